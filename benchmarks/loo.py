@@ -1,0 +1,277 @@
+"""Time of leave-one-out retraining, per replica, by four ways, in one run.
+
+(a) a sequential loop over Hugging Face PEFT LoRA models, as a user would write it: on bare tensors,
+    and with a ``DataLoader`` over the examples that are left;
+(b) ``torch.func.vmap`` over the replicas of the same network;
+(c) JAX ``jit(vmap(scan))`` after compilation, in our layout and contraction order;
+(d) this project.
+
+    python -m benchmarks.loo --n 64 256 --repetitions 5
+
+The ways take turns within one run, so that a machine whose speed drifts slows them alike. Needs the
+extra ``bench``; a peer that is not installed is left out and said to be.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import pairwise
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor, nn
+
+from lora_dropout.masks import LayerShape, stack_masks
+from probes.network import Factors, Inputs, Network
+from probes.resampling import full_sample, leave_one_out
+from probes.retrain import Dropout, Training, retrain
+from probes.tasks import load_task
+
+LR = 5e-3
+P = 0.1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One leave-one-out cell of ``digits``: what every way gets."""
+
+    network: Network
+    inputs: Inputs
+    weights: Tensor
+    start: Factors
+    steps: int
+
+    @property
+    def replicas(self) -> int:
+        return len(self.weights)
+
+
+def make_cell(n: int, steps: int) -> Cell:
+    generator = torch.Generator().manual_seed(0)
+    task = load_task("digits")
+    network = task.network(rank=8, alpha=8.0, dtype=torch.float32, device="cpu")
+    index = torch.randperm(len(task.features), generator=generator)[:n]
+    inputs = network.read(task.features[index], task.targets[index])
+    weights = torch.cat([full_sample(n), leave_one_out(n)]).float()
+    return Cell(network, inputs, weights, network.initial_factors(generator), steps)
+
+
+def run_ours(cell: Cell) -> Tensor:
+    training = Training(steps=cell.steps, lr=LR)
+    factors = retrain(
+        cell.network, cell.inputs, cell.weights, cell.start, training, Dropout(P)
+    )
+    return cell.network.losses(factors, cell.inputs, shrink=(1 - P) ** 2)
+
+
+def run_vmap(cell: Cell) -> Tensor:
+    """The network as a user writes it, rows in front, vmapped over replicas, PyTorch's Adam."""
+    X, targets = cell.inputs.features.mT, cell.inputs.targets.mT
+    masks = _masks(cell)
+    scaling = cell.network.scaling
+
+    def loss(factors: list[Tensor], weight: Tensor, step_masks: list[Tensor]) -> Tensor:
+        h = X
+        for layer, frozen in enumerate(cell.network.weights):
+            A, B = factors[2 * layer], factors[2 * layer + 1]
+            mask_in, mask_out = step_masks[2 * layer], step_masks[2 * layer + 1]
+            update = ((h * mask_in) @ A.mT) @ B.mT * mask_out
+            h = h @ frozen.mT + cell.network.biases[layer].mT + scaling * update
+            if layer + 1 < len(cell.network.weights):
+                h = h.relu()
+        return (weight * nn.functional.cross_entropy(h, targets, reduction="none")).sum()
+
+    gradient = torch.func.vmap(torch.func.grad(loss), in_dims=(0, 0, None))
+    stacked = [
+        factor.expand(cell.replicas, *factor.shape[1:]).clone()
+        for pair in cell.start
+        for factor in pair
+    ]
+    parameters = [nn.Parameter(factor) for factor in stacked]
+    optimizer = torch.optim.Adam(parameters, lr=LR, fused=True)
+    for step in range(cell.steps):
+        grads = gradient([p.detach() for p in parameters], cell.weights, [m[step] for m in masks])
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = grad
+        optimizer.step()
+    factors = [(parameters[0].detach(), parameters[1].detach())]
+    factors += [(parameters[2].detach(), parameters[3].detach())]
+    return cell.network.losses(factors, cell.inputs, shrink=(1 - P) ** 2)
+
+
+def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
+    """Compile the peer; the compilation is not timed."""
+    import jax
+    import jax.numpy as jnp
+
+    frozen = [jnp.asarray(weight.numpy()) for weight in cell.network.weights]
+    X, Y = jnp.asarray(cell.inputs.features.numpy()), jnp.asarray(cell.inputs.targets.numpy())
+    base, scaling = frozen[0] @ X, cell.network.scaling
+    masks = [jnp.asarray(mask.numpy()) for mask in _masks(cell)]
+    start = [jnp.asarray(factor[0].numpy()) for pair in cell.start for factor in pair]
+    weights = jnp.asarray(cell.weights.numpy())
+
+    def outputs(factors: list, step_masks: list) -> "jax.Array":
+        (A1, B1, A2, B2), (in1, out1, in2, out2) = factors, step_masks
+        hidden = jax.nn.relu(base + scaling * ((B1 * out1[:, None]) @ ((A1 * in1) @ X)))
+        # Forming the second layer's weight is the cheaper contraction, as in the project.
+        return (frozen[1] + scaling * ((B2 * out2[:, None]) @ (A2 * in2))) @ hidden
+
+    def losses(z: "jax.Array") -> "jax.Array":
+        return jax.nn.logsumexp(z, axis=0) - (z * Y).sum(0)
+
+    def train(weight: "jax.Array") -> list:
+        gradient = jax.grad(lambda f, m: (weight * losses(outputs(f, m))).sum())
+
+        def step(state: tuple, step_masks: list) -> tuple:
+            factors, first, second, count = state
+            grads = gradient(factors, step_masks)
+            count = count + 1
+            first = [0.9 * m + 0.1 * g for m, g in zip(first, grads, strict=True)]
+            second = [0.999 * v + 0.001 * g * g for v, g in zip(second, grads, strict=True)]
+            rate = LR / (1 - 0.9**count)
+            correction = jnp.sqrt(1 - 0.999**count)
+            factors = [
+                f - rate * m / (jnp.sqrt(v) / correction + 1e-8)
+                for f, m, v in zip(factors, first, second, strict=True)
+            ]
+            return (factors, first, second, count), None
+
+        zeros = [jnp.zeros_like(factor) for factor in start]
+        (factors, *_), _ = jax.lax.scan(step, (start, zeros, zeros, 0.0), masks)
+        return factors
+
+    compiled = jax.jit(jax.vmap(train)).lower(weights).compile()
+
+    def run() -> Tensor:
+        factors = [torch.from_numpy(np.array(f)) for f in compiled(weights)]
+        pairs = [(factors[0], factors[1]), (factors[2], factors[3])]
+        return cell.network.losses(pairs, cell.inputs, shrink=(1 - P) ** 2)
+
+    return run
+
+
+def run_peft(cell: Cell, replicas: int, loader: bool) -> None:
+    """Train some replicas one after the other with PEFT, as a user would; PEFT's own dropout."""
+    from peft import LoraConfig, get_peft_model
+    from torch.utils.data import DataLoader, TensorDataset
+
+    X, target = cell.inputs.features.mT.contiguous(), cell.inputs.targets.argmax(0)
+    config = LoraConfig(r=8, lora_alpha=8, target_modules=["0", "2"], lora_dropout=P)
+    widths = [X.shape[1], *(len(weight) for weight in cell.network.weights)]
+    for weight in cell.weights[1 : replicas + 1]:
+        layers = [nn.Linear(*pair) for pair in pairwise(widths)]
+        model = get_peft_model(nn.Sequential(layers[0], nn.ReLU(), layers[1]), config)
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LR)
+        data = TensorDataset(X[weight > 0], target[weight > 0])
+        epoch = DataLoader(data, batch_size=len(data), shuffle=True) if loader else [data.tensors]
+        for _ in range(cell.steps):
+            for features, labels in epoch:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(features), labels).backward()
+                optimizer.step()
+
+
+def matmul_peak(dtype: torch.dtype = torch.float32) -> float:
+    """Measure the machine's matrix-product peak on 1,024-square matrices, in GFLOP/s."""
+    left = torch.randn(1024, 1024, dtype=dtype)
+    seconds = min(timed(lambda: left @ left) for _ in range(20))
+    return 2 * 1024**3 / seconds / 1e9
+
+
+def flops_per_step(cell: Cell) -> float:
+    """Multiplications and additions of one step of all replicas, by the contractions chosen."""
+    m, (d, h), (_, k), r = len(cell.inputs), *cell.network.sides, cell.network.rank
+    first = 2 * m * r * (d + h) + m * r * h  # forward, both gradients
+    second = 3 * r * h * k + 3 * m * h * k
+    return 2.0 * cell.replicas * (first + second)
+
+
+def timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _masks(cell: Cell) -> list[Tensor]:
+    """Masks of all steps: in and out of the first layer, then of the second; (steps, d) each."""
+    return [
+        mask[:, 0]
+        for layer, sides in enumerate(cell.network.sides)
+        for mask in stack_masks(
+            LayerShape(*sides, P, P), seed=0, steps=range(cell.steps), layer=layer, samples=range(1)
+        )
+    ]
+
+
+def benchmark(n: int, steps: int, repetitions: int, peft_replicas: int) -> None:
+    cell = make_cell(n, steps)
+    ways: dict[str, tuple[Callable[[], object], int]] = {
+        "(d) this project": (lambda: run_ours(cell), cell.replicas),
+        "(b) torch.func.vmap": (lambda: run_vmap(cell), cell.replicas),
+    }
+    if find_spec("jax"):
+        ways["(c) JAX jit(vmap(scan))"] = (prepare_jax(cell), cell.replicas)
+    if find_spec("peft") and peft_replicas:
+        for name, loader in (("(a) PEFT, bare loop", False), ("(a) PEFT, DataLoader", True)):
+            ways[name] = (
+                lambda loader=loader: run_peft(cell, peft_replicas, loader),
+                peft_replicas,
+            )
+    results = {name: run() for name, (run, _) in ways.items()}
+    times = {name: [] for name in ways}
+    for _ in range(repetitions):
+        for name, (run, _) in ways.items():
+            times[name].append(timed(run))
+    ours = np.array(times["(d) this project"]) / cell.replicas
+    print(f"\nn = {n}, {steps} steps, {cell.replicas} replicas, float32")
+    for name, (_, replicas) in ways.items():
+        each = np.array(times[name]) / replicas
+        difference = ""
+        if isinstance(results[name], Tensor):
+            error = (results[name] - results["(d) this project"]).abs().max()
+            difference = f", largest loss difference {error:.1e}"
+        print(
+            f"  {name:24s} {1e3 * np.median(each):8.2f} ms per replica (best {1e3 * each.min():.2f})"
+            f", {np.median(each / ours):6.2f} x ours{difference}"
+        )
+    rate = flops_per_step(cell) * steps / (ours.min() * cell.replicas) / 1e9
+    peak = matmul_peak()
+    print(f"  {rate:.0f} GFLOP/s, {rate / peak:.0%} of the measured peak of {peak:.0f} GFLOP/s")
+
+
+def main(
+    n: tuple[int, ...] = (64, 256),
+    steps: int = 100,
+    repetitions: int = 5,
+    peft_replicas: int = 2,
+    scaling: bool = False,
+) -> None:
+    """Print the table.
+
+    Args:
+        n: sizes of the training set.
+        steps: optimizer steps.
+        repetitions: interleaved repetitions; medians are shown.
+        peft_replicas: replicas that the sequential loop trains for its estimate; 0 leaves it out.
+        scaling: also print this project's time against n = 32 ... 512.
+    """
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for package in ("jax", "peft"):
+        if not find_spec(package):
+            print(f"{package} is not installed: left out")
+    for size in n:
+        benchmark(size, steps, repetitions, peft_replicas)
+    if scaling:
+        print("\ntime of this project against n")
+        for size in (32, 64, 128, 256, 512):
+            cell = make_cell(size, steps)
+            run_ours(cell)
+            seconds = np.median([timed(lambda cell=cell: run_ours(cell)) for _ in range(3)])
+            print(f"  n = {size:4d}: {seconds:7.2f} s, {1e3 * seconds / (size + 1):6.2f} ms a replica")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

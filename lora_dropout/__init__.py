@@ -1,0 +1,23 @@
+"""LoRA Dropout (arXiv 2404.09610): one layer, for a 64-neuron probe and for a full-scale model."""
+
+from lora_dropout.ensemble import Ensemble, inference_mode, members
+from lora_dropout.injection import describe, inject, mask_schedule, merge
+from lora_dropout.layer import Inference, LoRADropoutLinear
+from lora_dropout.objective import backward_over_samples, grouped_samples, sparsity_penalty
+from lora_dropout.schedule import MaskSchedule
+
+__all__ = [
+    "Ensemble",
+    "Inference",
+    "LoRADropoutLinear",
+    "MaskSchedule",
+    "backward_over_samples",
+    "describe",
+    "grouped_samples",
+    "inference_mode",
+    "inject",
+    "mask_schedule",
+    "members",
+    "merge",
+    "sparsity_penalty",
+]

@@ -1,0 +1,204 @@
+"""Putting LoRA Dropout into a model, taking it out again, and telling what is on."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+import torch
+from torch import nn
+
+from lora_dropout.layer import Inference, LoRADropoutLinear
+from lora_dropout.schedule import MaskSchedule
+
+
+def inject(
+    model: nn.Module,
+    *,
+    rank: int,
+    p: float,
+    target: str | Iterable[str] | None = None,
+    alpha: float | None = None,
+    p_out: float | None = None,
+    rescale: bool = False,
+    inference: Inference = "expected weight",
+    seed: int = 0,
+) -> nn.Module:
+    """Replace linear layers of a model by :class:`LoRADropoutLinear`, in place.
+
+    All other parameters are frozen, so that the factors are what is trained. A second call adapts
+    further layers, at other rates for example; they join the same mask schedule.
+
+    Args:
+        model: any module. If it is itself an ``nn.Linear``, the adapted layer is returned.
+        rank, p, alpha, p_out, rescale, inference: see :class:`LoRADropoutLinear`.
+        target: names of the layers, whole or the last parts of a dotted name ("query" matches
+            "encoder.0.query"); every ``nn.Linear`` if left out.
+        seed: seed of the masks and of A's initial values.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: a target that matches nothing, or something that is not an ``nn.Linear``; an
+            argument out of range. The model is then unchanged.
+
+    >>> model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
+    >>> model = inject(model, rank=2, p=0.5, target="0")
+    >>> describe(model)[["layer", "rank", "sparsity", "masks"]].to_dict("records")
+    [{'layer': '0', 'rank': 2, 'sparsity': 0.75, 'masks': True}]
+    """
+    names = _match(model, target)
+    adapted = adapted_layers(model)
+    masks = adapted[0][1].masks if adapted else MaskSchedule(seed)
+    generator = torch.Generator().manual_seed(seed)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    numbered = len(masks.layers)
+    try:
+        layers = [
+            LoRADropoutLinear(
+                model.get_submodule(name),  # type: ignore[arg-type]
+                rank=rank,
+                alpha=alpha,
+                p=p,
+                p_out=p_out,
+                rescale=rescale,
+                inference=inference,
+                masks=masks,
+                generator=generator,
+            )
+            for name in names
+        ]
+    except ValueError:
+        del masks.layers[numbered:]
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        raise
+    if not adapted:
+        masks.frozen = trainable
+    model.requires_grad_(False)
+    for name, layer in zip(names, layers, strict=True):
+        layer.train(model.get_submodule(name).training)
+        model = _replace(model, name, layer)
+    for layer in masks.layers:
+        layer.lora_A.requires_grad_(True)
+        layer.lora_B.requires_grad_(True)
+    if not adapted:
+        masks.attach(model)
+    masks.seek(masks.step)
+    return model
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Replace every adapted layer by an ``nn.Linear`` with the update added, in place.
+
+    The inverse of :func:`inject`, for use: the model has its old structure and state-dict keys, and
+    computes what it computed in ``eval()`` without sampling, the expected-weight network unless a
+    layer's ``inference`` is ``"no masks"``. What :func:`inject` froze is trainable again.
+
+    Returns:
+        The model; the merged layer if the model is itself an adapted layer.
+
+    Raises:
+        ValueError: there is no adapted layer.
+    """
+    for name, layer in _require_adapted(model):
+        schedule = layer.masks
+        for parameter in schedule.frozen:
+            parameter.requires_grad_(True)
+        # A new parameter, as the old one may be tied to another layer's.
+        old = layer.base.weight
+        layer.base.weight = nn.Parameter(layer.merged_weight().detach(), old.requires_grad)
+        model = _replace(model, name, layer.base.train(layer.training))
+        schedule.layers.remove(layer)
+        if not schedule.layers:
+            schedule.detach()
+    return model
+
+
+def describe(model: nn.Module) -> pd.DataFrame:
+    """List every adapted layer and whether its dropout is on.
+
+    Returns:
+        One row a layer: ``layer`` (name), ``number`` (in the mask schedule), ``d_in``, ``d_out``,
+        ``rank``, ``alpha``, ``p_in``, ``p_out``, ``sparsity`` (2p - p^2 for equal rates),
+        ``rescale``, ``mode`` ("training" or the inference mode), ``masks`` (whether masks are being
+        drawn now), ``step`` (whose masks the layer holds).
+
+    Raises:
+        ValueError: there is no adapted layer, so there is no LoRA Dropout at all.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "layer": name,
+                "number": layer.number,
+                "d_in": layer.shape.d_in,
+                "d_out": layer.shape.d_out,
+                "rank": layer.rank,
+                "alpha": layer.alpha,
+                "p_in": layer.shape.p_in,
+                "p_out": layer.shape.p_out,
+                "sparsity": layer.sparsity,
+                "rescale": layer.rescale,
+                "mode": "training" if layer.training else layer.inference,
+                "masks": layer.draws_masks,
+                "step": layer.masks.step,
+            }
+            for name, layer in _require_adapted(model)
+        ]
+    )
+
+
+def adapted_layers(model: nn.Module) -> list[tuple[str, LoRADropoutLinear]]:
+    """Return the names and modules of all adapted layers, in the order of the model."""
+    return [(n, m) for n, m in model.named_modules() if isinstance(m, LoRADropoutLinear)]
+
+
+def mask_schedule(model: nn.Module) -> MaskSchedule:
+    """Return the schedule that the model's adapted layers share.
+
+    Raises:
+        ValueError: there is no adapted layer.
+    """
+    return _require_adapted(model)[0][1].masks
+
+
+def _require_adapted(model: nn.Module) -> list[tuple[str, LoRADropoutLinear]]:
+    layers = adapted_layers(model)
+    if not layers:
+        raise ValueError("the model has no layer with LoRA Dropout: call inject() first")
+    return layers
+
+
+def _match(model: nn.Module, target: str | Iterable[str] | None) -> list[str]:
+    inside = {f"{name}.base" if name else "base" for name, _ in adapted_layers(model)}
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name not in inside
+    ]
+    if target is None:
+        if not linear:
+            raise ValueError("the model has no nn.Linear that is not adapted already")
+        return linear
+    targets = [target] if isinstance(target, str) else list(target)
+    if not targets:
+        raise ValueError("target is empty: name at least one layer, or leave it out for all")
+    for wanted in targets:
+        if not any(_names(wanted, name) for name in linear):
+            raise ValueError(
+                f"target {wanted!r} matches no nn.Linear of the model; "
+                f"there are {', '.join(repr(name) for name in linear) or 'none'}"
+            )
+    return [name for name in linear if any(_names(wanted, name) for wanted in targets)]
+
+
+def _names(wanted: str, name: str) -> bool:
+    return name == wanted or name.endswith(f".{wanted}")
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> nn.Module:
+    if not name:
+        return module
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)
+    return model

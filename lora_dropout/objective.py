@@ -1,0 +1,97 @@
+"""What is minimised: the loss averaged over N mask pairs, or the theorem's penalized loss."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lora_dropout.functional import penalty
+from lora_dropout.injection import adapted_layers, mask_schedule
+
+
+def backward_over_samples(model: nn.Module, loss: Callable[[], Tensor], samples: int) -> Tensor:
+    """Backpropagate the loss averaged over N mask pairs, one forward and backward pass each.
+
+    The memory is that of one pass. The expected gradient does not depend on N; its variance does.
+
+    Source: arXiv 2404.09610, Eq. 7.
+
+    Args:
+        model: a model with adapted layers, in training mode.
+        loss: runs the model and returns the scalar loss.
+        samples: N, at least 1.
+
+    Returns:
+        The average loss, detached. Gradients are accumulated in the parameters.
+
+    Raises:
+        ValueError: ``samples`` is below 1, or the model has no adapted layer.
+    """
+    schedule = mask_schedule(model)
+    total = torch.zeros(())
+    try:
+        for sample in range(_count(samples)):
+            schedule.seek(schedule.step, range(sample, sample + 1))
+            value = loss() / samples
+            value.backward()
+            total = total + value.detach()
+    finally:
+        schedule.seek(schedule.step, range(1))
+    return total
+
+
+@contextmanager
+def grouped_samples(model: nn.Module, samples: int) -> Iterator[None]:
+    """Within the block, a batch consists of N equal groups of rows, each with its own mask pair.
+
+    Repeat the batch N times along its first dimension, and the mean loss is the N-sample objective
+    in one forward pass: the same loss and gradient as :func:`backward_over_samples`, for N times
+    the memory. The backward pass belongs inside the block.
+
+    Source: arXiv 2404.09610, Eq. 7.
+
+    Args:
+        model: a model with adapted layers whose inputs carry the batch in their first dimension.
+        samples: N, at least 1.
+
+    Raises:
+        ValueError: ``samples`` is below 1, or the model has no adapted layer.
+    """
+    schedule = mask_schedule(model)
+    schedule.seek(schedule.step, range(_count(samples)))
+    try:
+        yield
+    finally:
+        schedule.seek(schedule.step, range(1))
+
+
+def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
+    r"""Return the theorem's regularizer, :math:`\lambda\sum_l s_l\|\Delta W_l\|_F^2`.
+
+    Source: arXiv 2404.09610, Eqs. 9-11, with :math:`s = 2p-p^2` for equal rates.
+
+    Args:
+        model: a model with adapted layers.
+        strength: :math:`\lambda \ge 0`, in units of loss per squared unit of weight.
+
+    Returns:
+        A scalar to add to the loss of the model *without* masks.
+
+    Raises:
+        ValueError: a negative strength, or no adapted layer.
+    """
+    if strength < 0:
+        raise ValueError(f"strength must be at least 0, got {strength:g}")
+    mask_schedule(model)
+    terms = [
+        layer.sparsity * penalty(layer.lora_A, layer.lora_B, layer.scaling)
+        for _, layer in adapted_layers(model)
+    ]
+    return strength * torch.stack(terms).sum()
+
+
+def _count(samples: int) -> int:
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    return samples

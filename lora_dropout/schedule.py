@@ -1,0 +1,178 @@
+"""When the masks of a model change: once an optimizer step, and never in between."""
+
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
+
+from lora_dropout.masks import stack_masks
+
+if TYPE_CHECKING:
+    from lora_dropout.layer import LoRADropoutLinear
+
+_schedules: "weakref.WeakSet[MaskSchedule]" = weakref.WeakSet()
+
+
+class MaskSchedule:
+    """The masks of all adapted layers of one model, and the step that they belong to.
+
+    Masks are a function of (seed, step, layer, sample number) and stay as they are within an
+    optimizer step. So a pass recomputed by gradient checkpointing, a second forward pass before the
+    backward pass and the micro-batches of gradient accumulation all see the same masks.
+
+    They advance by themselves after a step of a ``torch.optim`` optimizer that holds the model's
+    factors. Where the factors change in another way, the next training pass notices and advances.
+    The one case that neither covers is a *compiled* model whose factors no ``torch.optim``
+    optimizer updates: call :meth:`advance` after each update there.
+
+    Attributes:
+        seed: seed of the masks, in [0, 2**64).
+        step: the step whose masks the layers hold. Set it with :meth:`seek`, to resume for example.
+        samples: the sample numbers that the layers hold, one group of the batch for each.
+        layers: the adapted layers, in the order that numbers them.
+        frozen: the parameters that were trainable before the layers were adapted.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
+        self.seed = seed
+        self.step = 0
+        self.samples = range(1)
+        self.layers: list[LoRADropoutLinear] = []
+        self.frozen: list[nn.Parameter] = []
+        self._waiting: weakref.WeakSet[_Waiting] = weakref.WeakSet()
+        self._seen: tuple[int, ...] | None = None
+        self._handles: list[RemovableHandle] = []
+        _schedules.add(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        transient = ("_waiting", "_seen", "_handles")
+        return {key: value for key, value in vars(self).items() if key not in transient}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _waiting=weakref.WeakSet(), _seen=None, _handles=[])
+        _schedules.add(self)
+
+    def advance(self) -> None:
+        """Draw the masks of the next step.
+
+        Raises:
+            RuntimeError: a forward pass is still waiting for its backward pass, which would be
+                computed with other masks.
+        """
+        self.seek(self.step + 1, self.samples)
+
+    def seek(self, step: int, samples: range | None = None) -> None:
+        """Draw the masks of a given step.
+
+        Args:
+            step: the step, at least 0.
+            samples: the sample numbers to hold; those held now if left out. More than one means
+                that the batch consists of that many equal groups, one mask pair each.
+
+        Raises:
+            RuntimeError: a forward pass is still waiting for its backward pass.
+        """
+        if self._waiting:
+            raise RuntimeError(
+                "the masks cannot change now: a training forward pass is still waiting for its "
+                "backward pass, which must see the same masks"
+            )
+        self._draw(step, self.samples if samples is None else samples)
+
+    def attach(self, root: nn.Module) -> None:
+        """Watch the outermost training passes of ``root``."""
+        self._handles += [
+            root.register_forward_pre_hook(self._before),
+            root.register_forward_hook(self._after),
+        ]
+
+    def detach(self) -> None:
+        """Undo every :meth:`attach`."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def factors(self) -> list[Tensor]:
+        """Return the trainable factors of all layers."""
+        both = (factor for layer in self.layers for factor in (layer.lora_A, layer.lora_B))
+        return [factor for factor in both if factor.requires_grad]
+
+    def _draw(self, step: int, samples: range) -> None:
+        self.step, self.samples = step, samples
+        for layer in self.layers:
+            layer.hold_masks(
+                *stack_masks(
+                    layer.shape,
+                    seed=self.seed,
+                    steps=[step],
+                    layer=layer.number,
+                    samples=samples,
+                    rescale=layer.rescale,
+                )
+            )
+        self._seen = None
+
+    def _before(self, root: nn.Module, arguments: Any) -> None:
+        if torch.compiler.is_compiling() or not (root.training and self.layers):
+            return
+        seen, now = self._seen, self._fingerprint()
+        # Other mask tensors than last time are masks that a caller passes in (functional_call), or
+        # a model that was moved: neither says that the factors were updated.
+        if seen is not None and seen[0] == now[0] and seen != now:
+            self._draw(self.step + 1, self.samples)
+        self._seen = self._fingerprint()
+
+    def _after(self, root: nn.Module, arguments: Any, output: Any) -> None:
+        if torch.compiler.is_compiling() or not (root.training and self.layers):
+            return
+        for tensor in _tensors(output):
+            if tensor.requires_grad:
+                tensor.register_hook(_Waiting(self._waiting))
+
+    def _fingerprint(self) -> tuple[int, ...]:
+        layer = self.layers[0]
+        A, B = layer.lora_A, layer.lora_B
+        return id(layer.mask_in), id(A), A._version, id(B), B._version
+
+    def _holds_factors(self, optimizer: Optimizer) -> bool:
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        factors = self.factors()
+        # An optimizer that holds only some of them (one a parameter, stepped inside the backward
+        # pass, or one a kind of factor) is not the step: the next training pass notices it.
+        return bool(factors) and all(id(factor) in held for factor in factors)
+
+
+class _Waiting:
+    """A forward pass whose backward pass has not come: lives as long as the graph that holds it."""
+
+    def __init__(self, waiting: "weakref.WeakSet[_Waiting]") -> None:
+        self.waiting = waiting
+        waiting.add(self)
+
+    def __call__(self, grad: Tensor) -> None:
+        self.waiting.discard(self)
+
+
+def _follow(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    for schedule in list(_schedules):
+        if schedule.layers and schedule._holds_factors(optimizer):
+            schedule._draw(schedule.step + 1, schedule.samples)
+
+
+register_optimizer_step_post_hook(_follow)
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, dict):
+        yield from _tensors(list(output.values()))
+    elif isinstance(output, list | tuple):
+        for item in output:
+            yield from _tensors(item)

@@ -1,0 +1,65 @@
+"""Which examples a replica is trained on, as a matrix of example weights.
+
+Row r of a weight matrix holds the weight of every example of the pool in replica r's loss; a row
+sums to 1. Leave-one-out, replace-one, leave-k-out and the bootstrap are one mechanism.
+"""
+
+import torch
+from torch import Tensor
+
+
+def full_sample(n: int) -> Tensor:
+    """Return the weights 1/n of a replica trained on all examples, (1, n), float64."""
+    return torch.full((1, n), 1 / n, dtype=torch.float64)
+
+
+def leave_one_out(n: int) -> Tensor:
+    """Return the weights of the n replicas S^i, (n, n): 0 for example i, 1/(n-1) elsewhere.
+
+    The mean runs over the n - 1 examples that are left (the deletion form).
+
+    Raises:
+        ValueError: n is below 2.
+    """
+    return leave_out([[i] for i in range(n)], n)
+
+
+def leave_out(subsets: list[list[int]], n: int) -> Tensor:
+    """Return the weights of replicas that each leave out a subset, (len(subsets), n), float64.
+
+    Args:
+        subsets: the examples that each replica does not see.
+        n: size of the pool.
+
+    Raises:
+        ValueError: a replica would see no example.
+    """
+    weights = torch.ones(len(subsets), n, dtype=torch.float64)
+    for row, subset in zip(weights, subsets, strict=True):
+        row[subset] = 0
+    kept = weights.sum(1, keepdim=True)
+    if (kept == 0).any():
+        raise ValueError(f"n must be larger than the number of examples left out, got n = {n}")
+    return weights / kept
+
+
+def leave_k_out(n: int, k: int, replicas: int, generator: torch.Generator) -> Tensor:
+    """Return the weights of replicas that each leave out k examples at random, (replicas, n)."""
+    draws = [torch.randperm(n, generator=generator)[:k].tolist() for _ in range(replicas)]
+    return leave_out(draws, n)
+
+
+def replace_one(n: int) -> Tensor:
+    """Return the weights of n replicas over a pool of 2n, (n, 2n), float64.
+
+    Replica i sees example n + i in the place of example i.
+    """
+    ones = torch.eye(n, dtype=torch.float64)
+    return torch.cat([1 - ones, ones], dim=1) / n
+
+
+def bootstrap(n: int, replicas: int, generator: torch.Generator) -> Tensor:
+    """Return the weights of replicas drawn with replacement, (replicas, n), float64."""
+    draws = torch.randint(n, (replicas, n), generator=generator)
+    counts = torch.zeros(replicas, n, dtype=torch.float64)
+    return counts.scatter_add_(1, draws, torch.ones_like(draws, dtype=torch.float64)) / n

@@ -1,0 +1,27 @@
+"""Breast cancer: a logistic model of 30 features, adapted from zero."""
+
+import torch
+from sklearn.datasets import load_breast_cancer
+
+from probes.losses import logistic
+from probes.tasks.task import Task, standardize
+
+
+def breast_cancer() -> Task:
+    """569 tumours, 30 standardized features, malignant (0) or benign (1); no intercept.
+
+    scikit-learn's ``load_breast_cancer``. The frozen weight is 0, so that the update is the whole
+    parameter and the loss is convex in it.
+    """
+    features, labels = load_breast_cancer(return_X_y=True)
+    return Task(
+        name="breast_cancer",
+        features=standardize(torch.from_numpy(features)),
+        targets=torch.from_numpy(labels).double().unsqueeze(1),
+        weights=[torch.zeros(1, 30, dtype=torch.float64)],
+        biases=[torch.zeros(1, dtype=torch.float64)],
+        loss=logistic,
+        rank=1,
+        lr=2e-2,
+        steps=300,
+    )

@@ -1,0 +1,30 @@
+"""Handwritten digits: a frozen random two-layer ReLU network, 64-64-10, cross-entropy."""
+
+import torch
+from sklearn.datasets import load_digits
+
+from probes.losses import cross_entropy
+from probes.network import random_network_weights
+from probes.tasks.task import Task
+
+#: The frozen network is part of the task, the same for every seed of a run.
+BASE_SEED = 0
+
+
+def digits() -> Task:
+    """1,797 images of 8 x 8 pixels in [0, 1], 10 classes (scikit-learn's ``load_digits``)."""
+    images, labels = load_digits(return_X_y=True)
+    layers = list(
+        random_network_weights((64, 64, 10), torch.Generator().manual_seed(BASE_SEED))
+    )
+    return Task(
+        name="digits",
+        features=torch.from_numpy(images) / 16,
+        targets=torch.nn.functional.one_hot(torch.from_numpy(labels), 10).double(),
+        weights=[weight for weight, _ in layers],
+        biases=[bias for _, bias in layers],
+        loss=cross_entropy,
+        rank=8,
+        lr=5e-3,
+        steps=300,
+    )

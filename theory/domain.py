@@ -1,0 +1,55 @@
+"""Where the symbols of the theory may live, and the one quotient that needs care at zero."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Real = NDArray[np.float64]
+
+
+def rate(name: str, value: ArrayLike) -> Real:
+    """Return ``value`` as float64 if every entry lies in [0, 1], else raise ``ValueError``."""
+    array = np.asarray(value, dtype=np.float64)
+    return _require(name, array, (array >= 0) & (array <= 1), "in [0, 1]")
+
+
+def probability(name: str, value: ArrayLike) -> Real:
+    """Return ``value`` as float64 if every entry lies in (0, 1], else raise ``ValueError``."""
+    array = np.asarray(value, dtype=np.float64)
+    return _require(name, array, (array > 0) & (array <= 1), "in (0, 1]")
+
+
+def nonnegative(name: str, value: ArrayLike) -> Real:
+    """Return ``value`` as float64 if every entry is at least 0, else raise ``ValueError``."""
+    array = np.asarray(value, dtype=np.float64)
+    return _require(name, array, array >= 0, "at least 0")
+
+
+def count(name: str, value: ArrayLike) -> Real:
+    """Return ``value`` as float64 if every entry is at least 1, else raise ``ValueError``."""
+    array = np.asarray(value, dtype=np.float64)
+    return _require(name, array, array >= 1, "at least 1")
+
+
+def quotient(numerator: ArrayLike, denominator: ArrayLike) -> Real:
+    """Return numerator / denominator for nonnegative arguments, with x/0 = inf and 0/anything = 0.
+
+    A numerator of 0 stands for a loss that does not move at all: the bound is then 0, however
+    flat the objective is.
+    """
+    top, bottom = np.broadcast_arrays(np.float64(numerator), np.float64(denominator))
+    result = np.full(top.shape, np.inf)
+    # A subnormal denominator may overflow: the quotient is then inf, which is what is meant.
+    with np.errstate(over="ignore"):
+        np.divide(top, bottom, out=result, where=bottom > 0)
+    return np.where(top == 0, 0.0, result)
+
+
+def unwrap(result: Real) -> float | Real:
+    """Return a Python float for a zero-dimensional result, the array otherwise."""
+    return float(result) if np.ndim(result) == 0 else result
+
+
+def _require(name: str, array: Real, valid: NDArray[np.bool_], allowed: str) -> Real:
+    if not np.all(valid):
+        raise ValueError(f"{name} must be {allowed}, got {array[~valid].flat[0]:g}")
+    return array

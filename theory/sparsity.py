@@ -1,0 +1,66 @@
+"""The sparsity that LoRA Dropout puts on the weight update, and the penalty that it expects."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from theory.domain import Real, nonnegative, rate, unwrap
+
+
+def sparsity(p: ArrayLike, p_out: ArrayLike | None = None) -> float | Real:
+    r"""Probability that an entry of the weight update is dropped.
+
+    An entry of :math:`\Delta W = B A` survives when its input column and its output row both do:
+
+    .. math:: s(p) = 1 - (1-p)^2 = 2p - p^2.
+
+    Source: arXiv 2404.09610, Eq. 2 and the text of Section 4 ("2p - p^2").
+
+    Args:
+        p: dropout rate of A's input columns, in [0, 1]; any shape.
+        p_out: dropout rate of B's output rows, in [0, 1]; equal to ``p`` if left out.
+
+    Returns:
+        s in [0, 1], of the broadcast shape; a float for scalar arguments. s(0) = 0, s(1) = 1.
+
+    Raises:
+        ValueError: a rate lies outside [0, 1].
+
+    >>> sparsity(0.1)
+    0.19
+    >>> sparsity(0.5, 0.2)
+    0.6
+    """
+    rate_in = rate("p", p)
+    rate_out = rate_in if p_out is None else rate("p_out", p_out)
+    # p + p' (1 - p) keeps its relative precision for tiny rates, 1 - (1-p)(1-p') does not.
+    return unwrap(rate_in + rate_out * (1 - rate_in))
+
+
+def expected_penalty(delta: ArrayLike, p: ArrayLike, strength: ArrayLike = 1.0) -> float | Real:
+    r"""Expected squared norm of the dropped part of an update: the sparsity regularizer.
+
+    .. math:: \lambda\,\mathbb E_d\|d\odot\Delta\|^2 = \lambda\,(2p-p^2)\,\|\Delta\|^2,
+       \qquad d_{jk}\sim\mathrm{Bern}(2p-p^2).
+
+    Only the marginal law of each entry of d counts (the expectation of a sum is the sum of the
+    expectations), so the identity holds for the structured mask of whole rows and columns just as
+    for independent entries.
+
+    Source: arXiv 2404.09610, Eqs. 9-11.
+
+    Args:
+        delta: the update :math:`\theta-\theta_0`, any shape; its norm runs over all entries.
+        p: dropout rate in [0, 1]; any shape.
+        strength: :math:`\lambda \ge 0`; broadcasts against ``p``.
+
+    Returns:
+        The penalty, of the broadcast shape of ``p`` and ``strength``.
+
+    Raises:
+        ValueError: a rate outside [0, 1] or a negative strength.
+
+    >>> expected_penalty([[3.0, 0.0], [0.0, 4.0]], p=0.5)
+    18.75
+    """
+    squared_norm = np.square(np.asarray(delta, dtype=np.float64)).sum()
+    return unwrap(nonnegative("strength", strength) * np.asarray(sparsity(p)) * squared_norm)

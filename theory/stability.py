@@ -1,0 +1,107 @@
+"""Pointwise hypothesis stability: Definition 4.1 and Proposition 4.2."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from theory.domain import Real, count, nonnegative, quotient, unwrap
+from theory.sparsity import sparsity
+
+
+def pointwise_stability(
+    loss_left_out: ArrayLike, loss_kept: ArrayLike, axis: int = -1
+) -> float | Real:
+    r"""Empirical pointwise hypothesis stability of one training set.
+
+    .. math:: \hat\beta = \frac1n\sum_{i=1}^n
+       \bigl|\ell(M(S^i), z_i) - \ell(M(S), z_i)\bigr|.
+
+    Definition 4.1 is the expectation of this over the draw of S; average it over draws.
+
+    Source: arXiv 2404.09610, Definition 4.1; Bousquet & Elisseeff 2002, Definition 4.
+
+    Args:
+        loss_left_out: :math:`\ell(M(S^i), z_i)`, the loss on example i of the model trained
+            without it; n values along ``axis``.
+        loss_kept: :math:`\ell(M(S), z_i)`, of the same shape.
+        axis: the axis of the examples.
+
+    Returns:
+        The mean absolute difference, with ``axis`` removed.
+
+    >>> pointwise_stability([1.0, 0.5], [0.5, 0.75])
+    0.375
+    """
+    difference = np.asarray(loss_left_out, np.float64) - np.asarray(loss_kept, np.float64)
+    return unwrap(np.abs(difference).mean(axis=axis))
+
+
+def stability_bound(
+    *,
+    lipschitz: ArrayLike,
+    curvature: ArrayLike,
+    strength: ArrayLike,
+    p: ArrayLike,
+    n: ArrayLike,
+) -> float | Real:
+    r"""Bound of Proposition 4.2 on the pointwise hypothesis stability.
+
+    .. math:: \beta \le \frac{2\eta^2}{\bigl(\Lambda_{\min} + 2\lambda(2p-p^2)\bigr)\,n}
+
+    Source: arXiv 2404.09610, Proposition 4.2 (the argument of Fu et al. 2023, arXiv 2211.15583).
+
+    Assumes: the per-example loss is :math:`\eta`-Lipschitz in the parameters, the algorithm returns
+    minimisers of :math:`L(\theta)+\lambda(2p-p^2)\|\theta-\theta_0\|^2` with :math:`\theta(S^i)`
+    close to :math:`\theta(S)`, and the Hessian of L at :math:`\theta(S)` is positive semidefinite
+    with smallest eigenvalue :math:`\Lambda_{\min}`. Training with masks is not minimising that
+    objective: for the real algorithm this is a curve to compare with, not a theorem.
+
+    Args:
+        lipschitz: :math:`\eta \ge 0`, units of loss per unit of parameter.
+        curvature: :math:`\Lambda_{\min}`, units of loss per squared unit of parameter.
+        strength: :math:`\lambda \ge 0`, in the units of ``curvature``.
+        p: dropout rate in [0, 1].
+        n: number of training examples, at least 1.
+
+    Returns:
+        The bound, of the broadcast shape; ``inf`` where the denominator is 0 (p = 0 on a flat
+        loss), 0 where ``lipschitz`` is 0, never ``nan``.
+
+    Raises:
+        ValueError: an argument out of range, or a negative ``curvature`` that
+            :math:`2\lambda(2p-p^2)` does not outweigh: the assumption fails, and no bound holds.
+
+    >>> round(stability_bound(lipschitz=1.0, curvature=0.0, strength=0.5, p=0.1, n=100), 6)
+    0.105263
+    >>> stability_bound(lipschitz=1.0, curvature=0.0, strength=0.5, p=0.0, n=100)
+    inf
+    """
+    gradient = nonnegative("lipschitz", lipschitz)
+    examples = count("n", n)
+    convexity = regularized_curvature(curvature=curvature, strength=strength, p=p)
+    return unwrap(quotient(2 * gradient**2, convexity * examples))
+
+
+def regularized_curvature(
+    *, curvature: ArrayLike, strength: ArrayLike, p: ArrayLike
+) -> float | Real:
+    r"""Smallest curvature of the regularized loss, :math:`\Lambda_{\min} + 2\lambda(2p-p^2)`.
+
+    Source: the denominator of Proposition 4.2 and Theorem 4.4, arXiv 2404.09610.
+
+    Args: as in :func:`stability_bound`.
+
+    Returns:
+        The curvature, at least 0, of the broadcast shape.
+
+    Raises:
+        ValueError: the sum is negative, or an argument is out of range.
+
+    >>> regularized_curvature(curvature=-0.25, strength=1.0, p=0.5)
+    1.25
+    """
+    total = np.asarray(curvature, np.float64) + 2 * nonnegative("strength", strength) * np.asarray(
+        sparsity(p)
+    )
+    return unwrap(
+        nonnegative("curvature + 2 strength (2p - p^2), as the bound assumes a convex point,", total)
+    )

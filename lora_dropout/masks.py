@@ -1,5 +1,6 @@
 """Masks as a pure function of (seed, step, layer, sample number)."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def stack_masks(
     shape: LayerShape,
     *,
     seed: int,
-    steps: range | list[int],
+    steps: Sequence[int],
     layer: int,
     samples: range,
     rescale: bool = False,

@@ -126,7 +126,7 @@ def blocks(count: int, size: int) -> Iterator[slice]:
 
 
 def draw_steps(
-    network: Network, p: float, steps: range, samples: range, seed: int, rescale: bool = False
+    network: Network, p: float, steps: Sequence[int], samples: range, seed: int, rescale: bool = False
 ) -> list[Masks]:
     """Draw the masks of many steps, on the network's device.
 

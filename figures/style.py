@@ -1,0 +1,33 @@
+"""One look for all figures: readable in greyscale, settings in the caption."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib as mpl
+import seaborn as sns
+
+#: Markers and dashes tell curves apart where colour does not.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("--", "-.", ":")
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Within the block, figures are drawn in the project's style."""
+    with sns.axes_style("whitegrid"), mpl.rc_context(
+        {
+            "figure.dpi": 150,
+            "savefig.dpi": 150,
+            "axes.titlesize": "medium",
+            "axes.labelsize": "medium",
+            "legend.fontsize": "small",
+            "lines.markersize": 5,
+            "figure.constrained_layout.use": True,
+        }
+    ):
+        yield
+
+
+def curve_colours(count: int) -> list[tuple[float, float, float]]:
+    """Colours whose lightness rises steadily, so that they survive greyscale."""
+    return sns.color_palette("viridis", count + 1)[:count]

@@ -1,0 +1,91 @@
+"""The bounds at measured quantities, each with its verdict."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from theory import (
+    is_vacuous,
+    sparsity,
+    sparsity_gap_bound,
+    stability_bound,
+    stability_gap_bound,
+)
+
+#: Values of lambda for which the bounds are drawn where the algorithm has none.
+STRENGTHS = (0.01, 0.1, 1.0)
+
+
+def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.DataFrame:
+    """State Proposition 4.2, Lemma 4.3 and Theorem 4.4 for every row of a cell table.
+
+    Args:
+        table: one row a cell and inference mode, as ``StabilityResult.table``.
+        strengths: the values of lambda.
+        delta: failure probability.
+
+    Returns:
+        One row for every row of the table, statement and strength: the identifying columns,
+        ``statement``, ``strength`` (NaN for Lemma 4.3, which has none), ``measured``, ``bound`` and
+        ``verdict``: "holds", "vacuous" (at least C), "infinite", "assumption failed" (the bound is
+        then NaN), "not measured" where the network trained on S diverged, and where the measurement
+        lies above the bound, "violated" for the objective penalty and "exceeded" for dropout, of
+        which the statements do not speak.
+    """
+    records = []
+    for row in table.to_dict("records"):
+        identity = {key: row[key] for key in ("task", "n", "p", "draw", "inference", "ensemble")}
+        for statement, strength, measured, bound in _statements(row, strengths, delta):
+            above = "violated" if row["objective"] == "penalty" else "exceeded"
+            verdict = _verdict(measured, bound, row["loss_bound_used"], above)
+            records.append(
+                identity
+                | {
+                    "statement": statement,
+                    "strength": strength,
+                    "measured": measured,
+                    "bound": bound,
+                    "verdict": verdict,
+                }
+            )
+    return pd.DataFrame(records)
+
+
+def _statements(
+    row: dict, strengths: Sequence[float], delta: float
+) -> list[tuple[str, float, float, float]]:
+    beta, gap, ceiling, n = row["beta"], row["gap"], row["loss_bound_used"], row["n"]
+    lemma = float("nan")
+    if np.isfinite(beta) and np.isfinite(ceiling):
+        lemma = stability_gap_bound(loss_bound=ceiling, beta=beta, n=n, delta=delta)
+    statements = [("Lemma 4.3", float("nan"), gap, lemma)]
+    for strength in strengths:
+        # A flat or saddle point that the penalty does not outweigh is outside both statements.
+        convex = row["curvature"] + 2 * strength * sparsity(row["p"]) >= 0
+        proposition = theorem = float("nan")
+        if convex and np.isfinite(ceiling):
+            known = {
+                "lipschitz": row["lipschitz"],
+                "curvature": row["curvature"],
+                "strength": strength,
+                "p": row["p"],
+                "n": n,
+            }
+            proposition = stability_bound(**known)
+            theorem = sparsity_gap_bound(**known, loss_bound=ceiling, delta=delta)
+        statements.append(("Proposition 4.2", strength, beta, proposition))
+        statements.append(("Theorem 4.4", strength, gap, theorem))
+    return statements
+
+
+def _verdict(measured: float, bound: float, ceiling: float, above: str) -> str:
+    if not np.isfinite(measured):
+        return "not measured"
+    if np.isnan(bound):
+        return "assumption failed"
+    if np.isinf(bound):
+        return "infinite"
+    if measured > bound:
+        return above
+    return "vacuous" if is_vacuous(bound, ceiling) else "holds"

@@ -1,0 +1,297 @@
+"""A cell: the unit of work. One draw of S at one rate, with all its replicas, to tidy rows."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lora_dropout.masks import ENSEMBLE_STEP
+from probes.landscape import Curvature, LipschitzTracker, smallest_curvature
+from probes.network import Factors, Inputs, Network
+from probes.resampling import full_sample, leave_one_out
+from probes.retrain import (
+    Dropout,
+    Objective,
+    Optimizer,
+    Penalty,
+    Training,
+    blocks,
+    draw_steps,
+    replicas_per_block,
+    retrain,
+)
+from probes.tasks import Task, load_task
+
+#: Called with the number of replica steps done since the last call.
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that determines the numbers of a cell. Same cell, same numbers.
+
+    The fields are the columns that every row carries; see ``probes.settings`` for their meaning.
+    ``ensemble`` holds the sizes of the ensembles that are evaluated.
+    """
+
+    task: str
+    n: int
+    p: float
+    draw: int
+    objective: str
+    strength: float | None
+    rank: int
+    alpha: float
+    steps: int
+    lr: float
+    optimizer: Optimizer
+    batch: int | None
+    samples: int
+    rescale: bool
+    warm_start: bool
+    ensemble: tuple[int, ...]
+    loss_bound: float | None
+    seed: int
+    device: str
+    dtype: str
+
+    @property
+    def shrink(self) -> float:
+        """Factor of the update in the deterministic network: the expected mask, (1-p)^2."""
+        return 1.0 if self.objective == "penalty" or self.rescale else (1 - self.p) ** 2
+
+    @property
+    def sparsity(self) -> float:
+        """Probability 2p - p^2 that an entry of the update is dropped."""
+        return self.p * (2 - self.p)
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        return (self.n + 1 + (self.n + 1) * self.warm_start) * self.steps
+
+    def seeds(self) -> tuple[int, int, int]:
+        """Seeds of the split, the initial factors and the masks: the same for every p."""
+        words = np.random.SeedSequence([self.seed, self.draw]).generate_state(3, np.uint64)
+        split, factors, masks = (int(word) for word in words)
+        return split, factors, masks
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What retraining a cell leaves.
+
+    Attributes:
+        network: the frozen network.
+        train: S, n examples.
+        test: the rest of the data set.
+        index: of the examples of S in the data set, (n,); those of the test set follow.
+        factors: of n + 1 replicas: trained on S, then without example 0, 1, ...
+        lipschitz: gradient norms met on the way.
+    """
+
+    network: Network
+    train: Inputs
+    test: Inputs
+    index: Tensor
+    factors: Factors
+    lipschitz: LipschitzTracker
+
+
+def run_cell(cell: Cell, progress: Progress = lambda steps: None) -> pd.DataFrame:
+    """Retrain all replicas of a cell and measure them.
+
+    Returns:
+        One row for every inference mode and left-out example. See ``probes.results`` for the
+        columns.
+    """
+    trained = train_cell(cell, progress)
+    network, full = trained.network, replica(trained.factors, 0)
+    curvature = smallest_curvature(network, full, trained.train, cell.shrink, cell.seed)
+    measured = zip(
+        evaluate(cell, network, trained.factors, trained.train),
+        evaluate(cell, network, full, trained.test),
+        strict=True,
+    )
+    return pd.concat(
+        [
+            _rows(cell, trained, curvature, mode, on_train, on_test)
+            for (mode, on_train), (_, on_test) in measured
+        ],
+        ignore_index=True,
+    )
+
+
+def loss_matrix(cell: Cell) -> pd.DataFrame:
+    """Retrain a cell and return the loss of every replica on every example.
+
+    The ground truth of data attribution, in the deterministic network.
+
+    Returns:
+        One row a pair: ``replica`` (-1 for the one trained on S, otherwise the left-out example),
+        ``example`` (both as positions in the data set), ``split`` ("train" or "test"), ``loss``.
+    """
+    trained = train_cell(cell, lambda steps: None)
+    left_out = [-1, *trained.index[: cell.n].tolist()]
+    parts = []
+    for split, inputs, index in (
+        ("train", trained.train, trained.index[: cell.n]),
+        ("test", trained.test, trained.index[cell.n :]),
+    ):
+        losses = next(evaluate(cell, trained.network, trained.factors, inputs))[1].losses
+        table = pd.DataFrame(losses.numpy(), index=left_out, columns=index.tolist())
+        long = table.stack().rename_axis(["replica", "example"]).rename("loss").reset_index()
+        parts.append(long.assign(split=split, p=cell.p, draw=cell.draw))
+    return pd.concat(parts, ignore_index=True)
+
+
+def train_cell(cell: Cell, progress: Progress) -> Trained:
+    """Split the data, draw the start, and train the replica of S and those of all S^i."""
+    task = load_task(cell.task)
+    split_seed, factor_seed, mask_seed = cell.seeds()
+    network = task.network(
+        rank=cell.rank,
+        alpha=cell.alpha,
+        dtype=getattr(torch, cell.dtype),
+        device=torch.device(cell.device),
+    )
+    order = np.random.default_rng(split_seed).permutation(len(task.features))
+    index = torch.from_numpy(order)
+    train = _read(task, network, index[: cell.n])
+    test = _read(task, network, index[cell.n :])
+    weights = torch.cat([full_sample(cell.n), leave_one_out(cell.n)])
+    start = network.initial_factors(torch.Generator().manual_seed(factor_seed))
+    training = Training(
+        cell.steps, cell.lr, cell.optimizer, cell.batch, cell.samples, seed=mask_seed
+    )
+    tracker = LipschitzTracker(network, train, cell.steps, cell.shrink)
+
+    def checkpoint(step: int, rows: slice, factors: Factors) -> None:
+        tracker.visit(step, rows, factors)
+        progress(rows.stop - rows.start)
+
+    def run(start: Factors) -> Factors:
+        return retrain(
+            network, train, weights, start, training, objective_of(cell), checkpoint=checkpoint
+        )
+
+    with torch.no_grad():
+        factors = run(start)
+        if cell.warm_start:
+            factors = run(replica(factors, 0))
+    return Trained(network, train, test, index, factors, tracker)
+
+
+def objective_of(cell: Cell) -> Objective:
+    """The objective that the cell's replicas minimise."""
+    if cell.objective == "penalty":
+        assert cell.strength is not None
+        return Penalty(cell.strength * cell.sparsity)
+    return Dropout(cell.p, cell.rescale)
+
+
+def replica(factors: Factors, number: int) -> Factors:
+    """Return one replica's factors."""
+    return [(A[number : number + 1], B[number : number + 1]) for A, B in factors]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Losses and scores of R replicas on m examples, (R, m) each, float64 on the CPU."""
+
+    losses: Tensor
+    scores: Tensor
+
+
+@torch.no_grad()
+def evaluate(
+    cell: Cell, network: Network, factors: Factors, inputs: Inputs
+) -> Iterator[tuple[int, Evaluation]]:
+    """Evaluate the deterministic network (0), then an ensemble of each size that is asked for.
+
+    The members of a smaller ensemble are the first of a larger one, and the same for all replicas.
+
+    Yields:
+        The size of the ensemble, 0 for the deterministic network, and its losses.
+    """
+    parts = [
+        _evaluate_block(cell, network, [(A[rows], B[rows]) for A, B in factors], inputs)
+        for rows in blocks(len(factors[0][0]), replicas_per_block(network, len(inputs)))
+    ]
+    for results in zip(*parts, strict=True):
+        losses = torch.cat([result.losses for _, result in results])
+        scores = torch.cat([result.scores for _, result in results])
+        yield results[0][0], Evaluation(losses, scores)
+
+
+def _evaluate_block(
+    cell: Cell, network: Network, factors: Factors, inputs: Inputs
+) -> Iterator[tuple[int, Evaluation]]:
+    yield 0, _evaluation(cell, network, network.outputs(factors, inputs, shrink=cell.shrink), inputs)
+    if not cell.ensemble:
+        return
+    *_, mask_seed = cell.seeds()
+    total: Tensor | float = 0.0
+    for member in range(max(cell.ensemble)):
+        (masks,) = draw_steps(
+            network, cell.p, [ENSEMBLE_STEP], range(member, member + 1), mask_seed, cell.rescale
+        )
+        total = total + network.outputs(factors, inputs, masks)
+        if member + 1 in cell.ensemble:
+            yield member + 1, _evaluation(cell, network, total / (member + 1), inputs)
+
+
+def _evaluation(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -> Evaluation:
+    losses = network.loss.value(outputs, inputs.targets)
+    if cell.loss_bound is not None:
+        # NaN stays NaN: a diverged replica is not a loss at the bound.
+        losses = losses.clamp(max=cell.loss_bound)
+    return Evaluation(
+        losses.double().cpu(), network.loss.score(outputs, inputs.targets).double().cpu()
+    )
+
+
+def _read(task: Task, network: Network, index: Tensor) -> Inputs:
+    return network.read(task.features[index], task.targets[index])
+
+
+def _rows(
+    cell: Cell,
+    trained: Trained,
+    curvature: Curvature,
+    ensemble: int,
+    on_train: Evaluation,
+    on_test: Evaluation,
+) -> pd.DataFrame:
+    kept, left_out = on_train.losses[0], on_train.losses[1:].diagonal()
+    train_loss, test_loss = kept.mean().item(), on_test.losses.mean().item()
+    finite = torch.cat([on_train.losses.flatten(), on_test.losses.flatten()])
+    finite = finite[finite.isfinite()]
+    deterministic = "no masks" if cell.objective == "penalty" else "expected weight"
+    settings = asdict(cell) | {"ensemble": ensemble, "batch": cell.batch or cell.n}
+    return pd.DataFrame(
+        {
+            "example": trained.index[: cell.n].numpy(),
+            "loss_kept": kept.numpy(),
+            "loss_left_out": left_out.numpy(),
+            "diverged": ~left_out.isfinite().numpy(),
+        }
+    ).assign(
+        **settings,
+        inference="ensemble" if ensemble else deterministic,
+        start="warm" if cell.warm_start else "initial",
+        score_name=trained.network.loss.score_name,
+        train_loss=train_loss,
+        test_loss=test_loss,
+        train_score=on_train.scores[0].mean().item(),
+        test_score=on_test.scores.mean().item(),
+        test_examples=len(trained.test),
+        largest_loss=finite.max().item() if len(finite) else float("nan"),
+        lipschitz=trained.lipschitz.largest,
+        lipschitz_how=trained.lipschitz.how,
+        curvature=curvature.value,
+        curvature_how=curvature.how,
+    )

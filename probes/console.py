@@ -1,0 +1,72 @@
+"""How the command lines behave: tables on standard output, one line and a status for trouble."""
+
+import io
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from typing import NoReturn, TypeVar
+
+import pandas as pd
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from probes.sweep import Interrupted
+
+Settings = TypeVar("Settings")
+
+
+def run(settings: type[Settings], main: Callable[[Settings], None]) -> NoReturn:
+    """Parse the command line into settings, run the probe and exit.
+
+    Exit status: 0 when it ran; 2 for a bad value, with one line on standard error; 130 for Ctrl-C.
+    """
+    try:
+        main(_parse(settings))
+    except ValueError as error:
+        leave(f"error: {error}", 2)
+    except Interrupted as stop:
+        leave(
+            f"interrupted: {stop.finished} of {stop.cells} cells are done and kept; "
+            "the same command goes on from there",
+            130,
+        )
+    except KeyboardInterrupt:
+        leave("interrupted", 130)
+    sys.exit(0)
+
+
+def _parse(settings: type[Settings]) -> Settings:
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            return tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    # The parser frames its message and repeats the help below a rule: one line is enough.
+    message, _, _ = complaint.getvalue().partition("──────\n")[2].partition("───")
+    words = " ".join(line.strip("│╭╮╰╯─ ") for line in message.splitlines())
+    leave(f"error: {' '.join(words.split())} (see --help)", 2)
+
+
+def leave(message: str, status: int) -> NoReturn:
+    """Print one line on standard error and exit."""
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def print_table(table: pd.DataFrame, title: str, caption: str = "") -> None:
+    """Print a table whose cells are text already."""
+    shown = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
+    for column in table.columns:
+        shown.add_column(column, justify="left" if column in TEXT_COLUMNS else "right")
+    for row in table.itertuples(index=False):
+        shown.add_row(*(str(value) for value in row))
+    # A pipe has no width: the widest table then fits, instead of being folded at 80 columns.
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console.print(shown)
+
+
+#: Columns of words, set to the left; all others are numbers.
+TEXT_COLUMNS = ("inference", "statement", "verdict", "quantity", "how")

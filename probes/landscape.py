@@ -1,0 +1,115 @@
+"""What the bounds ask of a trained network: its Lipschitz constant and its smallest curvature.
+
+Both are taken in the adapted *weights* W0 + update, the coordinates in which an entry is dropped
+with probability 2p - p^2; in the factors A and B that probability would be p.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import Tensor
+
+from probes.network import Factors, Inputs, Network, loss_of_weights
+
+#: Up to this many weights the Hessian is formed: its eigenvalues are then exact to rounding.
+DENSE_WEIGHTS = 512
+#: Relative accuracy that is asked of Lanczos.
+LANCZOS_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Smallest Hessian eigenvalue of the training loss, and how it was obtained."""
+
+    value: float
+    how: str
+
+
+class LipschitzTracker:
+    """Largest per-example gradient norm over the parameters that training visits.
+
+    It looks at all replicas on the examples of the pool, at evenly spaced steps and the last. A
+    maximum over finitely many points is a lower estimate of the Lipschitz constant.
+    """
+
+    def __init__(self, network: Network, inputs: Inputs, steps: int, shrink: float) -> None:
+        self.network, self.inputs, self.shrink = network, inputs, shrink
+        self.at = {round(step) for step in np.linspace(steps / 10, steps, 10)} | {steps}
+        self.largest = 0.0
+
+    @property
+    def how(self) -> str:
+        """How the value was obtained."""
+        return f"largest per-example gradient in W at {len(self.at)} steps of all replicas"
+
+    def visit(self, step: int, rows: slice, factors: Factors) -> None:
+        """Take the factors of a block of replicas into account."""
+        if step in self.at:
+            norms = self.network.gradient_norms(factors, self.inputs, self.shrink)
+            self.largest = max(self.largest, _largest_finite(norms))
+
+
+def smallest_curvature(network: Network, factors: Factors, inputs: Inputs, shrink: float,
+                       seed: int) -> Curvature:
+    """Smallest eigenvalue of the Hessian of the mean loss of one replica, in float64 on the CPU.
+
+    Args:
+        network: the network.
+        factors: of one replica.
+        inputs: the examples of S.
+        shrink: factor of the update in the deployed network.
+        seed: of Lanczos' starting vector.
+
+    Returns:
+        The eigenvalue in units of loss per squared unit of weight; NaN where the network is not
+        finite or Lanczos does not converge. Lanczos approaches the eigenvalue from above.
+    """
+    weights = [weight[0].double().cpu() for weight in network.merged_weights(factors, shrink)]
+    if not all(weight.isfinite().all() for weight in weights):
+        return Curvature(float("nan"), "the network diverged")
+    exact = Inputs(inputs.features.double().cpu(), inputs.targets.double().cpu(), torch.empty(0))
+    plain = Network(
+        weights, [bias[:, 0].double().cpu() for bias in network.biases],
+        rank=1, alpha=1.0, loss=network.loss,
+    )
+    shapes = [weight.shape for weight in weights]
+    point = torch.cat([weight.flatten() for weight in weights])
+
+    def loss(flat: Tensor) -> Tensor:
+        pieces = flat.split([shape.numel() for shape in shapes])
+        matrices = [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        return loss_of_weights(plain, matrices, exact)
+
+    if len(point) <= DENSE_WEIGHTS:
+        hessian = torch.autograd.functional.hessian(loss, point)
+        return Curvature(float(torch.linalg.eigvalsh(hessian)[0]), "dense Hessian in W")
+    return _lanczos(loss, point, seed)
+
+
+def _lanczos(loss: "torch._C._FunctionBase | object", point: Tensor, seed: int) -> Curvature:
+    position = point.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(position), position, create_graph=True)  # type: ignore[operator]
+
+    def multiply(vector: np.ndarray) -> np.ndarray:
+        direction = torch.from_numpy(np.ascontiguousarray(vector).reshape(-1))
+        (product,) = torch.autograd.grad(gradient, position, direction, retain_graph=True)
+        return product.numpy()
+
+    size = len(point)
+    operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
+    start = np.random.default_rng(seed).standard_normal(size)
+    how = f"Lanczos on the Hessian in W, relative accuracy {LANCZOS_TOLERANCE:g}"
+    try:
+        values = eigsh(
+            operator, k=1, which="SA", v0=start, tol=LANCZOS_TOLERANCE, return_eigenvectors=False
+        )
+    except ArpackNoConvergence:
+        return Curvature(float("nan"), "Lanczos did not converge")
+    return Curvature(float(values[0]), how)
+
+
+def _largest_finite(values: Tensor) -> float:
+    finite = values[values.isfinite()]
+    return float(finite.max()) if len(finite) else 0.0

@@ -1,0 +1,66 @@
+"""What a run was: settings, versions, machine, time, so that its numbers can be had again."""
+
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from probes.settings import StabilitySettings
+from probes.store import code_fingerprint, write_whole
+
+PACKAGES = ("lora-dropout", "torch", "numpy", "scipy", "pandas", "scikit-learn")
+
+
+def write_manifest(
+    path: Path, settings: StabilitySettings, cells: list[str], seconds: float
+) -> None:
+    """Write the manifest of a finished run as JSON.
+
+    Args:
+        path: of the file.
+        settings: of the run.
+        cells: names of its cell files.
+        seconds: wall time, in which cells that were there already took none.
+    """
+    content = {
+        "settings": asdict(settings) | {"out": str(settings.out)},
+        "versions": {name: version(name) for name in PACKAGES},
+        "code": code_fingerprint(),
+        "git": git_revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device_name(settings.device),
+        "threads": torch.get_num_threads(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "cells": cells,
+    }
+    write_whole(path, lambda place: place.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+def device_name(device: str) -> str:
+    """Name the hardware behind a device."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
+def git_revision() -> str | None:
+    """Revision of the checkout that the code runs from, with "+" if it was changed; None outside."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed: Any = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

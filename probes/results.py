@@ -1,0 +1,176 @@
+"""The result of a probe: tidy tables that show, save and draw themselves."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from probes.bounds import STRENGTHS, bounds
+from probes.intervals import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: What identifies a point of the grid, and what identifies a cell and its inference mode.
+POINT = ["p", "inference", "ensemble"]
+CELL = [*POINT, "draw"]
+#: Columns of the rows that vary within a cell and inference mode.
+PER_EXAMPLE = ["example", "loss_kept", "loss_left_out", "diverged"]
+
+
+@dataclass(frozen=True)
+class StabilityResult:
+    """Measured stability and gap, beside the bounds.
+
+    Attributes:
+        rows: one row a cell, inference mode and left-out example: every setting, ``example``
+            (position in the data set), ``loss_kept`` and ``loss_left_out`` (its loss under the
+            model trained with and without it), ``diverged`` (whether the latter is not finite), and
+            what was measured once a cell.
+        delta: failure probability of the bounds.
+        matrix: losses of every replica on every example, where they were asked for.
+    """
+
+    rows: pd.DataFrame
+    delta: float
+    matrix: pd.DataFrame | None = None
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a cell and inference mode (``ensemble`` is 0 without an ensemble).
+
+        ``beta`` is the mean absolute leave-one-out difference over the replicas that did not
+        diverge, ``beta_signed`` the mean difference, ``beta_median`` the median, ``replicas`` and
+        ``diverged`` their numbers, ``gap`` the test loss less the train loss, ``loss_bound_used`` C
+        and ``loss_bound_how`` where it came from. ``lipschitz_how`` and ``curvature_how`` say the
+        same of the other quantities of the bound.
+        """
+        groups = self.rows.groupby(CELL, sort=False, dropna=False)
+        return pd.DataFrame([_cell_record(group) for _, group in groups])
+
+    @cached_property
+    def bounds(self) -> pd.DataFrame:
+        """One row a cell, inference mode, statement and strength: see ``probes.bounds``."""
+        return bounds(self.table, self.strengths, self.delta)
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """The given lambda, or the family for an algorithm that has none."""
+        given = self.rows["strength"].dropna().unique()
+        return tuple(float(value) for value in given) if len(given) else STRENGTHS
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a point of the grid: means over draws and 95 % Student intervals for beta, gap."""
+        return pd.DataFrame(
+            [_summary_record(group) for _, group in self.table.groupby(POINT, sort=False)]
+        )
+
+    @property
+    def diverged(self) -> int:
+        """Number of replicas, S and S^i alike, that did not end at a finite loss."""
+        cells = self.table[self.table["ensemble"] == 0]
+        return int(cells["diverged"].sum() + (~np.isfinite(cells["train_loss"])).sum())
+
+    def plot(self) -> "Figure":
+        """Draw measured stability and gap against p, with intervals, and the bounds as lines."""
+        # By name, so that measuring never needs the drawing: figures/stability.py draws this table.
+        return import_module("figures.stability").draw(self.table, self.strengths, self.delta)
+
+    def to_json(self) -> str:
+        """Return summary and bounds as a JSON document; NaN becomes null."""
+        content = {
+            "diverged": self.diverged,
+            "summary": _records(self.summary),
+            "bounds": _records(self.bound_summary),
+        }
+        return json.dumps(content, indent=2)
+
+    @cached_property
+    def bound_summary(self) -> pd.DataFrame:
+        """Bounds averaged over draws, with the verdicts that occur and how often."""
+        keys = [*POINT, "statement", "strength"]
+        records = []
+        for key, group in self.bounds.groupby(keys, sort=False, dropna=False):
+            counts = group["verdict"].value_counts()
+            verdict = (
+                counts.index[0]
+                if len(counts) == 1
+                else ", ".join(f"{name} {count}/{len(group)}" for name, count in counts.items())
+            )
+            records.append(
+                dict(zip(keys, key, strict=True))
+                | {
+                    "measured": group["measured"].mean(),
+                    "bound": group["bound"].mean(),
+                    "verdict": verdict,
+                }
+            )
+        return pd.DataFrame(records)
+
+    def _repr_html_(self) -> str:
+        note = f"<p>{self._note()}</p>"
+        return self.summary.to_html(index=False, float_format="%.4g") + note
+
+    def __repr__(self) -> str:
+        return self.summary.to_string(index=False, float_format="%.4g") + "\n" + self._note()
+
+    def _note(self) -> str:
+        row = self.rows.iloc[0]
+        draws = self.rows["draw"].nunique()
+        return (
+            f"{row['task']}, n = {row['n']}, {draws} draws of S, objective {row['objective']}; "
+            f"intervals: 95 %, Student, over draws; {self.diverged} replicas diverged"
+        )
+
+
+def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
+    first = group.iloc[0].drop(PER_EXAMPLE).to_dict()
+    difference = (group["loss_left_out"] - group["loss_kept"])[~group["diverged"]]
+    # Plain mean: NaN where the network trained on S diverged, as then nothing was measured.
+    usable = len(difference) > 0
+    given = pd.notna(first["loss_bound"])
+    return first | {
+        "beta": difference.abs().mean(skipna=False) if usable else float("nan"),
+        "beta_signed": difference.mean(skipna=False) if usable else float("nan"),
+        "beta_median": difference.abs().median() if usable else float("nan"),
+        "gap": first["test_loss"] - first["train_loss"],
+        "replicas": len(group),
+        "diverged": int(group["diverged"].sum()),
+        "loss_bound_used": first["loss_bound"] if given else first["largest_loss"],
+        "loss_bound_how": "given; losses are clipped" if given else "largest observed loss",
+    }
+
+
+def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
+    beta, beta_low, beta_high = mean_interval(group["beta"])
+    gap, gap_low, gap_high = mean_interval(group["gap"])
+    return {name: group[name].iloc[0] for name in POINT} | {
+        "draws": len(group),
+        "beta": beta,
+        "beta_low": beta_low,
+        "beta_high": beta_high,
+        "train_loss": group["train_loss"].mean(),
+        "test_loss": group["test_loss"].mean(),
+        "gap": gap,
+        "gap_low": gap_low,
+        "gap_high": gap_high,
+        "test_score": group["test_score"].mean(),
+        "diverged": int(group["diverged"].sum()),
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    # JSON has neither NaN nor infinity: the one becomes null, the other a word.
+    return [
+        {
+            key: None if isinstance(value, float) and np.isnan(value)
+            else "inf" if isinstance(value, float) and np.isinf(value) else value
+            for key, value in record.items()
+        }
+        for record in table.to_dict("records")
+    ]

@@ -1,0 +1,186 @@
+"""The settings of a probe, checked once, where the user's values enter."""
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from probes.cells import Cell
+from probes.retrain import OPTIMIZERS
+from probes.tasks import Task, load_task
+
+OBJECTIVES = ("dropout", "penalty")
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class StabilitySettings:
+    """Measure pointwise hypothesis stability by leave-one-out retraining, beside its bounds."""
+
+    p: tuple[float, ...] = (0.1,)
+    """Dropout rates of A's input columns and B's output rows, each in [0, 1)."""
+
+    ensemble: tuple[int, ...] = ()
+    """Sizes N of test-time ensembles to measure beside the expected-weight network."""
+
+    task: str = "digits"
+    """What is learned: digits, breast_cancer or ridge."""
+
+    n: int = 64
+    """Number of training examples, from 2 to the size of the data set less 1."""
+
+    draws: int = 8
+    """Number of independent training sets S; intervals are over these."""
+
+    rank: int | None = None
+    """Rank r of the update, up to the layer's smaller side. Default: the task's."""
+
+    alpha: float | None = None
+    """The update is scaled by alpha / rank. Default: the rank."""
+
+    steps: int | None = None
+    """Optimizer steps. Default: the task's."""
+
+    lr: float | None = None
+    """Learning rate. Default: the task's."""
+
+    optimizer: str = "adam"
+    """Optimizer: adam or sgd."""
+
+    batch: int | None = None
+    """Examples a step. Default: all n."""
+
+    samples: int = 1
+    """Mask pairs a step, N of the training objective."""
+
+    objective: str = "dropout"
+    """dropout (the real algorithm) or penalty (the theorem's: minimise L + lambda (2p-p^2) |W|^2)."""
+
+    strength: float | None = None
+    """lambda of the bounds, and of the objective penalty, which needs it. For dropout it is not
+    defined; the bounds are then shown for a small family."""
+
+    rescale: bool = False
+    """Divide what survives by 1-p. The paper never does."""
+
+    warm_start: bool = False
+    """Start the leave-one-out replicas at the parameters trained on S, not at the initial ones."""
+
+    loss_bound: float | None = None
+    """C: clip the loss at this value. Default: C is the largest observed loss."""
+
+    delta: float = 0.05
+    """Failure probability of the generalization bounds, in (0, 1]."""
+
+    seed: int = 0
+    """Seed of everything random."""
+
+    device: str = "cpu"
+    """Where to compute: cpu, cuda, cuda:1, ..."""
+
+    dtype: str = "float32"
+    """Precision of the training: float32 or float64."""
+
+    matrix: bool = False
+    """Also keep the losses of every replica on every example, as matrix.parquet."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder for the rows, the manifest and the figure. Default: runs/stability from the command
+    line, none from Python."""
+
+    def cells(self) -> list[Cell]:
+        """Check every value and return the cells of the grid, draws inside rates.
+
+        Raises:
+            ValueError: a value is out of range; the message names it and what is allowed.
+        """
+        task = load_task(self.task)
+        self._check(task)
+        rank = task.rank if self.rank is None else self.rank
+        return [
+            Cell(
+                task=self.task,
+                n=self.n,
+                p=float(p),
+                draw=draw,
+                objective=self.objective,
+                strength=self.strength,
+                rank=rank,
+                alpha=float(rank if self.alpha is None else self.alpha),
+                steps=task.steps if self.steps is None else self.steps,
+                lr=task.lr if self.lr is None else self.lr,
+                optimizer=self.optimizer,  # type: ignore[arg-type]
+                batch=self.batch,
+                samples=self.samples,
+                rescale=self.rescale,
+                warm_start=self.warm_start,
+                ensemble=tuple(sorted(set(self.ensemble))),
+                loss_bound=self.loss_bound,
+                seed=self.seed,
+                device=self.device,
+                dtype=self.dtype,
+            )
+            for p, draw in product(dict.fromkeys(self.p), range(self.draws))
+        ]
+
+    def _check(self, task: Task) -> None:
+        _require(len(self.p) > 0, "p", "at least one rate", "none")
+        for p in self.p:
+            _require(0 <= p < 1, "p", "in [0, 1)", p)
+        for size in self.ensemble:
+            _require(size >= 1, "ensemble", "at least 1", size)
+        examples = len(task.features)
+        _require(2 <= self.n < examples, "n", f"from 2 to {examples - 1} for {self.task}", self.n)
+        _require(self.draws >= 1, "draws", "at least 1", self.draws)
+        limit = task.largest_rank
+        allowed = f"from 1 to {limit}, the smallest side of {self.task}'s layers"
+        _require(self.rank is None or 1 <= self.rank <= limit, "rank", allowed, self.rank)
+        for name in ("alpha", "lr", "loss_bound"):
+            value = getattr(self, name)
+            _require(value is None or 0 < value < float("inf"), name, "positive and finite", value)
+        for name in ("steps", "samples"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, "at least 1", value)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("objective", self.objective, OBJECTIVES)
+        _one_of("dtype", self.dtype, DTYPES)
+        _require(
+            self.batch is None or 1 <= self.batch <= self.n, "batch", f"from 1 to n = {self.n}",
+            self.batch,
+        )
+        _require(
+            self.strength is None or 0 <= self.strength < float("inf"), "strength",
+            "at least 0 and finite", self.strength,
+        )
+        _require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
+        _require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
+        _check_device(self.device)
+        if self.objective == "penalty":
+            _require(self.strength is not None, "strength", "given for objective penalty", "none")
+            _require(not self.ensemble, "ensemble", "left out for objective penalty, which draws no "
+                     "masks", self.ensemble)
+
+
+def available_devices() -> list[str]:
+    """Names of the devices that tensors can be put on here."""
+    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+
+
+def _check_device(name: str) -> None:
+    devices = available_devices()
+    known = name in devices or (name == "cuda" and len(devices) > 1)
+    _require(known, "device", f"one of {', '.join(devices)}", repr(name))
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    _require(value in allowed, name, f"one of {', '.join(allowed)}", repr(value))
+
+
+def _require(valid: bool, name: str, allowed: str, value: object) -> None:
+    if not valid:
+        raise ValueError(f"{name} must be {allowed}; got {value}")
+
+

@@ -1,0 +1,99 @@
+"""Rows on disk: one Parquet file a cell, written whole or not at all."""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from probes.cells import Cell
+
+#: The packages whose code determines a cell's numbers.
+MEASURING = ("lora_dropout", "probes")
+
+
+class Store:
+    """A folder of finished cells.
+
+    Args:
+        folder: made if it is missing.
+
+    Raises:
+        ValueError: the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.cells = folder, folder / "cells"
+        try:
+            self.cells.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.cells):
+                pass
+        except OSError as error:
+            reason = error.strerror or error
+            raise ValueError(f"out must be a folder that can be written; got {folder} ({reason})") from None
+
+    def path(self, cell: Cell) -> Path:
+        """Where a cell's rows are kept."""
+        return self.cells / f"{cell_key(cell)}.parquet"
+
+    def load(self, cell: Cell) -> pd.DataFrame | None:
+        """Return a finished cell's rows; None if there are none.
+
+        A file that cannot be read is named on standard error and set aside, and its cell counts as
+        not done.
+        """
+        path = self.path(cell)
+        if not path.exists():
+            return None
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError, pa.ArrowException):
+            aside = path.with_suffix(".damaged")
+            path.replace(aside)
+            print(f"{path} is damaged: set aside as {aside.name}, computed again", file=sys.stderr)
+            return None
+
+    def save(self, cell: Cell, rows: pd.DataFrame) -> None:
+        """Keep a cell's rows."""
+        write_whole(self.path(cell), rows.to_parquet)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place and move it there, so that nobody sees half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(Path(name))
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def cell_key(cell: Cell) -> str:
+    """Name a cell by its settings and by the code that measures it.
+
+    A cell that was measured by other code is not taken for this one: a change of the trainer would
+    otherwise go unnoticed behind old files.
+    """
+    settings = json.dumps(asdict(cell), sort_keys=True)
+    return hashlib.sha256(f"{settings} {code_fingerprint()}".encode()).hexdigest()[:24]
+
+
+@cache
+def code_fingerprint() -> str:
+    """Hash of the source of the packages that determine a cell's numbers."""
+    digest = hashlib.sha256()
+    for package in MEASURING:
+        folder = Path(next(iter(import_module(package).__path__)))
+        for source in sorted(folder.rglob("*.py")):
+            digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
+    return digest.hexdigest()[:16]

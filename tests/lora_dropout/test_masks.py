@@ -1,0 +1,91 @@
+"""The law of the masks."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, draw_masks, stack_masks
+
+#: Chance that a Monte-Carlo test fails although the law holds.
+ERROR_RATE = 1e-6
+STANDARD_ERRORS = stats.norm.isf(ERROR_RATE / 2)
+DRAWS = 4000
+
+
+def draws(p, d_in=7, d_out=5, rescale=False):
+    mask_in, mask_out = stack_masks(
+        LayerShape(d_in, d_out, p, p), seed=11, steps=range(DRAWS), layer=0, samples=range(1),
+        rescale=rescale,
+    )  # fmt: skip
+    return mask_in[:, 0].double(), mask_out[:, 0].double()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_entries_survive_with_the_squared_probability(p):
+    mask_in, mask_out = draws(p)
+    survive = torch.einsum("ti,tj->tij", mask_out, mask_in).mean(0)
+    expected = (1 - p) ** 2
+    tolerance = stats.norm.isf(ERROR_RATE / 2 / survive.numel()) * np.sqrt(
+        expected * (1 - expected) / DRAWS
+    )
+    assert (survive - expected).abs().max() < tolerance
+
+
+@given(st.integers(0, 10**6), st.floats(0, 0.99))
+def test_rows_and_columns_drop_whole(step, p):
+    mask_in, mask_out = draw_masks(LayerShape(6, 4, p, p), seed=0, step=step, layer=0)
+    delta = np.outer(mask_out, mask_in)
+    dropped_rows = (delta == 0).all(1)
+    dropped_columns = (delta == 0).all(0)
+    assert np.array_equal(delta == 0, dropped_rows[:, None] | dropped_columns)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.7])
+def test_expected_dropped_norm_is_the_sparsity_times_the_norm(p):
+    generator = torch.Generator().manual_seed(0)
+    delta = torch.randn(5, 7, generator=generator, dtype=torch.float64)
+    mask_in, mask_out = draws(p)
+    dropped = 1 - torch.einsum("ti,tj->tij", mask_out, mask_in)
+    norms = (dropped * delta).square().sum((1, 2))
+    error = norms.std() / np.sqrt(DRAWS)
+    expected = (2 * p - p**2) * delta.square().sum()
+    assert (norms.mean() - expected).abs() < STANDARD_ERRORS * error
+
+
+def test_rescaled_masks_have_mean_one():
+    mask_in, _ = draws(0.4, rescale=True)
+    tolerance = stats.norm.isf(ERROR_RATE / 14) * np.sqrt(0.4 / 0.6 / DRAWS)
+    assert (mask_in.mean(0) - 1).abs().max() < tolerance
+    assert set(mask_in.unique().tolist()) == {0.0, float(np.float32(1) / np.float32(0.6))}
+
+
+def test_every_argument_matters_and_nothing_else():
+    shape = LayerShape(64, 64, 0.5, 0.5)
+    base = {"seed": 1, "step": 2, "layer": 3, "sample": 4}
+    first, again = draw_masks(shape, **base), draw_masks(shape, **base)
+    assert np.array_equal(first[0], again[0])
+    for name in base:
+        draw_masks(shape, **base)
+        other = draw_masks(shape, **base | {name: base[name] + 1})
+        assert not np.array_equal(first[0], other[0])
+        assert not np.array_equal(first[1], other[1])
+    assert not np.array_equal(first[0], first[1])
+    last = draw_masks(shape, seed=2**64 - 1, step=ENSEMBLE_STEP, layer=0)
+    assert 0 < last[0].mean() < 1
+
+
+@given(st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 1000))
+def test_what_survives_a_higher_rate_survives_a_lower(first, second, step):
+    low, high = sorted((first, second))
+    lower, _ = draw_masks(LayerShape(50, 1, low, low), seed=0, step=step, layer=0)
+    higher, _ = draw_masks(LayerShape(50, 1, high, high), seed=0, step=step, layer=0)
+    assert (higher <= lower).all()
+
+
+def test_rate_zero_drops_nothing():
+    mask_in, mask_out = draw_masks(LayerShape(1000, 1000, 0, 0), seed=0, step=0, layer=0)
+    assert mask_in.all()
+    assert mask_out.all()

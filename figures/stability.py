@@ -1,6 +1,7 @@
-"""Measured stability and gap against p, with the bounds as lines. Drawn from the table alone."""
+"""Measured stability and gap against p, and the bounds far above. Drawn from the table alone."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from figures.style import DASHES, MARKERS, curve_colours, style
+from figures.style import DASHES, MARKERS, Colour, curve_colours, style
 from theory import sparsity, sparsity_gap_bound, stability_bound
 
-#: Rates at which the bounds are drawn.
-GRID = 181
+#: How far apart in p the curves of one quantity are set, so that their intervals stay apart.
+DODGE = 0.008
+#: Rates at which the bounds are drawn where a single rate was measured.
+RATES = np.linspace(0, 1, 101)
 
 
 def draw(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> Figure:
@@ -24,21 +27,29 @@ def draw(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> Figur
         delta: failure probability of Theorem 4.4.
 
     Returns:
-        A figure of two panels: β with Proposition 4.2, the gap with Theorem 4.4.
+        A figure of four panels: β and the gap as measured, one curve an inference mode, on a linear
+        scale; below, on a logarithmic one, those of the deterministic network with the bounds.
     """
+    deterministic = table[table["ensemble"] == 0]
     with style():
-        figure = Figure(figsize=(9, 4.6))
-        left, right = figure.subplots(1, 2)
-        _measured(left, table, "beta")
-        _measured(right, table, "gap")
-        _bounds(left, right, table, strengths, delta)
-        left.set(ylabel="pointwise hypothesis stability β  (loss)", title="Stability, Prop. 4.2")
-        right.set(ylabel="test loss − train loss", title=f"Generalization gap, Thm. 4.4, δ = {delta:g}")
-        for axes in (left, right):
+        figure = Figure(figsize=(9, 7.2))
+        (top_left, top_right), (left, right) = figure.subplots(2, 2)
+        colours = curve_colours(table["ensemble"].nunique())
+        _measured(top_left, table, "beta", colours)
+        _measured(top_right, table, "gap", colours)
+        _measured(left, deterministic, "beta", colours)
+        _measured(right, deterministic, "gap", colours)
+        _bounds(left, right, deterministic, strengths, delta)
+        top_left.set(ylabel="β  (units of the loss)", title="Pointwise hypothesis stability, measured")
+        top_right.set(ylabel="test loss − train loss", title="Generalization gap, measured")
+        left.set(ylabel="β", title="with the bound of Proposition 4.2", yscale="log")
+        right.set(ylabel="gap", title=f"with the bound of Theorem 4.4, δ = {delta:g}", yscale="log")
+        for axes in (top_left, top_right, left, right):
             axes.set(xlabel="dropout rate p", xlim=(-0.03, 1.0))
-            axes.set_yscale("symlog" if _has_negative(axes) else "log")
-        handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        for axes in (top_left, top_right):
+            axes.axhline(0, color="0.7", linewidth=0.8)
+        for axes in (top_left, left, right):
+            axes.legend(loc="best", framealpha=0.9)
         figure.suptitle(_caption(table), fontsize="small")
     return figure
 
@@ -53,62 +64,66 @@ def mean_and_half_width(values: pd.Series, level: float = 0.95) -> tuple[float, 
     )
 
 
-def _measured(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
+def _measured(axes: Axes, table: pd.DataFrame, quantity: str, colours: list[Colour]) -> None:
     modes = list(table.groupby(["ensemble", "inference"]))
-    for ((ensemble, inference), group), colour, marker in zip(
-        modes, curve_colours(len(modes)), MARKERS, strict=False
+    for number, (((ensemble, inference), group), colour, marker) in enumerate(
+        zip(modes, colours, MARKERS * len(modes), strict=False)
     ):
         points = group.groupby("p")[quantity].apply(mean_and_half_width)
         means = [mean for mean, _ in points]
         # A single draw has no interval; a bar of no length says so.
         halves = [0.0 if np.isnan(half) else half for _, half in points]
         label = f"ensemble, N = {ensemble}" if ensemble else f"{inference} network"
+        shift = DODGE * (number - (len(modes) - 1) / 2)
         axes.errorbar(
-            points.index, means, yerr=halves, label=label, color=colour, marker=marker, capsize=3
-        )
+            points.index + shift, means, yerr=halves, label=label, color=colour, marker=marker,
+            capsize=2, linewidth=1.2,
+        )  # fmt: skip
 
 
 def _bounds(
     left: Axes, right: Axes, table: pd.DataFrame, strengths: Sequence[float], delta: float
 ) -> None:
-    """Draw the bounds with the quantities of the deterministic network, between its rates."""
-    cells = table[table["ensemble"] == 0].groupby("p")
-    known = cells[["lipschitz", "curvature", "loss_bound_used"]].mean().sort_index()
+    """Draw the bounds at the rates that were measured, where their assumption holds."""
+    columns = ["lipschitz", "curvature", "loss_bound_used"]
+    known = table.groupby("p")[columns].mean().sort_index()
+    if len(known) == 1:
+        # One rate gives no line: continue its quantities over all rates, as the caption says.
+        known = pd.DataFrame([known.iloc[0]] * len(RATES), index=RATES)
     n = int(table["n"].iloc[0])
-    rates = np.linspace(0, 1, GRID)
-    lipschitz, curvature, ceiling = (
-        np.interp(rates, known.index, known[name]) for name in known.columns
-    )
-    for strength, dashes in zip(strengths, DASHES * len(strengths), strict=False):
-        convex = curvature + 2 * strength * sparsity(rates) > 0
-        if not convex.any():
-            continue
+    for strength, dashes, marker in zip(strengths, cycle(DASHES), cycle("x+1"), strict=False):
+        convex = known["curvature"] + 2 * strength * sparsity(known.index) > 0
+        usable = known[convex]
         arguments = {
-            "lipschitz": lipschitz[convex],
-            "curvature": curvature[convex],
+            "lipschitz": usable["lipschitz"],
+            "curvature": usable["curvature"],
             "strength": strength,
-            "p": rates[convex],
+            "p": usable.index,
             "n": n,
         }
-        label = f"bound, λ = {strength:g}"
+        label = f"bound, λ = {strength:g}" + (": no point is convex" if len(usable) == 0 else "")
         line = {"color": "0.35", "linestyle": dashes, "label": label}
-        left.plot(rates[convex], stability_bound(**arguments), **line)
-        theorem = sparsity_gap_bound(**arguments, loss_bound=ceiling[convex], delta=delta)
-        right.plot(rates[convex], theorem, **line)
-    right.plot(rates, ceiling, color="0.6", linewidth=1, label="C: vacuous above")
-    right.annotate("C: vacuous above", (0.98, ceiling[-1]), ha="right", va="bottom", fontsize="small")
-
-
-def _has_negative(axes: Axes) -> bool:
-    return any((np.asarray(line.get_ydata()) <= 0).any() for line in axes.lines)
+        if len(known) < len(RATES):
+            line["marker"] = marker
+        left.plot(usable.index, stability_bound(**arguments), **line)
+        ceiling = usable["loss_bound_used"]
+        theorem = sparsity_gap_bound(**arguments, loss_bound=ceiling, delta=delta)
+        right.plot(usable.index, theorem, **line)
+    ceiling = known["loss_bound_used"]
+    right.plot(ceiling.index, ceiling, color="0.65", linewidth=1, label="C: vacuous above")
 
 
 def _caption(table: pd.DataFrame) -> str:
     row = table.iloc[0]
     draws = table["draw"].nunique()
     rescale = "rescaled" if row["rescale"] else "not rescaled"
+    where = (
+        "at the means of η, Λ_min and C measured at each p"
+        if table["p"].nunique() > 1
+        else f"with η, Λ_min and C as measured at p = {row['p']:g}, whatever p"
+    )
     return (
         f"{row['task']}, n = {row['n']}, {draws} draws of S, objective {row['objective']}, masks "
-        f"{rescale}, rank {row['rank']}, {row['steps']} steps; points: mean over draws, 95 % intervals\n"
-        "bounds: η, Λ_min and C as measured at each p, interpolated between"
+        f"{rescale}, rank {row['rank']}, {row['steps']} steps; points: means over draws, "
+        f"95 % intervals\nbounds: {where}; missing where the regularized Hessian is not positive"
     )

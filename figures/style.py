@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import matplotlib as mpl
 import seaborn as sns
 
+Colour = tuple[float, float, float]
 #: Markers and dashes tell curves apart where colour does not.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("--", "-.", ":")
@@ -28,6 +29,6 @@ def style() -> Iterator[None]:
         yield
 
 
-def curve_colours(count: int) -> list[tuple[float, float, float]]:
+def curve_colours(count: int) -> list[Colour]:
     """Colours whose lightness rises steadily, so that they survive greyscale."""
     return sns.color_palette("viridis", count + 1)[:count]

@@ -141,7 +141,7 @@ def _print(result: StabilityResult) -> None:
                 "statement": bounds["statement"],
                 "λ": bounds["strength"].map(lambda value: "" if pd.isna(value) else f"{value:g}"),
                 "measured": bounds["measured"].map("{:.4f}".format),
-                "bound": bounds["bound"].map("{:.4g}".format),
+                "bound": bounds["bound"].map(lambda value: "–" if pd.isna(value) else f"{value:.4g}"),
                 "verdict": bounds["verdict"],
             }
         ),

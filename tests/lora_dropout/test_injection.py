@@ -1,0 +1,155 @@
+"""Putting the layer into models and out again; never silently off."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lora_dropout import LoRADropoutLinear, describe, inject, inference_mode, mask_schedule, merge
+from lora_dropout.functional import merge_weight
+
+
+class Block(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.query, self.value = nn.Linear(width, width), nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x):
+        return self.norm(x + torch.tanh(self.query(x)) * self.value(x))
+
+
+def make_model(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(Block(), Block(), nn.Linear(8, 3)).double()
+
+
+def perturb(model, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+X = torch.randn(5, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+def test_target_chooses_layers_by_the_end_of_their_names():
+    model = inject(make_model(), rank=2, p=0.1, target=["query", "1.value"])
+    assert describe(model)["layer"].tolist() == ["0.query", "1.query", "1.value"]
+    everything = inject(make_model(), rank=2, p=0.1)
+    assert len(describe(everything)) == 5
+
+
+def test_only_the_factors_are_trained():
+    model = inject(make_model(), rank=2, p=0.1, target="query")
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {f"{i}.query.lora_{f}" for i in (0, 1) for f in "AB"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "key"}, "target 'key' matches no nn.Linear.*'0.query'"),
+        ({"target": ["query", "norm"]}, "target 'norm' matches no nn.Linear"),
+        ({"target": "uery"}, "matches no"), ({"target": []}, "target is empty"),
+        ({"rank": 4}, "rank must lie in"), ({"p": 1.0}, "p must lie in"),
+        ({"seed": -1}, "seed must lie in"),
+    ],
+)  # fmt: skip
+def test_a_bad_injection_is_refused_and_changes_nothing(options, message):
+    model = make_model()
+    before = repr(model)
+    with pytest.raises(ValueError, match=message):
+        inject(model, **{"rank": 2, "p": 0.1} | options)
+    assert repr(model) == before
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_nothing_left_to_adapt_is_an_error():
+    model = inject(make_model(), rank=2, p=0.1)
+    with pytest.raises(ValueError, match="no nn.Linear that is not adapted already"):
+        inject(model, rank=2, p=0.1)
+
+
+def test_a_second_injection_joins_the_schedule():
+    model = inject(make_model(), rank=2, p=0.1, target="query", seed=5)
+    inject(model, rank=1, p=0.5, target="value")
+    table = describe(model)
+    assert table["number"].tolist() == [0, 2, 1, 3]
+    assert table["sparsity"].tolist() == [pytest.approx(s) for s in (0.19, 0.75, 0.19, 0.75)]
+    assert len({id(model.get_submodule(name).masks) for name in table["layer"]}) == 1
+    assert all(model.get_submodule(name).lora_A.requires_grad for name in table["layer"])
+
+
+def test_describe_tells_whether_masks_are_drawn():
+    model = inject(make_model(), rank=2, p=0.1, target="query", p_out=0.5)
+    assert describe(model)["masks"].all()
+    assert describe(model)["mode"].eq("training").all()
+    assert describe(model)["sparsity"].eq(1 - 0.9 * 0.5).all()
+    model.eval()
+    assert not describe(model)["masks"].any()
+    assert describe(model)["mode"].eq("expected weight").all()
+    with inference_mode(model, "ensemble"):
+        assert describe(model)["masks"].all()
+    assert not describe(inject(make_model(), rank=2, p=0.0))["masks"].any()
+    with pytest.raises(ValueError, match="no layer with LoRA Dropout"):
+        describe(make_model())
+
+
+def test_merged_equals_unmerged_and_has_the_old_structure():
+    original = make_model()
+    model = perturb(inject(copy.deepcopy(original), rank=2, p=0.3, alpha=5.0)).eval()
+    expected = model(X)
+    merged = merge(model)
+    torch.testing.assert_close(merged(X), expected)
+    assert repr(merged) == repr(original.eval())
+    assert merged.state_dict().keys() == original.state_dict().keys()
+    assert all(parameter.requires_grad for parameter in merged.parameters())
+    assert not merged._forward_hooks
+    assert not merged._forward_pre_hooks
+
+
+def test_merge_leaves_frozen_what_was_frozen_and_ties_alone():
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    tied = nn.Linear(4, 4, bias=False)
+    tied.weight = model[0].weight
+    model.append(tied)
+    model[1].weight.requires_grad_(False)
+    frozen = tied.weight.clone()
+    merged = merge(perturb(inject(model, rank=2, p=0.1, target=["0", "1"])))
+    assert torch.equal(tied.weight, frozen)
+    assert not torch.equal(merged[0].weight, frozen)
+    assert [p.requires_grad for p in (merged[0].weight, merged[1].weight)] == [True, False]
+
+
+def test_a_linear_layer_itself_is_adapted_and_merged():
+    linear = nn.Linear(4, 3)
+    layer = inject(linear, rank=2, p=0.5)
+    assert isinstance(layer, LoRADropoutLinear)
+    assert merge(layer) is linear
+
+
+def test_state_dict_holds_factors_and_no_masks():
+    model = inject(make_model(), rank=2, p=0.5, target="query")
+    extra = set(model.state_dict()) - set(make_model().state_dict())
+    assert {name.rpartition(".")[2] for name in extra} == {"lora_A", "lora_B", "weight", "bias"}
+    twin = inject(make_model(seed=9), rank=2, p=0.5, target="query")
+    twin.load_state_dict(perturb(model).state_dict())
+    torch.testing.assert_close(twin(X), model(X))
+
+
+def test_merge_weight_has_replica_dimensions():
+    A, B = torch.randn(3, 2, 5), torch.randn(3, 4, 2)
+    weight = torch.randn(4, 5)
+    merged = merge_weight(weight, A, B, 0.5)
+    for number in range(3):
+        torch.testing.assert_close(merged[number], weight + 0.5 * B[number] @ A[number])
+
+
+def test_schedule_needs_an_adapted_model():
+    with pytest.raises(ValueError, match="call inject"):
+        mask_schedule(make_model())

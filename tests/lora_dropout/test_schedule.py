@@ -1,0 +1,211 @@
+"""When masks change, and when they must not."""
+
+import copy
+import gc
+
+import pytest
+import torch
+from torch import nn
+
+from lora_dropout import (
+    Ensemble,
+    backward_over_samples,
+    grouped_samples,
+    inference_mode,
+    inject,
+    mask_schedule,
+    members,
+)
+
+X = torch.randn(5, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+def make_model(p=0.5, seed=0, **options):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)).double()
+    model = inject(model, rank=2, p=p, seed=seed, **options)
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            layer.lora_B.normal_()
+    return model
+
+
+def trainable(model):
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def masks_of(model):
+    return torch.cat([m for i in (0, 2) for m in (model[i].mask_in, model[i].mask_out)])
+
+
+@pytest.mark.parametrize("options", [{"fused": True}, {"foreach": True}, {"foreach": False}])
+def test_masks_advance_once_an_optimizer_step(options):
+    model = make_model()
+    optimizer = torch.optim.AdamW(trainable(model), **options)
+    seen = [masks_of(model).clone()]
+    for step in range(1, 4):
+        for _ in range(2):  # gradient accumulation
+            model(X).square().sum().backward()
+            assert torch.equal(masks_of(model), seen[-1])
+        optimizer.step()
+        assert mask_schedule(model).step == step
+        assert not torch.equal(masks_of(model), seen[-1])
+        seen.append(masks_of(model).clone())
+
+
+def test_a_hand_written_update_advances_too():
+    model = make_model()
+    for step in range(3):
+        loss = model(X).square().sum()
+        assert mask_schedule(model).step == step
+        grads = torch.autograd.grad(loss, trainable(model))
+        with torch.no_grad():
+            for parameter, grad in zip(trainable(model), grads, strict=True):
+                parameter -= 0.1 * grad
+
+
+def test_one_optimizer_a_parameter_is_one_step():
+    model = make_model()
+    optimizers = [torch.optim.SGD([parameter], lr=0.1) for parameter in trainable(model)]
+    for step in range(3):
+        model(X).square().sum().backward()
+        assert mask_schedule(model).step == step
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def test_another_models_optimizer_does_not_matter():
+    model, other = make_model(), nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+    other(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert mask_schedule(model).step == 0
+
+
+def test_evaluation_and_loading_do_not_advance():
+    model = make_model()
+    model.load_state_dict(make_model().state_dict())
+    model(X)
+    model.eval()(X)
+    assert mask_schedule(model).step == 0
+
+
+def test_a_copy_goes_its_own_way():
+    model = make_model()
+    twin = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(trainable(twin), lr=0.1)
+    twin(X).sum().backward()
+    optimizer.step()
+    assert (mask_schedule(twin).step, mask_schedule(model).step) == (1, 0)
+    twin(X).sum().backward()
+    with torch.no_grad():
+        for parameter in trainable(twin):
+            parameter.add_(1)
+    twin(X)
+    assert mask_schedule(twin).step == 2
+
+
+def test_resuming_continues_the_sequence():
+    model, resumed = make_model(seed=7), make_model(seed=7)
+    for _ in range(3):
+        mask_schedule(model).advance()
+    mask_schedule(resumed).seek(3)
+    assert torch.equal(masks_of(model), masks_of(resumed))
+
+
+def test_masks_cannot_change_between_a_forward_and_its_backward():
+    model = make_model()
+    loss = model(X).sum()
+    with pytest.raises(RuntimeError, match="waiting for its backward pass"):
+        mask_schedule(model).advance()
+    loss.backward()
+    mask_schedule(model).advance()
+    model(X)  # its graph is dropped: nothing waits
+    gc.collect()
+    mask_schedule(model).advance()
+
+
+def test_masks_follow_the_model_to_another_dtype():
+    model = make_model().float()
+    mask_schedule(model).advance()
+    assert masks_of(model).dtype == torch.float32
+    model(X.float())
+
+
+def sample_loss(model, x=X):
+    return model(x).square().mean()
+
+
+def test_passes_and_groups_give_the_same_loss_and_gradient():
+    model = make_model()
+    loss = backward_over_samples(model, lambda: sample_loss(model), samples=4)
+    by_passes = [parameter.grad.clone() for parameter in trainable(model)]
+    model.zero_grad()
+    with grouped_samples(model, 4):
+        grouped = sample_loss(model, X.repeat(4, 1))
+        grouped.backward()
+    torch.testing.assert_close(loss, grouped.detach().to(loss.dtype))
+    for parameter, grad in zip(trainable(model), by_passes, strict=True):
+        torch.testing.assert_close(parameter.grad, grad)
+    assert model[0].mask_in.dim() == 1
+    assert mask_schedule(model).step == 0
+
+
+def test_the_first_sample_is_the_plain_pass():
+    model = make_model()
+    plain = sample_loss(model).detach()
+    loss = backward_over_samples(model, lambda: sample_loss(model), samples=1)
+    torch.testing.assert_close(loss.to(plain.dtype), plain)
+
+
+def test_ensemble_is_the_average_of_its_members_and_leaves_the_model_alone():
+    model = make_model()
+    before = masks_of(model).clone()
+    outputs = [model(X).detach() for _ in members(model, 4)]
+    assert not torch.equal(outputs[0], outputs[1])
+    torch.testing.assert_close(Ensemble(model, 4)(X), torch.stack(outputs).mean(0))
+    torch.testing.assert_close(Ensemble(model, 2)(X), torch.stack(outputs[:2]).mean(0))
+    assert model.training
+    assert torch.equal(masks_of(model), before)
+    assert mask_schedule(model).step == 0
+
+
+def test_large_ensemble_of_one_linear_layer_is_the_expected_weight_network():
+    """Its members are independent with a known mean: within 6 standard errors of it."""
+    torch.manual_seed(0)
+    model = inject(nn.Linear(6, 4).double(), rank=2, p=0.3)
+    torch.nn.init.normal_(model.lora_B)
+    x = X[:1]
+    size = 2000
+    outputs = torch.stack([model(x).detach() for _ in members(model, size)])
+    error = outputs.std(0) / size**0.5
+    assert ((outputs.mean(0) - model.eval()(x)).abs() <= 6 * error + 1e-12).all()
+
+
+def test_ensemble_picks_an_output():
+    model = make_model()
+
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            return {"logits": self.model(x)}
+
+    ensemble = Ensemble(Named(), 2, output=lambda result: result["logits"])
+    torch.testing.assert_close(ensemble(X), Ensemble(model, 2)(X))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: Ensemble(model, 0), lambda model: Ensemble(nn.Linear(2, 2), 3),
+        lambda model: backward_over_samples(model, lambda: sample_loss(model), 0),
+        lambda model: grouped_samples(model, 0).__enter__(),
+        lambda model: inference_mode(model, "average").__enter__(),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_refused(call):
+    with pytest.raises(ValueError, match=r"at least 1|no layer with LoRA Dropout|must be one of"):
+        call(make_model())

@@ -60,9 +60,7 @@ def make_cell(n: int, steps: int) -> Cell:
 
 def run_ours(cell: Cell) -> Tensor:
     training = Training(steps=cell.steps, lr=LR)
-    factors = retrain(
-        cell.network, cell.inputs, cell.weights, cell.start, training, Dropout(P)
-    )
+    factors = retrain(cell.network, cell.inputs, cell.weights, cell.start, training, Dropout(P))
     return cell.network.losses(factors, cell.inputs, shrink=(1 - P) ** 2)
 
 
@@ -234,7 +232,7 @@ def benchmark(n: int, steps: int, repetitions: int, peft_replicas: int) -> None:
             error = (results[name] - results["(d) this project"]).abs().max()
             difference = f", largest loss difference {error:.1e}"
         print(
-            f"  {name:24s} {1e3 * np.median(each):8.2f} ms per replica (best {1e3 * each.min():.2f})"
+            f"  {name:24s} {1e3 * np.median(each):8.2f} ms per replica (best {1e3 * min(each):.2f})"
             f", {np.median(each / ours):6.2f} x ours{difference}"
         )
     rate = flops_per_step(cell) * steps / (ours.min() * cell.replicas) / 1e9
@@ -270,7 +268,9 @@ def main(
             cell = make_cell(size, steps)
             run_ours(cell)
             seconds = np.median([timed(lambda cell=cell: run_ours(cell)) for _ in range(3)])
-            print(f"  n = {size:4d}: {seconds:7.2f} s, {1e3 * seconds / (size + 1):6.2f} ms a replica")
+            print(
+                f"  n = {size:4d}: {seconds:7.2f} s, {1e3 * seconds / (size + 1):6.2f} ms a replica"
+            )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,9 @@ def draw(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> Figur
         _measured(left, deterministic, "beta", colours)
         _measured(right, deterministic, "gap", colours)
         _bounds(left, right, deterministic, strengths, delta)
-        top_left.set(ylabel="β  (units of the loss)", title="Pointwise hypothesis stability, measured")
+        top_left.set(
+            ylabel="β  (units of the loss)", title="Pointwise hypothesis stability, measured"
+        )
         top_right.set(ylabel="test loss − train loss", title="Generalization gap, measured")
         left.set(ylabel="β", title="with the bound of Proposition 4.2", yscale="log")
         right.set(ylabel="gap", title=f"with the bound of Theorem 4.4, δ = {delta:g}", yscale="log")
@@ -94,7 +97,7 @@ def _bounds(
     for strength, dashes, marker in zip(strengths, cycle(DASHES), cycle("x+1"), strict=False):
         convex = known["curvature"] + 2 * strength * sparsity(known.index) > 0
         usable = known[convex]
-        arguments = {
+        arguments: dict[str, Any] = {
             "lipschitz": usable["lipschitz"],
             "curvature": usable["curvature"],
             "strength": strength,
@@ -102,7 +105,7 @@ def _bounds(
             "n": n,
         }
         label = f"bound, λ = {strength:g}" + (": no point is convex" if len(usable) == 0 else "")
-        line = {"color": "0.35", "linestyle": dashes, "label": label}
+        line: dict[str, Any] = {"color": "0.35", "linestyle": dashes, "label": label}
         if len(known) < len(RATES):
             line["marker"] = marker
         left.plot(usable.index, stability_bound(**arguments), **line)

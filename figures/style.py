@@ -15,16 +15,19 @@ DASHES = ("--", "-.", ":")
 @contextmanager
 def style() -> Iterator[None]:
     """Within the block, figures are drawn in the project's style."""
-    with sns.axes_style("whitegrid"), mpl.rc_context(
-        {
-            "figure.dpi": 150,
-            "savefig.dpi": 150,
-            "axes.titlesize": "medium",
-            "axes.labelsize": "medium",
-            "legend.fontsize": "small",
-            "lines.markersize": 5,
-            "figure.constrained_layout.use": True,
-        }
+    with (
+        sns.axes_style("whitegrid"),
+        mpl.rc_context(
+            {
+                "figure.dpi": 150,
+                "savefig.dpi": 150,
+                "axes.titlesize": "medium",
+                "axes.labelsize": "medium",
+                "legend.fontsize": "small",
+                "lines.markersize": 5,
+                "figure.constrained_layout.use": True,
+            }
+        ),
     ):
         yield
 

@@ -63,9 +63,9 @@ def add_update_rows(base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: floa
     """
     if A.dim() == 2:
         hidden = torch.mm(x.reshape(-1, x.shape[-1]), A.mT)
-        return torch.addmm(
-            base.reshape(-1, base.shape[-1]), hidden, B.mT, alpha=scaling
-        ).reshape(base.shape)
+        return torch.addmm(base.reshape(-1, base.shape[-1]), hidden, B.mT, alpha=scaling).reshape(
+            base.shape
+        )
     groups = A.shape[0]
     hidden = torch.bmm(x.reshape(groups, -1, x.shape[-1]), A.mT)
     return torch.baddbmm(

@@ -71,7 +71,9 @@ class LoRADropoutLinear(nn.Module):
         super().__init__()
         smaller = min(base.in_features, base.out_features)
         if not 1 <= rank <= smaller:
-            raise ValueError(f"rank must lie in [1, {smaller}], the layer's smaller side; got {rank}")
+            raise ValueError(
+                f"rank must lie in [1, {smaller}], the layer's smaller side; got {rank}"
+            )
         self.shape = LayerShape(
             base.in_features,
             base.out_features,
@@ -129,9 +131,7 @@ class LoRADropoutLinear(nn.Module):
 
     def merged_weight(self) -> Tensor:
         """Return the weight of the deterministic network, (d_out, d_in): see ``inference``."""
-        return merge_weight(
-            self.base.weight, self.lora_A, self.lora_B, self.deterministic_scaling
-        )
+        return merge_weight(self.base.weight, self.lora_A, self.lora_B, self.deterministic_scaling)
 
     def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
         """Take masks of shape (1, G, d) for G groups of the batch, in place where they fit."""

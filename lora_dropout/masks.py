@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -90,6 +90,6 @@ def _uniform(size: int, seed: int, step: int, layer: int, sample: int) -> NDArra
 
 
 @lru_cache(maxsize=16)
-def _philox(seed: int) -> tuple[np.random.Generator, dict]:
+def _philox(seed: int) -> tuple[np.random.Generator, Any]:
     bits = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64))
     return np.random.Generator(bits), bits.state

@@ -58,7 +58,7 @@ def _statements(
     beta, gap, ceiling, n = row["beta"], row["gap"], row["loss_bound_used"], row["n"]
     lemma = float("nan")
     if np.isfinite(beta) and np.isfinite(ceiling):
-        lemma = stability_gap_bound(loss_bound=ceiling, beta=beta, n=n, delta=delta)
+        lemma = float(stability_gap_bound(loss_bound=ceiling, beta=beta, n=n, delta=delta))
     statements = [("Lemma 4.3", float("nan"), gap, lemma)]
     for strength in strengths:
         # A flat or saddle point that the penalty does not outweigh is outside both statements.
@@ -72,8 +72,8 @@ def _statements(
                 "p": row["p"],
                 "n": n,
             }
-            proposition = stability_bound(**known)
-            theorem = sparsity_gap_bound(**known, loss_bound=ceiling, delta=delta)
+            proposition = float(stability_bound(**known))
+            theorem = float(sparsity_gap_bound(**known, loss_bound=ceiling, delta=delta))
         statements.append(("Proposition 4.2", strength, beta, proposition))
         statements.append(("Theorem 4.4", strength, gap, theorem))
     return statements

@@ -143,7 +143,8 @@ def loss_matrix(cell: Cell) -> pd.DataFrame:
     ):
         losses = next(evaluate(cell, trained.network, trained.factors, inputs))[1].losses
         table = pd.DataFrame(losses.numpy(), index=left_out, columns=index.tolist())
-        long = table.stack().rename_axis(["replica", "example"]).rename("loss").reset_index()
+        named = table.rename_axis(index="replica").reset_index()
+        long = named.melt(id_vars="replica", var_name="example", value_name="loss")
         parts.append(long.assign(split=split, p=cell.p, draw=cell.draw))
     return pd.concat(parts, ignore_index=True)
 
@@ -230,7 +231,10 @@ def evaluate(
 def _evaluate_block(
     cell: Cell, network: Network, factors: Factors, inputs: Inputs
 ) -> Iterator[tuple[int, Evaluation]]:
-    yield 0, _evaluation(cell, network, network.outputs(factors, inputs, shrink=cell.shrink), inputs)
+    yield (
+        0,
+        _evaluation(cell, network, network.outputs(factors, inputs, shrink=cell.shrink), inputs),
+    )
     if not cell.ensemble:
         return
     *_, mask_seed = cell.seeds()

@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from probes.sweep import Interrupted
+from probes.sweep import InterruptedSweepError
 
 Settings = TypeVar("Settings")
 
@@ -25,7 +25,7 @@ def run(settings: type[Settings], main: Callable[[Settings], None]) -> NoReturn:
         main(_parse(settings))
     except ValueError as error:
         leave(f"error: {error}", 2)
-    except Interrupted as stop:
+    except InterruptedSweepError as stop:
         leave(
             f"interrupted: {stop.finished} of {stop.cells} cells are done and kept; "
             "the same command goes on from there",
@@ -58,7 +58,9 @@ def leave(message: str, status: int) -> NoReturn:
 
 def print_table(table: pd.DataFrame, title: str, caption: str = "") -> None:
     """Print a table whose cells are text already."""
-    shown = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
+    shown = Table(
+        title=title, caption=caption or None, title_justify="left", caption_justify="left"
+    )
     for column in table.columns:
         shown.add_column(column, justify="left" if column in TEXT_COLUMNS else "right")
     for row in table.itertuples(index=False):

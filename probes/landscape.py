@@ -51,8 +51,9 @@ class LipschitzTracker:
             self.largest = max(self.largest, _largest_finite(norms))
 
 
-def smallest_curvature(network: Network, factors: Factors, inputs: Inputs, shrink: float,
-                       seed: int) -> Curvature:
+def smallest_curvature(
+    network: Network, factors: Factors, inputs: Inputs, shrink: float, seed: int
+) -> Curvature:
     """Smallest eigenvalue of the Hessian of the mean loss of one replica, in float64 on the CPU.
 
     Args:
@@ -71,8 +72,11 @@ def smallest_curvature(network: Network, factors: Factors, inputs: Inputs, shrin
         return Curvature(float("nan"), "the network diverged")
     exact = Inputs(inputs.features.double().cpu(), inputs.targets.double().cpu(), torch.empty(0))
     plain = Network(
-        weights, [bias[:, 0].double().cpu() for bias in network.biases],
-        rank=1, alpha=1.0, loss=network.loss,
+        weights,
+        [bias[:, 0].double().cpu() for bias in network.biases],
+        rank=1,
+        alpha=1.0,
+        loss=network.loss,
     )
     shapes = [weight.shape for weight in weights]
     point = torch.cat([weight.flatten() for weight in weights])

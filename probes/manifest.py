@@ -52,7 +52,7 @@ def device_name(device: str) -> str:
 
 
 def git_revision() -> str | None:
-    """Revision of the checkout that the code runs from, with "+" if it was changed; None outside."""
+    """Revision of the checkout that the code runs from, "+" if changed; None outside of one."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:

@@ -279,9 +279,7 @@ class Network:
             frozen = self.weights[layer].mT
             grad_input = torch.bmm(frozen.expand(len(grad), *frozen.shape), grad, out=memory)
             grad_input.baddbmm_(step.A.mT, grad_hidden)
-        return torch.ops.aten.threshold_backward(
-            grad_input, step.input, 0, grad_input=grad_input
-        )
+        return torch.ops.aten.threshold_backward(grad_input, step.input, 0, grad_input=grad_input)
 
 
 class Scratch:
@@ -323,9 +321,7 @@ def _shape(tensor: Tensor | None) -> Sequence[int]:
     return tensor.shape
 
 
-def loss_of_weights(
-    network: Network, weights: Sequence[Tensor], inputs: Inputs
-) -> Tensor:
+def loss_of_weights(network: Network, weights: Sequence[Tensor], inputs: Inputs) -> Tensor:
     """Mean loss of one network as a plain differentiable function of its weights; a scalar."""
     X = inputs.features
     for layer, (weight, bias) in enumerate(zip(weights, network.biases, strict=True)):

@@ -65,7 +65,7 @@ class StabilityResult:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a point of the grid: means over draws and 95 % Student intervals for beta, gap."""
+        """One row a point of the grid: means over draws, 95 % Student intervals for beta, gap."""
         return pd.DataFrame(
             [_summary_record(group) for _, group in self.table.groupby(POINT, sort=False)]
         )
@@ -114,10 +114,12 @@ class StabilityResult:
 
     def _repr_html_(self) -> str:
         note = f"<p>{self._note()}</p>"
-        return self.summary.to_html(index=False, float_format="%.4g") + note
+        return self.summary.to_html(index=False, float_format="{:.4g}".format) + note
 
     def __repr__(self) -> str:
-        return self.summary.to_string(index=False, float_format="%.4g") + "\n" + self._note()
+        return (
+            self.summary.to_string(index=False, float_format="{:.4g}".format) + "\n" + self._note()
+        )
 
     def _note(self) -> str:
         row = self.rows.iloc[0]
@@ -129,7 +131,8 @@ class StabilityResult:
 
 
 def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
-    first = group.iloc[0].drop(PER_EXAMPLE).to_dict()
+    row = group.iloc[0].drop(PER_EXAMPLE).to_dict()
+    first = {str(name): value for name, value in row.items()}
     difference = (group["loss_left_out"] - group["loss_kept"])[~group["diverged"]]
     # Plain mean: NaN where the network trained on S diverged, as then nothing was measured.
     usable = len(difference) > 0
@@ -168,8 +171,11 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     # JSON has neither NaN nor infinity: the one becomes null, the other a word.
     return [
         {
-            key: None if isinstance(value, float) and np.isnan(value)
-            else "inf" if isinstance(value, float) and np.isinf(value) else value
+            str(key): None
+            if isinstance(value, float) and np.isnan(value)
+            else "inf"
+            if isinstance(value, float) and np.isinf(value)
+            else value
             for key, value in record.items()
         }
         for record in table.to_dict("records")

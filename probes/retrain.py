@@ -107,7 +107,10 @@ def retrain(
         for rows in blocks(len(weights), size)
     ]
     return [
-        (torch.cat([part[layer][0] for part in parts]), torch.cat([part[layer][1] for part in parts]))
+        (
+            torch.cat([part[layer][0] for part in parts]),
+            torch.cat([part[layer][1] for part in parts]),
+        )
         for layer in range(len(start))
     ]
 
@@ -126,7 +129,12 @@ def blocks(count: int, size: int) -> Iterator[slice]:
 
 
 def draw_steps(
-    network: Network, p: float, steps: Sequence[int], samples: range, seed: int, rescale: bool = False
+    network: Network,
+    p: float,
+    steps: Sequence[int],
+    samples: range,
+    seed: int,
+    rescale: bool = False,
 ) -> list[Masks]:
     """Draw the masks of many steps, on the network's device.
 
@@ -144,8 +152,8 @@ def draw_steps(
             samples=samples,
             rescale=rescale,
         )
-        placed = [mask.unsqueeze(2) if len(samples) > 1 else mask[:, 0] for mask in pair]
-        placed = [mask.to(network.weights[0]).unbind(0) for mask in placed]
+        shaped = [mask.unsqueeze(2) if len(samples) > 1 else mask[:, 0] for mask in pair]
+        placed = [mask.to(network.weights[0]).unbind(0) for mask in shaped]
         layers.append(list(zip(*placed, strict=True)))
     return [list(pairs) for pairs in zip(*layers, strict=True)]
 
@@ -227,12 +235,32 @@ def _optimizer(flat: Tensor, gradient: Tensor, training: Training) -> Callable[[
     """
     if training.optimizer == "sgd":
         return lambda: sgd(
-            [flat], [gradient], [None], weight_decay=0.0, momentum=0.0, lr=training.lr,
-            dampening=0.0, nesterov=False, maximize=False, foreach=False,
+            [flat],
+            [gradient],
+            [None],
+            weight_decay=0.0,
+            momentum=0.0,
+            lr=training.lr,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            foreach=False,
         )
     moments = [torch.zeros_like(flat)], [torch.zeros_like(flat)]
     count = [torch.zeros((), dtype=torch.float32, device=flat.device)]
     return lambda: adam(
-        [flat], [gradient], *moments, [], count, fused=True, foreach=False, amsgrad=False,
-        beta1=0.9, beta2=0.999, lr=training.lr, weight_decay=0.0, eps=1e-8, maximize=False,
+        [flat],
+        [gradient],
+        *moments,
+        [],
+        count,
+        fused=True,
+        foreach=False,
+        amsgrad=False,
+        beta1=0.9,
+        beta2=0.999,
+        lr=training.lr,
+        weight_decay=0.0,
+        eps=1e-8,
+        maximize=False,
     )

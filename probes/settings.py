@@ -57,7 +57,7 @@ class StabilitySettings:
     """Mask pairs a step, N of the training objective."""
 
     objective: str = "dropout"
-    """dropout (the real algorithm) or penalty (the theorem's: minimise L + lambda (2p-p^2) |W|^2)."""
+    """dropout (the real algorithm) or penalty (the theorem's: L + lambda (2p-p^2) |update|^2)."""
 
     strength: float | None = None
     """lambda of the bounds, and of the objective penalty, which needs it. For dropout it is not
@@ -148,20 +148,28 @@ class StabilitySettings:
         _one_of("objective", self.objective, OBJECTIVES)
         _one_of("dtype", self.dtype, DTYPES)
         _require(
-            self.batch is None or 1 <= self.batch <= self.n, "batch", f"from 1 to n = {self.n}",
+            self.batch is None or 1 <= self.batch <= self.n,
+            "batch",
+            f"from 1 to n = {self.n}",
             self.batch,
         )
         _require(
-            self.strength is None or 0 <= self.strength < float("inf"), "strength",
-            "at least 0 and finite", self.strength,
+            self.strength is None or 0 <= self.strength < float("inf"),
+            "strength",
+            "at least 0 and finite",
+            self.strength,
         )
         _require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
         _require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
         _check_device(self.device)
         if self.objective == "penalty":
             _require(self.strength is not None, "strength", "given for objective penalty", "none")
-            _require(not self.ensemble, "ensemble", "left out for objective penalty, which draws no "
-                     "masks", self.ensemble)
+            _require(
+                not self.ensemble,
+                "ensemble",
+                "left out for objective penalty, which draws no masks",
+                self.ensemble,
+            )
 
 
 def available_devices() -> list[str]:
@@ -182,5 +190,3 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def _require(valid: bool, name: str, allowed: str, value: object) -> None:
     if not valid:
         raise ValueError(f"{name} must be {allowed}; got {value}")
-
-

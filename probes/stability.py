@@ -1,7 +1,7 @@
 """How stable is LoRA Dropout? Leave-one-out retraining beside the bounds.
 
-    python -m probes.stability --p 0.1
-    python -m probes.stability --p 0 0.1 0.3 0.5 0.7 0.9 --ensemble 1 4 16 --draws 8
+python -m probes.stability --p 0.1
+python -m probes.stability --p 0 0.1 0.3 0.5 0.7 0.9 --ensemble 1 4 16 --draws 8
 """
 
 import time
@@ -141,12 +141,19 @@ def _print(result: StabilityResult) -> None:
                 "statement": bounds["statement"],
                 "λ": bounds["strength"].map(lambda value: "" if pd.isna(value) else f"{value:g}"),
                 "measured": bounds["measured"].map("{:.4f}".format),
-                "bound": bounds["bound"].map(lambda value: "–" if pd.isna(value) else f"{value:.4g}"),
+                "bound": bounds["bound"].map(
+                    lambda value: "–" if pd.isna(value) else f"{value:.4g}"
+                ),
                 "verdict": bounds["verdict"],
             }
         ),
-        title=f"Bounds: Proposition 4.2 on β, Lemma 4.3 and Theorem 4.4 on the gap, δ = {result.delta:g}",
-        caption="" if pd.notna(first["strength"]) else (
+        title=(
+            "Bounds: Proposition 4.2 on β, Lemma 4.3 and Theorem 4.4 on the gap, "
+            f"δ = {result.delta:g}"
+        ),
+        caption=""
+        if pd.notna(first["strength"])
+        else (
             "λ is not defined for objective dropout: the bounds are curves for a family of λ, "
             "and no theorem"
         ),

@@ -38,7 +38,9 @@ class Store:
                 pass
         except OSError as error:
             reason = error.strerror or error
-            raise ValueError(f"out must be a folder that can be written; got {folder} ({reason})") from None
+            raise ValueError(
+                f"out must be a folder that can be written; got {folder} ({reason})"
+            ) from None
 
     def path(self, cell: Cell) -> Path:
         """Where a cell's rows are kept."""

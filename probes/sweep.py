@@ -13,7 +13,7 @@ from probes.store import Store
 PROGRESS_DELAY = 2
 
 
-class Interrupted(Exception):
+class InterruptedSweepError(Exception):
     """The user stopped a sweep.
 
     Attributes:
@@ -30,7 +30,7 @@ def sweep(cells: Sequence[Cell], store: Store | None) -> pd.DataFrame:
     """Run the cells that the store does not hold, and return the rows of all.
 
     Raises:
-        Interrupted: by Ctrl-C; the finished cells are in the store.
+        InterruptedSweepError: by Ctrl-C; the finished cells are in the store.
     """
     parts: list[pd.DataFrame] = []
     try:
@@ -45,7 +45,7 @@ def sweep(cells: Sequence[Cell], store: Store | None) -> pd.DataFrame:
                     bar.update(cell.replica_steps)
                 parts.append(rows)
     except KeyboardInterrupt:
-        raise Interrupted(len(parts), len(cells)) from None
+        raise InterruptedSweepError(len(parts), len(cells)) from None
     return pd.concat(parts, ignore_index=True)
 
 

@@ -36,7 +36,9 @@ def quotient(numerator: ArrayLike, denominator: ArrayLike) -> Real:
     A numerator of 0 stands for a loss that does not move at all: the bound is then 0, however
     flat the objective is.
     """
-    top, bottom = np.broadcast_arrays(np.float64(numerator), np.float64(denominator))
+    top, bottom = np.broadcast_arrays(
+        np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    )
     result = np.full(top.shape, np.inf)
     # A subnormal denominator may overflow: the quotient is then inf, which is what is meant.
     with np.errstate(over="ignore"):

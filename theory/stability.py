@@ -103,5 +103,7 @@ def regularized_curvature(
         sparsity(p)
     )
     return unwrap(
-        nonnegative("curvature + 2 strength (2p - p^2), as the bound assumes a convex point,", total)
+        nonnegative(
+            "curvature + 2 strength (2p - p^2), as the bound assumes a convex point,", total
+        )
     )

@@ -27,5 +27,7 @@ def load_task(name: str) -> Task:
     task = TASKS[name]()
     for what, values in (("features", task.features), ("targets", task.targets)):
         if not values.isfinite().all():
-            raise ValueError(f"the {what} of task {name!r} must be finite, but hold NaN or infinity")
+            raise ValueError(
+                f"the {what} of task {name!r} must be finite, but hold NaN or infinity"
+            )
     return task

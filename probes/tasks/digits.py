@@ -14,9 +14,7 @@ BASE_SEED = 0
 def digits() -> Task:
     """1,797 images of 8 x 8 pixels in [0, 1], 10 classes (scikit-learn's ``load_digits``)."""
     images, labels = load_digits(return_X_y=True)
-    layers = list(
-        random_network_weights((64, 64, 10), torch.Generator().manual_seed(BASE_SEED))
-    )
+    layers = list(random_network_weights((64, 64, 10), torch.Generator().manual_seed(BASE_SEED)))
     return Task(
         name="digits",
         features=torch.from_numpy(images) / 16,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora_dropout import LoRADropoutLinear, describe, inject, inference_mode, mask_schedule, merge
+from lora_dropout import LoRADropoutLinear, describe, inference_mode, inject, mask_schedule, merge
 from lora_dropout.functional import merge_weight
 
 
@@ -53,8 +53,8 @@ def test_only_the_factors_are_trained():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": "key"}, "target 'key' matches no nn.Linear.*'0.query'"),
-        ({"target": ["query", "norm"]}, "target 'norm' matches no nn.Linear"),
+        ({"target": "key"}, r"target 'key' matches no nn\.Linear.*'0\.query'"),
+        ({"target": ["query", "norm"]}, r"target 'norm' matches no nn\.Linear"),
         ({"target": "uery"}, "matches no"), ({"target": []}, "target is empty"),
         ({"rank": 4}, "rank must lie in"), ({"p": 1.0}, "p must lie in"),
         ({"seed": -1}, "seed must lie in"),

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from tests.devices import DEVICES
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -13,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lora_dropout import LoRADropoutLinear, inject, mask_schedule
 from lora_dropout.masks import LayerShape, draw_masks
+from tests.devices import DEVICES
 
 
 def make_layer(d_in=6, d_out=5, rank=3, p=0.4, seed=0, **options):

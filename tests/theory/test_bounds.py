@@ -47,7 +47,8 @@ DECREASING = [
     (theorem, "n", st.floats(1, 1e6)),
 ]  # fmt: skip
 INCREASING = [
-    (proposition, "lipschitz", positive), (lemma, "loss_bound", positive), (lemma, "beta", positive),
+    (proposition, "lipschitz", positive), (lemma, "loss_bound", positive),
+    (lemma, "beta", positive),
     (theorem, "loss_bound", positive), (theorem, "lipschitz", positive),
 ]  # fmt: skip
 
@@ -111,7 +112,12 @@ def test_theorem_is_lemma_at_the_proposition(c, lipschitz, curvature, strength, 
         lipschitz=lipschitz, curvature=curvature, strength=strength, p=p, n=n
     )
     assert theory.sparsity_gap_bound(
-        loss_bound=c, lipschitz=lipschitz, curvature=curvature, strength=strength, p=p, n=n,
+        loss_bound=c,
+        lipschitz=lipschitz,
+        curvature=curvature,
+        strength=strength,
+        p=p,
+        n=n,
         delta=delta,
     ) == pytest.approx(  # fmt: skip
         theory.stability_gap_bound(loss_bound=c, beta=beta, n=n, delta=delta), rel=1e-12

@@ -1,0 +1,51 @@
+# Everything that one does daily. `make` or `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install stability test lint notebooks check figures bench bench-install clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+install: $(STAMP)  ## make .venv with the pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+stability: $(STAMP)  ## measure pointwise hypothesis stability at p = 0.1 (the main job)
+	$(BIN)/python -m probes.stability --p 0.1
+
+test: $(STAMP)  ## run the whole test suite
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)  ## check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+notebooks: $(STAMP)  ## execute the notebooks, into runs/notebooks
+	mkdir -p runs/notebooks && cd notebooks && for f in *.py; do ../$(BIN)/jupytext --to ipynb --execute --output ../runs/notebooks/$${f%.py}.ipynb $$f || exit 1; done
+
+check: lint test notebooks  ## exactly what CI runs
+
+figures: $(STAMP)  ## regenerate the gallery that the README shows
+	$(BIN)/python -m probes.stability --p 0 0.1 0.3 0.5 0.7 0.9 --ensemble 1 4 16 --draws 8 --out runs/gallery
+	cp runs/gallery/stability.png figures/gallery/stability.png
+
+bench-install: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+
+bench: bench-install  ## run the benchmarks against PEFT, vmap and JAX
+	$(BIN)/python -m benchmarks.loo --n 64 256 --scaling
+	$(BIN)/python -m benchmarks.layer
+
+clean:  ## remove the environment and all runs
+	rm -rf $(VENV) runs build *.egg-info

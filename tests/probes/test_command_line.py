@@ -1,0 +1,151 @@
+"""``python -m probes.stability`` as a user runs it: a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+COMMAND = [sys.executable, "-m", "probes.stability"]
+QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "20"]
+
+
+def run(*arguments, cwd):
+    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+def test_default_job(tmp_path):
+    done = run("--p", "0.1", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in (
+        "digits, n = 64, 8 draws", "Lemma 4.3", "Proposition 4.2", "Theorem 4.4", "diverged: 0",
+        "Λ_min", "largest observed loss", "not defined for dropout",
+    ):  # fmt: skip
+        assert words in done.stdout
+    out = tmp_path / "runs" / "stability"
+    rows = pd.read_parquet(out / "rows.parquet")
+    assert len(rows) == 8 * 64
+    # Dropout at p = 0.1 fits these 64 digits and generalizes: far from both trivial answers.
+    assert rows["train_loss"].mean() < 0.1
+    assert rows["test_score"].mean() > 0.7
+    assert (out / "stability.png").read_bytes().startswith(b"\x89PNG")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["settings"]["p"] == [0.1]
+    assert {"torch", "numpy"} <= set(manifest["versions"])
+    assert len(manifest["cells"]) == 8
+    assert not list(out.rglob(".*"))
+
+
+def test_small_sweep_prints_json_and_is_reused(tmp_path):
+    sweep = ["--p", "0", "0.5", "--ensemble", "1", "4", *QUICK, "--out", "here", "--json"]
+    first = run(*sweep, cwd=tmp_path)
+    content = json.loads(first.stdout)
+    assert [(row["p"], row["ensemble"]) for row in content["summary"]] == [
+        (p, size) for p in (0, 0.5) for size in (0, 1, 4)
+    ]
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "here/cells").iterdir()}
+    assert len(files) == 4
+    second = run(*sweep, cwd=tmp_path)
+    assert second.stdout == first.stdout
+    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "here/cells").iterdir()}
+
+
+def test_a_damaged_cell_is_named_set_aside_and_computed_again(tmp_path):
+    arguments = ["--p", "0.5", *QUICK, "--out", "here", "--json"]
+    first = run(*arguments, cwd=tmp_path)
+    victim = sorted((tmp_path / "here/cells").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    second = run(*arguments, cwd=tmp_path)
+    assert victim.name in second.stderr
+    assert second.stdout == first.stdout
+    assert victim.with_suffix(".damaged").exists()
+    assert len(pd.read_parquet(victim)) == 8
+
+
+def test_matrix_is_kept_on_demand(tmp_path):
+    assert run("--p", "0.5", *QUICK, "--matrix", "--out", ".", cwd=tmp_path).returncode == 0
+    assert len(pd.read_parquet(tmp_path / "matrix.parquet")) == 2 * 9 * 442
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--p", "1"], ["p must be in [0, 1)", "1.0"]),
+        (["--p", "0.1", "-0.5"], ["p must", "-0.5"]),
+        (["--p", "abc"], ["--p", "abc"]), (["--p", "nan"], ["p must", "nan"]),
+        (["--ensemble", "0"], ["ensemble must be at least 1"]),
+        (["--n", "5000"], ["n must be from 2 to 1796", "5000"]),
+        (["--n", "1"], ["n must", "got 1"]),
+        (["--rank", "11"], ["rank must be from 1 to 10", "11"]),
+        (["--task", "mnist"], ["task must be one of digits", "mnist"]),
+        (["--device", "tpu"], ["device must be one of cpu", "tpu"]),
+        (["--dtype", "float8"], ["dtype must be one of", "float8"]),
+        (["--objective", "penalty"], ["strength must be given"]),
+        (["--wrong", "1"], ["--wrong"]), (["--steps"], ["--steps"]),
+        (["--out", "/proc/nowhere"], ["out must be a folder", "/proc/nowhere"]),
+        (["--out", "file"], ["out must be a folder", "file"]),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path):
+    arguments = [
+        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "40", "--steps", "200",
+        "--out", "here", "--json",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    cells = tmp_path / "here/cells"
+    deadline = time.monotonic() + 120
+    while not (cells.is_dir() and any(cells.glob("*.parquet"))):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stopped = time.monotonic()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - stopped < 2
+    assert len(error.strip().splitlines()) == 1
+    assert "of 80 cells are done and kept" in error
+    kept = {path: path.stat().st_mtime_ns for path in cells.glob("*.parquet")}
+    assert 0 < len(kept) < 80
+    assert not list(cells.glob(".*"))
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 0
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+
+
+def test_help_names_the_flags(tmp_path):
+    done = run("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for flag in (
+        "p", "ensemble", "task", "n", "draws", "rank", "alpha", "steps", "lr", "objective",
+        "strength", "seed", "device", "dtype", "out", "json",
+    ):  # fmt: skip
+        assert f"--{flag} " in done.stdout
+
+
+def test_the_probe_does_not_import_what_only_some_tasks_need():
+    code = "import sys, probes.stability; print({'transformers', 'peft', 'jax'} & set(sys.modules))"
+    environment = os.environ | {"PYTHONWARNINGS": "default"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -4,6 +4,7 @@ import io
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from itertools import takewhile
 from typing import NoReturn, TypeVar
 
 import pandas as pd
@@ -45,9 +46,9 @@ def _parse(settings: type[Settings]) -> Settings:
         if not stop.code:
             raise
     # The parser frames its message and repeats the help below a rule: one line is enough.
-    message, _, _ = complaint.getvalue().partition("──────\n")[2].partition("───")
-    words = " ".join(line.strip("│╭╮╰╯─ ") for line in message.splitlines())
-    leave(f"error: {' '.join(words.split())} (see --help)", 2)
+    lines = [line.strip("│╭╮╰╯ ") for line in complaint.getvalue().splitlines()[1:]]
+    message = " ".join(takewhile(lambda line: line.strip("─"), lines))
+    leave(f"error: {message} (see --help)", 2)
 
 
 def leave(message: str, status: int) -> NoReturn:

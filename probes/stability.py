@@ -101,7 +101,7 @@ def _keep(
     if result.matrix is not None:
         write_whole(folder / "matrix.parquet", result.matrix.to_parquet)
     figure = result.plot()
-    write_whole(folder / "stability.png", lambda path: figure.savefig(path))
+    write_whole(folder / "stability.png", lambda path: figure.savefig(path, format="png"))
     names = [store.path(cell).name for cell in cells]
     write_manifest(folder / "manifest.json", settings, names, seconds)
 

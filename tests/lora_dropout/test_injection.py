@@ -71,7 +71,7 @@ def test_a_bad_injection_is_refused_and_changes_nothing(options, message):
 
 def test_nothing_left_to_adapt_is_an_error():
     model = inject(make_model(), rank=2, p=0.1)
-    with pytest.raises(ValueError, match="no nn.Linear that is not adapted already"):
+    with pytest.raises(ValueError, match=r"no nn\.Linear that is not adapted already"):
         inject(model, rank=2, p=0.1)
 
 

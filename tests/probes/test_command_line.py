@@ -104,7 +104,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
 
 def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path):
     arguments = [
-        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "40", "--steps", "200",
+        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "15", "--steps", "200",
         "--out", "here", "--json",
     ]  # fmt: skip
     process = subprocess.Popen(
@@ -123,9 +123,9 @@ def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path):
     assert process.returncode == 130
     assert time.monotonic() - stopped < 2
     assert len(error.strip().splitlines()) == 1
-    assert "of 80 cells are done and kept" in error
+    assert "of 30 cells are done and kept" in error
     kept = {path: path.stat().st_mtime_ns for path in cells.glob("*.parquet")}
-    assert 0 < len(kept) < 80
+    assert 0 < len(kept) < 30
     assert not list(cells.glob(".*"))
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 0

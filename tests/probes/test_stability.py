@@ -207,8 +207,8 @@ def test_penalty_needs_no_masks_and_names_its_network():
     result = measure(objective="penalty", strength=0.5, p=0.3, **trained)
     assert set(result.table["inference"]) == {"no masks"}
     assert result.strengths == (0.5,)
-    plain = measure(objective="penalty", strength=0.0, p=0.3, **trained)
-    assert result.summary["beta"].item() < plain.summary["beta"].item()
+    stronger = measure(objective="penalty", strength=50.0, p=0.3, **trained)
+    assert stronger.summary["beta"].item() < result.summary["beta"].item()
 
 
 BAD = [

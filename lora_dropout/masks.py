@@ -44,7 +44,7 @@ def draw_masks(
 
     >>> mask_in, mask_out = draw_masks(LayerShape(4, 3, 0.5, 0.5), seed=0, step=0, layer=0)
     >>> mask_in.tolist(), mask_out.tolist()
-    ([0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0])
+    ([0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0])
     """
     uniform = _uniform(shape.d_in + shape.d_out, seed, step, layer, sample)
     survivors_in = (uniform[: shape.d_in] >= shape.p_in).astype(np.float32)

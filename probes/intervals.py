@@ -28,5 +28,5 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float,
     mean = float(finite.mean())
     if len(finite) == 1:
         return mean, float("nan"), float("nan")
-    half = stats.t.ppf((1 + level) / 2, len(finite) - 1) * stats.sem(finite)
+    half = float(stats.t.ppf((1 + level) / 2, len(finite) - 1) * stats.sem(finite))
     return mean, mean - half, mean + half

@@ -3,8 +3,8 @@
     python -m benchmarks.layer
 
 Every way adapts query, key, value, output and the two feed-forward layers. The ways take turns
-step by step, and ratios are taken pair by pair; a second copy of PEFT without dropout is the
-control that shows how large the noise is. Runs on CUDA where there is one. Needs the extra ``bench``.
+step by step, and ratios are taken pair by pair. A second copy of PEFT without dropout is the
+control that shows how large the noise is. Runs on CUDA where there is one. Extra ``bench``.
 """
 
 import copy

@@ -1,10 +1,8 @@
-"""The masked low-rank linear map, its gradient, and the merged weight.
+"""The masked low-rank linear map, the merged weight, and the penalty.
 
 Everything here broadcasts over leading dimensions of the factors, which stand for replicas and mask
-samples. There are two layouts of the activations: *rows*, features last, as PyTorch modules hold
-them, and *columns*, features first, in which the products of all replicas of a probe are a few
-large matrix products. Both compute h = W0 x + (alpha/r) B diag(m_out) ... A diag(m_in) x from the
-same masked factors.
+samples. ``lora_dropout.replicas`` has the same map with its gradient written out, for training many
+replicas at once.
 """
 
 import torch
@@ -29,9 +27,7 @@ def mask_factors(A: Tensor, B: Tensor, mask_in: Tensor, mask_out: Tensor) -> tup
     return A * mask_in.unsqueeze(-2), B * mask_out.unsqueeze(-1)
 
 
-def merge_weight(
-    weight: Tensor, A: Tensor, B: Tensor, scaling: float, out: Tensor | None = None
-) -> Tensor:
+def merge_weight(weight: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
     """Return W0 + scaling * B A, of shape (..., d_out, d_in).
 
     Args:
@@ -39,12 +35,8 @@ def merge_weight(
         A: (..., r, d_in).
         B: (..., d_out, r).
         scaling: alpha / r, times the expected weight of the masks where that is meant.
-        out: memory for the result.
     """
-    if A.dim() == 2:
-        return torch.addmm(weight, B, A, alpha=scaling, out=out)
-    expanded = weight.expand(*A.shape[:-2], *weight.shape)
-    return torch.baddbmm(expanded, B, A, alpha=scaling, out=out)
+    return torch.add(weight, B @ A, alpha=scaling)
 
 
 def add_update_rows(base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
@@ -73,90 +65,6 @@ def add_update_rows(base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: floa
     ).reshape(base.shape)
 
 
-def matmul_columns(left: Tensor, X: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return left X for every replica, (R, k, m); features first.
-
-    Args:
-        left: (R, k, l).
-        X: (l, m), common to the replicas, or (R, l, m). A common X makes it one large product.
-        out: memory for the result.
-    """
-    if X.dim() == 2:
-        rows = left.reshape(-1, left.shape[-1])
-        memory = None if out is None else out.view(len(rows), -1)
-        return torch.mm(rows, X, out=memory).view(*left.shape[:-1], -1)
-    return torch.bmm(left, X, out=out)
-
-
-def add_update_columns(
-    base: Tensor, hidden: Tensor, B: Tensor, scaling: float, out: Tensor | None = None
-) -> Tensor:
-    """Return base + scaling * B hidden for every replica; features first.
-
-    Args:
-        base: (d_out, m), common to the replicas, or (R, d_out, m).
-        hidden: A X (R, r, m).
-        B: (R, d_out, r).
-        scaling: alpha / r.
-        out: memory for the result; it may be ``base`` itself.
-
-    Returns:
-        (R, d_out, m).
-    """
-    expanded = base.expand(B.shape[0], *base.shape[-2:])
-    return torch.baddbmm(expanded, B, hidden, alpha=scaling, out=out)
-
-
-def update_gradient_columns(
-    grad: Tensor,
-    X: Tensor,
-    hidden: Tensor,
-    A: Tensor,
-    B: Tensor,
-    scaling: float,
-    out: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the low-rank update that :func:`add_update_columns` adds.
-
-    With H = A X and Y = scaling B H: dB = scaling dY H^T, dH = scaling B^T dY, dA = dH X^T, and
-    A^T dH is the update's share of dX.
-
-    Args:
-        grad: dY, (R, d_out, m).
-        X: (d_in, m) or (R, d_in, m), as in the forward pass.
-        hidden: H, (R, r, m).
-        A, B: the (masked) factors of the forward pass.
-        scaling: alpha / r.
-        out: memory for dH.
-
-    Returns:
-        dA (R, r, d_in), dB (R, d_out, r) and dH (R, r, m).
-    """
-    grad_hidden = _scale(torch.bmm(B.mT, grad, out=out), scaling)
-    # The transpose is the same numbers in a third of the time: few rows, many columns.
-    grad_B = _scale(torch.bmm(hidden, grad.mT), scaling).mT
-    return matmul_columns(grad_hidden, X.mT), grad_B, grad_hidden
-
-
-def merged_gradient(
-    grad_weight: Tensor, A: Tensor, B: Tensor, scaling: float
-) -> tuple[Tensor, Tensor]:
-    """Gradient of the factors from that of the merged weight W0 + scaling B A.
-
-    Args:
-        grad_weight: (R, d_out, d_in).
-        A, B: the (masked) factors, (R, r, d_in) and (R, d_out, r).
-        scaling: alpha / r.
-
-    Returns:
-        dA (R, r, d_in) and dB (R, d_out, r).
-    """
-    return (
-        _scale(torch.bmm(B.mT, grad_weight), scaling),
-        _scale(torch.bmm(A, grad_weight.mT), scaling).mT,
-    )
-
-
 def penalty(A: Tensor, B: Tensor, scaling: float) -> Tensor:
     """Squared Frobenius norm of scaling * B A, without forming it.
 
@@ -178,6 +86,3 @@ def penalty_gradient(A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tens
     factor = 2 * scaling**2
     return factor * ((B.mT @ B) @ A), factor * (B @ (A @ A.mT))
 
-
-def _scale(tensor: Tensor, scaling: float) -> Tensor:
-    return tensor if scaling == 1 else tensor.mul_(scaling)

@@ -231,10 +231,8 @@ def evaluate(
 def _evaluate_block(
     cell: Cell, network: Network, factors: Factors, inputs: Inputs
 ) -> Iterator[tuple[int, Evaluation]]:
-    yield (
-        0,
-        _evaluation(cell, network, network.outputs(factors, inputs, shrink=cell.shrink), inputs),
-    )
+    weights = network.merged_weights(factors, shrink=cell.shrink)
+    yield 0, _evaluation(cell, network, network.outputs(weights, inputs), inputs)
     if not cell.ensemble:
         return
     *_, mask_seed = cell.seeds()
@@ -243,7 +241,7 @@ def _evaluate_block(
         (masks,) = draw_steps(
             network, cell.p, [ENSEMBLE_STEP], range(member, member + 1), mask_seed, cell.rescale
         )
-        total = total + network.outputs(factors, inputs, masks)
+        total = total + network.outputs(network.merged_weights(factors, masks), inputs)
         if member + 1 in cell.ensemble:
             yield member + 1, _evaluation(cell, network, total / (member + 1), inputs)
 

@@ -4,6 +4,7 @@ Both are taken in the adapted *weights* W0 + update, the coordinates in which an
 with probability 2p - p^2; in the factors A and B that probability would be p.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,7 @@ def smallest_curvature(
         The eigenvalue in units of loss per squared unit of weight; NaN where the network is not
         finite or Lanczos does not converge. Lanczos approaches the eigenvalue from above.
     """
-    weights = [weight[0].double().cpu() for weight in network.merged_weights(factors, shrink)]
+    weights = [weight[0].double().cpu() for weight in network.merged_weights(factors, shrink=shrink)]
     if not all(weight.isfinite().all() for weight in weights):
         return Curvature(float("nan"), "the network diverged")
     exact = Inputs(inputs.features.double().cpu(), inputs.targets.double().cpu(), torch.empty(0))
@@ -92,9 +93,9 @@ def smallest_curvature(
     return _lanczos(loss, point, seed)
 
 
-def _lanczos(loss: "torch._C._FunctionBase | object", point: Tensor, seed: int) -> Curvature:
+def _lanczos(loss: Callable[[Tensor], Tensor], point: Tensor, seed: int) -> Curvature:
     position = point.clone().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(loss(position), position, create_graph=True)  # type: ignore[operator]
+    (gradient,) = torch.autograd.grad(loss(position), position, create_graph=True)
 
     def multiply(vector: np.ndarray) -> np.ndarray:
         direction = torch.from_numpy(np.ascontiguousarray(vector).reshape(-1))

@@ -6,26 +6,27 @@ of all replicas with common inputs are one large product.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import Event, Lock
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
-from torch.optim.sgd import sgd
 
 from lora_dropout.masks import LayerShape, stack_masks
-from probes.network import Factors, Inputs, Masks, Network, Scratch
+from probes.network import Factors, Inputs, Masks, Network
+from probes.step import ObjectiveGradient, optimizer_step
 
 Optimizer = Literal["adam", "sgd"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
-#: Numbers that one layer of activations of a block of replicas may hold. Larger blocks fall out of
-#: the processor's caches, smaller ones waste time between products. A constant, not a property of
+#: Activations that a block of replicas may hold. On a CPU a block is one core's work: a larger one
+#: falls out of its cache, a smaller one wastes time between products. Constants, not properties of
 #: the machine, as the split into blocks changes the rounding of the products.
-BLOCK_ACTIVATIONS = 2**21
+BLOCK_ACTIVATIONS = {"cpu": 5 * 2**16, "cuda": 2**28}
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def retrain(
     training: Training,
     objective: Objective,
     *,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint = lambda step, rows, factors: None,
     block: int | None = None,
 ) -> Factors:
     """Train every replica from the same start.
@@ -92,20 +93,29 @@ def retrain(
         start: one replica's factors, the start of all.
         training: how.
         objective: what is minimised.
-        checkpoint: called after every step, once a block; it may read the factors, not keep them.
-        block: replicas trained together; as many as fit the cache if left out.
+        checkpoint: called after every step of every block, from several threads but one at a time;
+            it may read the factors, not keep them.
+        block: replicas trained together; as many as fit the cache of a core if left out.
 
     Returns:
         The trained factors of all replicas. Replicas that diverge hold numbers that are not finite.
     """
-    size = block or replicas_per_block(network, len(inputs), training.samples)
     masks = _all_masks(network, training, objective)
-    parts = [
-        _train_block(
-            network, inputs, weights[rows], start, training, objective, masks, checkpoint, rows
-        )
-        for rows in blocks(len(weights), size)
-    ]
+    size = block or replicas_per_block(network, len(inputs), len(masks[0][0][0]))
+    weights = weights.to(inputs.features)
+    stop, one_at_a_time = Event(), Lock()
+
+    @torch.inference_mode()
+    def train(rows: slice) -> Factors:
+        steps = _steps(network, inputs, weights[rows], start, training, objective, masks)
+        for step, factors in enumerate(steps, start=1):
+            with one_at_a_time:
+                checkpoint(step, rows, factors)
+            if stop.is_set():
+                break
+        return factors
+
+    parts = _in_parallel(train, list(blocks(len(weights), size)), stop, inputs.features.device)
     return [
         (
             torch.cat([part[layer][0] for part in parts]),
@@ -118,7 +128,8 @@ def retrain(
 def replicas_per_block(network: Network, examples: int, samples: int = 1) -> int:
     """Number of replicas whose activations and gradients fit the cache together, at least 1."""
     widest = sum(max(sides) for sides in network.sides)
-    return max(1, BLOCK_ACTIVATIONS // (examples * samples * widest))
+    limit = BLOCK_ACTIVATIONS[network.weights[0].device.type]
+    return max(1, limit // (examples * samples * widest))
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:
@@ -136,12 +147,7 @@ def draw_steps(
     seed: int,
     rescale: bool = False,
 ) -> list[Masks]:
-    """Draw the masks of many steps, on the network's device.
-
-    Returns:
-        For every step one pair a layer: (d_in,) and (d_out,) for a single sample, (N, 1, d_in) and
-        (N, 1, d_out) for N.
-    """
+    """Draw the masks of many steps, one pair a layer for every step, on the network's device."""
     layers = []
     for layer, (d_in, d_out) in enumerate(network.sides):
         pair = stack_masks(
@@ -152,8 +158,7 @@ def draw_steps(
             samples=samples,
             rescale=rescale,
         )
-        shaped = [mask.unsqueeze(2) if len(samples) > 1 else mask[:, 0] for mask in pair]
-        placed = [mask.to(network.weights[0]).unbind(0) for mask in shaped]
+        placed = [mask.to(network.weights[0])[:, :, None, None].unbind(0) for mask in pair]
         layers.append(list(zip(*placed, strict=True)))
     return [list(pairs) for pairs in zip(*layers, strict=True)]
 
@@ -175,49 +180,51 @@ def batches(examples: int, size: int | None, steps: int, seed: int) -> Iterator[
         yield order[position * size : (position + 1) * size]
 
 
-def _train_block(
+def _steps(
     network: Network,
     inputs: Inputs,
     weights: Tensor,
     start: Factors,
     training: Training,
     objective: Objective,
-    masks: Sequence[Masks | None],
-    checkpoint: Checkpoint | None,
-    rows: slice,
-) -> Factors:
+    masks: Sequence[Masks],
+) -> Iterator[Factors]:
+    """Train the replicas of one block; yield their factors after every step."""
     replicas = len(weights)
-    weights = weights.to(inputs.features)
     flat = inputs.features.new_empty(replicas * network.size)
     gradient = torch.empty_like(flat)
-    factors, gradients = network.views(flat, replicas), network.views(gradient, replicas)
+    factors = network.views(flat, replicas)
     for (A, B), (A_start, B_start) in zip(factors, start, strict=True):
         A.copy_(A_start.expand_as(A))
         B.copy_(B_start.expand_as(B))
-    take_step, scratch = _optimizer(flat, gradient, training), Scratch()
+    objective_gradient = ObjectiveGradient(
+        network,
+        factors,
+        network.views(gradient, replicas),
+        samples=len(masks[0][0][0]),
+        examples=min(training.batch or len(inputs), len(inputs)),
+    )
+    take_step = optimizer_step(flat, gradient, training.optimizer, training.lr)
     order = batches(len(inputs), training.batch, training.steps, training.seed)
-    for step, (drawn, index) in enumerate(zip(masks, order, strict=True), start=1):
-        if index is None:
-            network.objective_gradient(factors, inputs, weights, drawn, gradients, scratch)
-        else:
+    objective_gradient.feed(inputs, weights)
+    for drawn, index in zip(masks, order, strict=True):
+        if index is not None:
             # The weights of a row sum to 1 over the pool, so a batch is scaled up to the pool.
             scale = len(inputs) / len(index)
-            network.objective_gradient(
-                factors, inputs.take(index), weights[:, index] * scale, drawn, gradients, scratch
-            )
+            objective_gradient.feed(inputs.take(index), weights[:, index] * scale)
+        objective_gradient.write(drawn)
         if isinstance(objective, Penalty) and objective.strength > 0:
-            network.add_penalty_gradient(factors, objective.strength, gradients)
+            objective_gradient.add_penalty(objective.strength)
         take_step()
-        if checkpoint is not None:
-            checkpoint(step, rows, factors)
-    return [(A.clone(), B.clone()) for A, B in factors]
+        yield factors
 
 
-def _all_masks(
-    network: Network, training: Training, objective: Objective
-) -> Sequence[Masks | None]:
+def _all_masks(network: Network, training: Training, objective: Objective) -> Sequence[Masks]:
     if not isinstance(objective, Dropout) or objective.p == 0:
-        return [None] * training.steps
+        ones = network.weights[0].new_ones
+        return [[(ones(1, 1, 1, d_in), ones(1, 1, 1, d_out)) for d_in, d_out in network.sides]] * (
+            training.steps
+        )
     return draw_steps(
         network,
         objective.p,
@@ -228,39 +235,24 @@ def _all_masks(
     )
 
 
-def _optimizer(flat: Tensor, gradient: Tensor, training: Training) -> Callable[[], None]:
-    """Return the step of one elementwise optimizer over the flat buffer: one a replica, that is.
+def _in_parallel(
+    work: Callable[[slice], Factors], pieces: Sequence[slice], stop: Event, device: torch.device
+) -> list[Factors]:
+    """Work on the blocks, on a CPU with one single-threaded worker a core.
 
-    PyTorch's functional form, which spares a third of the time that its class takes.
+    Two workers that multiply small matrices on their own beat two threads that share every product.
     """
-    if training.optimizer == "sgd":
-        return lambda: sgd(
-            [flat],
-            [gradient],
-            [None],
-            weight_decay=0.0,
-            momentum=0.0,
-            lr=training.lr,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-            foreach=False,
-        )
-    moments = [torch.zeros_like(flat)], [torch.zeros_like(flat)]
-    count = [torch.zeros((), dtype=torch.float32, device=flat.device)]
-    return lambda: adam(
-        [flat],
-        [gradient],
-        *moments,
-        [],
-        count,
-        fused=True,
-        foreach=False,
-        amsgrad=False,
-        beta1=0.9,
-        beta2=0.999,
-        lr=training.lr,
-        weight_decay=0.0,
-        eps=1e-8,
-        maximize=False,
-    )
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or min(threads, len(pieces)) == 1:
+        return [work(piece) for piece in pieces]
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
+            try:
+                return list(pool.map(work, pieces))
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        torch.set_num_threads(threads)

@@ -42,7 +42,7 @@ CASES = [
 def test_gradient_norms_are_those_of_autograd(loss, widths):
     network, inputs, factors = make(loss, widths)
     norms = network.gradient_norms(factors, inputs, shrink=0.7)
-    merged = network.merged_weights(factors, 0.7)
+    merged = network.merged_weights(factors, shrink=0.7)
     for replica in range(3):
         weights = [weight[replica] for weight in merged]
         for example in range(N):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from lora_dropout import grouped_samples, inject, mask_schedule
 from lora_dropout.objective import sparsity_penalty
 from probes.losses import cross_entropy, logistic, squared
-from probes.network import Network, Scratch, random_network_weights
+from probes.network import Network, random_network_weights
 from probes.resampling import (
     bootstrap,
     full_sample,
@@ -19,6 +19,7 @@ from probes.resampling import (
     replace_one,
 )
 from probes.retrain import Dropout, Penalty, Training, batches, blocks, retrain
+from probes.step import ObjectiveGradient
 from probes.tasks import TASKS, load_task
 from tests.devices import DEVICES
 
@@ -134,25 +135,25 @@ def test_written_gradient_equals_autograd(loss, masked):
     inputs = network.read(features, targets)
     weights = leave_one_out(N)
     flat = torch.randn(N * network.size, generator=generator, dtype=torch.float64)
-    masks = None
-    if masked:
-        masks = [
-            ((torch.rand(d_in, generator=generator) > 0.3).double(),
-             (torch.rand(d_out, generator=generator) > 0.3).double())
-            for d_in, d_out in network.sides
-        ]  # fmt: skip
+    threshold = 0.3 if masked else 0.0
+    masks = [
+        ((torch.rand(1, 1, 1, d_in, generator=generator) >= threshold).double(),
+         (torch.rand(1, 1, 1, d_out, generator=generator) >= threshold).double())
+        for d_in, d_out in network.sides
+    ]  # fmt: skip
     gradient = torch.empty_like(flat)
-    network.objective_gradient(
-        network.views(flat, N), inputs, weights, masks, network.views(gradient, N), Scratch()
+    written = ObjectiveGradient(
+        network, network.views(flat, N), network.views(gradient, N), samples=1, examples=N
     )
+    written.feed(inputs, weights)
+    written.write(masks)
     flat.requires_grad_(True)
     objective = torch.zeros((), dtype=torch.float64)
     for number in range(N):
         h = features
         for layer, (A, B) in enumerate(network.views(flat, N)):
-            update = B[number] @ A[number]
-            if masks is not None:
-                update = masks[layer][1][:, None] * update * masks[layer][0]
+            mask_in, mask_out = masks[layer]
+            update = mask_out.flatten()[:, None] * (B[number] @ A[number]) * mask_in.flatten()
             h = h @ (network.weights[layer] + network.scaling * update).mT
             h = h + network.biases[layer].mT
             h = h.relu() if layer + 1 < len(network.weights) else h

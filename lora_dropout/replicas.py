@@ -1,0 +1,215 @@
+"""The masked low-rank map of many replicas at once, forward and backward, in memory held for all steps.
+
+Features come first and examples last: an activation is (samples x replicas, features, examples).
+Products of all replicas with an input common to them are then one large product, and a softmax over
+classes runs along contiguous examples. A map's views and buffers are made once: with the small
+matrices of a probe, making them anew at every step takes longer than multiplying.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+#: One layer's factors, or their gradient: A (R, r, d_in) and B (R, d_out, r).
+Pair = tuple[Tensor, Tensor]
+
+
+class ReplicaMap(Protocol):
+    """A linear layer W0 x + b with a masked low-rank update, of R replicas and N mask samples.
+
+    Attributes:
+        output: (N R, d_out, m), written by :meth:`forward`.
+        output_gradient: (N R, d_out, m), read by :meth:`backward`.
+    """
+
+    output: Tensor
+    output_gradient: Tensor
+
+    def feed(self, X: Tensor, frozen: Tensor) -> None:
+        """Take an input common to all replicas, (d_in, m), and W0 X + b, (d_out, m)."""
+
+    def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
+        """Take masks of shape (N, 1, 1, d_in) and (N, 1, 1, d_out)."""
+
+    def forward(self) -> None:
+        """Write the output."""
+
+    def backward(self) -> None:
+        """Write the gradient of the factors, summed over the N samples."""
+
+    def input_gradient(self, out: Tensor) -> None:
+        """Write the gradient in the input, (N R, d_in, m); after :meth:`backward`."""
+
+
+def replica_map(
+    weight: Tensor,
+    bias: Tensor,
+    factors: Pair,
+    gradient: Pair,
+    *,
+    scaling: float,
+    samples: int,
+    examples: int,
+    input: Tensor | None = None,
+) -> ReplicaMap:
+    """Make the map of one layer, by whichever contraction takes fewer multiplications.
+
+    Args:
+        weight: W0, (d_out, d_in).
+        bias: (d_out, 1).
+        factors: the trained factors, read in place at every step.
+        gradient: where their gradient is written; shaped as ``factors``, B's transpose contiguous.
+        scaling: alpha / r.
+        samples: N.
+        examples: m.
+        input: memory that holds the input, (N R, d_in, m); None where the input is common to all
+            replicas and comes by ``feed``.
+    """
+    rank, (d_out, d_in) = factors[0].shape[-2], weight.shape
+    # W0 X of a common X is computed once for all replicas.
+    frozen = 0 if input is None else examples * d_in * d_out
+    merged = (rank + examples) * d_in * d_out
+    kind = Merged if merged < frozen + examples * rank * (d_in + d_out) else LowRank
+    return kind(weight, bias, factors, gradient, scaling, samples, examples, input)
+
+
+class _Map:
+    """What both contractions hold."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        factors: Pair,
+        gradient: Pair,
+        scaling: float,
+        samples: int,
+        examples: int,
+        input: Tensor | None,
+    ) -> None:
+        self.weight, self.bias, self.scaling, self.samples = weight, bias, scaling, samples
+        self.A, self.B = factors
+        self.B_T = self.B.mT
+        self.grad_A, self.grad_B_T = gradient[0], gradient[1].mT
+        self.count, self.d_out = samples * len(self.A), len(weight)
+        self.output = weight.new_empty(self.count, self.d_out, examples)
+        self.output_gradient = torch.empty_like(self.output)
+        self.output_gradient_T = self.output_gradient.mT
+        self.common = input is None
+        if input is not None:
+            self.input, self.input_T = input, input.mT
+
+    def feed(self, X: Tensor, frozen: Tensor) -> None:
+        self.input, self.input_T = X, X.mT
+        self.base = frozen.expand(self.count, *frozen.shape)
+
+    def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
+        self.mask_in = mask_in
+        self.mask_out = mask_out if self.scaling == 1 else mask_out * self.scaling
+
+
+class LowRank(_Map):
+    """The update as B (A x), beside the frozen product."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        new, leading = self.A.new_empty, (self.samples, len(self.A))
+        self.masked_A = new(*leading, *self.A.shape[1:])
+        self.masked_B_T = new(*leading, *self.B_T.shape[1:])
+        self.A_rows, self.A_each = self.masked_A.flatten(0, 2), self.masked_A.flatten(0, 1)
+        self.A_each_T = self.A_each.mT
+        self.B_T_each = self.masked_B_T.flatten(0, 1)
+        self.B_each = self.B_T_each.mT
+        self.hidden = new(self.count, self.A.shape[1], self.output.shape[-1])
+        self.hidden_rows = self.hidden.flatten(0, 1)
+        self.hidden_gradient = torch.empty_like(self.hidden)
+        self.hidden_gradient_rows = self.hidden_gradient.flatten(0, 1)
+        self.many_A, self.many_B_T = self._place(self.grad_A), self._place(self.grad_B_T)
+        self.many_A_rows = self.many_A.flatten(0, 1)
+        self.frozen_each = self.weight.expand(self.count, *self.weight.shape)
+        self.frozen_each_T = self.frozen_each.mT
+
+    def forward(self) -> None:
+        torch.mul(self.A, self.mask_in, out=self.masked_A)
+        torch.mul(self.B_T, self.mask_out, out=self.masked_B_T)
+        if self.common:
+            torch.mm(self.A_rows, self.input, out=self.hidden_rows)
+        else:
+            torch.bmm(self.A_each, self.input, out=self.hidden)
+            self.base = torch.bmm(self.frozen_each, self.input, out=self.output).add_(self.bias)
+        torch.baddbmm(self.base, self.B_each, self.hidden, out=self.output)
+
+    def backward(self) -> None:
+        torch.bmm(self.B_T_each, self.output_gradient, out=self.hidden_gradient)
+        torch.bmm(self.hidden, self.output_gradient_T, out=self.many_B_T)
+        if self.common:
+            torch.mm(self.hidden_gradient_rows, self.input_T, out=self.many_A_rows)
+        else:
+            torch.bmm(self.hidden_gradient, self.input_T, out=self.many_A)
+        self._collect(self.many_A, self.mask_in, self.grad_A)
+        self._collect(self.many_B_T, self.mask_out, self.grad_B_T)
+
+    def input_gradient(self, out: Tensor) -> None:
+        torch.bmm(self.frozen_each_T, self.output_gradient, out=out)
+        out.baddbmm_(self.A_each_T, self.hidden_gradient)
+
+    def _place(self, gradient: Tensor) -> Tensor:
+        """Memory for the gradient of the masked factor; of one sample, that of the factor itself."""
+        if self.samples == 1:
+            return gradient
+        return gradient.new_empty(self.count, *gradient.shape[1:])
+
+    def _collect(self, masked: Tensor, mask: Tensor, gradient: Tensor) -> None:
+        if self.samples == 1:
+            masked.mul_(mask[0])
+        else:
+            torch.sum(masked.unflatten(0, (self.samples, -1)).mul_(mask), 0, out=gradient)
+
+
+class Merged(_Map):
+    """The update formed and added to the weight, W0 + D * (B A) with the outer product D of the masks."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        replicas, shape = len(self.A), self.weight.shape
+        self.update = self.A.new_empty(replicas, *shape)
+        self.merged = self.A.new_empty(self.samples, replicas, *shape)
+        self.each, self.rows = self.merged.flatten(0, 1), self.merged.flatten(0, 2)
+        self.each_T = self.each.mT
+        self.weight_gradient = torch.empty_like(self.merged)
+        self.gradient_each = self.weight_gradient.flatten(0, 1)
+        self.gradient_rows = self.weight_gradient.flatten(0, 2)
+        self.update_gradient = (
+            self.weight_gradient[0] if self.samples == 1 else torch.empty_like(self.update)
+        )
+        self.update_gradient_T = self.update_gradient.mT
+        self.output_rows = self.output.flatten(0, 1)
+        self.output_gradient_rows = self.output_gradient.flatten(0, 1)
+
+    def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
+        super().hold_masks(mask_in, mask_out)
+        self.mask = self.mask_out.mT * self.mask_in
+
+    def forward(self) -> None:
+        torch.bmm(self.B, self.A, out=self.update)
+        torch.addcmul(self.weight, self.mask, self.update, out=self.merged)
+        if self.common:
+            torch.mm(self.rows, self.input, out=self.output_rows)
+        else:
+            torch.bmm(self.each, self.input, out=self.output)
+        self.output.add_(self.bias)
+
+    def backward(self) -> None:
+        if self.common:
+            torch.mm(self.output_gradient_rows, self.input_T, out=self.gradient_rows)
+        else:
+            torch.bmm(self.output_gradient, self.input_T, out=self.gradient_each)
+        self.weight_gradient.mul_(self.mask)
+        if self.samples > 1:
+            torch.sum(self.weight_gradient, 0, out=self.update_gradient)
+        torch.bmm(self.B_T, self.update_gradient, out=self.grad_A)
+        torch.bmm(self.A, self.update_gradient_T, out=self.grad_B_T)
+
+    def input_gradient(self, out: Tensor) -> None:
+        torch.bmm(self.each_T, self.output_gradient, out=out)

@@ -1,0 +1,120 @@
+"""One training step of a block of replicas: the gradient of their objective, in held memory."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lora_dropout.functional import penalty_gradient
+from lora_dropout.replicas import replica_map
+from probes.network import Factors, Inputs, Masks, Network
+
+
+class ObjectiveGradient:
+    """Gradient of every replica's weighted loss, averaged over N mask samples.
+
+    The loss of replica r is the sum over examples of weights[r, j] * loss_j.
+
+    Args:
+        network: the frozen network.
+        factors: of R replicas, read in place.
+        gradient: receives the gradient; laid out as ``factors``, both by ``Network.views``.
+        samples: N.
+        examples: m, the examples of a step.
+    """
+
+    def __init__(
+        self, network: Network, factors: Factors, gradient: Factors, *, samples: int, examples: int
+    ) -> None:
+        self.loss, self.scaling = network.loss, network.scaling
+        self.factors, self.gradient, self.samples = factors, gradient, samples
+        self.maps = []
+        activation = None
+        layers = zip(network.weights, network.biases, factors, gradient, strict=True)
+        for weight, bias, pair, grad_pair in layers:
+            self.maps.append(
+                replica_map(
+                    weight,
+                    bias,
+                    pair,
+                    grad_pair,
+                    scaling=network.scaling,
+                    samples=samples,
+                    examples=examples,
+                    input=activation,
+                )
+            )
+            activation = self.maps[-1].output
+        self.outputs, self.grad = self.maps[-1].output, self.maps[-1].output_gradient
+        self.grad_by_sample = self.grad.unflatten(0, (samples, -1))
+
+    def feed(self, inputs: Inputs, weights: Tensor) -> None:
+        """Take the examples of the step and their weights, (R, m)."""
+        self.maps[0].feed(inputs.features, inputs.frozen)
+        self.targets = inputs.targets
+        self.weights = weights.unsqueeze(1) / self.samples
+
+    def write(self, masks: Masks) -> None:
+        """Compute the gradient at the factors as they are, under the N mask pairs of every layer."""
+        for layer, pair in zip(self.maps, masks, strict=True):
+            layer.hold_masks(*pair)
+        self._forward()
+        self.loss.gradient(self.outputs, self.targets, self.grad)
+        self.grad_by_sample.mul_(self.weights)
+        self._backward()
+
+    def add_penalty(self, strength: float) -> None:
+        """Add the gradient of strength * (sum of the squared norms of all updates)."""
+        for (A, B), (grad_A, grad_B) in zip(self.factors, self.gradient, strict=True):
+            add_A, add_B = penalty_gradient(A, B, self.scaling)
+            grad_A.add_(add_A, alpha=strength)
+            grad_B.add_(add_B, alpha=strength)
+
+    def _forward(self) -> None:
+        *hidden, last = self.maps
+        for layer in hidden:
+            layer.forward()
+            layer.output.relu_()
+        last.forward()
+
+    def _backward(self) -> None:
+        for below, layer in zip(reversed(self.maps[:-1]), reversed(self.maps[1:]), strict=True):
+            layer.backward()
+            grad = below.output_gradient
+            layer.input_gradient(grad)
+            torch.ops.aten.threshold_backward(grad, below.output, 0, grad_input=grad)
+        self.maps[0].backward()
+
+
+def optimizer_step(
+    flat: Tensor, gradient: Tensor, optimizer: str, lr: float
+) -> Callable[[], object]:
+    """Return the step of an elementwise optimizer over a flat buffer: one a replica, that is.
+
+    With PyTorch's defaults. Adam's fused kernel is called without the class around it, which takes
+    as long as the kernel at this size.
+    """
+    if optimizer == "sgd":
+        return lambda: flat.sub_(gradient, alpha=lr)
+    first, second = torch.zeros_like(flat), torch.zeros_like(flat)
+    count = torch.zeros((), device=flat.device)
+
+    def adam() -> None:
+        count.add_(1)
+        torch.ops.aten._fused_adam_(
+            [flat],
+            [gradient],
+            [first],
+            [second],
+            [],
+            [count],
+            lr=lr,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=0.0,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    return adam

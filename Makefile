@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install stability test lint notebooks check figures bench bench-install clean
+.PHONY: help install stability test lint notebooks check figures bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -40,10 +40,8 @@ figures: $(STAMP)  ## regenerate the gallery that the README shows
 	$(BIN)/python -m probes.stability --p 0 0.1 0.3 0.5 0.7 0.9 --ensemble 1 4 16 --draws 8 --out runs/gallery
 	cp runs/gallery/stability.png figures/gallery/stability.png
 
-bench-install: $(STAMP)
+bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks against them
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-
-bench: bench-install  ## run the benchmarks against PEFT, vmap and JAX
 	$(BIN)/python -m benchmarks.loo --n 64 256 --scaling
 	$(BIN)/python -m benchmarks.layer
 

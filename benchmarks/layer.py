@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import tyro
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.loo import timed
 from lora_dropout import inject
@@ -39,11 +40,28 @@ class Block(nn.Module):
         return x + self.down(nn.functional.gelu(self.up(self.second(x))))
 
 
+def make_block(width: int, heads: int, batch: int, tokens: int) -> tuple[Block, Tensor]:
+    """Return the frozen block and its input, on the GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    return Block(width, heads).to(device), torch.randn(batch, tokens, width, device=device)
+
+
 def peft_model(block: nn.Module, dropout: float) -> nn.Module:
+    """Adapt the block with PEFT's LoRA, in place."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=8, lora_alpha=8, target_modules=LAYERS, lora_dropout=dropout)
-    return get_peft_model(copy.deepcopy(block), config)
+    return get_peft_model(block, config)
+
+
+BASE = "PEFT, lora_dropout=0"
+WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    BASE: lambda block: peft_model(block, 0.0),
+    "the same again (control)": lambda block: peft_model(block, 0.0),
+    "PEFT, lora_dropout=0.1": lambda block: peft_model(block, 0.1),
+    "LoRA Dropout, p=0.1": lambda block: inject(block, rank=8, p=0.1, target=LAYERS),
+}
 
 
 def train_step(model: nn.Module, x: Tensor) -> Callable[[], None]:
@@ -60,21 +78,19 @@ def train_step(model: nn.Module, x: Tensor) -> Callable[[], None]:
     return step
 
 
-def saved_bytes(model: nn.Module, x: Tensor) -> int:
-    """Bytes that one forward pass keeps for its backward pass, parameters not counted."""
-    held: dict[int, int] = {}
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            held[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        output = model(x)
-    del output
-    return sum(held.values())
+def peak_bytes(step: Callable[[], None], cuda: bool) -> int:
+    """Largest memory that a training step holds beyond what was held before it."""
+    if cuda:
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        step()
+    # What the allocator handed out and took back, in order.
+    events = record.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return int(np.cumsum([size for _, size in changes]).max())
 
 
 def main(
@@ -89,16 +105,8 @@ def main(
         tokens: a sequence.
         repetitions: interleaved steps of every way.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(0)
-    block, x = Block(width, heads).to(device), torch.randn(batch, tokens, width, device=device)
-    models = {
-        "PEFT, lora_dropout=0": peft_model(block, 0.0),
-        "the same again (control)": peft_model(block, 0.0),
-        "PEFT, lora_dropout=0.1": peft_model(block, 0.1),
-        "LoRA Dropout, p=0.1": inject(copy.deepcopy(block), rank=8, p=0.1, target=LAYERS),
-    }
-    steps = {name: train_step(model, x) for name, model in models.items()}
+    block, x = make_block(width, heads, batch, tokens)
+    steps = {name: train_step(way(copy.deepcopy(block)), x) for name, way in WAYS.items()}
     for step in steps.values():
         step()
         step()
@@ -106,16 +114,15 @@ def main(
     for _ in range(repetitions):
         for name, step in steps.items():
             times[name].append(timed(step))
-    first = "PEFT, lora_dropout=0"
-    memory = {name: saved_bytes(model, x) for name, model in models.items()}
-    print(f"torch {torch.__version__}, {device}, block of width {width}, {batch} x {tokens} tokens")
-    print(f"{'way':28s} {'median ms':>10s} {'time ratio':>22s} {'kept MiB':>10s} {'ratio':>7s}")
+    memory = {name: peak_bytes(step, x.is_cuda) for name, step in steps.items()}
+    print(f"torch {torch.__version__}, {x.device}, width {width}, {batch} x {tokens} tokens")
+    print(f"{'way':28s} {'median ms':>10s} {'time ratio':>22s} {'peak MiB':>10s} {'ratio':>7s}")
     for name in steps:
-        ratios = np.array(times[name]) / np.array(times[first])
+        ratios = np.array(times[name]) / np.array(times[BASE])
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
         print(
             f"{name:28s} {1e3 * np.median(times[name]):10.1f} {middle:8.3f} [{low:.3f}, {high:.3f}]"
-            f" {memory[name] / 2**20:10.1f} {memory[name] / memory[first]:7.2f}"
+            f" {memory[name] / 2**20:10.1f} {memory[name] / memory[BASE]:7.2f}"
         )
 
 

@@ -1,7 +1,7 @@
 """Time of leave-one-out retraining, per replica, by four ways, in one run.
 
-(a) a sequential loop over Hugging Face PEFT LoRA models, as a user would write it: on bare tensors,
-    and with a ``DataLoader`` over the examples that are left;
+(a) a sequential loop over Hugging Face PEFT LoRA models, as a user would write it, with a
+    ``DataLoader`` over the examples that are left and a running loss; and the barest loop there is;
 (b) ``torch.func.vmap`` over the replicas of the same network;
 (c) JAX ``jit(vmap(scan))`` after compilation, in our layout and contraction order;
 (d) this project.
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -48,13 +49,13 @@ class Cell:
         return len(self.weights)
 
 
-def make_cell(n: int, steps: int) -> Cell:
+def make_cell(n: int, steps: int, dtype: torch.dtype) -> Cell:
     generator = torch.Generator().manual_seed(0)
     task = load_task("digits")
-    network = task.network(rank=8, alpha=8.0, dtype=torch.float32, device="cpu")
+    network = task.network(rank=8, alpha=8.0, dtype=dtype, device="cpu")
     index = torch.randperm(len(task.features), generator=generator)[:n]
     inputs = network.read(task.features[index], task.targets[index])
-    weights = torch.cat([full_sample(n), leave_one_out(n)]).float()
+    weights = torch.cat([full_sample(n), leave_one_out(n)]).to(dtype)
     return Cell(network, inputs, weights, network.initial_factors(generator), steps)
 
 
@@ -104,6 +105,7 @@ def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
     import jax
     import jax.numpy as jnp
 
+    jax.config.update("jax_enable_x64", cell.weights.dtype == torch.float64)
     frozen = [jnp.asarray(weight.numpy()) for weight in cell.network.weights]
     X, Y = jnp.asarray(cell.inputs.features.numpy()), jnp.asarray(cell.inputs.targets.numpy())
     base, scaling = frozen[0] @ X, cell.network.scaling
@@ -156,7 +158,7 @@ def run_peft(cell: Cell, replicas: int, loader: bool) -> None:
     from peft import LoraConfig, get_peft_model
     from torch.utils.data import DataLoader, TensorDataset
 
-    X, target = cell.inputs.features.mT.contiguous(), cell.inputs.targets.argmax(0)
+    X, target = cell.inputs.features.mT.float().contiguous(), cell.inputs.targets.argmax(0)
     config = LoraConfig(r=8, lora_alpha=8, target_modules=["0", "2"], lora_dropout=P)
     widths = [X.shape[1], *(len(weight) for weight in cell.network.weights)]
     for weight in cell.weights[1 : replicas + 1]:
@@ -166,13 +168,20 @@ def run_peft(cell: Cell, replicas: int, loader: bool) -> None:
         data = TensorDataset(X[weight > 0], target[weight > 0])
         epoch = DataLoader(data, batch_size=len(data), shuffle=True) if loader else [data.tensors]
         for _ in range(cell.steps):
+            running = 0.0
             for features, labels in epoch:
                 optimizer.zero_grad()
-                nn.functional.cross_entropy(model(features), labels).backward()
+                loss = nn.functional.cross_entropy(model(features), labels)
+                loss.backward()
                 optimizer.step()
+                if loader:
+                    running += loss.item()
+        model.eval()
+        with torch.no_grad():
+            nn.functional.cross_entropy(model(X), target, reduction="none")
 
 
-def matmul_peak(dtype: torch.dtype = torch.float32) -> float:
+def matmul_peak(dtype: torch.dtype) -> float:
     """Measure the machine's matrix-product peak on 1,024-square matrices, in GFLOP/s."""
     left = torch.randn(1024, 1024, dtype=dtype)
     seconds = min(timed(lambda: left @ left) for _ in range(20))
@@ -196,7 +205,7 @@ def timed(run: Callable[[], object]) -> float:
 def _masks(cell: Cell) -> list[Tensor]:
     """Masks of all steps: in and out of the first layer, then of the second; (steps, d) each."""
     return [
-        mask[:, 0]
+        mask[:, 0].to(cell.weights)
         for layer, sides in enumerate(cell.network.sides)
         for mask in stack_masks(
             LayerShape(*sides, P, P), seed=0, steps=range(cell.steps), layer=layer, samples=range(1)
@@ -204,8 +213,8 @@ def _masks(cell: Cell) -> list[Tensor]:
     ]
 
 
-def benchmark(n: int, steps: int, repetitions: int, peft_replicas: int) -> None:
-    cell = make_cell(n, steps)
+def benchmark(n: int, steps: int, repetitions: int, peft_replicas: int, dtype: torch.dtype) -> None:
+    cell = make_cell(n, steps, dtype)
     ways: dict[str, tuple[Callable[[], object], int]] = {
         "(d) this project": (lambda: run_ours(cell), cell.replicas),
         "(b) torch.func.vmap": (lambda: run_vmap(cell), cell.replicas),
@@ -224,7 +233,7 @@ def benchmark(n: int, steps: int, repetitions: int, peft_replicas: int) -> None:
         for name, (run, _) in ways.items():
             times[name].append(timed(run))
     ours = np.array(times["(d) this project"]) / cell.replicas
-    print(f"\nn = {n}, {steps} steps, {cell.replicas} replicas, float32")
+    print(f"\nn = {n}, {steps} steps, {cell.replicas} replicas, {dtype}")
     for name, (_, replicas) in ways.items():
         each = np.array(times[name]) / replicas
         difference = ""
@@ -236,7 +245,7 @@ def benchmark(n: int, steps: int, repetitions: int, peft_replicas: int) -> None:
             f", {np.median(each / ours):6.2f} x ours{difference}"
         )
     rate = flops_per_step(cell) * steps / (ours.min() * cell.replicas) / 1e9
-    peak = matmul_peak()
+    peak = matmul_peak(dtype)
     print(f"  {rate:.0f} GFLOP/s, {rate / peak:.0%} of the measured peak of {peak:.0f} GFLOP/s")
 
 
@@ -246,6 +255,7 @@ def main(
     repetitions: int = 5,
     peft_replicas: int = 2,
     scaling: bool = False,
+    dtype: Literal["float32", "float64"] = "float32",
 ) -> None:
     """Print the table.
 
@@ -255,17 +265,19 @@ def main(
         repetitions: interleaved repetitions; medians are shown.
         peft_replicas: replicas that the sequential loop trains for its estimate; 0 leaves it out.
         scaling: also print this project's time against n = 32 ... 512.
+        dtype: float64 to compare the results of the ways; PEFT then runs in float32 all the same.
     """
+    precision = getattr(torch, dtype)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for package in ("jax", "peft"):
         if not find_spec(package):
             print(f"{package} is not installed: left out")
     for size in n:
-        benchmark(size, steps, repetitions, peft_replicas)
+        benchmark(size, steps, repetitions, peft_replicas, precision)
     if scaling:
         print("\ntime of this project against n")
         for size in (32, 64, 128, 256, 512):
-            cell = make_cell(size, steps)
+            cell = make_cell(size, steps, precision)
             run_ours(cell)
             seconds = np.median([timed(lambda cell=cell: run_ours(cell)) for _ in range(3)])
             print(

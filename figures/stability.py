@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
 from figures.style import DASHES, MARKERS, Colour, curve_colours, style
+from probes.intervals import mean_interval
 from theory import sparsity, sparsity_gap_bound, stability_bound
 
 #: How far apart in p the curves of one quantity are set, so that their intervals stay apart.
@@ -57,25 +57,15 @@ def draw(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> Figur
     return figure
 
 
-def mean_and_half_width(values: pd.Series, level: float = 0.95) -> tuple[float, float]:
-    """Mean over draws and half the width of Student's interval; NaN for a single draw."""
-    finite = values[np.isfinite(values)].to_numpy()
-    if len(finite) < 2:
-        return float(finite.mean()) if len(finite) else float("nan"), float("nan")
-    return float(finite.mean()), float(
-        stats.t.ppf((1 + level) / 2, len(finite) - 1) * stats.sem(finite)
-    )
-
-
 def _measured(axes: Axes, table: pd.DataFrame, quantity: str, colours: list[Colour]) -> None:
     modes = list(table.groupby(["ensemble", "inference"]))
     for number, (((ensemble, inference), group), colour, marker) in enumerate(
         zip(modes, colours, MARKERS * len(modes), strict=False)
     ):
-        points = group.groupby("p")[quantity].apply(mean_and_half_width)
-        means = [mean for mean, _ in points]
+        points = group.groupby("p")[quantity].apply(mean_interval)
+        means = [mean for mean, _, _ in points]
         # A single draw has no interval; a bar of no length says so.
-        halves = [0.0 if np.isnan(half) else half for _, half in points]
+        halves = [0.0 if np.isnan(low) else mean - low for mean, low, _ in points]
         label = f"ensemble, N = {ensemble}" if ensemble else f"{inference} network"
         shift = DODGE * (number - (len(modes) - 1) / 2)
         axes.errorbar(

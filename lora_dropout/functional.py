@@ -85,4 +85,3 @@ def penalty_gradient(A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tens
     """Gradient of :func:`penalty`: dA = 2 scaling^2 (B^T B) A and dB = 2 scaling^2 B (A A^T)."""
     factor = 2 * scaling**2
     return factor * ((B.mT @ B) @ A), factor * (B @ (A @ A.mT))
-

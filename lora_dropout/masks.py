@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,13 +47,11 @@ def draw_masks(
     >>> mask_in.tolist(), mask_out.tolist()
     ([0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0])
     """
-    uniform = _uniform(shape.d_in + shape.d_out, seed, step, layer, sample)
-    survivors_in = (uniform[: shape.d_in] >= shape.p_in).astype(np.float32)
-    survivors_out = (uniform[shape.d_in :] >= shape.p_out).astype(np.float32)
-    if rescale:
-        survivors_in /= np.float32(1 - shape.p_in)
-        survivors_out /= np.float32(1 - shape.p_out)
-    return survivors_in, survivors_out
+    masks = stack_masks(
+        shape, seed=seed, steps=[step], layer=layer, samples=range(sample, sample + 1),
+        rescale=rescale,
+    )  # fmt: skip
+    return masks[0][0, 0].numpy(), masks[1][0, 0].numpy()
 
 
 def stack_masks(
@@ -70,23 +69,24 @@ def stack_masks(
         ``mask_in`` of shape (steps, samples, d_in) and ``mask_out`` of shape
         (steps, samples, d_out), float32, on the CPU; the entries are those of :func:`draw_masks`.
     """
-    pairs = [
-        draw_masks(shape, seed=seed, step=step, layer=layer, sample=sample, rescale=rescale)
-        for step in steps
-        for sample in samples
-    ]
-    return (
-        torch.from_numpy(np.stack([pair[0] for pair in pairs])).view(len(steps), len(samples), -1),
-        torch.from_numpy(np.stack([pair[1] for pair in pairs])).view(len(steps), len(samples), -1),
-    )
-
-
-def _uniform(size: int, seed: int, step: int, layer: int, sample: int) -> NDArray[np.float32]:
+    uniform = np.empty((len(steps), len(samples), shape.d_in + shape.d_out), np.float32)
     generator, state = _philox(seed)
-    # Setting the counter of a standing generator costs a tenth of making a new one.
-    state["state"]["counter"][:] = (0, layer, sample, step)
-    generator.bit_generator.state = state
-    return generator.random(size, dtype=np.float32)
+    with _drawing:
+        for of_step, step in zip(uniform, steps, strict=True):
+            for row, sample in zip(of_step, samples, strict=True):
+                # Setting the counter of a standing generator costs a tenth of making a new one.
+                state["state"]["counter"][:] = (0, layer, sample, step)
+                generator.bit_generator.state = state
+                generator.random(dtype=np.float32, out=row)
+    drawn = torch.from_numpy(uniform).split([shape.d_in, shape.d_out], dim=-1)
+    masks = [(part >= p).float() for part, p in zip(drawn, (shape.p_in, shape.p_out), strict=True)]
+    if rescale:
+        masks = [mask / (1 - p) for mask, p in zip(masks, (shape.p_in, shape.p_out), strict=True)]
+    return masks[0], masks[1]
+
+
+#: Held while a standing generator draws, so that threads do not mix up its counter.
+_drawing = Lock()
 
 
 @lru_cache(maxsize=16)

@@ -1,4 +1,4 @@
-"""The masked low-rank map of many replicas at once, forward and backward, in memory held for all steps.
+"""The masked low-rank map of many replicas at once, forward and backward, in held memory.
 
 Features come first and examples last: an activation is (samples x replicas, features, examples).
 Products of all replicas with an input common to them are then one large product, and a softmax over
@@ -6,7 +6,8 @@ classes runs along contiguous examples. A map's views and buffers are made once:
 matrices of a probe, making them anew at every step takes longer than multiplying.
 """
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,45 +16,8 @@ from torch import Tensor
 Pair = tuple[Tensor, Tensor]
 
 
-class ReplicaMap(Protocol):
+class ReplicaMap(ABC):
     """A linear layer W0 x + b with a masked low-rank update, of R replicas and N mask samples.
-
-    Attributes:
-        output: (N R, d_out, m), written by :meth:`forward`.
-        output_gradient: (N R, d_out, m), read by :meth:`backward`.
-    """
-
-    output: Tensor
-    output_gradient: Tensor
-
-    def feed(self, X: Tensor, frozen: Tensor) -> None:
-        """Take an input common to all replicas, (d_in, m), and W0 X + b, (d_out, m)."""
-
-    def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
-        """Take masks of shape (N, 1, 1, d_in) and (N, 1, 1, d_out)."""
-
-    def forward(self) -> None:
-        """Write the output."""
-
-    def backward(self) -> None:
-        """Write the gradient of the factors, summed over the N samples."""
-
-    def input_gradient(self, out: Tensor) -> None:
-        """Write the gradient in the input, (N R, d_in, m); after :meth:`backward`."""
-
-
-def replica_map(
-    weight: Tensor,
-    bias: Tensor,
-    factors: Pair,
-    gradient: Pair,
-    *,
-    scaling: float,
-    samples: int,
-    examples: int,
-    input: Tensor | None = None,
-) -> ReplicaMap:
-    """Make the map of one layer, by whichever contraction takes fewer multiplications.
 
     Args:
         weight: W0, (d_out, d_in).
@@ -64,18 +28,12 @@ def replica_map(
         samples: N.
         examples: m.
         input: memory that holds the input, (N R, d_in, m); None where the input is common to all
-            replicas and comes by ``feed``.
+            replicas and comes by :meth:`feed`.
+
+    Attributes:
+        output: (N R, d_out, m), written by :meth:`forward`.
+        output_gradient: (N R, d_out, m), read by :meth:`backward`.
     """
-    rank, (d_out, d_in) = factors[0].shape[-2], weight.shape
-    # W0 X of a common X is computed once for all replicas.
-    frozen = 0 if input is None else examples * d_in * d_out
-    merged = (rank + examples) * d_in * d_out
-    kind = Merged if merged < frozen + examples * rank * (d_in + d_out) else LowRank
-    return kind(weight, bias, factors, gradient, scaling, samples, examples, input)
-
-
-class _Map:
-    """What both contractions hold."""
 
     def __init__(
         self,
@@ -83,6 +41,7 @@ class _Map:
         bias: Tensor,
         factors: Pair,
         gradient: Pair,
+        *,
         scaling: float,
         samples: int,
         examples: int,
@@ -92,8 +51,8 @@ class _Map:
         self.A, self.B = factors
         self.B_T = self.B.mT
         self.grad_A, self.grad_B_T = gradient[0], gradient[1].mT
-        self.count, self.d_out = samples * len(self.A), len(weight)
-        self.output = weight.new_empty(self.count, self.d_out, examples)
+        self.count = samples * len(self.A)
+        self.output = weight.new_empty(self.count, len(weight), examples)
         self.output_gradient = torch.empty_like(self.output)
         self.output_gradient_T = self.output_gradient.mT
         self.common = input is None
@@ -101,19 +60,46 @@ class _Map:
             self.input, self.input_T = input, input.mT
 
     def feed(self, X: Tensor, frozen: Tensor) -> None:
+        """Take an input common to all replicas, (d_in, m), and W0 X + b, (d_out, m)."""
         self.input, self.input_T = X, X.mT
         self.base = frozen.expand(self.count, *frozen.shape)
 
     def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
+        """Take masks of shape (N, 1, 1, d_in) and (N, 1, 1, d_out)."""
         self.mask_in = mask_in
         self.mask_out = mask_out if self.scaling == 1 else mask_out * self.scaling
 
+    @abstractmethod
+    def forward(self) -> None:
+        """Write the output."""
 
-class LowRank(_Map):
+    @abstractmethod
+    def backward(self) -> None:
+        """Write the gradient of the factors, summed over the N samples."""
+
+    @abstractmethod
+    def input_gradient(self, out: Tensor) -> None:
+        """Write the gradient in the input, (N R, d_in, m); after :meth:`backward`."""
+
+
+def cheaper_map(rank: int, d_in: int, d_out: int, examples: int, common: bool) -> type[ReplicaMap]:
+    """Choose the contraction that takes fewer multiplications.
+
+    Args:
+        rank, d_in, d_out: of the layer.
+        examples: m.
+        common: whether all replicas have the same input, so that W0 X is computed once for all.
+    """
+    frozen = 0 if common else examples * d_in * d_out
+    merged = (rank + examples) * d_in * d_out
+    return Merged if merged < frozen + examples * rank * (d_in + d_out) else LowRank
+
+
+class LowRank(ReplicaMap):
     """The update as B (A x), beside the frozen product."""
 
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
+    def __init__(self, *tensors: Any, **sizes: Any) -> None:
+        super().__init__(*tensors, **sizes)
         new, leading = self.A.new_empty, (self.samples, len(self.A))
         self.masked_A = new(*leading, *self.A.shape[1:])
         self.masked_B_T = new(*leading, *self.B_T.shape[1:])
@@ -155,7 +141,7 @@ class LowRank(_Map):
         out.baddbmm_(self.A_each_T, self.hidden_gradient)
 
     def _place(self, gradient: Tensor) -> Tensor:
-        """Memory for the gradient of the masked factor; of one sample, that of the factor itself."""
+        """Memory for the masked factor's gradient; of one sample, that of the factor itself."""
         if self.samples == 1:
             return gradient
         return gradient.new_empty(self.count, *gradient.shape[1:])
@@ -167,11 +153,11 @@ class LowRank(_Map):
             torch.sum(masked.unflatten(0, (self.samples, -1)).mul_(mask), 0, out=gradient)
 
 
-class Merged(_Map):
-    """The update formed and added to the weight, W0 + D * (B A) with the outer product D of the masks."""
+class Merged(ReplicaMap):
+    """The update formed and added: W0 + D * (B A), D the outer product of the masks."""
 
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
+    def __init__(self, *tensors: Any, **sizes: Any) -> None:
+        super().__init__(*tensors, **sizes)
         replicas, shape = len(self.A), self.weight.shape
         self.update = self.A.new_empty(replicas, *shape)
         self.merged = self.A.new_empty(self.samples, replicas, *shape)

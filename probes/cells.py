@@ -101,14 +101,13 @@ class Trained:
     lipschitz: LipschitzTracker
 
 
-def run_cell(cell: Cell, progress: Progress = lambda steps: None) -> pd.DataFrame:
-    """Retrain all replicas of a cell and measure them.
+def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
+    """Measure what retraining a cell left.
 
     Returns:
         One row for every inference mode and left-out example. See ``probes.results`` for the
         columns.
     """
-    trained = train_cell(cell, progress)
     network, full = trained.network, replica(trained.factors, 0)
     curvature = smallest_curvature(network, full, trained.train, cell.shrink, cell.seed)
     measured = zip(
@@ -125,16 +124,15 @@ def run_cell(cell: Cell, progress: Progress = lambda steps: None) -> pd.DataFram
     )
 
 
-def loss_matrix(cell: Cell) -> pd.DataFrame:
-    """Retrain a cell and return the loss of every replica on every example.
+def loss_matrix(cell: Cell, trained: Trained) -> pd.DataFrame:
+    """Return the loss of every replica on every example, in the deterministic network.
 
-    The ground truth of data attribution, in the deterministic network.
+    The ground truth of data attribution.
 
     Returns:
         One row a pair: ``replica`` (-1 for the one trained on S, otherwise the left-out example),
         ``example`` (both as positions in the data set), ``split`` ("train" or "test"), ``loss``.
     """
-    trained = train_cell(cell, lambda steps: None)
     left_out = [-1, *trained.index[: cell.n].tolist()]
     parts = []
     for split, inputs, index in (
@@ -145,11 +143,12 @@ def loss_matrix(cell: Cell) -> pd.DataFrame:
         table = pd.DataFrame(losses.numpy(), index=left_out, columns=index.tolist())
         named = table.rename_axis(index="replica").reset_index()
         long = named.melt(id_vars="replica", var_name="example", value_name="loss")
+        long["example"] = long["example"].astype("int64")
         parts.append(long.assign(split=split, p=cell.p, draw=cell.draw))
     return pd.concat(parts, ignore_index=True)
 
 
-def train_cell(cell: Cell, progress: Progress) -> Trained:
+def train_cell(cell: Cell, progress: Progress = lambda steps: None) -> Trained:
     """Split the data, draw the start, and train the replica of S and those of all S^i."""
     task = load_task(cell.task)
     split_seed, factor_seed, mask_seed = cell.seeds()

@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from probes.interrupt import STATUS
 from probes.sweep import InterruptedSweepError
 
 Settings = TypeVar("Settings")
@@ -30,10 +31,10 @@ def run(settings: type[Settings], main: Callable[[Settings], None]) -> NoReturn:
         leave(
             f"interrupted: {stop.finished} of {stop.cells} cells are done and kept; "
             "the same command goes on from there",
-            130,
+            STATUS,
         )
     except KeyboardInterrupt:
-        leave("interrupted", 130)
+        leave("interrupted", STATUS)
     sys.exit(0)
 
 

@@ -68,7 +68,9 @@ def smallest_curvature(
         The eigenvalue in units of loss per squared unit of weight; NaN where the network is not
         finite or Lanczos does not converge. Lanczos approaches the eigenvalue from above.
     """
-    weights = [weight[0].double().cpu() for weight in network.merged_weights(factors, shrink=shrink)]
+    weights = [
+        weight[0].double().cpu() for weight in network.merged_weights(factors, shrink=shrink)
+    ]
     if not all(weight.isfinite().all() for weight in weights):
         return Curvature(float("nan"), "the network diverged")
     exact = Inputs(inputs.features.double().cpu(), inputs.targets.double().cpu(), torch.empty(0))

@@ -6,10 +6,8 @@ of all replicas with common inputs are one large product.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from threading import Event, Lock
 from typing import Literal, get_args
 
 import numpy as np
@@ -26,7 +24,7 @@ OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 #: Activations that a block of replicas may hold. On a CPU a block is one core's work: a larger one
 #: falls out of its cache, a smaller one wastes time between products. Constants, not properties of
 #: the machine, as the split into blocks changes the rounding of the products.
-BLOCK_ACTIVATIONS = {"cpu": 5 * 2**16, "cuda": 2**28}
+BLOCK_ACTIVATIONS = {"cpu": 2**20, "cuda": 2**28}
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,8 @@ def retrain(
         start: one replica's factors, the start of all.
         training: how.
         objective: what is minimised.
-        checkpoint: called after every step of every block, from several threads but one at a time;
-            it may read the factors, not keep them.
-        block: replicas trained together; as many as fit the cache of a core if left out.
+        checkpoint: called after every step of every block; it may read the factors, not keep them.
+        block: replicas trained together; as many as fit the cache if left out.
 
     Returns:
         The trained factors of all replicas. Replicas that diverge hold numbers that are not finite.
@@ -103,19 +100,13 @@ def retrain(
     masks = _all_masks(network, training, objective)
     size = block or replicas_per_block(network, len(inputs), len(masks[0][0][0]))
     weights = weights.to(inputs.features)
-    stop, one_at_a_time = Event(), Lock()
-
-    @torch.inference_mode()
-    def train(rows: slice) -> Factors:
-        steps = _steps(network, inputs, weights[rows], start, training, objective, masks)
-        for step, factors in enumerate(steps, start=1):
-            with one_at_a_time:
+    parts = []
+    with torch.inference_mode():
+        for rows in blocks(len(weights), size):
+            steps = _steps(network, inputs, weights[rows], start, training, objective, masks)
+            for step, factors in enumerate(steps, start=1):
                 checkpoint(step, rows, factors)
-            if stop.is_set():
-                break
-        return factors
-
-    parts = _in_parallel(train, list(blocks(len(weights), size)), stop, inputs.features.device)
+            parts.append(factors)
     return [
         (
             torch.cat([part[layer][0] for part in parts]),
@@ -233,26 +224,3 @@ def _all_masks(network: Network, training: Training, objective: Objective) -> Se
         training.seed,
         objective.rescale,
     )
-
-
-def _in_parallel(
-    work: Callable[[slice], Factors], pieces: Sequence[slice], stop: Event, device: torch.device
-) -> list[Factors]:
-    """Work on the blocks, on a CPU with one single-threaded worker a core.
-
-    Two workers that multiply small matrices on their own beat two threads that share every product.
-    """
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or min(threads, len(pieces)) == 1:
-        return [work(piece) for piece in pieces]
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
-            try:
-                return list(pool.map(work, pieces))
-            except BaseException:
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    finally:
-        torch.set_num_threads(threads)

@@ -4,6 +4,12 @@ python -m probes.stability --p 0.1
 python -m probes.stability --p 0 0.1 0.3 0.5 0.7 0.9 --ensemble 1 4 16 --draws 8
 """
 
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.interrupt
+
+    probes.interrupt.be_brief()
+
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from probes.cells import Cell, loss_matrix
+from probes.cells import Cell
 from probes.console import print_table, run
 from probes.manifest import write_manifest
 from probes.results import StabilityResult
@@ -69,8 +75,7 @@ def run_probe(settings: StabilitySettings) -> StabilityResult:
     cells = settings.cells()
     store = Store(settings.out) if settings.out else None
     start = time.perf_counter()
-    rows = sweep(cells, store)
-    matrix = pd.concat([loss_matrix(cell) for cell in cells]) if settings.matrix else None
+    rows, matrix = sweep(cells, store, settings.matrix)
     result = StabilityResult(rows, settings.delta, matrix)
     if store:
         _keep(result, settings, cells, store, time.perf_counter() - start)

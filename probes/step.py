@@ -6,8 +6,13 @@ import torch
 from torch import Tensor
 
 from lora_dropout.functional import penalty_gradient
-from lora_dropout.replicas import replica_map
+from lora_dropout.replicas import ReplicaMap, cheaper_map
 from probes.network import Factors, Inputs, Masks, Network
+
+# Named overloads: finding the overload at every call goes through exceptions, which make the
+# threads of a process wait for each other.
+relu_gradient = torch.ops.aten.threshold_backward.grad_input
+fused_adam = torch.ops.aten._fused_adam_.default
 
 
 class ObjectiveGradient:
@@ -28,23 +33,24 @@ class ObjectiveGradient:
     ) -> None:
         self.loss, self.scaling = network.loss, network.scaling
         self.factors, self.gradient, self.samples = factors, gradient, samples
-        self.maps = []
+        self.maps: list[ReplicaMap] = []
         activation = None
         layers = zip(network.weights, network.biases, factors, gradient, strict=True)
         for weight, bias, pair, grad_pair in layers:
-            self.maps.append(
-                replica_map(
-                    weight,
-                    bias,
-                    pair,
-                    grad_pair,
-                    scaling=network.scaling,
-                    samples=samples,
-                    examples=examples,
-                    input=activation,
-                )
+            d_out, d_in = weight.shape
+            kind = cheaper_map(network.rank, d_in, d_out, examples, common=activation is None)
+            layer = kind(
+                weight,
+                bias,
+                pair,
+                grad_pair,
+                scaling=network.scaling,
+                samples=samples,
+                examples=examples,
+                input=activation,
             )
-            activation = self.maps[-1].output
+            self.maps.append(layer)
+            activation = layer.output
         self.outputs, self.grad = self.maps[-1].output, self.maps[-1].output_gradient
         self.grad_by_sample = self.grad.unflatten(0, (samples, -1))
 
@@ -55,7 +61,7 @@ class ObjectiveGradient:
         self.weights = weights.unsqueeze(1) / self.samples
 
     def write(self, masks: Masks) -> None:
-        """Compute the gradient at the factors as they are, under the N mask pairs of every layer."""
+        """Write the gradient at the factors as they are, under N mask pairs a layer."""
         for layer, pair in zip(self.maps, masks, strict=True):
             layer.hold_masks(*pair)
         self._forward()
@@ -82,7 +88,7 @@ class ObjectiveGradient:
             layer.backward()
             grad = below.output_gradient
             layer.input_gradient(grad)
-            torch.ops.aten.threshold_backward(grad, below.output, 0, grad_input=grad)
+            relu_gradient(grad, below.output, 0, grad_input=grad)
         self.maps[0].backward()
 
 
@@ -101,7 +107,7 @@ def optimizer_step(
 
     def adam() -> None:
         count.add_(1)
-        torch.ops.aten._fused_adam_(
+        fused_adam(
             [flat],
             [gradient],
             [first],

@@ -42,17 +42,17 @@ class Store:
                 f"out must be a folder that can be written; got {folder} ({reason})"
             ) from None
 
-    def path(self, cell: Cell) -> Path:
-        """Where a cell's rows are kept."""
-        return self.cells / f"{cell_key(cell)}.parquet"
+    def path(self, cell: Cell, kind: str = "") -> Path:
+        """Where a cell's rows are kept, or another kind of table of it."""
+        return self.cells / f"{cell_key(cell)}{kind}.parquet"
 
-    def load(self, cell: Cell) -> pd.DataFrame | None:
-        """Return a finished cell's rows; None if there are none.
+    def load(self, cell: Cell, kind: str = "") -> pd.DataFrame | None:
+        """Return a finished cell's rows, or another kind of table; None if there is none.
 
         A file that cannot be read is named on standard error and set aside, and its cell counts as
         not done.
         """
-        path = self.path(cell)
+        path = self.path(cell, kind)
         if not path.exists():
             return None
         try:
@@ -63,9 +63,9 @@ class Store:
             print(f"{path} is damaged: set aside as {aside.name}, computed again", file=sys.stderr)
             return None
 
-    def save(self, cell: Cell, rows: pd.DataFrame) -> None:
-        """Keep a cell's rows."""
-        write_whole(self.path(cell), rows.to_parquet)
+    def save(self, cell: Cell, table: pd.DataFrame, kind: str = "") -> None:
+        """Keep a cell's rows, or another kind of table."""
+        write_whole(self.path(cell, kind), table.to_parquet)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

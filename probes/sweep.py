@@ -6,9 +6,13 @@ from collections.abc import Sequence
 import pandas as pd
 from tqdm.auto import tqdm
 
-from probes.cells import Cell, run_cell
+from probes.cells import Cell, Progress, loss_matrix, measure_cell, train_cell
 from probes.store import Store
 
+#: A cell's rows, and its loss matrix where it was asked for.
+Tables = tuple[pd.DataFrame, pd.DataFrame | None]
+#: What the file of a cell's loss matrix is called beside that of its rows.
+MATRIX = ".matrix"
 #: Seconds after which a progress bar appears.
 PROGRESS_DELAY = 2
 
@@ -26,27 +30,58 @@ class InterruptedSweepError(Exception):
         self.finished, self.cells = finished, cells
 
 
-def sweep(cells: Sequence[Cell], store: Store | None) -> pd.DataFrame:
-    """Run the cells that the store does not hold, and return the rows of all.
+def sweep(
+    cells: Sequence[Cell], store: Store | None, matrix: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Run the cells that the store does not hold.
+
+    Args:
+        cells: of the grid.
+        store: where finished cells are kept; nowhere if None.
+        matrix: whether the loss matrices are wanted as well.
+
+    Returns:
+        The rows of all cells, and their loss matrices or None.
 
     Raises:
         InterruptedSweepError: by Ctrl-C; the finished cells are in the store.
     """
-    parts: list[pd.DataFrame] = []
+    parts: list[Tables] = []
     try:
         with _progress(sum(cell.replica_steps for cell in cells)) as bar:
             for cell in cells:
-                rows = store.load(cell) if store else None
-                if rows is None:
-                    rows = run_cell(cell, bar.update)
+                tables = _kept(cell, store, matrix) if store else None
+                if tables is None:
+                    tables = _run(cell, bar.update, matrix)
                     if store:
-                        store.save(cell, rows)
+                        _keep(cell, store, tables)
                 else:
                     bar.update(cell.replica_steps)
-                parts.append(rows)
+                parts.append(tables)
     except KeyboardInterrupt:
         raise InterruptedSweepError(len(parts), len(cells)) from None
-    return pd.concat(parts, ignore_index=True)
+    matrices = [part for _, part in parts if part is not None]
+    return (
+        pd.concat([rows for rows, _ in parts], ignore_index=True),
+        pd.concat(matrices, ignore_index=True) if matrix else None,
+    )
+
+
+def _run(cell: Cell, progress: Progress, matrix: bool) -> Tables:
+    trained = train_cell(cell, progress)
+    return measure_cell(cell, trained), loss_matrix(cell, trained) if matrix else None
+
+
+def _kept(cell: Cell, store: Store, matrix: bool) -> Tables | None:
+    rows, losses = store.load(cell), store.load(cell, MATRIX) if matrix else None
+    return None if rows is None or (matrix and losses is None) else (rows, losses)
+
+
+def _keep(cell: Cell, store: Store, tables: Tables) -> None:
+    # The rows last: a cell whose rows are there is finished.
+    if tables[1] is not None:
+        store.save(cell, tables[1], MATRIX)
+    store.save(cell, tables[0])
 
 
 def _progress(total: int) -> "tqdm":

@@ -5,8 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import theory
-from figures.stability import DODGE, mean_and_half_width
-from probes.intervals import mean_interval
+from figures.stability import DODGE
 from probes.stability import measure
 
 
@@ -59,9 +58,3 @@ def test_one_rate_and_one_draw_are_drawn_too():
     (line,) = [line for line in figure.axes[2].lines if line.get_label() == "bound, λ = 1"]
     assert len(line.get_xdata()) > 50
     figure.canvas.draw()
-
-
-def test_the_figure_s_interval_is_the_table_s(result):
-    values = result.table.query("ensemble == 0 and p == 0.5")["beta"]
-    mean, half = mean_and_half_width(values)
-    assert np.allclose([mean, mean - half, mean + half], mean_interval(values))

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import theory
+from probes import sweep
 from probes.bounds import STRENGTHS, bounds
-from probes.cells import loss_matrix, run_cell, train_cell
+from probes.cells import loss_matrix, measure_cell, train_cell
 from probes.intervals import mean_interval
 from probes.resampling import full_sample
 from probes.results import StabilityResult
@@ -31,6 +32,10 @@ def result():
 
 def one_cell(**changes):
     return StabilitySettings(**SMALL | {"p": (0.3,)} | changes).cells()[0]
+
+
+def rows_of(cell):
+    return measure_cell(cell, train_cell(cell))
 
 
 def test_rows_are_one_a_mode_and_example(result):
@@ -52,7 +57,7 @@ def test_beta_is_the_mean_absolute_leave_one_out_difference(result):
 def test_left_out_loss_is_that_of_a_model_that_never_saw_the_example():
     """A replica trained on the pool from which the example was removed has the same loss on it."""
     cell = one_cell()
-    trained = train_cell(cell, lambda steps: None)
+    trained = train_cell(cell)
     keep = torch.tensor([i for i in range(cell.n) if i != 4])
     factor_seed, mask_seed = cell.seeds()[1:]
     start = trained.network.initial_factors(torch.Generator().manual_seed(factor_seed))
@@ -62,7 +67,7 @@ def test_left_out_loss_is_that_of_a_model_that_never_saw_the_example():
         Dropout(cell.p),
     )  # fmt: skip
     unseen = trained.network.losses(without, trained.train, shrink=cell.shrink)[0, 4]
-    assert run_cell(cell)["loss_left_out"][4] == pytest.approx(unseen.item(), rel=1e-9)
+    assert rows_of(cell)["loss_left_out"][4] == pytest.approx(unseen.item(), rel=1e-9)
 
 
 def test_draws_differ_and_rates_share_their_draws(result):
@@ -84,15 +89,15 @@ def test_without_masks_every_inference_mode_is_the_same(result):
 
 
 def test_smaller_ensembles_are_the_first_members_of_larger_ones():
-    rows = run_cell(one_cell(ensemble=(2,)))
-    larger = run_cell(one_cell(ensemble=(2, 5)))
+    rows = rows_of(one_cell(ensemble=(2,)))
+    larger = rows_of(one_cell(ensemble=(2, 5)))
     for ensemble in (0, 2):
         pick = f"ensemble == {ensemble}"
         assert np.allclose(rows.query(pick)["loss_kept"], larger.query(pick)["loss_kept"])
 
 
 def test_warm_start_is_recorded_and_differs():
-    cold, warm = run_cell(one_cell()), run_cell(one_cell(warm_start=True))
+    cold, warm = rows_of(one_cell()), rows_of(one_cell(warm_start=True))
     assert set(cold["start"]) == {"initial"}
     assert set(warm["start"]) == {"warm"}
     assert not np.allclose(cold["loss_left_out"], warm["loss_left_out"])
@@ -100,7 +105,8 @@ def test_warm_start_is_recorded_and_differs():
 
 def test_matrix_holds_every_replica_and_example():
     cell = one_cell()
-    matrix, rows = loss_matrix(cell), run_cell(cell)
+    trained = train_cell(cell)
+    matrix, rows = loss_matrix(cell, trained), measure_cell(cell, trained)
     size = 569
     assert len(matrix) == 11 * size
     own = matrix.set_index(["replica", "example"])["loss"]
@@ -111,8 +117,16 @@ def test_matrix_holds_every_replica_and_example():
     assert test == pytest.approx(rows["test_loss"].iloc[0])
 
 
+def test_a_matrix_that_is_asked_for_later_is_measured_then_and_kept(tmp_path, monkeypatch):
+    settings = SMALL | {"p": 0.3, "out": tmp_path}
+    assert measure(**settings).matrix is None
+    fresh = measure(**settings, matrix=True).matrix
+    monkeypatch.setattr(sweep, "train_cell", lambda *_: pytest.fail("trained again"))
+    pd.testing.assert_frame_equal(measure(**settings, matrix=True).matrix, fresh)
+
+
 def test_clipped_losses_are_bounded_by_the_clip():
-    rows = run_cell(one_cell(loss_bound=0.5))
+    rows = rows_of(one_cell(loss_bound=0.5))
     assert rows[["loss_kept", "loss_left_out"]].to_numpy().max() <= 0.5
     result = measure(p=0.3, loss_bound=0.5, **SMALL)
     assert result.table["loss_bound_used"].eq(0.5).all()

@@ -51,8 +51,11 @@ def draw(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> Figur
             axes.set(xlabel="dropout rate p", xlim=(-0.03, 1.0))
         for axes in (top_left, top_right):
             axes.axhline(0, color="0.7", linewidth=0.8)
+        for axes in (left, right):
+            # Room for the legend above the curves.
+            axes.set_ylim(top=100 * axes.get_ylim()[1])
         for axes in (top_left, left, right):
-            axes.legend(loc="best", framealpha=0.9)
+            axes.legend(loc="upper right", framealpha=0.9)
         figure.suptitle(_caption(table), fontsize="small")
     return figure
 

@@ -46,6 +46,48 @@ def stability_gap_bound(
     return _chebyshev(ceiling, variation, examples, probability("delta", delta))
 
 
+def two_stabilities_gap_bound(
+    *,
+    loss_bound: ArrayLike,
+    beta_pointwise: ArrayLike,
+    beta_hypothesis: ArrayLike,
+    n: ArrayLike,
+    delta: ArrayLike,
+) -> float | Real:
+    r"""Lemma 4.3 with the second stability that its proof needs.
+
+    .. math:: R - \hat R \le \sqrt{\frac{C^2 + 6\,C\,n\,(\beta_1+\beta_2)}{2\,n\,\delta}}.
+
+    Bousquet & Elisseeff 2002, Lemma 9, bounds the second moment of the gap by
+    :math:`C^2/(2n)+3C` times the mean change of :math:`\ell(M(S),z_i)` when :math:`z_i` is
+    *replaced*. Through S without :math:`z_i`, that is at most :math:`\beta_2` (the loss at a point
+    that was removed) plus :math:`\beta_1` (at a point that is in neither set); Chebyshev's
+    inequality gives the statement. With :math:`\beta_1=\beta_2` it is Lemma 4.3.
+
+    Args:
+        loss_bound: C, at least 0, in units of the loss.
+        beta_pointwise: :math:`\beta_2`, pointwise hypothesis stability (Definition 4.1).
+        beta_hypothesis: :math:`\beta_1`, hypothesis stability: the mean change of the loss at a
+            fresh point when an example is left out (Bousquet & Elisseeff 2002, Definition 3).
+        n: number of training examples, at least 1.
+        delta: failure probability in (0, 1].
+
+    Returns:
+        The bound on the gap in units of the loss, of the broadcast shape.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    >>> round(two_stabilities_gap_bound(loss_bound=1.0, beta_pointwise=0.0, beta_hypothesis=1.0,
+    ...                                 n=100, delta=0.05), 4)
+    7.7524
+    """
+    both = nonnegative("beta_pointwise", beta_pointwise) + nonnegative(
+        "beta_hypothesis", beta_hypothesis
+    )
+    return stability_gap_bound(loss_bound=loss_bound, beta=both / 2, n=n, delta=delta)
+
+
 def sparsity_gap_bound(
     *,
     loss_bound: ArrayLike,

@@ -1,0 +1,121 @@
+"""A case: one statement tried in one setting, and what came of it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+HOLDS, VACUOUS = "holds", "vacuous"
+VIOLATED, AS_PRINTED = "violated", "violated as printed"
+FAILED = "assumption failed"
+#: From the worst on: a row of the table shows the worst that occurred.
+VERDICTS = (VIOLATED, AS_PRINTED, FAILED, HOLDS, VACUOUS)
+#: Relative error of an inequality's two sides that counts as rounding.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Case:
+    """One statement tried in one setting.
+
+    Attributes:
+        statement: "Proposition 4.2", ...
+        reading: which reading, form or part of it.
+        setting: where, in words.
+        measured: the measured side.
+        bound: the side of the statement.
+        equal: whether the sides should be equal, not just measured <= bound.
+        tolerance: absolute, what is granted to rounding, to the stopped optimizer or to sampling;
+            ``assumptions`` says which.
+        ceiling: a bound at or above it says nothing; infinite where there is no such number.
+        provable: whether the project holds the statement to be true here.
+        assumptions: what was checked.
+        failed: which assumption failed, empty if none did.
+        command: flags of ``probes.verify`` that try this case again.
+    """
+
+    statement: str
+    reading: str
+    setting: str
+    measured: float
+    bound: float
+    equal: bool = False
+    tolerance: float = 0.0
+    ceiling: float = float("inf")
+    provable: bool = True
+    assumptions: str = ""
+    failed: str = ""
+    command: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """One of ``VERDICTS``."""
+        if self.failed:
+            return FAILED
+        if not self._is_true():
+            return VIOLATED if self.provable else AS_PRINTED
+        return VACUOUS if self.bound >= self.ceiling else HOLDS
+
+    @property
+    def ratio(self) -> float:
+        """Tightness: the statement's side over the measured one."""
+        if self.measured == 0:
+            return 1.0 if self.bound == 0 else float("inf")
+        return self.bound / self.measured
+
+    def _is_true(self) -> bool:
+        if np.isnan(self.measured) or np.isnan(self.bound):
+            return False
+        slack = self.tolerance + ROUNDING * abs(self.bound)
+        if self.equal:
+            return abs(self.measured - self.bound) <= slack
+        return self.measured <= self.bound + (0 if np.isinf(self.bound) else slack)
+
+
+def case_table(cases: Iterable[Case]) -> pd.DataFrame:
+    """One row a case, with ``verdict`` and ``ratio``."""
+    return pd.DataFrame(
+        [asdict(case) | {"verdict": case.verdict, "ratio": case.ratio} for case in cases]
+    )
+
+
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a statement, reading and setting's first word, its data set.
+
+    Columns: ``cases``, the ``measured`` and ``bound`` sides of the case with the smallest ratio,
+    ``ratio_smallest``, ``ratio_median``, ``error`` (largest difference of the sides),
+    ``assumptions``, ``verdict`` (the worst that occurred, with how often, if others did),
+    ``failed``, ``reproduce`` (the flags of the worst case).
+    """
+    keys = ["statement", "reading", "data"]
+    named = table.assign(data=table["setting"].str.split(",").str[0])
+    return pd.DataFrame(
+        [
+            dict(zip(keys, key, strict=True)) | _summary_record(group)
+            for key, group in named.groupby(keys, sort=False)
+        ]
+    )
+
+
+def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
+    counts = group["verdict"].value_counts()
+    worst_verdict = min(counts.index, key=VERDICTS.index)
+    share = "" if len(counts) == 1 else f" {counts[worst_verdict]}/{len(group)}"
+    among = group[group["verdict"] == worst_verdict]
+    tight = group.loc[group["ratio"].idxmin()] if group["ratio"].notna().any() else group.iloc[0]
+    worst = among.loc[among["ratio"].idxmin()] if among["ratio"].notna().any() else among.iloc[0]
+    return {
+        "cases": len(group),
+        "measured": tight["measured"],
+        "bound": tight["bound"],
+        "equal": bool(group["equal"].all()),
+        "error": (group["measured"] - group["bound"]).abs().max(),
+        "ratio_smallest": group["ratio"].min(),
+        "ratio_median": group["ratio"].median(),
+        "assumptions": group["assumptions"].iloc[0],
+        "verdict": worst_verdict + share,
+        "failed": worst["failed"],
+        "reproduce": worst["command"],
+    }

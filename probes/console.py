@@ -18,13 +18,14 @@ from probes.sweep import InterruptedSweepError
 Settings = TypeVar("Settings")
 
 
-def run(settings: type[Settings], main: Callable[[Settings], None]) -> NoReturn:
+def run(settings: type[Settings], main: Callable[[Settings], int | None]) -> NoReturn:
     """Parse the command line into settings, run the probe and exit.
 
-    Exit status: 0 when it ran; 2 for a bad value, with one line on standard error; 130 for Ctrl-C.
+    Exit status: what ``main`` returns, 0 if nothing; 2 for a bad value, with one line on standard
+    error; 130 for Ctrl-C.
     """
     try:
-        main(_parse(settings))
+        status = main(_parse(settings)) or 0
     except ValueError as error:
         leave(f"error: {error}", 2)
     except InterruptedSweepError as stop:
@@ -35,7 +36,7 @@ def run(settings: type[Settings], main: Callable[[Settings], None]) -> NoReturn:
         )
     except KeyboardInterrupt:
         leave("interrupted", STATUS)
-    sys.exit(0)
+    sys.exit(status)
 
 
 def _parse(settings: type[Settings]) -> Settings:
@@ -58,8 +59,8 @@ def leave(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def print_table(table: pd.DataFrame, title: str, caption: str = "") -> None:
-    """Print a table whose cells are text already."""
+def print_table(table: pd.DataFrame, title: str, caption: str = "", width: int = 140) -> None:
+    """Print a table whose cells are text already; ``width`` is that of a pipe."""
     shown = Table(
         title=title, caption=caption or None, title_justify="left", caption_justify="left"
     )
@@ -67,10 +68,12 @@ def print_table(table: pd.DataFrame, title: str, caption: str = "") -> None:
         shown.add_column(column, justify="left" if column in TEXT_COLUMNS else "right")
     for row in table.itertuples(index=False):
         shown.add_row(*(str(value) for value in row))
-    # A pipe has no width: the widest table then fits, instead of being folded at 80 columns.
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    # A pipe has no width: the table then fits, instead of being folded at 80 columns.
+    console = Console() if sys.stdout.isatty() else Console(width=width)
     console.print(shown)
 
 
 #: Columns of words, set to the left; all others are numbers.
-TEXT_COLUMNS = ("inference", "statement", "verdict", "quantity", "how")
+TEXT_COLUMNS = (
+    "inference", "statement", "reading", "data", "assumptions", "verdict", "quantity", "how",
+)  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,23 +12,21 @@ from typing import Any
 
 import torch
 
-from probes.settings import StabilitySettings
 from probes.store import code_fingerprint, write_whole
 
 PACKAGES = ("lora-dropout", "torch", "numpy", "scipy", "pandas", "scikit-learn")
 
 
-def write_manifest(
-    path: Path, settings: StabilitySettings, cells: list[str], seconds: float
-) -> None:
+def write_manifest(path: Path, settings: Any, seconds: float, cells: Sequence[str] = ()) -> None:
     """Write the manifest of a finished run as JSON.
 
     Args:
         path: of the file.
-        settings: of the run.
-        cells: names of its cell files.
+        settings: of the run, a dataclass.
         seconds: wall time, in which cells that were there already took none.
+        cells: names of its cell files.
     """
+    device = getattr(settings, "device", "cpu")
     content = {
         "settings": asdict(settings) | {"out": str(settings.out)},
         "versions": {name: version(name) for name in PACKAGES},
@@ -35,11 +34,11 @@ def write_manifest(
         "git": git_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": device_name(settings.device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
-        "cells": cells,
+        "cells": list(cells),
     }
     write_whole(path, lambda place: place.write_text(json.dumps(content, indent=2) + "\n"))
 

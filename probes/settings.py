@@ -127,44 +127,44 @@ class StabilitySettings:
         ]
 
     def _check(self, task: Task) -> None:
-        _require(len(self.p) > 0, "p", "at least one rate", "none")
+        require(len(self.p) > 0, "p", "at least one rate", "none")
         for p in self.p:
-            _require(0 <= p < 1, "p", "in [0, 1)", p)
+            require(0 <= p < 1, "p", "in [0, 1)", p)
         for size in self.ensemble:
-            _require(size >= 1, "ensemble", "at least 1", size)
+            require(size >= 1, "ensemble", "at least 1", size)
         examples = len(task.features)
-        _require(2 <= self.n < examples, "n", f"from 2 to {examples - 1} for {self.task}", self.n)
-        _require(self.draws >= 1, "draws", "at least 1", self.draws)
+        require(2 <= self.n < examples, "n", f"from 2 to {examples - 1} for {self.task}", self.n)
+        require(self.draws >= 1, "draws", "at least 1", self.draws)
         limit = task.largest_rank
         allowed = f"from 1 to {limit}, the smallest side of {self.task}'s layers"
-        _require(self.rank is None or 1 <= self.rank <= limit, "rank", allowed, self.rank)
+        require(self.rank is None or 1 <= self.rank <= limit, "rank", allowed, self.rank)
         for name in ("alpha", "lr", "loss_bound"):
             value = getattr(self, name)
-            _require(value is None or 0 < value < float("inf"), name, "positive and finite", value)
+            require(value is None or 0 < value < float("inf"), name, "positive and finite", value)
         for name in ("steps", "samples"):
             value = getattr(self, name)
-            _require(value is None or value >= 1, name, "at least 1", value)
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
-        _one_of("objective", self.objective, OBJECTIVES)
-        _one_of("dtype", self.dtype, DTYPES)
-        _require(
+            require(value is None or value >= 1, name, "at least 1", value)
+        check_one_of("optimizer", self.optimizer, OPTIMIZERS)
+        check_one_of("objective", self.objective, OBJECTIVES)
+        check_one_of("dtype", self.dtype, DTYPES)
+        require(
             self.batch is None or 1 <= self.batch <= self.n,
             "batch",
             f"from 1 to n = {self.n}",
             self.batch,
         )
-        _require(
+        require(
             self.strength is None or 0 <= self.strength < float("inf"),
             "strength",
             "at least 0 and finite",
             self.strength,
         )
-        _require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
-        _require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
+        require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
+        require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
         _check_device(self.device)
         if self.objective == "penalty":
-            _require(self.strength is not None, "strength", "given for objective penalty", "none")
-            _require(
+            require(self.strength is not None, "strength", "given for objective penalty", "none")
+            require(
                 not self.ensemble,
                 "ensemble",
                 "left out for objective penalty, which draws no masks",
@@ -180,13 +180,15 @@ def available_devices() -> list[str]:
 def _check_device(name: str) -> None:
     devices = available_devices()
     known = name in devices or (name == "cuda" and len(devices) > 1)
-    _require(known, "device", f"one of {', '.join(devices)}", repr(name))
+    require(known, "device", f"one of {', '.join(devices)}", repr(name))
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    _require(value in allowed, name, f"one of {', '.join(allowed)}", repr(value))
+def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` unless the value is one of those allowed."""
+    require(value in allowed, name, f"one of {', '.join(allowed)}", repr(value))
 
 
-def _require(valid: bool, name: str, allowed: str, value: object) -> None:
+def require(valid: bool, name: str, allowed: str, value: object) -> None:
+    """Raise ``ValueError`` that names the setting, what is allowed and the value, unless valid."""
     if not valid:
         raise ValueError(f"{name} must be {allowed}; got {value}")

@@ -108,7 +108,7 @@ def _keep(
     figure = result.plot()
     write_whole(folder / "stability.png", lambda path: figure.savefig(path, format="png"))
     names = [store.path(cell).name for cell in cells]
-    write_manifest(folder / "manifest.json", settings, names, seconds)
+    write_manifest(folder / "manifest.json", settings, seconds, names)
 
 
 def _print(result: StabilityResult) -> None:

@@ -31,16 +31,7 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.cells = folder, folder / "cells"
-        try:
-            self.cells.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.cells):
-                pass
-        except OSError as error:
-            reason = error.strerror or error
-            raise ValueError(
-                f"out must be a folder that can be written; got {folder} ({reason})"
-            ) from None
+        self.folder, self.cells = make_folder(folder), make_folder(folder / "cells")
 
     def path(self, cell: Cell, kind: str = "") -> Path:
         """Where a cell's rows are kept, or another kind of table of it."""
@@ -66,6 +57,24 @@ class Store:
     def save(self, cell: Cell, table: pd.DataFrame, kind: str = "") -> None:
         """Keep a cell's rows, or another kind of table."""
         write_whole(self.path(cell, kind), table.to_parquet)
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder for output, if it is missing, and return it.
+
+    Raises:
+        ValueError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(
+            f"out must be a folder that can be written; got {folder} ({reason})"
+        ) from None
+    return folder
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -48,7 +48,7 @@ def sweep(
     """
     parts: list[Tables] = []
     try:
-        with _progress(sum(cell.replica_steps for cell in cells)) as bar:
+        with progress_bar(sum(cell.replica_steps for cell in cells), "retraining", "step") as bar:
             for cell in cells:
                 tables = _kept(cell, store, matrix) if store else None
                 if tables is None:
@@ -84,13 +84,14 @@ def _keep(cell: Cell, store: Store, tables: Tables) -> None:
     store.save(cell, tables[0])
 
 
-def _progress(total: int) -> "tqdm":
+def progress_bar(total: int, what: str, unit: str) -> "tqdm":
+    """Return a progress bar that shows itself after two seconds, where there is someone to see."""
     # In a notebook the bar is a widget; elsewhere it belongs on a terminal and not in a log.
     notebook = "ipykernel" in sys.modules
     return tqdm(
         total=total,
-        desc="retraining",
-        unit="step",
+        desc=what,
+        unit=unit,
         unit_scale=True,
         delay=PROGRESS_DELAY,
         leave=False,

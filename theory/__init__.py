@@ -1,6 +1,11 @@
 """The statements of the theory of LoRA Dropout (arXiv 2404.09610) as functions of numbers."""
 
-from theory.ensemble import ensemble_risk, ensemble_risk_bound
+from theory.ensemble import (
+    ensemble_cross_entropy,
+    ensemble_cross_entropy_of_probabilities,
+    ensemble_risk,
+    ensemble_risk_bound,
+)
 from theory.generalization import (
     is_vacuous,
     sparsity_gap_bound,
@@ -11,6 +16,8 @@ from theory.sparsity import expected_penalty, sparsity
 from theory.stability import pointwise_stability, regularized_curvature, stability_bound
 
 __all__ = [
+    "ensemble_cross_entropy",
+    "ensemble_cross_entropy_of_probabilities",
     "ensemble_risk",
     "ensemble_risk_bound",
     "expected_penalty",

@@ -35,6 +35,57 @@ def ensemble_risk_bound(member_risks: ArrayLike, axis: int = 0) -> float | Real:
     return unwrap(risks.mean(axis=axis))
 
 
+def ensemble_cross_entropy(
+    limit: ArrayLike, spread: ArrayLike, ensemble: ArrayLike
+) -> float | Real:
+    r"""Expected cross-entropy of an ensemble of N whose logits are averaged, to second order.
+
+    .. math:: R_N \approx R_\infty + \frac{\mathrm{tr}(H\,\mathrm{Cov}\,z)}{2N},
+       \qquad H=\mathrm{diag}\,\pi-\pi\pi^\top
+
+    The averaged logits have the covariance Cov z / N; the cross-entropy's Hessian in the logits is
+    H at their softmax :math:`\pi`. Good where the logits vary little beside 1, so for large N.
+
+    Args:
+        limit: :math:`R_\infty`, the cross-entropy of the mean logits.
+        spread: mean over examples of :math:`\mathrm{tr}(H\,\mathrm{Cov}\,z)`, at the mean logits.
+        ensemble: N, at least 1.
+
+    Returns:
+        The prediction, of the broadcast shape.
+
+    >>> ensemble_cross_entropy(limit=0.5, spread=0.8, ensemble=4)
+    0.6
+    """
+    members = count("ensemble", ensemble)
+    return unwrap(np.asarray(limit, np.float64) + np.asarray(spread, np.float64) / (2 * members))
+
+
+def ensemble_cross_entropy_of_probabilities(
+    limit: ArrayLike, relative_variance: ArrayLike, ensemble: ArrayLike
+) -> float | Real:
+    r"""The same for averaged probabilities.
+
+    .. math:: R_N \approx R_\infty + \frac{1}{2N}\,
+       \mathbb E\,\frac{\mathrm{Var}(p_y)}{\bar p_y^2}
+
+    The loss is :math:`-\log` of the averaged probability of the label, whose second derivative is
+    :math:`1/\bar p_y^2`.
+
+    Args:
+        limit: :math:`R_\infty`, the mean of :math:`-\log\bar p_y`.
+        relative_variance: mean over examples of :math:`\mathrm{Var}(p_y)/\bar p_y^2`.
+        ensemble: N, at least 1.
+
+    Returns:
+        The prediction, of the broadcast shape.
+
+    >>> ensemble_cross_entropy_of_probabilities(limit=0.5, relative_variance=0.8, ensemble=4)
+    0.6
+    """
+    return ensemble_cross_entropy(limit, relative_variance, ensemble)
+
+
 def ensemble_risk(single: ArrayLike, limit: ArrayLike, ensemble: ArrayLike) -> float | Real:
     r"""Expected risk of an ensemble of N under squared loss: the 1/N law.
 

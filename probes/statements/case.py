@@ -104,8 +104,7 @@ def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
     worst_verdict = min(counts.index, key=VERDICTS.index)
     share = "" if len(counts) == 1 else f" {counts[worst_verdict]}/{len(group)}"
     among = group[group["verdict"] == worst_verdict]
-    tight = group.loc[group["ratio"].idxmin()] if group["ratio"].notna().any() else group.iloc[0]
-    worst = among.loc[among["ratio"].idxmin()] if among["ratio"].notna().any() else among.iloc[0]
+    tight, worst = group.sort_values("ratio").iloc[0], among.sort_values("ratio").iloc[0]
     return {
         "cases": len(group),
         "measured": tight["measured"],

@@ -75,7 +75,7 @@ def measure(problem: Problem, found: Minimisers, s: float, form: Form) -> Measur
     own_gradient = own[:, :, None] * problem.features[:, None]
     if form == "mean":
         own_gradient = own_gradient + 2 * s * left_out
-    segment = np.linalg.eigvalsh(problem.lower_hessian(full, left_out, s))[:, 0]
+    segment: Array = np.linalg.eigvalsh(problem.lower_hessian(full, left_out, s))[:, 0]
     point = np.linalg.eigvalsh(problem.hessian(full[None], np.full((1, n), 1 / n), s))[0, 0]
     return Measured(
         raw=np.abs(changed - kept),

@@ -172,7 +172,8 @@ def newton(problem: Problem, weights: Array, strength: float, start: Array) -> A
     active = np.arange(len(theta))
     for _ in range(NEWTON_STEPS):
         gradient = objective_gradient(problem, weights[active], strength, theta[active])
-        large = np.linalg.norm(gradient, axis=(1, 2)) > GRADIENT_TOLERANCE
+        # Not "larger than": a gradient that is not a number has not converged either.
+        large = ~(np.linalg.norm(gradient, axis=(1, 2)) <= GRADIENT_TOLERANCE)
         active, gradient = active[large], gradient[large]
         if len(active) == 0:
             return theta

@@ -31,7 +31,7 @@ from probes.statements.case import VIOLATED, Case, case_table, summarize
 from probes.statements.setting import Grid, Setting
 from probes.store import make_folder, write_whole
 from probes.sweep import progress_bar
-from theory.readings import READINGS
+from theory.readings import CORRECTED, PRINTED, READINGS, Reading
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,9 +43,13 @@ TRAINED_RATES = 2
 #: Readings of Proposition 4.2 that the printed table shows; the files hold all 36.
 SHOWN = [
     str(reading)
-    for reading in READINGS
-    if (reading.curvature, reading.region) in (("segment", "segment"), ("penalty", "ball"))
-    or reading == READINGS[0]
+    for reading in (
+        PRINTED,
+        CORRECTED,
+        Reading(curvature="penalty", region="ball"),
+        Reading(loss="regularized", curvature="segment"),
+        Reading(form="sum", curvature="segment"),
+    )
 ]
 
 

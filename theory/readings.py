@@ -68,7 +68,7 @@ class Reading:
     region: Region = "segment"
 
     def __str__(self) -> str:
-        return f"{self.form}, {self.loss}, curvature: {self.curvature}, η: {self.region}"
+        return f"{self.form}, {self.loss}, μ: {self.curvature}, η: {self.region}"
 
     @property
     def constant(self) -> int:

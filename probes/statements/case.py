@@ -86,8 +86,8 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
 
     Columns: ``cases``, the ``measured`` and ``bound`` sides of the case with the smallest ratio,
     ``ratio_smallest``, ``ratio_median``, ``error`` (largest difference of the sides),
-    ``assumptions``, ``verdict`` (the worst that occurred, with how often, if others did),
-    ``failed``, ``reproduce`` (the flags of the worst case).
+    ``assumptions``, ``verdict`` (those that occurred, the worst first, with how often), ``failed``,
+    ``reproduce`` (the flags of the worst case).
     """
     keys = ["statement", "reading", "data"]
     named = table.assign(data=table["setting"].str.split(",").str[0])
@@ -102,7 +102,8 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
 def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
     counts = group["verdict"].value_counts()
     worst_verdict = min(counts.index, key=VERDICTS.index)
-    share = "" if len(counts) == 1 else f" {counts[worst_verdict]}/{len(group)}"
+    occurred = [verdict for verdict in VERDICTS if verdict in counts]
+    shares = ", ".join(f"{verdict} {counts[verdict]}/{len(group)}" for verdict in occurred)
     among = group[group["verdict"] == worst_verdict]
     tight, worst = group.sort_values("ratio").iloc[0], among.sort_values("ratio").iloc[0]
     return {
@@ -114,7 +115,7 @@ def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
         "ratio_smallest": group["ratio"].min(),
         "ratio_median": group["ratio"].median(),
         "assumptions": group["assumptions"].iloc[0],
-        "verdict": worst_verdict + share,
+        "verdict": worst_verdict if len(occurred) == 1 else shares,
         "failed": worst["failed"],
         "reproduce": worst["command"],
     }

@@ -138,10 +138,13 @@ def ball_lipschitz(
     problem: Problem, s: float, form: Form, radius: float | None = None
 ) -> tuple[float, float]:
     """Largest gradients of both losses in the ball, or in one of the given radius."""
-    norms = np.linalg.norm(problem.features, axis=1)
-    reach = ball_radius(problem, s, form) if radius is None else radius
-    raw = float((problem.loss.slope_within(reach * norms, problem.targets) * norms).max())
-    return raw, raw + 2 * s * reach
+    limit = ball_radius(problem, s, form) if radius is None else radius
+    # An example at 0 has no gradient in theta, however far theta is.
+    moving = problem.take(np.flatnonzero(problem.features.any(1)))
+    norms = np.linalg.norm(moving.features, axis=1)
+    slopes = moving.loss.slope_within(limit * norms, moving.targets)
+    raw = float((slopes * norms).max(initial=0.0))
+    return raw, raw + 2 * s * limit
 
 
 def largest_loss(problem: Problem, s: float, form: Form) -> float:

@@ -1,0 +1,91 @@
+"""The closed forms for dropped rows and columns, against SymPy's exact expectations."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import sympy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from theory import sparsity
+from theory.exact import (
+    dropout_loss_terms,
+    effective_strength,
+    elementwise_difference,
+    expected_dropout_loss,
+    optimal_update,
+)
+
+rates = st.floats(0.01, 0.95)
+
+
+def symbolic_expectation(rescale):
+    """E (t - c m_B (d1 m_1 x1 + d2 m_2 x2))^2, for one output and two inputs."""
+    t, x1, x2, d1, d2, p = sympy.symbols("t x1 x2 d1 d2 p")
+    keep = 1 - p
+    scale = keep**-2 if rescale else 1
+    total = 0
+    for row, one, two in product((0, 1), repeat=3):
+        weight = sympy.prod([keep if bit else p for bit in (row, one, two)])
+        total += weight * (t - scale * row * (d1 * one * x1 + d2 * two * x2)) ** 2
+    return sympy.lambdify((t, x1, x2, d1, d2, p), sympy.expand(total))
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+def test_expected_loss_is_the_symbolic_expectation(rescale):
+    exact = symbolic_expectation(rescale)
+    generator = np.random.default_rng(0)
+    for p in (0.0, 0.1, 0.5, 0.9):
+        t, x1, x2, d1, d2 = generator.standard_normal(5)
+        found = expected_dropout_loss([[t]], [[x1, x2]], [[d1, d2]], p, rescale)
+        assert found[0] == pytest.approx(exact(t, x1, x2, d1, d2, p), rel=1e-10)
+
+
+@given(rates, st.integers(0, 1000))
+def test_white_features_make_it_the_papers_penalty(p, seed):
+    generator = np.random.default_rng(seed)
+    d = 4
+    features = np.linalg.qr(generator.standard_normal((20, d)))[0] * np.sqrt(20) * 1.5
+    update = generator.standard_normal((3, d))
+    terms = dropout_loss_terms(np.zeros((20, 3)), features, update, p, rescale=True)
+    penalty = effective_strength(1.5**2, p) * sparsity(p) * np.square(update).sum()
+    assert (terms["rows"] + terms["columns"]).mean() == pytest.approx(penalty, rel=1e-9)
+    assert elementwise_difference(features.T @ features / 20, update, p) == pytest.approx(
+        0, abs=1e-8
+    )
+
+
+def test_the_effective_strength_diverges_where_the_papers_penalty_does_not():
+    p = np.array([0.5, 0.9, 0.99, 0.999])
+    effective = effective_strength(1.0, p) * sparsity(p)
+    assert (np.diff(effective) > 0).all()
+    assert effective[-1] > 1e5
+    assert (1.0 * np.asarray(sparsity(p)) <= 1).all()
+
+
+@given(rates, st.integers(1, 3), st.booleans(), st.integers(0, 1000))
+def test_no_update_of_the_rank_is_better_than_the_optimal_one(p, rank, rescale, seed):
+    generator = np.random.default_rng(seed)
+    features, residual = generator.standard_normal((30, 5)), generator.standard_normal((30, 4))
+    best = optimal_update(residual, features, p, rank, rescale)
+    assert np.linalg.matrix_rank(best, tol=1e-9 * np.linalg.norm(best)) == rank
+    lowest = expected_dropout_loss(residual, features, best, p, rescale).mean()
+    U, singular, V = np.linalg.svd(best, full_matrices=False)
+    for _ in range(10):
+        left = U[:, :rank] * singular[:rank] + 0.1 * generator.standard_normal((4, rank))
+        right = V[:rank] + 0.1 * generator.standard_normal((rank, 5))
+        other = expected_dropout_loss(residual, features, left @ right, p, rescale).mean()
+        assert other >= lowest - 1e-9
+
+
+def test_rescaled_and_unscaled_masks_have_the_same_optimum_value():
+    generator = np.random.default_rng(0)
+    features, residual = generator.standard_normal((30, 5)), generator.standard_normal((30, 4))
+    values = [
+        expected_dropout_loss(
+            residual, features, optimal_update(residual, features, 0.3, 2, rescale), 0.3, rescale
+        ).mean()
+        for rescale in (False, True)
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-12)

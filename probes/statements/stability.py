@@ -140,10 +140,10 @@ def ball_lipschitz(
     """Largest gradients of both losses in the ball, or in one of the given radius."""
     limit = ball_radius(problem, s, form) if radius is None else radius
     # An example at 0 has no gradient in theta, however far theta is.
-    moving = problem.take(np.flatnonzero(problem.features.any(1)))
-    norms = np.linalg.norm(moving.features, axis=1)
-    slopes = moving.loss.slope_within(limit * norms, moving.targets)
-    raw = float((slopes * norms).max(initial=0.0))
+    norms = np.linalg.norm(problem.features, axis=1)
+    moving = np.flatnonzero(norms)
+    slopes = problem.loss.slope_within(limit * norms[moving], problem.targets[moving])
+    raw = float((slopes * norms[moving]).max(initial=0.0))
     return raw, raw + 2 * s * limit
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lora_dropout.masks import ENSEMBLE_STEP
+from probes.audit import Audit, audit
 from probes.landscape import Curvature, LipschitzTracker, smallest_curvature
 from probes.network import Factors, Inputs, Network
 from probes.resampling import full_sample, leave_one_out
@@ -110,6 +111,15 @@ def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
     """
     network, full = trained.network, replica(trained.factors, 0)
     curvature = smallest_curvature(network, full, trained.train, cell.shrink, cell.seed)
+    checked = audit(
+        network,
+        trained.factors,
+        trained.train,
+        cell.shrink,
+        curvature.value,
+        clipped=cell.loss_bound is not None,
+        seed=cell.seed,
+    )
     measured = zip(
         evaluate(cell, network, trained.factors, trained.train),
         evaluate(cell, network, full, trained.test),
@@ -117,7 +127,7 @@ def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
     )
     return pd.concat(
         [
-            _rows(cell, trained, curvature, mode, on_train, on_test)
+            _rows(cell, trained, curvature, checked, mode, on_train, on_test)
             for (mode, on_train), (_, on_test) in measured
         ],
         ignore_index=True,
@@ -263,6 +273,7 @@ def _rows(
     cell: Cell,
     trained: Trained,
     curvature: Curvature,
+    checked: Audit,
     ensemble: int,
     on_train: Evaluation,
     on_test: Evaluation,
@@ -295,4 +306,5 @@ def _rows(
         lipschitz_how=trained.lipschitz.how,
         curvature=curvature.value,
         curvature_how=curvature.how,
+        **{f"audit_{name}": value for name, value in asdict(checked).items()},
     )

@@ -75,5 +75,6 @@ def print_table(table: pd.DataFrame, title: str, caption: str = "", width: int =
 
 #: Columns of words, set to the left; all others are numbers.
 TEXT_COLUMNS = (
-    "inference", "statement", "reading", "data", "assumptions", "verdict", "quantity", "how",
+    "inference", "statement", "reading", "data", "assumptions", "assumption", "found", "verdict",
+    "quantity", "how",
 )  # fmt: skip

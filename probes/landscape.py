@@ -12,7 +12,7 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from probes.network import Factors, Inputs, Network, loss_of_weights
+from probes.network import Factors, Inputs, Network, flat_weights, training_loss
 
 #: Up to this many weights the Hessian is formed: its eigenvalues are then exact to rounding.
 DENSE_WEIGHTS = 512
@@ -68,27 +68,10 @@ def smallest_curvature(
         The eigenvalue in units of loss per squared unit of weight; NaN where the network is not
         finite or Lanczos does not converge. Lanczos approaches the eigenvalue from above.
     """
-    weights = [
-        weight[0].double().cpu() for weight in network.merged_weights(factors, shrink=shrink)
-    ]
-    if not all(weight.isfinite().all() for weight in weights):
+    (point,) = flat_weights(network.merged_weights(factors, shrink=shrink))
+    if not point.isfinite().all():
         return Curvature(float("nan"), "the network diverged")
-    exact = Inputs(inputs.features.double().cpu(), inputs.targets.double().cpu(), torch.empty(0))
-    plain = Network(
-        weights,
-        [bias[:, 0].double().cpu() for bias in network.biases],
-        rank=1,
-        alpha=1.0,
-        loss=network.loss,
-    )
-    shapes = [weight.shape for weight in weights]
-    point = torch.cat([weight.flatten() for weight in weights])
-
-    def loss(flat: Tensor) -> Tensor:
-        pieces = flat.split([shape.numel() for shape in shapes])
-        matrices = [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
-        return loss_of_weights(plain, matrices, exact)
-
+    loss = training_loss(network, inputs)
     if len(point) <= DENSE_WEIGHTS:
         hessian = torch.autograd.functional.hessian(loss, point)
         return Curvature(float(torch.linalg.eigvalsh(hessian)[0]), "dense Hessian in W")

@@ -3,7 +3,7 @@
 Activations hold features first and examples last, replicas in front: (R, features, examples).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -166,14 +166,30 @@ class Network:
         return found
 
 
-def loss_of_weights(network: Network, weights: Sequence[Tensor], inputs: Inputs) -> Tensor:
-    """Mean loss of one network as a plain differentiable function of its weights; a scalar."""
-    X = inputs.features
-    for layer, (weight, bias) in enumerate(zip(weights, network.biases, strict=True)):
-        X = torch.addmm(bias, weight, X)
-        if layer + 1 < len(weights):
-            X = X.relu()
-    return network.loss.value(X, inputs.targets).mean()
+def training_loss(network: Network, inputs: Inputs) -> Callable[[Tensor], Tensor]:
+    """Return the mean loss as a differentiable function of all weights.
+
+    The weights are one flat vector, float64 on the CPU, layer by layer and row by row.
+    """
+    shapes = [weight.shape for weight in network.weights]
+    biases = [bias.double().cpu() for bias in network.biases]
+    features, targets = inputs.features.double().cpu(), inputs.targets.double().cpu()
+
+    def loss(flat: Tensor) -> Tensor:
+        X = features
+        pieces = flat.split([shape.numel() for shape in shapes])
+        for layer, (piece, shape, bias) in enumerate(zip(pieces, shapes, biases, strict=True)):
+            X = torch.addmm(bias, piece.view(shape), X)
+            if layer + 1 < len(shapes):
+                X = X.relu()
+        return network.loss.value(X, targets).mean()
+
+    return loss
+
+
+def flat_weights(weights: Sequence[Tensor]) -> Tensor:
+    """Weights of R networks as R flat vectors, float64 on the CPU, for :func:`training_loss`."""
+    return torch.cat([weight.flatten(1) for weight in weights], dim=1).double().cpu()
 
 
 def random_network_weights(

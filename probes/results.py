@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from probes.audit import audit_table
 from probes.bounds import STRENGTHS, bounds
 from probes.intervals import mean_interval
 
@@ -65,10 +66,20 @@ class StabilityResult:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a point of the grid: means over draws, 95 % Student intervals for beta, gap."""
+        """One row a point of the grid: means over draws, 95 % Student intervals.
+
+        ``gap_estimate`` is the mean *signed* leave-one-out difference: an estimate of the gap that
+        needs no test set. By the gap identity its expectation is the risk at n - 1 examples less
+        the empirical risk at n, so it exceeds the expected gap by what one example more is worth.
+        """
         return pd.DataFrame(
             [_summary_record(group) for _, group in self.table.groupby(POINT, sort=False)]
         )
+
+    @cached_property
+    def audit(self) -> pd.DataFrame:
+        """Which assumptions of the theory the trained networks meet: see ``probes.audit``."""
+        return audit_table(self.table)
 
     @property
     def diverged(self) -> int:
@@ -81,12 +92,17 @@ class StabilityResult:
         # By name, so that measuring never needs the drawing: figures/stability.py draws this table.
         return import_module("figures.stability").draw(self.table, self.strengths, self.delta)
 
+    def plot_gap(self) -> "Figure":
+        """Draw the measured gap beside its estimate without a test set."""
+        return import_module("figures.gap").draw(self.table)
+
     def to_json(self) -> str:
         """Return summary and bounds as a JSON document; NaN becomes null."""
         content = {
             "diverged": self.diverged,
             "summary": _records(self.summary),
             "bounds": _records(self.bound_summary),
+            "audit": _records(self.audit),
         }
         return json.dumps(content, indent=2)
 
@@ -114,7 +130,9 @@ class StabilityResult:
 
     def _repr_html_(self) -> str:
         note = f"<p>{self._note()}</p>"
-        return self.summary.to_html(index=False, float_format="{:.4g}".format) + note
+        tables = (self.summary, self.audit)
+        shown = [table.to_html(index=False, float_format="{:.4g}".format) for table in tables]
+        return note.join(shown)
 
     def __repr__(self) -> str:
         return (
@@ -152,6 +170,7 @@ def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
 def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
     beta, beta_low, beta_high = mean_interval(group["beta"])
     gap, gap_low, gap_high = mean_interval(group["gap"])
+    estimate, estimate_low, estimate_high = mean_interval(group["beta_signed"])
     return {name: group[name].iloc[0] for name in POINT} | {
         "draws": len(group),
         "beta": beta,
@@ -162,6 +181,9 @@ def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
         "gap": gap,
         "gap_low": gap_low,
         "gap_high": gap_high,
+        "gap_estimate": estimate,
+        "gap_estimate_low": estimate_low,
+        "gap_estimate_high": estimate_high,
         "test_score": group["test_score"].mean(),
         "diverged": int(group["diverged"].sum()),
     }

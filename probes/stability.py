@@ -13,6 +13,7 @@ if __name__ == "__main__":
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,8 @@ def _keep(
     write_whole(folder / "table.csv", lambda path: result.table.to_csv(path, index=False))
     if result.matrix is not None:
         write_whole(folder / "matrix.parquet", result.matrix.to_parquet)
-    figure = result.plot()
-    write_whole(folder / "stability.png", lambda path: figure.savefig(path, format="png"))
+    for name, figure in (("stability.png", result.plot()), ("gap.png", result.plot_gap())):
+        write_whole(folder / name, partial(figure.savefig, format="png"))
     names = [store.path(cell).name for cell in cells]
     write_manifest(folder / "manifest.json", settings, seconds, names)
 
@@ -123,6 +124,7 @@ def _print(result: StabilityResult) -> None:
                 "train loss": summary["train_loss"].map("{:.4f}".format),
                 "test loss": summary["test_loss"].map("{:.4f}".format),
                 "gap": _with_interval(summary, "gap"),
+                "gap without test set": _with_interval(summary, "gap_estimate"),
                 f"test {first['score_name']}": summary["test_score"].map("{:.3f}".format),
             }
         ),
@@ -134,7 +136,8 @@ def _print(result: StabilityResult) -> None:
         ),
         caption=(
             f"means over draws, 95 % intervals (Student, over draws); {replicas} leave-one-out "
-            f"replicas; diverged: {result.diverged}"
+            f"replicas; diverged: {result.diverged}; the gap without test set is the mean signed "
+            "leave-one-out difference, which estimates the risk at n - 1"
         ),
     )
     # The ensembles' bounds are many rows and in the files; they differ in C alone.
@@ -164,6 +167,7 @@ def _print(result: StabilityResult) -> None:
         ),
     )
     print_table(_quantities(result), title="Quantities of the bounds, mean over all cells")
+    print_table(result.audit, title="Audit of the assumptions, over all cells")
 
 
 def _quantities(result: StabilityResult) -> pd.DataFrame:
@@ -187,10 +191,10 @@ def _inference(row: pd.Series) -> str:
 
 
 def _with_interval(summary: pd.DataFrame, name: str) -> list[str]:
-    columns = zip(*(summary[f"{name}{end}"] for end in ("", "_low", "_high")), strict=True)
+    # Student's interval is symmetric.
     return [
-        f"{mean:.4f}" if pd.isna(low) else f"{mean:.4f} [{low:.4f}, {high:.4f}]"
-        for mean, low, high in columns
+        f"{mean:.4f}" if pd.isna(low) else f"{mean:.4f} ± {mean - low:.4f}"
+        for mean, low in zip(summary[name], summary[f"{name}_low"], strict=True)
     ]
 
 

@@ -30,6 +30,17 @@ def count(name: str, value: ArrayLike) -> Real:
     return _require(name, array, array >= 1, "at least 1")
 
 
+def product(factor: ArrayLike, value: ArrayLike) -> Real:
+    """Return factor * value for nonnegative arguments, with 0 * inf = 0.
+
+    What is 0 stays 0, however little is known of the other: a loss bounded by 0 has no gap.
+    """
+    left, right = np.broadcast_arrays(np.asarray(factor, np.float64), np.asarray(value, np.float64))
+    result = np.zeros(left.shape)
+    np.multiply(left, right, out=result, where=(left > 0) & (right > 0))
+    return result
+
+
 def quotient(numerator: ArrayLike, denominator: ArrayLike) -> Real:
     """Return numerator / denominator for nonnegative arguments, with x/0 = inf and 0/anything = 0.
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.domain import Real, count, nonnegative, probability, quotient, unwrap
+from theory.domain import Real, count, nonnegative, probability, product, quotient, unwrap
 from theory.stability import regularized_curvature
 
 
@@ -42,7 +42,7 @@ def stability_gap_bound(
     """
     ceiling = nonnegative("loss_bound", loss_bound)
     examples = count("n", n)
-    variation = _product(12 * ceiling * examples, nonnegative("beta", beta))
+    variation = product(12 * ceiling * examples, nonnegative("beta", beta))
     return _chebyshev(ceiling, variation, examples, probability("delta", delta))
 
 
@@ -147,11 +147,3 @@ def is_vacuous(bound: ArrayLike, loss_bound: ArrayLike) -> bool | NDArray[np.boo
 
 def _chebyshev(ceiling: Real, variation: Real, examples: Real, delta: Real) -> float | Real:
     return unwrap(np.sqrt((ceiling**2 + variation) / (2 * examples * delta)))
-
-
-def _product(factor: Real, value: Real) -> Real:
-    """Return factor * value with 0 * inf = 0: a loss bounded by 0 has no gap, stable or not."""
-    factor, value = np.broadcast_arrays(factor, value)
-    result = np.zeros(factor.shape)
-    np.multiply(factor, value, out=result, where=factor > 0)
-    return result

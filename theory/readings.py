@@ -36,12 +36,12 @@ constant: for the squared loss of a linear model.
 """
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import product as combinations
 from typing import Literal, get_args
 
 from numpy.typing import ArrayLike
 
-from theory.domain import Real, count, nonnegative, quotient, unwrap
+from theory.domain import Real, count, nonnegative, product, quotient, unwrap
 
 Form = Literal["mean", "sum"]
 Stable = Literal["raw", "regularized"]
@@ -106,7 +106,7 @@ class Reading:
         moved = raw if (self.form, self.loss) != ("mean", "regularized") else regularized
         changed = raw if self.loss == "raw" else regularized
         return unwrap(
-            quotient(self.constant * moved * changed, nonnegative("mu", mu) * count("n", n))
+            quotient(self.constant * product(moved, changed), nonnegative("mu", mu) * count("n", n))
         )
 
 
@@ -117,7 +117,9 @@ CORRECTED = Reading(curvature="segment")
 #: Every combination.
 READINGS = tuple(
     Reading(*choice)
-    for choice in product(get_args(Form), get_args(Stable), get_args(Curvature), get_args(Region))
+    for choice in combinations(
+        get_args(Form), get_args(Stable), get_args(Curvature), get_args(Region)
+    )
 )
 
 

@@ -41,6 +41,11 @@ def test_constants_and_gradients_are_those_of_the_table(form, loss, expected):
     assert bound == expected
 
 
+def test_a_loss_that_does_not_move_has_the_bound_0_whatever_the_penalty_does():
+    reading = Reading(form="sum", loss="regularized", region="global")
+    assert reading.bound(lipschitz=0, lipschitz_regularized=float("inf"), mu=1, n=5) == 0
+
+
 def test_without_curvature_the_bounds_are_infinite():
     assert CORRECTED.bound(lipschitz=1, lipschitz_regularized=1, mu=0, n=5) == float("inf")
     assert displacement_bound(gradient=1, mu=0, n=5) == float("inf")

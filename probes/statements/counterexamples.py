@@ -8,7 +8,7 @@ from scipy import stats
 from probes.linear_losses import LOGISTIC, Array
 from probes.minimisers import Problem, minimisers
 from probes.statements.case import Case
-from probes.statements.stability import largest_loss, measure, stopping_error
+from probes.statements.stability import ball_radius, largest_loss, measure, stopping_error
 from theory import stability_bound, stability_gap_bound, two_stabilities_gap_bound
 from theory.readings import CORRECTED, PRINTED
 
@@ -72,7 +72,7 @@ def _curvature_cases(problem: Problem, s: float, setting: str) -> Iterator[Case]
                 float(value),
                 measured.bound(reading, len(problem)),
                 tolerance=stopping_error(1.0, s),
-                ceiling=largest_loss(problem, s, "mean"),
+                ceiling=largest_loss(problem, ball_radius(problem, s, "mean")),
                 provable=reading is CORRECTED,
                 assumptions="convex, exact minimisers",
                 command=COMMAND,

@@ -11,12 +11,13 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from probes.linear_losses import Array
 from probes.minimisers import Problem, leave_one_out_weights, minimisers, newton
 from probes.statements.case import Case
 from probes.statements.setting import Setting
-from probes.statements.stability import ball_lipschitz, largest_loss
+from probes.statements.stability import ball_lipschitz, common_radius, largest_loss
 from theory import sparsity_gap_bound, stability_gap_bound, two_stabilities_gap_bound
 
 #: Size of the population and of S in which the gap identity is enumerated.
@@ -66,10 +67,11 @@ def bound_cases(setting: Setting) -> Iterator[Case]:
     """
     draws = draw_many(setting)
     n, delta = setting.n, setting.delta
-    ceiling = largest_loss(setting.population, setting.s, "mean")
+    radius = common_radius(setting.population, setting.s)
+    ceiling = largest_loss(setting.population, radius)
     beta, fresh = draws.pointwise.mean(), draws.hypothesis.mean()
     quantile = float(np.quantile(draws.gap, 1 - delta, method="higher"))
-    lipschitz, _ = ball_lipschitz(setting.population, setting.s, "mean")
+    lipschitz, _ = ball_lipschitz(setting.population, setting.s, radius)
     known = {"loss_bound": ceiling, "n": n, "delta": delta}
     printed = float(stability_gap_bound(beta=beta, **known))
     corrected = float(
@@ -111,11 +113,8 @@ def identity_cases(setting: Setting) -> Iterator[Case]:
     then a fresh point. Deleting estimates E[risk at n - 1] - E[empirical risk at n] instead: its
     bias is exactly what one example more is worth.
     """
-    generator = np.random.default_rng(setting.seed)
-    chosen = generator.choice(len(setting.population), TINY_POPULATION, replace=False)
-    population = setting.population.take(chosen)
-    draws = np.array(list(product(range(TINY_POPULATION), repeat=TINY_N)))
-    losses = _population_losses(population, draws, setting.s)
+    population, draws = tiny_draws(setting)
+    losses = population_losses(population, draws, setting.s)
     smaller = np.array(list(product(range(TINY_POPULATION), repeat=TINY_N - 1)))
     risk = losses.mean()
     empirical = np.take_along_axis(losses, draws, axis=1).mean()
@@ -127,7 +126,7 @@ def identity_cases(setting: Setting) -> Iterator[Case]:
         for other in range(TINY_POPULATION)
     ]
     deleted = [_deleted_losses(population, draw, setting.s) for draw in draws]
-    risk_before = _population_losses(population, smaller, setting.s).mean()
+    risk_before = population_losses(population, smaller, setting.s).mean()
     common: dict[str, Any] = {
         "statement": "gap identity",
         "setting": f"{replace(setting, n=TINY_N)}, population of {TINY_POPULATION}",
@@ -148,13 +147,21 @@ def identity_cases(setting: Setting) -> Iterator[Case]:
         )
 
 
-def _population_losses(population: Problem, draws: np.ndarray, s: float) -> Array:
+def tiny_draws(setting: Setting) -> tuple[Problem, NDArray[np.int64]]:
+    """Return a few examples of the population, and all samples of them, (samples, n)."""
+    generator = np.random.default_rng(setting.seed)
+    chosen = generator.choice(len(setting.population), TINY_POPULATION, replace=False)
+    draws = np.array(list(product(range(TINY_POPULATION), repeat=TINY_N)))
+    return setting.population.take(chosen), draws
+
+
+def population_losses(population: Problem, draws: NDArray[np.int64], s: float) -> Array:
     """Losses on the population of the minimisers on every draw, (draws, population)."""
     weights = np.stack([np.bincount(draw, minlength=len(population)) for draw in draws])
     return population.losses(_minimise(population, weights / draws.shape[1], s))
 
 
-def _deleted_losses(population: Problem, draw: np.ndarray, s: float) -> Array:
+def _deleted_losses(population: Problem, draw: NDArray[np.int64], s: float) -> Array:
     """Loss of every example of a draw under the minimiser without it, (n,)."""
     problem = population.take(draw)
     theta = _minimise(problem, leave_one_out_weights(len(draw), "mean"), s)

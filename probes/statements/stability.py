@@ -86,8 +86,8 @@ def measure(problem: Problem, found: Minimisers, s: float, form: Form) -> Measur
         curvature={"point": point, "segment": segment.min(), "penalty": 2 * s},
         lipschitz={
             "segment": segment_lipschitz(problem, found, s),
-            "ball": ball_lipschitz(problem, s, form),
-            "global": ball_lipschitz(problem, s, form, float("inf")),
+            "ball": ball_lipschitz(problem, s, ball_radius(problem, s, form)),
+            "global": ball_lipschitz(problem, s, float("inf")),
         },
     )
 
@@ -134,22 +134,28 @@ def ball_radius(problem: Problem, s: float, form: Form) -> float:
     return float(np.sqrt(mean / s))
 
 
-def ball_lipschitz(
-    problem: Problem, s: float, form: Form, radius: float | None = None
-) -> tuple[float, float]:
-    """Largest gradients of both losses in the ball, or in one of the given radius."""
-    limit = ball_radius(problem, s, form) if radius is None else radius
-    # An example at 0 has no gradient in theta, however far theta is.
+def common_radius(population: Problem, s: float) -> float:
+    """Radius of a ball around 0 that holds the minimisers of *every* sample of the population.
+
+    As in :func:`ball_radius`, with the largest loss at 0 in the place of the mean.
+    """
+    zero = np.zeros((population.targets.shape[1], population.features.shape[1]))
+    return float(np.sqrt(population.losses(zero).max() / s))
+
+
+def ball_lipschitz(problem: Problem, s: float, radius: float) -> tuple[float, float]:
+    """Largest gradients of the raw and the regularized loss where ||theta|| <= radius."""
     norms = np.linalg.norm(problem.features, axis=1)
+    # An example at 0 has no gradient in theta, however far theta is.
     moving = np.flatnonzero(norms)
-    slopes = problem.loss.slope_within(limit * norms[moving], problem.targets[moving])
+    slopes = problem.loss.slope_within(radius * norms[moving], problem.targets[moving])
     raw = float((slopes * norms[moving]).max(initial=0.0))
-    return raw, raw + 2 * s * limit
+    return raw, raw + 2 * s * radius
 
 
-def largest_loss(problem: Problem, s: float, form: Form) -> float:
-    """Bound C on the loss of every example of the problem in the ball of :func:`ball_radius`."""
-    reach = ball_radius(problem, s, form) * np.linalg.norm(problem.features, axis=1)
+def largest_loss(problem: Problem, radius: float) -> float:
+    """Bound C on the loss of every example of the problem where ||theta|| <= radius."""
+    reach = radius * np.linalg.norm(problem.features, axis=1)
     return float(problem.loss.value_within(reach, problem.targets).max())
 
 
@@ -211,7 +217,7 @@ def _displacement(setting: Setting, measured: Measured, form: Form) -> Iterator[
 
 
 def _readings(setting: Setting, problem: Problem, measured: Measured, form: Form) -> Iterator[Case]:
-    ceiling = largest_loss(problem, setting.s, form)
+    ceiling = largest_loss(problem, ball_radius(problem, setting.s, form))
     for reading in READINGS:
         if reading.form != form:
             continue

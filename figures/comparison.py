@@ -1,0 +1,43 @@
+"""Bounds on the generalization gap side by side, against n, with the gap that was measured."""
+
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from figures.style import DASHES, curve_colours, style
+
+
+def draw(table: pd.DataFrame, caption: str) -> Figure:
+    """Draw the comparison's table.
+
+    Args:
+        table: ``ComparisonResult.table``: one row a size and bound, in units of C.
+        caption: the settings.
+
+    Returns:
+        A figure of one panel: every bound against n, circles where its coverage was measured, the
+        measured gap, and the line above which a bound says nothing.
+    """
+    names = list(dict.fromkeys(table["name"]))
+    with style():
+        figure = Figure(figsize=(9, 5))
+        axes = figure.subplots()
+        for name, colour, dashes in zip(
+            names, curve_colours(len(names)), cycle(("-", *DASHES)), strict=False
+        ):
+            rows = table[table["name"] == name].sort_values("n")
+            axes.plot(rows["n"], rows["bound"], linestyle=dashes, color=colour, label=name)
+            drawn = rows[rows["draws"] > 0]
+            axes.plot(drawn["n"], drawn["bound"], "o", color=colour, markersize=4)
+        gap = table[(table["name"] == names[0]) & (table["measured"] > 0)].sort_values("n")
+        axes.plot(gap["n"], gap["measured"], "kX", label="measured gap, 1 − δ quantile")
+        axes.axhline(1, color="0.2", linewidth=1)
+        axes.annotate("vacuous above", (1, 1), xycoords=("axes fraction", "data"), ha="right",
+                      va="bottom", fontsize="small")  # fmt: skip
+        low = np.nanmin([gap["measured"].min(), 1e-3])
+        axes.set(xscale="log", yscale="log", xlabel="n", ylabel="gap / C", ylim=(low / 3, 1e4))
+        axes.legend(framealpha=0.9, loc="upper right")
+        figure.suptitle(caption, fontsize="small")
+    return figure

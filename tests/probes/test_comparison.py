@@ -1,0 +1,115 @@
+"""The comparison of bounds: coverage, thresholds, exit status."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probes.comparison import BOUNDS, CONTINUED, ComparisonSettings, compare
+from probes.minimisers import TASKS
+from probes.statements.risk import population_losses, tiny_draws
+from probes.statements.setting import Setting
+from probes.statements.stability import ball_lipschitz, common_radius, largest_loss
+from theory.alternatives import second_moment_gap_bound
+from theory.readings import CORRECTED
+
+
+@pytest.fixture(scope="module")
+def result():
+    return compare(task="wine", n=[40, 20], draws=30, p=0.5, strength=10.0)
+
+
+def test_there_is_a_row_a_size_and_bound(result):
+    assert set(result.table["name"]) == set(BOUNDS)
+    assert len(result.table) == len(BOUNDS) * len({20, 40, *CONTINUED})
+    drawn = result.table[result.table["draws"] > 0]
+    assert set(drawn["n"]) == {20, 40}
+    assert drawn[["measured", "coverage"]].notna().all().all()
+
+
+def test_bounds_hold_about_as_often_as_they_should(result):
+    drawn = result.table[result.table["draws"] > 0]
+    # At failure probability 0.05, 7 failures in 30 draws happen once in 2,000 times.
+    assert (drawn["coverage"] >= 1 - 6 / 30).all()
+    assert drawn.loc[drawn["vacuous"], "coverage"].eq(1).all()
+
+
+def test_a_threshold_is_where_vacuity_ends(result):
+    first = result.thresholds.set_index("name")["first_n"]
+    for name, group in result.table.groupby("name"):
+        assert not group.loc[group["n"] >= first[name], "vacuous"].any()
+        assert group.loc[group["n"] < first[name], "vacuous"].any() or first[name] == min(
+            group["n"]
+        )
+    assert first["test set, binomial tail"] <= first["Theorem 4.4"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_second_moment_holds_with_every_draw_enumerated(task):
+    """All 64 samples of 3 from 4 real examples: no sampling error on either side."""
+    setting = Setting(task, 3, 0.5, 1.0, 1, 2, 0.05, 0)
+    population, draws = tiny_draws(setting)
+    losses = population_losses(population, draws, setting.s)
+    gap = losses.mean(1) - np.take_along_axis(losses, draws, axis=1).mean(1)
+    radius = common_radius(population, setting.s)
+    raw, regularized = ball_lipschitz(population, setting.s, radius)
+    gamma = 2 * CORRECTED.bound(
+        lipschitz=raw, lipschitz_regularized=regularized, mu=2 * setting.s, n=3
+    )
+    # At delta = 1 the bound is the root of the second moment.
+    root = second_moment_gap_bound(
+        loss_bound=largest_loss(population, radius), gamma=gamma, n=3, delta=1.0
+    )
+    assert 0 < np.sqrt(np.square(gap).mean()) <= root
+
+
+def test_the_figure_draws_every_bound(result):
+    (axes,) = result.plot().axes
+    assert set(BOUNDS) < set(axes.get_legend_handles_labels()[1])
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "probes.comparison", *arguments], cwd=cwd, capture_output=True,
+        text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def test_the_command_line_keeps_its_files(tmp_path):
+    done = run("--n", "10", "--draws", "3", "--out", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Theorem 4.4" in done.stdout
+    kept = {path.name for path in (tmp_path / "here").iterdir()}
+    assert kept == {"table.parquet", "comparison.png", "manifest.json"}
+    assert len(pd.read_parquet(tmp_path / "here/table.parquet")) > 0
+
+
+def test_json_is_json(tmp_path):
+    done = run("--n", "10", "--draws", "2", "--json", cwd=tmp_path)
+    assert len(json.loads(done.stdout)) == len(BOUNDS) * (1 + len(CONTINUED))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--p", "1"], ["p must be in (0, 1)", "1.0"]),
+        (["--n", "7"], ["n must be at least 8"]),
+        (["--task", "digits"], ["task must be one of ridge", "'digits'"]),
+        (["--draws", "1"], ["draws must be at least 2"]),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_settings_are_checked_in_python_too():
+    with pytest.raises(ValueError, match="strength must be positive"):
+        ComparisonSettings(strength=0.0).check()

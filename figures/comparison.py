@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from figures.style import DASHES, curve_colours, style
+from figures.style import DASHES, Drawing, curve_colours, style
 
 
 def draw(table: pd.DataFrame, caption: str) -> Figure:
@@ -22,7 +22,7 @@ def draw(table: pd.DataFrame, caption: str) -> Figure:
     """
     names = list(dict.fromkeys(table["name"]))
     with style():
-        figure = Figure(figsize=(9, 5))
+        figure = Drawing(figsize=(9, 5))
         axes = figure.subplots()
         for name, colour, dashes in zip(
             names, curve_colours(len(names)), cycle(("-", *DASHES)), strict=False

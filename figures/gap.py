@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from figures.style import curve_colours, style
+from figures.style import Drawing, curve_colours, style
 from probes.intervals import mean_interval
 
 #: What is drawn: column, label, marker, place beside p.
@@ -26,7 +26,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """
     cells = table[table["ensemble"] == 0]
     with style():
-        figure = Figure(figsize=(9, 4))
+        figure = Drawing(figsize=(9, 4))
         left, right = figure.subplots(1, 2)
         for (column, label, marker, shift), colour in zip(CURVES, curve_colours(2), strict=True):
             points = cells.groupby("p")[column].apply(mean_interval)

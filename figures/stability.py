@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import DASHES, MARKERS, Colour, curve_colours, style
+from figures.style import DASHES, MARKERS, Colour, Drawing, curve_colours, style
 from probes.intervals import mean_interval
 from theory import sparsity, sparsity_gap_bound, stability_bound
 
@@ -33,7 +33,7 @@ def draw(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> Figur
     """
     deterministic = table[table["ensemble"] == 0]
     with style():
-        figure = Figure(figsize=(9, 7.2))
+        figure = Drawing(figsize=(9, 7.2))
         (top_left, top_right), (left, right) = figure.subplots(2, 2)
         colours = curve_colours(table["ensemble"].nunique())
         _measured(top_left, table, "beta", colours)

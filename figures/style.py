@@ -2,14 +2,25 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.figure import Figure
 
 Colour = tuple[float, float, float]
 #: Markers and dashes tell curves apart where colour does not.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("--", "-.", ":")
+
+
+class Drawing(Figure):
+    """A figure that shows itself in a notebook, whether or not anybody has imported pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import curve_colours, style
+from figures.style import Drawing, curve_colours, style
 from theory.readings import Reading
 
 #: The readings that are drawn, from the printed one to the loosest.
@@ -31,7 +31,7 @@ def draw(cases: pd.DataFrame) -> Figure:
         real data, and for the counterexamples, as printed and corrected. Below 1 a statement fails.
     """
     with style():
-        figure = Figure(figsize=(10.5, 4.6))
+        figure = Drawing(figsize=(10.5, 4.6))
         left, right = figure.subplots(1, 2)
         _readings(left, cases)
         _counterexamples(right, cases)

@@ -123,7 +123,7 @@ class CommandLine(ComparisonSettings):
     """Print JSON in place of the table."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ComparisonResult:
     """Bounds side by side.
 
@@ -162,6 +162,9 @@ class ComparisonResult:
             f"{s.task}, exact minimisers, p = {s.p:g}, λ = {s.strength:g}, δ = {s.delta:g}, "
             f"{s.draws} draws of S; in units of the largest possible loss C"
         )
+
+    def __repr__(self) -> str:
+        return _text(self).to_string(index=False)
 
     def _repr_html_(self) -> str:
         return _text(self).to_html(index=False)

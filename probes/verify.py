@@ -124,7 +124,7 @@ class CommandLine(VerifySettings):
     """Print JSON in place of the table."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VerifyResult:
     """What came of every statement.
 
@@ -153,6 +153,9 @@ class VerifyResult:
         """Return the table as a JSON document; infinity becomes a word."""
         words = self.table.replace(np.inf, "inf")
         return words.to_json(orient="records", indent=2, force_ascii=False)
+
+    def __repr__(self) -> str:
+        return _text(self.table).to_string(index=False)
 
     def _repr_html_(self) -> str:
         return _text(self.table).to_html(index=False)

@@ -4,7 +4,8 @@
     ``DataLoader`` over the examples that are left and a running loss; and the barest loop there is;
 (b) ``torch.func.vmap`` over the replicas of the same network;
 (c) JAX ``jit(vmap(scan))`` after compilation, in our layout and contraction order;
-(d) this project.
+(d) this project: a cell in one process, and cells in two workers of one thread, as ``--workers``
+    runs them.
 
     python -m benchmarks.loo --n 64 256 --repetitions 5
 
@@ -14,9 +15,12 @@ extra ``bench``; a peer that is not installed is left out and said to be.
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
+from multiprocessing import get_context
 from typing import Literal
 
 import numpy as np
@@ -28,10 +32,13 @@ from lora_dropout.masks import LayerShape, stack_masks
 from probes.network import Factors, Inputs, Network
 from probes.resampling import full_sample, leave_one_out
 from probes.retrain import Dropout, Training, retrain
+from probes.sweep import start_worker
 from probes.tasks import load_task
 
 LR = 5e-3
 P = 0.1
+#: Worker processes, and cells that they run for one measurement.
+WORKERS, CELLS = 2, 8
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Cell:
         return len(self.weights)
 
 
+@cache
 def make_cell(n: int, steps: int, dtype: torch.dtype) -> Cell:
     generator = torch.Generator().manual_seed(0)
     task = load_task("digits")
@@ -63,6 +71,16 @@ def run_ours(cell: Cell) -> Tensor:
     training = Training(steps=cell.steps, lr=LR)
     factors = retrain(cell.network, cell.inputs, cell.weights, cell.start, training, Dropout(P))
     return cell.network.losses(factors, cell.inputs, shrink=(1 - P) ** 2)
+
+
+def run_in_workers(pool: Executor, n: int, steps: int, dtype: torch.dtype) -> None:
+    """Run ``CELLS`` cells in the workers of a pool."""
+    for future in [pool.submit(_work, n, steps, dtype) for _ in range(CELLS)]:
+        future.result()
+
+
+def _work(n: int, steps: int, dtype: torch.dtype) -> None:
+    run_ours(make_cell(n, steps, dtype))
 
 
 def run_vmap(cell: Cell) -> Tensor:
@@ -213,7 +231,9 @@ def _masks(cell: Cell) -> list[Tensor]:
     ]
 
 
-def benchmark(n: int, steps: int, repetitions: int, peft_replicas: int, dtype: torch.dtype) -> None:
+def benchmark(
+    n: int, steps: int, repetitions: int, peft_replicas: int, dtype: torch.dtype, pool: Executor
+) -> None:
     cell = make_cell(n, steps, dtype)
     ways: dict[str, tuple[Callable[[], object], int]] = {
         "(d) this project": (lambda: run_ours(cell), cell.replicas),
@@ -227,12 +247,16 @@ def benchmark(n: int, steps: int, repetitions: int, peft_replicas: int, dtype: t
                 lambda loader=loader: run_peft(cell, peft_replicas, loader),
                 peft_replicas,
             )
+    ways["(d) in two workers"] = (
+        lambda: run_in_workers(pool, n, steps, dtype), CELLS * cell.replicas
+    )  # fmt: skip
     results = {name: run() for name, (run, _) in ways.items()}
-    times = {name: [] for name in ways}
+    times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repetitions):
         for name, (run, _) in ways.items():
             times[name].append(timed(run))
     ours = np.array(times["(d) this project"]) / cell.replicas
+    theirs = np.array(times["(d) in two workers"]) / (CELLS * cell.replicas)
     print(f"\nn = {n}, {steps} steps, {cell.replicas} replicas, {dtype}")
     for name, (_, replicas) in ways.items():
         each = np.array(times[name]) / replicas
@@ -242,11 +266,13 @@ def benchmark(n: int, steps: int, repetitions: int, peft_replicas: int, dtype: t
             difference = f", largest loss difference {error:.1e}"
         print(
             f"  {name:24s} {1e3 * np.median(each):8.2f} ms per replica (best {1e3 * min(each):.2f})"
-            f", {np.median(each / ours):6.2f} x ours{difference}"
+            f", {np.median(each / ours):6.2f} x ours, {np.median(each / theirs):6.2f} x in workers"
+            f"{difference}"
         )
-    rate = flops_per_step(cell) * steps / (ours.min() * cell.replicas) / 1e9
     peak = matmul_peak(dtype)
-    print(f"  {rate:.0f} GFLOP/s, {rate / peak:.0%} of the measured peak of {peak:.0f} GFLOP/s")
+    for way, seconds in (("one process", ours.min()), ("two workers", theirs.min())):
+        rate = flops_per_step(cell) * steps / (seconds * cell.replicas) / 1e9
+        print(f"  {way}: {rate:.0f} GFLOP/s, {rate / peak:.0%} of the measured peak of {peak:.0f}")
 
 
 def main(
@@ -272,8 +298,9 @@ def main(
     for package in ("jax", "peft"):
         if not find_spec(package):
             print(f"{package} is not installed: left out")
-    for size in n:
-        benchmark(size, steps, repetitions, peft_replicas, precision)
+    with ProcessPoolExecutor(WORKERS, get_context("spawn"), start_worker) as pool:
+        for size in n:
+            benchmark(size, steps, repetitions, peft_replicas, precision, pool)
     if scaling:
         print("\ntime of this project against n")
         for size in (32, 64, 128, 256, 512):

@@ -11,7 +11,7 @@ from theory import expected_penalty, sparsity
 from theory.exact import dropout_loss_terms, effective_strength
 
 #: Rates at which the curves are drawn.
-RATES = np.linspace(0, 0.95, 39)
+RATES = np.linspace(0.025, 0.95, 38)
 
 
 def draw(features: Mapping[str, ArrayLike], update: ArrayLike) -> Figure:
@@ -40,12 +40,12 @@ def draw(features: Mapping[str, ArrayLike], update: ArrayLike) -> Figure:
             RATES, expected_penalty(delta, RATES), linestyle=DASHES[0], color="0.3",
             label="(2p − p²)‖Δ‖², λ = 1",
         )  # fmt: skip
-        left.set(xlabel="dropout rate p", ylabel="added to the loss", yscale="symlog",
+        left.set(xlabel="dropout rate p", ylabel="added to the loss", yscale="log",
                  title="Rows and columns dropped, rescaled masks")  # fmt: skip
         left.legend(framealpha=0.9)
         right.plot(RATES, effective_strength(1.0, RATES), color=curve_colours(1)[0])
         right.plot(RATES, np.ones_like(RATES), linestyle=DASHES[0], color="0.3")
-        right.annotate("the paper's λ is one number", (0.02, 1.1), fontsize="small")
+        right.annotate("the paper's λ is one number", (0.45, 1.1), fontsize="small")
         right.set(xlabel="dropout rate p", ylabel="effective λ = σ² / (1 − p)², σ = 1",
                   yscale="log", title="The λ that dropout amounts to")  # fmt: skip
         figure.suptitle(

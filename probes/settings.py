@@ -84,6 +84,10 @@ class StabilitySettings:
     dtype: str = "float32"
     """Precision of the training: float32 or float64."""
 
+    workers: int = 1
+    """Processes of one thread each that run the cells; they take seconds to start. Scripts that
+    use them need the usual guard: if __name__ == "__main__"."""
+
     matrix: bool = False
     """Also keep the losses of every replica on every example, as matrix.parquet."""
 
@@ -141,7 +145,7 @@ class StabilitySettings:
         for name in ("alpha", "lr", "loss_bound"):
             value = getattr(self, name)
             require(value is None or 0 < value < float("inf"), name, "positive and finite", value)
-        for name in ("steps", "samples"):
+        for name in ("steps", "samples", "workers"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "at least 1", value)
         check_one_of("optimizer", self.optimizer, OPTIMIZERS)

@@ -76,7 +76,7 @@ def run_probe(settings: StabilitySettings) -> StabilityResult:
     cells = settings.cells()
     store = Store(settings.out) if settings.out else None
     start = time.perf_counter()
-    rows, matrix = sweep(cells, store, settings.matrix)
+    rows, matrix = sweep(cells, store, settings.matrix, settings.workers)
     result = StabilityResult(rows, settings.delta, matrix)
     if store:
         _keep(result, settings, cells, store, time.perf_counter() - start)

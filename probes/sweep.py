@@ -1,9 +1,14 @@
 """Running the cells of a grid: what is finished is kept, what is kept is not run again."""
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import active_children, get_context
 
 import pandas as pd
+import torch
 from tqdm.auto import tqdm
 
 from probes.cells import Cell, Progress, loss_matrix, measure_cell, train_cell
@@ -31,7 +36,7 @@ class InterruptedSweepError(Exception):
 
 
 def sweep(
-    cells: Sequence[Cell], store: Store | None, matrix: bool = False
+    cells: Sequence[Cell], store: Store | None, matrix: bool = False, workers: int = 1
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Run the cells that the store does not hold.
 
@@ -39,6 +44,7 @@ def sweep(
         cells: of the grid.
         store: where finished cells are kept; nowhere if None.
         matrix: whether the loss matrices are wanted as well.
+        workers: processes that run cells; 1 for this process alone.
 
     Returns:
         The rows of all cells, and their loss matrices or None.
@@ -46,25 +52,66 @@ def sweep(
     Raises:
         InterruptedSweepError: by Ctrl-C; the finished cells are in the store.
     """
-    parts: list[Tables] = []
+    done: dict[Cell, Tables] = {}
+    engine = _here if workers == 1 else partial(_in_workers, workers)
     try:
         with progress_bar(sum(cell.replica_steps for cell in cells), "retraining", "step") as bar:
             for cell in cells:
                 tables = _kept(cell, store, matrix) if store else None
-                if tables is None:
-                    tables = _run(cell, bar.update, matrix)
-                    if store:
-                        _keep(cell, store, tables)
-                else:
+                if tables is not None:
+                    done[cell] = tables
                     bar.update(cell.replica_steps)
-                parts.append(tables)
+            missing = [cell for cell in cells if cell not in done]
+            for cell, tables in engine(missing, matrix, bar.update):
+                if store:
+                    _keep(cell, store, tables)
+                done[cell] = tables
     except KeyboardInterrupt:
-        raise InterruptedSweepError(len(parts), len(cells)) from None
+        raise InterruptedSweepError(len(done), len(cells)) from None
+    parts = [done[cell] for cell in cells]
     matrices = [part for _, part in parts if part is not None]
     return (
         pd.concat([rows for rows, _ in parts], ignore_index=True),
         pd.concat(matrices, ignore_index=True) if matrix else None,
     )
+
+
+def _here(cells: Sequence[Cell], matrix: bool, progress: Progress) -> Iterator[tuple[Cell, Tables]]:
+    """Run cells one after the other in this process; yield each when it is done."""
+    for cell in cells:
+        yield cell, _run(cell, progress, matrix)
+
+
+def _in_workers(
+    workers: int, cells: Sequence[Cell], matrix: bool, progress: Progress
+) -> Iterator[tuple[Cell, Tables]]:
+    """Run cells in processes of one thread each; yield each when it is done.
+
+    Processes, as the threads of one would wait for each other between the many small operations of
+    a step. They are started afresh, not forked, which a process with threads does not survive.
+    """
+    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
+        try:
+            futures = {pool.submit(_run, cell, _silent, matrix): cell for cell in cells}
+            for future in as_completed(futures):
+                cell = futures[future]
+                yield cell, future.result()
+                progress(cell.replica_steps)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
+            raise
+
+
+def start_worker() -> None:
+    """Make this process a worker: one thread, and Ctrl-C is for the process that started it."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _silent(steps: int) -> None:
+    pass
 
 
 def _run(cell: Cell, progress: Progress, matrix: bool) -> Tables:

@@ -17,4 +17,4 @@ def test_white_features_add_the_papers_penalty_at_the_effective_strength():
     _, penalty = left.lines[-1].get_data()
     _, strength = right.lines[0].get_data()
     assert abs(added[10] - strength[10] * penalty[10]) < 1e-9
-    assert rates[0] == 0
+    assert 0 < rates[0] < rates[-1] < 1

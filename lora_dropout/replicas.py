@@ -47,7 +47,8 @@ class ReplicaMap(ABC):
         examples: int,
         input: Tensor | None,
     ) -> None:
-        self.weight, self.bias, self.scaling, self.samples = weight, bias, scaling, samples
+        self.weight, self.scaling, self.samples = weight, scaling, samples
+        self.bias = bias if bias.any() else None
         self.A, self.B = factors
         self.B_T = self.B.mT
         self.grad_A, self.grad_B_T = gradient[0], gradient[1].mT
@@ -113,6 +114,8 @@ class LowRank(ReplicaMap):
         self.hidden_gradient_rows = self.hidden_gradient.flatten(0, 1)
         self.many_A, self.many_B_T = self._place(self.grad_A), self._place(self.grad_B_T)
         self.many_A_rows = self.many_A.flatten(0, 1)
+        self.each_A = self.many_A.unflatten(0, (self.samples, -1))
+        self.each_B_T = self.many_B_T.unflatten(0, (self.samples, -1))
         self.frozen_each = self.weight.expand(self.count, *self.weight.shape)
         self.frozen_each_T = self.frozen_each.mT
 
@@ -123,7 +126,9 @@ class LowRank(ReplicaMap):
             torch.mm(self.A_rows, self.input, out=self.hidden_rows)
         else:
             torch.bmm(self.A_each, self.input, out=self.hidden)
-            self.base = torch.bmm(self.frozen_each, self.input, out=self.output).add_(self.bias)
+            self.base = torch.bmm(self.frozen_each, self.input, out=self.output)
+            if self.bias is not None:
+                self.base.add_(self.bias)
         torch.baddbmm(self.base, self.B_each, self.hidden, out=self.output)
 
     def backward(self) -> None:
@@ -133,8 +138,11 @@ class LowRank(ReplicaMap):
             torch.mm(self.hidden_gradient_rows, self.input_T, out=self.many_A_rows)
         else:
             torch.bmm(self.hidden_gradient, self.input_T, out=self.many_A)
-        self._collect(self.many_A, self.mask_in, self.grad_A)
-        self._collect(self.many_B_T, self.mask_out, self.grad_B_T)
+        self.each_A.mul_(self.mask_in)
+        self.each_B_T.mul_(self.mask_out)
+        if self.samples > 1:
+            torch.sum(self.each_A, 0, out=self.grad_A)
+            torch.sum(self.each_B_T, 0, out=self.grad_B_T)
 
     def input_gradient(self, out: Tensor) -> None:
         torch.bmm(self.frozen_each_T, self.output_gradient, out=out)
@@ -145,12 +153,6 @@ class LowRank(ReplicaMap):
         if self.samples == 1:
             return gradient
         return gradient.new_empty(self.count, *gradient.shape[1:])
-
-    def _collect(self, masked: Tensor, mask: Tensor, gradient: Tensor) -> None:
-        if self.samples == 1:
-            masked.mul_(mask[0])
-        else:
-            torch.sum(masked.unflatten(0, (self.samples, -1)).mul_(mask), 0, out=gradient)
 
 
 class Merged(ReplicaMap):
@@ -184,7 +186,8 @@ class Merged(ReplicaMap):
             torch.mm(self.rows, self.input, out=self.output_rows)
         else:
             torch.bmm(self.each, self.input, out=self.output)
-        self.output.add_(self.bias)
+        if self.bias is not None:
+            self.output.add_(self.bias)
 
     def backward(self) -> None:
         if self.common:

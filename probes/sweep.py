@@ -4,8 +4,10 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import active_children, get_context
+from threading import current_thread, main_thread
 
 import pandas as pd
 import torch
@@ -92,7 +94,9 @@ def _in_workers(
     """
     with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
         try:
-            futures = {pool.submit(_run, cell, _silent, matrix): cell for cell in cells}
+            # Started while Ctrl-C is ignored, workers ignore it: it is for this process alone.
+            with _interrupts_ignored():
+                futures = {pool.submit(_run, cell, _silent, matrix): cell for cell in cells}
             for future in as_completed(futures):
                 cell = futures[future]
                 yield cell, future.result()
@@ -104,10 +108,21 @@ def _in_workers(
             raise
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def start_worker() -> None:
-    """Make this process a worker: one thread, and Ctrl-C is for the process that started it."""
+    """Make this process a worker of one thread."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _silent(steps: int) -> None:

@@ -79,7 +79,7 @@ def test_matrix_is_kept_on_demand(tmp_path):
         (["--p", "abc"], ["--p", "abc"]), (["--p", "nan"], ["p must", "nan"]),
         (["--ensemble", "0"], ["ensemble must be at least 1"]),
         (["--n", "5000"], ["n must be from 2 to 1796", "5000"]),
-        (["--n", "1"], ["n must", "got 1"]),
+        (["--n", "1"], ["n must", "got 1"]), (["--workers", "0"], ["workers must be at least 1"]),
         (["--rank", "11"], ["rank must be from 1 to 10", "11"]),
         (["--task", "mnist"], ["task must be one of digits", "mnist"]),
         (["--device", "tpu"], ["device must be one of cpu", "tpu"]),
@@ -102,10 +102,21 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path):
+def test_workers_give_the_same_numbers(tmp_path):
+    for workers in ("1", "2"):
+        done = run("--p", "0.3", "0.5", *QUICK, "--workers", workers, "--matrix", "--out", workers,
+                   cwd=tmp_path)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    for name in ("rows.parquet", "matrix.parquet"):
+        alone, together = (pd.read_parquet(tmp_path / workers / name) for workers in ("1", "2"))
+        pd.testing.assert_frame_equal(alone, together, check_exact=True)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, workers):
     arguments = [
-        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "15", "--steps", "200",
-        "--out", "here", "--json",
+        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "15", "--steps", "400",
+        "--out", "here", "--json", "--workers", workers,
     ]  # fmt: skip
     process = subprocess.Popen(
         [*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

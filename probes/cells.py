@@ -1,6 +1,6 @@
 """A cell: the unit of work. One draw of S at one rate, with all its replicas, to tidy rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -24,10 +24,8 @@ from probes.retrain import (
     replicas_per_block,
     retrain,
 )
+from probes.sweep import Progress, Tables
 from probes.tasks import Task, load_task
-
-#: Called with the number of replica steps done since the last call.
-Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -102,6 +100,21 @@ class Trained:
     lipschitz: LipschitzTracker
 
 
+#: The kind of a cell's loss matrix among its tables.
+MATRIX = ".matrix"
+
+
+def run_cell(cell: Cell, progress: Progress) -> Tables:
+    """Retrain and measure a cell."""
+    return {"": measure_cell(cell, train_cell(cell, progress))}
+
+
+def run_cell_with_matrix(cell: Cell, progress: Progress) -> Tables:
+    """Retrain and measure a cell, with its loss matrix."""
+    trained = train_cell(cell, progress)
+    return {"": measure_cell(cell, trained), MATRIX: loss_matrix(cell, trained)}
+
+
 def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
     """Measure what retraining a cell left.
 
@@ -158,8 +171,28 @@ def loss_matrix(cell: Cell, trained: Trained) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def train_cell(cell: Cell, progress: Progress = lambda steps: None) -> Trained:
-    """Split the data, draw the start, and train the replica of S and those of all S^i."""
+@dataclass(frozen=True)
+class Prepared:
+    """What a draw of S comes to before any training, the same for every p.
+
+    Attributes:
+        network, train, test, index: as in :class:`Trained`.
+        weights: of the examples, for the replica of S and those of all S^i.
+        start: one replica's initial factors.
+        training: how replicas are trained.
+    """
+
+    network: Network
+    train: Inputs
+    test: Inputs
+    index: Tensor
+    weights: Tensor
+    start: Factors
+    training: Training
+
+
+def prepare(cell: Cell) -> Prepared:
+    """Split the data and draw the start."""
     task = load_task(cell.task)
     split_seed, factor_seed, mask_seed = cell.seeds()
     network = task.network(
@@ -168,16 +201,24 @@ def train_cell(cell: Cell, progress: Progress = lambda steps: None) -> Trained:
         dtype=getattr(torch, cell.dtype),
         device=torch.device(cell.device),
     )
-    order = np.random.default_rng(split_seed).permutation(len(task.features))
-    index = torch.from_numpy(order)
-    train = _read(task, network, index[: cell.n])
-    test = _read(task, network, index[cell.n :])
-    weights = torch.cat([full_sample(cell.n), leave_one_out(cell.n)])
-    start = network.initial_factors(torch.Generator().manual_seed(factor_seed))
-    training = Training(
-        cell.steps, cell.lr, cell.optimizer, cell.batch, cell.samples, seed=mask_seed
+    index = torch.from_numpy(np.random.default_rng(split_seed).permutation(len(task.features)))
+    return Prepared(
+        network,
+        train=_read(task, network, index[: cell.n]),
+        test=_read(task, network, index[cell.n :]),
+        index=index,
+        weights=torch.cat([full_sample(cell.n), leave_one_out(cell.n)]),
+        start=network.initial_factors(torch.Generator().manual_seed(factor_seed)),
+        training=Training(
+            cell.steps, cell.lr, cell.optimizer, cell.batch, cell.samples, seed=mask_seed
+        ),
     )
-    tracker = LipschitzTracker(network, train, cell.steps, cell.shrink)
+
+
+def train_cell(cell: Cell, progress: Progress = lambda steps: None) -> Trained:
+    """Train the replica of S and those of all S^i."""
+    ready = prepare(cell)
+    tracker = LipschitzTracker(ready.network, ready.train, cell.steps, cell.shrink)
 
     def checkpoint(step: int, rows: slice, factors: Factors) -> None:
         tracker.visit(step, rows, factors)
@@ -185,14 +226,20 @@ def train_cell(cell: Cell, progress: Progress = lambda steps: None) -> Trained:
 
     def run(start: Factors) -> Factors:
         return retrain(
-            network, train, weights, start, training, objective_of(cell), checkpoint=checkpoint
+            ready.network,
+            ready.train,
+            ready.weights,
+            start,
+            ready.training,
+            objective_of(cell),
+            checkpoint=checkpoint,
         )
 
     with torch.no_grad():
-        factors = run(start)
+        factors = run(ready.start)
         if cell.warm_start:
             factors = run(replica(factors, 0))
-    return Trained(network, train, test, index, factors, tracker)
+    return Trained(ready.network, ready.train, ready.test, ready.index, factors, tracker)
 
 
 def objective_of(cell: Cell) -> Objective:

@@ -37,6 +37,8 @@ class Training:
         optimizer: Adam or SGD, with PyTorch's defaults.
         batch: examples a step; all if None.
         samples: mask pairs a step, N of the training objective.
+        weight_decay: of the factors, decoupled from the gradient (AdamW): a step multiplies them
+            by 1 - lr * weight_decay.
         seed: seed of the masks and of the example order.
     """
 
@@ -45,6 +47,7 @@ class Training:
     optimizer: Optimizer = "adam"
     batch: int | None = None
     samples: int = 1
+    weight_decay: float = 0.0
     seed: int = 0
 
 
@@ -195,7 +198,9 @@ def _steps(
         samples=len(masks[0][0][0]),
         examples=min(training.batch or len(inputs), len(inputs)),
     )
-    take_step = optimizer_step(flat, gradient, training.optimizer, training.lr)
+    take_step = optimizer_step(
+        flat, gradient, training.optimizer, training.lr, training.weight_decay
+    )
     order = batches(len(inputs), training.batch, training.steps, training.seed)
     objective_gradient.feed(inputs, weights)
     for drawn, index in zip(masks, order, strict=True):

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from probes.cells import Cell
+from probes.cells import MATRIX, Cell, run_cell, run_cell_with_matrix
 from probes.console import print_table, run
 from probes.manifest import write_manifest
 from probes.results import StabilityResult
@@ -76,8 +76,9 @@ def run_probe(settings: StabilitySettings) -> StabilityResult:
     cells = settings.cells()
     store = Store(settings.out) if settings.out else None
     start = time.perf_counter()
-    rows, matrix = sweep(cells, store, settings.matrix, settings.workers)
-    result = StabilityResult(rows, settings.delta, matrix)
+    run, kinds = (run_cell_with_matrix, ("", MATRIX)) if settings.matrix else (run_cell, ("",))
+    tables = sweep(cells, run, store, kinds, settings.workers)
+    result = StabilityResult(tables[""], settings.delta, tables.get(MATRIX))
     if store:
         _keep(result, settings, cells, store, time.perf_counter() - start)
     return result

@@ -12,7 +12,7 @@ from probes.network import Factors, Inputs, Masks, Network
 # Named overloads: finding the overload at every call goes through exceptions, which make the
 # threads of a process wait for each other.
 relu_gradient = torch.ops.aten.threshold_backward.grad_input
-fused_adam = torch.ops.aten._fused_adam_.default
+fused_adamw = torch.ops.aten._fused_adamw_.default
 
 
 class ObjectiveGradient:
@@ -93,21 +93,27 @@ class ObjectiveGradient:
 
 
 def optimizer_step(
-    flat: Tensor, gradient: Tensor, optimizer: str, lr: float
-) -> Callable[[], object]:
+    flat: Tensor, gradient: Tensor, optimizer: str, lr: float, weight_decay: float = 0.0
+) -> Callable[[], None]:
     """Return the step of an elementwise optimizer over a flat buffer: one a replica, that is.
 
-    With PyTorch's defaults. Adam's fused kernel is called without the class around it, which takes
-    as long as the kernel at this size.
+    With PyTorch's defaults and decoupled weight decay (Loshchilov & Hutter 2019). Adam's fused
+    kernel is called without the class around it, which takes as long as the kernel at this size.
     """
     if optimizer == "sgd":
-        return lambda: flat.sub_(gradient, alpha=lr)
+
+        def sgd() -> None:
+            if weight_decay:
+                flat.mul_(1 - lr * weight_decay)
+            flat.sub_(gradient, alpha=lr)
+
+        return sgd
     first, second = torch.zeros_like(flat), torch.zeros_like(flat)
     count = torch.zeros((), device=flat.device)
 
     def adam() -> None:
         count.add_(1)
-        fused_adam(
+        fused_adamw(
             [flat],
             [gradient],
             [first],
@@ -117,7 +123,7 @@ def optimizer_step(
             lr=lr,
             beta1=0.9,
             beta2=0.999,
-            weight_decay=0.0,
+            weight_decay=weight_decay,
             eps=1e-8,
             amsgrad=False,
             maximize=False,

@@ -10,11 +10,10 @@ from dataclasses import asdict
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-
-from probes.cells import Cell
 
 #: The packages whose code determines a cell's numbers.
 MEASURING = ("lora_dropout", "probes")
@@ -33,11 +32,11 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder, self.cells = make_folder(folder), make_folder(folder / "cells")
 
-    def path(self, cell: Cell, kind: str = "") -> Path:
+    def path(self, cell: Any, kind: str = "") -> Path:
         """Where a cell's rows are kept, or another kind of table of it."""
         return self.cells / f"{cell_key(cell)}{kind}.parquet"
 
-    def load(self, cell: Cell, kind: str = "") -> pd.DataFrame | None:
+    def load(self, cell: Any, kind: str = "") -> pd.DataFrame | None:
         """Return a finished cell's rows, or another kind of table; None if there is none.
 
         A file that cannot be read is named on standard error and set aside, and its cell counts as
@@ -54,7 +53,7 @@ class Store:
             print(f"{path} is damaged: set aside as {aside.name}, computed again", file=sys.stderr)
             return None
 
-    def save(self, cell: Cell, table: pd.DataFrame, kind: str = "") -> None:
+    def save(self, cell: Any, table: pd.DataFrame, kind: str = "") -> None:
         """Keep a cell's rows, or another kind of table."""
         write_whole(self.path(cell, kind), table.to_parquet)
 
@@ -89,13 +88,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
-def cell_key(cell: Cell) -> str:
+def cell_key(cell: Any) -> str:
     """Name a cell by its settings and by the code that measures it.
 
     A cell that was measured by other code is not taken for this one: a change of the trainer would
     otherwise go unnoticed behind old files.
     """
-    settings = json.dumps(asdict(cell), sort_keys=True)
+    settings = json.dumps([type(cell).__name__, asdict(cell)], sort_keys=True)
     return hashlib.sha256(f"{settings} {code_fingerprint()}".encode()).hexdigest()[:24]
 
 

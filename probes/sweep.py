@@ -2,24 +2,37 @@
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import active_children, get_context
 from threading import current_thread, main_thread
+from typing import Protocol, TypeVar
 
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from probes.cells import Cell, Progress, loss_matrix, measure_cell, train_cell
 from probes.store import Store
 
-#: A cell's rows, and its loss matrix where it was asked for.
-Tables = tuple[pd.DataFrame, pd.DataFrame | None]
-#: What the file of a cell's loss matrix is called beside that of its rows.
-MATRIX = ".matrix"
+#: The tables of one cell by kind; "" is its rows, other kinds are kept in files of their own.
+Tables = dict[str, pd.DataFrame]
+
+
+#: Called with the number of replica steps done since the last call.
+Progress = Callable[[int], object]
+
+
+class Work(Protocol):
+    """What a sweep runs: a hashable dataclass, all that determines its tables."""
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+
+
+W = TypeVar("W", bound=Work)
 #: Seconds after which a progress bar appears.
 PROGRESS_DELAY = 2
 
@@ -38,55 +51,59 @@ class InterruptedSweepError(Exception):
 
 
 def sweep(
-    cells: Sequence[Cell], store: Store | None, matrix: bool = False, workers: int = 1
-) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    cells: Sequence[W],
+    run: Callable[[W, Progress], Tables],
+    store: Store | None = None,
+    kinds: Sequence[str] = ("",),
+    workers: int = 1,
+) -> Tables:
     """Run the cells that the store does not hold.
 
     Args:
         cells: of the grid.
+        run: what a cell is; a function of a module, as workers import it. It reports its progress.
         store: where finished cells are kept; nowhere if None.
-        matrix: whether the loss matrices are wanted as well.
+        kinds: of the tables that ``run`` returns.
         workers: processes that run cells; 1 for this process alone.
 
     Returns:
-        The rows of all cells, and their loss matrices or None.
+        The tables of all cells together, by kind.
 
     Raises:
         InterruptedSweepError: by Ctrl-C; the finished cells are in the store.
     """
-    done: dict[Cell, Tables] = {}
+    done: dict[W, Tables] = {}
     engine = _here if workers == 1 else partial(_in_workers, workers)
     try:
         with progress_bar(sum(cell.replica_steps for cell in cells), "retraining", "step") as bar:
             for cell in cells:
-                tables = _kept(cell, store, matrix) if store else None
+                tables = _kept(cell, store, kinds) if store else None
                 if tables is not None:
                     done[cell] = tables
                     bar.update(cell.replica_steps)
             missing = [cell for cell in cells if cell not in done]
-            for cell, tables in engine(missing, matrix, bar.update):
+            for cell, tables in engine(missing, run, bar.update):
                 if store:
                     _keep(cell, store, tables)
                 done[cell] = tables
     except KeyboardInterrupt:
         raise InterruptedSweepError(len(done), len(cells)) from None
-    parts = [done[cell] for cell in cells]
-    matrices = [part for _, part in parts if part is not None]
-    return (
-        pd.concat([rows for rows, _ in parts], ignore_index=True),
-        pd.concat(matrices, ignore_index=True) if matrix else None,
-    )
+    return {
+        kind: pd.concat([done[cell][kind] for cell in cells], ignore_index=True) for kind in kinds
+    }
 
 
-def _here(cells: Sequence[Cell], matrix: bool, progress: Progress) -> Iterator[tuple[Cell, Tables]]:
+def _here(
+    cells: Sequence[W], run: Callable[[W, Progress], Tables], progress: Progress
+) -> Iterator[tuple[W, Tables]]:
     """Run cells one after the other in this process; yield each when it is done."""
     for cell in cells:
-        yield cell, _run(cell, progress, matrix)
+        yield cell, run(cell, progress)
 
 
 def _in_workers(
-    workers: int, cells: Sequence[Cell], matrix: bool, progress: Progress
-) -> Iterator[tuple[Cell, Tables]]:
+    workers: int, cells: Sequence[W], run: Callable[[W, Progress], Tables], progress: Progress
+) -> Iterator[tuple[W, Tables]]:
     """Run cells in processes of one thread each; yield each when it is done.
 
     Processes, as the threads of one would wait for each other between the many small operations of
@@ -96,7 +113,7 @@ def _in_workers(
         try:
             # Started while Ctrl-C is ignored, workers ignore it: it is for this process alone.
             with _interrupts_ignored():
-                futures = {pool.submit(_run, cell, _silent, matrix): cell for cell in cells}
+                futures = {pool.submit(run, cell, _silent): cell for cell in cells}
             for future in as_completed(futures):
                 cell = futures[future]
                 yield cell, future.result()
@@ -129,21 +146,16 @@ def _silent(steps: int) -> None:
     pass
 
 
-def _run(cell: Cell, progress: Progress, matrix: bool) -> Tables:
-    trained = train_cell(cell, progress)
-    return measure_cell(cell, trained), loss_matrix(cell, trained) if matrix else None
+def _kept(cell: Work, store: Store, kinds: Sequence[str]) -> Tables | None:
+    found = {kind: store.load(cell, kind) for kind in kinds}
+    kept = {kind: table for kind, table in found.items() if table is not None}
+    return kept if len(kept) == len(kinds) else None
 
 
-def _kept(cell: Cell, store: Store, matrix: bool) -> Tables | None:
-    rows, losses = store.load(cell), store.load(cell, MATRIX) if matrix else None
-    return None if rows is None or (matrix and losses is None) else (rows, losses)
-
-
-def _keep(cell: Cell, store: Store, tables: Tables) -> None:
+def _keep(cell: Work, store: Store, tables: Tables) -> None:
     # The rows last: a cell whose rows are there is finished.
-    if tables[1] is not None:
-        store.save(cell, tables[1], MATRIX)
-    store.save(cell, tables[0])
+    for kind in sorted(tables, reverse=True):
+        store.save(cell, tables[kind], kind)
 
 
 def progress_bar(total: int, what: str, unit: str) -> "tqdm":

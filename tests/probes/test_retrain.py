@@ -76,8 +76,14 @@ def train_one(network, inputs, weight, start, training, objective):
             layer.lora_A.copy_(A[0])
             layer.lora_B.copy_(B[0])
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[training.optimizer]
-    optimizer = kind(parameters, lr=training.lr)
+    if training.optimizer == "sgd":
+        optimizer = torch.optim.SGD(parameters, lr=training.lr)
+    elif training.weight_decay:
+        optimizer = torch.optim.AdamW(
+            parameters, lr=training.lr, weight_decay=training.weight_decay
+        )
+    else:
+        optimizer = torch.optim.Adam(parameters, lr=training.lr)
     order = batches(len(inputs), training.batch, training.steps, training.seed)
     for step, index in enumerate(order):
         index = torch.arange(len(inputs)) if index is None else index
@@ -107,6 +113,7 @@ CASES = {
     "three samples": (Training(steps=12, lr=0.01, samples=3), Dropout(0.4)),
     "mini-batches": (Training(steps=12, lr=0.01, batch=5, seed=4), Dropout(0.3)),
     "sgd": (Training(steps=12, lr=0.1, optimizer="sgd"), Dropout(0.3)),
+    "weight decay": (Training(steps=12, lr=0.01, weight_decay=3.0), Dropout(0.0)),
     "penalty": (Training(steps=12, lr=0.01), Penalty(0.2)),
 }
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import theory
-from probes import sweep
+from probes import cells
 from probes.bounds import STRENGTHS, bounds
 from probes.cells import loss_matrix, measure_cell, train_cell
 from probes.intervals import mean_interval
@@ -121,7 +121,7 @@ def test_a_matrix_that_is_asked_for_later_is_measured_then_and_kept(tmp_path, mo
     settings = SMALL | {"p": 0.3, "out": tmp_path}
     assert measure(**settings).matrix is None
     fresh = measure(**settings, matrix=True).matrix
-    monkeypatch.setattr(sweep, "train_cell", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(cells, "train_cell", lambda *_: pytest.fail("trained again"))
     pd.testing.assert_frame_equal(measure(**settings, matrix=True).matrix, fresh)
 
 

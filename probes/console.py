@@ -73,8 +73,21 @@ def print_table(table: pd.DataFrame, title: str, caption: str = "", width: int =
     console.print(shown)
 
 
+def with_interval(summary: pd.DataFrame, name: str) -> list[str]:
+    """Format means with the half width of their interval, which is symmetric.
+
+    Args:
+        summary: with columns ``name`` and ``name_low``.
+        name: of the quantity.
+    """
+    return [
+        f"{mean:.4f}" if pd.isna(low) else f"{mean:.4f} ± {mean - low:.4f}"
+        for mean, low in zip(summary[name], summary[f"{name}_low"], strict=True)
+    ]
+
+
 #: Columns of words, set to the left; all others are numbers.
 TEXT_COLUMNS = (
     "inference", "statement", "reading", "data", "assumptions", "assumption", "found", "verdict",
-    "quantity", "how",
+    "control", "quantity", "how",
 )  # fmt: skip

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: What identifies a point of the grid, and what identifies a cell and its inference mode.
-POINT = ["p", "inference", "ensemble"]
+POINT = ["n", "p", "inference", "ensemble"]
 CELL = [*POINT, "draw"]
 #: Columns of the rows that vary within a cell and inference mode.
 PER_EXAMPLE = ["example", "loss_kept", "loss_left_out", "diverged"]

@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from probes.cells import MATRIX, Cell, run_cell, run_cell_with_matrix
-from probes.console import print_table, run
+from probes.console import print_table, run, with_interval
 from probes.manifest import write_manifest
 from probes.results import StabilityResult
 from probes.settings import StabilitySettings
@@ -121,11 +121,11 @@ def _print(result: StabilityResult) -> None:
             {
                 "p": summary["p"].map("{:g}".format),
                 "inference": summary.apply(_inference, axis=1),
-                "β": _with_interval(summary, "beta"),
+                "β": with_interval(summary, "beta"),
                 "train loss": summary["train_loss"].map("{:.4f}".format),
                 "test loss": summary["test_loss"].map("{:.4f}".format),
-                "gap": _with_interval(summary, "gap"),
-                "gap without test set": _with_interval(summary, "gap_estimate"),
+                "gap": with_interval(summary, "gap"),
+                "gap without test set": with_interval(summary, "gap_estimate"),
                 f"test {first['score_name']}": summary["test_score"].map("{:.3f}".format),
             }
         ),
@@ -189,14 +189,6 @@ def _quantities(result: StabilityResult) -> pd.DataFrame:
 
 def _inference(row: pd.Series) -> str:
     return f"ensemble, N = {row['ensemble']}" if row["ensemble"] else str(row["inference"])
-
-
-def _with_interval(summary: pd.DataFrame, name: str) -> list[str]:
-    # Student's interval is symmetric.
-    return [
-        f"{mean:.4f}" if pd.isna(low) else f"{mean:.4f} ± {mean - low:.4f}"
-        for mean, low in zip(summary[name], summary[f"{name}_low"], strict=True)
-    ]
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def train_one(network, inputs, weight, start, training, objective):
             layer.lora_B.copy_(B[0])
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if training.optimizer == "sgd":
-        optimizer = torch.optim.SGD(parameters, lr=training.lr)
+        optimizer = torch.optim.SGD(parameters, lr=training.lr, weight_decay=training.weight_decay)
     elif training.weight_decay:
         optimizer = torch.optim.AdamW(
             parameters, lr=training.lr, weight_decay=training.weight_decay
@@ -114,6 +114,10 @@ CASES = {
     "mini-batches": (Training(steps=12, lr=0.01, batch=5, seed=4), Dropout(0.3)),
     "sgd": (Training(steps=12, lr=0.1, optimizer="sgd"), Dropout(0.3)),
     "weight decay": (Training(steps=12, lr=0.01, weight_decay=3.0), Dropout(0.0)),
+    "sgd with weight decay": (
+        Training(steps=12, lr=0.1, optimizer="sgd", weight_decay=0.5),
+        Dropout(0.3),
+    ),
     "penalty": (Training(steps=12, lr=0.01), Penalty(0.2)),
 }
 

@@ -1,0 +1,111 @@
+"""The generalization probe: gaps over n, the comparison at matched train loss, bad input."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probes.controls import ARMS
+from probes.generalization import GeneralizationSettings, generalize, plot
+from probes.stability import measure
+
+SMALL = {"task": "breast_cancer", "draws": 3, "steps": 12}
+QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "10"]
+
+
+@pytest.fixture(scope="module")
+def over_n():
+    return generalize(p=[0, 0.5], n=[8, 16], ensemble=2, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def matched():
+    return generalize(p=[0.3, 0.6], n=10, matched=True, **SMALL)
+
+
+def test_every_size_is_that_of_the_stability_probe(over_n):
+    for n in (8, 16):
+        alone = measure(p=[0, 0.5], n=n, ensemble=2, **SMALL).summary
+        found = over_n.summary.query(f"n == {n}").reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, alone)
+
+
+def test_bounds_are_stated_at_their_own_n(over_n):
+    lemma = over_n.bounds.query("statement == 'Lemma 4.3' and ensemble == 0 and p == 0")
+    assert sorted(lemma["n"].unique()) == [8, 16]
+
+
+def test_the_figure_has_a_curve_a_rate(over_n):
+    left, _ = plot(over_n).axes
+    assert [c.get_label() for c in left.containers] == ["p = 0", "p = 0.5"]
+    line, *_ = left.containers[0]
+    assert np.allclose(line.get_ydata(), over_n.summary.query("p == 0 and ensemble == 0")["gap"])
+
+
+def test_every_rate_meets_every_control(matched):
+    decision = matched.decision()
+    assert len(decision) == 2 * len(ARMS)
+    assert set(decision["verdict"]) <= {"dropout", "control", "undecided", "not reached"}
+    with pytest.raises(ValueError, match="quantity must be one of beta"):
+        matched.decision("speed")
+
+
+def test_the_matched_figure_shows_the_decision(matched):
+    _, right = plot(matched).axes
+    drawn = {c.get_label(): c[0].get_ydata().astype(float) for c in right.containers}
+    decision = matched.decision()
+    for arm in ARMS:
+        expected = decision.loc[decision["arm"] == arm, "difference"]
+        assert np.allclose(drawn[arm], expected, equal_nan=True)
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "probes.generalization", *arguments], cwd=cwd, text=True,
+        capture_output=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def test_the_command_line_measures_and_compares(tmp_path):
+    done = run(*QUICK, "--p", "0", "0.5", "--out", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Theorem 4.4" in done.stdout
+    done = run(*QUICK, "--p", "0.5", "--matched", "--out", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "early stopping" in done.stdout
+    kept = {path.name for path in (tmp_path / "here").iterdir()}
+    assert kept == {
+        "cells", "generalization.parquet", "generalization.png", "matched.parquet", "matched.png",
+        "manifest.json",
+    }  # fmt: skip
+
+
+def test_json_is_json(tmp_path):
+    done = run(*QUICK, "--p", "0.5", "--matched", "--json", cwd=tmp_path)
+    assert {row["arm"] for row in json.loads(done.stdout)["beta"]} == set(ARMS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--matched", "--p", "0"], ["p must be above 0 with --matched", "0.0"]),
+        (["--matched", "--ensemble", "4"], ["ensemble must be left out with --matched"]),
+        (["--n", "1"], ["n must be from 2"]),
+        (["--p", "1"], ["p must be in [0, 1)"]),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_settings_are_checked_in_python_too():
+    with pytest.raises(ValueError, match="n must be at least one value"):
+        GeneralizationSettings(n=()).cells()

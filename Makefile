@@ -43,6 +43,7 @@ figures: $(STAMP)  ## regenerate the gallery that the README shows
 	$(BIN)/python -m probes.stability --p 0 0.1 0.3 0.5 0.7 0.9 --ensemble 1 4 16 --draws 8 --out runs/gallery
 	$(BIN)/python -m probes.verify --out runs/gallery/verify
 	$(BIN)/python -m probes.comparison --out runs/gallery/comparison
+	$(BIN)/python -m probes.generalization --matched --draws 16 --out runs/gallery/generalization
 	cp runs/gallery/stability.png runs/gallery/gap.png runs/gallery/*/*.png figures/gallery/
 
 bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks against them

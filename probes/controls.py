@@ -190,6 +190,9 @@ def _stopped_and_shrunk(
     yield _record(ready, end, 0.0, "early stopping", 0)
     for step, parts in kept.items():
         yield _record(ready, _joined(parts), 1.0, "early stopping", step)
+    # Every control ends where nothing holds it back.
+    yield _record(ready, end, 1.0, "weight decay", 0.0)
+    yield _record(ready, end, 1.0, "learning rate", 1.0)
     for shrink in SHRINKS:
         yield _record(ready, end, float(shrink), "shrunk update", float(shrink))
 

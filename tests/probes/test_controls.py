@@ -29,8 +29,8 @@ def test_every_arm_is_there(rows):
     counts = rows["arm"].value_counts()
     assert set(counts.index) == {"dropout", *ARMS}
     assert counts["dropout"] == 2
-    assert counts["weight decay"] == len(WEIGHT_DECAYS)
-    assert counts["learning rate"] == len(RATE_SHARES)
+    assert counts["weight decay"] == 1 + len(WEIGHT_DECAYS)
+    assert counts["learning rate"] == 1 + len(RATE_SHARES)
 
 
 @pytest.mark.parametrize("p", [0.3, 0.6])
@@ -43,7 +43,7 @@ def test_dropout_is_the_network_of_the_stability_probe(rows, p):
 
 def test_without_stopping_or_shrinking_it_is_the_network_of_p_0(rows):
     expected = measure(p=0, **SMALL).table.iloc[0]
-    for arm, value in (("early stopping", 12), ("shrunk update", 1.0)):
+    for arm, value in zip(ARMS, (12, 0.0, 1.0, 1.0), strict=True):
         found = rows[(rows["arm"] == arm) & (rows["value"] == value)].iloc[0]
         assert found["beta"] == pytest.approx(expected["beta"], rel=1e-9)
         assert found["gap"] == pytest.approx(expected["gap"], rel=1e-9)

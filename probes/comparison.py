@@ -11,7 +11,7 @@ if __name__ == "__main__":
     probes.interrupt.be_brief()
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -27,7 +27,7 @@ from probes.console import print_table, run
 from probes.linear_losses import Array
 from probes.manifest import write_manifest
 from probes.minimisers import TASKS, Problem, newton
-from probes.settings import check_one_of, require
+from probes.settings import check_one_of, from_keywords, require
 from probes.statements.setting import Setting
 from probes.statements.stability import ball_lipschitz, common_radius, largest_loss
 from probes.store import make_folder, write_whole
@@ -185,12 +185,7 @@ def compare(**settings: Any) -> ComparisonResult:
     >>> len(result.thresholds)
     7
     """
-    if "n" in settings:
-        value = settings["n"]
-        settings["n"] = tuple(value) if isinstance(value, Iterable) else (value,)
-    if settings.get("out") is not None:
-        settings["out"] = Path(settings["out"])
-    return run_probe(ComparisonSettings(**settings))
+    return run_probe(from_keywords(ComparisonSettings, settings))
 
 
 def run_probe(settings: ComparisonSettings) -> ComparisonResult:

@@ -12,7 +12,6 @@ if __name__ == "__main__":
 
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -27,7 +26,7 @@ from probes.console import print_table, run, with_interval
 from probes.controls import QUANTITIES, ControlCell, decide, match, run_controls
 from probes.manifest import write_manifest
 from probes.results import StabilityResult
-from probes.settings import StabilitySettings, require
+from probes.settings import StabilitySettings, from_keywords, require
 from probes.store import Store, write_whole
 from probes.sweep import sweep
 
@@ -173,13 +172,7 @@ def generalize(**settings: Any) -> StabilityResult | MatchedResult:
     >>> result.summary["n"].tolist()
     [6, 8]
     """
-    for name in ("p", "n", "ensemble"):
-        if name in settings:
-            value = settings[name]
-            settings[name] = tuple(value) if isinstance(value, Iterable) else (value,)
-    if settings.get("out") is not None:
-        settings["out"] = Path(settings["out"])
-    return run_probe(GeneralizationSettings(**settings))
+    return run_probe(from_keywords(GeneralizationSettings, settings))
 
 
 def run_probe(settings: GeneralizationSettings) -> StabilityResult | MatchedResult:

@@ -1,9 +1,10 @@
 """The settings of a probe, checked once, where the user's values enter."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import torch
 import tyro
@@ -12,6 +13,10 @@ from probes.cells import Cell
 from probes.retrain import OPTIMIZERS
 from probes.tasks import Task, load_task
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+S = TypeVar("S", bound="DataclassInstance")
 OBJECTIVES = ("dropout", "penalty")
 DTYPES = ("float32", "float64")
 
@@ -185,6 +190,27 @@ def _check_device(name: str) -> None:
     devices = available_devices()
     known = name in devices or (name == "cuda" and len(devices) > 1)
     require(known, "device", f"one of {', '.join(devices)}", repr(name))
+
+
+def from_keywords(kind: type[S], keywords: dict[str, Any]) -> S:
+    """Make settings from what a notebook passes: one value where there may be several, text paths.
+
+    Args:
+        kind: the dataclass of the settings.
+        keywords: its fields; those that hold several values take one as well.
+
+    Raises:
+        TypeError: there is no such setting.
+    """
+    several = {field.name for field in fields(kind) if isinstance(field.default, tuple)}
+    made = dict(keywords)
+    for name in several & made.keys():
+        value = made[name]
+        single = isinstance(value, str) or not isinstance(value, Iterable)
+        made[name] = (value,) if single else tuple(value)
+    if made.get("out") is not None:
+        made["out"] = Path(made["out"])
+    return kind(**made)
 
 
 def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -11,7 +11,6 @@ if __name__ == "__main__":
     probes.interrupt.be_brief()
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from probes.cells import MATRIX, Cell, run_cell, run_cell_with_matrix
 from probes.console import print_table, run, with_interval
 from probes.manifest import write_manifest
 from probes.results import StabilityResult
-from probes.settings import StabilitySettings
+from probes.settings import StabilitySettings, from_keywords
 from probes.store import Store, write_whole
 from probes.sweep import sweep
 
@@ -58,13 +57,7 @@ def measure(**settings: Any) -> StabilityResult:
     >>> result.summary[["p", "inference", "draws", "diverged"]].to_dict("records")
     [{'p': 0.5, 'inference': 'expected weight', 'draws': 2, 'diverged': 0}]
     """
-    for name in ("p", "ensemble"):
-        if name in settings:
-            value = settings[name]
-            settings[name] = tuple(value) if isinstance(value, Iterable) else (value,)
-    if settings.get("out") is not None:
-        settings["out"] = Path(settings["out"])
-    return run_probe(StabilitySettings(**settings))
+    return run_probe(from_keywords(StabilitySettings, settings))
 
 
 def run_probe(settings: StabilitySettings) -> StabilityResult:

@@ -25,7 +25,7 @@ import tyro
 from probes.console import print_table, run
 from probes.manifest import write_manifest
 from probes.minimisers import TASKS
-from probes.settings import check_one_of, require
+from probes.settings import check_one_of, from_keywords, require
 from probes.statements import counterexamples, dropout_loss, ensembles, risk, stability
 from probes.statements.case import VIOLATED, Case, case_table, summarize
 from probes.statements.setting import Grid, Setting
@@ -176,14 +176,7 @@ def verify(**settings: Any) -> VerifyResult:
     >>> result.table["verdict"].tolist()
     ['holds', 'holds']
     """
-    for name in ("statement", "task", "strength", "p", "n"):
-        if name in settings:
-            value = settings[name]
-            several = isinstance(value, Iterable) and not isinstance(value, str)
-            settings[name] = tuple(value) if several else (value,)
-    if settings.get("out") is not None:
-        settings["out"] = Path(settings["out"])
-    return run_probe(VerifySettings(**settings))
+    return run_probe(from_keywords(VerifySettings, settings))
 
 
 def run_probe(settings: VerifySettings) -> VerifyResult:

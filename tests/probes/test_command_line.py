@@ -10,12 +10,14 @@ import time
 import pandas as pd
 import pytest
 
+from tests.probes.commands import assert_refused, run_probe
+
 COMMAND = [sys.executable, "-m", "probes.stability"]
 QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "20"]
 
 
 def run(*arguments, cwd):
-    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True)
+    return run_probe("stability", *arguments, cwd=cwd)
 
 
 def test_default_job(tmp_path):
@@ -93,13 +95,7 @@ def test_matrix_is_kept_on_demand(tmp_path):
 )  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
     (tmp_path / "file").write_text("a file")
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert_refused("stability", arguments, words, tmp_path)
 
 
 def test_workers_give_the_same_numbers(tmp_path):

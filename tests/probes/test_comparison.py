@@ -1,8 +1,6 @@
 """The comparison of bounds: coverage, thresholds, exit status."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ from probes.minimisers import TASKS
 from probes.statements.risk import population_losses, tiny_draws
 from probes.statements.setting import Setting
 from probes.statements.stability import ball_lipschitz, common_radius, largest_loss
+from tests.probes.commands import assert_refused, run_probe
 from theory.alternatives import second_moment_gap_bound
 from theory.readings import CORRECTED
 
@@ -71,15 +70,8 @@ def test_the_figure_draws_every_bound(result):
     assert set(BOUNDS) < set(axes.get_legend_handles_labels()[1])
 
 
-def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "probes.comparison", *arguments], cwd=cwd, capture_output=True,
-        text=True, timeout=300, check=False,
-    )  # fmt: skip
-
-
 def test_the_command_line_keeps_its_files(tmp_path):
-    done = run("--n", "10", "--draws", "3", "--out", "here", cwd=tmp_path)
+    done = run_probe("comparison", "--n", "10", "--draws", "3", "--out", "here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Theorem 4.4" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
@@ -88,7 +80,7 @@ def test_the_command_line_keeps_its_files(tmp_path):
 
 
 def test_json_is_json(tmp_path):
-    done = run("--n", "10", "--draws", "2", "--json", cwd=tmp_path)
+    done = run_probe("comparison", "--n", "10", "--draws", "2", "--json", cwd=tmp_path)
     assert len(json.loads(done.stdout)) == len(BOUNDS) * (1 + len(CONTINUED))
 
 
@@ -103,11 +95,7 @@ def test_json_is_json(tmp_path):
     ids=" ".join,
 )
 def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
+    assert_refused("comparison", arguments, words, tmp_path)
 
 
 def test_settings_are_checked_in_python_too():

@@ -1,8 +1,6 @@
 """The generalization probe: gaps over n, the comparison at matched train loss, bad input."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -11,6 +9,7 @@ import pytest
 from probes.controls import ARMS
 from probes.generalization import GeneralizationSettings, generalize, plot
 from probes.stability import measure
+from tests.probes.commands import assert_refused, run_probe
 
 SMALL = {"task": "breast_cancer", "draws": 3, "steps": 12}
 QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "10"]
@@ -62,18 +61,13 @@ def test_the_matched_figure_shows_the_decision(matched):
         assert np.allclose(drawn[arm], expected, equal_nan=True)
 
 
-def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "probes.generalization", *arguments], cwd=cwd, text=True,
-        capture_output=True, timeout=300, check=False,
-    )  # fmt: skip
-
-
 def test_the_command_line_measures_and_compares(tmp_path):
-    done = run(*QUICK, "--p", "0", "0.5", "--out", "here", cwd=tmp_path)
+    done = run_probe("generalization", *QUICK, "--p", "0", "0.5", "--out", "here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Theorem 4.4" in done.stdout
-    done = run(*QUICK, "--p", "0.5", "--matched", "--out", "here", cwd=tmp_path)
+    done = run_probe(
+        "generalization", *QUICK, "--p", "0.5", "--matched", "--out", "here", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "early stopping" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
@@ -84,7 +78,7 @@ def test_the_command_line_measures_and_compares(tmp_path):
 
 
 def test_json_is_json(tmp_path):
-    done = run(*QUICK, "--p", "0.5", "--matched", "--json", cwd=tmp_path)
+    done = run_probe("generalization", *QUICK, "--p", "0.5", "--matched", "--json", cwd=tmp_path)
     assert {row["arm"] for row in json.loads(done.stdout)["beta"]} == set(ARMS)
 
 
@@ -99,11 +93,7 @@ def test_json_is_json(tmp_path):
     ids=" ".join,
 )
 def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
+    assert_refused("generalization", arguments, words, tmp_path)
 
 
 def test_settings_are_checked_in_python_too():

@@ -1,8 +1,6 @@
 """The verifier: verdicts, known counterexamples, exit status, bad input."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +13,7 @@ from probes.statements.case import Case, case_table, summarize
 from probes.statements.counterexamples import counterexample_cases, rank_stability
 from probes.statements.setting import Grid
 from probes.verify import CommandLine, VerifySettings, main, verify
+from tests.probes.commands import assert_refused, run_probe
 
 TINY = {"task": "ridge", "n": 12, "p": 0.3, "strength": 0.1, "coverage_draws": 3}
 CASE = Case("Proposition 4.2", "a reading", "ridge, n = 3", measured=1.0, bound=2.0)
@@ -111,17 +110,10 @@ def test_a_wrong_theory_is_reported_with_how_to_have_it_again(monkeypatch, tmp_p
     assert "python -m probes.verify --statement sparsity --p 0.3 --seed 0" in shown
 
 
-def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "probes.verify", *arguments], cwd=cwd, capture_output=True,
-        text=True, timeout=300, check=False,
-    )  # fmt: skip
-
-
 def test_the_command_line_prints_a_table_and_keeps_its_files(tmp_path):
-    done = run(
-        "--statement", "4.2", "--task", "wine", "--n", "20", "--p", "0.1", "--strength", "0.1",
-        "--out", "here", cwd=tmp_path,
+    done = run_probe(
+        "verify", "--statement", "4.2", "--task", "wine", "--n", "20", "--p", "0.1",
+        "--strength", "0.1", "--out", "here", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Proposition 4.2" in done.stdout
@@ -133,8 +125,18 @@ def test_the_command_line_prints_a_table_and_keeps_its_files(tmp_path):
 
 
 def test_json_is_json(tmp_path):
-    done = run(
-        "--statement", "4.2", "--task", "ridge", "--n", "10", "--p", "0.5", "--json", cwd=tmp_path
+    done = run_probe(
+        "verify",
+        "--statement",
+        "4.2",
+        "--task",
+        "ridge",
+        "--n",
+        "10",
+        "--p",
+        "0.5",
+        "--json",
+        cwd=tmp_path,
     )
     rows = json.loads(done.stdout)
     assert {row["verdict"] for row in rows} <= {"holds", "vacuous", "holds 1/2, vacuous 1/2"}
@@ -154,12 +156,7 @@ def test_json_is_json(tmp_path):
     ids=" ".join,
 )  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert_refused("verify", arguments, words, tmp_path)
 
 
 def test_the_printed_readings_are_readings():

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from probes.interrupt import STATUS
+from probes.interrupt import STATUS, be_normal
 from probes.sweep import InterruptedSweepError
 
 Settings = TypeVar("Settings")
@@ -24,6 +24,7 @@ def run(settings: type[Settings], main: Callable[[Settings], int | None]) -> NoR
     Exit status: what ``main`` returns, 0 if nothing; 2 for a bad value, with one line on standard
     error; 130 for Ctrl-C.
     """
+    be_normal()
     try:
         status = main(_parse(settings)) or 0
     except ValueError as error:

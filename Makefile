@@ -44,6 +44,7 @@ figures: $(STAMP)  ## regenerate the gallery that the README shows
 	$(BIN)/python -m probes.verify --out runs/gallery/verify
 	$(BIN)/python -m probes.comparison --out runs/gallery/comparison
 	$(BIN)/python -m probes.generalization --matched --draws 16 --out runs/gallery/generalization
+	$(BIN)/python -m probes.ensemble --out runs/gallery/ensemble
 	cp runs/gallery/stability.png runs/gallery/gap.png runs/gallery/*/*.png figures/gallery/
 
 bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks against them

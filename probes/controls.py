@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from probes.cells import Cell, Prepared, prepare
 from probes.intervals import mean_interval
 from probes.network import Factors
 from probes.retrain import Dropout, Training, retrain
 from probes.sweep import Progress, Tables
+from probes.tails import change_statistics
 
 #: Weight decays and shares of the learning rate that the controls are trained with: close enough
 #: that beta is nearly straight in between, as a chord of its convex curve lies above it.
@@ -224,20 +224,7 @@ def _record(
         "test_loss": test_loss,
         "test_score": network.loss.score(outputs, ready.test.targets).double().mean().item(),
         "gap": test_loss - train_loss,
-    } | _stability(losses[1:].diagonal() - losses[0])
-
-
-def _stability(change: Tensor) -> dict[str, float]:
-    """Mean, median, upper decile of |change|, and the share of the sum of its largest tenth."""
-    size, _ = change.abs().sort(descending=True)
-    tenth = max(1, round(len(size) / 10))
-    total = size.sum().item()
-    return {
-        "beta": size.mean().item(),
-        "beta_median": size.quantile(0.5).item(),
-        "beta_q90": size.quantile(0.9).item(),
-        "beta_top_tenth": size[:tenth].sum().item() / total if total > 0 else float("nan"),
-    }
+    } | change_statistics((losses[1:].diagonal() - losses[0]).numpy())
 
 
 def _settings(cell: Cell) -> dict[str, Any]:

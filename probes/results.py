@@ -12,6 +12,7 @@ import pandas as pd
 from probes.audit import audit_table
 from probes.bounds import STRENGTHS, bounds
 from probes.intervals import mean_interval
+from probes.tails import change_statistics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +46,8 @@ class StabilityResult:
         """One row a cell and inference mode (``ensemble`` is 0 without an ensemble).
 
         ``beta`` is the mean absolute leave-one-out difference over the replicas that did not
-        diverge, ``beta_signed`` the mean difference, ``beta_median`` the median, ``replicas`` and
+        diverge, ``beta_signed`` the mean difference, ``beta_median``, ``beta_q90`` and
+        ``beta_top_tenth`` how it is spread (see ``probes.tails``), ``replicas`` and
         ``diverged`` their numbers, ``gap`` the test loss less the train loss, ``loss_bound_used`` C
         and ``loss_bound_how`` where it came from. ``lipschitz_how`` and ``curvature_how`` say the
         same of the other quantities of the bound.
@@ -152,19 +154,22 @@ def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
     row = group.iloc[0].drop(PER_EXAMPLE).to_dict()
     first = {str(name): value for name, value in row.items()}
     difference = (group["loss_left_out"] - group["loss_kept"])[~group["diverged"]]
-    # Plain mean: NaN where the network trained on S diverged, as then nothing was measured.
-    usable = len(difference) > 0
+    # Nothing was measured where the network trained on S diverged, or all of the others did.
+    usable = len(difference) > 0 and bool(np.isfinite(difference).all())
+    unknown = dict.fromkeys(("beta", "beta_median", "beta_q90", "beta_top_tenth"), float("nan"))
     given = pd.notna(first["loss_bound"])
-    return first | {
-        "beta": difference.abs().mean(skipna=False) if usable else float("nan"),
-        "beta_signed": difference.mean(skipna=False) if usable else float("nan"),
-        "beta_median": difference.abs().median() if usable else float("nan"),
-        "gap": first["test_loss"] - first["train_loss"],
-        "replicas": len(group),
-        "diverged": int(group["diverged"].sum()),
-        "loss_bound_used": first["loss_bound"] if given else first["largest_loss"],
-        "loss_bound_how": "given; losses are clipped" if given else "largest observed loss",
-    }
+    return (
+        first
+        | (change_statistics(difference) if usable else unknown)
+        | {
+            "beta_signed": difference.mean() if usable else float("nan"),
+            "gap": first["test_loss"] - first["train_loss"],
+            "replicas": len(group),
+            "diverged": int(group["diverged"].sum()),
+            "loss_bound_used": first["loss_bound"] if given else first["largest_loss"],
+            "loss_bound_how": "given; losses are clipped" if given else "largest observed loss",
+        }
+    )
 
 
 def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
@@ -176,6 +181,9 @@ def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
         "beta": beta,
         "beta_low": beta_low,
         "beta_high": beta_high,
+        "beta_median": group["beta_median"].mean(),
+        "beta_q90": group["beta_q90"].mean(),
+        "beta_top_tenth": group["beta_top_tenth"].mean(),
         "train_loss": group["train_loss"].mean(),
         "test_loss": group["test_loss"].mean(),
         "gap": gap,

@@ -115,6 +115,8 @@ def _print(result: StabilityResult) -> None:
                 "p": summary["p"].map("{:g}".format),
                 "inference": summary.apply(_inference, axis=1),
                 "β": with_interval(summary, "beta"),
+                "median": summary["beta_median"].map("{:.4f}".format),
+                "top tenth": summary["beta_top_tenth"].map("{:.0%}".format),
                 "train loss": summary["train_loss"].map("{:.4f}".format),
                 "test loss": summary["test_loss"].map("{:.4f}".format),
                 "gap": with_interval(summary, "gap"),
@@ -131,7 +133,8 @@ def _print(result: StabilityResult) -> None:
         caption=(
             f"means over draws, 95 % intervals (Student, over draws); {replicas} leave-one-out "
             f"replicas; diverged: {result.diverged}; the gap without test set is the mean signed "
-            "leave-one-out difference, which estimates the risk at n - 1"
+            "leave-one-out difference, which estimates the risk at n - 1; top tenth: share of β "
+            "that the tenth of the examples with the largest changes has"
         ),
     )
     # The ensembles' bounds are many rows and in the files; they differ in C alone.

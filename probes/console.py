@@ -14,6 +14,7 @@ from rich.table import Table
 
 from probes.interrupt import STATUS, be_normal
 from probes.sweep import InterruptedSweepError
+from probes.tails import SATURATED
 
 Settings = TypeVar("Settings")
 
@@ -60,7 +61,7 @@ def leave(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def print_table(table: pd.DataFrame, title: str, caption: str = "", width: int = 140) -> None:
+def print_table(table: pd.DataFrame, title: str, caption: str = "", width: int = 160) -> None:
     """Print a table whose cells are text already; ``width`` is that of a pipe."""
     shown = Table(
         title=title, caption=caption or None, title_justify="left", caption_justify="left"
@@ -72,6 +73,13 @@ def print_table(table: pd.DataFrame, title: str, caption: str = "", width: int =
     # A pipe has no width: the table then fits, instead of being folded at 80 columns.
     console = Console() if sys.stdout.isatty() else Console(width=width)
     console.print(shown)
+
+
+def train_losses(summary: pd.DataFrame) -> list[str]:
+    """Format the column ``train_loss``; what is near 0 is marked, as beta then means little."""
+    return [
+        f"{loss:.4f}" + (" (near 0)" if loss < SATURATED else "") for loss in summary["train_loss"]
+    ]
 
 
 def with_interval(summary: pd.DataFrame, name: str) -> list[str]:

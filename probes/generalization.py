@@ -22,7 +22,7 @@ import pandas as pd
 import tyro
 
 from probes.cells import Cell, run_cell
-from probes.console import print_table, run, with_interval
+from probes.console import print_table, run, train_losses, with_interval
 from probes.controls import QUANTITIES, ControlCell, decide, match, run_controls
 from probes.manifest import write_manifest
 from probes.results import StabilityResult
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 #: Where the command line puts its files unless ``--out`` says otherwise.
 DEFAULT_OUT = Path("runs/generalization")
-#: Below this train loss beta is the leave-one-out loss and says nothing beyond the gap.
-SATURATED = 0.05
 
 
 @dataclass(frozen=True)
@@ -235,7 +233,7 @@ def _show_gap(result: StabilityResult) -> None:
                 "p": joined["p"].map("{:g}".format),
                 "inference": joined["inference"],
                 "N": joined["ensemble"].map(lambda size: str(size) if size else ""),
-                "train loss": joined["train_loss"].map("{:.4f}".format),
+                "train loss": train_losses(joined),
                 "test loss": joined["test_loss"].map("{:.4f}".format),
                 "gap": with_interval(joined, "gap"),
                 "without test set": with_interval(joined, "gap_estimate"),
@@ -254,6 +252,7 @@ def _show_gap(result: StabilityResult) -> None:
             "theorem for this objective; – where its assumption fails for all; vacuous above C"
         ),
     )
+    print_table(result.audit, title="Audit of the assumptions, over all cells")
 
 
 def _ceilings(result: StabilityResult) -> pd.DataFrame:
@@ -288,10 +287,7 @@ def _matched_text(decision: pd.DataFrame) -> pd.DataFrame:
             "p": decision["p"].map("{:g}".format),
             "control": decision["arm"],
             "draws": decision["draws"].astype(str),
-            "train loss": [
-                f"{loss:.4f}" + (" (near 0)" if loss < SATURATED else "")
-                for loss in decision["train_loss"]
-            ],
+            "train loss": train_losses(decision),
             "dropout": decision["dropout"].map("{:.4f}".format),
             "p = 0": decision["control"].map("{:.4f}".format),
             "difference": with_interval(decision, "difference"),

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from probes.cells import MATRIX, Cell, run_cell, run_cell_with_matrix
-from probes.console import print_table, run, with_interval
+from probes.console import print_table, run, train_losses, with_interval
 from probes.manifest import write_manifest
 from probes.results import StabilityResult
 from probes.settings import StabilitySettings, from_keywords
@@ -117,7 +117,7 @@ def _print(result: StabilityResult) -> None:
                 "β": with_interval(summary, "beta"),
                 "median": summary["beta_median"].map("{:.4f}".format),
                 "top tenth": summary["beta_top_tenth"].map("{:.0%}".format),
-                "train loss": summary["train_loss"].map("{:.4f}".format),
+                "train loss": train_losses(summary),
                 "test loss": summary["test_loss"].map("{:.4f}".format),
                 "gap": with_interval(summary, "gap"),
                 "gap without test set": with_interval(summary, "gap_estimate"),
@@ -134,7 +134,8 @@ def _print(result: StabilityResult) -> None:
             f"means over draws, 95 % intervals (Student, over draws); {replicas} leave-one-out "
             f"replicas; diverged: {result.diverged}; the gap without test set is the mean signed "
             "leave-one-out difference, which estimates the risk at n - 1; top tenth: share of β "
-            "that the tenth of the examples with the largest changes has"
+            "that the tenth of the examples with the largest changes has; where the train loss is "
+            "near 0, β is the leave-one-out loss and says nothing beyond the gap"
         ),
     )
     # The ensembles' bounds are many rows and in the files; they differ in C alone.

@@ -3,6 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+#: Below this train loss the loss on a training example is next to nothing, so that beta is the
+#: leave-one-out loss and says nothing beyond the gap.
+SATURATED = 0.05
+
 
 def change_statistics(change: ArrayLike) -> dict[str, float]:
     """Describe the leave-one-out changes of one draw of S.

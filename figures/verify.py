@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.style import Drawing, curve_colours, style
+from probes.statements.counterexamples import COMMAND
 from theory.readings import Reading
 
 #: The readings that are drawn, from the printed one to the loosest.
@@ -64,7 +65,7 @@ def _readings(axes: Axes, cases: pd.DataFrame) -> None:
 
 
 def _counterexamples(axes: Axes, cases: pd.DataFrame) -> None:
-    known = cases[cases["command"] == "--statement counterexamples"]
+    known = cases[cases["command"] == COMMAND]
     axes.set_title("Known counterexamples")
     if len(known) == 0:
         axes.text(0.5, 0.5, "not among the cases", transform=axes.transAxes, ha="center")

@@ -17,7 +17,7 @@ EXPANSION_STEPS = tuple(2.0**power for power in range(-8, 3))
 EXPANSION_REPLICAS = 5
 #: Random pairs of outputs at which convexity is checked.
 CONVEXITY_PAIRS = 1000
-#: A Hessian eigenvalue, relative to nothing, that counts as zero.
+#: A Hessian eigenvalue above minus this counts as not negative.
 FLAT = 1e-9
 
 

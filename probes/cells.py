@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,12 @@ class Cell:
     def sparsity(self) -> float:
         """Probability 2p - p^2 that an entry of the update is dropped."""
         return self.p * (2 - self.p)
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The settings, apart from the rate, of a network that is trained in this cell."""
+        names = ("task", "n", "draw", "rank", "steps", "lr", "optimizer", "rescale", "seed")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def replica_steps(self) -> int:

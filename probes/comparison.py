@@ -30,7 +30,7 @@ from probes.minimisers import TASKS, Problem, newton
 from probes.settings import check_one_of, from_keywords, require
 from probes.statements.setting import Setting
 from probes.statements.stability import ball_lipschitz, common_radius, largest_loss
-from probes.store import make_folder, write_whole
+from probes.store import make_folder, write_figure, write_whole
 from probes.sweep import progress_bar
 from theory import sparsity_gap_bound
 from theory.alternatives import (
@@ -207,8 +207,7 @@ def run_probe(settings: ComparisonSettings) -> ComparisonResult:
     result = ComparisonResult(pd.DataFrame(records), settings)
     if folder:
         write_whole(folder / "table.parquet", result.table.to_parquet)
-        figure = result.plot()
-        write_whole(folder / "comparison.png", lambda path: figure.savefig(path, format="png"))
+        write_figure(folder / "comparison.png", result.plot())
         write_manifest(folder / "manifest.json", settings, time.perf_counter() - start)
     return result
 

@@ -77,7 +77,7 @@ def run_controls(cell: ControlCell, progress: Progress) -> Tables:
     for share in RATE_SHARES:
         factors = _train(ready, replace(plain, lr=share * plain.lr), Dropout(0.0), progress)
         records.append(_record(ready, factors, 1.0, "learning rate", share))
-    return {"": pd.DataFrame(records).assign(**_settings(base))}
+    return {"": pd.DataFrame(records).assign(**base.training)}
 
 
 def match(rows: pd.DataFrame) -> pd.DataFrame:
@@ -155,9 +155,6 @@ def _matched(dropped: pd.Series, curve: pd.DataFrame) -> dict[str, float]:
 
 
 def _train(ready: Prepared, training: Training, objective: Dropout, progress: Progress) -> Factors:
-    def checkpoint(step: int, rows: slice, factors: Factors) -> None:
-        progress(rows.stop - rows.start)
-
     return retrain(
         ready.network,
         ready.train,
@@ -165,7 +162,7 @@ def _train(ready: Prepared, training: Training, objective: Dropout, progress: Pr
         ready.start,
         training,
         objective,
-        checkpoint=checkpoint,
+        checkpoint=lambda step, rows, factors: progress(rows.stop - rows.start),
     )
 
 
@@ -225,8 +222,3 @@ def _record(
         "test_score": network.loss.score(outputs, ready.test.targets).double().mean().item(),
         "gap": test_loss - train_loss,
     } | change_statistics((losses[1:].diagonal() - losses[0]).numpy())
-
-
-def _settings(cell: Cell) -> dict[str, Any]:
-    names = ("task", "n", "draw", "rank", "steps", "lr", "optimizer", "rescale", "seed")
-    return {name: getattr(cell, name) for name in names}

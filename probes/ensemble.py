@@ -11,7 +11,6 @@ if __name__ == "__main__":
     probes.interrupt.be_brief()
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -32,7 +31,7 @@ from probes.manifest import write_manifest
 from probes.resampling import full_sample
 from probes.retrain import draw_steps, retrain
 from probes.settings import StabilitySettings, from_keywords, require
-from probes.store import Store, write_whole
+from probes.store import Store, write_figure, write_whole
 from probes.sweep import Progress, Tables, sweep
 from theory import ensemble_cross_entropy
 
@@ -177,7 +176,7 @@ def run_ensemble(cell: EnsembleCell, progress: Progress) -> Tables:
     network, test = ready.network, ready.test
     factors = retrain(
         network, ready.train, full_sample(base.n), ready.start, ready.training, objective_of(base),
-        checkpoint=lambda step, rows, factors: _tell(progress),
+        checkpoint=lambda step, rows, factors: progress(1),
     )  # fmt: skip
     *_, mask_seed = base.seeds()
     sizes, members = base.ensemble, []
@@ -207,7 +206,9 @@ def run_ensemble(cell: EnsembleCell, progress: Progress) -> Tables:
         }
         for size, averaged, average, predicted in records
     ]
-    return {"": pd.DataFrame(rows).assign(**_settings(base), score_name=network.loss.score_name)}
+    return {
+        "": pd.DataFrame(rows).assign(**base.training, p=base.p, score_name=network.loss.score_name)
+    }
 
 
 def ensembles(**settings: Any) -> EnsembleResult:
@@ -239,8 +240,7 @@ def run_probe(settings: EnsembleSettings) -> EnsembleResult:
     result = EnsembleResult(sweep(cells, run_ensemble, store, workers=settings.workers)[""])
     if store:
         write_whole(store.folder / "rows.parquet", result.rows.to_parquet)
-        figure = result.plot()
-        write_whole(store.folder / "ensemble.png", lambda path: figure.savefig(path, format="png"))
+        write_figure(store.folder / "ensemble.png", result.plot())
         write_manifest(store.folder / "manifest.json", settings, time.perf_counter() - start)
     return result
 
@@ -267,10 +267,6 @@ def main(settings: CommandLine) -> None:
     print(f"rows, manifest and figure: {settings.out}/")
 
 
-def _tell(progress: Callable[[int], object]) -> None:
-    progress(1)
-
-
 @torch.enable_grad()
 def _spread(loss: Loss, outputs: Tensor, targets: Tensor) -> float:
     """Mean over examples of tr(H Cov z), H the loss' Hessian at the mean output of all members."""
@@ -281,11 +277,6 @@ def _spread(loss: Loss, outputs: Tensor, targets: Tensor) -> float:
         (bent,) = torch.autograd.grad(slope, mean, centred, retain_graph=True)
         total += float((centred * bent).sum())
     return total / (max(1, len(outputs) - 1) * outputs.shape[-1])
-
-
-def _settings(cell: Cell) -> dict[str, Any]:
-    names = ("task", "n", "p", "draw", "rank", "steps", "lr", "optimizer", "rescale", "seed")
-    return {name: getattr(cell, name) for name in names}
 
 
 def _text(result: EnsembleResult) -> pd.DataFrame:

@@ -25,9 +25,9 @@ from probes.cells import Cell, run_cell
 from probes.console import print_table, run, train_losses, with_interval
 from probes.controls import QUANTITIES, ControlCell, decide, match, run_controls
 from probes.manifest import write_manifest
-from probes.results import StabilityResult
+from probes.results import POINT, StabilityResult
 from probes.settings import StabilitySettings, from_keywords, require
-from probes.store import Store, write_whole
+from probes.store import Store, write_figure, write_whole
 from probes.sweep import sweep
 
 if TYPE_CHECKING:
@@ -193,8 +193,7 @@ def run_probe(settings: GeneralizationSettings) -> StabilityResult | MatchedResu
     if store:
         name = "matched" if settings.matched else "generalization"
         write_whole(store.folder / f"{name}.parquet", result.rows.to_parquet)
-        figure = plot(result)
-        write_whole(store.folder / f"{name}.png", lambda path: figure.savefig(path, format="png"))
+        write_figure(store.folder / f"{name}.png", plot(result))
         write_manifest(store.folder / "manifest.json", settings, time.perf_counter() - start)
     return result
 
@@ -224,7 +223,7 @@ def main(settings: CommandLine) -> None:
 def _show_gap(result: StabilityResult) -> None:
     summary, first = result.summary, result.table.iloc[0]
     theorem = result.bound_summary.query("statement == 'Theorem 4.4'")
-    bounds = theorem.groupby(["n", "p", "inference", "ensemble"])["bound"].min().reset_index()
+    bounds = theorem.groupby(POINT)["bound"].min().reset_index()
     joined = summary.merge(bounds, how="left")
     print_table(
         pd.DataFrame(
@@ -256,8 +255,7 @@ def _show_gap(result: StabilityResult) -> None:
 
 
 def _ceilings(result: StabilityResult) -> pd.DataFrame:
-    keys = ["n", "p", "inference", "ensemble"]
-    return result.table.groupby(keys, sort=False)["loss_bound_used"].mean().reset_index()
+    return result.table.groupby(POINT, sort=False)["loss_bound_used"].mean().reset_index()
 
 
 def _show_matched(result: MatchedResult, settings: CommandLine) -> None:

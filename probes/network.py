@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lora_dropout.functional import mask_factors, merge_weight, penalty
+from lora_dropout.functional import mask_factors, merge_weight
 from lora_dropout.layer import initial_factor
 from probes.losses import Loss
 
@@ -136,10 +136,6 @@ class Network:
         """Loss of every replica without masks on every example, (R, m)."""
         outputs = self.outputs(self.merged_weights(factors, shrink=shrink), inputs)
         return self.loss.value(outputs, inputs.targets)
-
-    def penalties(self, factors: Factors) -> Tensor:
-        """Squared norm of every replica's update, (R,)."""
-        return torch.stack([penalty(A, B, self.scaling) for A, B in factors]).sum(0)
 
     def gradient_norms(self, factors: Factors, inputs: Inputs, shrink: float = 1.0) -> Tensor:
         """Norm of every example's loss gradient in the adapted *weights*, (R, m).

@@ -21,8 +21,8 @@ from probes.step import ObjectiveGradient, optimizer_step
 Optimizer = Literal["adam", "sgd"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
-#: Activations that a block of replicas may hold. On a CPU a block is one core's work: a larger one
-#: falls out of its cache, a smaller one wastes time between products. Constants, not properties of
+#: Activations that a block of replicas may hold. On a CPU a larger block falls out of the caches, a
+#: smaller one wastes time between products. Constants, not properties of
 #: the machine, as the split into blocks changes the rounding of the products.
 BLOCK_ACTIVATIONS = {"cpu": 2**20, "cuda": 2**28}
 
@@ -71,7 +71,7 @@ class Penalty:
 
 Objective = Dropout | Penalty
 #: Called with the step just taken, the rows of the block, and its factors.
-Checkpoint = Callable[[int, slice, Factors], None]
+Checkpoint = Callable[[int, slice, Factors], object]
 
 
 def retrain(

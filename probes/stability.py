@@ -12,7 +12,6 @@ if __name__ == "__main__":
 
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from probes.console import print_table, run, train_losses, with_interval
 from probes.manifest import write_manifest
 from probes.results import StabilityResult
 from probes.settings import StabilitySettings, from_keywords
-from probes.store import Store, write_whole
+from probes.store import Store, write_figure, write_whole
 from probes.sweep import sweep
 
 #: Where the command line puts its files unless ``--out`` says otherwise.
@@ -101,7 +100,7 @@ def _keep(
     if result.matrix is not None:
         write_whole(folder / "matrix.parquet", result.matrix.to_parquet)
     for name, figure in (("stability.png", result.plot()), ("gap.png", result.plot_gap())):
-        write_whole(folder / name, partial(figure.savefig, format="png"))
+        write_figure(folder / name, figure)
     names = [store.path(cell).name for cell in cells]
     write_manifest(folder / "manifest.json", settings, seconds, names)
 

@@ -7,13 +7,16 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: The packages whose code determines a cell's numbers.
 MEASURING = ("lora_dropout", "probes")
@@ -86,6 +89,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_figure(path: Path, figure: "Figure") -> None:
+    """Write a figure as PNG, whole or not at all."""
+    write_whole(path, partial(figure.savefig, format="png"))
 
 
 def cell_key(cell: Any) -> str:

@@ -29,7 +29,7 @@ from probes.settings import check_one_of, from_keywords, require
 from probes.statements import counterexamples, dropout_loss, ensembles, risk, stability
 from probes.statements.case import VIOLATED, Case, case_table, summarize
 from probes.statements.setting import Grid, Setting
-from probes.store import make_folder, write_whole
+from probes.store import make_folder, write_figure, write_whole
 from probes.sweep import progress_bar
 from theory.readings import CORRECTED, PRINTED, READINGS, Reading
 
@@ -198,8 +198,7 @@ def run_probe(settings: VerifySettings) -> VerifyResult:
     if folder:
         write_whole(folder / "cases.parquet", result.cases.to_parquet)
         write_whole(folder / "table.csv", lambda path: result.table.to_csv(path, index=False))
-        figure = result.plot()
-        write_whole(folder / "verify.png", lambda path: figure.savefig(path, format="png"))
+        write_figure(folder / "verify.png", result.plot())
         write_manifest(folder / "manifest.json", settings, time.perf_counter() - start)
     return result
 

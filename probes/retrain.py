@@ -22,8 +22,8 @@ Optimizer = Literal["adam", "sgd"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
 #: Activations that a block of replicas may hold. On a CPU a larger block falls out of the caches, a
-#: smaller one wastes time between products. Constants, not properties of
-#: the machine, as the split into blocks changes the rounding of the products.
+#: smaller one wastes time between products. Constants, not properties of the machine, as the split
+#: into blocks changes the rounding of the products.
 BLOCK_ACTIVATIONS = {"cpu": 2**20, "cuda": 2**28}
 
 

@@ -46,7 +46,7 @@ class MaskSchedule:
         self.layers: list[LoRADropoutLinear] = []
         self.frozen: list[nn.Parameter] = []
         self._waiting: weakref.WeakSet[_Waiting] = weakref.WeakSet()
-        self._seen: tuple[int, ...] | None = None
+        self._seen: _Seen | None = None
         self._handles: list[RemovableHandle] = []
         _schedules.add(self)
 
@@ -121,12 +121,12 @@ class MaskSchedule:
     def _before(self, root: nn.Module, arguments: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
-        seen, now = self._seen, self._fingerprint()
+        seen, layer = self._seen, self.layers[0]
         # Other mask tensors than last time are masks that a caller passes in (functional_call), or
         # a model that was moved: neither says that the factors were updated.
-        if seen is not None and seen[0] == now[0] and seen != now:
+        if seen is not None and seen.masks() is layer.mask_in and not seen.unchanged(layer):
             self._draw(self.step + 1, self.samples)
-        self._seen = self._fingerprint()
+        self._seen = _Seen(layer)
 
     def _after(self, root: nn.Module, arguments: Any, output: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
@@ -135,17 +135,34 @@ class MaskSchedule:
             if tensor.requires_grad:
                 tensor.register_hook(_Waiting(self._waiting))
 
-    def _fingerprint(self) -> tuple[int, ...]:
-        layer = self.layers[0]
-        A, B = layer.lora_A, layer.lora_B
-        return id(layer.mask_in), id(A), A._version, id(B), B._version
-
     def _holds_factors(self, optimizer: Optimizer) -> bool:
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         factors = self.factors()
         # An optimizer that holds only some of them (one a parameter, stepped inside the backward
         # pass, or one a kind of factor) is not the step: the next training pass notices it.
         return bool(factors) and all(id(factor) in held for factor in factors)
+
+
+class _Seen:
+    """The tensors of a layer in a training pass, and how often they had been written in place.
+
+    Held weakly and not by their id, which another tensor may have once they are gone.
+    """
+
+    def __init__(self, layer: "LoRADropoutLinear") -> None:
+        self.masks = weakref.ref(layer.mask_in)
+        self.factors = [
+            (weakref.ref(factor), factor._version) for factor in (layer.lora_A, layer.lora_B)
+        ]
+
+    def unchanged(self, layer: "LoRADropoutLinear") -> bool:
+        """Whether the layer's factors are still these, as they were."""
+        return all(
+            held() is factor and version == factor._version
+            for (held, version), factor in zip(
+                self.factors, (layer.lora_A, layer.lora_B), strict=True
+            )
+        )
 
 
 class _Waiting:

@@ -231,6 +231,19 @@ def test_vmap_over_replicas_and_masks(device):
         torch.testing.assert_close(together[number], output(A[number], masks[number]))
 
 
+def test_masks_that_are_passed_in_and_thrown_away_are_never_written():
+    """Tensors that are gone leave their ids to new ones, which must not be taken for them."""
+    layer, x = make_layer(), make_inputs(4, 6)
+    for seed in range(100):
+        mask = (make_inputs(6, seed=seed) > 0).double()
+        before = mask.clone()
+        entries = {"lora_A": make_inputs(3, 6, seed=seed), "mask_in": mask}
+        torch.func.functional_call(layer, entries, (x,))
+        assert torch.equal(mask, before)
+        assert layer.masks.step == 0
+        del mask, entries
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -29,7 +29,8 @@ import tyro
 from torch import Tensor, nn
 
 from lora_dropout.masks import LayerShape, stack_masks
-from probes.network import Factors, Inputs, Network
+from probes.feedforward import Columns, FeedForward
+from probes.network import Factors
 from probes.resampling import full_sample, leave_one_out
 from probes.retrain import Dropout, Training, retrain
 from probes.sweep import start_worker
@@ -45,8 +46,8 @@ WORKERS, CELLS = 2, 8
 class Cell:
     """One leave-one-out cell of ``digits``: what every way gets."""
 
-    network: Network
-    inputs: Inputs
+    network: FeedForward
+    inputs: Columns
     weights: Tensor
     start: Factors
     steps: int

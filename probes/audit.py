@@ -163,7 +163,7 @@ def _accurate_up_to(loss: Callable[[Tensor], Tensor], point: Tensor, way: Tensor
 def _nonconvex_pairs(network: Network, inputs: Inputs, seed: int) -> float:
     """Check the midpoints of pairs of random outputs against the targets of random examples."""
     generator = torch.Generator().manual_seed(seed % 2**63)
-    outputs = network.sides[-1][1]
+    outputs = network.outputs_count
     scale = 10 * torch.rand(2, 1, CONVEXITY_PAIRS, generator=generator, dtype=torch.float64)
     ends = scale * torch.randn(
         2, outputs, CONVEXITY_PAIRS, generator=generator, dtype=torch.float64

@@ -26,7 +26,7 @@ from probes.retrain import (
     retrain,
 )
 from probes.sweep import Progress, Tables
-from probes.tasks import Task, load_task
+from probes.tasks import TextSource, load_task
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Cell:
     """Everything that determines the numbers of a cell. Same cell, same numbers.
 
     The fields are the columns that every row carries; see ``probes.settings`` for their meaning.
-    ``ensemble`` holds the sizes of the ensembles that are evaluated.
+    ``ensemble`` holds the sizes of the ensembles that are evaluated, ``text`` the files and the
+    model of a text task.
     """
 
     task: str
@@ -57,6 +58,13 @@ class Cell:
     seed: int
     device: str
     dtype: str
+    text: TextSource | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The settings as they stand in a row, one level deep."""
+        settings = asdict(self)
+        return settings | (settings.pop("text") or {})
 
     @property
     def shrink(self) -> float:
@@ -200,7 +208,7 @@ class Prepared:
 
 def prepare(cell: Cell) -> Prepared:
     """Split the data and draw the start."""
-    task = load_task(cell.task)
+    task = load_task(cell.task, cell.text)
     split_seed, factor_seed, mask_seed = cell.seeds()
     network = task.network(
         rank=cell.rank,
@@ -208,11 +216,11 @@ def prepare(cell: Cell) -> Prepared:
         dtype=getattr(torch, cell.dtype),
         device=torch.device(cell.device),
     )
-    index = torch.from_numpy(np.random.default_rng(split_seed).permutation(len(task.features)))
+    index = torch.from_numpy(np.random.default_rng(split_seed).permutation(len(task)))
     return Prepared(
         network,
-        train=_read(task, network, index[: cell.n]),
-        test=_read(task, network, index[cell.n :]),
+        train=task.read(network, index[: cell.n]),
+        test=task.read(network, index[cell.n :]),
         index=index,
         weights=torch.cat([full_sample(cell.n), leave_one_out(cell.n)]),
         start=network.initial_factors(torch.Generator().manual_seed(factor_seed)),
@@ -319,10 +327,6 @@ def _evaluation(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -
     )
 
 
-def _read(task: Task, network: Network, index: Tensor) -> Inputs:
-    return network.read(task.features[index], task.targets[index])
-
-
 def _rows(
     cell: Cell,
     trained: Trained,
@@ -337,7 +341,7 @@ def _rows(
     finite = torch.cat([on_train.losses.flatten(), on_test.losses.flatten()])
     finite = finite[finite.isfinite()]
     deterministic = "no masks" if cell.objective == "penalty" else "expected weight"
-    settings = asdict(cell) | {"ensemble": ensemble, "batch": cell.batch or cell.n}
+    settings = cell.columns | {"ensemble": ensemble, "batch": cell.batch or cell.n}
     return pd.DataFrame(
         {
             "example": trained.index[: cell.n].numpy(),

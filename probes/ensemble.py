@@ -30,7 +30,7 @@ from probes.losses import Loss
 from probes.manifest import write_manifest
 from probes.resampling import full_sample
 from probes.retrain import draw_steps, retrain
-from probes.settings import StabilitySettings, from_keywords, require
+from probes.settings import StabilitySettings, TextOptions, from_keywords, require
 from probes.store import Store, write_figure, write_whole
 from probes.sweep import Progress, Tables, sweep
 from theory import ensemble_cross_entropy
@@ -43,7 +43,7 @@ DEFAULT_OUT = Path("runs/ensemble")
 
 
 @dataclass(frozen=True)
-class EnsembleSettings:
+class EnsembleSettings(TextOptions):
     """Measure the averaged output of N sampled networks on test data, against N."""
 
     p: tuple[float, ...] = (0.1, 0.3, 0.5)
@@ -53,7 +53,7 @@ class EnsembleSettings:
     """Sizes N of the ensembles."""
 
     task: str = "digits"
-    """What is learned: digits, breast_cancer or ridge."""
+    """What is learned: digits, breast_cancer, ridge, tweets, or text (a file of your own)."""
 
     n: int = 64
     """Number of training examples."""
@@ -95,7 +95,7 @@ class EnsembleSettings:
         cells = StabilitySettings(
             p=self.p, ensemble=self.sizes, task=self.task, n=self.n, draws=self.draws,
             rank=self.rank, steps=self.steps, lr=self.lr, rescale=self.rescale, seed=self.seed,
-            workers=self.workers,
+            workers=self.workers, **self.text_options,
         ).cells()  # fmt: skip
         return [EnsembleCell(cell) for cell in cells]
 

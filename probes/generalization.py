@@ -26,7 +26,7 @@ from probes.console import print_table, run, train_losses, with_interval
 from probes.controls import QUANTITIES, ControlCell, decide, match, run_controls
 from probes.manifest import write_manifest
 from probes.results import POINT, StabilityResult
-from probes.settings import StabilitySettings, from_keywords, require
+from probes.settings import StabilitySettings, TextOptions, from_keywords, require
 from probes.store import Store, write_figure, write_whole
 from probes.sweep import sweep
 
@@ -38,7 +38,7 @@ DEFAULT_OUT = Path("runs/generalization")
 
 
 @dataclass(frozen=True)
-class GeneralizationSettings:
+class GeneralizationSettings(TextOptions):
     """Measure the generalization gap over p and n, or compare p with p = 0 at equal train loss."""
 
     p: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)
@@ -55,7 +55,7 @@ class GeneralizationSettings:
     """Sizes N of test-time ensembles to measure as well; not with --matched."""
 
     task: str = "digits"
-    """What is learned: digits, breast_cancer or ridge."""
+    """What is learned: digits, breast_cancer, ridge, tweets, or text (a file of your own)."""
 
     draws: int = 8
     """Number of independent training sets S; intervals are over these."""
@@ -98,7 +98,7 @@ class GeneralizationSettings:
             for cell in StabilitySettings(
                 p=self.p, ensemble=self.ensemble, task=self.task, n=n, draws=self.draws,
                 rank=self.rank, steps=self.steps, lr=self.lr, delta=self.delta, seed=self.seed,
-                workers=self.workers,
+                workers=self.workers, **self.text_options,
             ).cells()
         ]  # fmt: skip
 

@@ -1,11 +1,12 @@
-"""A frozen feed-forward network with LoRA factors on its linear layers, for all replicas at once.
+"""A frozen network with LoRA factors on some of its linear layers, for all replicas at once.
 
-Activations hold features first and examples last, replicas in front: (R, features, examples).
+What is common to all kinds of network: the factors, the merged weights, and the losses that follow
+from a network's outputs. ``probes.feedforward`` and ``probes.encoder`` are the kinds.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -20,54 +21,46 @@ Factors = list[tuple[Tensor, Tensor]]
 Masks = list[tuple[Tensor, Tensor]]
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Examples as the network reads them, with what never changes computed once.
+class Inputs(Protocol):
+    """Examples as a network reads them, with what never changes computed once."""
 
-    Attributes:
-        features: X, (d_in, m).
-        targets: (k, m).
-        frozen: output of the first frozen layer, W0 X + b, (d_out, m).
-    """
+    @property
+    def targets(self) -> Tensor:
+        """(k, m)."""
 
-    features: Tensor
-    targets: Tensor
-    frozen: Tensor
+    def __len__(self) -> int: ...
 
-    def __len__(self) -> int:
-        return self.features.shape[-1]
-
-    def take(self, index: Tensor) -> "Inputs":
+    def take(self, index: Tensor) -> Self:
         """Return the examples of a mini-batch."""
-        return Inputs(self.features[:, index], self.targets[:, index], self.frozen[:, index])
+
+    def place(self, like: Tensor) -> Self:
+        """Return the same on the device and in the precision of a tensor."""
 
 
-class Network:
-    """ReLU network of frozen linear layers, each with a low-rank update.
+class Network(ABC):
+    """A frozen network whose adapted layers have low-rank updates.
 
     Args:
-        weights: W0 of every layer, (d_out, d_in), in order; all of one dtype and device.
-        biases: of every layer, (d_out,).
+        weights: W0 of every adapted layer, (d_out, d_in), in order; all of one dtype and device.
         rank: r, of every layer.
         alpha: the update is multiplied by alpha / rank.
         loss: of the network's output.
+
+    Attributes:
+        outputs_count: k, the number of outputs.
+        activations: about how many numbers a replica holds for one example in training.
     """
 
-    def __init__(
-        self,
-        weights: Sequence[Tensor],
-        biases: Sequence[Tensor],
-        *,
-        rank: int,
-        alpha: float,
-        loss: Loss,
-    ) -> None:
-        self.weights, self.biases = list(weights), [bias.unsqueeze(-1) for bias in biases]
+    outputs_count: int
+    activations: int
+
+    def __init__(self, weights: Sequence[Tensor], *, rank: int, alpha: float, loss: Loss) -> None:
+        self.weights = list(weights)
         self.rank, self.scaling, self.loss = rank, alpha / rank, loss
 
     @property
     def sides(self) -> list[tuple[int, int]]:
-        """(d_in, d_out) of every layer."""
+        """(d_in, d_out) of every adapted layer."""
         return [(weight.shape[1], weight.shape[0]) for weight in self.weights]
 
     @property
@@ -75,12 +68,22 @@ class Network:
         """Number of trained numbers a replica."""
         return sum(self.rank * (d_in + d_out) for d_in, d_out in self.sides)
 
-    def read(self, features: Tensor, targets: Tensor) -> Inputs:
-        """Prepare examples: features (m, d_in) and targets (m, k), rows as data sets hold them."""
-        weight = self.weights[0]
-        columns = features.to(weight).mT.contiguous()
-        frozen = torch.addmm(self.biases[0], weight, columns)
-        return Inputs(columns, targets.to(weight).mT.contiguous(), frozen)
+    @abstractmethod
+    def outputs(self, weights: Sequence[Tensor], inputs: Any) -> Tensor:
+        """Outputs on m examples of R networks with the given weights, (R, k, m).
+
+        Args:
+            weights: of the adapted layers, (R, d_out, d_in) each.
+            inputs: as this kind of network reads them.
+        """
+
+    @abstractmethod
+    def gradient_norms(self, factors: Factors, inputs: Any, shrink: float = 1.0) -> Tensor:
+        """Norm of every example's loss gradient in the adapted *weights*, (R, m)."""
+
+    @abstractmethod
+    def place(self, like: Tensor) -> Self:
+        """Return the same network on the device and in the precision of a tensor."""
 
     def initial_factors(self, generator: torch.Generator) -> Factors:
         """Draw one replica's initial factors: LoRA's uniform A, and B = 0."""
@@ -128,57 +131,25 @@ class Network:
             for weight, (A, B) in zip(self.weights, factors, strict=True)
         ]
 
-    def outputs(self, weights: Sequence[Tensor], inputs: Inputs) -> Tensor:
-        """Outputs on m examples of R networks with the given weights, (R, k, m)."""
-        return self._activations(weights, inputs)[-1]
-
-    def losses(self, factors: Factors, inputs: Inputs, shrink: float = 1.0) -> Tensor:
+    def losses(self, factors: Factors, inputs: Any, shrink: float = 1.0) -> Tensor:
         """Loss of every replica without masks on every example, (R, m)."""
         outputs = self.outputs(self.merged_weights(factors, shrink=shrink), inputs)
         return self.loss.value(outputs, inputs.targets)
 
-    def gradient_norms(self, factors: Factors, inputs: Inputs, shrink: float = 1.0) -> Tensor:
-        """Norm of every example's loss gradient in the adapted *weights*, (R, m).
-
-        The gradient of a linear layer's weight is the outer product of its output's gradient and
-        its input, so its norm is the product of theirs and no gradient is formed.
-        """
-        weights = self.merged_weights(factors, shrink=shrink)
-        *features, outputs = self._activations(weights, inputs)
-        grad = self.loss.gradient(outputs, inputs.targets, None)
-        total = torch.zeros_like(grad[:, 0])
-        for layer, X in reversed(list(enumerate(features))):
-            total += grad.square().sum(-2) * X.square().sum(-2)
-            if layer > 0:
-                grad = (weights[layer].mT @ grad).mul_(X > 0)
-        return total.sqrt_()
-
-    def _activations(self, weights: Sequence[Tensor], inputs: Inputs) -> list[Tensor]:
-        """Inputs of all layers, and the output."""
-        found = [inputs.features]
-        for layer, (weight, bias) in enumerate(zip(weights, self.biases, strict=True)):
-            output = (weight @ found[-1]).add_(bias)
-            found.append(output if layer + 1 == len(weights) else output.relu_())
-        return found
-
 
 def training_loss(network: Network, inputs: Inputs) -> Callable[[Tensor], Tensor]:
-    """Return the mean loss as a differentiable function of all weights.
+    """Return the mean loss as a differentiable function of all adapted weights.
 
     The weights are one flat vector, float64 on the CPU, layer by layer and row by row.
     """
+    exact = torch.empty((), dtype=torch.float64)
+    network, inputs = network.place(exact), inputs.place(exact)
     shapes = [weight.shape for weight in network.weights]
-    biases = [bias.double().cpu() for bias in network.biases]
-    features, targets = inputs.features.double().cpu(), inputs.targets.double().cpu()
 
     def loss(flat: Tensor) -> Tensor:
-        X = features
         pieces = flat.split([shape.numel() for shape in shapes])
-        for layer, (piece, shape, bias) in enumerate(zip(pieces, shapes, biases, strict=True)):
-            X = torch.addmm(bias, piece.view(shape), X)
-            if layer + 1 < len(shapes):
-                X = X.relu()
-        return network.loss.value(X, targets).mean()
+        weights = [piece.view(1, *shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        return network.loss.value(network.outputs(weights, inputs), inputs.targets).mean()
 
     return loss
 
@@ -186,12 +157,3 @@ def training_loss(network: Network, inputs: Inputs) -> Callable[[Tensor], Tensor
 def flat_weights(weights: Sequence[Tensor]) -> Tensor:
     """Weights of R networks as R flat vectors, float64 on the CPU, for :func:`training_loss`."""
     return torch.cat([weight.flatten(1) for weight in weights], dim=1).double().cpu()
-
-
-def random_network_weights(
-    widths: Sequence[int], generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Draw the weights (He's normal law) and zero biases of a frozen random ReLU network."""
-    for d_in, d_out in pairwise(widths):
-        weight = torch.randn(d_out, d_in, generator=generator, dtype=torch.float64)
-        yield weight * (2 / d_in) ** 0.5, torch.zeros(d_out, dtype=torch.float64)

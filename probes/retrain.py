@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from lora_dropout.masks import LayerShape, stack_masks
+from probes.feedforward import FeedForward
 from probes.network import Factors, Inputs, Masks, Network
-from probes.step import ObjectiveGradient, optimizer_step
+from probes.step import objective_gradient, optimizer_step
 
 Optimizer = Literal["adam", "sgd"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
@@ -102,9 +103,11 @@ def retrain(
     """
     masks = _all_masks(network, training, objective)
     size = block or replicas_per_block(network, len(inputs), len(masks[0][0][0]))
-    weights = weights.to(inputs.features)
+    weights = weights.to(inputs.targets)
     parts = []
-    with torch.inference_mode():
+    # Automatic differentiation cannot use tensors that were made in inference mode.
+    hand_written = isinstance(network, FeedForward)
+    with torch.inference_mode() if hand_written else torch.no_grad():
         for rows in blocks(len(weights), size):
             steps = _steps(network, inputs, weights[rows], start, training, objective, masks)
             for step, factors in enumerate(steps, start=1):
@@ -121,9 +124,8 @@ def retrain(
 
 def replicas_per_block(network: Network, examples: int, samples: int = 1) -> int:
     """Number of replicas whose activations and gradients fit the cache together, at least 1."""
-    widest = sum(max(sides) for sides in network.sides)
     limit = BLOCK_ACTIVATIONS[network.weights[0].device.type]
-    return max(1, limit // (examples * samples * widest))
+    return max(1, limit // (examples * samples * network.activations))
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:
@@ -185,13 +187,13 @@ def _steps(
 ) -> Iterator[Factors]:
     """Train the replicas of one block; yield their factors after every step."""
     replicas = len(weights)
-    flat = inputs.features.new_empty(replicas * network.size)
+    flat = inputs.targets.new_empty(replicas * network.size)
     gradient = torch.empty_like(flat)
     factors = network.views(flat, replicas)
     for (A, B), (A_start, B_start) in zip(factors, start, strict=True):
         A.copy_(A_start.expand_as(A))
         B.copy_(B_start.expand_as(B))
-    objective_gradient = ObjectiveGradient(
+    gradient_of = objective_gradient(
         network,
         factors,
         network.views(gradient, replicas),
@@ -202,15 +204,15 @@ def _steps(
         flat, gradient, training.optimizer, training.lr, training.weight_decay
     )
     order = batches(len(inputs), training.batch, training.steps, training.seed)
-    objective_gradient.feed(inputs, weights)
+    gradient_of.feed(inputs, weights)
     for drawn, index in zip(masks, order, strict=True):
         if index is not None:
             # The weights of a row sum to 1 over the pool, so a batch is scaled up to the pool.
             scale = len(inputs) / len(index)
-            objective_gradient.feed(inputs.take(index), weights[:, index] * scale)
-        objective_gradient.write(drawn)
+            gradient_of.feed(inputs.take(index), weights[:, index] * scale)
+        gradient_of.write(drawn)
         if isinstance(objective, Penalty) and objective.strength > 0:
-            objective_gradient.add_penalty(objective.strength)
+            gradient_of.add_penalty(objective.strength)
         take_step()
         yield factors
 

@@ -10,8 +10,11 @@ import torch
 import tyro
 
 from probes.cells import Cell
+from probes.encoder import POOLINGS
 from probes.retrain import OPTIMIZERS
-from probes.tasks import Task, load_task
+from probes.tasks import TEXT_TASKS, Task, TextSource, load_task
+from probes.tasks.text import digest_of
+from probes.tasks.tweets import MODEL, TEXTS, packaged
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -22,7 +25,71 @@ DTYPES = ("float32", "float64")
 
 
 @dataclass(frozen=True)
-class StabilitySettings:
+class TextOptions:
+    """What the text tasks read, and how their model is adapted."""
+
+    data: str | None = None
+    """Task text: CSV or Parquet file of the texts and their labels."""
+
+    text_column: str = "text"
+    """Task text: column of the texts."""
+
+    label_column: str = "label"
+    """Task text: column of the labels, each a class."""
+
+    model: str | None = None
+    """Text tasks: folder of a pretrained encoder (BERT family), or its name on the hub. Default:
+    MiniLM-L6, from its PyPI package."""
+
+    layers: int = 1
+    """Text tasks: number of adapted layers, the last ones; more take longer."""
+
+    pooling: str = "cls"
+    """Text tasks: what is read out, cls (the first token) or mean (all tokens; takes longer)."""
+
+    tokens: int = 48
+    """Text tasks: texts are cut after that many tokens."""
+
+    def text_source(self, task: str) -> TextSource | None:
+        """Check the options and return what a text task is made of; None for another task.
+
+        Raises:
+            ValueError: an option is out of range, or given where it means nothing.
+        """
+        if task not in TEXT_TASKS:
+            for field in fields(TextOptions):
+                value = getattr(self, field.name)
+                require(
+                    value == field.default, field.name, f"left out for task {task}", repr(value)
+                )
+            return None
+        require((self.data is not None) == (task == "text"), "data",
+                "given for task text, and for no other", self.data)  # fmt: skip
+        check_one_of("pooling", self.pooling, POOLINGS)
+        require(2 <= self.tokens <= 512, "tokens", "from 2 to 512", self.tokens)
+        require(self.layers >= 1, "layers", "at least 1", self.layers)
+        data = Path(self.data) if self.data else packaged(TEXTS)
+        require(data.is_file(), "data", "a CSV or Parquet file", f"{data}, which is not there")
+        model = self.model or str(packaged(MODEL))
+        return TextSource(
+            data=str(data),
+            text_column=self.text_column,
+            label_column=self.label_column,
+            model=model,
+            layers=self.layers,
+            pooling=self.pooling,  # type: ignore[arg-type]
+            tokens=self.tokens,
+            digest=digest_of(data, model),
+        )
+
+    @property
+    def text_options(self) -> dict[str, Any]:
+        """These options alone."""
+        return {field.name: getattr(self, field.name) for field in fields(TextOptions)}
+
+
+@dataclass(frozen=True)
+class StabilitySettings(TextOptions):
     """Measure pointwise hypothesis stability by leave-one-out retraining, beside its bounds."""
 
     p: tuple[float, ...] = (0.1,)
@@ -32,7 +99,7 @@ class StabilitySettings:
     """Sizes N of test-time ensembles to measure beside the expected-weight network."""
 
     task: str = "digits"
-    """What is learned: digits, breast_cancer or ridge."""
+    """What is learned: digits, breast_cancer, ridge, tweets, or text (a file of your own)."""
 
     n: int = 64
     """Number of training examples, from 2 to the size of the data set less 1."""
@@ -106,7 +173,8 @@ class StabilitySettings:
         Raises:
             ValueError: a value is out of range; the message names it and what is allowed.
         """
-        task = load_task(self.task)
+        text = self.text_source(self.task)
+        task = load_task(self.task, text)
         self._check(task)
         rank = task.rank if self.rank is None else self.rank
         return [
@@ -131,6 +199,7 @@ class StabilitySettings:
                 seed=self.seed,
                 device=self.device,
                 dtype=self.dtype,
+                text=text,
             )
             for p, draw in product(dict.fromkeys(self.p), range(self.draws))
         ]
@@ -141,7 +210,7 @@ class StabilitySettings:
             require(0 <= p < 1, "p", "in [0, 1)", p)
         for size in self.ensemble:
             require(size >= 1, "ensemble", "at least 1", size)
-        examples = len(task.features)
+        examples = len(task)
         require(2 <= self.n < examples, "n", f"from 2 to {examples - 1} for {self.task}", self.n)
         require(self.draws >= 1, "draws", "at least 1", self.draws)
         limit = task.largest_rank

@@ -5,25 +5,40 @@ from collections.abc import Callable
 from probes.tasks.breast_cancer import breast_cancer
 from probes.tasks.digits import digits
 from probes.tasks.ridge import ridge
-from probes.tasks.task import Task
+from probes.tasks.task import FeedForwardTask, Task
+from probes.tasks.text import TextSource, text_task
+from probes.tasks.tweets import clean_tweets
 
-TASKS: dict[str, Callable[[], Task]] = {
+#: Tasks of vectors. The text tasks, "tweets" and "text", need a source.
+TASKS: dict[str, Callable[[], FeedForwardTask]] = {
     "digits": digits,
     "breast_cancer": breast_cancer,
     "ridge": ridge,
 }
+TEXT_TASKS = ("tweets", "text")
 
-__all__ = ["TASKS", "Task", "load_task"]
+__all__ = ["TASKS", "TEXT_TASKS", "FeedForwardTask", "Task", "TextSource", "load_task"]
 
 
-def load_task(name: str) -> Task:
+def load_task(name: str, text: TextSource | None = None) -> Task:
     """Load a task.
 
+    Args:
+        name: of the task.
+        text: files and model of a text task.
+
     Raises:
-        ValueError: an unknown name, or data that are not finite.
+        ValueError: an unknown name, or data that cannot be used.
     """
+    if name in TEXT_TASKS and text is not None:
+        return text_task(name, text, clean_tweets if name == "tweets" else None)
+    return _vectors(name)
+
+
+def _vectors(name: str) -> FeedForwardTask:
     if name not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {name!r}")
+        known = ", ".join([*TASKS, *TEXT_TASKS])
+        raise ValueError(f"task must be one of {known}; got {name!r}")
     task = TASKS[name]()
     for what, values in (("features", task.features), ("targets", task.targets)):
         if not values.isfinite().all():

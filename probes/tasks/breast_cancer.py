@@ -4,17 +4,17 @@ import torch
 from sklearn.datasets import load_breast_cancer
 
 from probes.losses import logistic
-from probes.tasks.task import Task, standardize
+from probes.tasks.task import FeedForwardTask, standardize
 
 
-def breast_cancer() -> Task:
+def breast_cancer() -> FeedForwardTask:
     """569 tumours, 30 standardized features, malignant (0) or benign (1); no intercept.
 
     scikit-learn's ``load_breast_cancer``. The frozen weight is 0, so that the update is the whole
     parameter and the loss is convex in it.
     """
     features, labels = load_breast_cancer(return_X_y=True)
-    return Task(
+    return FeedForwardTask(
         name="breast_cancer",
         features=standardize(torch.from_numpy(features)),
         targets=torch.from_numpy(labels).double().unsqueeze(1),

@@ -3,19 +3,19 @@
 import torch
 from sklearn.datasets import load_digits
 
+from probes.feedforward import random_network_weights
 from probes.losses import cross_entropy
-from probes.network import random_network_weights
-from probes.tasks.task import Task
+from probes.tasks.task import FeedForwardTask
 
 #: The frozen network is part of the task, the same for every seed of a run.
 BASE_SEED = 0
 
 
-def digits() -> Task:
+def digits() -> FeedForwardTask:
     """1,797 images of 8 x 8 pixels in [0, 1], 10 classes (scikit-learn's ``load_digits``)."""
     images, labels = load_digits(return_X_y=True)
     layers = list(random_network_weights((64, 64, 10), torch.Generator().manual_seed(BASE_SEED)))
-    return Task(
+    return FeedForwardTask(
         name="digits",
         features=torch.from_numpy(images) / 16,
         targets=torch.nn.functional.one_hot(torch.from_numpy(labels), 10).double(),

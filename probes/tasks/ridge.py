@@ -4,17 +4,17 @@ import torch
 from sklearn.datasets import load_diabetes
 
 from probes.losses import squared
-from probes.tasks.task import Task, standardize
+from probes.tasks.task import FeedForwardTask, standardize
 
 
-def ridge() -> Task:
+def ridge() -> FeedForwardTask:
     """442 patients, 10 standardized features, standardized disease progression; no intercept.
 
     scikit-learn's ``load_diabetes``. The frozen weight is 0, so that the objective ``penalty`` is
     ridge regression.
     """
     features, values = load_diabetes(return_X_y=True)
-    return Task(
+    return FeedForwardTask(
         name="ridge",
         features=standardize(torch.from_numpy(features)),
         targets=standardize(torch.from_numpy(values).unsqueeze(1)),

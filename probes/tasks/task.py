@@ -1,28 +1,68 @@
 """What is learned: examples, a frozen network, a loss."""
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from probes.feedforward import Columns, FeedForward
 from probes.losses import Loss
-from probes.network import Network
+from probes.network import Inputs, Network
 
 
-@dataclass(frozen=True)
-class Task:
-    """A data set and the frozen feed-forward network that is adapted to it.
+class Task(Protocol):
+    """A data set and the frozen network that is adapted to it.
 
     Attributes:
         name: as ``--task`` takes it.
-        features: (examples, d_in), float64.
-        targets: (examples, k), float64: one-hot classes, 0/1 labels, or values.
-        weights: frozen weights, (d_out, d_in) each, float64, first layer first.
-        biases: frozen biases, (d_out,) each, float64.
         loss: of the network's output.
         rank: default rank of the update.
         lr: default learning rate.
         steps: default number of optimizer steps.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def loss(self) -> Loss: ...
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def lr(self) -> float: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    @property
+    def largest_rank(self) -> int:
+        """The smallest side of an adapted layer."""
+
+    def network(
+        self, *, rank: int, alpha: float, dtype: torch.dtype, device: str | torch.device
+    ) -> Network:
+        """Build the network with its adapted layers."""
+
+    def read(self, network: Any, index: Tensor) -> Inputs:
+        """Return the examples at the given positions, as the network reads them."""
+
+
+@dataclass(frozen=True)
+class FeedForwardTask:
+    """A task whose examples are vectors and whose network is feed-forward.
+
+    Attributes:
+        name, loss, rank, lr, steps: as for every task.
+        features: (examples, d_in), float64.
+        targets: (examples, k), float64: one-hot classes, 0/1 labels, or values.
+        weights: frozen weights, (d_out, d_in) each, float64, first layer first.
+        biases: frozen biases, (d_out,) each, float64.
     """
 
     name: str
@@ -35,6 +75,9 @@ class Task:
     lr: float
     steps: int
 
+    def __len__(self) -> int:
+        return len(self.features)
+
     @property
     def largest_rank(self) -> int:
         """The smallest side of an adapted layer."""
@@ -42,15 +85,19 @@ class Task:
 
     def network(
         self, *, rank: int, alpha: float, dtype: torch.dtype, device: str | torch.device
-    ) -> Network:
+    ) -> FeedForward:
         """Build the network with its adapted layers."""
-        return Network(
+        return FeedForward(
             [weight.to(device, dtype) for weight in self.weights],
             [bias.to(device, dtype) for bias in self.biases],
             rank=rank,
             alpha=alpha,
             loss=self.loss,
         )
+
+    def read(self, network: FeedForward, index: Tensor) -> Columns:
+        """Return the examples at the given positions, as the network reads them."""
+        return network.read(self.features[index], self.targets[index])
 
 
 def standardize(features: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from probes.audit import EXPANSION_STEPS, audit
+from probes.feedforward import FeedForward
 from probes.losses import Loss, cross_entropy, logistic, squared
-from probes.network import Network
 from probes.stability import measure
 from tests.probes.test_landscape import make
 
@@ -60,7 +60,7 @@ def test_a_loss_that_is_not_convex_is_found_out():
         "sigmoid", lambda z, y: torch.sigmoid(z * (1 - 2 * y)).squeeze(-2), squared.gradient,
         squared.score, squared.score_name,
     )  # fmt: skip
-    other = Network(network.weights, [torch.zeros(1).double()], rank=1, alpha=1.0, loss=sigmoid)
+    other = FeedForward(network.weights, [torch.zeros(1).double()], rank=1, alpha=1.0, loss=sigmoid)
     assert audit(other, factors, inputs, 1.0, 0.1, False, 0).nonconvex_pairs > 0.1
 
 

@@ -6,16 +6,17 @@ import torch
 from torch.func import grad
 
 from probes import landscape
+from probes.feedforward import FeedForward, random_network_weights
 from probes.landscape import LipschitzTracker, smallest_curvature
 from probes.losses import cross_entropy, logistic, squared
-from probes.network import Network, flat_weights, random_network_weights, training_loss
+from probes.network import flat_weights, training_loss
 
 N = 9
 
 
 def make(loss, widths, seed=0):
     layers = list(random_network_weights(widths, torch.Generator().manual_seed(seed)))
-    network = Network(
+    network = FeedForward(
         [weight for weight, _ in layers], [bias + 0.1 for _, bias in layers], rank=1, alpha=2.0,
         loss=loss,
     )  # fmt: skip

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from lora_dropout import grouped_samples, inject, mask_schedule
 from lora_dropout.objective import sparsity_penalty
 from probes.cells import replica
+from probes.feedforward import FeedForward, random_network_weights
 from probes.losses import cross_entropy, logistic, squared
-from probes.network import Network, random_network_weights
 from probes.resampling import (
     bootstrap,
     full_sample,
@@ -20,7 +20,7 @@ from probes.resampling import (
     replace_one,
 )
 from probes.retrain import Dropout, Penalty, Training, batches, blocks, retrain
-from probes.step import ObjectiveGradient
+from probes.step import FeedForwardGradient
 from probes.tasks import TASKS, load_task
 from tests.devices import DEVICES
 
@@ -29,7 +29,7 @@ N = 12
 
 def make_network(device="cpu", widths=(5, 16, 4), rank=3, loss=cross_entropy, alpha=6.0):
     layers = list(random_network_weights(widths, torch.Generator().manual_seed(0)))
-    return Network(
+    return FeedForward(
         [weight.to(device) for weight, _ in layers],
         [bias.to(device) + 0.1 for _, bias in layers],
         rank=rank,
@@ -160,7 +160,7 @@ def test_written_gradient_equals_autograd(loss, masked):
         for d_in, d_out in network.sides
     ]  # fmt: skip
     gradient = torch.empty_like(flat)
-    written = ObjectiveGradient(
+    written = FeedForwardGradient(
         network, network.views(flat, N), network.views(gradient, N), samples=1, examples=N
     )
     written.feed(inputs, weights)

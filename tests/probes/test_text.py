@@ -60,9 +60,9 @@ def test_csv_and_parquet_hold_the_same_texts(name, tmp_path, options):
 
 
 def test_bytes_that_are_no_utf8_are_replaced(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"text,label\ncars_\xd1_no,a\nfine,b\n")
+    (tmp_path / "t.csv").write_bytes(b"text,label\ncars_\xd1_no,a\nfine,b\nso so,a\n?,b\n")
     texts = read_texts(TextSource(str(tmp_path / "t.csv"), "text", "label", "model"))
-    assert sorted(texts["text"]) == ["cars_�_no", "fine"]
+    assert "cars_�_no" in set(texts["text"])
 
 
 def test_frozen_embeddings_are_those_of_the_model(options):

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from probes.cells import Cell, Prepared, prepare
+from probes.cells import Cell, Prepared, prepare, replica
 from probes.intervals import mean_interval
+from probes.measures import measure_outputs
 from probes.network import Factors
 from probes.retrain import Dropout, Training, retrain
 from probes.sweep import Progress, Tables
-from probes.tails import change_statistics
 
 #: Weight decays and shares of the learning rate that the controls are trained with: close enough
 #: that beta is nearly straight in between, as a chord of its convex curve lies above it.
@@ -208,17 +208,8 @@ def _joined(parts: list[Factors]) -> Factors:
 def _record(
     ready: Prepared, factors: Factors, shrink: float, arm: str, value: float
 ) -> dict[str, Any]:
-    network = ready.network
-    losses = network.losses(factors, ready.train, shrink).double().cpu()
-    full = [(A[:1], B[:1]) for A, B in factors]
-    outputs = network.outputs(network.merged_weights(full, shrink=shrink), ready.test)
-    test_loss = network.loss.value(outputs, ready.test.targets).double().mean().item()
-    train_loss = losses[0].mean().item()
-    return {
-        "arm": arm,
-        "value": value,
-        "train_loss": train_loss,
-        "test_loss": test_loss,
-        "test_score": network.loss.score(outputs, ready.test.targets).double().mean().item(),
-        "gap": test_loss - train_loss,
-    } | change_statistics((losses[1:].diagonal() - losses[0]).numpy())
+    network, full = ready.network, replica(factors, 0)
+    on_train = network.outputs(network.merged_weights(factors, shrink=shrink), ready.train)
+    on_test = network.outputs(network.merged_weights(full, shrink=shrink), ready.test)
+    measured = measure_outputs(network.loss, on_train, ready.train, on_test, ready.test)
+    return {"arm": arm, "value": value} | measured

@@ -1,0 +1,264 @@
+"""Which part of the method does it: the masks in training, their place, or the inference?
+
+python -m probes.ablation
+python -m probes.ablation --p 0.1 0.3 --ensemble 16 --draws 8
+"""
+
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.interrupt
+
+    probes.interrupt.be_brief()
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lora_dropout.masks import ENSEMBLE_STEP
+from probes.cells import Cell, Prepared, prepare, replica
+from probes.console import run, with_interval
+from probes.dropping import PLACES, Dropping, Place, masked_outputs
+from probes.feedforward import FeedForward
+from probes.measures import measure_outputs
+from probes.methods import LoRA, Run, train
+from probes.network import Factors, Inputs
+from probes.retrain import Dropout, retrain
+from probes.settings import from_keywords, require
+from probes.study import StudyResult, StudySettings, means, print_study, study
+from probes.sweep import Progress, Tables
+
+Inference = Literal["no masks", "expected weight", "ensemble"]
+#: What is compared, and with which of its arms the others are paired.
+PARTS = {"dropout when": "never", "dropped where": "both", "inference": "expected weight"}
+QUANTITIES = (
+    "train_loss", "test_loss", "test_score", "gap", "beta", "beta_median", "beta_top_tenth",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AblationSettings(StudySettings):
+    """Compare LoRA Dropout with parts of it and with masks at other places."""
+
+    p: tuple[float, ...] = (0.3,)
+    """Dropout rates in (0, 1)."""
+
+    ensemble: int = 16
+    """Size N of the test-time ensembles."""
+
+    def cells(self) -> "list[AblationCell]":
+        """Check every value and return the cells of the grid."""
+        for p in self.p:
+            require(0 < p < 1, "p", "in (0, 1)", p)
+        require(self.ensemble >= 1, "ensemble", "at least 1", self.ensemble)
+        return [AblationCell(base, self.ensemble) for base in self.base_cells()]
+
+
+@dataclass(frozen=True)
+class CommandLine(AblationSettings):
+    """Compare LoRA Dropout with parts of it and with masks at other places."""
+
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+@dataclass(frozen=True)
+class AblationCell:
+    """All arms at one rate on one draw of S, every network with its leave-one-out replicas."""
+
+    base: Cell
+    ensemble: int
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        return (self.base.n + 1) * self.base.steps * (2 + len(PLACES))
+
+
+class AblationResult(StudyResult):
+    """One row a part, arm, rate and draw: see :func:`run_ablation`."""
+
+    name = "ablation"
+    question = "What LoRA Dropout's parts do"
+    note = (
+        "means over draws, 95 % intervals (Student); difference: test loss less that of the part's "
+        "reference, paired over draws (never; both; expected weight); every place drops an entry "
+        "of the update, or of its input, with probability 2p - p², and infers by expected weight"
+    )
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a part, arm and rate: means of what was measured; ``difference`` as noted."""
+        rows = self.rows.copy()
+        references = rows[rows["arm"] == rows["part"].map(PARTS)]
+        keys = ["part", "p", "draw"]
+        reference = references.set_index(keys)["test_loss"].rename("reference")
+        rows = rows.join(reference, on=keys)
+        rows["difference"] = rows["test_loss"] - rows["reference"]
+        return means(rows, ["part", "arm", "p"], [*QUANTITIES, "difference"])
+
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed."""
+        summary, score = self.summary, self.rows["score_name"].iloc[0]
+        reference = summary["arm"] == summary["part"].map(PARTS)
+        return pd.DataFrame(
+            {
+                "part": summary["part"],
+                "arm": summary["arm"],
+                "p": summary["p"].map("{:g}".format),
+                "train loss": summary["train_loss"].map("{:.4f}".format),
+                "test loss": with_interval(summary, "test_loss"),
+                "difference": pd.Series(with_interval(summary, "difference")).where(
+                    ~reference, "reference"
+                ),
+                f"test {score}": summary["test_score"].map("{:.3f}".format),
+                "gap": with_interval(summary, "gap"),
+                "β": with_interval(summary, "beta"),
+            }
+        )
+
+
+def ablate(**settings: Any) -> AblationResult:
+    """Compare LoRA Dropout with parts of it.
+
+    Args:
+        **settings: fields of :class:`AblationSettings`, the same as the flags of
+            ``python -m probes.ablation``; ``p`` takes one value or several.
+
+    Raises:
+        ValueError: a value is out of range.
+        TypeError: there is no such setting.
+
+    >>> result = ablate(task="ridge", p=0.5, n=6, draws=2, steps=10, ensemble=2)
+    >>> result.summary["part"].unique().tolist()
+    ['dropout when', 'dropped where', 'inference']
+    """
+    return run_probe(from_keywords(AblationSettings, settings))
+
+
+def run_probe(settings: AblationSettings) -> AblationResult:
+    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
+
+    Raises:
+        ValueError: a value is out of range, or the folder cannot be written.
+    """
+    return study(settings, settings.cells(), run_ablation, AblationResult)
+
+
+@torch.no_grad()
+def run_ablation(cell: AblationCell, progress: Progress) -> Tables:
+    """Train every network that an arm needs, with its leave-one-out replicas, and measure the arms.
+
+    The parts and their arms are
+
+    - "dropout when": "training and ensemble", "training alone", "ensemble alone", "never", the
+      paper's four (its Figure 4);
+    - "dropped where": the places of ``probes.dropping``, by expected weight; masks on inputs are
+      left out for networks that are not feed-forward;
+    - "inference": "no masks", "expected weight" and "ensemble" after training as the paper does,
+      and "rescaled, ..." after training with survivors divided by 1 - p.
+
+    Returns:
+        One row an arm: the settings, ``p``, ``part``, ``arm``, and what ``probes.measures``
+        measures.
+    """
+    base = cell.base
+    ready = prepare(base)
+    per_network = (base.n + 1) * base.steps
+
+    def counted(factors: Factors) -> Factors:
+        progress(per_network)
+        return factors
+
+    both, rescaled = Dropping("both", base.p), Dropping("both", base.p, rescale=True)
+    plain = counted(_train(ready, base, Dropping("both", 0.0)))
+    trained = counted(_train(ready, base, both))
+    divided = counted(_train(ready, base, rescaled))
+    arms: list[tuple[str, str, Factors, Dropping, Inference]] = [
+        ("dropout when", "training and ensemble", trained, both, "ensemble"),
+        ("dropout when", "training alone", trained, both, "expected weight"),
+        ("dropout when", "ensemble alone", plain, both, "ensemble"),
+        ("dropout when", "never", plain, both, "no masks"),
+        ("dropped where", "both", trained, both, "expected weight"),
+        ("inference", "no masks", trained, both, "no masks"),
+        ("inference", "expected weight", trained, both, "expected weight"),
+        ("inference", "ensemble", trained, both, "ensemble"),
+        ("inference", "rescaled, no masks", divided, rescaled, "no masks"),
+        ("inference", "rescaled, ensemble", divided, rescaled, "ensemble"),
+    ]
+    for place in _other_places(ready):
+        dropping = replace(both, place=place)
+        factors = counted(_train(ready, base, dropping))
+        arms.append(("dropped where", place, factors, dropping, "expected weight"))
+    records = [
+        {"part": part, "arm": arm} | _measure(ready, cell, factors, dropping, inference)
+        for part, arm, factors, dropping, inference in arms
+    ]
+    table = pd.DataFrame(records).sort_values(
+        "part", key=lambda part: part.map(list(PARTS).index), kind="stable"
+    )
+    return {"": table.assign(**base.training, p=base.p, score_name=ready.network.loss.score_name)}
+
+
+def _other_places(ready: Prepared) -> Iterator[Place]:
+    for place in PLACES[1:]:
+        if place != "inputs" or isinstance(ready.network, FeedForward):
+            yield place
+
+
+def _train(ready: Prepared, base: Cell, dropping: Dropping) -> Factors:
+    """Train S and all S^i, by the fast path where it covers the masks."""
+    if dropping.place == "both":
+        objective = Dropout(dropping.p, dropping.rescale)
+        return retrain(
+            ready.network, ready.train, ready.weights, ready.start, ready.training, objective
+        )
+    setup = Run(ready.network, ready.train, ready.weights, ready.training, dropping)
+    _, factor_seed, _ = base.seeds()
+    return train(setup, LoRA(ready.network), torch.Generator().manual_seed(factor_seed))
+
+
+def _measure(
+    ready: Prepared, cell: AblationCell, factors: Factors, dropping: Dropping, inference: Inference
+) -> dict[str, float]:
+    on_train, on_test = (
+        _infer(ready, cell, held, dropping, inference, inputs)
+        for held, inputs in ((factors, ready.train), (replica(factors, 0), ready.test))
+    )
+    return measure_outputs(ready.network.loss, on_train, ready.train, on_test, ready.test)
+
+
+def _infer(
+    ready: Prepared,
+    cell: AblationCell,
+    factors: Factors,
+    dropping: Dropping,
+    inference: Inference,
+    inputs: Inputs,
+) -> Tensor:
+    network = ready.network
+    if inference != "ensemble":
+        shrink = dropping.expected_mask if inference == "expected weight" else 1.0
+        return network.outputs(network.merged_weights(factors, shrink=shrink), inputs)
+    *_, mask_seed = cell.base.seeds()
+    total: Tensor | float = 0.0
+    for member in range(cell.ensemble):
+        drawn = dropping.draw(
+            network, len(inputs), step=ENSEMBLE_STEP, sample=member, seed=mask_seed
+        )
+        total = total + masked_outputs(network, factors, inputs, drawn)
+    assert isinstance(total, Tensor)
+    return total / cell.ensemble
+
+
+def main(settings: CommandLine) -> None:
+    """Run the probe from the command line."""
+    print_study(settings, run_probe, AblationResult.name, settings.json)
+
+
+if __name__ == "__main__":
+    run(CommandLine, main)

@@ -1,0 +1,230 @@
+"""How do train and test loss run along training, for LoRA and AdaLoRA, with and without dropout?
+
+python -m probes.curves
+python -m probes.curves --p 0 0.3 --draws 8 --task tweets
+"""
+
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.interrupt
+
+    probes.interrupt.be_brief()
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from probes.cells import Cell, Prepared, prepare
+from probes.console import run, with_interval
+from probes.dropping import Dropping
+from probes.measures import measure_outputs
+from probes.methods import AdaLoRA, LoRA, Run, train
+from probes.network import Factors
+from probes.resampling import full_sample
+from probes.settings import from_keywords, require
+from probes.study import StudyResult, StudySettings, means, print_study, study
+from probes.sweep import Progress, Tables
+from probes.tasks import load_task
+from probes.tasks.text import TextTask
+
+METHODS = ("LoRA", "AdaLoRA")
+#: Checkpoints along training.
+CHECKPOINTS = 40
+
+
+@dataclass(frozen=True)
+class CurvesSettings(StudySettings):
+    """Measure train and test loss along training, for LoRA and AdaLoRA."""
+
+    p: tuple[float, ...] = (0.0, 0.3)
+    """Dropout rates in [0, 1)."""
+
+    methods: tuple[str, ...] = METHODS
+    """Which of LoRA and AdaLoRA."""
+
+    def cells(self) -> "list[CurveCell]":
+        """Check every value and return the cells of the grid."""
+        require(len(self.methods) > 0, "methods", "at least one", "none")
+        for method in self.methods:
+            require(method in METHODS, "methods", "LoRA or AdaLoRA", repr(method))
+        bases = self.base_cells()
+        return [CurveCell(base, method) for method in dict.fromkeys(self.methods) for base in bases]
+
+
+@dataclass(frozen=True)
+class CommandLine(CurvesSettings):
+    """Measure train and test loss along training, for LoRA and AdaLoRA."""
+
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+@dataclass(frozen=True)
+class CurveCell:
+    """One method at one rate on one draw of S."""
+
+    base: Cell
+    method: str
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        return self.base.steps
+
+
+class CurvesResult(StudyResult):
+    """Losses along training: one row a method, rate, draw and checkpoint (``step``)."""
+
+    name = "curves"
+    question = "Train and test loss of the expected-weight network along training"
+    note = (
+        "means over draws, 95 % intervals (Student); best: the checkpoint with the least test loss "
+        "of a draw, chosen on the test set and so optimistic for all alike; later rise: test loss "
+        "at the end less at the best checkpoint"
+    )
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a method and rate: the end and the best checkpoint of every draw.
+
+        ``train_loss``, ``test_loss``, ``test_score``, ``gap`` at the end; ``best_loss``,
+        ``best_step``, and ``rise``, the test loss at the end less the best.
+        """
+        keys = ["method", "p", "draw"]
+        end = self.rows[self.rows["step"] == self.rows["step"].max()].set_index(keys)
+        best = self.rows.loc[self.rows.groupby(keys)["test_loss"].idxmin()].set_index(keys)
+        table = end.assign(
+            best_loss=best["test_loss"],
+            best_step=best["step"].astype(float),
+            rise=end["test_loss"] - best["test_loss"],
+        ).reset_index()
+        quantities = (
+            "train_loss", "test_loss", "test_score", "gap", "best_loss", "best_step", "rise",
+            "ranks",
+        )  # fmt: skip
+        return means(table, ["method", "p"], quantities)
+
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed."""
+        summary, score = self.summary, self.rows["score_name"].iloc[0]
+        return pd.DataFrame(
+            {
+                "method": summary["method"],
+                "p": summary["p"].map("{:g}".format),
+                "train loss": summary["train_loss"].map("{:.4f}".format),
+                "test loss": with_interval(summary, "test_loss"),
+                "gap": with_interval(summary, "gap"),
+                f"test {score}": summary["test_score"].map("{:.3f}".format),
+                "best test loss": with_interval(summary, "best_loss"),
+                "at step": summary["best_step"].map("{:.0f}".format),
+                "later rise": with_interval(summary, "rise"),
+            }
+        )
+
+
+def curves(**settings: Any) -> CurvesResult:
+    """Measure losses along training.
+
+    Args:
+        **settings: fields of :class:`CurvesSettings`, the same as the flags of
+            ``python -m probes.curves``; ``p`` and ``methods`` take one value or several.
+
+    Raises:
+        ValueError: a value is out of range.
+        TypeError: there is no such setting.
+
+    >>> curves(task="ridge", p=0.5, methods="LoRA", n=8, draws=2, steps=20).summary["p"].tolist()
+    [0.5]
+    """
+    return run_probe(from_keywords(CurvesSettings, settings))
+
+
+def run_probe(settings: CurvesSettings) -> CurvesResult:
+    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
+
+    Raises:
+        ValueError: a value is out of range, or the folder cannot be written.
+    """
+    return study(settings, settings.cells(), run_curve, CurvesResult)
+
+
+def run_curve(cell: CurveCell, progress: Progress) -> Tables:
+    """Train on S and measure at checkpoints, evenly spaced in the logarithm of the step.
+
+    Returns:
+        One row a checkpoint, 0 before training: the settings, ``method``, ``p``, ``step``,
+        ``ranks`` (triplets or rank components over all layers that are not zero), what
+        ``probes.measures`` measures, and ``baseline`` (test score of logistic regression on the
+        frozen embeddings of a text task, else NaN).
+    """
+    base = cell.base
+    ready = prepare(base)
+    stops = set(np.geomspace(1, base.steps, CHECKPOINTS).round().astype(int).tolist())
+    dropping = Dropping("both", base.p, base.rescale)
+    setup = Run(ready.network, ready.train, full_sample(base.n), ready.training, dropping)
+    records = [_record(ready, dropping.expected_mask, 0, None)]
+
+    def checkpoint(step: int, factors: Factors) -> None:
+        if step in stops:
+            records.append(_record(ready, dropping.expected_mask, step, factors))
+        progress(1)
+
+    method = LoRA(ready.network) if cell.method == "LoRA" else AdaLoRA(ready.network, base.steps)
+    _, factor_seed, _ = base.seeds()
+    train(setup, method, torch.Generator().manual_seed(factor_seed), checkpoint)
+    table = pd.DataFrame(records).assign(
+        **base.training, method=cell.method, p=base.p, baseline=_baseline(base, ready),
+        score_name=ready.network.loss.score_name,
+    )  # fmt: skip
+    return {"": table}
+
+
+@torch.no_grad()
+def _record(ready: Prepared, shrink: float, step: int, factors: Factors | None) -> dict[str, Any]:
+    network = ready.network
+    factors = ready.start if factors is None else factors
+    weights = network.merged_weights(factors, shrink=shrink)
+    on_train, on_test = (network.outputs(weights, inputs) for inputs in (ready.train, ready.test))
+    measured = measure_outputs(network.loss, on_train, ready.train, on_test, ready.test)
+    # A component of the rank dimension is gone where B's column is zero: its singular value is.
+    ranks = sum(int((B[0].norm(dim=0) > 0).sum()) for _, B in factors)
+    return {"step": step, "ranks": ranks} | measured
+
+
+def _baseline(base: Cell, ready: Prepared) -> float:
+    task = load_task(base.task, base.text)
+    if not isinstance(task, TextTask):
+        return float("nan")
+    return frozen_baseline(task, ready.index, base.n)
+
+
+def frozen_baseline(task: TextTask, index: torch.Tensor, n: int) -> float:
+    """Test accuracy of logistic regression on the frozen model's embeddings.
+
+    Args:
+        task: with its embeddings.
+        index: positions of the examples, S first.
+        n: size of S.
+
+    Returns:
+        The accuracy; NaN where S holds one class alone.
+    """
+    features, labels = task.frozen[index].numpy(), task.targets[index].argmax(1).numpy()
+    if len(set(labels[:n].tolist())) < 2:
+        return float("nan")
+    model = LogisticRegression(max_iter=2000).fit(features[:n], labels[:n])
+    return float(model.score(features[n:], labels[n:]))
+
+
+def main(settings: CommandLine) -> None:
+    """Run the probe from the command line."""
+    print_study(settings, run_probe, CurvesResult.name, settings.json)
+
+
+if __name__ == "__main__":
+    run(CommandLine, main)

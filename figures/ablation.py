@@ -42,8 +42,10 @@ def draw(result: "AblationResult") -> Drawing:
         if len(rates) > 1:
             panels[0][0].legend(framealpha=0.9)
         rate = f", p = {rates[0]:g}" if len(rates) == 1 else ""
+        size = result.rows["ensemble"].iloc[0]
         figure.suptitle(
-            f"{result.setting}{rate}, objective dropout; 95 % intervals over draws",
+            f"{result.setting}{rate}, objective dropout; ensembles of N = {size}; 95 % intervals "
+            "over draws",
             fontsize="small",
         )
     return figure

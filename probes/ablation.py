@@ -163,8 +163,8 @@ def run_ablation(cell: AblationCell, progress: Progress) -> Tables:
       and "rescaled, ..." after training with survivors divided by 1 - p.
 
     Returns:
-        One row an arm: the settings, ``p``, ``part``, ``arm``, and what ``probes.measures``
-        measures.
+        One row an arm: the settings, ``p``, ``ensemble`` (N), ``part``, ``arm``, and what
+        ``probes.measures`` measures.
     """
     base = cell.base
     ready = prepare(base)
@@ -201,7 +201,13 @@ def run_ablation(cell: AblationCell, progress: Progress) -> Tables:
     table = pd.DataFrame(records).sort_values(
         "part", key=lambda part: part.map(list(PARTS).index), kind="stable"
     )
-    return {"": table.assign(**base.training, p=base.p, score_name=ready.network.loss.score_name)}
+    table = table.assign(
+        **base.training,
+        p=base.p,
+        ensemble=cell.ensemble,
+        score_name=ready.network.loss.score_name,
+    )
+    return {"": table}
 
 
 def _other_places(ready: Prepared) -> Iterator[Place]:

@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -80,9 +80,11 @@ class StudyResult(ABC):
 
     Attributes:
         rows: one record a network and what was done with it, with every setting.
+        more: further tables, by kind.
     """
 
     rows: pd.DataFrame
+    more: Tables = field(default_factory=dict)
 
     #: Name of the probe, of its figure's module and of its files.
     name = ""
@@ -139,17 +141,27 @@ def study(
     cells: Sequence[W],
     run: Callable[[W, Progress], Tables],
     result: type[R],
+    kinds: Sequence[str] = (),
 ) -> R:
     """Run the cells; with ``settings.out``, keep rows, manifest and figure there.
+
+    Args:
+        settings: of the probe.
+        cells: of its grid.
+        run: what a cell is.
+        result: what is made of the rows.
+        kinds: of the tables that a cell has beside its rows.
 
     Raises:
         ValueError: the folder cannot be written.
     """
     store = Store(settings.out) if settings.out else None
     start = time.perf_counter()
-    made = result(sweep(cells, run, store, workers=settings.workers)[""])
+    tables = sweep(cells, run, store, ("", *kinds), settings.workers)
+    made = result(tables.pop(""), tables)
     if store:
-        write_whole(store.folder / "rows.parquet", made.rows.to_parquet)
+        for kind, table in {"": made.rows, **made.more}.items():
+            write_whole(store.folder / f"rows{kind}.parquet", table.to_parquet)
         write_figure(store.folder / f"{result.name}.png", made.plot())
         write_manifest(store.folder / "manifest.json", settings, time.perf_counter() - start)
     return made

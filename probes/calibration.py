@@ -1,0 +1,263 @@
+"""Are predicted probabilities right? Calibration error with dropout and with the ensemble.
+
+python -m probes.calibration
+python -m probes.calibration --task tweets --p 0.3 --ensemble 16
+"""
+
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.interrupt
+
+    probes.interrupt.be_brief()
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.calibration import calibration_curve
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from lora_dropout.masks import ENSEMBLE_STEP
+from probes.cells import Cell, Prepared, objective_of, prepare
+from probes.console import run, with_interval
+from probes.losses import Loss, cross_entropy, logistic
+from probes.network import Factors
+from probes.resampling import full_sample
+from probes.retrain import draw_steps, retrain
+from probes.settings import from_keywords, require
+from probes.study import StudyResult, StudySettings, means, print_study, study
+from probes.sweep import Progress, Tables
+from probes.tasks import load_task
+
+#: Bins of the calibration error, as in Guo et al. 2017, and of the reliability diagram.
+ECE_BINS, DIAGRAM_BINS = 15, 10
+#: Checkpoints along training.
+CHECKPOINTS = 24
+#: The kind of the reliability diagram's table.
+DIAGRAM = ".diagram"
+QUANTITIES = ("ece", "test_loss", "accuracy", "confidence")
+
+
+@dataclass(frozen=True)
+class CalibrationSettings(StudySettings):
+    """Measure calibration along training: LoRA, with dropout, with the test-time ensemble."""
+
+    p: tuple[float, ...] = (0.3,)
+    """Dropout rates in (0, 1); LoRA without dropout is always measured beside them."""
+
+    ensemble: int = 16
+    """Size N of the test-time ensemble."""
+
+    def cells(self) -> "list[CalibrationCell]":
+        """Check every value and return the cells of the grid."""
+        for p in self.p:
+            require(0 < p < 1, "p", "in (0, 1)", p)
+        require(self.ensemble >= 1, "ensemble", "at least 1", self.ensemble)
+        bases = self.base_cells(p=(0.0, *self.p))
+        loss = load_task(self.task, bases[0].text).loss
+        classes = loss is cross_entropy or loss is logistic
+        require(classes, "task", "one with classes", f"{self.task}, a regression")
+        return [CalibrationCell(base, self.ensemble) for base in bases]
+
+
+@dataclass(frozen=True)
+class CommandLine(CalibrationSettings):
+    """Measure calibration along training: LoRA, with dropout, with the test-time ensemble."""
+
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+@dataclass(frozen=True)
+class CalibrationCell:
+    """One rate on one draw of S; its network is trained on S alone."""
+
+    base: Cell
+    ensemble: int
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        return self.base.steps
+
+
+class CalibrationResult(StudyResult):
+    """One row a rate, draw, inference and checkpoint; ``more[DIAGRAM]``: see :func:`run_cell`."""
+
+    name = "calibration"
+    question = "Calibration at the best checkpoint and at the end of training"
+    note = (
+        f"means over draws, 95 % intervals (Student); ECE: expected calibration error, {ECE_BINS} "
+        "bins, of the most probable class; the best checkpoint has the least loss on one half of "
+        "the held-out data, everything is measured on the other half; outputs are averaged before "
+        "the softmax"
+    )
+
+    @cached_property
+    def best(self) -> pd.DataFrame:
+        """The rows of every draw's best checkpoint, by validation loss."""
+        keys = ["p", "inference", "draw"]
+        return self.rows.loc[self.rows.groupby(keys, sort=False)["validation_loss"].idxmin()]
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a rate, inference and moment ("best" or "end"): means of ``QUANTITIES``."""
+        end = self.rows[self.rows["step"] == self.rows["step"].max()]
+        both = pd.concat([self.best.assign(moment="best"), end.assign(moment="end")])
+        return means(both, ["p", "inference", "moment"], [*QUANTITIES, "step"])
+
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed."""
+        summary = self.summary
+        return pd.DataFrame(
+            {
+                "p": summary["p"].map("{:g}".format),
+                "inference": summary["inference"],
+                "checkpoint": summary["moment"],
+                "step": summary["step"].map("{:.0f}".format),
+                "ECE": with_interval(summary, "ece"),
+                "test loss": with_interval(summary, "test_loss"),
+                "test accuracy": summary["accuracy"].map("{:.3f}".format),
+                "mean confidence": summary["confidence"].map("{:.3f}".format),
+            }
+        )
+
+
+def calibrate(**settings: Any) -> CalibrationResult:
+    """Measure calibration along training.
+
+    Args:
+        **settings: fields of :class:`CalibrationSettings`, the same as the flags of
+            ``python -m probes.calibration``; ``p`` takes one value or several.
+
+    Raises:
+        ValueError: a value is out of range, or the task has no classes.
+        TypeError: there is no such setting.
+
+    >>> result = calibrate(task="breast_cancer", p=0.5, n=8, draws=2, steps=20, ensemble=2)
+    >>> result.summary["inference"].unique().tolist()
+    ['no masks', 'expected weight', 'ensemble']
+    """
+    return run_probe(from_keywords(CalibrationSettings, settings))
+
+
+def run_probe(settings: CalibrationSettings) -> CalibrationResult:
+    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
+
+    Raises:
+        ValueError: a value is out of range, or the folder cannot be written.
+    """
+    return study(settings, settings.cells(), run_calibration, CalibrationResult, (DIAGRAM,))
+
+
+@torch.no_grad()
+def run_calibration(cell: CalibrationCell, progress: Progress) -> Tables:
+    """Train on S and measure calibration at checkpoints, evenly spaced in the step's logarithm.
+
+    Returns:
+        One row an inference and checkpoint: the settings, ``p``, ``inference`` ("no masks" for
+        p = 0, else "expected weight" and "ensemble"), ``step``, ``validation_loss``, and on the
+        other half of the held-out data ``test_loss``, ``accuracy``, ``confidence`` (mean
+        probability of the most probable class) and ``ece``. The kind ``DIAGRAM``: at the best
+        checkpoint, one row an inference and bin of confidence that is not empty, with its mean
+        ``confidence`` and ``accuracy``.
+    """
+    base = cell.base
+    ready = prepare(base)
+    stops = set(np.geomspace(1, base.steps, CHECKPOINTS).round().astype(int).tolist())
+    records: list[dict[str, Any]] = []
+    diagrams: dict[str, tuple[float, pd.DataFrame]] = {}
+
+    def checkpoint(step: int, rows: slice, factors: Factors) -> None:
+        progress(1)
+        if step not in stops:
+            return
+        for inference, outputs in _inferences(cell, ready, factors):
+            record, diagram = _measure(ready, outputs)
+            records.append({"step": step, "inference": inference} | record)
+            loss = record["validation_loss"]
+            if inference not in diagrams or loss < diagrams[inference][0]:
+                diagrams[inference] = (loss, diagram.assign(inference=inference))
+
+    retrain(
+        ready.network, ready.train, full_sample(base.n), ready.start, ready.training,
+        objective_of(base), checkpoint=checkpoint,
+    )  # fmt: skip
+    settings = {**base.training, "p": base.p, "ensemble": cell.ensemble}
+    return {
+        "": pd.DataFrame(records).assign(**settings),
+        DIAGRAM: pd.concat([diagram for _, diagram in diagrams.values()]).assign(**settings),
+    }
+
+
+def _inferences(
+    cell: CalibrationCell, ready: Prepared, factors: Factors
+) -> Iterator[tuple[str, Tensor]]:
+    """Outputs on the held-out data, (k, m), by every way of inference."""
+    base, network = cell.base, ready.network
+    weights = network.merged_weights(factors, shrink=base.shrink)
+    yield (
+        "no masks" if base.p == 0 else "expected weight",
+        network.outputs(weights, ready.test)[0],
+    )
+    if base.p == 0:
+        return
+    *_, mask_seed = base.seeds()
+    (masks,) = draw_steps(network, base.p, [ENSEMBLE_STEP], range(cell.ensemble), mask_seed)
+    total = torch.zeros_like(network.outputs(weights, ready.test)[0])
+    for member in range(cell.ensemble):
+        one = [(mask_in[member], mask_out[member]) for mask_in, mask_out in masks]
+        total += network.outputs(network.merged_weights(factors, one), ready.test)[0]
+    yield "ensemble", total / cell.ensemble
+
+
+def _measure(ready: Prepared, outputs: Tensor) -> tuple[dict[str, float], pd.DataFrame]:
+    """Measure on the second half of the held-out data; the first half is for validation."""
+    loss, targets = ready.network.loss, ready.test.targets.double()
+    outputs, half = outputs.double(), outputs.shape[1] // 2
+    losses = loss.value(outputs, targets)
+    probabilities, labels = class_probabilities(loss, outputs[:, half:], targets[:, half:])
+    confidence, predicted = probabilities.max(1)
+    right = predicted == labels
+    record = {
+        "validation_loss": float(losses[:half].mean()),
+        "test_loss": float(losses[half:].mean()),
+        "accuracy": float(right.double().mean()),
+        "confidence": float(confidence.mean()),
+        "ece": calibration_error(probabilities, labels),
+    }
+    accuracy, average = calibration_curve(right.numpy(), confidence.numpy(), n_bins=DIAGRAM_BINS)
+    return record, pd.DataFrame({"confidence": average, "accuracy": accuracy})
+
+
+def class_probabilities(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return probabilities (m, classes) and labels (m,), from outputs and targets (k, m)."""
+    if loss is logistic:
+        positive = torch.sigmoid(outputs[0])
+        return torch.stack([1 - positive, positive], 1), targets[0].long()
+    return torch.softmax(outputs, 0).T, targets.argmax(0)
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
+    """Expected calibration error of the most probable class (Guo et al. 2017), by torchmetrics.
+
+    Args:
+        probabilities: (m, classes).
+        labels: (m,).
+    """
+    classes = probabilities.shape[1]
+    return float(multiclass_calibration_error(probabilities, labels, classes, n_bins=ECE_BINS))
+
+
+def main(settings: CommandLine) -> None:
+    """Run the probe from the command line."""
+    print_study(settings, run_probe, CalibrationResult.name, settings.json)
+
+
+if __name__ == "__main__":
+    run(CommandLine, main)

@@ -22,13 +22,13 @@ from sklearn.calibration import calibration_curve
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from lora_dropout.masks import ENSEMBLE_STEP
 from probes.cells import Cell, Prepared, objective_of, prepare
 from probes.console import run, with_interval
 from probes.losses import Loss, cross_entropy, logistic
+from probes.members import ensemble_output
 from probes.network import Factors
 from probes.resampling import full_sample
-from probes.retrain import draw_steps, retrain
+from probes.retrain import retrain
 from probes.settings import from_keywords, require
 from probes.study import StudyResult, StudySettings, means, print_study, study
 from probes.sweep import Progress, Tables
@@ -208,12 +208,10 @@ def _inferences(
     if base.p == 0:
         return
     *_, mask_seed = base.seeds()
-    (masks,) = draw_steps(network, base.p, [ENSEMBLE_STEP], range(cell.ensemble), mask_seed)
-    total = torch.zeros_like(network.outputs(weights, ready.test)[0])
-    for member in range(cell.ensemble):
-        one = [(mask_in[member], mask_out[member]) for mask_in, mask_out in masks]
-        total += network.outputs(network.merged_weights(factors, one), ready.test)[0]
-    yield "ensemble", total / cell.ensemble
+    averaged = ensemble_output(
+        network, factors, ready.test, cell.ensemble, p=base.p, seed=mask_seed
+    )
+    yield "ensemble", averaged[0]
 
 
 def _measure(ready: Prepared, outputs: Tensor) -> tuple[dict[str, float], pd.DataFrame]:

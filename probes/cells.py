@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lora_dropout.masks import ENSEMBLE_STEP
 from probes.audit import Audit, audit
 from probes.landscape import Curvature, LipschitzTracker, smallest_curvature
+from probes.members import member_outputs
 from probes.network import Factors, Inputs, Network
 from probes.resampling import full_sample, leave_one_out
 from probes.retrain import (
@@ -21,7 +21,6 @@ from probes.retrain import (
     Penalty,
     Training,
     blocks,
-    draw_steps,
     replicas_per_block,
     retrain,
 )
@@ -308,13 +307,19 @@ def _evaluate_block(
         return
     *_, mask_seed = cell.seeds()
     total: Tensor | float = 0.0
-    for member in range(max(cell.ensemble)):
-        (masks,) = draw_steps(
-            network, cell.p, [ENSEMBLE_STEP], range(member, member + 1), mask_seed, cell.rescale
-        )
-        total = total + network.outputs(network.merged_weights(factors, masks), inputs)
-        if member + 1 in cell.ensemble:
-            yield member + 1, _evaluation(cell, network, total / (member + 1), inputs)
+    outputs = member_outputs(
+        network,
+        factors,
+        inputs,
+        max(cell.ensemble),
+        p=cell.p,
+        seed=mask_seed,
+        rescale=cell.rescale,
+    )
+    for size, output in enumerate(outputs, start=1):
+        total = total + output
+        if size in cell.ensemble:
+            yield size, _evaluation(cell, network, total / size, inputs)
 
 
 def _evaluation(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -> Evaluation:

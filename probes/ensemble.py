@@ -22,14 +22,14 @@ import torch
 import tyro
 from torch import Tensor
 
-from lora_dropout.masks import ENSEMBLE_STEP
 from probes.cells import Cell, objective_of, prepare
 from probes.console import print_table, run, with_interval
 from probes.intervals import mean_interval
 from probes.losses import Loss
 from probes.manifest import write_manifest
+from probes.members import member_outputs
 from probes.resampling import full_sample
-from probes.retrain import draw_steps, retrain
+from probes.retrain import retrain
 from probes.settings import StabilitySettings, TextOptions, from_keywords, require
 from probes.store import Store, write_figure, write_whole
 from probes.sweep import Progress, Tables, sweep
@@ -179,13 +179,11 @@ def run_ensemble(cell: EnsembleCell, progress: Progress) -> Tables:
         checkpoint=lambda step, rows, factors: progress(1),
     )  # fmt: skip
     *_, mask_seed = base.seeds()
-    sizes, members = base.ensemble, []
-    for member in range(max(sizes)):
-        (masks,) = draw_steps(
-            network, base.p, [ENSEMBLE_STEP], range(member, member + 1), mask_seed, base.rescale
-        )
-        members.append(network.outputs(network.merged_weights(factors, masks), test)[0].double())
-    outputs, targets = torch.stack(members), test.targets.double()
+    sizes = base.ensemble
+    members = member_outputs(
+        network, factors, test, max(sizes), p=base.p, seed=mask_seed, rescale=base.rescale
+    )
+    outputs, targets = torch.stack([one[0].double() for one in members]), test.targets.double()
     value, score = network.loss.value, network.loss.score
     each = value(outputs, targets).mean(1)
     spread = _spread(network.loss, outputs, targets)

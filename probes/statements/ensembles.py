@@ -13,8 +13,8 @@ from torch import Tensor
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
 from probes.cells import Cell, replica, train_cell
 from probes.linear_losses import Array
+from probes.members import member_outputs
 from probes.minimisers import load_problem
-from probes.retrain import draw_steps
 from probes.settings import StabilitySettings
 from probes.statements.case import Case
 from theory import (
@@ -207,11 +207,5 @@ def _member_logits(p: float, seed: int) -> tuple[Tensor, Tensor]:
     full = replica(trained.factors, 0)
     *_, mask_seed = cell.seeds()
     test = trained.test.take(torch.arange(200))
-    members = []
-    for member in range(MEMBERS):
-        (masks,) = draw_steps(
-            trained.network, p, [ENSEMBLE_STEP], range(member, member + 1), mask_seed
-        )
-        weights = trained.network.merged_weights(full, masks)
-        members.append(trained.network.outputs(weights, test)[0].mT)
-    return torch.stack(members), test.targets.argmax(0)
+    members = member_outputs(trained.network, full, test, MEMBERS, p=p, seed=mask_seed)
+    return torch.stack([one[0].mT for one in members]), test.targets.argmax(0)

@@ -1,0 +1,189 @@
+"""How much do accuracy, gap and stability depend on p and N?
+
+python -m probes.sensitivity
+python -m probes.sensitivity --p 0.1 0.3 0.5 --samples 1 4 16 --draws 8
+"""
+
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.interrupt
+
+    probes.interrupt.be_brief()
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from probes.cells import Cell, objective_of, prepare, replica
+from probes.console import run, with_interval
+from probes.measures import measure_outputs
+from probes.members import ensemble_output
+from probes.network import Factors, Inputs, Network
+from probes.retrain import retrain
+from probes.settings import from_keywords, require
+from probes.study import StudyResult, StudySettings, means, print_study, study
+from probes.sweep import Progress, Tables
+
+QUANTITIES = ("test_score", "gap", "beta", "train_loss", "test_loss")
+
+
+@dataclass(frozen=True)
+class SensitivitySettings(StudySettings):
+    """Measure accuracy, gap and stability over a grid of p and N."""
+
+    p: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)
+    """Dropout rates in (0, 1)."""
+
+    samples: tuple[int, ...] = (1, 2, 4, 8)
+    """N: mask pairs a training step, and members of the test-time ensemble."""
+
+    draws: int = 4
+    """Number of independent training sets S; intervals are over these."""
+
+    def cells(self) -> "list[SensitivityCell]":
+        """Check every value and return the cells of the grid."""
+        require(len(self.samples) > 0, "samples", "at least one value", "none")
+        for p in self.p:
+            require(0 < p < 1, "p", "in (0, 1)", p)
+        return [
+            SensitivityCell(base)
+            for samples in dict.fromkeys(self.samples)
+            for base in self.base_cells(samples=samples)
+        ]
+
+
+@dataclass(frozen=True)
+class CommandLine(SensitivitySettings):
+    """Measure accuracy, gap and stability over a grid of p and N."""
+
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+@dataclass(frozen=True)
+class SensitivityCell:
+    """One rate, N and draw of S, with all leave-one-out replicas."""
+
+    base: Cell
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        return (self.base.n + 1) * self.base.steps * self.base.samples
+
+
+class SensitivityResult(StudyResult):
+    """One row a rate, N (``samples``), draw and inference: see :func:`run_point`."""
+
+    name = "sensitivity"
+    question = "Accuracy, gap and stability over p and N"
+    note = (
+        "means over draws, 95 % intervals (Student); N mask pairs a training step, and N members "
+        "of the ensemble"
+    )
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a rate, N and inference: means of ``QUANTITIES``."""
+        keys = ["inference", "p", "samples"]
+        ordered = self.rows.sort_values(keys, ascending=[False, True, True])
+        return means(ordered, keys, QUANTITIES)
+
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed."""
+        summary, score = self.summary, self.rows["score_name"].iloc[0]
+        return pd.DataFrame(
+            {
+                "p": summary["p"].map("{:g}".format),
+                "N": summary["samples"].astype(str),
+                "inference": summary["inference"],
+                "train loss": summary["train_loss"].map("{:.4f}".format),
+                "test loss": with_interval(summary, "test_loss"),
+                f"test {score}": with_interval(summary, "test_score"),
+                "gap": with_interval(summary, "gap"),
+                "β": with_interval(summary, "beta"),
+            }
+        )
+
+
+def sensitivity(**settings: Any) -> SensitivityResult:
+    """Measure over a grid of p and N.
+
+    Args:
+        **settings: fields of :class:`SensitivitySettings`, the same as the flags of
+            ``python -m probes.sensitivity``; ``p`` and ``samples`` take one value or several.
+
+    Raises:
+        ValueError: a value is out of range.
+        TypeError: there is no such setting.
+
+    >>> result = sensitivity(task="ridge", p=0.5, samples=[1, 2], n=6, draws=2, steps=10)
+    >>> result.summary[["inference", "samples"]].values.tolist()
+    [['expected weight', 1], ['expected weight', 2], ['ensemble', 1], ['ensemble', 2]]
+    """
+    return run_probe(from_keywords(SensitivitySettings, settings))
+
+
+def run_probe(settings: SensitivitySettings) -> SensitivityResult:
+    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
+
+    Raises:
+        ValueError: a value is out of range, or the folder cannot be written.
+    """
+    return study(settings, settings.cells(), run_point, SensitivityResult)
+
+
+@torch.no_grad()
+def run_point(cell: SensitivityCell, progress: Progress) -> Tables:
+    """Retrain with N mask pairs a step; measure the expected weight and an ensemble of N.
+
+    Returns:
+        Two rows, by ``inference``: the settings, ``p``, ``samples`` (N), and what
+        ``probes.measures`` measures.
+    """
+    base = cell.base
+    ready = prepare(base)
+    network = ready.network
+    factors = retrain(
+        network, ready.train, ready.weights, ready.start, ready.training, objective_of(base),
+        checkpoint=lambda step, rows, factors: progress((rows.stop - rows.start) * base.samples),
+    )  # fmt: skip
+    full, records = replica(factors, 0), []
+    for inference in ("expected weight", "ensemble"):
+        on_train, on_test = (
+            outputs_by(base, network, held, inputs, inference)
+            for held, inputs in ((factors, ready.train), (full, ready.test))
+        )
+        measured = measure_outputs(network.loss, on_train, ready.train, on_test, ready.test)
+        records.append({"inference": inference} | measured)
+    table = pd.DataFrame(records)
+    return {
+        "": table.assign(
+            **base.training, p=base.p, samples=base.samples, score_name=network.loss.score_name
+        )
+    }
+
+
+def outputs_by(
+    cell: Cell, network: Network, factors: Factors, inputs: Inputs, inference: str
+) -> Tensor:
+    """Outputs of R replicas, (R, k, m), by "expected weight" or by an "ensemble" of N."""
+    if inference == "expected weight":
+        return network.outputs(network.merged_weights(factors, shrink=cell.shrink), inputs)
+    *_, mask_seed = cell.seeds()
+    return ensemble_output(
+        network, factors, inputs, cell.samples, p=cell.p, seed=mask_seed, rescale=cell.rescale
+    )
+
+
+def main(settings: CommandLine) -> None:
+    """Run the probe from the command line."""
+    print_study(settings, run_probe, SensitivityResult.name, settings.json)
+
+
+if __name__ == "__main__":
+    run(CommandLine, main)

@@ -14,30 +14,10 @@ import numpy as np
 import torch
 import tyro
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.loo import timed
 from lora_dropout import inject
-
-LAYERS = ["q", "k", "v", "o", "up", "down"]
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.heads = heads
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.first(x)
-        q, k, v = (f(h).unflatten(-1, (self.heads, -1)) for f in (self.q, self.k, self.v))
-        mixed = nn.functional.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)))
-        x = x + self.o(mixed.transpose(1, 2).flatten(2))
-        return x + self.down(nn.functional.gelu(self.up(self.second(x))))
+from probes.cost import LAYERS, Block, peak_bytes
 
 
 def make_block(width: int, heads: int, batch: int, tokens: int) -> tuple[Block, Tensor]:
@@ -51,7 +31,7 @@ def peft_model(block: nn.Module, dropout: float) -> nn.Module:
     """Adapt the block with PEFT's LoRA, in place."""
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=8, lora_alpha=8, target_modules=LAYERS, lora_dropout=dropout)
+    config = LoraConfig(r=8, lora_alpha=8, target_modules=list(LAYERS), lora_dropout=dropout)
     return get_peft_model(block, config)
 
 
@@ -78,21 +58,6 @@ def train_step(model: nn.Module, x: Tensor) -> Callable[[], None]:
     return step
 
 
-def peak_bytes(step: Callable[[], None], cuda: bool) -> int:
-    """Largest memory that a training step holds beyond what was held before it."""
-    if cuda:
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        return torch.cuda.max_memory_allocated() - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        step()
-    # What the allocator handed out and took back, in order.
-    events = record.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    return int(np.cumsum([size for _, size in changes]).max())
-
-
 def main(
     width: int = 768, heads: int = 12, batch: int = 4, tokens: int = 128, repetitions: int = 40
 ) -> None:
@@ -114,7 +79,7 @@ def main(
     for _ in range(repetitions):
         for name, step in steps.items():
             times[name].append(timed(step))
-    memory = {name: peak_bytes(step, x.is_cuda) for name, step in steps.items()}
+    memory = {name: peak_bytes(step, str(x.device)) for name, step in steps.items()}
     print(f"torch {torch.__version__}, {x.device}, width {width}, {batch} x {tokens} tokens")
     print(f"{'way':28s} {'median ms':>10s} {'time ratio':>22s} {'peak MiB':>10s} {'ratio':>7s}")
     for name in steps:

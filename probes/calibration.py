@@ -20,11 +20,10 @@ import pandas as pd
 import torch
 from sklearn.calibration import calibration_curve
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from probes.cells import Cell, Prepared, objective_of, prepare
+from probes.confidence import ECE_BINS, calibration_error, class_probabilities, has_classes
 from probes.console import run, with_interval
-from probes.losses import Loss, cross_entropy, logistic
 from probes.members import ensemble_output
 from probes.network import Factors
 from probes.resampling import full_sample
@@ -34,8 +33,8 @@ from probes.study import StudyResult, StudySettings, means, print_study, study
 from probes.sweep import Progress, Tables
 from probes.tasks import load_task
 
-#: Bins of the calibration error, as in Guo et al. 2017, and of the reliability diagram.
-ECE_BINS, DIAGRAM_BINS = 15, 10
+#: Bins of the reliability diagram.
+DIAGRAM_BINS = 10
 #: Checkpoints along training.
 CHECKPOINTS = 24
 #: The kind of the reliability diagram's table.
@@ -59,8 +58,7 @@ class CalibrationSettings(StudySettings):
             require(0 < p < 1, "p", "in (0, 1)", p)
         require(self.ensemble >= 1, "ensemble", "at least 1", self.ensemble)
         bases = self.base_cells(p=(0.0, *self.p))
-        loss = load_task(self.task, bases[0].text).loss
-        classes = loss is cross_entropy or loss is logistic
+        classes = has_classes(load_task(self.task, bases[0].text).loss)
         require(classes, "task", "one with classes", f"{self.task}, a regression")
         return [CalibrationCell(base, self.ensemble) for base in bases]
 
@@ -231,25 +229,6 @@ def _measure(ready: Prepared, outputs: Tensor) -> tuple[dict[str, float], pd.Dat
     }
     accuracy, average = calibration_curve(right.numpy(), confidence.numpy(), n_bins=DIAGRAM_BINS)
     return record, pd.DataFrame({"confidence": average, "accuracy": accuracy})
-
-
-def class_probabilities(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return probabilities (m, classes) and labels (m,), from outputs and targets (k, m)."""
-    if loss is logistic:
-        positive = torch.sigmoid(outputs[0])
-        return torch.stack([1 - positive, positive], 1), targets[0].long()
-    return torch.softmax(outputs, 0).T, targets.argmax(0)
-
-
-def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
-    """Expected calibration error of the most probable class (Guo et al. 2017), by torchmetrics.
-
-    Args:
-        probabilities: (m, classes).
-        labels: (m,).
-    """
-    classes = probabilities.shape[1]
-    return float(multiclass_calibration_error(probabilities, labels, classes, n_bins=ECE_BINS))
 
 
 def main(settings: CommandLine) -> None:

@@ -239,7 +239,7 @@ class StabilitySettings(TextOptions):
         )
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
         require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
-        _check_device(self.device)
+        check_device(self.device)
         if self.objective == "penalty":
             require(self.strength is not None, "strength", "given for objective penalty", "none")
             require(
@@ -255,7 +255,8 @@ def available_devices() -> list[str]:
     return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
 
 
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
+    """Raise ``ValueError`` unless there is such a device here."""
     devices = available_devices()
     known = name in devices or (name == "cuda" and len(devices) > 1)
     require(known, "device", f"one of {', '.join(devices)}", repr(name))

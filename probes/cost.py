@@ -1,0 +1,409 @@
+"""What do N mask pairs in training and N members at test time cost, relative to plain LoRA?
+
+python -m probes.cost
+python -m probes.cost --width 768 --heads 12 --tokens 128 --samples 1 2 4 8
+"""
+
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.interrupt
+
+    probes.interrupt.be_brief()
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import pandas as pd
+import torch
+import tyro
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from lora_dropout import Ensemble, backward_over_samples, grouped_samples, inject
+from probes.console import print_table, run
+from probes.manifest import device_name, write_manifest
+from probes.settings import check_device, from_keywords, require
+from probes.store import Store, write_figure, write_whole
+from probes.sweep import InterruptedSweepError, progress_bar
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Where the command line puts its files unless ``--out`` says otherwise.
+DEFAULT_OUT = Path("runs/cost")
+#: Rank of the updates, and the linear layers that are adapted: all of the block.
+RANK, LAYERS = 8, ("q", "k", "v", "o", "up", "down")
+#: Steps of every way that are not counted.
+WARM_UP = 3
+BASELINE, CONTROL = "LoRA", "LoRA again (control)"
+
+
+@dataclass(frozen=True)
+class CostSettings:
+    """Measure time and memory of a transformer block with LoRA Dropout, relative to plain LoRA."""
+
+    p: float = 0.3
+    """Dropout rate in (0, 1)."""
+
+    samples: tuple[int, ...] = (1, 2, 4, 8)
+    """N: mask pairs a training step."""
+
+    ensemble: tuple[int, ...] = (1, 4, 16)
+    """N: members at test time."""
+
+    width: int = 384
+    """Width of the block, a multiple of heads."""
+
+    heads: int = 12
+    """Attention heads."""
+
+    batch: int = 8
+    """Sequences a step."""
+
+    tokens: int = 64
+    """Tokens a sequence."""
+
+    rounds: int = 15
+    """How often every way takes its turn; ratios are taken within a round."""
+
+    seed: int = 0
+    """Seed of weights and inputs."""
+
+    device: str = "cpu"
+    """Where to compute: cpu, cuda, cuda:1, ..."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder for the rows, the manifest and the figure. Default: runs/cost from the command line,
+    none from Python."""
+
+    def check(self) -> None:
+        """Check every value.
+
+        Raises:
+            ValueError: a value is out of range; the message names it and what is allowed.
+        """
+        require(0 < self.p < 1, "p", "in (0, 1)", self.p)
+        for name in ("samples", "ensemble"):
+            for size in getattr(self, name):
+                require(size >= 1, name, "at least 1", size)
+        for name in ("heads", "batch", "tokens", "rounds"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        allowed = f"a multiple of heads = {self.heads}, at least {RANK}"
+        divisible = self.width >= RANK and self.width % self.heads == 0
+        require(divisible, "width", allowed, self.width)
+        check_device(self.device)
+
+
+@dataclass(frozen=True)
+class CommandLine(CostSettings):
+    """Measure time and memory of a transformer block with LoRA Dropout, relative to plain LoRA."""
+
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.heads = heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, tokens, width) to the same."""
+        h = self.first(x)
+        q, k, v = (f(h).unflatten(-1, (self.heads, -1)) for f in (self.q, self.k, self.v))
+        mixed = nn.functional.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)))
+        x = x + self.o(mixed.transpose(1, 2).flatten(2))
+        return x + self.down(nn.functional.gelu(self.up(self.second(x))))
+
+
+@dataclass(frozen=True, repr=False)
+class CostResult:
+    """Time and memory.
+
+    Attributes:
+        rows: one row a way and round: ``phase`` ("training" or "inference"), ``way``, ``N``,
+            ``round``, ``seconds``, ``ratio`` (to plain LoRA in the same round), ``bytes`` (peak
+            beyond what was held before), ``memory`` (ratio of that), and the settings.
+        device: name of the hardware.
+    """
+
+    rows: pd.DataFrame
+    device: str = field(default="")
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a way: median and quartiles of the time ratio, and the memory ratio."""
+        groups = self.rows.groupby(["phase", "way", "N"], sort=False)
+        return pd.DataFrame(
+            [
+                {
+                    "phase": phase,
+                    "way": way,
+                    "N": size,
+                    "milliseconds": 1e3 * group["seconds"].median(),
+                    "ratio": group["ratio"].median(),
+                    "ratio_low": group["ratio"].quantile(0.25),
+                    "ratio_high": group["ratio"].quantile(0.75),
+                    "memory": group["memory"].iloc[0],
+                }
+                for (phase, way, size), group in groups
+            ]
+        )
+
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed."""
+        summary = self.summary
+        return pd.DataFrame(
+            {
+                "part": summary["phase"],
+                "arm": summary["way"],
+                "N": summary["N"].map(lambda size: str(size) if size else ""),
+                "median ms": summary["milliseconds"].map("{:.2f}".format),
+                "time": [
+                    f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
+                    for row in summary.itertuples()
+                ],
+                "peak memory": summary["memory"].map("{:.2f}".format),
+            }
+        )
+
+    @property
+    def setting(self) -> str:
+        """What was timed."""
+        first = self.rows.iloc[0]
+        return (
+            f"transformer block of width {first['width']}, {first['batch']} × {first['tokens']} "
+            f"tokens, rank {RANK} on all its linear layers, p = {first['p']:g}, {self.device}"
+        )
+
+    def plot(self) -> "Figure":
+        """Draw time and memory against N."""
+        return import_module("figures.cost").draw(self)
+
+    def __repr__(self) -> str:
+        return f"{self.setting}\n{self.text().to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.setting}</p>" + self.text().to_html(index=False)
+
+
+def cost(**settings: Any) -> CostResult:
+    """Measure what LoRA Dropout costs.
+
+    Args:
+        **settings: fields of :class:`CostSettings`, the same as the flags of
+            ``python -m probes.cost``; ``samples`` and ``ensemble`` take one value or several.
+
+    Raises:
+        ValueError: a value is out of range.
+        TypeError: there is no such setting.
+
+    >>> result = cost(width=8, heads=2, batch=2, tokens=4, rounds=2, samples=2, ensemble=2)
+    >>> result.summary["phase"].unique().tolist()
+    ['training', 'inference']
+    """
+    return run_probe(from_keywords(CostSettings, settings))
+
+
+def run_probe(settings: CostSettings) -> CostResult:
+    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
+
+    Raises:
+        ValueError: a value is out of range, or the folder cannot be written.
+    """
+    settings.check()
+    store = Store(settings.out) if settings.out else None
+    start = time.perf_counter()
+    parts = [
+        _take_turns(phase, ways, settings)
+        for phase, ways in (("training", _training(settings)), ("inference", _inference(settings)))
+    ]
+    result = CostResult(pd.concat(parts, ignore_index=True), device_name(settings.device))
+    if store:
+        write_whole(store.folder / "rows.parquet", result.rows.to_parquet)
+        write_figure(store.folder / "cost.png", result.plot())
+        write_manifest(store.folder / "manifest.json", settings, time.perf_counter() - start)
+    return result
+
+
+#: What is timed, by its name and N; the first is what the others are compared with.
+Ways = dict[tuple[str, int], Callable[[], object]]
+
+
+def _training(settings: CostSettings) -> Ways:
+    """One optimizer step by every way."""
+
+    def step(model: nn.Module, backward: Callable[[], object]) -> Callable[[], object]:
+        trained = [one for one in model.parameters() if one.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
+
+        def take() -> None:
+            optimizer.zero_grad()
+            backward()
+            optimizer.step()
+
+        return take
+
+    def loss_of(model: nn.Module, inputs: Tensor) -> Callable[[], Tensor]:
+        return lambda: model(inputs).square().mean()
+
+    def grouped(model: nn.Module, inputs: Tensor, size: int) -> Callable[[], object]:
+        repeated, loss = inputs.repeat(size, 1, 1), loss_of
+
+        def backward() -> None:
+            with grouped_samples(model, size):
+                loss(model, repeated)().backward()
+
+        return backward
+
+    ways: Ways = {}
+    for name in (BASELINE, CONTROL):
+        model, inputs = _adapted(settings, 0.0)
+        loss = loss_of(model, inputs)
+        ways[name, 0] = step(model, lambda loss=loss: loss().backward())  # type: ignore[misc]
+    for size in dict.fromkeys(settings.samples):
+        model, inputs = _adapted(settings, settings.p)
+        loss = loss_of(model, inputs)
+        ways["N passes", size] = step(
+            model,
+            lambda model=model, loss=loss, size=size: backward_over_samples(model, loss, size),  # type: ignore[misc]
+        )
+        model, inputs = _adapted(settings, settings.p)
+        ways["one grouped pass", size] = step(model, grouped(model, inputs, size))
+    return ways
+
+
+def _inference(settings: CostSettings) -> Ways:
+    """One forward pass of the network as it is deployed, by every way."""
+
+    def forward(model: nn.Module, inputs: Tensor) -> Callable[[], object]:
+        def run() -> Tensor:
+            with torch.inference_mode():
+                return model(inputs)
+
+        return run
+
+    ways: Ways = {}
+    for name, p in ((BASELINE, 0.0), (CONTROL, 0.0), ("expected weight", settings.p)):
+        model, inputs = _adapted(settings, p)
+        ways[name, 0] = forward(model.eval(), inputs)
+    for size in dict.fromkeys(settings.ensemble):
+        model, inputs = _adapted(settings, settings.p)
+        ways["ensemble", size] = forward(Ensemble(model.eval(), size), inputs)
+    return ways
+
+
+def _adapted(settings: CostSettings, p: float) -> tuple[nn.Module, Tensor]:
+    generator = torch.Generator().manual_seed(settings.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        block = Block(settings.width, settings.heads)
+    inputs = torch.randn(settings.batch, settings.tokens, settings.width, generator=generator)
+    model = inject(block.to(settings.device), rank=RANK, p=p, target=LAYERS)
+    return model, inputs.to(settings.device)
+
+
+def _take_turns(phase: str, ways: Ways, settings: CostSettings) -> pd.DataFrame:
+    """Time all ways in turn, round by round, so that what disturbs one disturbs all."""
+    records = []
+    try:
+        with progress_bar(settings.rounds, f"timing {phase}", "round") as bar:
+            for way in ways.values():
+                for _ in range(WARM_UP):
+                    way()
+            memory = {key: peak_bytes(way, settings.device) for key, way in ways.items()}
+            for number in range(settings.rounds):
+                seconds = {key: timed(way, settings.device) for key, way in ways.items()}
+                records += [(number, *key, value) for key, value in seconds.items()]
+                bar.update(1)
+    except KeyboardInterrupt:
+        raise InterruptedSweepError(0, 1) from None
+    table = pd.DataFrame(records, columns=["round", "way", "N", "seconds"])
+    base = table[table["way"] == BASELINE].set_index("round")["seconds"]
+    held = [memory[way, size] for way, size in zip(table["way"], table["N"], strict=True)]
+    known = {name: getattr(settings, name) for name in ("p", "width", "heads", "batch", "tokens")}
+    return table.assign(
+        phase=phase,
+        ratio=table["seconds"] / table["round"].map(base),
+        bytes=held,
+        memory=np.array(held) / memory[BASELINE, 0],
+        **known,
+    )
+
+
+def timed(way: Callable[[], object], device: str) -> float:
+    """Seconds that a call takes, until the device is done."""
+    cuda = torch.device(device).type == "cuda"
+    if cuda:
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    way()
+    if cuda:
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def peak_bytes(way: Callable[[], object], device: str) -> int:
+    """Largest memory that a call holds beyond what was held before it."""
+    if torch.device(device).type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        way()
+        return torch.cuda.max_memory_allocated(device) - before
+    with _silenced(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        way()
+    # What the allocator handed out and took back, in order.
+    events = record.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return int(np.cumsum([size for _, size in changes]).max())
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep what the profiler's C++ writes to standard error off the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def main(settings: CommandLine) -> None:
+    """Run the probe from the command line."""
+    settings = replace(settings, out=settings.out or DEFAULT_OUT)
+    result = run_probe(settings)
+    if settings.json:
+        print(result.summary.to_json(orient="records", indent=2))
+        return
+    print_table(
+        result.text(),
+        title=f"Time and memory relative to plain LoRA\n{result.setting}",
+        caption=(
+            f"medians of {settings.rounds} rounds in which all ways take turns, with quartiles; "
+            "the control is plain LoRA once more: what it differs from 1 is noise; memory: peak of "
+            "one step beyond what is held between steps"
+        ),
+    )
+    print(f"rows, manifest and figure: {settings.out}/")
+
+
+if __name__ == "__main__":
+    run(CommandLine, main)

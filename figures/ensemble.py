@@ -1,22 +1,23 @@
 """Test risk of the averaged output against the number of members."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
 
+if TYPE_CHECKING:
+    from probes.ensemble import EnsembleResult
 
-def draw(summary: pd.DataFrame, rows: pd.DataFrame) -> Drawing:
-    """Draw the ensemble probe's tables.
 
-    Args:
-        summary: ``EnsembleResult.summary``: one row a rate and size, 0 for the expected weight.
-        rows: ``EnsembleResult.rows``, for the settings.
+def draw(result: "EnsembleResult") -> Drawing:
+    """Draw the ensemble probe.
 
     Returns:
         A figure of two panels against N, one colour a rate: the test loss with its interval, the
         1/N law to second order (dotted) and the expected-weight network (dashed); and the score.
     """
+    summary, rows = result.summary, result.rows
     rates = sorted(summary["p"].unique())
     with style():
         figure = Drawing(figsize=(9.5, 4.4))
@@ -42,9 +43,8 @@ def draw(summary: pd.DataFrame, rows: pd.DataFrame) -> Drawing:
             axes.minorticks_off()
         left.legend(framealpha=0.9)
         figure.suptitle(
-            f"{first['task']}, n = {first['n']}, {rows['draw'].nunique()} draws of S, objective "
-            f"dropout, {first['steps']} steps; outputs averaged before the softmax; 95 % intervals "
-            "over draws",
+            f"{result.setting}, objective dropout; outputs averaged before the softmax; 95 % "
+            "intervals over draws",
             fontsize="small",
         )
     return figure

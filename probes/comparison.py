@@ -154,20 +154,26 @@ class ComparisonResult:
 
     def plot(self) -> "Figure":
         """Draw the bounds against n, with the measured gap."""
-        return import_module("figures.comparison").draw(self.table, self._caption())
+        return import_module("figures.comparison").draw(self.table, self.caption)
 
-    def _caption(self) -> str:
+    @property
+    def caption(self) -> str:
+        """What was compared."""
         s = self.settings
         return (
             f"{s.task}, exact minimisers, p = {s.p:g}, λ = {s.strength:g}, δ = {s.delta:g}, "
             f"{s.draws} draws of S; in units of the largest possible loss C"
         )
 
+    def text(self) -> pd.DataFrame:
+        """The thresholds as they are printed."""
+        return _text(self)
+
     def __repr__(self) -> str:
-        return _text(self).to_string(index=False)
+        return self.text().to_string(index=False)
 
     def _repr_html_(self) -> str:
-        return _text(self).to_html(index=False)
+        return self.text().to_html(index=False)
 
 
 def compare(**settings: Any) -> ComparisonResult:

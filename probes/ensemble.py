@@ -10,78 +10,38 @@ if __name__ == "__main__":
 
     probes.interrupt.be_brief()
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import pandas as pd
 import torch
-import tyro
 from torch import Tensor
 
 from probes.cells import Cell, objective_of, prepare
-from probes.console import print_table, run, with_interval
-from probes.intervals import mean_interval
+from probes.console import run, with_interval
 from probes.losses import Loss
-from probes.manifest import write_manifest
 from probes.members import member_outputs
 from probes.resampling import full_sample
 from probes.retrain import retrain
-from probes.settings import StabilitySettings, TextOptions, from_keywords, require
-from probes.store import Store, write_figure, write_whole
-from probes.sweep import Progress, Tables, sweep
+from probes.settings import from_keywords, require
+from probes.study import StudyResult, StudySettings, means, print_study, study
+from probes.sweep import Progress, Tables
 from theory import ensemble_cross_entropy
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-#: Where the command line puts its files unless ``--out`` says otherwise.
-DEFAULT_OUT = Path("runs/ensemble")
 
 
 @dataclass(frozen=True)
-class EnsembleSettings(TextOptions):
+class EnsembleSettings(StudySettings):
     """Measure the averaged output of N sampled networks on test data, against N."""
-
-    p: tuple[float, ...] = (0.1, 0.3, 0.5)
-    """Dropout rates in [0, 1)."""
 
     sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     """Sizes N of the ensembles."""
 
-    task: str = "digits"
-    """What is learned: digits, breast_cancer, ridge, tweets, or text (a file of your own)."""
-
-    n: int = 64
-    """Number of training examples."""
-
     draws: int = 16
     """Number of independent training sets S; intervals are over these."""
 
-    rank: int | None = None
-    """Rank r of the update. Default: the task's."""
-
-    steps: int | None = None
-    """Optimizer steps. Default: the task's."""
-
-    lr: float | None = None
-    """Learning rate. Default: the task's."""
-
     rescale: bool = False
     """Divide what survives by 1-p. The paper never does."""
-
-    seed: int = 0
-    """Seed of everything random."""
-
-    workers: int = 1
-    """Processes of one thread each that run the cells."""
-
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Folder for the rows, the manifest and the figure. Default: runs/ensemble from the command
-    line, none from Python."""
 
     def cells(self) -> "list[EnsembleCell]":
         """Check every value and return the cells of the grid.
@@ -92,12 +52,8 @@ class EnsembleSettings(TextOptions):
         require(len(self.sizes) > 0, "sizes", "at least one value", "none")
         for size in self.sizes:
             require(size >= 1, "sizes", "at least 1", size)
-        cells = StabilitySettings(
-            p=self.p, ensemble=self.sizes, task=self.task, n=self.n, draws=self.draws,
-            rank=self.rank, steps=self.steps, lr=self.lr, rescale=self.rescale, seed=self.seed,
-            workers=self.workers, **self.text_options,
-        ).cells()  # fmt: skip
-        return [EnsembleCell(cell) for cell in cells]
+        bases = self.base_cells(ensemble=self.sizes, rescale=self.rescale)
+        return [EnsembleCell(base) for base in bases]
 
 
 @dataclass(frozen=True)
@@ -120,16 +76,15 @@ class EnsembleCell:
         return self.base.steps
 
 
-@dataclass(frozen=True, repr=False)
-class EnsembleResult:
-    """Test risk of ensembles.
+class EnsembleResult(StudyResult):
+    """One row a rate, draw and size (0 for the expected weight): see :func:`run_ensemble`."""
 
-    Attributes:
-        rows: one row a rate, draw and size (0 for the expected-weight network): see
-            :func:`run_ensemble`.
-    """
-
-    rows: pd.DataFrame
+    name = "ensemble"
+    question = "Test risk of the averaged output (before the softmax)"
+    note = (
+        "means over draws, 95 % intervals (Student); members: average loss of the N members, "
+        "the bound of Theorem 4.5; 1/N law: to second order; last column: paired over draws"
+    )
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -142,24 +97,29 @@ class EnsembleResult:
         expected = self.rows[self.rows["ensemble"] == 0].set_index(["p", "draw"])["test_loss"]
         paired = self.rows.join(expected.rename("expected"), on=["p", "draw"])
         paired["against_expected"] = paired["test_loss"] - paired["expected"]
-        records = []
-        for (p, size), group in paired.groupby(["p", "ensemble"], sort=False):
-            record: dict[str, Any] = {"p": p, "ensemble": size, "draws": len(group)}
-            for name in ("test_loss", "test_score", "members", "predicted", "against_expected"):
-                mean, low, high = mean_interval(group[name])
-                record |= {name: mean, f"{name}_low": low, f"{name}_high": high}
-            records.append(record)
-        return pd.DataFrame(records)
+        quantities = ("test_loss", "test_score", "members", "predicted", "against_expected")
+        return means(paired, ["p", "ensemble"], quantities)
 
-    def plot(self) -> "Figure":
-        """Draw test risk and score against N, beside the expected-weight network."""
-        return import_module("figures.ensemble").draw(self.summary, self.rows)
-
-    def __repr__(self) -> str:
-        return _text(self).to_string(index=False)
-
-    def _repr_html_(self) -> str:
-        return _text(self).to_html(index=False)
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed."""
+        summary, name = self.summary, self.rows["score_name"].iloc[0]
+        blank = summary["ensemble"] == 0
+        return pd.DataFrame(
+            {
+                "p": summary["p"].map("{:g}".format),
+                "inference": [
+                    "expected weight" if size == 0 else f"ensemble, N = {size}"
+                    for size in summary["ensemble"]
+                ],
+                "test loss": with_interval(summary, "test_loss"),
+                f"test {name}": summary["test_score"].map("{:.3f}".format),
+                "members": summary["members"].map("{:.4f}".format).where(~blank, ""),
+                "1/N law": summary["predicted"].map("{:.4f}".format).where(~blank, ""),
+                "less expected weight": pd.Series(with_interval(summary, "against_expected")).where(
+                    ~blank, ""
+                ),
+            }
+        )
 
 
 @torch.no_grad()
@@ -232,37 +192,12 @@ def run_probe(settings: EnsembleSettings) -> EnsembleResult:
     Raises:
         ValueError: a value is out of range, or the folder cannot be written.
     """
-    cells = settings.cells()
-    store = Store(settings.out) if settings.out else None
-    start = time.perf_counter()
-    result = EnsembleResult(sweep(cells, run_ensemble, store, workers=settings.workers)[""])
-    if store:
-        write_whole(store.folder / "rows.parquet", result.rows.to_parquet)
-        write_figure(store.folder / "ensemble.png", result.plot())
-        write_manifest(store.folder / "manifest.json", settings, time.perf_counter() - start)
-    return result
+    return study(settings, settings.cells(), run_ensemble, EnsembleResult)
 
 
 def main(settings: CommandLine) -> None:
     """Run the probe from the command line."""
-    settings = replace(settings, out=settings.out or DEFAULT_OUT)
-    result = run_probe(settings)
-    if settings.json:
-        print(result.summary.to_json(orient="records", indent=2))
-        return
-    first = result.rows.iloc[0]
-    print_table(
-        _text(result),
-        title=(
-            f"Test risk of the averaged output (before the softmax)\n{first['task']}, "
-            f"n = {first['n']}, {first['steps']} steps, {result.rows['draw'].nunique()} draws of S"
-        ),
-        caption=(
-            "means over draws, 95 % intervals (Student); members: average loss of the N members, "
-            "the bound of Theorem 4.5; 1/N law: to second order; last column: paired over draws"
-        ),
-    )
-    print(f"rows, manifest and figure: {settings.out}/")
+    print_study(settings, run_probe, EnsembleResult.name, settings.json)
 
 
 @torch.enable_grad()
@@ -275,27 +210,6 @@ def _spread(loss: Loss, outputs: Tensor, targets: Tensor) -> float:
         (bent,) = torch.autograd.grad(slope, mean, centred, retain_graph=True)
         total += float((centred * bent).sum())
     return total / (max(1, len(outputs) - 1) * outputs.shape[-1])
-
-
-def _text(result: EnsembleResult) -> pd.DataFrame:
-    summary, name = result.summary, result.rows["score_name"].iloc[0]
-    blank = summary["ensemble"] == 0
-    return pd.DataFrame(
-        {
-            "p": summary["p"].map("{:g}".format),
-            "inference": [
-                "expected weight" if size == 0 else f"ensemble, N = {size}"
-                for size in summary["ensemble"]
-            ],
-            "test loss": with_interval(summary, "test_loss"),
-            f"test {name}": summary["test_score"].map("{:.3f}".format),
-            "members": summary["members"].map("{:.4f}".format).where(~blank, ""),
-            "1/N law": summary["predicted"].map("{:.4f}".format).where(~blank, ""),
-            "less expected weight": pd.Series(with_interval(summary, "against_expected")).where(
-                ~blank, ""
-            ),
-        }
-    )
 
 
 if __name__ == "__main__":

@@ -145,11 +145,15 @@ class MatchedResult:
         """Draw beta against train loss, for dropout and every control."""
         return import_module("figures.matched").draw(self.rows, self.decision("beta"))
 
+    def text(self, quantity: str = "beta") -> pd.DataFrame:
+        """The decision on a quantity as it is printed."""
+        return _matched_text(self.decision(quantity))
+
     def __repr__(self) -> str:
-        return _matched_text(self.decision("beta")).to_string(index=False)
+        return self.text().to_string(index=False)
 
     def _repr_html_(self) -> str:
-        return _matched_text(self.decision("beta")).to_html(index=False)
+        return self.text().to_html(index=False)
 
 
 def generalize(**settings: Any) -> StabilityResult | MatchedResult:
@@ -220,30 +224,36 @@ def main(settings: CommandLine) -> None:
         print(f"rows, manifest and figure: {settings.out}/")
 
 
-def _show_gap(result: StabilityResult) -> None:
-    summary, first = result.summary, result.table.iloc[0]
+def gap_text(result: StabilityResult) -> pd.DataFrame:
+    """The gap and its bounds as they are printed."""
+    summary = result.summary
     theorem = result.bound_summary.query("statement == 'Theorem 4.4'")
     bounds = theorem.groupby(POINT)["bound"].min().reset_index()
     joined = summary.merge(bounds, how="left")
+    return pd.DataFrame(
+        {
+            "n": joined["n"].astype(str),
+            "p": joined["p"].map("{:g}".format),
+            "inference": joined["inference"],
+            "N": joined["ensemble"].map(lambda size: str(size) if size else ""),
+            "train loss": train_losses(joined),
+            "test loss": joined["test_loss"].map("{:.4f}".format),
+            "gap": with_interval(joined, "gap"),
+            "without test set": with_interval(joined, "gap_estimate"),
+            "Theorem 4.4": joined["bound"].map(
+                lambda value: "–" if pd.isna(value) else f"{value:.4g}"
+            ),
+            "C": joined.merge(_ceilings(result), how="left")["loss_bound_used"].map(
+                "{:.4g}".format
+            ),
+        }
+    )
+
+
+def _show_gap(result: StabilityResult) -> None:
+    first = result.table.iloc[0]
     print_table(
-        pd.DataFrame(
-            {
-                "n": joined["n"].astype(str),
-                "p": joined["p"].map("{:g}".format),
-                "inference": joined["inference"],
-                "N": joined["ensemble"].map(lambda size: str(size) if size else ""),
-                "train loss": train_losses(joined),
-                "test loss": joined["test_loss"].map("{:.4f}".format),
-                "gap": with_interval(joined, "gap"),
-                "without test set": with_interval(joined, "gap_estimate"),
-                "Theorem 4.4": joined["bound"].map(
-                    lambda value: "–" if pd.isna(value) else f"{value:.4g}"
-                ),
-                "C": joined.merge(_ceilings(result), how="left")["loss_bound_used"].map(
-                    "{:.4g}".format
-                ),
-            }
-        ),
+        gap_text(result),
         title=f"Generalization gap\n{first['task']}, {first['steps']} steps, objective dropout",
         caption=(
             "means over draws, 95 % intervals (Student); the least bound over λ = "
@@ -266,7 +276,7 @@ def _show_matched(result: MatchedResult, settings: CommandLine) -> None:
     first = result.rows.iloc[0]
     for quantity, name in (("beta", "stability β"), ("gap", "generalization gap")):
         print_table(
-            _matched_text(result.decision(quantity)),
+            result.text(quantity),
             title=(
                 f"Does LoRA Dropout buy {name} beyond fitting less?\n{first['task']}, "
                 f"{first['steps']} steps; p against p = 0 at the same train loss"

@@ -186,7 +186,8 @@ class RecommendResult(StudyResult):
         how = (
             "held-out examples"
             if self.rows["held_out"].iloc[0]
-            else "leave-one-out replicas, each on the example that it did not see"
+            else "leave-one-out replicas, each on the example that it did not see (draws then "
+            "share many examples, and intervals are too narrow)"
         )
         return (
             f"means over draws, 95 % intervals (Student); loss, score and ECE on {how}; * chosen; "

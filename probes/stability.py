@@ -105,24 +105,47 @@ def _keep(
     write_manifest(folder / "manifest.json", settings, seconds, names)
 
 
+def summary_text(result: StabilityResult) -> pd.DataFrame:
+    """Measured stability and gap as they are printed."""
+    summary = result.summary
+    return pd.DataFrame(
+        {
+            "p": summary["p"].map("{:g}".format),
+            "inference": summary.apply(_inference, axis=1),
+            "β": with_interval(summary, "beta"),
+            "median": summary["beta_median"].map("{:.4f}".format),
+            "top tenth": summary["beta_top_tenth"].map("{:.0%}".format),
+            "train loss": train_losses(summary),
+            "test loss": summary["test_loss"].map("{:.4f}".format),
+            "gap": with_interval(summary, "gap"),
+            "gap without test set": with_interval(summary, "gap_estimate"),
+            f"test {result.table['score_name'].iloc[0]}": summary["test_score"].map(
+                "{:.3f}".format
+            ),
+        }
+    )
+
+
+def bounds_text(result: StabilityResult) -> pd.DataFrame:
+    """The bounds as they are printed, without those of the ensembles, which differ in C alone."""
+    bounds = result.bound_summary[result.bound_summary["ensemble"] == 0]
+    return pd.DataFrame(
+        {
+            "p": bounds["p"].map("{:g}".format),
+            "statement": bounds["statement"],
+            "λ": bounds["strength"].map(lambda value: "" if pd.isna(value) else f"{value:g}"),
+            "measured": bounds["measured"].map("{:.4f}".format),
+            "bound": bounds["bound"].map(lambda value: "–" if pd.isna(value) else f"{value:.4g}"),
+            "verdict": bounds["verdict"],
+        }
+    )
+
+
 def _print(result: StabilityResult) -> None:
     first, summary = result.table.iloc[0], result.summary
     replicas = int(result.table.loc[result.table["ensemble"] == 0, "replicas"].sum())
     print_table(
-        pd.DataFrame(
-            {
-                "p": summary["p"].map("{:g}".format),
-                "inference": summary.apply(_inference, axis=1),
-                "β": with_interval(summary, "beta"),
-                "median": summary["beta_median"].map("{:.4f}".format),
-                "top tenth": summary["beta_top_tenth"].map("{:.0%}".format),
-                "train loss": train_losses(summary),
-                "test loss": summary["test_loss"].map("{:.4f}".format),
-                "gap": with_interval(summary, "gap"),
-                "gap without test set": with_interval(summary, "gap_estimate"),
-                f"test {first['score_name']}": summary["test_score"].map("{:.3f}".format),
-            }
-        ),
+        summary_text(result),
         title=(
             f"Pointwise hypothesis stability β (Definition 4.1) and generalization gap\n"
             f"{first['task']}, n = {first['n']}, {summary['draws'].iloc[0]} draws of S, "
@@ -137,21 +160,8 @@ def _print(result: StabilityResult) -> None:
             "near 0, β is the leave-one-out loss and says nothing beyond the gap"
         ),
     )
-    # The ensembles' bounds are many rows and in the files; they differ in C alone.
-    bounds = result.bound_summary[result.bound_summary["ensemble"] == 0]
     print_table(
-        pd.DataFrame(
-            {
-                "p": bounds["p"].map("{:g}".format),
-                "statement": bounds["statement"],
-                "λ": bounds["strength"].map(lambda value: "" if pd.isna(value) else f"{value:g}"),
-                "measured": bounds["measured"].map("{:.4f}".format),
-                "bound": bounds["bound"].map(
-                    lambda value: "–" if pd.isna(value) else f"{value:.4g}"
-                ),
-                "verdict": bounds["verdict"],
-            }
-        ),
+        bounds_text(result),
         title=(
             "Bounds: Proposition 4.2 on β, Lemma 4.3 and Theorem 4.4 on the gap, "
             f"δ = {result.delta:g}; {first['inference']} network"

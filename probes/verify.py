@@ -154,11 +154,15 @@ class VerifyResult:
         words = self.table.replace(np.inf, "inf")
         return words.to_json(orient="records", indent=2, force_ascii=False)
 
+    def text(self) -> pd.DataFrame:
+        """The table as it is printed."""
+        return _text(self.table)
+
     def __repr__(self) -> str:
-        return _text(self.table).to_string(index=False)
+        return self.text().to_string(index=False)
 
     def _repr_html_(self) -> str:
-        return _text(self.table).to_html(index=False)
+        return self.text().to_html(index=False)
 
 
 def verify(**settings: Any) -> VerifyResult:

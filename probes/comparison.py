@@ -227,7 +227,7 @@ def main(settings: CommandLine) -> None:
         return
     print_table(
         _text(result),
-        title=f"Bounds on the generalization gap\n{result._caption()}",
+        title=f"Bounds on the generalization gap\n{result.caption}",
         caption=(
             "bound, measured (1 - δ quantile of the gap that it bounds) and coverage (share of the "
             "draws in which it held) at the largest n drawn; vacuous at 1 and above"

@@ -29,7 +29,7 @@ def write_manifest(path: Path, settings: Any, seconds: float, cells: Sequence[st
     device = getattr(settings, "device", "cpu")
     content = {
         "settings": asdict(settings) | {"out": str(settings.out)},
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
         "code": code_fingerprint(),
         "git": git_revision(),
         "python": platform.python_version(),
@@ -41,6 +41,23 @@ def write_manifest(path: Path, settings: Any, seconds: float, cells: Sequence[st
         "cells": list(cells),
     }
     write_whole(path, lambda place: place.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that the numbers depend on."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def environment() -> dict[str, str]:
+    """What the numbers were made with, as words."""
+    return {
+        **versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": device_name("cpu"),
+        "git": git_revision() or "not in a checkout",
+        "code": code_fingerprint(),
+    }
 
 
 def device_name(device: str) -> str:

@@ -54,6 +54,10 @@ def _curves(axes: Axes, rows: pd.DataFrame) -> None:
             textcoords="offset points", fontsize="small",
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
         )  # fmt: skip
+    # Too strong a weight decay diverges: what is worse than no training at all is not shown.
+    untrained = rows[rows["arm"] == ARMS[0]].groupby("value")["train_loss"].mean().max()
+    largest = 1.05 * max(untrained, dropped["train_loss"].max())
+    axes.set(xlim=(-0.03 * largest, largest))
     axes.set(xlabel="train loss", ylabel="β  (units of the loss)", ylim=(0, None),
              title="Stability against train loss, means over draws")  # fmt: skip
     axes.legend(framealpha=0.9)

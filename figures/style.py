@@ -14,12 +14,16 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("--", "-.", ":")
 
 
+#: Resolution in a notebook, whose file holds the pictures; saved figures have more.
+NOTEBOOK_DPI = 80
+
+
 class Drawing(Figure):
     """A figure that shows itself in a notebook, whether or not anybody has imported pyplot."""
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
-        self.savefig(buffer, format="png")
+        self.savefig(buffer, format="png", dpi=NOTEBOOK_DPI)
         return buffer.getvalue()
 
 

@@ -88,9 +88,14 @@ class Cell:
 
     def seeds(self) -> tuple[int, int, int]:
         """Seeds of the split, the initial factors and the masks: the same for every p."""
-        words = np.random.SeedSequence([self.seed, self.draw]).generate_state(3, np.uint64)
-        split, factors, masks = (int(word) for word in words)
-        return split, factors, masks
+        return seeds_of(self.seed, self.draw)
+
+
+def seeds_of(seed: int, draw: int) -> tuple[int, int, int]:
+    """Seeds of the split, the initial factors and the masks of a draw."""
+    words = np.random.SeedSequence([seed, draw]).generate_state(3, np.uint64)
+    split, factors, masks = (int(word) for word in words)
+    return split, factors, masks
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,27 @@ def measure_outputs(
     """
     on_train, on_test = on_train.double().cpu(), on_test.double().cpu()
     train_targets, test_targets = (held.targets.double().cpu() for held in (train, test))
-    losses = loss.value(on_train, train_targets)
-    train_loss = losses[0].mean().item()
-    test_loss = loss.value(on_test, test_targets).mean().item()
-    record = {
-        "train_loss": train_loss,
-        "test_loss": test_loss,
+    scores = {
         "train_score": loss.score(on_train[:1], train_targets).mean().item(),
         "test_score": loss.score(on_test, test_targets).mean().item(),
-        "gap": test_loss - train_loss,
     }
+    on_train, on_test = loss.value(on_train, train_targets), loss.value(on_test, test_targets)
+    return measure_losses(on_train, on_test) | scores
+
+
+def measure_losses(on_train: Tensor, on_test: Tensor) -> dict[str, float]:
+    """Measure from losses, float64 on the CPU.
+
+    Args:
+        on_train: of the n + 1 replicas (or of the first alone) on S, (n + 1, n) or (1, n).
+        on_test: of the first replica on test data, (m,) or (1, m).
+
+    Returns:
+        As :func:`measure_outputs`, without scores.
+    """
+    train_loss, test_loss = on_train[0].mean().item(), on_test.mean().item()
+    record = {"train_loss": train_loss, "test_loss": test_loss, "gap": test_loss - train_loss}
     if len(on_train) == 1:
         return record
-    change = losses[1:].diagonal() - losses[0]
+    change = on_train[1:].diagonal() - on_train[0]
     return record | {"beta_signed": change.mean().item()} | change_statistics(change.numpy())

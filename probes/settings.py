@@ -157,8 +157,9 @@ class StabilitySettings(TextOptions):
     """Precision of the training: float32 or float64."""
 
     workers: int = 1
-    """Processes of one thread each that run the cells; they take seconds to start. Scripts that
-    use them need the usual guard: if __name__ == "__main__"."""
+    """Processes of one thread each that run the cells; they take seconds to start. Their numbers
+    are those of one process of one thread (OMP_NUM_THREADS=1); more threads differ by rounding.
+    Scripts that use them need the usual guard: if __name__ == "__main__"."""
 
     matrix: bool = False
     """Also keep the losses of every replica on every example, as matrix.parquet."""

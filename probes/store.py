@@ -85,10 +85,22 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     os.close(handle)
     try:
         write(Path(name))
+        os.chmod(name, ORDINARY_MODE)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _ordinary_mode() -> int:
+    """Permissions of a file made in the ordinary way; temporary files are their owner's alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+#: Read once: asking for the mask sets it, for all threads.
+ORDINARY_MODE = _ordinary_mode()
 
 
 def write_figure(path: Path, figure: "Figure") -> None:

@@ -26,8 +26,6 @@ EMBEDDED_TOGETHER = 100
 BASE_SEED = 0
 #: Architectures whose layers ``probes.encoder`` computes.
 FAMILY = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
-#: What determines a model that lies in a folder.
-MODEL_FILES = (".json", ".safetensors", ".txt")
 
 
 @dataclass(frozen=True)

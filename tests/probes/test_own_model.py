@@ -1,0 +1,76 @@
+"""A model of one's own gives the numbers of the fast path where both can measure it."""
+
+import pytest
+import torch
+from torch import nn
+
+from probes.own_model import OwnModel, measure_model
+from probes.stability import measure
+from probes.tasks import load_task
+
+
+def digits_model(**changes):
+    """The network of the task ``digits`` as plain modules."""
+    task = load_task("digits")
+    layers = []
+    for weight, bias in zip(task.weights, task.biases, strict=True):
+        linear = nn.Linear(weight.shape[1], weight.shape[0], dtype=torch.float64)
+        linear.weight.data.copy_(weight)
+        linear.bias.data.copy_(bias)
+        layers += [linear, nn.ReLU()]
+    settings = {
+        "features": task.features, "targets": task.targets.argmax(1), "rank": 8, "steps": 15,
+        "loss": lambda z, y: nn.functional.cross_entropy(z, y, reduction="none"),
+        "score": lambda z, y: (z.argmax(1) == y).double(),
+    }  # fmt: skip
+    return OwnModel(nn.Sequential(*layers[:-1]), **(settings | changes))
+
+
+def test_it_measures_what_the_fast_path_measures():
+    slow = measure_model(digits_model(), p=[0.0, 0.4], n=6, draws=2, ensemble=[3], seed=5)
+    fast = measure(
+        p=[0.0, 0.4], n=6, draws=2, ensemble=3, steps=15, seed=5, dtype="float64"
+    ).table  # fmt: skip
+    keys = ["p", "ensemble", "draw"]
+    slow_table, fast_table = (table.set_index(keys).sort_index() for table in (slow.rows, fast))
+    assert len(slow_table) == 8
+    for name in ("train_loss", "test_loss", "gap", "beta", "beta_signed", "test_score"):
+        expected = fast_table.loc[slow_table.index, name].tolist()
+        assert slow_table[name].tolist() == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_the_model_stays_as_it_is():
+    own = digits_model(steps=2)
+    before = {name: value.clone() for name, value in own.model.state_dict().items()}
+    measure_model(own, p=0.3, n=3, draws=1)
+    after = own.model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert all(parameter.requires_grad for parameter in own.model.parameters())
+
+
+def test_differences_are_paired():
+    result = measure_model(digits_model(steps=3), p=[0.0, 0.5], n=4, draws=3)
+    losses = result.rows.pivot_table(index="draw", columns="p", values="test_loss")
+    mean, low, high = result.difference((0.5, 0), (0.0, 0))
+    assert mean == pytest.approx((losses[0.5] - losses[0.0]).mean())
+    assert low < mean < high
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"p": 1.0, "n": 4}, "p must be in"),
+        ({"p": 0.1, "n": 1}, "n must be from 2"),
+        ({"p": 0.1, "n": 4, "draws": 0}, "draws must be at least 1"),
+        ({"p": 0.1, "n": 4, "ensemble": [0]}, "ensemble must be at least 1"),
+    ],
+)
+def test_bad_values_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        measure_model(digits_model(), **settings)
+
+
+def test_a_layer_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="matches no"):
+        measure_model(digits_model(target="query"), p=0.1, n=4, draws=1)

@@ -40,13 +40,11 @@ notebooks: $(STAMP)  ## execute the notebooks, into runs/notebooks
 
 check: lint test notebooks  ## exactly what CI runs
 
-figures: $(STAMP)  ## regenerate the gallery that the README shows
-	$(BIN)/python -m probes.stability --p 0 0.1 0.3 0.5 0.7 0.9 --ensemble 1 4 16 --draws 8 --out runs/gallery
-	$(BIN)/python -m probes.verify --out runs/gallery/verify
-	$(BIN)/python -m probes.comparison --out runs/gallery/comparison
-	$(BIN)/python -m probes.generalization --matched --draws 16 --out runs/gallery/generalization
-	$(BIN)/python -m probes.ensemble --out runs/gallery/ensemble
-	cp runs/gallery/stability.png runs/gallery/gap.png runs/gallery/*/*.png figures/gallery/
+figures: $(STAMP)  ## regenerate the gallery that the README shows (half an hour)
+	$(BIN)/python -m probes.report --draws 16 --out runs/gallery
+	$(BIN)/python -m probes.generalization --matched --task tweets --n 32 --draws 6 --p 0.1 0.3 0.5 --workers 2 --out runs/gallery/matched-tweets
+	$(BIN)/python -m probes.recommend --out runs/gallery/recommend
+	for f in runs/gallery/*/*.png; do d=$$(basename $$(dirname $$f)); case $$d in matched-*) cp $$f figures/gallery/$$d.png;; *) cp $$f figures/gallery/;; esac; done
 
 bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks against them
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -2,7 +2,8 @@
 
 from lora_dropout.ensemble import Ensemble, inference_mode, members
 from lora_dropout.injection import describe, inject, mask_schedule, merge
-from lora_dropout.layer import Inference, LoRADropoutLinear
+from lora_dropout.layer import LoRADropoutLinear
+from lora_dropout.masked import Inference, MaskedUpdate
 from lora_dropout.objective import backward_over_samples, grouped_samples, sparsity_penalty
 from lora_dropout.schedule import MaskSchedule
 
@@ -11,6 +12,7 @@ __all__ = [
     "Inference",
     "LoRADropoutLinear",
     "MaskSchedule",
+    "MaskedUpdate",
     "backward_over_samples",
     "describe",
     "grouped_samples",

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lora_dropout.injection import adapted_layers, mask_schedule
-from lora_dropout.layer import Inference
+from lora_dropout.injection import layers_in_use, mask_schedules
+from lora_dropout.masked import Inference
 from lora_dropout.masks import ENSEMBLE_STEP
 
 
@@ -35,7 +35,7 @@ class Ensemble(nn.Module):
         super().__init__()
         if ensemble < 1:
             raise ValueError(f"ensemble must be at least 1, got {ensemble}")
-        mask_schedule(model)
+        layers_in_use(model)
         self.model, self.ensemble, self.output = model, ensemble, output
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -55,16 +55,18 @@ def members(model: nn.Module, ensemble: int) -> Iterator[int]:
         The number of the member, 0 to N - 1; meanwhile the model is in ``eval()`` with that
         member's masks. Afterwards it is as it was.
     """
-    schedule = mask_schedule(model)
-    training, step, samples = model.training, schedule.step, schedule.samples
+    before = [(one, one.step, one.samples) for one in mask_schedules(model)]
+    training = model.training
     with inference_mode(model, "ensemble"):
         model.eval()
         try:
             for member in range(ensemble):
-                schedule.seek(ENSEMBLE_STEP, range(member, member + 1))
+                for schedule, _, _ in before:
+                    schedule.seek(ENSEMBLE_STEP, range(member, member + 1))
                 yield member
         finally:
-            schedule.seek(step, samples)
+            for schedule, step, samples in before:
+                schedule.seek(step, samples)
             model.train(training)
 
 
@@ -75,8 +77,7 @@ def inference_mode(model: nn.Module, mode: Inference) -> Iterator[None]:
     Raises:
         ValueError: an unknown mode, or no adapted layer.
     """
-    mask_schedule(model)
-    before = [(layer, layer.inference) for _, layer in adapted_layers(model)]
+    before = [(layer, layer.inference) for layer in layers_in_use(model)]
     try:
         for layer, _ in before:
             layer.inference = mode

@@ -39,6 +39,10 @@ def merge_weight(weight: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor
     return torch.add(weight, B @ A, alpha=scaling)
 
 
+class GroupsNotSupportedError(ValueError):
+    """A layer cannot give each group of the batch a mask pair of its own."""
+
+
 def add_update_rows(base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
     """Add the low-rank update to the output of the frozen layer; features last.
 
@@ -52,6 +56,10 @@ def add_update_rows(base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: floa
 
     Returns:
         base + scaling * x A^T B^T, of the shape of ``base``.
+
+    Raises:
+        GroupsNotSupportedError: the rows of x do not divide into G groups, such as where a model
+            computes something without a batch.
     """
     if A.dim() == 2:
         hidden = torch.mm(x.reshape(-1, x.shape[-1]), A.mT)
@@ -59,6 +67,10 @@ def add_update_rows(base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: floa
             base.shape
         )
     groups = A.shape[0]
+    if x.shape[0] % groups:
+        raise GroupsNotSupportedError(
+            f"an input of shape {tuple(x.shape)} does not divide into {groups} groups of rows"
+        )
     hidden = torch.bmm(x.reshape(groups, -1, x.shape[-1]), A.mT)
     return torch.baddbmm(
         base.reshape(groups, -1, base.shape[-1]), hidden, B.mT, alpha=scaling

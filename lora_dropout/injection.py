@@ -6,7 +6,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lora_dropout.layer import Inference, LoRADropoutLinear
+from lora_dropout.layer import LoRADropoutLinear
+from lora_dropout.masked import Inference, MaskedUpdate
 from lora_dropout.schedule import MaskSchedule
 
 
@@ -78,9 +79,8 @@ def inject(
     for name, layer in zip(names, layers, strict=True):
         layer.train(model.get_submodule(name).training)
         model = _replace(model, name, layer)
-    for layer in masks.layers:
-        layer.lora_A.requires_grad_(True)
-        layer.lora_B.requires_grad_(True)
+    for factor in (factor for layer in masks.layers for factor in layer.factors):
+        factor.requires_grad_(True)
     if not adapted:
         masks.attach(model)
     masks.seek(masks.step)
@@ -101,6 +101,8 @@ def merge(model: nn.Module) -> nn.Module:
         ValueError: there is no adapted layer.
     """
     for name, layer in _require_adapted(model):
+        if not isinstance(layer, LoRADropoutLinear):
+            raise ValueError(f"{name} was not put there by inject(): use merge_and_unload()")
         schedule = layer.masks
         for parameter in schedule.frozen:
             parameter.requires_grad_(True)
@@ -108,9 +110,7 @@ def merge(model: nn.Module) -> nn.Module:
         old = layer.base.weight
         layer.base.weight = nn.Parameter(layer.merged_weight().detach(), old.requires_grad)
         model = _replace(model, name, layer.base.train(layer.training))
-        schedule.layers.remove(layer)
-        if not schedule.layers:
-            schedule.detach()
+        schedule.leave(layer)
     return model
 
 
@@ -118,9 +118,10 @@ def describe(model: nn.Module) -> pd.DataFrame:
     """List every adapted layer and whether its dropout is on.
 
     Returns:
-        One row a layer: ``layer`` (name), ``number`` (in the mask schedule), ``d_in``, ``d_out``,
-        ``rank``, ``alpha``, ``p_in``, ``p_out``, ``sparsity`` (2p - p^2 for equal rates),
-        ``rescale``, ``mode`` ("training" or the inference mode), ``masks`` (whether masks are being
+        One row a layer: ``layer`` (name), ``adapter`` (its name in PEFT, "" otherwise),
+        ``number`` (in the mask schedule), ``d_in``, ``d_out``, ``rank``, ``alpha``, ``p_in``,
+        ``p_out``, ``sparsity`` (2p - p^2 for equal rates), ``rescale``, ``mode`` ("training", the
+        inference mode, or "off" where the update is not added), ``masks`` (whether masks are being
         drawn now), ``step`` (whose masks the layer holds).
 
     Raises:
@@ -129,7 +130,8 @@ def describe(model: nn.Module) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "layer": name,
+                "layer": name.removesuffix(layer.place),
+                "adapter": layer.adapter,
                 "number": layer.number,
                 "d_in": layer.shape.d_in,
                 "d_out": layer.shape.d_out,
@@ -139,7 +141,7 @@ def describe(model: nn.Module) -> pd.DataFrame:
                 "p_out": layer.shape.p_out,
                 "sparsity": layer.sparsity,
                 "rescale": layer.rescale,
-                "mode": "training" if layer.training else layer.inference,
+                "mode": _mode(layer),
                 "masks": layer.draws_masks,
                 "step": layer.masks.step,
             }
@@ -148,21 +150,51 @@ def describe(model: nn.Module) -> pd.DataFrame:
     )
 
 
-def adapted_layers(model: nn.Module) -> list[tuple[str, LoRADropoutLinear]]:
+def adapted_layers(model: nn.Module) -> list[tuple[str, MaskedUpdate]]:
     """Return the names and modules of all adapted layers, in the order of the model."""
-    return [(n, m) for n, m in model.named_modules() if isinstance(m, LoRADropoutLinear)]
+    return [(n, m) for n, m in model.named_modules() if isinstance(m, MaskedUpdate)]
+
+
+def layers_in_use(model: nn.Module) -> list[MaskedUpdate]:
+    """Return the adapted layers whose update a forward pass adds.
+
+    Raises:
+        ValueError: there is none.
+    """
+    layers = [layer for _, layer in _require_adapted(model) if layer.in_use]
+    if not layers:
+        raise ValueError("all adapters with LoRA Dropout are off: inactive, disabled or merged")
+    return layers
+
+
+def mask_schedules(model: nn.Module) -> list[MaskSchedule]:
+    """Return the schedules of the layers in use: one, or one an active adapter of PEFT.
+
+    Raises:
+        ValueError: there is no adapted layer, or none in use.
+    """
+    return list(dict.fromkeys(layer.masks for layer in layers_in_use(model)))
 
 
 def mask_schedule(model: nn.Module) -> MaskSchedule:
     """Return the schedule that the model's adapted layers share.
 
     Raises:
-        ValueError: there is no adapted layer.
+        ValueError: there is no adapted layer, or there are several schedules.
     """
-    return _require_adapted(model)[0][1].masks
+    schedules = mask_schedules(model)
+    if len(schedules) > 1:
+        raise ValueError(f"{len(schedules)} adapters are active, each with masks of its own")
+    return schedules[0]
 
 
-def _require_adapted(model: nn.Module) -> list[tuple[str, LoRADropoutLinear]]:
+def _mode(layer: MaskedUpdate) -> str:
+    if not layer.in_use:
+        return "off"
+    return "training" if layer.training else layer.inference
+
+
+def _require_adapted(model: nn.Module) -> list[tuple[str, MaskedUpdate]]:
     layers = adapted_layers(model)
     if not layers:
         raise ValueError("the model has no layer with LoRA Dropout: call inject() first")

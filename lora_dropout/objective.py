@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_dropout.functional import penalty
-from lora_dropout.injection import adapted_layers, mask_schedule
+from lora_dropout.injection import layers_in_use, mask_schedules
 
 
 def backward_over_samples(model: nn.Module, loss: Callable[[], Tensor], samples: int) -> Tensor:
@@ -28,21 +28,34 @@ def backward_over_samples(model: nn.Module, loss: Callable[[], Tensor], samples:
     Raises:
         ValueError: ``samples`` is below 1, or the model has no adapted layer.
     """
-    schedule = mask_schedule(model)
     total = torch.zeros(())
-    try:
-        for sample in range(_count(samples)):
-            schedule.seek(schedule.step, range(sample, sample + 1))
-            value = loss() / samples
-            value.backward()
-            total = total + value.detach()
-    finally:
-        schedule.seek(schedule.step, range(1))
+    for _ in each_sample(model, range(_count(samples))):
+        value = loss() / samples
+        value.backward()
+        total = total + value.detach()
     return total
 
 
+def each_sample(model: nn.Module, samples: range) -> Iterator[int]:
+    """Make the layers hold one sample's masks after the other, for as long as one iterates.
+
+    Args:
+        model: a model with adapted layers.
+        samples: numbers of the mask pairs within the step.
+
+    Yields:
+        The number. Afterwards the layers hold sample 0 again.
+    """
+    try:
+        for sample in samples:
+            _hold(model, range(sample, sample + 1))
+            yield sample
+    finally:
+        _hold(model, range(1))
+
+
 @contextmanager
-def grouped_samples(model: nn.Module, samples: int) -> Iterator[None]:
+def grouped_samples(model: nn.Module, samples: int, first: int = 0) -> Iterator[None]:
     """Within the block, a batch consists of N equal groups of rows, each with its own mask pair.
 
     Repeat the batch N times along its first dimension, and the mean loss is the N-sample objective
@@ -54,16 +67,16 @@ def grouped_samples(model: nn.Module, samples: int) -> Iterator[None]:
     Args:
         model: a model with adapted layers whose inputs carry the batch in their first dimension.
         samples: N, at least 1.
+        first: number of the first mask pair within the step.
 
     Raises:
         ValueError: ``samples`` is below 1, or the model has no adapted layer.
     """
-    schedule = mask_schedule(model)
-    schedule.seek(schedule.step, range(_count(samples)))
+    _hold(model, range(first, first + _count(samples)))
     try:
         yield
     finally:
-        schedule.seek(schedule.step, range(1))
+        _hold(model, range(1))
 
 
 def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
@@ -83,12 +96,13 @@ def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
     """
     if strength < 0:
         raise ValueError(f"strength must be at least 0, got {strength:g}")
-    mask_schedule(model)
-    terms = [
-        layer.sparsity * penalty(layer.lora_A, layer.lora_B, layer.scaling)
-        for _, layer in adapted_layers(model)
-    ]
+    terms = [layer.sparsity * penalty(*layer.low_rank()).sum() for layer in layers_in_use(model)]
     return strength * torch.stack(terms).sum()
+
+
+def _hold(model: nn.Module, samples: range) -> None:
+    for schedule in mask_schedules(model):
+        schedule.seek(schedule.step, samples)
 
 
 def _count(samples: int) -> int:

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from lora_dropout.masks import stack_masks
 
 if TYPE_CHECKING:
-    from lora_dropout.layer import LoRADropoutLinear
+    from lora_dropout.masked import MaskedUpdate
 
 _schedules: "weakref.WeakSet[MaskSchedule]" = weakref.WeakSet()
 
@@ -35,6 +35,7 @@ class MaskSchedule:
         samples: the sample numbers that the layers hold, one group of the batch for each.
         layers: the adapted layers, in the order that numbers them.
         frozen: the parameters that were trainable before the layers were adapted.
+        stale: whether layers hold something else than their masks, such as new memory.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -43,8 +44,9 @@ class MaskSchedule:
         self.seed = seed
         self.step = 0
         self.samples = range(1)
-        self.layers: list[LoRADropoutLinear] = []
+        self.layers: list[MaskedUpdate] = []
         self.frozen: list[nn.Parameter] = []
+        self.stale = True
         self._waiting: weakref.WeakSet[_Waiting] = weakref.WeakSet()
         self._seen: _Seen | None = None
         self._handles: list[RemovableHandle] = []
@@ -57,6 +59,18 @@ class MaskSchedule:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _waiting=weakref.WeakSet(), _seen=None, _handles=[])
         _schedules.add(self)
+
+    def join(self, layer: "MaskedUpdate") -> None:
+        """Number a layer and make its masks those of this schedule, from the next draw on."""
+        layer.masks, layer.number = self, len(self.layers)
+        self.layers.append(layer)
+        self.stale = True
+
+    def leave(self, layer: "MaskedUpdate") -> None:
+        """Forget a layer; without layers, watch no model."""
+        self.layers.remove(layer)
+        if not self.layers:
+            self.detach()
 
     def advance(self) -> None:
         """Draw the masks of the next step.
@@ -78,12 +92,15 @@ class MaskSchedule:
         Raises:
             RuntimeError: a forward pass is still waiting for its backward pass.
         """
+        samples = self.samples if samples is None else samples
+        if (step, samples, self.stale) == (self.step, self.samples, False):
+            return
         if self._waiting:
             raise RuntimeError(
                 "the masks cannot change now: a training forward pass is still waiting for its "
                 "backward pass, which must see the same masks"
             )
-        self._draw(step, self.samples if samples is None else samples)
+        self._draw(step, samples)
 
     def attach(self, root: nn.Module) -> None:
         """Watch the outermost training passes of ``root``."""
@@ -100,27 +117,33 @@ class MaskSchedule:
 
     def factors(self) -> list[Tensor]:
         """Return the trainable factors of all layers."""
-        both = (factor for layer in self.layers for factor in (layer.lora_A, layer.lora_B))
-        return [factor for factor in both if factor.requires_grad]
+        every = (factor for layer in self.layers for factor in layer.factors)
+        return [factor for factor in every if factor.requires_grad]
 
     def _draw(self, step: int, samples: range) -> None:
-        self.step, self.samples = step, samples
-        for layer in self.layers:
-            layer.hold_masks(
-                *stack_masks(
-                    layer.shape,
-                    seed=self.seed,
-                    steps=[step],
-                    layer=layer.number,
-                    samples=samples,
-                    rescale=layer.rescale,
-                )
-            )
-        self._seen = None
+        self.step, self.samples, self.stale, self._seen = step, samples, False, None
+        for device in {layer.mask_in.device for layer in self.layers}:
+            layers = [layer for layer in self.layers if layer.mask_in.device == device]
+            masks = _together_to(device, [mask for one in layers for mask in self._masks_of(one)])
+            for layer, mask_in, mask_out in zip(layers, masks[::2], masks[1::2], strict=True):
+                layer.hold_masks(mask_in, mask_out)
+
+    def _masks_of(self, layer: "MaskedUpdate") -> tuple[Tensor, Tensor]:
+        mask_in, mask_out = stack_masks(
+            layer.shape,
+            seed=self.seed,
+            steps=[self.step],
+            layer=layer.number,
+            samples=self.samples,
+            rescale=layer.rescale,
+        )
+        return mask_in[0], mask_out[0]
 
     def _before(self, root: nn.Module, arguments: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
+        if self.stale:
+            self._draw(self.step, self.samples)
         seen, layer = self._seen, self.layers[0]
         # Other mask tensors than last time are masks that a caller passes in (functional_call), or
         # a model that was moved: neither says that the factors were updated.
@@ -149,19 +172,15 @@ class _Seen:
     Held weakly and not by their id, which another tensor may have once they are gone.
     """
 
-    def __init__(self, layer: "LoRADropoutLinear") -> None:
+    def __init__(self, layer: "MaskedUpdate") -> None:
         self.masks = weakref.ref(layer.mask_in)
-        self.factors = [
-            (weakref.ref(factor), factor._version) for factor in (layer.lora_A, layer.lora_B)
-        ]
+        self.factors = [(weakref.ref(factor), factor._version) for factor in layer.factors]
 
-    def unchanged(self, layer: "LoRADropoutLinear") -> bool:
+    def unchanged(self, layer: "MaskedUpdate") -> bool:
         """Whether the layer's factors are still these, as they were."""
         return all(
             held() is factor and version == factor._version
-            for (held, version), factor in zip(
-                self.factors, (layer.lora_A, layer.lora_B), strict=True
-            )
+            for (held, version), factor in zip(self.factors, layer.factors, strict=True)
         )
 
 
@@ -183,6 +202,15 @@ def _follow(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
 
 
 register_optimizer_step_post_hook(_follow)
+
+
+def _together_to(device: torch.device, masks: list[Tensor]) -> list[Tensor]:
+    """Move masks in one transfer, in place of two a layer."""
+    if device.type == "cpu":
+        return masks
+    flat = torch.cat([mask.flatten() for mask in masks]).to(device)
+    parts = flat.split([mask.numel() for mask in masks])
+    return [part.view_as(mask) for part, mask in zip(parts, masks, strict=True)]
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -189,7 +189,7 @@ def _trained(
     generator = torch.Generator().manual_seed(factor_seed)
     with torch.no_grad():
         for _, layer in adapted_layers(model):
-            layer.lora_A.copy_(initial_factor(layer.rank, layer.shape.d_in, generator))
+            layer.factors[0].copy_(initial_factor(layer.rank, layer.shape.d_in, generator))
     trained = mask_schedule(model).factors()
     optimizer = torch.optim.Adam(trained, lr=own.lr)
     features, targets = own.features[train], own.targets[train]

@@ -1,0 +1,153 @@
+"""What every adapted layer has: the masks of one low-rank update, and how they are treated."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lora_dropout.functional import add_update_rows, mask_factors
+from lora_dropout.masks import LayerShape
+from lora_dropout.schedule import MaskSchedule
+
+#: How the masks are treated in ``eval()``: see :class:`MaskedUpdate`.
+Inference = Literal["no masks", "expected weight", "ensemble"]
+
+
+class MaskedUpdate(nn.Module, ABC):
+    r"""The masks of one low-rank update :math:`c\,B A`.
+
+    In training one mask pair is used a forward pass, shared by all examples and tokens; it is a
+    pure function of (seed, step, layer, sample number), see :class:`MaskSchedule`. In ``eval()``
+    the attribute ``inference`` decides:
+
+    - ``"no masks"``: the update as it stands. After training without rescaling it is larger than
+      the average masked update by 1/((1-p_in)(1-p_out)).
+    - ``"expected weight"``: the update times its expected mask, (1-p_in)(1-p_out).
+    - ``"ensemble"``: the masks that the layer holds, so that the network is one sampled member;
+      :class:`lora_dropout.Ensemble` averages N of them.
+
+    With ``rescale`` the surviving entries are divided by their probability, and the expected weight
+    is the update as it stands.
+
+    Source: arXiv 2404.09610, Eq. 2 (masks), Eq. 8 (ensemble). The expected-weight network is the
+    usual deterministic rule for dropout and not in the paper.
+
+    Args:
+        shape: sides and rates.
+        rescale: whether survivors are divided by 1 - p.
+        inference: the mode in ``eval()``.
+        like: gives the device and precision of the masks; a tensor that has no data (on the device
+            "meta") leaves them on the CPU.
+
+    Attributes:
+        mask_in, mask_out: held masks, (d_in,) and (d_out,), or (G, d) for G groups of the batch.
+        masks: the schedule of the model that the layer belongs to.
+        number: of the layer in its schedule.
+        rank, alpha: the update is multiplied by alpha / rank.
+
+    Raises:
+        ValueError: a rate out of range, or an unknown mode.
+    """
+
+    mask_in: Tensor
+    mask_out: Tensor
+    rank: int
+    alpha: float
+    #: Name of the adapter in PEFT, and what it adds to the adapted layer's name.
+    adapter = place = ""
+
+    def __init__(
+        self, shape: LayerShape, *, rescale: bool, inference: Inference, like: Tensor
+    ) -> None:
+        super().__init__()
+        self.shape, self.rescale, self.inference = shape, rescale, inference
+        self.masks, self.number = MaskSchedule(), 0
+        where = "cpu" if like.is_meta else like.device
+        dtype = like.dtype if like.is_floating_point() else torch.float32
+        for name, size in (("mask_in", shape.d_in), ("mask_out", shape.d_out)):
+            ones = torch.ones(size, dtype=dtype, device=where)
+            self.register_buffer(name, ones, persistent=False)
+
+    @property
+    @abstractmethod
+    def factors(self) -> tuple[Tensor, ...]:
+        """The trained tensors of the update."""
+
+    @abstractmethod
+    def low_rank(self) -> tuple[Tensor, Tensor, float]:
+        """Return A (..., r, d_in), B (..., d_out, r) and the factor c of their product."""
+
+    @property
+    def inference(self) -> Inference:
+        """The mode in ``eval()``."""
+        return self._inference
+
+    @inference.setter
+    def inference(self, mode: Inference) -> None:
+        if mode not in get_args(Inference):
+            raise ValueError(f"inference must be one of {get_args(Inference)}, got {mode!r}")
+        self._inference = mode
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a forward pass adds the update."""
+        return True
+
+    @property
+    def expected_mask(self) -> float:
+        """Expected product of the two masks at an entry of the update."""
+        return 1.0 if self.rescale else (1 - self.shape.p_in) * (1 - self.shape.p_out)
+
+    @property
+    def sparsity(self) -> float:
+        """Probability that an entry of the update is dropped, 2p - p^2 for equal rates."""
+        return self.shape.p_in + self.shape.p_out * (1 - self.shape.p_in)
+
+    @property
+    def draws_masks(self) -> bool:
+        """Whether a forward pass now would use masks."""
+        masked = self.training or self.inference == "ensemble"
+        return masked and self.sparsity > 0 and self.in_use
+
+    @property
+    def deterministic_mask(self) -> float:
+        """Factor of the update in the network without masks: see ``inference``."""
+        return 1.0 if self.inference == "no masks" else self.expected_mask
+
+    def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
+        """Take masks of shape (G, d) for G groups of the batch, in place where they fit."""
+        for name, mask in (("mask_in", mask_in), ("mask_out", mask_out)):
+            held = getattr(self, name)
+            mask = mask[0] if len(mask) == 1 else mask
+            if held.shape == mask.shape:
+                held.copy_(mask)
+            else:
+                setattr(self, name, mask.to(held))
+
+    def add_update(self, base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
+        """Add the update to the output of the frozen layer, as the mode says.
+
+        Args:
+            base: output of the frozen layer, (..., d_out).
+            x: its input, (..., d_in), in the precision of the factors, except under autocast.
+            A, B: the factors, (r, d_in) and (d_out, r).
+            scaling: alpha / r.
+        """
+        if base.dtype != A.dtype and not torch.is_autocast_enabled(x.device.type):
+            base = base.to(torch.promote_types(base.dtype, A.dtype))
+        return add_update_rows(base, x, *self.mask(A, B, scaling))
+
+    def mask(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
+        """Return the factors and their scaling in a forward pass now."""
+        if self.draws_masks:
+            return *mask_factors(A, B, self.mask_in, self.mask_out), scaling
+        return A, B, scaling * (1.0 if self.training else self.deterministic_mask)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        before = self.mask_in.device
+        super()._apply(fn, recurse)
+        if before.type == "meta" != self.mask_in.device.type:
+            # Memory that was given to tensors without data holds anything but masks.
+            self.masks.stale = True
+        return self

@@ -1,0 +1,20 @@
+"""LoRA Dropout inside Hugging Face PEFT: LoRA and AdaLoRA, saved as adapters that PEFT reads.
+
+Importing this module makes PEFT load adapters that were trained with LoRA Dropout as such.
+"""
+
+from lora_dropout.peft.averaging import ensemble_generation
+from lora_dropout.peft.config import AdaLoraDropoutConfig, LoraDropoutConfig
+from lora_dropout.peft.registration import register
+from lora_dropout.peft.trainer import LoraDropoutTrainer, LoraDropoutTrainerMixin, MaskCallback
+
+__all__ = [
+    "AdaLoraDropoutConfig",
+    "LoraDropoutConfig",
+    "LoraDropoutTrainer",
+    "LoraDropoutTrainerMixin",
+    "MaskCallback",
+    "ensemble_generation",
+]
+
+register()

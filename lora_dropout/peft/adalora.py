@@ -1,0 +1,65 @@
+"""AdaLoRA with dropout in PEFT: masks on Q's input columns and P's output rows."""
+
+from typing import Any
+
+from peft.tuners.adalora import AdaLoraModel
+from peft.tuners.adalora.layer import SVDLinear
+from torch import Tensor, nn
+
+from lora_dropout.peft.adapters import DropoutTuner, HoldsMasks, is_plain_linear, refuse
+from lora_dropout.peft.config import DropoutFields
+
+#: What PEFT adds to the number of ranks before it divides by it.
+EPSILON = 1e-5
+
+
+class DropoutSVDLinear(HoldsMasks, SVDLinear):
+    """PEFT's AdaLoRA layer over ``nn.Linear``."""
+
+    def factors_of(self, adapter: str) -> tuple[Tensor, ...]:
+        """Q (r, d_in), P (d_out, r) and the diagonal of Lambda (r, 1)."""
+        return self.lora_A[adapter], self.lora_B[adapter], self.lora_E[adapter]
+
+    def low_rank_of(self, adapter: str) -> tuple[Tensor, Tensor, float]:
+        """A = Lambda Q, with what PEFT scales the update by inside; B = P."""
+        A, B, values = self.factors_of(adapter)
+        # The number of ranks is a tensor: kept one, so that no device waits for it.
+        scaled = values * (self.scaling[adapter] / (self.ranknum[adapter] + EPSILON))
+        return A * scaled, B, 1.0
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """As PEFT's forward pass, with masks."""
+        active = [name for name in self.active_adapters if name in self.lora_A]
+        masked = [name for name in active if self.masks_of(name) is not None]
+        if self.disable_adapters or self.merged or not masked:
+            return super().forward(x, *args, **kwargs)
+        result = self.base_layer(x, *args, **kwargs)
+        for name in active:
+            x = self._cast_input_dtype(x, self.lora_A[name].dtype)
+            masks = self.masks_of(name)
+            if masks is None:
+                raise ValueError("adapters with and without LoRA Dropout cannot be active together")
+            result = masks.add_update(result, x, *self.low_rank_of(name)).to(result.dtype)
+        return result
+
+
+class AdaLoraDropoutModel(DropoutTuner, AdaLoraModel):
+    """PEFT's AdaLoRA model; with a config of another kind it is that and nothing else."""
+
+    @staticmethod
+    def _create_new_module(
+        lora_config: Any, adapter_name: str, target: Any, **kwargs: Any
+    ) -> nn.Module:
+        if isinstance(lora_config, DropoutFields):
+            if is_plain_linear(target):
+                return DropoutSVDLinear(target, adapter_name, config=lora_config, **kwargs)
+            if lora_config.drops:
+                refuse(target)
+        return AdaLoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
+
+    def _create_and_replace(
+        self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        if isinstance(lora_config, DropoutFields) and type(target) is SVDLinear:
+            target.__class__ = DropoutSVDLinear
+        super()._create_and_replace(lora_config, adapter_name, target, *args, **kwargs)

@@ -1,0 +1,186 @@
+"""The masks of one adapter in one layer of PEFT, and the layers and models that have such."""
+
+from typing import TYPE_CHECKING, Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from lora_dropout.layer import layer_shape
+from lora_dropout.masked import MaskedUpdate
+from lora_dropout.peft.config import DropoutFields
+from lora_dropout.schedule import MaskSchedule
+
+# For the interpreter no base: only then can a layer that PEFT has made become one of ours.
+LayerOfPEFT: Any = BaseTunerLayer if TYPE_CHECKING else object
+#: Where a layer keeps the masks of its adapters; no state dict holds them.
+PLACE = "lora_masks"
+
+
+class AdapterMasks(MaskedUpdate):
+    """The masks of one adapter in one layer.
+
+    Args:
+        layer: of PEFT, that the adapter is in.
+        adapter: its name.
+        sides: d_in and d_out of the update.
+        config: of the adapter.
+    """
+
+    def __init__(
+        self, layer: "HoldsMasks", adapter: str, sides: tuple[int, int], config: DropoutFields
+    ) -> None:
+        super().__init__(
+            layer_shape(*sides, config.dropout_rate or 0.0, config.dropout_rate_out),
+            rescale=config.rescale,
+            inference=config.inference,
+            like=next(layer.get_base_layer().parameters()),
+        )
+        # As the model: an adapter that is loaded into a model in use must not draw masks.
+        self.train(layer.get_base_layer().training)
+        self.adapter, self.place = adapter, f".{PLACE}.{adapter}"
+        # In a tuple, as the layer is this module's parent and not its child.
+        self._layer = (layer,)
+
+    @property
+    def layer(self) -> "HoldsMasks":
+        """The layer of PEFT."""
+        return self._layer[0]
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        """r of the adapter in this layer."""
+        return self.layer.r[self.adapter]
+
+    @property
+    def alpha(self) -> float:  # type: ignore[override]
+        """alpha of the adapter in this layer."""
+        return self.layer.lora_alpha[self.adapter]
+
+    @property
+    def factors(self) -> tuple[Tensor, ...]:
+        """The trained tensors of the adapter in this layer."""
+        return self.layer.factors_of(self.adapter)
+
+    def low_rank(self) -> tuple[Tensor, Tensor, float]:
+        """Return A, B and the factor of their product."""
+        return self.layer.low_rank_of(self.adapter)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a forward pass adds the update, and it is not in the frozen weight already."""
+        layer = self.layer
+        return self.adapter in layer.active_adapters and not (
+            layer.disable_adapters or layer.merged
+        )
+
+
+class HoldsMasks(LayerOfPEFT):
+    """What PEFT's layers are mixed with: masks beside each adapter that has LoRA Dropout."""
+
+    r: dict[str, int]
+    lora_alpha: dict[str, float]
+    scaling: dict[str, float]
+    in_features: int
+    out_features: int
+    adapter_layer_names: tuple[str, ...]
+    kind_of_masks = AdapterMasks
+
+    def factors_of(self, adapter: str) -> tuple[Tensor, ...]:
+        """The trained tensors of an adapter."""
+        return self.lora_A[adapter].weight, self.lora_B[adapter].weight
+
+    def low_rank_of(self, adapter: str) -> tuple[Tensor, Tensor, float]:
+        """A (..., r, d_in), B (..., d_out, r) and the factor of their product."""
+        A, B = self.factors_of(adapter)
+        return A, B, self.scaling[adapter]
+
+    def sides(self) -> tuple[int, int]:
+        """d_in and d_out of an update."""
+        return self.in_features, self.out_features
+
+    def masks_of(self, adapter: str) -> AdapterMasks | None:
+        """The masks of an adapter, None for one without LoRA Dropout."""
+        held = getattr(self, PLACE, {})
+        return held[adapter] if adapter in held else None  # noqa: SIM401, a ModuleDict has no get
+
+    def update_layer(
+        self, adapter_name: str, r: int, lora_alpha: float, config: Any, **kwargs: Any
+    ) -> None:
+        """Add an adapter, with masks where its config says so."""
+        if isinstance(config, DropoutFields) and not hasattr(self, PLACE):
+            setattr(self, PLACE, nn.ModuleDict())
+            self.adapter_layer_names = (*self.adapter_layer_names, PLACE)
+        super().update_layer(adapter_name, r, lora_alpha=lora_alpha, config=config, **kwargs)
+        # AdaLoRA adds an adapter anew when its rank changes: its masks stay.
+        if isinstance(config, DropoutFields) and self.masks_of(adapter_name) is None:
+            masks = self.kind_of_masks(self, adapter_name, self.sides(), config)
+            getattr(self, PLACE)[adapter_name] = masks
+
+    def get_delta_weight(self, adapter_name: str, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the update as the deterministic network has it."""
+        delta = super().get_delta_weight(adapter_name, *args, **kwargs)
+        masks = self.masks_of(adapter_name)
+        return delta if masks is None else delta * masks.deterministic_mask
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Delete an adapter and its masks."""
+        masks = self.masks_of(adapter_name)
+        if masks is not None:
+            masks.masks.leave(masks)
+        super().delete_adapter(adapter_name)
+
+
+class DropoutTuner:
+    """What PEFT's models are mixed with: one mask schedule an adapter."""
+
+    peft_config: dict[str, Any]
+
+    def inject_adapter(
+        self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Put an adapter into the layers, and number their masks in the model's order."""
+        super().inject_adapter(model, adapter_name, *args, **kwargs)  # type: ignore[misc]
+        config = self.peft_config[adapter_name]
+        if not isinstance(config, DropoutFields):
+            return
+        held = [
+            one.masks_of(adapter_name) for one in model.modules() if isinstance(one, HoldsMasks)
+        ]
+        masks = [one for one in held if one is not None]
+        if config.drops and not masks:
+            raise ValueError("dropout_rate is above 0, and no layer would drop anything")
+        schedule = MaskSchedule(config.mask_seed)
+        for one in masks:
+            schedule.join(one)
+        # A PeftModel calls this tuner; a model that carries its adapters itself is called directly.
+        for root in (self, model):
+            schedule.attach(root)  # type: ignore[arg-type]
+        schedule.seek(0)
+
+    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
+        masks = [m for m in self.modules() if isinstance(m, AdapterMasks)]  # type: ignore[attr-defined]
+        model = super()._unload_and_optionally_merge(*args, **kwargs)  # type: ignore[misc]
+        for one in masks:
+            one.masks.leave(one)
+        return model
+
+
+def refuse(target: nn.Module, name: str = "") -> None:
+    """Raise ``ValueError`` for a layer whose rows and columns cannot be dropped here."""
+    base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+    raise ValueError(
+        f"LoRA Dropout does not support {type(base).__name__}{' ' + name if name else ''}: take it "
+        "out of target_modules, or set dropout_rate=0 (linear layers, transformers' Conv1D, and "
+        "parameters by target_parameters are supported)"
+    )
+
+
+def is_plain_linear(base: nn.Module) -> bool:
+    """Whether a layer multiplies by a weight that is an ordinary tensor."""
+    return (
+        isinstance(base, nn.Linear)
+        and type(base).forward is nn.Linear.forward
+        and type(base.weight) is nn.Parameter
+        and base.weight.is_floating_point()
+        and getattr(base, "_hf_tp_plan", None) is None
+    )

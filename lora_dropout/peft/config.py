@@ -1,0 +1,122 @@
+"""The settings of LoRA Dropout in Hugging Face PEFT, and the form in which they are saved."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft import AdaLoraConfig, LoraConfig
+
+from lora_dropout.layer import layer_shape
+from lora_dropout.masked import Inference
+
+#: Initial values that change the frozen weight, and so mean something else under dropout.
+CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
+
+
+@dataclass
+class DropoutFields:
+    """What LoRA Dropout adds to a config of PEFT.
+
+    Source: arXiv 2404.09610, Eq. 2.
+
+    Args:
+        dropout_rate: p, rate at which input columns of A (of Q in AdaLoRA) are dropped, in [0, 1).
+            It has to be given: 0 is plain LoRA.
+        dropout_rate_out: rate at which output rows of B (of P) are dropped; p if left out.
+        rescale: whether survivors are divided by 1 - p. The paper never does.
+        mask_seed: seed of the masks, a function of it, the optimizer step, the layer and the sample
+            number alone.
+        inference: what ``eval()``, merging and a saved adapter mean: "expected weight", the update
+            times (1-p)^2; "no masks", the update as it stands; "ensemble", for evaluation by
+            members, merged and saved as "expected weight".
+        training_alpha: in a saved config, ``lora_alpha`` and ``alpha_pattern`` of the training; the
+            fields of these names then hold them times (1-p)^2, which is what a reader that knows
+            nothing of dropout needs.
+
+    Raises:
+        ValueError: a value out of range, or another option of PEFT that does not go with it.
+    """
+
+    dropout_rate: float | None = field(
+        default=None,
+        metadata={"help": "Rate p of LoRA Dropout, in [0, 1).", "is_lora_variant": True},
+    )
+    dropout_rate_out: float | None = field(
+        default=None, metadata={"help": "Rate of B's output rows; dropout_rate if left out."}
+    )
+    rescale: bool = field(default=False, metadata={"help": "Divide survivors by 1 - p."})
+    mask_seed: int = field(default=0, metadata={"help": "Seed of the masks."})
+    inference: Inference = field(
+        default="expected weight", metadata={"help": "Mode in eval(): see LoRADropoutLinear."}
+    )
+    training_alpha: dict[str, Any] | None = field(
+        default=None, metadata={"help": "In a saved config: the alpha of the training."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()  # type: ignore[misc]
+        if self.training_alpha is not None:
+            vars(self).update(self.training_alpha, training_alpha=None)
+        if self.dropout_rate is None:
+            raise ValueError("dropout_rate must be given, in [0, 1); 0 is LoRA without dropout")
+        layer_shape(1, 1, self.dropout_rate, self.dropout_rate_out)
+        if self.inference not in ("expected weight", "no masks", "ensemble"):
+            raise ValueError(f"unknown inference {self.inference!r}")
+        if not 0 <= self.mask_seed < 2**64:
+            raise ValueError(f"mask_seed must lie in [0, 2**64), got {self.mask_seed}")
+        if self.drops:
+            self._refuse_what_does_not_go_with_it()
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped."""
+        return bool(self.dropout_rate or self.dropout_rate_out)
+
+    @property
+    def saved_factor(self) -> float:
+        """Factor of alpha in a saved adapter."""
+        if self.rescale or self.inference == "no masks":
+            return 1.0
+        shape = layer_shape(1, 1, self.dropout_rate or 0.0, self.dropout_rate_out)
+        return (1 - shape.p_in) * (1 - shape.p_out)
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+        """Save the config so that PEFT without this package loads the deterministic network."""
+        saved = copy.copy(self)
+        saved.training_alpha = {name: getattr(self, name) for name in ("lora_alpha",)}
+        saved.lora_alpha = self.lora_alpha * self.saved_factor  # type: ignore[attr-defined]
+        pattern = getattr(self, "alpha_pattern", None)
+        if pattern:
+            saved.training_alpha["alpha_pattern"] = pattern
+            scaled = {key: alpha * self.saved_factor for key, alpha in pattern.items()}
+            saved.alpha_pattern = scaled  # type: ignore[attr-defined]
+        super(DropoutFields, saved).save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
+
+    def _refuse_what_does_not_go_with_it(self) -> None:
+        config: Any = self
+        if config.lora_dropout:
+            raise ValueError(
+                "lora_dropout, which drops input activations a token, and dropout_rate are "
+                "different methods: set one of them"
+            )
+        for name in ("lora_bias", "use_dora"):
+            if getattr(config, name):
+                raise ValueError(f"{name} does not go with dropout_rate")
+        start = config.init_lora_weights
+        if isinstance(start, str) and start.lower().startswith(CHANGES_THE_BASE):
+            raise ValueError(
+                f"init_lora_weights={start!r} takes a part of the frozen weight into the update, "
+                "which dropout would drop"
+            )
+        if config.lora_alpha <= 0:
+            raise ValueError(f"lora_alpha must be positive, got {config.lora_alpha}")
+
+
+@dataclass
+class LoraDropoutConfig(DropoutFields, LoraConfig):
+    """``peft.LoraConfig`` with LoRA Dropout: see :class:`DropoutFields`."""
+
+
+@dataclass
+class AdaLoraDropoutConfig(DropoutFields, AdaLoraConfig):
+    """``peft.AdaLoraConfig`` with LoRA Dropout: see :class:`DropoutFields`."""

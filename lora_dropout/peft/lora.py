@@ -1,0 +1,211 @@
+"""LoRA with dropout in PEFT: linear layers, bare parameters, quantized linear layers."""
+
+from functools import cache
+from typing import Any
+
+from peft.import_utils import is_bnb_4bit_available, is_bnb_available
+from peft.tuners.lora import LoraModel
+from peft.tuners.lora.layer import Linear, LoraVariant, ParamWrapper
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from lora_dropout.functional import GroupsNotSupportedError, mask_factors
+from lora_dropout.peft.adapters import (
+    AdapterMasks,
+    DropoutTuner,
+    HoldsMasks,
+    is_plain_linear,
+    refuse,
+)
+from lora_dropout.peft.config import DropoutFields
+
+
+class DropoutVariant(LoraVariant):
+    """The masked update, as PEFT's layers ask a variant of LoRA for it."""
+
+    @staticmethod
+    def init(module: Any, adapter_name: str, **kwargs: Any) -> None:
+        """The masks are there already."""
+
+    @staticmethod
+    def forward(
+        module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
+    ) -> Tensor:
+        """Add the update by the same kernel as ``LoRADropoutLinear``."""
+        return module.masks_of(active_adapter).add_update(
+            result, x, *module.low_rank_of(active_adapter)
+        )
+
+    @staticmethod
+    def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        """Return the weight with the update of the deterministic network added."""
+        return orig_weight + module.get_delta_weight(active_adapter).to(orig_weight.dtype)
+
+    @staticmethod
+    def merge_unsafe(module: Any, active_adapter: str, orig_weight: Tensor) -> None:
+        """Add it in place."""
+        orig_weight.data += module.get_delta_weight(active_adapter).to(orig_weight.dtype)
+
+    @staticmethod
+    def unmerge(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
+        """Return the weight without it."""
+        return orig_weight - module.get_delta_weight(active_adapter).to(orig_weight.dtype)
+
+
+class VariantOfConfig(HoldsMasks):
+    """Chooses the variant; asking by name would make PEFT look for the field in every config."""
+
+    def resolve_lora_variant(self, *, config: Any, **kwargs: Any) -> LoraVariant | None:
+        """The masked update for a config of this package, PEFT's choice for another."""
+        if isinstance(config, DropoutFields):
+            return DropoutVariant()
+        return super().resolve_lora_variant(config=config, **kwargs)
+
+
+class DropoutLinear(VariantOfConfig, Linear):
+    """PEFT's LoRA layer over ``nn.Linear``."""
+
+
+class DropoutConv1D(VariantOfConfig, Linear):
+    """PEFT's LoRA layer over transformers' ``Conv1D``, whose weight is transposed."""
+
+    def __init__(self, base_layer: nn.Module, adapter_name: str, config: Any, **kwargs: Any):
+        config.fan_in_fan_out = True
+        super().__init__(
+            base_layer, adapter_name, config=config, is_target_conv_1d_layer=True, **kwargs
+        )
+
+
+class ExpertMasks(AdapterMasks):
+    """Masks over the rows and columns of all experts' matrices, one after the other."""
+
+    def mask(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
+        """Return A (experts, r, d_in), B (experts, d_out, r) and their scaling."""
+        if not self.draws_masks:
+            return super().mask(A, B, scaling)
+        if self.mask_in.dim() > 1:
+            raise GroupsNotSupportedError(
+                "a bare parameter has one value for the whole batch, and takes no groups"
+            )
+        masks = (mask.unflatten(0, (len(A), -1)) for mask in (self.mask_in, self.mask_out))
+        return *mask_factors(A, B, *masks), scaling
+
+
+class DropoutParamWrapper(HoldsMasks, ParamWrapper):
+    """PEFT's LoRA on a bare parameter: each expert's matrix has rows and columns of its own.
+
+    As the masks act on the weights, they need no input to factor out, unlike PEFT's own dropout.
+    """
+
+    kind_of_masks = ExpertMasks
+
+    def resolve_lora_variant(self, *, config: Any, **kwargs: Any) -> LoraVariant | None:
+        """None: a bare parameter has no forward pass that a variant could take over."""
+        if isinstance(config, DropoutFields):
+            return None
+        return super().resolve_lora_variant(config=config, **kwargs)
+
+    def sides(self) -> tuple[int, int]:
+        """d_in and d_out of all experts together."""
+        return self.num_experts * self.in_features, self.num_experts * self.out_features
+
+    def low_rank_of(self, adapter: str) -> tuple[Tensor, Tensor, float]:
+        """A (experts, r, d_in), B (experts, d_out, r) and alpha / r, as PEFT lays them out."""
+        A, B = self.factors_of(adapter)
+        A = A.unflatten(0, (self.num_experts, -1))
+        return A, B.unflatten(1, (-1, self.num_experts)).permute(2, 0, 1), self.scaling[adapter]
+
+    def get_delta_weight(self, adapter_name: str, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the update, with masks where they are drawn."""
+        masks = self.masks_of(adapter_name)
+        if masks is None or not masks.draws_masks:
+            return super().get_delta_weight(adapter_name, *args, **kwargs)
+        lhs, rhs, scaling = self.get_delta_factors(adapter_name)
+        delta = scaling * lhs @ rhs
+        return delta if self.num_experts > 1 else delta.squeeze(0)
+
+    def get_delta_factors(self, adapter_name: str) -> tuple[Tensor, Tensor, float]:
+        """Return the outer factors of the update, with masks where they are drawn."""
+        masks = self.masks_of(adapter_name)
+        if masks is None:
+            return super().get_delta_factors(adapter_name)
+        A, B, scaling = masks.mask(*self.low_rank_of(adapter_name))
+        # Experts' weights are (d_in, d_out) unless PEFT saw them the other way round.
+        swapped = self._did_swap_in_out_features or self.num_experts == 1
+        lhs, rhs = (B, A) if swapped else (A.mT, B.mT)
+        dtype = self.get_param().dtype
+        return lhs.to(dtype), rhs.to(dtype), scaling
+
+
+@cache
+def quantized_layers() -> dict[type, type]:
+    """Layers over 8-bit and 4-bit weights by their base layer, where bitsandbytes is installed."""
+    layers: dict[type, type] = {}
+    if is_bnb_available():
+        import bitsandbytes
+        from peft.tuners.lora.bnb import Linear8bitLt
+
+        layers[bitsandbytes.nn.Linear8bitLt] = _mixed(Linear8bitLt)
+    if is_bnb_4bit_available():
+        import bitsandbytes
+        from peft.tuners.lora.bnb import Linear4bit
+
+        layers[bitsandbytes.nn.Linear4bit] = _mixed(Linear4bit)
+    return layers
+
+
+def _mixed(kind: type) -> type:
+    return type(f"Dropout{kind.__name__}", (VariantOfConfig, kind), {})
+
+
+class LoraDropoutModel(DropoutTuner, LoraModel):
+    """PEFT's model of LoRA adapters; with a config of another kind it is that and nothing else."""
+
+    @staticmethod
+    def _create_new_module(
+        lora_config: Any, adapter_name: str, target: Any, **kwargs: Any
+    ) -> nn.Module:
+        if isinstance(lora_config, DropoutFields):
+            kind = _kind_of_layer(target, kwargs)
+            if kind is not None:
+                kwargs = {key: value for key, value in kwargs.items() if value is not None}
+                return kind(target, adapter_name, config=lora_config, **kwargs)
+            if lora_config.drops:
+                refuse(target, kwargs.get("target_name", ""))
+        return LoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
+
+    def _create_and_replace(
+        self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        # A layer that PEFT made for an adapter without dropout takes masks too.
+        mixed = {kind.__bases__[1]: kind for kind in (DropoutLinear, *quantized_layers().values())}
+        if isinstance(lora_config, DropoutFields) and type(target) in mixed:
+            target.__class__ = mixed[type(target)]
+        super()._create_and_replace(lora_config, adapter_name, target, *args, **kwargs)
+
+    def add_weighted_adapter(self, adapters: list[str], *args: Any, **kwargs: Any) -> None:
+        """Combine adapters, if all of them mean the same by their factors.
+
+        Raises:
+            ValueError: with dropout, for a combination by SVD or of adapters of different rates.
+        """
+        configs = [self.peft_config[name] for name in adapters if name in self.peft_config]
+        factors = {getattr(config, "saved_factor", 1.0) for config in configs}
+        kind = kwargs.get("combination_type") or (args[2] if len(args) > 2 else "svd")
+        if factors != {1.0} and (len(factors) > 1 or kind.endswith("svd")):
+            raise ValueError(
+                "adapters with LoRA Dropout are combined only at equal rates, and not by "
+                f"{kind!r}, which would apply (1-p)^2 twice: use 'linear' or 'cat'"
+            )
+        super().add_weighted_adapter(adapters, *args, **kwargs)
+
+
+def _kind_of_layer(target: Any, kwargs: dict[str, Any]) -> type | None:
+    """The class of the layer that takes masks over this one, None if there is no such class."""
+    if kwargs.get("parameter_name") is not None:
+        return DropoutParamWrapper
+    base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+    if isinstance(base, Conv1D):
+        return DropoutConv1D
+    return DropoutLinear if is_plain_linear(base) else quantized_layers().get(type(base))

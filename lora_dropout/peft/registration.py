@@ -1,0 +1,71 @@
+"""How PEFT comes to know of this package: two entries of its exported mappings, replaced.
+
+PEFT finds the class of a config and of a tuner by the type that a saved adapter names. LoRA and
+AdaLoRA with dropout keep these types, so that readers without this package load them; so the
+entries of both types are replaced by classes that look at the fields. A config without our fields
+gives what it gave before.
+"""
+
+from typing import Any
+
+import peft
+import torch
+from packaging.version import Version
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, LoraConfig, PeftType
+from peft.tuners.lora.layer import Linear
+
+from lora_dropout.peft.adalora import AdaLoraDropoutModel
+from lora_dropout.peft.config import AdaLoraDropoutConfig, LoraDropoutConfig
+from lora_dropout.peft.lora import LoraDropoutModel
+
+#: Before it, a layer that knows nothing of the dropout ignored it without a word.
+LEAST_VERSION = "0.20"
+
+
+class _ByFields(type):
+    """Makes a config of the class that its fields ask for."""
+
+    def __call__(cls, *args: Any, **fields: Any) -> Any:
+        ours = cls.__mro__[1]
+        plain = ours.__mro__[2]
+        return (ours if fields.get("dropout_rate") is not None else plain)(*args, **fields)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, cls.__mro__[3])
+
+
+class SavedLoraConfig(LoraDropoutConfig, metaclass=_ByFields):
+    """``LoraDropoutConfig`` or ``LoraConfig``, by whether the fields name a rate."""
+
+
+class SavedAdaLoraConfig(AdaLoraDropoutConfig, metaclass=_ByFields):
+    """``AdaLoraDropoutConfig`` or ``AdaLoraConfig``, by whether the fields name a rate."""
+
+
+def register() -> None:
+    """Replace the entries.
+
+    Raises:
+        ImportError: this PEFT is too old, or does not refuse what it cannot do.
+    """
+    if Version(peft.__version__) < Version(LEAST_VERSION):
+        raise ImportError(
+            f"lora_dropout.peft needs peft >= {LEAST_VERSION}, not {peft.__version__}"
+        )
+    _check_that_plain_layers_refuse()
+    PEFT_TYPE_TO_CONFIG_MAPPING[PeftType.LORA] = SavedLoraConfig
+    PEFT_TYPE_TO_CONFIG_MAPPING[PeftType.ADALORA] = SavedAdaLoraConfig
+    PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = LoraDropoutModel
+    PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADALORA] = AdaLoraDropoutModel
+
+
+def _check_that_plain_layers_refuse() -> None:
+    config: LoraConfig = LoraDropoutConfig(r=1, dropout_rate=0.5)
+    try:
+        Linear(torch.nn.Linear(1, 1), "default", config=config, r=1, lora_alpha=1)
+    except ValueError:
+        return
+    raise ImportError(
+        f"peft {peft.__version__} would silently ignore LoRA Dropout in layers that do not know "
+        "it: please report this, and use an older peft"
+    )

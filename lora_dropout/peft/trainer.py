@@ -1,0 +1,171 @@
+"""LoRA Dropout in transformers' Trainer: masks by optimizer step, N samples, the ensemble."""
+
+import logging
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.utils import find_batch_size
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback
+
+from lora_dropout.functional import GroupsNotSupportedError
+from lora_dropout.injection import mask_schedules
+from lora_dropout.objective import each_sample, grouped_samples
+from lora_dropout.peft.averaging import Averaged
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+logger = logging.getLogger(__name__)
+
+
+class MaskCallback(TrainerCallback):
+    """Makes the masks those of the trainer's optimizer step, also after it resumed."""
+
+    def on_step_begin(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl",
+        model: nn.Module | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Seek the step that begins."""
+        assert model is not None
+        for schedule in mask_schedules(model):
+            schedule.seek(state.global_step)
+
+
+class AllocationCallback(TrainerCallback):
+    """Lets AdaLoRA allocate its ranks after each optimizer step; does nothing for LoRA."""
+
+    def on_optimizer_step(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl",
+        model: nn.Module | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Allocate."""
+        allocate = getattr(getattr(model, "base_model", None), "update_and_allocate", None)
+        if allocate is not None:
+            allocate(state.global_step)
+
+
+class LoraDropoutTrainerMixin:
+    """Put before a trainer of transformers: ``class T(LoraDropoutTrainerMixin, SomeTrainer)``.
+
+    Masks are a function of (seed, optimizer step, layer, sample number): not of the number of
+    processes, the rank, or how a batch is split for gradient accumulation.
+
+    Source: arXiv 2404.09610, Eq. 7 (samples), Eq. 8 (ensemble).
+
+    Args:
+        samples: N, mask pairs that the training loss is averaged over.
+        grouped: one pass over the batch repeated N times, in place of N passes. Where a model
+            computes something without a batch, such as DeBERTa's relative positions, N passes are
+            taken all the same, and a warning says so.
+        own_masks: masks of its own for each process and part of an accumulated batch. The gradient
+            is less noisy, and the training depends on how it is split.
+        ensemble: N, members in evaluation and prediction, whose logits are averaged; 0 for the
+            network that the adapter's ``inference`` names.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    if TYPE_CHECKING:
+        model: nn.Module
+        args: Any
+        state: Any
+        accelerator: Any
+
+    def __init__(
+        self, *args: Any, samples: int = 1, grouped: bool = False, own_masks: bool = False,
+        ensemble: int = 0, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        for name, value, least in (("samples", samples, 1), ("ensemble", ensemble, 0)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        self.samples, self.grouped, self.own_masks, self.ensemble = (
+            samples, grouped, own_masks, ensemble,
+        )  # fmt: skip
+        self._share = 1.0
+        self._part = (-1, 0)
+        super().__init__(*args, **kwargs)
+        if own_masks:
+            # Otherwise every process gets the first one's masks before a forward pass.
+            self.args.ddp_broadcast_buffers = False
+        for callback in (MaskCallback(), AllocationCallback()):
+            self.add_callback(callback)  # type: ignore[attr-defined]
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Backpropagate the loss of a batch, averaged over the samples."""
+        samples = self._numbers()
+        if samples == range(1):
+            return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
+        if self.grouped and self.samples > 1:
+            try:
+                return self._one_pass(model, inputs, num_items_in_batch, samples)
+            except GroupsNotSupportedError as reason:
+                logger.warning(
+                    "%d passes are taken in place of a grouped one: %s", self.samples, reason
+                )
+                self.grouped = False
+        return self._passes(model, inputs, num_items_in_batch, samples)
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss, or its share of the average over samples."""
+        loss = super().compute_loss(*args, **kwargs)  # type: ignore[misc]
+        if self._share == 1:
+            return loss
+        if isinstance(loss, tuple):
+            return self._share * loss[0], *loss[1:]
+        return self._share * loss
+
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Evaluate a batch, by the ensemble if there is one."""
+        if self.ensemble:
+            model = Averaged(model, self.model, self.ensemble)
+        return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+
+    def _passes(
+        self, model: nn.Module, inputs: dict[str, Any], items: Any, samples: range
+    ) -> Tensor:
+        total = torch.zeros((), device=self.args.device)
+        self._share = 1 / len(samples)
+        try:
+            for sample in each_sample(self.model, samples):
+                # Gradients travel between processes once, with the last pass.
+                last = sample == samples[-1]
+                with nullcontext() if last else self.accelerator.no_sync(model):
+                    total = total + super().training_step(model, inputs, items)  # type: ignore[misc]
+        finally:
+            self._share = 1.0
+        return total
+
+    def _one_pass(
+        self, model: nn.Module, inputs: dict[str, Any], items: Any, samples: range
+    ) -> Tensor:
+        rows, count = find_batch_size(inputs), len(samples)
+        repeated = {
+            name: value.repeat(count, *[1] * (value.dim() - 1))
+            if isinstance(value, Tensor) and value.dim() and len(value) == rows
+            else value
+            for name, value in inputs.items()
+        }
+        items = items if items is None else count * items
+        with grouped_samples(self.model, count, samples.start):
+            return super().training_step(model, repeated, items)  # type: ignore[misc]
+
+    def _numbers(self) -> range:
+        """Numbers of the samples of this pass within the optimizer step."""
+        if not self.own_masks:
+            return range(self.samples)
+        step, part = self._part
+        part = part + 1 if step == self.state.global_step else 0
+        self._part = (self.state.global_step, part)
+        first = (part * self.args.world_size + self.args.process_index) * self.samples
+        return range(first, first + self.samples)
+
+
+class LoraDropoutTrainer(LoraDropoutTrainerMixin, Trainer):
+    """``transformers.Trainer`` with LoRA Dropout: see :class:`LoraDropoutTrainerMixin`."""

@@ -1,0 +1,261 @@
+"""What PEFT does with LoRA and AdaLoRA adapters goes on working with masks."""
+
+import pytest
+import torch
+from peft import AdaLoraConfig, LoraConfig, get_peft_model
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from lora_dropout import describe, inference_mode, mask_schedule
+from lora_dropout.injection import adapted_layers, mask_schedules
+from lora_dropout.masks import draw_masks
+from lora_dropout.peft import LoraDropoutConfig
+from tests.lora_dropout.peft.models import (
+    CONFIGS,
+    MODELS,
+    adapted,
+    batch_for,
+    bert,
+    gradients,
+    lora,
+    randomize,
+)
+
+both = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+every = pytest.mark.parametrize("name", MODELS)
+
+
+@both
+@every
+def test_an_update_loses_the_masked_rows_and_columns(name, config):
+    """In training the output is that of the frozen layer plus the masked product."""
+    model = adapted(name, config).train()
+    place, masks = adapted_layers(model)[1]
+    layer = model.get_submodule(place.removesuffix(masks.place))
+    mask_in, mask_out = draw_masks(masks.shape, seed=0, step=0, layer=1)
+    A, B, scaling = masks.low_rank()
+    delta = scaling * torch.from_numpy(mask_out)[:, None] * (B @ A) * torch.from_numpy(mask_in)
+    x = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
+    expected = layer.base_layer(x) + x @ delta.mT
+    torch.testing.assert_close(layer(x), expected)
+    assert 0 < mask_in.mean() < 1
+
+
+@both
+@every
+def test_at_rate_0_it_is_pefts_own_adapter(name, config):
+    build, targets, task = MODELS[name]
+    ours = adapted(name, config, p=0.0)
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": targets, "task_type": task}
+    plain = LoraConfig(**settings)
+    if config is CONFIGS["adalora"]:
+        plain = AdaLoraConfig(**(settings | {"r": 8}), init_r=6, target_r=3, total_step=12, tinit=2,
+                              tfinal=3)  # fmt: skip
+    theirs = randomize(get_peft_model(build(), plain))
+    inputs = batch_for(name)
+    for model in (ours, theirs):
+        model.train()
+        model(**inputs).loss.backward()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    mine, others = gradients(ours), gradients(theirs)
+    assert mine.keys() == others.keys()
+    for key, value in others.items():
+        torch.testing.assert_close(mine[key], value, rtol=1e-4, atol=1e-5)
+
+
+@both
+@every
+def test_eval_merging_and_unmerging_are_the_expected_weight_network(name, config):
+    model, inputs = adapted(name, config).eval(), batch_for(name)
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        with model.disable_adapter():
+            frozen = model(**inputs).logits
+        with inference_mode(model, "no masks"):
+            overshooting = model(**inputs).logits
+        model.merge_adapter()
+        merged = model(**inputs).logits
+        model.unmerge_adapter()
+        again = model(**inputs).logits
+        plain = model.merge_and_unload(safe_merge=True)
+        unloaded = plain(**inputs).logits
+    for found in (merged, again, unloaded):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert (frozen - expected).abs().max() > 1e-2
+    assert (overshooting - expected).abs().max() > 1e-2
+    assert not adapted_layers(plain)
+
+
+def test_training_after_unloading_leaves_no_hooks_behind():
+    plain = adapted().merge_and_unload()
+    assert not plain._forward_hooks
+    assert not plain._forward_pre_hooks
+
+
+def test_masks_advance_with_the_optimizer():
+    model, inputs = adapted().train(), batch_for("bert")
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+    seen = []
+    for _ in range(3):
+        seen.append(adapted_layers(model)[0][1].mask_in.clone())
+        model(**inputs).loss.backward()
+        optimizer.step()
+    assert mask_schedule(model).step == 3
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_several_adapters_have_masks_and_rates_of_their_own():
+    model = adapted(p=0.3, mask_seed=1, task_type=None)
+    model.add_adapter("second", lora(["query", "key"], None, p=0.6, mask_seed=2))
+    model.add_adapter("plain", LoraConfig(r=2, target_modules=["value", "key"]))
+    randomize(model)
+    table = describe(model).set_index(["adapter", "layer"])
+    assert set(table.loc["default", "p_in"]) == {0.3}
+    assert set(table.loc["second", "p_in"]) == {0.6}
+    assert table.loc["default", "number"].tolist() == list(range(4))
+    assert table.loc["second", "number"].tolist() == list(range(4))
+    assert mask_schedule(model).seed == 1
+    assert set(table.loc["second", "mode"]) == {"off"}
+    model.set_adapter("second")
+    assert mask_schedule(model).seed == 2
+    model.base_model.set_adapter(["default", "second"])
+    assert [one.seed for one in mask_schedules(model)] == [1, 2]
+    with pytest.raises(ValueError, match="2 adapters are active"):
+        mask_schedule(model)
+    model.set_adapter("plain")
+    with pytest.raises(ValueError, match="off: inactive"):
+        mask_schedule(model)
+
+
+def test_an_adapter_with_dropout_beside_one_without():
+    """A layer that PEFT made for a plain adapter takes masks, and the plain one stays as it is."""
+    inputs = batch_for("bert")
+    model = randomize(get_peft_model(bert(), LoraConfig(r=4, target_modules=["query", "value"])))
+    model.eval()
+    before = model(**inputs).logits
+    model.add_adapter("dropped", lora(["query", "value"]))
+    torch.testing.assert_close(model(**inputs).logits, before, rtol=0, atol=0)
+    model.set_adapter("dropped")
+    assert mask_schedule(model.train()).layers[0].draws_masks
+
+
+def test_mixed_batches_give_each_row_its_adapter():
+    model = adapted().eval()
+    model.add_adapter("second", lora(["query", "value"], p=0.6))
+    randomize(model)
+    inputs = batch_for("bert")
+    alone = {}
+    for name in ("default", "second"):
+        model.set_adapter(name)
+        alone[name] = model(**inputs).logits
+    names = ["default", "second", "second", "__base__"]
+    mixed = model(**inputs, adapter_names=names).logits
+    with model.disable_adapter():
+        base = model(**inputs).logits
+    for row, name in enumerate(names):
+        expected = base[row] if name == "__base__" else alone[name][row]
+        torch.testing.assert_close(mixed[row], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_deleting_an_adapter_takes_its_masks_along():
+    model = adapted()
+    model.add_adapter("second", lora(["query"], p=0.6))
+    gone = next(one.masks for _, one in adapted_layers(model) if one.adapter == "second")
+    model.delete_adapter("second")
+    assert set(describe(model)["adapter"]) == {"default"}
+    assert gone.layers == []
+    assert gone._handles == []
+
+
+def test_an_adapter_added_to_a_model_in_use_draws_no_masks():
+    model = adapted().eval()
+    model.add_adapter("second", lora(["query"], p=0.6))
+    model.set_adapter("second")
+    assert not describe(model)["masks"].any()
+
+
+@pytest.mark.parametrize("kind", ["linear", "cat"])
+def test_adapters_of_equal_rate_are_combined(kind):
+    model = adapted(task_type=None).eval()
+    model.add_adapter("second", lora(["query", "value"], None))
+    randomize(model, seed=3)
+    model.add_weighted_adapter(["default", "second"], [1.0, 0.0], "both", combination_type=kind)
+    inputs = batch_for("bert")
+    expected = model(**inputs).logits
+    model.set_adapter("both")
+    torch.testing.assert_close(model(**inputs).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("svd", 0.3), ("linear", 0.6)])
+def test_combinations_that_would_be_wrong_are_refused(kind, rate):
+    model = adapted(p=0.3)
+    model.add_adapter("second", lora(["query", "value"], p=rate))
+    with pytest.raises(ValueError, match="equal rates"):
+        model.add_weighted_adapter(["default", "second"], [1.0, 1.0], "both", combination_type=kind)
+
+
+def test_conv1d_layers_are_adapted():
+    """GPT-2's layers hold their weight transposed."""
+    model = nn.Sequential()
+    model.add_module("c_attn", Conv1D(5, 4))
+    model = randomize(get_peft_model(model, LoraDropoutConfig(
+        r=2, target_modules=["c_attn"], dropout_rate=0.5, fan_in_fan_out=True)))  # fmt: skip
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    masks = adapted_layers(model)[0][1]
+    assert masks.shape[:2] == (4, 5)
+    A, B, scaling = masks.low_rank()
+    weight = model.base_model.model.c_attn.base_layer.weight.mT
+    expected = x @ (weight + 0.25 * scaling * B @ A).mT
+    torch.testing.assert_close(model.eval()(x), expected)
+    torch.testing.assert_close(model.merge_and_unload()(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [(nn.Embedding(4, 4), "Embedding"), (nn.Conv2d(2, 2, 1), "Conv2d"),
+     (nn.MultiheadAttention(4, 1), "MultiheadAttention")],
+)  # fmt: skip
+def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(layer, words):
+    def config(p):
+        return LoraDropoutConfig(r=1, target_modules=["0"], dropout_rate=p)
+
+    with pytest.raises(ValueError, match=words):
+        get_peft_model(nn.Sequential(layer), config(0.5))
+    assert get_peft_model(nn.Sequential(layer), config(0.0)) is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "dropout_rate must be given"),
+        ({"dropout_rate": 1.0}, "must lie in"),
+        ({"dropout_rate": 0.1, "dropout_rate_out": -0.1}, "must lie in"),
+        ({"dropout_rate": 0.1, "lora_dropout": 0.1}, "different methods"),
+        ({"dropout_rate": 0.1, "use_dora": True}, "use_dora"),
+        ({"dropout_rate": 0.1, "lora_bias": True}, "lora_bias"),
+        ({"dropout_rate": 0.1, "init_lora_weights": "pissa"}, "frozen weight"),
+        ({"dropout_rate": 0.1, "inference": "all"}, "inference"),
+        ({"dropout_rate": 0.1, "mask_seed": -1}, "mask_seed"),
+        ({"dropout_rate": 0.1, "lora_alpha": 0}, "lora_alpha"),
+    ],
+)
+def test_configs_that_cannot_mean_anything_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        LoraDropoutConfig(**settings)
+
+
+def test_print_trainable_parameters_counts_the_factors(capsys):
+    model = adapted()
+    model.print_trainable_parameters()
+    found = sum(masks.factors[0].numel() + masks.factors[1].numel()
+                for _, masks in adapted_layers(model))  # fmt: skip
+    trained, _ = model.get_nb_trainable_parameters()
+    assert f"trainable params: {trained:,}" in capsys.readouterr().out
+    head = sum(p.numel() for n, p in model.named_parameters() if "modules_to_save" in n)
+    assert trained == found + head
+
+
+def test_layer_status_of_peft_knows_the_adapter():
+    status = adapted().get_model_status()
+    assert status.active_adapters == ["default"]
+    assert status.requires_grad == {"default": True}

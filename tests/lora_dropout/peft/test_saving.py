@@ -1,0 +1,174 @@
+"""Saved adapters come back with their settings, and are right where this package is missing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from peft.utils.hotswap import hotswap_adapter
+from safetensors.torch import load_file
+from torch import nn
+
+from lora_dropout import describe, mask_schedule
+from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
+from tests.lora_dropout.peft.models import (
+    CONFIGS,
+    MODELS,
+    adapted,
+    batch_for,
+    bert,
+    lora,
+    randomize,
+)
+
+both = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+
+
+def saved(folder, config, name="bert", **changes):
+    changes = {"dropout_rate_out": 0.5, "mask_seed": 7} | changes
+    model = adapted(name, config, **changes).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def inputs(name="bert"):
+    # Without labels: PEFT's AdaLoRA computes no loss where nothing is trained.
+    return {key: value for key, value in batch_for(name).items() if key != "labels"}
+
+
+def logits(model, name="bert"):
+    with torch.no_grad():
+        return model.eval()(**inputs(name)).logits
+
+
+@both
+def test_every_way_of_loading_gives_the_config_back(config, tmp_path):
+    model = saved(tmp_path, config)
+    kind = type(model.peft_config["default"])
+    assert kind in (LoraDropoutConfig, AdaLoraDropoutConfig)
+    loaded = PeftModel.from_pretrained(bert(), tmp_path)
+    added = adapted("bert", config, p=0.1, inference_mode=True)
+    added.load_adapter(tmp_path, "again")
+    of_folder = PeftConfig.from_pretrained(tmp_path)
+    for found in (loaded.peft_config["default"], added.peft_config["again"], of_folder):
+        assert type(found) is kind
+        assert (found.dropout_rate, found.dropout_rate_out, found.mask_seed) == (0.3, 0.5, 7)
+        assert found.lora_alpha == 8
+        assert found.training_alpha is None
+    torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
+    assert mask_schedule(loaded).seed == 7
+
+
+def test_transformers_own_loading_gives_the_config_back(tmp_path):
+    model = saved(tmp_path, lora, task_type=None)
+    plain = bert()
+    plain.load_adapter(str(tmp_path))
+    assert type(plain.peft_config["default"]) is LoraDropoutConfig
+    torch.testing.assert_close(logits(plain), logits(model), rtol=0, atol=0)
+    assert set(describe(plain.train())["masks"]) == {True}
+
+
+def test_patterns_of_alpha_are_saved_and_come_back(tmp_path):
+    model = saved(tmp_path, lora, alpha_pattern={"value": 4})
+    held = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert held["lora_alpha"] == pytest.approx(8 * 0.7 * 0.5)
+    assert held["alpha_pattern"] == {"value": pytest.approx(4 * 0.7 * 0.5)}
+    loaded = PeftModel.from_pretrained(bert(), tmp_path)
+    assert loaded.peft_config["default"].alpha_pattern == {"value": 4}
+    torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
+    assert model.peft_config["default"].lora_alpha == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "factor"), [({"rescale": True}, 1.0), ({"inference": "no masks"}, 1.0), ({}, 0.35)]
+)
+def test_a_saved_alpha_holds_what_inference_needs(changes, factor, tmp_path):
+    saved(tmp_path, lora, **changes)
+    held = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert held["lora_alpha"] == pytest.approx(8 * factor)
+
+
+@both
+@pytest.mark.parametrize("name", MODELS)
+def test_state_dict_keys_are_pefts(config, name, tmp_path):
+    saved(tmp_path, config, name)
+    keys = set(load_file(tmp_path / "adapter_model.safetensors"))
+    assert any("lora_A" in key for key in keys)
+    assert not any("mask" in key for key in keys)
+
+
+WITHOUT_US = """
+import sys, torch
+from peft import PeftModel
+sys.path.insert(0, "{root}")
+sys.modules["lora_dropout"] = None
+from transformers import BertConfig, BertForSequenceClassification
+model = BertForSequenceClassification.from_pretrained("{base}")
+model = PeftModel.from_pretrained(model, "{adapter}").eval()
+batch = torch.load("{batch}", weights_only=True)
+torch.save(model(**batch).logits, "{out}")
+"""
+
+
+@both
+def test_without_this_package_peft_loads_the_expected_weight_network(config, tmp_path):
+    model = saved(tmp_path / "adapter", config)
+    bert().save_pretrained(tmp_path / "base")
+    torch.save(inputs(), tmp_path / "batch.pt")
+    script = WITHOUT_US.format(
+        root=tmp_path, base=tmp_path / "base", adapter=tmp_path / "adapter",
+        batch=tmp_path / "batch.pt", out=tmp_path / "out.pt",
+    )  # fmt: skip
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=300)
+    found = torch.load(tmp_path / "out.pt", weights_only=True)
+    torch.testing.assert_close(found, logits(model), rtol=1e-5, atol=1e-5)
+
+
+def test_plain_adapters_go_on_being_loaded_as_plain_ones(tmp_path):
+    plain = get_peft_model(bert(), LoraConfig(r=2, target_modules=["query"], lora_dropout=0.1))
+    plain.save_pretrained(tmp_path)
+    assert type(PeftModel.from_pretrained(bert(), tmp_path).peft_config["default"]) is LoraConfig
+    assert type(PeftConfig.from_pretrained(tmp_path)) is LoraConfig
+
+
+def test_fields_of_a_later_version_do_not_lose_ours(tmp_path):
+    saved(tmp_path, lora)
+    place = tmp_path / "adapter_config.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"of_the_future": 1}))
+    with pytest.warns(UserWarning, match="of_the_future"):
+        config = PeftConfig.from_pretrained(tmp_path)
+    assert type(config) is LoraDropoutConfig
+    assert config.lora_alpha == 8
+
+
+def test_an_adapter_is_swapped_in_place(tmp_path):
+    model = saved(tmp_path, lora, task_type=None)
+    other = adapted("bert", lora, seed=5, dropout_rate_out=0.5, task_type=None)
+    hotswap_adapter(other, tmp_path, "default")
+    torch.testing.assert_close(logits(other), logits(model), rtol=1e-5, atol=1e-5)
+
+
+def test_adapters_are_made_without_data_and_loaded_into_it(tmp_path):
+    model = saved(tmp_path, lora)
+    loaded = PeftModel.from_pretrained(bert(), tmp_path, low_cpu_mem_usage=True, is_trainable=True)
+    torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
+    loaded.train()
+    again = PeftModel.from_pretrained(bert(), tmp_path, is_trainable=True).train()
+    expected = again(**batch_for("bert")).logits
+    torch.testing.assert_close(loaded(**batch_for("bert")).logits, expected, rtol=0, atol=0)
+
+
+def test_a_model_without_data_gets_its_masks_with_its_memory():
+    def adapted_layer():
+        config = lora(["0"], None, p=0.5)
+        return inject_adapter_in_model(config, nn.Sequential(nn.Linear(16, 16))).train()
+
+    made = randomize(adapted_layer())
+    with torch.device("meta"):
+        model = adapted_layer()
+    model.to_empty(device="cpu").load_state_dict(made.state_dict())
+    x = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model(x), made(x), rtol=0, atol=0)
+    assert 0 < mask_schedule(model).layers[0].mask_in.mean() < 1

@@ -47,6 +47,8 @@ class OwnModel:
         alpha: the updates are scaled by alpha / rank; ``rank`` if left out.
         steps: full-batch steps of Adam.
         lr: learning rate.
+        adapt: (model, p, mask seed) to the adapted model, in place of ``inject``: an adapter of
+            PEFT, for example. Its first factors A are drawn anew, uniformly.
     """
 
     model: nn.Module
@@ -59,6 +61,7 @@ class OwnModel:
     alpha: float | None = None
     steps: int = 100
     lr: float = 5e-3
+    adapt: Callable[[nn.Module, float, int], nn.Module] | None = None
 
 
 class OwnModelResult(StudyResult):
@@ -181,10 +184,13 @@ def _trained(
 ) -> nn.Module:
     """Train one replica, in ``eval()``: the expected-weight network."""
     _, factor_seed, mask_seed = seeds
-    model = inject(
-        copy.deepcopy(own.model), rank=own.rank, p=p, target=own.target, alpha=own.alpha,
-        seed=mask_seed,
-    )  # fmt: skip
+    model = copy.deepcopy(own.model)
+    if own.adapt is not None:
+        model = own.adapt(model, p, mask_seed)
+    else:
+        model = inject(
+            model, rank=own.rank, p=p, target=own.target, alpha=own.alpha, seed=mask_seed
+        )
     # Initial factors of a seed of their own, as in a cell: masks do not depend on their shapes.
     generator = torch.Generator().manual_seed(factor_seed)
     with torch.no_grad():

@@ -5,7 +5,8 @@ from typing import Any
 
 from peft.import_utils import is_bnb_4bit_available, is_bnb_available
 from peft.tuners.lora import LoraModel
-from peft.tuners.lora.layer import Linear, LoraVariant, ParamWrapper
+from peft.tuners.lora.layer import Linear, LoraVariant
+from peft.tuners.lora.layer import ParamWrapper as PlainParamWrapper
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -92,10 +93,11 @@ class ExpertMasks(AdapterMasks):
         return *mask_factors(A, B, *masks), scaling
 
 
-class DropoutParamWrapper(HoldsMasks, ParamWrapper):
+class ParamWrapper(HoldsMasks, PlainParamWrapper):
     """PEFT's LoRA on a bare parameter: each expert's matrix has rows and columns of its own.
 
     As the masks act on the weights, they need no input to factor out, unlike PEFT's own dropout.
+    It has the name of PEFT's class because PEFT knows that by its name.
     """
 
     kind_of_masks = ExpertMasks
@@ -179,7 +181,7 @@ class LoraDropoutModel(DropoutTuner, LoraModel):
         self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
     ) -> None:
         # A layer that PEFT made for an adapter without dropout takes masks too.
-        mixed = {kind.__bases__[1]: kind for kind in (DropoutLinear, *quantized_layers().values())}
+        mixed = {kind.__bases__[1]: kind for kind in _layers()}
         if isinstance(lora_config, DropoutFields) and type(target) in mixed:
             target.__class__ = mixed[type(target)]
         super()._create_and_replace(lora_config, adapter_name, target, *args, **kwargs)
@@ -201,10 +203,14 @@ class LoraDropoutModel(DropoutTuner, LoraModel):
         super().add_weighted_adapter(adapters, *args, **kwargs)
 
 
+def _layers() -> tuple[type, ...]:
+    return DropoutLinear, ParamWrapper, *quantized_layers().values()
+
+
 def _kind_of_layer(target: Any, kwargs: dict[str, Any]) -> type | None:
     """The class of the layer that takes masks over this one, None if there is no such class."""
     if kwargs.get("parameter_name") is not None:
-        return DropoutParamWrapper
+        return ParamWrapper
     base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
     if isinstance(base, Conv1D):
         return DropoutConv1D

@@ -73,6 +73,9 @@ class LoraDropoutTrainerMixin:
         args: Any
         state: Any
         accelerator: Any
+        compute_loss_func: Any
+        label_smoother: Any
+        _prepare_inputs: Any
 
     def __init__(
         self, *args: Any, samples: int = 1, grouped: bool = False, own_masks: bool = False,
@@ -86,6 +89,7 @@ class LoraDropoutTrainerMixin:
         )  # fmt: skip
         self._share = 1.0
         self._part = (-1, 0)
+        self._scaling_checked = False
         super().__init__(*args, **kwargs)
         if own_masks:
             # Otherwise every process gets the first one's masks before a forward pass.
@@ -97,6 +101,8 @@ class LoraDropoutTrainerMixin:
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
         """Backpropagate the loss of a batch, averaged over the samples."""
+        if num_items_in_batch is not None and not self._scaling_checked:
+            self._check_scaling(model, inputs, num_items_in_batch)
         samples = self._numbers()
         if samples == range(1):
             return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
@@ -126,6 +132,30 @@ class LoraDropoutTrainerMixin:
         if self.ensemble:
             model = Averaged(model, self.model, self.ensemble)
         return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+
+    def _check_scaling(self, model: nn.Module, inputs: dict[str, Any], items: Any) -> None:
+        """Find out whether the model divides its loss by the number of items it is told.
+
+        Many heads take the number and ignore it, and the trainer, which believes them, then sums
+        the losses of an accumulated batch that it ought to average (transformers issue 47688).
+        """
+        self._scaling_checked = True
+        if self.compute_loss_func is not None or self.label_smoother is not None:
+            return
+        training = model.training
+        model.eval()
+        with torch.no_grad():
+            once, twice = (
+                float(self.compute_loss(model, self._prepare_inputs(inputs), False, count))
+                for count in (items, 2 * items)
+            )
+        model.train(training)
+        if once == twice:
+            logger.warning(
+                "the model ignores num_items_in_batch: the losses of an accumulated batch are "
+                "averaged, not summed"
+            )
+            self.model_accepts_loss_kwargs = False
 
     def _passes(
         self, model: nn.Module, inputs: dict[str, Any], items: Any, samples: range

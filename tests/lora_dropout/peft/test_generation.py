@@ -1,0 +1,89 @@
+"""Generation by an ensemble: next token by averaged logits, one part of the cache a member."""
+
+import pytest
+import torch
+from peft import get_peft_model
+from transformers import T5Config, T5ForConditionalGeneration
+
+from lora_dropout import Ensemble, members
+from lora_dropout.peft import ensemble_generation
+from tests.lora_dropout.peft.models import adapted, batch, lora
+
+NEW = 5
+
+
+def prompt():
+    inputs = batch(rows=2, causal=True)
+    inputs["attention_mask"][0, :2] = 0
+    return {name: inputs[name] for name in ("input_ids", "attention_mask")}
+
+
+def by_hand(model, inputs, size):
+    """Greedy search without a cache: every step runs all members over the whole text."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    for _ in range(NEW):
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        with torch.no_grad():
+            logits = Ensemble(model, size, lambda result: result.logits)(
+                input_ids=ids, attention_mask=mask, position_ids=positions
+            )
+        token = logits[:, -1].argmax(-1, keepdim=True)
+        ids, mask = torch.cat([ids, token], 1), torch.cat([mask, torch.ones_like(token)], 1)
+    return ids
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_greedy_search_follows_the_averaged_logits(size):
+    model = adapted("llama", p=0.5).eval()
+    expected = by_hand(model, prompt(), size)
+    with ensemble_generation(model, size):
+        found = model.generate(**prompt(), max_new_tokens=NEW, do_sample=False, pad_token_id=0)
+    assert found.tolist() == expected.tolist()
+
+
+def test_members_matter():
+    """Otherwise the test above would hold without any masks."""
+    model = adapted("llama", p=0.5).eval()
+    texts = {tuple(by_hand(model, prompt(), size)[1].tolist()) for size in range(1, 7)}
+    assert len(texts) > 1
+
+
+def test_sampling_draws_one_text_for_all_members():
+    model = adapted("llama", p=0.5).eval()
+    torch.manual_seed(0)
+    with ensemble_generation(model, 3):
+        found = model.generate(**prompt(), max_new_tokens=NEW, do_sample=True, pad_token_id=0)
+    assert found.shape == (2, prompt()["input_ids"].shape[1] + NEW)
+
+
+def test_afterwards_the_model_is_as_before():
+    model = adapted("llama", p=0.5).eval()
+    inputs = batch(causal=True)
+    with torch.no_grad():
+        before = model(**inputs).logits
+        with ensemble_generation(model, 3):
+            model.generate(**prompt(), max_new_tokens=2, do_sample=False, pad_token_id=0)
+        torch.testing.assert_close(model(**inputs).logits, before, rtol=0, atol=0)
+    assert [number for number in members(model, 2)] == [0, 1]
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_sizes_below_1_are_refused(size):
+    with pytest.raises(ValueError, match="at least 1"), ensemble_generation(adapted("llama"), size):
+        pass
+
+
+def test_beams_are_refused():
+    model = adapted("llama").eval()
+    with (
+        pytest.raises(ValueError, match="no beams"),
+        ensemble_generation(model, 2),
+    ):
+        model.generate(**prompt(), max_new_tokens=3, num_beams=2, do_sample=False, pad_token_id=0)
+
+
+def test_encoder_decoders_are_refused():
+    config = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2)
+    model = get_peft_model(T5ForConditionalGeneration(config), lora(["q"], "SEQ_2_SEQ_LM")).eval()
+    with pytest.raises(ValueError, match="encoder-decoder"), ensemble_generation(model, 2):
+        pass

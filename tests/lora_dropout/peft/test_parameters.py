@@ -1,0 +1,92 @@
+"""LoRA on bare parameters, such as the fused weights of a mixture of experts."""
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from lora_dropout import grouped_samples, mask_schedule
+from lora_dropout.functional import GroupsNotSupportedError
+from lora_dropout.injection import adapted_layers
+from lora_dropout.masks import draw_masks
+from lora_dropout.peft import LoraDropoutConfig
+from tests.lora_dropout.peft.models import batch, gradients, mixtral, randomize
+
+TARGETS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+
+
+def settings(**changes):
+    return {"r": 2, "lora_alpha": 4, "target_parameters": TARGETS, "target_modules": []} | changes
+
+
+def made(p=0.5, **changes):
+    return randomize(
+        get_peft_model(mixtral(), LoraDropoutConfig(**settings(**changes), dropout_rate=p))
+    )
+
+
+def test_peft_itself_has_to_refuse_dropout_here():
+    with pytest.raises(ValueError, match="lora_dropout"):
+        get_peft_model(mixtral(), LoraConfig(**settings(lora_dropout=0.1)))
+
+
+def test_every_expert_loses_rows_and_columns_of_its_own():
+    model = made().train()
+    for place, masks in adapted_layers(model):
+        layer = model.get_submodule(place.removesuffix(masks.place))
+        mask_in, mask_out = (
+            torch.from_numpy(mask).unflatten(0, (3, -1))
+            for mask in draw_masks(masks.shape, seed=0, step=0, layer=masks.number)
+        )
+        A, B, scaling = masks.low_rank()
+        assert A.shape[::2] == mask_in.shape
+        assert B.shape[:2] == mask_out.shape
+        expected = scaling * mask_out[:, :, None] * (B @ A) * mask_in[:, None]
+        found = layer.get_delta_weight("default")
+        if found.shape != expected.shape:
+            found = found.mT
+        torch.testing.assert_close(found, expected)
+        lhs, rhs, factor = layer.get_delta_factors("default")
+        torch.testing.assert_close(factor * lhs @ rhs, layer.get_delta_weight("default"))
+        assert not torch.equal(mask_in[0], mask_in[1])
+
+
+def test_at_rate_0_it_is_pefts_own():
+    ours = made(p=0.0).train()
+    theirs = randomize(get_peft_model(mixtral(), LoraConfig(**settings()))).train()
+    for model in (ours, theirs):
+        model(**batch(causal=True)).loss.backward()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for key, value in gradients(theirs).items():
+        torch.testing.assert_close(gradients(ours)[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_merging_and_saving_are_the_expected_weight_network(tmp_path):
+    model = made().eval()
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = model(**batch(causal=True)).logits
+        loaded = PeftModel.from_pretrained(mixtral(), tmp_path)(**batch(causal=True)).logits
+        merged = model.merge_and_unload()(**batch(causal=True)).logits
+    torch.testing.assert_close(loaded, expected)
+    torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_it_trains_and_its_masks_advance():
+    model = made().train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    values = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = model(**batch(causal=True)).loss
+        loss.backward()
+        optimizer.step()
+        values.append(float(loss.detach()))
+    assert mask_schedule(model).step == 3
+    assert len(set(values)) == 3
+
+
+def test_groups_are_refused():
+    model = made().train()
+    inputs = {key: value.repeat(2, 1) for key, value in batch(causal=True).items()}
+    with pytest.raises(GroupsNotSupportedError, match="bare parameter"), grouped_samples(model, 2):
+        model(**inputs)

@@ -1,0 +1,222 @@
+"""Masks by optimizer step in the Trainer; N samples as passes and as one group; the ensemble."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lora_dropout import Ensemble, mask_schedule, members
+from lora_dropout.peft import LoraDropoutTrainer
+from tests.lora_dropout.peft.models import adapted, batch_for
+from tests.lora_dropout.peft.training import Rows, factors, losses, trainer
+
+ROOT = Path(__file__).parents[3]
+#: Relative; the losses and factors are sums in float32, taken in another order.
+ROUNDING = 2e-5
+
+
+def assert_same(one, other):
+    assert losses(one) == pytest.approx(losses(other), rel=ROUNDING)
+    for key, value in factors(one).items():
+        torch.testing.assert_close(value, factors(other)[key], rtol=1e-3, atol=ROUNDING)
+
+
+def trained(folder, **settings):
+    made = trainer(folder, **settings)
+    made.train()
+    return made
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_accumulation_changes_nothing(name, samples, tmp_path):
+    whole = trained(tmp_path, name=name, samples=samples)
+    parts = trained(tmp_path, name=name, samples=samples, batch=2, accumulate=4)
+    assert_same(whole, parts)
+    assert mask_schedule(whole.model).step == 4
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+@pytest.mark.parametrize(("batch", "accumulate"), [(8, 1), (2, 4)])
+def test_passes_and_one_group_give_the_same_training(name, batch, accumulate, tmp_path):
+    """Also with a loss that is averaged over the tokens of the accumulated batch."""
+    settings = {"name": name, "samples": 3, "batch": batch, "accumulate": accumulate}
+    assert_same(trained(tmp_path, **settings), trained(tmp_path, grouped=True, **settings))
+
+
+def test_the_loss_of_n_samples_is_their_average(tmp_path):
+    made = trainer(tmp_path, samples=3, steps=1)
+    model, batch = made.model.train(), batch_for("bert", rows=8)
+    single = []
+    for sample in range(3):
+        mask_schedule(model).seek(0, range(sample, sample + 1))
+        with torch.no_grad():
+            single.append(float(model(**batch).loss))
+    rows = [made.train_dataset[row] for row in range(8)]
+    stacked = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+    expected = []
+    for sample in range(3):
+        mask_schedule(model).seek(0, range(sample, sample + 1))
+        with torch.no_grad():
+            expected.append(float(model(**stacked).loss))
+    mask_schedule(model).seek(0, range(1))
+    made.train()
+    assert len(set(expected)) == 3
+    assert losses(made) == pytest.approx([sum(expected) / 3], rel=1e-4)
+
+
+def test_a_model_without_a_batch_somewhere_takes_passes_and_says_so(tmp_path, caplog):
+    grouped = trained(tmp_path, name="deberta", samples=2, grouped=True)
+    assert "2 passes are taken in place of a grouped one" in caplog.text
+    assert_same(trained(tmp_path, name="deberta", samples=2), grouped)
+
+
+@pytest.mark.parametrize("config", ["lora", "adalora"])
+def test_resuming_continues_the_masks(config, tmp_path):
+    """AdaLoRA's importance is not in a checkpoint of PEFT, so its budget does not fall here."""
+    settings = {"config": config, "samples": 2}
+    straight = trained(tmp_path / "straight", steps=4, **settings)
+    trained(tmp_path / "broken", steps=2, keep=2, **settings)
+    resumed = trainer(tmp_path / "broken", steps=4, **settings)
+    resumed.train(resume_from_checkpoint=True)
+    assert losses(resumed)[-2:] == pytest.approx(losses(straight)[-2:], rel=ROUNDING)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpointing_sees_the_same_masks(reentrant, tmp_path):
+    plain = trained(tmp_path, name="llama", samples=2)
+    checkpointing = {
+        "activation_checkpointing": True,
+        "activation_checkpointing_kwargs": {"use_reentrant": reentrant},
+    }
+    assert_same(plain, trained(tmp_path, name="llama", samples=2, arguments=checkpointing.items()))
+
+
+def test_own_masks_differ_between_parts_of_a_batch(tmp_path):
+    whole = trained(tmp_path, own_masks=True)
+    parts = trained(tmp_path, own_masks=True, batch=2, accumulate=4)
+    assert losses(whole) == pytest.approx(losses(trained(tmp_path)), rel=ROUNDING)
+    assert losses(parts)[0] != pytest.approx(losses(whole)[0], rel=1e-3)
+
+
+def test_bfloat16_autocast_trains(tmp_path):
+    exact, rough = trained(tmp_path), trained(tmp_path, arguments={"bf16": True}.items())
+    assert losses(rough)[0] == pytest.approx(losses(exact)[0], rel=0.05)
+    assert losses(rough) != losses(exact)
+
+
+def test_ranks_are_allocated_in_the_trainer(tmp_path):
+    made = trained(tmp_path, config="adalora", steps=12)
+    values = [
+        value for name, value in made.model.named_parameters() if name.endswith("lora_E.default")
+    ]
+    kept = sum(int((value != 0).sum()) for value in values)
+    assert kept <= 3 * len(values) < 6 * len(values)
+    assert mask_schedule(made.model).step == 12
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "deberta"])
+def test_evaluation_averages_the_logits_of_the_members(name, tmp_path):
+    made = trainer(tmp_path, name=name, ensemble=5)
+    found = made.predict(made.eval_dataset)
+    rows = [made.eval_dataset[row] for row in range(16)]
+    batch = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+    with torch.no_grad():
+        expected = Ensemble(made.model, 5, lambda result: result.logits)(**batch)
+    torch.testing.assert_close(torch.from_numpy(found.predictions), expected, rtol=1e-4, atol=1e-5)
+    if name != "llama":
+        loss = torch.nn.functional.cross_entropy(expected, batch["labels"])
+        assert found.metrics["test_loss"] == pytest.approx(float(loss), rel=1e-4)
+
+
+def test_the_loss_of_a_span_is_that_of_averaged_logits(tmp_path):
+    from peft import get_peft_model
+
+    from lora_dropout.peft.averaging import Averaged
+    from tests.lora_dropout.peft.models import bert_qa, lora, randomize
+
+    model = randomize(get_peft_model(bert_qa(), lora(["query", "value"], "QUESTION_ANS"))).eval()
+    batch = {key: value for key, value in batch_for("bert").items() if key != "labels"}
+    where = {"start_positions": torch.tensor([1, 2, 3, 4]), "end_positions": torch.tensor([2] * 4)}
+    total = {"start": 0.0, "end": 0.0}
+    with torch.no_grad():
+        for _ in members(model, 4):
+            output = model(**batch)
+            total = {name: total[name] + output[f"{name}_logits"] / 4 for name in total}
+        found = Averaged(model, model, 4)(**batch, **where)
+    expected = sum(
+        torch.nn.functional.cross_entropy(total[name], where[f"{name}_positions"]) for name in total
+    )
+    assert float(found.loss) == pytest.approx(float(expected / 2), rel=1e-5)
+
+
+def test_a_loss_that_is_not_transformers_own_is_refused():
+    from lora_dropout.peft.averaging import Averaged
+
+    model = adapted().eval()
+    base = model.get_base_model()
+    base.loss_function = lambda **known: torch.tensor(7.0)
+    with pytest.raises(ValueError, match="its loss in its own way"):
+        Averaged(model, model, 2)(**batch_for("bert"))
+
+
+@pytest.mark.parametrize(("option", "value"), [("samples", 0), ("ensemble", -1)])
+def test_bad_numbers_are_named(option, value, tmp_path):
+    with pytest.raises(ValueError, match=f"{option} must be at least"):
+        trainer(tmp_path, **{option: value})
+
+
+def torchrun(folder, **settings):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+         "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
+         "-m", "tests.lora_dropout.peft.training", str(folder), json.dumps(settings)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "result.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "bert"},
+        {"name": "llama", "samples": 2},
+        {"name": "bert", "samples": 2, "grouped": True},
+    ],
+    ids=["bert", "llama, 2 passes", "bert, group of 2"],
+)  # fmt: skip
+def test_two_processes_train_as_one(settings, tmp_path):
+    alone = trained(tmp_path, **settings)
+    together = torchrun(tmp_path / "two", batch=4, **settings)
+    assert together["losses"] == pytest.approx(losses(alone), rel=1e-4)
+    expected = sum(float(value.sum()) for value in factors(alone).values())
+    assert together["sum"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_own_masks_differ_between_processes(tmp_path):
+    shared = torchrun(tmp_path / "shared", batch=4)
+    own = torchrun(tmp_path / "own", batch=4, own_masks=True)
+    assert own["losses"][0] != pytest.approx(shared["losses"][0], rel=1e-3)
+
+
+def test_the_plain_trainer_advances_the_masks_too(tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    model = adapted()
+    arguments = TrainingArguments(str(tmp_path), max_steps=3, report_to=[], use_cpu=True,
+                                  save_strategy="no", disable_tqdm=True)  # fmt: skip
+    Trainer(model, arguments, train_dataset=Rows("bert")).train()
+    assert mask_schedule(model).step == 3
+
+
+def test_the_trainer_goes_on_being_transformers():
+    from transformers import Trainer
+
+    assert issubclass(LoraDropoutTrainer, Trainer)

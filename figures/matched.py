@@ -37,14 +37,20 @@ def draw(rows: pd.DataFrame, decision: pd.DataFrame) -> Drawing:
 
 
 def _curves(axes: Axes, rows: pd.DataFrame) -> None:
+    points = {
+        str(arm): group.groupby("value")[["train_loss", "beta"]].mean()
+        for arm, group in rows.groupby("arm")
+    }
+    dropped = points["dropout"]
+    # Too strong a weight decay diverges: what is worse than no training at all is not shown.
+    largest = max(points[ARMS[0]]["train_loss"].max(), dropped["train_loss"].max())
     for arm, colour, dashes in zip(ARMS, curve_colours(len(ARMS)), ("-", *DASHES), strict=True):
-        means = rows[rows["arm"] == arm].groupby("value")[["train_loss", "beta"]].mean()
-        ordered = means.sort_values("train_loss")
+        curve = points[arm].sort_values("train_loss")
+        curve = curve[curve["train_loss"] <= largest]
         axes.plot(
-            ordered["train_loss"], ordered["beta"], linestyle=dashes, color=colour,
+            curve["train_loss"], curve["beta"], linestyle=dashes, color=colour,
             label=f"p = 0, {arm}",
         )  # fmt: skip
-    dropped = rows[rows["arm"] == "dropout"].groupby("value")[["train_loss", "beta"]].mean()
     axes.plot(
         dropped["train_loss"], dropped["beta"], "X", color="black", markersize=8, label="dropout"
     )
@@ -54,10 +60,6 @@ def _curves(axes: Axes, rows: pd.DataFrame) -> None:
             textcoords="offset points", fontsize="small",
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
         )  # fmt: skip
-    # Too strong a weight decay diverges: what is worse than no training at all is not shown.
-    untrained = rows[rows["arm"] == ARMS[0]].groupby("value")["train_loss"].mean().max()
-    largest = 1.05 * max(untrained, dropped["train_loss"].max())
-    axes.set(xlim=(-0.03 * largest, largest))
     axes.set(xlabel="train loss", ylabel="β  (units of the loss)", ylim=(0, None),
              title="Stability against train loss, means over draws")  # fmt: skip
     axes.legend(framealpha=0.9)

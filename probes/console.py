@@ -25,9 +25,22 @@ def run(settings: type[Settings], main: Callable[[Settings], int | None]) -> NoR
     Exit status: what ``main`` returns, 0 if nothing; 2 for a bad value, with one line on standard
     error; 130 for Ctrl-C.
     """
+
+    def known(values: Settings, rest: list[str]) -> int | None:
+        if rest:
+            raise ValueError(f"unknown arguments: {' '.join(rest)} (see --help)")
+        return main(values)
+
+    run_with_rest(settings, known)
+
+
+def run_with_rest(
+    settings: type[Settings], main: Callable[[Settings, list[str]], int | None]
+) -> NoReturn:
+    """As :func:`run`, with the arguments that are no settings left to ``main``."""
     be_normal()
     try:
-        status = main(_parse(settings)) or 0
+        status = main(*_parse(settings)) or 0
     except ValueError as error:
         leave(f"error: {error}", 2)
     except InterruptedSweepError as stop:
@@ -41,11 +54,13 @@ def run(settings: type[Settings], main: Callable[[Settings], int | None]) -> NoR
     sys.exit(status)
 
 
-def _parse(settings: type[Settings]) -> Settings:
+def _parse(settings: type[Settings]) -> tuple[Settings, list[str]]:
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
-            return tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,))
+            return tyro.cli(
+                settings, config=(tyro.conf.FlagCreatePairsOff,), return_unknown_args=True
+            )
     except SystemExit as stop:
         if not stop.code:
             raise

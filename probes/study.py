@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import pandas as pd
 import tyro
@@ -136,8 +136,20 @@ class StudyResult(ABC):
 R = TypeVar("R", bound=StudyResult)
 
 
+class Runnable(Protocol):
+    """What the settings of a probe have in common with all others."""
+
+    @property
+    def out(self) -> Path | None:
+        """Folder of what is kept."""
+
+    @property
+    def workers(self) -> int:
+        """Processes that run the cells."""
+
+
 def study(
-    settings: StudySettings,
+    settings: Runnable,
     cells: Sequence[W],
     run: Callable[[W, Progress], Tables],
     result: type[R],
@@ -167,9 +179,7 @@ def study(
     return made
 
 
-def print_study(
-    settings: StudySettings, measure: Callable[[Any], R], name: str, as_json: bool
-) -> None:
+def print_study(settings: Any, measure: Callable[[Any], R], name: str, as_json: bool) -> None:
     """Run a probe from its command line and print what it found."""
     settings = replace(settings, out=settings.out or Path("runs") / name)
     result = measure(settings)

@@ -151,7 +151,9 @@ def text_task(
 
 
 def read_texts(
-    source: TextSource, clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    source: TextSource,
+    clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+    pool: int | None = POOL,
 ) -> pd.DataFrame:
     """Read, clean and subsample the texts.
 
@@ -159,7 +161,7 @@ def read_texts(
     none where their labels differ. Rows without a text or a label are left out.
 
     Returns:
-        At most ``POOL`` rows, ``text`` and ``label``, in an order drawn from a fixed seed.
+        At most ``pool`` rows, or all, ``text`` and ``label``, in an order drawn from a fixed seed.
 
     Raises:
         ValueError: no such file or column, or fewer than two classes.
@@ -181,7 +183,7 @@ def read_texts(
             f"column {source.label_column!r} must hold at least 2 classes, of at least 2 examples "
             f"on average; got {classes} for {len(texts)} texts"
         )
-    order = np.random.default_rng(BASE_SEED).permutation(len(texts))[:POOL]
+    order = np.random.default_rng(BASE_SEED).permutation(len(texts))[:pool]
     chosen = texts.iloc[order].reset_index(drop=True)
     if chosen["label"].nunique() < 2:
         raise ValueError(f"{source.data} has next to no examples outside of one class")
@@ -220,10 +222,10 @@ def load_encoder(name: str) -> tuple[Any, Any]:
     return tokenizer, model.eval().requires_grad_(False)
 
 
-def require_package(name: str) -> None:
-    """Raise ``ValueError`` unless a package of the extra ``text`` is installed."""
+def require_package(name: str, extra: str = "text") -> None:
+    """Raise ``ValueError`` unless a package of an extra is installed."""
     if find_spec(name) is None:
-        raise ValueError(f"text tasks need {name}: pip install 'lora-dropout[text]'")
+        raise ValueError(f"package {name} is needed: pip install 'lora-dropout[{extra}]'")
 
 
 def digest_of(data: Path, model: str) -> str:

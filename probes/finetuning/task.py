@@ -1,0 +1,135 @@
+"""What is fine-tuned on: tokenized examples, the kind of model, and how predictions are scored."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+#: Files that a folder of data may hold, by what ``datasets`` calls them.
+FORMATS = {"parquet": "parquet", "jsonl": "json", "json": "json", "csv": "csv", "tsv": "csv"}
+#: The order of the held-out examples, of which the first are taken, is a part of the task.
+HELD_OUT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Where a task's examples come from.
+
+    Attributes:
+        data: a folder with the hub's layout, or a file of one's own; the hub where it is None.
+        text_column, label_column: of a file of one's own.
+        n: training examples, drawn by ``seed``; all where it is None.
+        held_out: largest number of held-out examples.
+        tokens: texts are cut after that many tokens.
+        seed: of the draw.
+    """
+
+    data: str | None
+    text_column: str
+    label_column: str
+    n: int | None
+    held_out: int | None
+    tokens: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class FinetuneTask:
+    """Tokenized examples and what is done with them.
+
+    Attributes:
+        train, held_out: examples as the model reads them.
+        model: name of transformers' automatic class.
+        peft_type: PEFT's name of the kind of task.
+        collate: joins examples to a batch.
+        label_names: arguments of the model that are targets.
+        score_name: what ``score`` is, of which more is better.
+        metrics: predictions and targets to ``score`` and further numbers; None where the loss is
+            all that is measured.
+        model_settings: of the model's config.
+    """
+
+    train: "Dataset"
+    held_out: "Dataset"
+    model: str
+    peft_type: str
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]]
+    label_names: list[str]
+    score_name: str = ""
+    metrics: Callable[[Any], dict[str, Any]] | None = None
+    model_settings: dict[str, Any] = field(default_factory=dict)
+
+
+def read_split(name: str, config: str | None, split: str, corpus: Corpus) -> "Dataset":
+    """Read a split of a data set, from the hub or from a folder with its layout.
+
+    Args:
+        name: on the hub.
+        config: of the data set; in a folder, the folder of that name where there is one.
+        split: its name; in a folder, files whose names begin with it.
+        corpus: says where to look.
+
+    Raises:
+        ValueError: there is no such folder, split or data set, or it cannot be read.
+    """
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    try:
+        if corpus.data is None:
+            return load_dataset(name, config, split=split)
+        files = _files(Path(corpus.data), config, split)
+        kind = FORMATS[files[0].suffix[1:]]
+        options = {"sep": "\t"} if files[0].suffix == ".tsv" else {}
+        return load_dataset(
+            kind, data_files=[str(file) for file in files], split="train", **options
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ValueError(f"data of {corpus.data or name} cannot be read: {reason}") from None
+
+
+def require_columns(table: "Dataset", names: Sequence[str], where: str) -> None:
+    """Raise ``ValueError`` unless the examples have the columns."""
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        known = ", ".join(table.column_names)
+        raise ValueError(f"{where} has no column {', '.join(missing)}; there are {known}")
+
+
+def draw_training(table: "Dataset", corpus: Corpus) -> "Dataset":
+    """Draw the training examples.
+
+    Raises:
+        ValueError: there are fewer than asked for.
+    """
+    n = len(table) if corpus.n is None else corpus.n
+    if not 2 <= n <= len(table):
+        raise ValueError(f"n must be from 2 to {len(table)}, the training examples; got {n}")
+    order = np.random.default_rng(corpus.seed).permutation(len(table))
+    return table.select(order[:n])
+
+
+def take_held_out(table: "Dataset", corpus: Corpus) -> "Dataset":
+    """Take as many held-out examples as are asked for, the same for every seed."""
+    count = len(table) if corpus.held_out is None else min(corpus.held_out, len(table))
+    if count < 2:
+        raise ValueError(f"at least 2 held-out examples are needed; there are {count}")
+    return table.select(np.random.default_rng(HELD_OUT_SEED).permutation(len(table))[:count])
+
+
+def _files(folder: Path, config: str | None, split: str) -> list[Path]:
+    if not folder.is_dir():
+        raise OSError(f"there is no folder {folder}")
+    places = [folder / config, folder, folder / "data"] if config else [folder, folder / "data"]
+    for place in places:
+        for ending in FORMATS:
+            found = sorted(place.glob(f"{split}[-.]*{ending}"))
+            if found:
+                return found
+    raise OSError(f"no file of split {split!r} in {', '.join(map(str, places))}")

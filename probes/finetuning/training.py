@@ -1,0 +1,307 @@
+"""One fine-tuning run: the model with its adapter, the trainer, and rows of what was measured."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+
+from probes.finetuning.classification import GLUE, glue_task, text_task
+from probes.finetuning.instructions import instruction_task
+from probes.finetuning.spans import HUB_NAMES, squad_task
+from probes.finetuning.task import Corpus, FinetuneTask
+from probes.store import cell_key
+from probes.sweep import Progress, Tables
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+#: The kind of the reliability diagram's table.
+DIAGRAM = ".diagram"
+#: Training examples whose loss is evaluated beside the held-out ones, at most.
+EVALUATED = 512
+#: Our values of the trainer's arguments; none of them is the paper's.
+DEFAULTS: dict[str, Any] = {
+    "learning_rate": 2e-4, "num_train_epochs": 3, "per_device_train_batch_size": 16,
+    "per_device_eval_batch_size": 32, "eval_strategy": "steps", "eval_steps": 0.1,
+    "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 1, "logging_strategy": "no",
+    "report_to": "none", "eval_on_start": True, "optim": "adamw_torch",
+}  # fmt: skip
+#: AdaLoRA's budget, in shares of the steps and of the rank at the end; ours.
+WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
+#: What is measured at an evaluation, as it is called in rows.
+MEASURED = {
+    "loss": "test_loss", "score": "test_score", "accuracy": "accuracy", "confidence": "confidence",
+    "ece": "ece", "validation_loss": "validation_loss", "half_loss": "half_loss",
+    "half_accuracy": "half_accuracy", "spearman": "spearman", "exact_match": "exact_match",
+    "bins": "bins",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FinetuneCell:
+    """One method at one rate with one seed: all that determines its numbers.
+
+    Attributes:
+        task: glue/..., squad, squad_v2, alpaca, tweets, or the path of a file.
+        digest: of the contents of a local file or folder.
+        corpus: the examples.
+        model: name on the hub, or a folder.
+        method: "lora" or "adalora".
+        p, samples, grouped, own_masks, rank, alpha, target: of the method.
+        ensemble: N at test time, 0 for none.
+        training: arguments of transformers' trainer, sorted, that differ from its own defaults.
+    """
+
+    task: str
+    digest: str
+    corpus: Corpus
+    model: str
+    method: str
+    p: float
+    samples: int
+    grouped: bool
+    own_masks: bool
+    rank: int
+    alpha: float
+    target: tuple[str, ...]
+    ensemble: int
+    training: tuple[tuple[str, Any], ...]
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        return self.samples
+
+    @property
+    def name(self) -> str:
+        """Short name, of the adapter's folder."""
+        task = Path(self.task).stem
+        return f"{task}-{self.method}-p{self.p:g}-N{self.samples}-seed{self.corpus.seed}"
+
+
+def load_task(cell: FinetuneCell, tokenizer: Any) -> FinetuneTask:
+    """Load and tokenize the examples of a cell.
+
+    Raises:
+        ValueError: data that is not there or not usable.
+    """
+    family, _, name = cell.task.partition("/")
+    if family == "glue" and name in GLUE:
+        return glue_task(name, cell.corpus, tokenizer)
+    if cell.task in HUB_NAMES:
+        return squad_task(cell.task, cell.corpus, tokenizer)
+    if cell.task == "alpaca":
+        return instruction_task(cell.corpus, tokenizer)
+    return text_task(cell.task, cell.corpus, tokenizer)
+
+
+def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) -> Tables:
+    """Fine-tune, evaluating along the way, and save the adapter.
+
+    What a killed run had saved in ``folder`` is where it goes on from.
+
+    Returns:
+        One row an evaluation and inference ("no masks" for p = 0, else "expected weight" and
+        "ensemble"): the settings, ``step``, ``epoch``, ``train_loss`` (without masks, on at most
+        ``EVALUATED`` training examples), ``test_loss``, ``gap``, ``test_score`` and what else the
+        task measures, ``seconds`` of the whole run and ``peak_mib``, its largest memory (of the GPU
+        where there is one). The kind ``DIAGRAM``: the reliability diagram at the evaluation with
+        the least validation loss.
+
+    Raises:
+        ValueError: a model or data that cannot be used, or not enough memory.
+    """
+    with TemporaryDirectory() as temporary:
+        place = Path(temporary) if folder is None else folder / "checkpoints" / cell_key(cell)
+        try:
+            tables, save = _run(cell, place)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise _out_of_memory() from None
+        except RuntimeError as error:
+            if "allocate memory" not in str(error):
+                raise
+            raise _out_of_memory() from None
+        if folder is not None:
+            save(folder / "adapters" / cell.name)
+    progress(cell.replica_steps)
+    return tables
+
+
+def load_pretrained(kind: str, name: str, **settings: Any) -> Any:
+    """Load a model or tokenizer; nothing of its repository is run.
+
+    Raises:
+        ValueError: there is no such model, or it cannot be loaded.
+    """
+    import transformers
+
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        return getattr(transformers, kind).from_pretrained(
+            name, trust_remote_code=False, **settings
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        raise ValueError(f"model {name} cannot be loaded: {reason}") from None
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        transformers.logging.enable_progress_bar()
+
+
+def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None]]:
+    from transformers import TrainingArguments, set_seed
+    from transformers.trainer_utils import get_last_checkpoint
+
+    from probes.finetuning.evaluation import FinetuneTrainer
+
+    tokenizer = load_pretrained("AutoTokenizer", cell.model)
+    task = load_task(cell, tokenizer)
+    arguments = TrainingArguments(
+        str(place),
+        **dict(cell.training),
+        seed=cell.corpus.seed,
+        label_names=task.label_names,
+        disable_tqdm=not sys.stderr.isatty(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    set_seed(cell.corpus.seed)
+    model = load_pretrained(task.model, cell.model, **task.model_settings)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    trainer = FinetuneTrainer(
+        adapt(model, cell, task, total_steps(arguments, len(task.train))),
+        arguments,
+        task=task,
+        drops=cell.p > 0,
+        members=cell.ensemble,
+        samples=cell.samples,
+        grouped=cell.grouped,
+        own_masks=cell.own_masks,
+    )
+    start = time.perf_counter()
+    checkpoint = get_last_checkpoint(str(place)) if place.is_dir() else None
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - start
+    tables = _tables(cell, task, trainer, seconds)
+    adapted: Any = trainer.model
+
+    def save(folder: Path) -> None:
+        adapted.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
+
+    return tables, save
+
+
+def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any:
+    """Put the cell's adapter into a model.
+
+    Raises:
+        ValueError: layers that are not there, or a method that does not fit.
+    """
+    from peft import get_peft_model
+
+    from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
+
+    shared: dict[str, Any] = {
+        "lora_alpha": cell.alpha, "task_type": task.peft_type, "dropout_rate": cell.p,
+        "mask_seed": cell.corpus.seed,
+    }  # fmt: skip
+    if cell.target == ("all-linear",):
+        shared["target_modules"] = "all-linear"
+    elif cell.target:
+        shared["target_modules"] = list(cell.target)
+    if cell.method == "lora":
+        return get_peft_model(model, LoraDropoutConfig(r=cell.rank, **shared))
+    return get_peft_model(
+        model,
+        AdaLoraDropoutConfig(
+            init_r=math.ceil(INITIAL * cell.rank),
+            target_r=cell.rank,
+            total_step=steps,
+            tinit=int(WARMUP * steps),
+            tfinal=int(FINAL * steps),
+            **shared,
+        ),
+    )
+
+
+def total_steps(arguments: "TrainingArguments", examples: int) -> int:
+    """Number of optimizer steps that the trainer will take."""
+    if arguments.max_steps > 0:
+        return arguments.max_steps
+    batches = math.ceil(examples / (arguments.train_batch_size * arguments.world_size))
+    each = max(1, math.ceil(batches / arguments.gradient_accumulation_steps))
+    return math.ceil(arguments.num_train_epochs * each)
+
+
+def _tables(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: float) -> Tables:
+    """Make rows of the trainer's log, which a resumed run has from before."""
+    entries: dict[int, dict[str, Any]] = {}
+    for entry in trainer.state.log_history:
+        entries.setdefault(entry["step"], {}).update(entry)
+    records = []
+    for step, entry in sorted(entries.items()):
+        for mode in trainer.modes:
+            key = f"eval_{mode.replace(' ', '_')}_"
+            if f"{key}loss" not in entry:
+                continue
+            found = {to: entry.get(key + name) for name, to in MEASURED.items()}
+            train_loss = entry[f"eval_train_{mode.replace(' ', '_')}_loss"]
+            records.append(
+                {"step": step, "epoch": entry.get("epoch"), "inference": mode}
+                | {name: value for name, value in found.items() if value is not None}
+                | {"train_loss": train_loss, "gap": found["test_loss"] - train_loss}
+            )
+    settings = {
+        "task": cell.task, "n": len(task.train), "draw": cell.corpus.seed, "method": cell.method,
+        "p": cell.p, "samples": cell.samples, "own_masks": cell.own_masks, "rank": cell.rank,
+        "alpha": cell.alpha, "ensemble": cell.ensemble, "model": cell.model,
+        "steps": trainer.state.max_steps, "score_name": task.score_name or "none",
+        "baseline": float("nan"), "seconds": seconds, "peak_mib": peak_mib(),
+        "device": str(trainer.args.device),
+        **{f"training_{name}": str(value) for name, value in cell.training},
+    }  # fmt: skip
+    rows = pd.DataFrame(records).assign(**settings)
+    return {"": rows.drop(columns="bins", errors="ignore"), DIAGRAM: _diagram(rows)}
+
+
+def _diagram(rows: pd.DataFrame) -> pd.DataFrame:
+    """Reliability at each inference's evaluation with the least validation loss."""
+    columns = ["p", "method", "draw", "inference", "confidence", "accuracy"]
+    if "bins" not in rows:
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in columns})
+    best = rows.loc[rows.groupby("inference")["validation_loss"].idxmin()]
+    return pd.DataFrame(
+        [
+            (*(row[name] for name in columns[:4]), confidence, accuracy)
+            for _, row in best.iterrows()
+            for confidence, accuracy in row["bins"]
+        ],
+        columns=columns,
+    )
+
+
+def peak_mib() -> float:
+    """Largest memory so far, of the GPU where there is one, otherwise of the process, in MiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    # Linux counts in KiB, macOS in bytes.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _out_of_memory() -> ValueError:
+    return ValueError(
+        "the model does not fit into memory with these settings: lower "
+        "--per_device_train_batch_size or --tokens, or use --gradient_accumulation_steps"
+    )

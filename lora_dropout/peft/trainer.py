@@ -12,7 +12,7 @@ from transformers import Trainer, TrainerCallback
 from lora_dropout.functional import GroupsNotSupportedError
 from lora_dropout.injection import mask_schedules
 from lora_dropout.objective import each_sample, grouped_samples
-from lora_dropout.peft.averaging import Averaged
+from lora_dropout.peft.averaging import Averaged, base_model
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -41,9 +41,12 @@ class AllocationCallback(TrainerCallback):
         model: nn.Module | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """Allocate."""
-        allocate = getattr(getattr(model, "base_model", None), "update_and_allocate", None)
-        if allocate is not None:
-            allocate(state.global_step)
+        if _allocates(model):
+            model.base_model.update_and_allocate(state.global_step)  # type: ignore[union-attr, operator]
+
+
+def _allocates(model: Any) -> bool:
+    return hasattr(getattr(model, "base_model", None), "update_and_allocate")
 
 
 class LoraDropoutTrainerMixin:
@@ -129,6 +132,9 @@ class LoraDropoutTrainerMixin:
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Evaluate a batch, by the ensemble if there is one."""
+        if _allocates(self.model):
+            # PEFT's AdaLoRA adds its regularizer to every loss, which is then none of the data.
+            model = base_model(self.model)
         if self.ensemble:
             model = Averaged(model, self.model, self.ensemble)
         return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]

@@ -175,7 +175,9 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     set_seed(cell.corpus.seed)
-    model = load_pretrained(task.model, cell.model, **task.model_settings)
+    model = load_pretrained(
+        task.model, cell.model, ignore_mismatched_sizes=True, **task.model_settings
+    )
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     trainer = FinetuneTrainer(

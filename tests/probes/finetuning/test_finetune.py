@@ -1,0 +1,286 @@
+"""Fine-tuning end to end on tiny models and data in the format of each task; no network."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
+from probes.finetune import FinetuneResult, finetune, trainer_arguments
+from tests.probes.commands import assert_refused, run_probe
+from tests.probes.finetuning.corpora import (
+    GLUE_COLUMNS,
+    save_model,
+    write_alpaca,
+    write_glue,
+    write_squad,
+    write_texts,
+)
+
+QUICK = {
+    "max_steps": 4, "learning_rate": 0.01, "per_device_train_batch_size": 4, "eval_steps": 2,
+    "save_steps": 2, "use_cpu": True,
+}  # fmt: skip
+CLASSES = {"stsb": 1, "mnli": 3}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {kind: save_model(kind, folder / kind) for kind in ("classifier", "reader", "writer")}
+
+
+def tuned(task, model, **changes):
+    settings = {"p": 0.3, "ensemble": 2, "rank": 2, "tokens": 24, "training": QUICK} | changes
+    return finetune(task=task, model=model, **settings)
+
+
+@pytest.mark.parametrize("name", GLUE_COLUMNS)
+def test_every_task_of_glue_is_learned_and_measured(name, models, tmp_path):
+    data = write_glue(name, tmp_path, CLASSES.get(name, 2))
+    result = tuned(f"glue/{name}", models["classifier"], data=data)
+    rows = result.rows
+    assert rows["step"].tolist() == [0, 0, 2, 2, 4, 4]
+    assert set(rows["inference"]) == {"expected weight", "ensemble"}
+    assert rows["n"].unique().tolist() == [14]
+    expected = {
+        "cola": "Matthews correlation",
+        "mrpc": "F1",
+        "qqp": "F1",
+        "stsb": "Pearson correlation",
+    }
+    assert rows["score_name"].unique().tolist() == [expected.get(name, "accuracy")]
+    for column in ("train_loss", "test_loss", "gap"):
+        assert rows[column].notna().all()
+    assert rows["gap"].tolist() == pytest.approx((rows["test_loss"] - rows["train_loss"]).tolist())
+    assert ("ece" in rows) == (name != "stsb")
+    # The loss falls: something was learned.
+    assert rows["train_loss"].iloc[-1] != rows["train_loss"].iloc[0]
+
+
+def test_scores_are_those_of_the_saved_adapter(models, tmp_path):
+    data = write_glue("mrpc", tmp_path / "data", 2)
+    result = tuned("glue/mrpc", models["classifier"], data=data, out=tmp_path / "out")
+    adapter = tmp_path / "out/adapters/mrpc-lora-p0.3-N1-seed0"
+    base = AutoModelForSequenceClassification.from_pretrained(models["classifier"])
+    model = PeftModel.from_pretrained(base, adapter).eval()
+    assert type(model.peft_config["default"]) is LoraDropoutConfig
+    from transformers import AutoTokenizer
+
+    held = pd.read_parquet(tmp_path / "data/mrpc/validation-00000-of-00001.parquet")
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    inputs = tokenizer(held["sentence1"].tolist(), held["sentence2"].tolist(), padding=True,
+                       return_tensors="pt")  # fmt: skip
+    with torch.no_grad():
+        logits = model(**inputs).logits
+    labels = torch.tensor(held["label"].tolist())
+    end = result.rows[(result.rows["step"] == 4) & (result.rows["inference"] != "ensemble")]
+    loss = torch.nn.functional.cross_entropy(logits, labels)
+    assert end["test_loss"].item() == pytest.approx(float(loss), rel=1e-4)
+    accuracy = (logits.argmax(-1) == labels).double().mean()
+    assert end["accuracy"].item() == pytest.approx(float(accuracy))
+
+
+def test_adalora_is_tuned(models, tmp_path):
+    data = write_glue("rte", tmp_path / "data", 2)
+    training = QUICK | {"max_steps": 10, "eval_steps": 5, "save_steps": 5}
+    result = tuned("glue/rte", models["classifier"], data=data, method="adalora", training=training,
+                   out=tmp_path / "out")  # fmt: skip
+    assert result.rows["method"].unique().tolist() == ["adalora"]
+    base = AutoModelForSequenceClassification.from_pretrained(models["classifier"])
+    model = PeftModel.from_pretrained(base, tmp_path / "out/adapters/rte-adalora-p0.3-N1-seed0")
+    config = model.peft_config["default"]
+    assert type(config) is AdaLoraDropoutConfig
+    assert sum(sum(kept) for kept in config.rank_pattern.values()) <= 2 * len(config.rank_pattern)
+
+
+@pytest.mark.parametrize("name", ["squad", "squad_v2"])
+def test_questions_are_answered(name, models, tmp_path):
+    data = write_squad(name, tmp_path, lambda number: name == "squad" or number % 3)
+    result = tuned(name, models["reader"], data=data)
+    rows = result.rows
+    assert rows["score_name"].unique().tolist() == ["F1"]
+    assert rows["test_score"].between(0, 1).all()
+    assert rows["exact_match"].between(0, 1).all()
+    assert (rows["exact_match"] <= rows["test_score"] + 1e-9).all()
+
+
+def test_instructions_are_followed_and_the_adapter_is_written(models, tmp_path):
+    data = write_alpaca(tmp_path / "data")
+    result = tuned("alpaca", models["writer"], data=data, tokens=40, samples=2,
+                   out=tmp_path / "out")  # fmt: skip
+    rows = result.rows
+    assert rows["test_loss"].notna().all()
+    assert "ece" not in rows
+    assert (tmp_path / "out/adapters/alpaca-lora-p0.3-N2-seed0/adapter_config.json").exists()
+    assert (tmp_path / "out/finetune.png").stat().st_size > 0
+
+
+def test_a_file_of_ones_own(models, tmp_path):
+    file = write_texts(tmp_path / "mine.csv")
+    result = tuned(file, models["classifier"], n=10, text_column="review", label_column="liked",
+                   p=[0.0, 0.3], draws=2)  # fmt: skip
+    rows = result.rows
+    assert rows.groupby("p")["draw"].nunique().tolist() == [2, 2]
+    assert set(rows.loc[rows["p"] == 0, "inference"]) == {"no masks"}
+    assert len(result.summary) == 3
+    result.plot()
+    result.curves().plot()
+    result.calibration().plot()
+
+
+def test_members_of_the_same_seed_start_from_the_same_loss(models, tmp_path):
+    """Head, examples and order of a seed are the same for every rate: differences are paired."""
+    data = write_glue("sst2", tmp_path, 2)
+    rows = tuned("glue/sst2", models["classifier"], data=data, p=[0.0, 0.5], ensemble=0).rows
+    first = rows[rows["step"] == 0]
+    assert first["test_loss"].nunique() == 1
+    assert first["train_loss"].nunique() == 1
+
+
+def test_what_is_kept_is_not_run_again(models, tmp_path):
+    data = write_glue("rte", tmp_path / "data", 2)
+    settings = {"data": data, "out": tmp_path / "out"}
+    first = tuned("glue/rte", models["classifier"], **settings)
+    start = time.perf_counter()
+    again = tuned("glue/rte", models["classifier"], **settings)
+    assert time.perf_counter() - start < 20
+    pd.testing.assert_frame_equal(first.rows, again.rows)
+    assert isinstance(again, FinetuneResult)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(models, tmp_path):
+    data = write_glue("rte", tmp_path / "data", 2)
+    steps = 60
+    command = [
+        sys.executable, "-m", "probes.finetune", "--task", "glue/rte", "--data", data, "--model",
+        models["classifier"], "--p", "0.3", "--rank", "2", "--tokens", "24", "--json",
+        "--max_steps", str(steps), "--eval_steps", "5", "--save_steps", "5", "--use_cpu",
+        "--per_device_train_batch_size", "4",
+    ]  # fmt: skip
+    process = subprocess.Popen([*command, "--out", "killed"], cwd=tmp_path, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("checkpoints/*/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    for folder in ("killed", "whole"):
+        done = subprocess.run([*command, "--out", folder], cwd=tmp_path, capture_output=True,
+                              text=True, timeout=300, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)[0]["p"] == 0.3
+    resumed, whole = (
+        pd.read_parquet(tmp_path / folder / "rows.parquet") for folder in ("killed", "whole")
+    )
+    assert resumed["step"].tolist() == whole["step"].tolist()
+    assert resumed["test_loss"].tolist() == pytest.approx(whole["test_loss"].tolist(), rel=1e-4)
+
+
+def test_trainer_arguments_are_taken_by_their_own_names():
+    given = trainer_arguments(["--learning_rate", "0.01", "--bf16", "--max-steps", "7"])
+    assert given == {"learning_rate": 0.01, "bf16": True, "max_steps": 7}
+
+
+@pytest.fixture
+def refuse(models, tmp_path):
+    def check(arguments, *words):
+        shared = ["--model", models["classifier"], "--p", "0.3"]
+        assert_refused("finetune", [*shared, *arguments], words, tmp_path)
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--task", "glue/wnli"], ["task", "glue/cola", "glue/wnli"]),
+        (["--task", "nowhere.csv"], ["task", "nowhere.csv"]),
+        (["--data", "nowhere"], ["data", "nowhere"]),
+        (["--p", "1"], ["p must be in"]),
+        (["--method", "dora"], ["method", "adalora"]),
+        (["--samples", "0"], ["samples"]),
+        (["--max_steps", "many"], ["max_steps"]),
+        (["--wrong_argument", "1"], ["wrong_argument"]),
+        (["--output_dir", "x"], ["output_dir", "--out"]),
+        (["--rank", "0"], ["rank"]),
+    ],
+)  # fmt: skip
+def test_bad_values_are_one_line_and_write_nothing(arguments, words, refuse):
+    refuse(arguments, *words)
+
+
+def refused(tmp_path, *arguments):
+    done = run_probe("finetune", *arguments, "--p", "0.3", "--use_cpu", "--max_steps", "2",
+                     cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    return done.stderr
+
+
+def test_bad_data_and_models_are_one_line(models, tmp_path):
+    model = ["--model", models["classifier"]]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "no file of split 'train'" in refused(tmp_path, *model, "--data", str(empty))
+    missing = write_glue("cola", tmp_path / "missing", 2,
+                         lambda split, table: table.drop(columns="sentence"))  # fmt: skip
+    said = refused(tmp_path, *model, "--task", "glue/cola", "--data", missing)
+    assert "no column sentence" in said
+    outside = write_glue("rte", tmp_path / "outside", 4)
+    said = refused(tmp_path, *model, "--task", "glue/rte", "--data", outside)
+    assert "must be 0 to 1; got 2" in said
+    data = write_glue("sst2", tmp_path / "data", 2)
+    known = ["--task", "glue/sst2", "--data", data]
+    assert "n must be from 2 to 14" in refused(tmp_path, *model, *known, "--n", "99")
+    assert "cannot be loaded" in refused(tmp_path, "--model", str(empty), *known)
+    assert "target" in refused(tmp_path, *model, *known, "--target", "nothing")
+    file = write_texts(tmp_path / "mine.csv")
+    assert "no column 'text'" in refused(tmp_path, *model, "--task", file, "--n", "5")
+
+
+def test_no_memory_is_one_line(models, tmp_path, monkeypatch):
+    from probes.finetuning import training
+
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training, "_run", full)
+    data = write_glue("rte", tmp_path, 2)
+    with pytest.raises(ValueError, match="does not fit into memory"):
+        tuned("glue/rte", models["classifier"], data=data)
+
+
+def test_the_hub_is_not_asked_where_it_cannot_be(tmp_path):
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "probes.finetune", "--task", "glue/rte", "--model", "no/such-model"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "no/such-model" in done.stderr
+
+
+def test_a_constant_prediction_has_no_correlation():
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from probes.finetuning.classification import regression_metrics
+
+    found = regression_metrics(
+        SimpleNamespace(predictions=np.ones((4, 1)), label_ids=np.arange(4.0))
+    )
+    assert math.isnan(found["score"])

@@ -50,6 +50,8 @@ bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks again
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.loo --n 64 256 --scaling
 	$(BIN)/python -m benchmarks.layer
+	$(BIN)/python -m benchmarks.finetune_step
+	$(BIN)/python -m benchmarks.finetune_step --model llama --batch 1 --tokens 1 --repetitions 300
 
 clean:  ## remove the environment and all runs
 	rm -rf $(VENV) runs build *.egg-info

@@ -15,9 +15,8 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from benchmarks.loo import timed
 from lora_dropout import inject
-from probes.cost import LAYERS, Block, peak_bytes
+from probes.cost import LAYERS, Block, peak_bytes, timed
 
 
 def make_block(width: int, heads: int, batch: int, tokens: int) -> tuple[Block, Tensor]:
@@ -52,10 +51,35 @@ def train_step(model: nn.Module, x: Tensor) -> Callable[[], None]:
         optimizer.zero_grad()
         model(x).square().mean().backward()
         optimizer.step()
-        if x.is_cuda:
-            torch.cuda.synchronize()
 
     return step
+
+
+def compare(steps: dict[str, Callable[[], None]], device: str, repetitions: int) -> None:
+    """Print time and memory of steps as ratios to the first, which take turns.
+
+    Args:
+        steps: by the name of the way.
+        device: that they run on.
+        repetitions: interleaved steps of every way.
+    """
+    for step in steps.values():
+        step()
+        step()
+    times: dict[str, list[float]] = {way: [] for way in steps}
+    for _ in range(repetitions):
+        for way, step in steps.items():
+            times[way].append(timed(step, device))
+    memory = {way: peak_bytes(step, device) for way, step in steps.items()}
+    base = next(iter(steps))
+    print(f"{'way':40s} {'median ms':>10s} {'time ratio':>22s} {'peak MiB':>10s} {'ratio':>7s}")
+    for way in steps:
+        ratios = np.array(times[way]) / np.array(times[base])
+        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        print(
+            f"{way:40s} {1e3 * np.median(times[way]):10.1f} {middle:8.3f} [{low:.3f}, {high:.3f}]"
+            f" {memory[way] / 2**20:10.1f} {memory[way] / memory[base]:7.2f}"
+        )
 
 
 def main(
@@ -72,23 +96,8 @@ def main(
     """
     block, x = make_block(width, heads, batch, tokens)
     steps = {name: train_step(way(copy.deepcopy(block)), x) for name, way in WAYS.items()}
-    for step in steps.values():
-        step()
-        step()
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(repetitions):
-        for name, step in steps.items():
-            times[name].append(timed(step))
-    memory = {name: peak_bytes(step, str(x.device)) for name, step in steps.items()}
     print(f"torch {torch.__version__}, {x.device}, width {width}, {batch} x {tokens} tokens")
-    print(f"{'way':28s} {'median ms':>10s} {'time ratio':>22s} {'peak MiB':>10s} {'ratio':>7s}")
-    for name in steps:
-        ratios = np.array(times[name]) / np.array(times[BASE])
-        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-        print(
-            f"{name:28s} {1e3 * np.median(times[name]):10.1f} {middle:8.3f} [{low:.3f}, {high:.3f}]"
-            f" {memory[name] / 2**20:10.1f} {memory[name] / memory[BASE]:7.2f}"
-        )
+    compare(steps, str(x.device), repetitions)
 
 
 if __name__ == "__main__":

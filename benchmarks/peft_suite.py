@@ -1,39 +1,24 @@
-"""Run PEFT's own tests of LoRA with LoRA Dropout's config at rate 0 in place of PEFT's.
+"""A plugin of pytest: PEFT's own tests of LoRA run with this package's config at rate 0.
 
-python -m benchmarks.peft_suite PATH/TO/peft/tests/test_custom_models.py -k "lora or Lora"
+python -m pytest -p benchmarks.peft_suite PATH/TO/peft/tests/test_custom_models.py -k "lora or Lora"
 
-The path is that of a checkout of PEFT; the arguments after it are pytest's. Tests that need the hub
-fail or are skipped without a network.
+The path is that of a checkout of PEFT. Tests that need the hub fail without a network, with and
+without the plugin.
 """
 
-import sys
 from dataclasses import dataclass
 
 import peft
-import pytest
 
 from lora_dropout.peft import LoraDropoutConfig
 
 
 @dataclass
 class LoraConfigAtRate0(LoraDropoutConfig):
-    """``peft.LoraConfig`` as a user of this package would have it without dropout."""
+    """``peft.LoraConfig`` as a user of this package has it without dropout."""
 
     dropout_rate: float | None = 0.0
 
 
-def main(arguments: list[str]) -> int:
-    """Run pytest with the class replaced where tests import it from.
-
-    Returns:
-        pytest's exit status.
-    """
-    if not arguments:
-        print(__doc__, file=sys.stderr)
-        return 2
-    peft.LoraConfig = LoraConfigAtRate0
-    return pytest.main(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+# Where tests import it from.
+peft.LoraConfig = LoraConfigAtRate0

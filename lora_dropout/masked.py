@@ -107,23 +107,17 @@ class MaskedUpdate(nn.Module, ABC):
     @property
     def draws_masks(self) -> bool:
         """Whether a forward pass now would use masks."""
-        masked = self.training or self.inference == "ensemble"
-        return masked and self.sparsity > 0 and self.in_use
+        return self.in_use and self._masked
+
+    @property
+    def _masked(self) -> bool:
+        """As ``draws_masks``, where the update is known to be added."""
+        return (self.training or self._inference == "ensemble") and self.sparsity > 0
 
     @property
     def deterministic_mask(self) -> float:
         """Factor of the update in the network without masks: see ``inference``."""
         return 1.0 if self.inference == "no masks" else self.expected_mask
-
-    def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
-        """Take masks of shape (G, d) for G groups of the batch, in place where they fit."""
-        for name, mask in (("mask_in", mask_in), ("mask_out", mask_out)):
-            held = getattr(self, name)
-            mask = mask[0] if len(mask) == 1 else mask
-            if held.shape == mask.shape:
-                held.copy_(mask)
-            else:
-                setattr(self, name, mask.to(held))
 
     def add_update(self, base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
         """Add the update to the output of the frozen layer, as the mode says.
@@ -140,7 +134,7 @@ class MaskedUpdate(nn.Module, ABC):
 
     def mask(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
         """Return the factors and their scaling in a forward pass now."""
-        if self.draws_masks:
+        if self._masked:
             return *mask_factors(A, B, self.mask_in, self.mask_out), scaling
         return A, B, scaling * (1.0 if self.training else self.deterministic_mask)
 

@@ -70,14 +70,10 @@ def stack_masks(
         (steps, samples, d_out), float32, on the CPU; the entries are those of :func:`draw_masks`.
     """
     uniform = np.empty((len(steps), len(samples), shape.d_in + shape.d_out), np.float32)
-    generator, state = _philox(seed)
     with _drawing:
         for of_step, step in zip(uniform, steps, strict=True):
             for row, sample in zip(of_step, samples, strict=True):
-                # Setting the counter of a standing generator costs a tenth of making a new one.
-                state["state"]["counter"][:] = (0, layer, sample, step)
-                generator.bit_generator.state = state
-                generator.random(dtype=np.float32, out=row)
+                _fill(row, seed, step, layer, sample)
     drawn = torch.from_numpy(uniform).split([shape.d_in, shape.d_out], dim=-1)
     masks = [(part >= p).float() for part, p in zip(drawn, (shape.p_in, shape.p_out), strict=True)]
     if rescale:
@@ -85,11 +81,50 @@ def stack_masks(
     return masks[0], masks[1]
 
 
+def step_masks(
+    layers: Sequence[tuple[int, LayerShape, bool]], *, seed: int, step: int, samples: range
+) -> tuple[torch.Tensor, list[int]]:
+    """Draw the masks of one step for all layers of a model, in one piece of memory.
+
+    Args:
+        layers: number, shape and ``rescale`` of each layer.
+        seed, step, samples: as in :func:`stack_masks`, whose entries these are.
+
+    Returns:
+        (samples, total) float32 on the CPU, the layers' masks side by side, and their widths: d_in
+        and d_out of the first layer, then of the next.
+    """
+    widths = [width for _, shape, _ in layers for width in shape[:2]]
+    rates = np.array([rate for _, shape, _ in layers for rate in shape[2:]], np.float32)
+    uniform = np.empty((len(samples), sum(widths)), np.float32)
+    with _drawing:
+        for row, sample in zip(uniform, samples, strict=True):
+            start = 0
+            for number, shape, _ in layers:
+                end = start + shape.d_in + shape.d_out
+                _fill(row[start:end], seed, step, number, sample)
+                start = end
+    masks = torch.from_numpy(uniform >= np.repeat(rates, widths)).float()
+    if any(rescale for *_, rescale in layers):
+        kept = [1 - rate if rescale else 1 for _, shape, rescale in layers for rate in shape[2:]]
+        masks /= torch.tensor(kept).repeat_interleave(torch.tensor(widths))
+    return masks, widths
+
+
+def _fill(row: NDArray[np.float32], seed: int, step: int, layer: int, sample: int) -> None:
+    """Fill a row with the uniform numbers of a mask pair; ``_drawing`` is held."""
+    generator, bits, state = _philox(seed)
+    # Setting the counter of a standing generator costs a tenth of making a new one.
+    state["state"]["counter"][:] = (0, layer, sample, step)
+    bits.state = state
+    generator.random(dtype=np.float32, out=row)
+
+
 #: Held while a standing generator draws, so that threads do not mix up its counter.
 _drawing = Lock()
 
 
 @lru_cache(maxsize=16)
-def _philox(seed: int) -> tuple[np.random.Generator, Any]:
+def _philox(seed: int) -> tuple[np.random.Generator, np.random.Philox, Any]:
     bits = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64))
-    return np.random.Generator(bits), bits.state
+    return np.random.Generator(bits), bits, bits.state

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
-from lora_dropout.masks import stack_masks
+from lora_dropout.masks import step_masks
 
 if TYPE_CHECKING:
     from lora_dropout.masked import MaskedUpdate
@@ -122,22 +122,23 @@ class MaskSchedule:
 
     def _draw(self, step: int, samples: range) -> None:
         self.step, self.samples, self.stale, self._seen = step, samples, False, None
+        layers = [(layer.number, layer.shape, layer.rescale) for layer in self.layers]
+        flat, widths = step_masks(layers, seed=self.seed, step=step, samples=samples)
         for device in {layer.mask_in.device for layer in self.layers}:
-            layers = [layer for layer in self.layers if layer.mask_in.device == device]
-            masks = _together_to(device, [mask for one in layers for mask in self._masks_of(one)])
-            for layer, mask_in, mask_out in zip(layers, masks[::2], masks[1::2], strict=True):
-                layer.hold_masks(mask_in, mask_out)
-
-    def _masks_of(self, layer: "MaskedUpdate") -> tuple[Tensor, Tensor]:
-        mask_in, mask_out = stack_masks(
-            layer.shape,
-            seed=self.seed,
-            steps=[self.step],
-            layer=layer.number,
-            samples=self.samples,
-            rescale=layer.rescale,
-        )
-        return mask_in[0], mask_out[0]
+            # All masks travel to a device in one piece, and are put in their places in one go.
+            masks = [part.squeeze(0) for part in flat.to(device).split(widths, dim=1)]
+            held, new = [], []
+            for layer, mask_in, mask_out in zip(self.layers, masks[::2], masks[1::2], strict=True):
+                if layer.mask_in.device != device:
+                    continue
+                if layer.mask_in.shape == mask_in.shape:
+                    held += [layer.mask_in, layer.mask_out]
+                    new += [mask_in, mask_out]
+                else:
+                    layer.mask_in = mask_in.to(layer.mask_in, copy=True)
+                    layer.mask_out = mask_out.to(layer.mask_out, copy=True)
+            if held:
+                torch._foreach_copy_(held, new)
 
     def _before(self, root: nn.Module, arguments: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
@@ -202,15 +203,6 @@ def _follow(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
 
 
 register_optimizer_step_post_hook(_follow)
-
-
-def _together_to(device: torch.device, masks: list[Tensor]) -> list[Tensor]:
-    """Move masks in one transfer, in place of two a layer."""
-    if device.type == "cpu":
-        return masks
-    flat = torch.cat([mask.flatten() for mask in masks]).to(device)
-    parts = flat.split([mask.numel() for mask in masks])
-    return [part.view_as(mask) for part, mask in zip(parts, masks, strict=True)]
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

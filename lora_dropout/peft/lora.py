@@ -34,9 +34,9 @@ class DropoutVariant(LoraVariant):
         module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
     ) -> Tensor:
         """Add the update by the same kernel as ``LoRADropoutLinear``."""
-        return module.masks_of(active_adapter).add_update(
-            result, x, *module.low_rank_of(active_adapter)
-        )
+        masks = module.lora_masks[active_adapter]
+        A, B = module.lora_A[active_adapter].weight, module.lora_B[active_adapter].weight
+        return masks.add_update(result, x, A, B, module.scaling[active_adapter])
 
     @staticmethod
     def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, draw_masks, stack_masks
+from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, draw_masks, stack_masks, step_masks
 
 #: Chance that a Monte-Carlo test fails although the law holds.
 ERROR_RATE = 1e-6
@@ -89,3 +89,19 @@ def test_rate_zero_drops_nothing():
     mask_in, mask_out = draw_masks(LayerShape(1000, 1000, 0, 0), seed=0, step=0, layer=0)
     assert mask_in.all()
     assert mask_out.all()
+
+
+def test_the_masks_of_a_step_are_those_of_its_layers():
+    """Also with rates, sides and rescaling of each layer's own, and numbers that are not dense."""
+    shapes = [LayerShape(5, 3, 0.2, 0.5), LayerShape(2, 7, 0.6, 0.0), LayerShape(4, 4, 0.9, 0.3)]
+    layers = list(zip((0, 4, 2), shapes, (False, True, True), strict=True))
+    flat, widths = step_masks(layers, seed=3, step=11, samples=range(2, 5))
+    assert widths == [5, 3, 2, 7, 4, 4]
+    parts = flat.split(widths, dim=1)
+    for (number, shape, rescale), found in zip(
+        layers, zip(parts[::2], parts[1::2], strict=True), strict=True
+    ):
+        expected = stack_masks(shape, seed=3, steps=[11], layer=number, samples=range(2, 5),
+                               rescale=rescale)  # fmt: skip
+        for mask, one in zip(found, expected, strict=True):
+            torch.testing.assert_close(mask, one[0], rtol=0, atol=0)

@@ -2,6 +2,7 @@
 
 python -m probes.finetune --task glue/mrpc --p 0 0.1 0.3 --ensemble 16
 python -m probes.finetune --task mine.csv --model FOLDER --n 512 --learning_rate 1e-3 --bf16
+torchrun --nproc-per-node 4 -m probes.finetune --task squad --ensemble 8
 """
 
 if __name__ == "__main__":
@@ -12,8 +13,11 @@ if __name__ == "__main__":
 
 import argparse
 import hashlib
+import os
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from io import StringIO
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -77,8 +81,9 @@ class FinetuneSettings:
     ensemble: int = 0
     """Size N of the test-time ensemble; 0 for none."""
 
-    n: int | None = None
-    """Training examples, drawn anew for every seed. Default: all."""
+    n: Annotated[int | None, tyro.conf.arg(aliases=["--examples"])] = None
+    """Training examples, drawn anew for every seed. Default: all. (torchrun takes --n for its own
+    option: say --examples there.)"""
 
     held_out: int | None = None
     """Largest number of held-out examples. Default: all; 1000 for alpaca."""
@@ -342,7 +347,10 @@ def trainer_arguments(words: list[str]) -> dict[str, Any]:
 def main(settings: CommandLine, rest: list[str]) -> None:
     """Run the probe from the command line."""
     settings = replace(settings, training=trainer_arguments(rest) if rest else {})
-    print_study(settings, run_probe, FinetuneResult.name, settings.json)
+    # Under torchrun all processes measure the same, and one of them says it.
+    quiet = redirect_stdout(StringIO()) if os.environ.get("RANK", "0") != "0" else nullcontext()
+    with quiet:
+        print_study(settings, run_probe, FinetuneResult.name, settings.json)
 
 
 if __name__ == "__main__":

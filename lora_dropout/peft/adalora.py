@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from peft.tuners.adalora import AdaLoraModel
-from peft.tuners.adalora.layer import SVDLinear
+from peft.tuners.adalora import AdaLoraModel as PlainAdaLoraModel
+from peft.tuners.adalora.layer import SVDLinear as PlainSVDLinear
 from torch import Tensor, nn
 
 from lora_dropout.peft.adapters import DropoutTuner, HoldsMasks, is_plain_linear, refuse
@@ -13,7 +13,7 @@ from lora_dropout.peft.config import DropoutFields
 EPSILON = 1e-5
 
 
-class DropoutSVDLinear(HoldsMasks, SVDLinear):
+class SVDLinear(HoldsMasks, PlainSVDLinear):
     """PEFT's AdaLoRA layer over ``nn.Linear``."""
 
     def factors_of(self, adapter: str) -> tuple[Tensor, ...]:
@@ -43,7 +43,7 @@ class DropoutSVDLinear(HoldsMasks, SVDLinear):
         return result
 
 
-class AdaLoraDropoutModel(DropoutTuner, AdaLoraModel):
+class AdaLoraModel(DropoutTuner, PlainAdaLoraModel):
     """PEFT's AdaLoRA model; with a config of another kind it is that and nothing else."""
 
     @staticmethod
@@ -52,14 +52,14 @@ class AdaLoraDropoutModel(DropoutTuner, AdaLoraModel):
     ) -> nn.Module:
         if isinstance(lora_config, DropoutFields):
             if is_plain_linear(target):
-                return DropoutSVDLinear(target, adapter_name, config=lora_config, **kwargs)
+                return SVDLinear(target, adapter_name, config=lora_config, **kwargs)
             if lora_config.drops:
                 refuse(target)
-        return AdaLoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
+        return PlainAdaLoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
 
     def _create_and_replace(
         self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
     ) -> None:
-        if isinstance(lora_config, DropoutFields) and type(target) is SVDLinear:
-            target.__class__ = DropoutSVDLinear
+        if isinstance(lora_config, DropoutFields) and type(target) is PlainSVDLinear:
+            target.__class__ = SVDLinear
         super()._create_and_replace(lora_config, adapter_name, target, *args, **kwargs)

@@ -165,11 +165,16 @@ class DropoutTuner:
         return model
 
 
+def base_layer(target: nn.Module) -> nn.Module:
+    """Return the layer that a model had before any adapter."""
+    return target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+
+
 def refuse(target: nn.Module, name: str = "") -> None:
     """Raise ``ValueError`` for a layer whose rows and columns cannot be dropped here."""
-    base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+    kind = type(base_layer(target)).__name__
     raise ValueError(
-        f"LoRA Dropout does not support {type(base).__name__}{' ' + name if name else ''}: take it "
+        f"LoRA Dropout does not support {kind}{' ' + name if name else ''}: take it "
         "out of target_modules, or set dropout_rate=0 (linear layers, transformers' Conv1D, and "
         "parameters by target_parameters are supported)"
     )

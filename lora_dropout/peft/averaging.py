@@ -42,7 +42,7 @@ class Averaged(nn.Module):
         for member in members(self.adapted, self.ensemble):
             output = self.model(**inputs)
             if member == 0 and output.get("loss") is not None:
-                self._check_loss(output, inputs)
+                inputs_of_loss = self._as_the_model(output, inputs)
             for name in AVERAGED:
                 if name in output:
                     total[name] = total[name] + output[name] if member else output[name]
@@ -51,16 +51,19 @@ class Averaged(nn.Module):
         for name, value in total.items():
             output[name] = value / self.ensemble
         if output.get("loss") is not None:
-            output["loss"] = loss_of(self.adapted, output, inputs)
+            output["loss"] = loss_of(self.adapted, output, inputs_of_loss)
         return output
 
-    def _check_loss(self, output: Any, inputs: dict[str, Any]) -> None:
-        ours = loss_of(self.adapted, output, inputs)
-        if not torch.allclose(ours.float(), output["loss"].float(), rtol=1e-2, atol=1e-4):
-            raise ValueError(
-                f"{type(base_model(self.adapted)).__name__} computes its loss in its own way, so "
-                "that of averaged outputs is not known: pass compute_loss_func to the trainer"
-            )
+    def _as_the_model(self, output: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Find the inputs from which the model computes its loss: many heads ignore the count."""
+        for known in (inputs, inputs | {"num_items_in_batch": None}):
+            ours = loss_of(self.adapted, output, known)
+            if torch.allclose(ours.float(), output["loss"].float(), rtol=1e-2, atol=1e-4):
+                return known
+        raise ValueError(
+            f"{type(base_model(self.adapted)).__name__} computes its loss in its own way, so "
+            "that of averaged outputs is not known: pass compute_loss_func to the trainer"
+        )
 
 
 def loss_of(adapted: nn.Module, output: Any, inputs: dict[str, Any]) -> Tensor:

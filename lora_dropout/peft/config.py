@@ -1,7 +1,7 @@
 """The settings of LoRA Dropout in Hugging Face PEFT, and the form in which they are saved."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from peft import AdaLoraConfig, LoraConfig
@@ -99,7 +99,12 @@ class DropoutFields:
                 "lora_dropout, which drops input activations a token, and dropout_rate are "
                 "different methods: set one of them"
             )
-        for name in ("lora_bias", "use_dora"):
+        variants = [
+            one.name
+            for one in fields(config)
+            if one.metadata.get("is_lora_variant") and one.name != "dropout_rate"
+        ]
+        for name in ("lora_bias", *variants):
             if getattr(config, name):
                 raise ValueError(f"{name} does not go with dropout_rate")
         start = config.init_lora_weights

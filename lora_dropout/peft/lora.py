@@ -1,13 +1,16 @@
-"""LoRA with dropout in PEFT: linear layers, bare parameters, quantized linear layers."""
+"""LoRA with dropout in PEFT: linear layers, bare parameters, quantized linear layers.
+
+Classes have the names of PEFT's that they extend: PEFT knows some by their names, and shows them.
+"""
 
 from functools import cache
 from typing import Any
 
 from peft.import_utils import is_bnb_4bit_available, is_bnb_available
-from peft.tuners.lora import LoraModel
-from peft.tuners.lora.layer import Linear, LoraVariant
+from peft.tuners.lora import LoraModel as PlainLoraModel
+from peft.tuners.lora.layer import Linear as PlainLinear
+from peft.tuners.lora.layer import LoraVariant
 from peft.tuners.lora.layer import ParamWrapper as PlainParamWrapper
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -16,6 +19,7 @@ from lora_dropout.peft.adapters import (
     AdapterMasks,
     DropoutTuner,
     HoldsMasks,
+    base_layer,
     is_plain_linear,
     refuse,
 )
@@ -33,7 +37,7 @@ class DropoutVariant(LoraVariant):
     def forward(
         module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
     ) -> Tensor:
-        """Add the update by the same kernel as ``LoRADropoutLinear``."""
+        """Add the update by the same kernel as ``LoRALinear``."""
         masks = module.lora_masks[active_adapter]
         A, B = module.lora_A[active_adapter].weight, module.lora_B[active_adapter].weight
         return masks.add_update(result, x, A, B, module.scaling[active_adapter])
@@ -59,23 +63,15 @@ class VariantOfConfig(HoldsMasks):
 
     def resolve_lora_variant(self, *, config: Any, **kwargs: Any) -> LoraVariant | None:
         """The masked update for a config of this package, PEFT's choice for another."""
-        if isinstance(config, DropoutFields):
+        ours = isinstance(config, DropoutFields)
+        if ours and config.drops:
             return DropoutVariant()
-        return super().resolve_lora_variant(config=config, **kwargs)
+        variant = super().resolve_lora_variant(config=config, **kwargs)
+        return DropoutVariant() if ours and variant is None and not config.lora_bias else variant
 
 
-class DropoutLinear(VariantOfConfig, Linear):
-    """PEFT's LoRA layer over ``nn.Linear``."""
-
-
-class DropoutConv1D(VariantOfConfig, Linear):
-    """PEFT's LoRA layer over transformers' ``Conv1D``, whose weight is transposed."""
-
-    def __init__(self, base_layer: nn.Module, adapter_name: str, config: Any, **kwargs: Any):
-        config.fan_in_fan_out = True
-        super().__init__(
-            base_layer, adapter_name, config=config, is_target_conv_1d_layer=True, **kwargs
-        )
+class Linear(VariantOfConfig, PlainLinear):
+    """PEFT's LoRA layer over ``nn.Linear``, or transformers' ``Conv1D``."""
 
 
 class ExpertMasks(AdapterMasks):
@@ -97,7 +93,6 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
     """PEFT's LoRA on a bare parameter: each expert's matrix has rows and columns of its own.
 
     As the masks act on the weights, they need no input to factor out, unlike PEFT's own dropout.
-    It has the name of PEFT's class because PEFT knows that by its name.
     """
 
     kind_of_masks = ExpertMasks
@@ -158,10 +153,10 @@ def quantized_layers() -> dict[type, type]:
 
 
 def _mixed(kind: type) -> type:
-    return type(f"Dropout{kind.__name__}", (VariantOfConfig, kind), {})
+    return type(kind.__name__, (VariantOfConfig, kind), {})
 
 
-class LoraDropoutModel(DropoutTuner, LoraModel):
+class LoraModel(DropoutTuner, PlainLoraModel):
     """PEFT's model of LoRA adapters; with a config of another kind it is that and nothing else."""
 
     @staticmethod
@@ -171,11 +166,14 @@ class LoraDropoutModel(DropoutTuner, LoraModel):
         if isinstance(lora_config, DropoutFields):
             kind = _kind_of_layer(target, kwargs)
             if kind is not None:
-                kwargs = {key: value for key, value in kwargs.items() if value is not None}
-                return kind(target, adapter_name, config=lora_config, **kwargs)
+                given = {key: value for key, value in kwargs.items() if value is not None}
+                if _is_conv1d(target):
+                    given["is_target_conv_1d_layer"] = True
+                    vars(lora_config)["fan_in_fan_out"] = True
+                return kind(target, adapter_name, config=lora_config, **given)
             if lora_config.drops:
                 refuse(target, kwargs.get("target_name", ""))
-        return LoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
+        return PlainLoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
 
     def _create_and_replace(
         self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
@@ -204,14 +202,18 @@ class LoraDropoutModel(DropoutTuner, LoraModel):
 
 
 def _layers() -> tuple[type, ...]:
-    return DropoutLinear, ParamWrapper, *quantized_layers().values()
+    return Linear, ParamWrapper, *quantized_layers().values()
 
 
 def _kind_of_layer(target: Any, kwargs: dict[str, Any]) -> type | None:
     """The class of the layer that takes masks over this one, None if there is no such class."""
     if kwargs.get("parameter_name") is not None:
         return ParamWrapper
-    base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
-    if isinstance(base, Conv1D):
-        return DropoutConv1D
-    return DropoutLinear if is_plain_linear(base) else quantized_layers().get(type(base))
+    if _is_conv1d(target):
+        return Linear
+    base = base_layer(target)
+    return Linear if is_plain_linear(base) else quantized_layers().get(type(base))
+
+
+def _is_conv1d(target: Any) -> bool:
+    return isinstance(base_layer(target), Conv1D)

@@ -14,9 +14,9 @@ from packaging.version import Version
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, LoraConfig, PeftType
 from peft.tuners.lora.layer import Linear
 
-from lora_dropout.peft.adalora import AdaLoraDropoutModel
+from lora_dropout.peft.adalora import AdaLoraModel
 from lora_dropout.peft.config import AdaLoraDropoutConfig, LoraDropoutConfig
-from lora_dropout.peft.lora import LoraDropoutModel
+from lora_dropout.peft.lora import LoraModel
 
 #: Before it, a layer that knows nothing of the dropout ignored it without a word.
 LEAST_VERSION = "0.20"
@@ -55,8 +55,8 @@ def register() -> None:
     _check_that_plain_layers_refuse()
     PEFT_TYPE_TO_CONFIG_MAPPING[PeftType.LORA] = SavedLoraConfig
     PEFT_TYPE_TO_CONFIG_MAPPING[PeftType.ADALORA] = SavedAdaLoraConfig
-    PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = LoraDropoutModel
-    PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADALORA] = AdaLoraDropoutModel
+    PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = LoraModel
+    PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADALORA] = AdaLoraModel
 
 
 def _check_that_plain_layers_refuse() -> None:

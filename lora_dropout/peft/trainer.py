@@ -79,6 +79,7 @@ class LoraDropoutTrainerMixin:
         compute_loss_func: Any
         label_smoother: Any
         _prepare_inputs: Any
+        _get_num_items_in_batch: Any
 
     def __init__(
         self, *args: Any, samples: int = 1, grouped: bool = False, own_masks: bool = False,
@@ -104,8 +105,7 @@ class LoraDropoutTrainerMixin:
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
         """Backpropagate the loss of a batch, averaged over the samples."""
-        if num_items_in_batch is not None and not self._scaling_checked:
-            self._check_scaling(model, inputs, num_items_in_batch)
+        self._check_scaling(model, inputs)
         samples = self._numbers()
         if samples == range(1):
             return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
@@ -132,6 +132,7 @@ class LoraDropoutTrainerMixin:
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Evaluate a batch, by the ensemble if there is one."""
+        self._check_scaling(model, inputs)
         if _allocates(self.model):
             # PEFT's AdaLoRA adds its regularizer to every loss, which is then none of the data.
             model = base_model(self.model)
@@ -139,15 +140,18 @@ class LoraDropoutTrainerMixin:
             model = Averaged(model, self.model, self.ensemble)
         return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
 
-    def _check_scaling(self, model: nn.Module, inputs: dict[str, Any], items: Any) -> None:
-        """Find out whether the model divides its loss by the number of items it is told.
+    def _check_scaling(self, model: nn.Module, inputs: dict[str, Any]) -> None:
+        """Find out, once, whether the model divides its loss by the number of items it is told.
 
         Many heads take the number and ignore it, and the trainer, which believes them, then sums
-        the losses of an accumulated batch that it ought to average (transformers issue 47688).
+        over processes and parts of a batch what it ought to average (transformers issue 47688).
         """
-        self._scaling_checked = True
-        if self.compute_loss_func is not None or self.label_smoother is not None:
+        in_parts = self.args.gradient_accumulation_steps > 1 or self.args.world_size > 1
+        own = self.compute_loss_func is not None or self.label_smoother is not None
+        items = self._get_num_items_in_batch([inputs], self.args.device)
+        if self._scaling_checked or not in_parts or own or items is None:
             return
+        self._scaling_checked = True
         training = model.training
         model.eval()
         with torch.no_grad():
@@ -157,10 +161,7 @@ class LoraDropoutTrainerMixin:
             )
         model.train(training)
         if once == twice:
-            logger.warning(
-                "the model ignores num_items_in_batch: the losses of an accumulated batch are "
-                "averaged, not summed"
-            )
+            logger.info("the model ignores num_items_in_batch: its losses are averaged")
             self.model_accepts_loss_kwargs = False
 
     def _passes(

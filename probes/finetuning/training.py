@@ -33,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "per_device_eval_batch_size": 32, "eval_strategy": "steps", "eval_steps": 0.1,
     "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 1, "logging_strategy": "no",
     "report_to": "none", "eval_on_start": True, "optim": "adamw_torch",
+    "ddp_find_unused_parameters": False,
 }  # fmt: skip
 #: AdaLoRA's budget, in shares of the steps and of the rank at the end; ours.
 WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
@@ -198,8 +199,9 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     adapted: Any = trainer.model
 
     def save(folder: Path) -> None:
-        adapted.save_pretrained(str(folder))
-        tokenizer.save_pretrained(str(folder))
+        if trainer.is_world_process_zero():
+            adapted.save_pretrained(str(folder))
+            tokenizer.save_pretrained(str(folder))
 
     return tables, save
 

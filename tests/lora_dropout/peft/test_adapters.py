@@ -63,6 +63,16 @@ def test_at_rate_0_it_is_pefts_own_adapter(name, config):
         torch.testing.assert_close(mine[key], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("setting", [{"use_dora": True}, {"lora_bias": True}])
+def test_at_rate_0_every_option_of_peft_is_there(setting):
+    settings = {"r": 4, "target_modules": ["query", "value"]} | setting
+    found = []
+    for config in (LoraConfig(**settings), LoraDropoutConfig(**settings, dropout_rate=0.0)):
+        model = randomize(get_peft_model(bert(), config)).eval()
+        found.append(model(**batch_for("bert")).logits)
+    torch.testing.assert_close(*found)
+
+
 @both
 @every
 def test_eval_merging_and_unmerging_are_the_expected_weight_network(name, config):

@@ -206,6 +206,32 @@ def test_own_masks_differ_between_processes(tmp_path):
     assert own["losses"][0] != pytest.approx(shared["losses"][0], rel=1e-3)
 
 
+def test_accelerate_accumulates_with_one_mask_a_step():
+    from accelerate import Accelerator
+
+    found = []
+    for parts in (1, 4):
+        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=parts)
+        model = adapted(p=0.5).train()
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        batch = batch_for("bert", rows=8)
+        for _ in range(3):
+            for part in range(parts):
+                rows = slice(part * 8 // parts, (part + 1) * 8 // parts)
+                with accelerator.accumulate(model):
+                    loss = model(**{key: value[rows] for key, value in batch.items()}).loss
+                    accelerator.backward(loss)
+                    optimizer.step()
+                    optimizer.zero_grad()
+        assert mask_schedule(accelerator.unwrap_model(model)).step == 3
+        found.append(
+            torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
+        )
+        Accelerator().free_memory()
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+
+
 def test_the_plain_trainer_advances_the_masks_too(tmp_path):
     from transformers import Trainer, TrainingArguments
 

@@ -14,6 +14,7 @@ from probes.comparison import ComparisonResult
 from probes.cost import CostResult
 from probes.curves import CurvesResult
 from probes.ensemble import EnsembleResult
+from probes.finetune import FinetuneResult
 from probes.generalization import MatchedResult
 from probes.results import StabilityResult
 from probes.sensitivity import SensitivityResult
@@ -228,6 +229,17 @@ def of_comparison(result: ComparisonResult) -> Finding:
     tables = [Table.of(result.text())]
     question = "From which n on do other bounds say anything?"
     return Finding(question, result.caption, verdicts, tables)
+
+
+def of_finetune(result: FinetuneResult) -> Finding:
+    summary = result.summary
+    least = summary.iloc[int(summary["test_loss"].to_numpy().argmin())]
+    verdicts = [
+        f"At the end of training the least test loss, {least['test_loss']:.3f}, is that of "
+        f"{least['method']}, p = {least['p']:g}, {least['inference']}; the gaps lie between "
+        f"{summary['gap'].min():.3f} and {summary['gap'].max():.3f}."
+    ]
+    return _of_study(result, "Full scale: what does fine-tuning show?", verdicts)
 
 
 def _more(difference: float, low: float, high: float) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pandas as pd
+import pyarrow as pa
 import tyro
 
 from probes.calibration import CalibrationResult
@@ -307,6 +308,20 @@ def run_probe(settings: FinetuneSettings) -> FinetuneResult:
     """
     run = partial(run_finetune, settings.out)
     return study(settings, settings.cells(), run, FinetuneResult, (DIAGRAM,))
+
+
+def read_result(folder: Path) -> FinetuneResult:
+    """Read what :func:`run_probe` kept in a folder.
+
+    Raises:
+        ValueError: there are no finished runs, or the files are damaged.
+    """
+    try:
+        rows, diagram = (pd.read_parquet(folder / f"rows{kind}.parquet") for kind in ("", DIAGRAM))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{folder} holds no finished runs that can be read: {reason}") from None
+    return FinetuneResult(rows, {DIAGRAM: diagram})
 
 
 def digest_of(data: str | None, model: str) -> str:

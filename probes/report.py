@@ -34,6 +34,7 @@ from probes import (
     curves,
     ensemble,
     findings,
+    finetune,
     generalization,
     sensitivity,
     stability,
@@ -42,7 +43,7 @@ from probes import (
 from probes.console import TEXT_COLUMNS, run
 from probes.findings import Finding, Table
 from probes.manifest import environment
-from probes.settings import StabilitySettings, check_one_of, require
+from probes.settings import StabilitySettings, check_one_of, from_keywords, require
 from probes.store import code_fingerprint, make_folder, write_whole
 from probes.sweep import InterruptedSweepError
 
@@ -138,6 +139,9 @@ class ReportSettings:
     workers: int = 2
     """Processes of one thread each that run the cells."""
 
+    runs: tuple[Path, ...] = ()
+    """Folders of probes.finetune, whose full-scale runs are shown as well."""
+
     def plans(self) -> list[Plan]:
         """Check every value and return the sections in order.
 
@@ -151,6 +155,9 @@ class ReportSettings:
         for task in self.matched_tasks:
             check_one_of("matched_tasks", task, MATCHED_TASKS)
         require(self.draws >= 2, "draws", "at least 2", self.draws)
+        for folder in self.runs:
+            there = (folder / "rows.parquet").is_file()
+            require(there, "runs", "folders of finished runs of probes.finetune", folder)
         StabilitySettings(
             task=self.task, n=self.n, steps=self.steps, seed=self.seed, workers=self.workers
         ).cells()
@@ -214,9 +221,26 @@ def report(settings: ReportSettings) -> Path:
         took = "kept from before" if reused else f"{time.perf_counter() - start:.0f} s"
         print(f" {took}", file=sys.stderr)
         sections.append(section)
+    sections += [full_scale(run, number) for number, run in enumerate(settings.runs, start=1)]
     page = folder / "index.html"
     write_whole(page, lambda path: path.write_text(render(sections), encoding="utf-8"))
     return page
+
+
+def full_scale(folder: Path, number: int) -> Section:
+    """Make a section of the runs that ``probes.finetune`` kept in a folder."""
+    result = finetune.read_result(folder)
+    figures = [result.plot(), result.curves().plot()]
+    if "ece" in result.rows and result.rows["method"].nunique() == 1:
+        figures.append(result.calibration().plot())
+    pictures = [base64.b64encode(figure._repr_png_()).decode() for figure in figures]  # type: ignore[attr-defined]
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["settings"]
+    known = {field.name for field in fields(finetune.FinetuneSettings)}
+    settings = from_keywords(
+        finetune.FinetuneSettings, {key: manifest[key] for key in known & manifest.keys()}
+    )
+    command = command_line(finetune.__name__, settings)
+    return Section(f"finetune-{number}", findings.of_finetune(result), pictures, command)
 
 
 def render(sections: Sequence[Section]) -> str:
@@ -238,7 +262,10 @@ def command_line(module: str, settings: Any) -> str:
     words = ["python", "-m", module]
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if value == field.default or value is None:
+        if value in (field.default, None, {}):
+            continue
+        if isinstance(value, dict):
+            words += [word for name, one in value.items() for word in (f"--{name}", str(one))]
             continue
         words.append("--" + field.name.replace("_", "-"))
         if value is not True:

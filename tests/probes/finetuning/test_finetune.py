@@ -1,5 +1,6 @@
 """Fine-tuning end to end on tiny models and data in the format of each task; no network."""
 
+import dataclasses
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,7 +17,8 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
-from probes.finetune import FinetuneResult, finetune, trainer_arguments
+from probes.finetune import FinetuneResult, finetune, read_result, trainer_arguments
+from probes.report import ReportSettings, full_scale
 from tests.probes.commands import assert_refused, run_probe
 from tests.probes.finetuning.corpora import (
     GLUE_COLUMNS,
@@ -284,3 +287,49 @@ def test_a_constant_prediction_has_no_correlation():
         SimpleNamespace(predictions=np.ones((4, 1)), label_ids=np.arange(4.0))
     )
     assert math.isnan(found["score"])
+
+
+RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.sh"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipes_say_what_is_taken(recipe, tmp_path, monkeypatch):
+    """Each line's arguments are those of the probe and of transformers, with values that fit."""
+    import tyro
+
+    from probes import finetune as probe
+
+    monkeypatch.setattr(probe, "digest_of", lambda data, model: "")
+    script = recipe.read_text().replace("\\\n", " ")
+    lines = [line.split() for line in script.splitlines() if "-m probes.finetune" in line]
+    assert lines
+    filled = {
+        '"glue/$task"': "glue/mrpc",
+        '"$task"': "squad",
+        '"$samples"': "2",
+        '"$base"': "llama",
+    }
+    for words in lines:
+        words = [filled.get(word, word.strip('"')) for word in words[3:]]
+        settings, rest = tyro.cli(probe.CommandLine, args=words, return_unknown_args=True)
+        training = trainer_arguments(rest)
+        assert "learning_rate" in training
+        assert dataclasses.replace(settings, training=training).cells()
+
+
+def test_the_report_shows_full_scale_runs(models, tmp_path):
+    file = write_texts(tmp_path / "mine.csv")
+    tuned(file, models["classifier"], n=10, text_column="review", label_column="liked",
+          out=tmp_path / "runs")  # fmt: skip
+    section = full_scale(tmp_path / "runs", 1)
+    assert len(section.pictures) == 3
+    assert "--learning_rate 0.01" in section.command
+    assert section.finding.tables[0].rows
+    with pytest.raises(ValueError, match="finished runs"):
+        ReportSettings(runs=(tmp_path,)).plans()
+
+
+def test_damaged_runs_are_named(tmp_path):
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 damaged")
+    with pytest.raises(ValueError, match="no finished runs that can be read"):
+        read_result(tmp_path)

@@ -80,7 +80,10 @@ class FinetuneSettings:
     """Masks of its own for each process and part of an accumulated batch."""
 
     ensemble: int = 0
-    """Size N of the test-time ensemble; 0 for none."""
+    """Size N of the test-time ensemble; 0 for none. It is evaluated at the end of training."""
+
+    ensemble_along: bool = False
+    """Evaluate the ensemble at every evaluation, at N times the cost."""
 
     n: Annotated[int | None, tyro.conf.arg(aliases=["--examples"])] = None
     """Training examples, drawn anew for every seed. Default: all. (torchrun takes --n for its own
@@ -161,8 +164,9 @@ class FinetuneSettings:
                     alpha,
                     self.target,
                     self.ensemble,
+                    self.ensemble_along,
                     training,
-                )  # fmt: skip
+                )
             )
         return cells
 

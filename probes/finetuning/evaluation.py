@@ -17,6 +17,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
         task: the examples.
         drops: whether there is any dropout.
         members: N of the test-time ensemble, 0 for none.
+        along: whether the ensemble is evaluated along training, or at the end alone.
         **options: of :class:`LoraDropoutTrainerMixin`.
     """
 
@@ -28,6 +29,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
         task: FinetuneTask,
         drops: bool,
         members: int,
+        along: bool,
         **options: Any,
     ) -> None:
         super().__init__(
@@ -39,7 +41,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
             compute_metrics=task.metrics,
             **options,
         )
-        self.measure = task.metrics
+        self.measure, self.along = task.metrics, along
         self.remove_callback(PrinterCallback)
         self.modes = {"expected weight": 0} if drops else {"no masks": 0}
         if drops and members:
@@ -49,7 +51,10 @@ class FinetuneTrainer(LoraDropoutTrainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate the held-out examples, and the loss on training examples, by every inference."""
         found: dict[str, float] = {}
+        ended = self.state.global_step >= self.state.max_steps
         for mode, members in self.modes.items():
+            if members and not (self.along or ended):
+                continue
             self.ensemble = members
             for examples, prefix, measure in (
                 (self.eval_dataset, "eval", self.measure),

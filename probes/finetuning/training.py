@@ -58,6 +58,7 @@ class FinetuneCell:
         method: "lora" or "adalora".
         p, samples, grouped, own_masks, rank, alpha, target: of the method.
         ensemble: N at test time, 0 for none.
+        ensemble_along: whether it is evaluated along training, or at the end alone.
         training: arguments of transformers' trainer, sorted, that differ from its own defaults.
     """
 
@@ -74,6 +75,7 @@ class FinetuneCell:
     alpha: float
     target: tuple[str, ...]
     ensemble: int
+    ensemble_along: bool
     training: tuple[tuple[str, Any], ...]
 
     @property
@@ -110,8 +112,8 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
     What a killed run had saved in ``folder`` is where it goes on from.
 
     Returns:
-        One row an evaluation and inference ("no masks" for p = 0, else "expected weight" and
-        "ensemble"): the settings, ``step``, ``epoch``, ``train_loss`` (without masks, on at most
+        One row an evaluation and inference ("no masks" for p = 0, else "expected weight" and, at
+        the end or along training, "ensemble"): the settings, ``step``, ``epoch``, ``train_loss`` (without masks, on at most
         ``EVALUATED`` training examples), ``test_loss``, ``gap``, ``test_score`` and what else the
         task measures, ``seconds`` of the whole run and ``peak_mib``, its largest memory (of the GPU
         where there is one). The kind ``DIAGRAM``: the reliability diagram at the evaluation with
@@ -187,6 +189,7 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         task=task,
         drops=cell.p > 0,
         members=cell.ensemble,
+        along=cell.ensemble_along,
         samples=cell.samples,
         grouped=cell.grouped,
         own_masks=cell.own_masks,

@@ -52,7 +52,7 @@ def test_every_task_of_glue_is_learned_and_measured(name, models, tmp_path):
     data = write_glue(name, tmp_path, CLASSES.get(name, 2))
     result = tuned(f"glue/{name}", models["classifier"], data=data)
     rows = result.rows
-    assert rows["step"].tolist() == [0, 0, 2, 2, 4, 4]
+    assert rows["step"].tolist() == [0, 2, 4, 4]
     assert set(rows["inference"]) == {"expected weight", "ensemble"}
     assert rows["n"].unique().tolist() == [14]
     expected = {
@@ -139,6 +139,12 @@ def test_a_file_of_ones_own(models, tmp_path):
     result.plot()
     result.curves().plot()
     result.calibration().plot()
+
+
+def test_the_ensemble_is_evaluated_along_training_where_asked(models, tmp_path):
+    data = write_glue("rte", tmp_path, 2)
+    rows = tuned("glue/rte", models["classifier"], data=data, ensemble_along=True).rows
+    assert rows.loc[rows["inference"] == "ensemble", "step"].tolist() == [0, 2, 4]
 
 
 def test_members_of_the_same_seed_start_from_the_same_loss(models, tmp_path):

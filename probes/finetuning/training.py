@@ -113,11 +113,11 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
 
     Returns:
         One row an evaluation and inference ("no masks" for p = 0, else "expected weight" and, at
-        the end or along training, "ensemble"): the settings, ``step``, ``epoch``, ``train_loss`` (without masks, on at most
-        ``EVALUATED`` training examples), ``test_loss``, ``gap``, ``test_score`` and what else the
-        task measures, ``seconds`` of the whole run and ``peak_mib``, its largest memory (of the GPU
-        where there is one). The kind ``DIAGRAM``: the reliability diagram at the evaluation with
-        the least validation loss.
+        the end or along training, "ensemble"): the settings, ``step``, ``epoch``, ``train_loss``
+        (without masks, on at most ``EVALUATED`` training examples), ``test_loss``, ``gap``,
+        ``test_score`` and what else the task measures, ``seconds`` of the whole run and
+        ``peak_mib``, its largest memory (of the GPU where there is one). The kind ``DIAGRAM``: the
+        reliability diagram at the evaluation with the least validation loss.
 
     Raises:
         ValueError: a model or data that cannot be used, or not enough memory.

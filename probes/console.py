@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from itertools import takewhile
-from typing import NoReturn, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 import pandas as pd
 import tyro
@@ -82,7 +82,9 @@ def print_table(table: pd.DataFrame, title: str, caption: str = "", width: int =
         title=title, caption=caption or None, title_justify="left", caption_justify="left"
     )
     for column in table.columns:
-        shown.add_column(column, justify="left" if column in TEXT_COLUMNS else "right")
+        # Where it is narrow, what does not fit goes on in the next line: no digit is cut off.
+        justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
+        shown.add_column(column, justify=justify, overflow="fold")
     for row in table.itertuples(index=False):
         shown.add_row(*(str(value) for value in row))
     # A pipe has no width: the table then fits, instead of being folded at 80 columns.

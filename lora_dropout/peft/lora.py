@@ -3,6 +3,8 @@
 Classes have the names of PEFT's that they extend: PEFT knows some by their names, and shows them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -37,7 +39,7 @@ class DropoutVariant(LoraVariant):
     def forward(
         module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
     ) -> Tensor:
-        """Add the update by the same kernel as ``LoRALinear``."""
+        """Add the update by the same kernel as ``LoRADropoutLinear``."""
         masks = module.lora_masks[active_adapter]
         A, B = module.lora_A[active_adapter].weight, module.lora_B[active_adapter].weight
         return masks.add_update(result, x, A, B, module.scaling[active_adapter])
@@ -79,7 +81,7 @@ class ExpertMasks(AdapterMasks):
 
     def mask(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
         """Return A (experts, r, d_in), B (experts, d_out, r) and their scaling."""
-        if not self.draws_masks:
+        if not self._masked:
             return super().mask(A, B, scaling)
         if self.mask_in.dim() > 1:
             raise GroupsNotSupportedError(
@@ -96,6 +98,8 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
     """
 
     kind_of_masks = ExpertMasks
+    #: Whether a forward pass asks for the update, and not a merge, which never draws masks.
+    _in_forward = False
 
     def resolve_lora_variant(self, *, config: Any, **kwargs: Any) -> LoraVariant | None:
         """None: a bare parameter has no forward pass that a variant could take over."""
@@ -116,11 +120,20 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
     def get_delta_weight(self, adapter_name: str, *args: Any, **kwargs: Any) -> Tensor:
         """Return the update, with masks where they are drawn."""
         masks = self.masks_of(adapter_name)
-        if masks is None or not masks.draws_masks:
+        if masks is None or not (masks.draws_masks and self._in_forward):
             return super().get_delta_weight(adapter_name, *args, **kwargs)
         lhs, rhs, scaling = self.get_delta_factors(adapter_name)
         delta = scaling * lhs @ rhs
         return delta if self.num_experts > 1 else delta.squeeze(0)
+
+    @contextmanager
+    def _activate_lora(self, active_adapters: list[str]) -> Iterator[None]:
+        self._in_forward = True
+        try:
+            with super()._activate_lora(active_adapters):
+                yield
+        finally:
+            self._in_forward = False
 
     def get_delta_factors(self, adapter_name: str) -> tuple[Tensor, Tensor, float]:
         """Return the outer factors of the update, with masks where they are drawn."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import find_batch_size
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from lora_dropout.functional import GroupsNotSupportedError
 from lora_dropout.injection import mask_schedules
@@ -15,7 +15,7 @@ from lora_dropout.objective import each_sample, grouped_samples
 from lora_dropout.peft.averaging import Averaged, base_model
 
 if TYPE_CHECKING:
-    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers import TrainerControl, TrainerState
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class MaskCallback(TrainerCallback):
     """Makes the masks those of the trainer's optimizer step, also after it resumed."""
 
     def on_step_begin(
-        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl",
+        self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
         model: nn.Module | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """Seek the step that begins."""
@@ -37,7 +37,7 @@ class AllocationCallback(TrainerCallback):
     """Lets AdaLoRA allocate its ranks after each optimizer step; does nothing for LoRA."""
 
     def on_optimizer_step(
-        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl",
+        self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
         model: nn.Module | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """Allocate."""
@@ -94,10 +94,12 @@ class LoraDropoutTrainerMixin:
         self._share = 1.0
         self._part = (-1, 0)
         self._scaling_checked = False
-        super().__init__(*args, **kwargs)
         if own_masks:
-            # Otherwise every process gets the first one's masks before a forward pass.
-            self.args.ddp_broadcast_buffers = False
+            # Otherwise every process may get the first one's masks before a forward pass.
+            for given in (*args, kwargs.get("args")):
+                if isinstance(given, TrainingArguments):
+                    given.ddp_broadcast_buffers = False
+        super().__init__(*args, **kwargs)
         for callback in (MaskCallback(), AllocationCallback()):
             self.add_callback(callback)  # type: ignore[attr-defined]
 
@@ -146,12 +148,14 @@ class LoraDropoutTrainerMixin:
         Many heads take the number and ignore it, and the trainer, which believes them, then sums
         over processes and parts of a batch what it ought to average (transformers issue 47688).
         """
+        if self._scaling_checked:
+            return
+        self._scaling_checked = True
         in_parts = self.args.gradient_accumulation_steps > 1 or self.args.world_size > 1
         own = self.compute_loss_func is not None or self.label_smoother is not None
         items = self._get_num_items_in_batch([inputs], self.args.device)
-        if self._scaling_checked or not in_parts or own or items is None:
+        if not in_parts or own or items is None:
             return
-        self._scaling_checked = True
         training = model.training
         model.eval()
         with torch.no_grad():

@@ -4,6 +4,7 @@ import math
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,8 +184,12 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     )
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
+    with warnings.catch_warnings():
+        # PEFT asks transformers by an old name.
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted = adapt(model, cell, task, total_steps(arguments, len(task.train)))
     trainer = FinetuneTrainer(
-        adapt(model, cell, task, total_steps(arguments, len(task.train))),
+        adapted,
         arguments,
         task=task,
         drops=cell.p > 0,
@@ -199,7 +204,6 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start
     tables = _tables(cell, task, trainer, seconds)
-    adapted: Any = trainer.model
 
     def save(folder: Path) -> None:
         if trainer.is_world_process_zero():

@@ -96,6 +96,13 @@ def test_eval_merging_and_unmerging_are_the_expected_weight_network(name, config
     assert not adapted_layers(plain)
 
 
+@both
+def test_merging_in_training_draws_no_masks(config):
+    expected = adapted("bert", config).eval()(**batch_for("bert")).logits
+    merged = adapted("bert", config).train().merge_and_unload().eval()
+    torch.testing.assert_close(merged(**batch_for("bert")).logits, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_training_after_unloading_leaves_no_hooks_behind():
     plain = adapted().merge_and_unload()
     assert not plain._forward_hooks

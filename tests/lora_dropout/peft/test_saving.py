@@ -13,6 +13,7 @@ from torch import nn
 
 from lora_dropout import describe, mask_schedule
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
+from lora_dropout.peft.registration import register
 from tests.lora_dropout.peft.models import (
     CONFIGS,
     MODELS,
@@ -172,3 +173,18 @@ def test_a_model_without_data_gets_its_masks_with_its_memory():
     x = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(model(x), made(x), rtol=0, atol=0)
     assert 0 < mask_schedule(model).layers[0].mask_in.mean() < 1
+
+
+def test_an_old_peft_is_refused(monkeypatch):
+    monkeypatch.setattr("peft.__version__", "0.19.1")
+    with pytest.raises(ImportError, match=r"0\.20"):
+        register()
+
+
+def test_a_peft_that_ignores_the_dropout_is_refused(monkeypatch):
+    """The layers of a future PEFT might take a config whose fields they do not know."""
+    from peft.tuners.lora.layer import Linear
+
+    monkeypatch.setattr(Linear, "resolve_lora_variant", lambda self, **known: None)
+    with pytest.raises(ImportError, match="silently ignore"):
+        register()

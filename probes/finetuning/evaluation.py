@@ -48,6 +48,13 @@ class FinetuneTrainer(LoraDropoutTrainer):
             self.modes["ensemble"] = members
         self.seen = task.train.select(range(min(EVALUATED, len(task.train))))
 
+    @property
+    def evaluated_at_the_end(self) -> bool:
+        """Whether the last step was evaluated, which the interval need not divide."""
+        key = f"eval_{next(iter(self.modes)).replace(' ', '_')}_loss"
+        steps = [entry["step"] for entry in self.state.log_history if key in entry]
+        return self.state.max_steps in steps
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate the held-out examples, and the loss on training examples, by every inference."""
         found: dict[str, float] = {}

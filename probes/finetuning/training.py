@@ -117,8 +117,9 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
         the end or along training, "ensemble"): the settings, ``step``, ``epoch``, ``train_loss``
         (without masks, on at most ``EVALUATED`` training examples), ``test_loss``, ``gap``,
         ``test_score`` and what else the task measures, ``seconds`` of the whole run and
-        ``peak_mib``, its largest memory (of the GPU where there is one). The kind ``DIAGRAM``: the
-        reliability diagram at the evaluation with the least validation loss.
+        ``peak_mib``, its largest memory on the GPU, or the process's so far where there is none.
+        The kind ``DIAGRAM``: the reliability diagram at the evaluation with the least validation
+        loss.
 
     Raises:
         ValueError: a model or data that cannot be used, or not enough memory.
@@ -200,8 +201,12 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         own_masks=cell.own_masks,
     )
     start = time.perf_counter()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     checkpoint = get_last_checkpoint(str(place)) if place.is_dir() else None
     trainer.train(resume_from_checkpoint=checkpoint)
+    if not trainer.evaluated_at_the_end:
+        trainer.evaluate()
     seconds = time.perf_counter() - start
     tables = _tables(cell, task, trainer, seconds)
 

@@ -141,6 +141,15 @@ def test_a_file_of_ones_own(models, tmp_path):
     result.calibration().plot()
 
 
+@pytest.mark.parametrize(("strategy", "steps"), [("steps", [0, 2, 4, 5]), ("no", [0, 5])])
+def test_the_end_is_always_evaluated(strategy, steps, models, tmp_path):
+    data = write_glue("rte", tmp_path, 2)
+    training = QUICK | {"max_steps": 5, "eval_strategy": strategy}
+    result = tuned("glue/rte", models["classifier"], data=data, ensemble=0, training=training)
+    assert result.rows["step"].tolist() == steps
+    assert len(result.summary) == 1
+
+
 def test_the_ensemble_is_evaluated_along_training_where_asked(models, tmp_path):
     data = write_glue("rte", tmp_path, 2)
     rows = tuned("glue/rte", models["classifier"], data=data, ensemble_along=True).rows

@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
 import argparse
 import hashlib
+import logging
 import os
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -365,6 +366,8 @@ def trainer_arguments(words: list[str]) -> dict[str, Any]:
 
 def main(settings: CommandLine, rest: list[str]) -> None:
     """Run the probe from the command line."""
+    # Where it is installed, it says on every import which of its kernels are missing.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     settings = replace(settings, training=trainer_arguments(rest) if rest else {})
     # Under torchrun all processes measure the same, and one of them says it.
     quiet = redirect_stdout(StringIO()) if os.environ.get("RANK", "0") != "0" else nullcontext()

@@ -10,6 +10,7 @@ import time
 import pandas as pd
 import pytest
 
+from probes.tails import SATURATED
 from tests.probes.commands import assert_refused, run_probe
 
 COMMAND = [sys.executable, "-m", "probes.stability"]
@@ -31,8 +32,10 @@ def test_default_job(tmp_path):
     out = tmp_path / "runs" / "stability"
     rows = pd.read_parquet(out / "rows.parquet")
     assert len(rows) == 8 * 64
-    # Dropout at p = 0.1 fits these 64 digits and generalizes: far from both trivial answers.
-    assert rows["train_loss"].mean() < 0.1
+    # Dropout at p = 0.1 fits these 64 digits and generalizes: far from both trivial answers, and
+    # the train loss stays away from 0.
+    assert rows["train_loss"].min() > SATURATED
+    assert rows["train_loss"].mean() < 0.3
     assert rows["test_score"].mean() > 0.7
     assert (out / "stability.png").read_bytes().startswith(b"\x89PNG")
     manifest = json.loads((out / "manifest.json").read_text())
@@ -113,7 +116,7 @@ def test_workers_give_the_same_numbers_as_one_process_of_one_thread(tmp_path, mo
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, workers):
     arguments = [
-        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "15", "--steps", "400",
+        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "60", "--steps", "400",
         "--out", "here", "--json", "--workers", workers,
     ]  # fmt: skip
     process = subprocess.Popen(
@@ -132,9 +135,9 @@ def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, w
     assert process.returncode == 130
     assert time.monotonic() - stopped < 2
     assert len(error.strip().splitlines()) == 1
-    assert "of 30 cells are done and kept" in error
+    assert "of 120 cells are done and kept" in error
     kept = {path: path.stat().st_mtime_ns for path in cells.glob("*.parquet")}
-    assert 0 < len(kept) < 30
+    assert 0 < len(kept) < 120
     assert not list(cells.glob(".*"))
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 0

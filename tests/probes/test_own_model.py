@@ -20,6 +20,7 @@ def digits_model(**changes):
         layers += [linear, nn.ReLU()]
     settings = {
         "features": task.features, "targets": task.targets.argmax(1), "rank": 8, "steps": 15,
+        "lr": task.lr,
         "loss": lambda z, y: nn.functional.cross_entropy(z, y, reduction="none"),
         "score": lambda z, y: (z.argmax(1) == y).double(),
     }  # fmt: skip

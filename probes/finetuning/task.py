@@ -77,9 +77,8 @@ def read_split(name: str, config: str | None, split: str, corpus: Corpus) -> "Da
     Raises:
         ValueError: there is no such folder, split or data set, or it cannot be read.
     """
-    from datasets import disable_progress_bars, load_dataset
+    from datasets import load_dataset
 
-    disable_progress_bars()
     try:
         if corpus.data is None:
             return load_dataset(name, config, split=split)

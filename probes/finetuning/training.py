@@ -164,11 +164,13 @@ def load_pretrained(kind: str, name: str, **settings: Any) -> Any:
 
 
 def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None]]:
+    from datasets import disable_progress_bars
     from transformers import TrainingArguments, set_seed
     from transformers.trainer_utils import get_last_checkpoint
 
     from probes.finetuning.evaluation import FinetuneTrainer
 
+    disable_progress_bars()
     tokenizer = load_pretrained("AutoTokenizer", cell.model)
     task = load_task(cell, tokenizer)
     arguments = TrainingArguments(

@@ -23,6 +23,6 @@ def breast_cancer() -> FeedForwardTask:
         loss=logistic,
         rank=1,
         # The train loss then stays away from 0, where beta would be the gap and no more.
-        lr=4e-3,
+        lr=3e-3,
         steps=300,
     )

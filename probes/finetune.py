@@ -33,7 +33,13 @@ from probes.curves import CurvesResult
 from probes.finetuning.classification import GLUE
 from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
-from probes.finetuning.training import DEFAULTS, DIAGRAM, FinetuneCell, run_finetune
+from probes.finetuning.training import (
+    DEFAULTS,
+    DIAGRAM,
+    FinetuneCell,
+    leave_process_group,
+    run_finetune,
+)
 from probes.settings import check_one_of, from_keywords, require
 from probes.study import StudyResult, means, print_study, study
 from probes.tasks.text import require_package
@@ -373,6 +379,7 @@ def main(settings: CommandLine, rest: list[str]) -> None:
     quiet = redirect_stdout(StringIO()) if os.environ.get("RANK", "0") != "0" else nullcontext()
     with quiet:
         print_study(settings, run_probe, FinetuneResult.name, settings.json)
+    leave_process_group()
 
 
 if __name__ == "__main__":

@@ -318,6 +318,15 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def leave_process_group() -> None:
+    """End what torchrun's processes have in common, if there is any, after all work is done.
+
+    Threads of a group that is left to the interpreter's end may abort it.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def _out_of_memory() -> ValueError:
     return ValueError(
         "the model does not fit into memory with these settings: lower "

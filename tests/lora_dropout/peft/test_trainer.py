@@ -1,9 +1,6 @@
 """Masks by optimizer step in the Trainer; N samples as passes and as one group; the ensemble."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from lora_dropout import Ensemble, mask_schedule, members
 from lora_dropout.peft import LoraDropoutTrainer
 from tests.lora_dropout.peft.models import adapted, batch_for
 from tests.lora_dropout.peft.training import Rows, factors, losses, trainer
+from tests.torchrun import two_processes
 
 ROOT = Path(__file__).parents[3]
 #: Relative; the losses and factors are sums in float32, taken in another order.
@@ -171,15 +169,10 @@ def test_bad_numbers_are_named(option, value, tmp_path):
 
 
 def torchrun(folder, **settings):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-         "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
-         "-m", "tests.lora_dropout.peft.training", str(folder), json.dumps(settings)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    two_processes(
+        "tests.lora_dropout.peft.training", str(folder), json.dumps(settings), cwd=ROOT, path=ROOT
+    )
     return json.loads((folder / "result.json").read_text())
 
 

@@ -1,7 +1,6 @@
 """A small training by the Trainer, in this process or by ``torchrun -m ... FOLDER JSON``."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -69,8 +68,7 @@ def main(folder, settings):
         total = sum(float(factor.sum()) for factor in factors(trained).values())
         result = {"losses": losses(trained), "sum": total}
         (Path(folder) / "result.json").write_text(json.dumps(result))
-    # Without the interpreter's end, in which the threads of a process group may abort it.
-    os._exit(0)
+    trained.accelerator.end_training()
 
 
 if __name__ == "__main__":

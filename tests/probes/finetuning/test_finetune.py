@@ -28,6 +28,7 @@ from tests.probes.finetuning.corpora import (
     write_squad,
     write_texts,
 )
+from tests.torchrun import two_processes
 
 QUICK = {
     "max_steps": 4, "learning_rate": 0.01, "per_device_train_batch_size": 4, "eval_steps": 2,
@@ -204,6 +205,24 @@ def test_a_killed_run_goes_on_from_its_checkpoint(models, tmp_path):
     )
     assert resumed["step"].tolist() == whole["step"].tolist()
     assert resumed["test_loss"].tolist() == pytest.approx(whole["test_loss"].tolist(), rel=1e-4)
+
+
+def test_two_processes_measure_what_one_does(models, tmp_path):
+    data = write_glue("rte", tmp_path / "data", 2)
+    shared = [
+        "--task", "glue/rte", "--data", data, "--model", models["classifier"], "--p", "0.3",
+        "--ensemble", "2", "--rank", "2", "--tokens", "24", "--use_cpu", "--max_steps", "4",
+        "--learning_rate", "0.01", "--eval_steps", "2", "--json",
+    ]  # fmt: skip
+    alone = run_probe("finetune", *shared, "--per_device_train_batch_size", "4", "--out", "one",
+                      cwd=tmp_path)  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    together = two_processes("probes.finetune", *shared, "--per_device_train_batch_size", "2",
+                             "--out", "two", cwd=tmp_path)  # fmt: skip
+    assert len(json.loads(together.stdout)) == 2  # said once, not by every process
+    one, two = (pd.read_parquet(tmp_path / folder / "rows.parquet") for folder in ("one", "two"))
+    for column in ("step", "train_loss", "test_loss", "test_score", "ece"):
+        assert two[column].tolist() == pytest.approx(one[column].tolist(), rel=1e-3), column
 
 
 def test_trainer_arguments_are_taken_by_their_own_names():

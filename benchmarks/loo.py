@@ -29,11 +29,11 @@ import tyro
 from torch import Tensor, nn
 
 from lora_dropout.masks import LayerShape, stack_masks
+from probes.engines.local import start_worker
 from probes.feedforward import Columns, FeedForward
 from probes.network import Factors
 from probes.resampling import full_sample, leave_one_out
 from probes.retrain import Dropout, Training, retrain
-from probes.sweep import start_worker
 from probes.tasks import load_task
 
 LR = 5e-3

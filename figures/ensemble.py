@@ -41,7 +41,9 @@ def draw(result: "EnsembleResult") -> Drawing:
             axes.set(xscale="log", xlabel="members N")
             axes.set_xticks(sizes, [str(size) for size in sizes])
             axes.minorticks_off()
-        left.legend(framealpha=0.9)
+        figure.legend(
+            *left.get_legend_handles_labels(), loc="outside lower center", ncols=len(rates)
+        )
         figure.suptitle(
             f"{result.setting}, objective dropout; outputs averaged before the softmax; 95 % "
             "intervals over draws",

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lora_dropout.masks import ENSEMBLE_STEP
 from probes.cells import Cell, Prepared, prepare, replica
+from probes.checks import require
 from probes.console import run, with_interval
 from probes.dropping import PLACES, Dropping, Place, masked_outputs
 from probes.feedforward import FeedForward
@@ -28,9 +29,9 @@ from probes.measures import measure_outputs
 from probes.methods import LoRA, Run, train
 from probes.network import Factors, Inputs
 from probes.retrain import Dropout, retrain
-from probes.settings import from_keywords, require
+from probes.settings import from_keywords
 from probes.study import StudyResult, StudySettings, means, print_study, study
-from probes.sweep import Progress, Tables
+from probes.work import Progress, Tables
 
 Inference = Literal["no masks", "expected weight", "ensemble"]
 #: What is compared, and with which of its arms the others are paired.

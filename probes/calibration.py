@@ -22,16 +22,17 @@ from sklearn.calibration import calibration_curve
 from torch import Tensor
 
 from probes.cells import Cell, Prepared, objective_of, prepare
+from probes.checks import require
 from probes.confidence import ECE_BINS, calibration_error, class_probabilities, has_classes
 from probes.console import run, with_interval
 from probes.members import ensemble_output
 from probes.network import Factors
 from probes.resampling import full_sample
 from probes.retrain import retrain
-from probes.settings import from_keywords, require
+from probes.settings import from_keywords
 from probes.study import StudyResult, StudySettings, means, print_study, study
-from probes.sweep import Progress, Tables
 from probes.tasks import load_task
+from probes.work import Progress, Tables
 
 #: Bins of the reliability diagram.
 DIAGRAM_BINS = 10

@@ -1,6 +1,6 @@
 """A cell: the unit of work. One draw of S at one rate, with all its replicas, to tidy rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,11 +21,12 @@ from probes.retrain import (
     Penalty,
     Training,
     blocks,
+    replica_blocks,
     replicas_per_block,
     retrain,
 )
-from probes.sweep import Progress, Tables
 from probes.tasks import TextSource, load_task
+from probes.work import Progress, Tables, silent
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class Trained:
         test: the rest of the data set.
         index: of the examples of S in the data set, (n,); those of the test set follow.
         factors: of n + 1 replicas: trained on S, then without example 0, 1, ...
-        lipschitz: gradient norms met on the way.
+        lipschitz: largest gradient norm met on the way.
+        lipschitz_how: how it was obtained.
     """
 
     network: Network
@@ -116,22 +118,48 @@ class Trained:
     test: Inputs
     index: Tensor
     factors: Factors
-    lipschitz: LipschitzTracker
+    lipschitz: float
+    lipschitz_how: str
 
 
 #: The kind of a cell's loss matrix among its tables.
 MATRIX = ".matrix"
 
 
-def run_cell(cell: Cell, progress: Progress) -> Tables:
-    """Retrain and measure a cell."""
-    return {"": measure_cell(cell, train_cell(cell, progress))}
+@dataclass(frozen=True)
+class CellRun:
+    """Retrain and measure cells, each as a whole or in parts: some of its replicas each.
 
+    Attributes:
+        matrix: whether a cell's loss matrix is made, too.
+    """
 
-def run_cell_with_matrix(cell: Cell, progress: Progress) -> Tables:
-    """Retrain and measure a cell, with its loss matrix."""
-    trained = train_cell(cell, progress)
-    return {"": measure_cell(cell, trained), MATRIX: loss_matrix(cell, trained)}
+    matrix: bool = False
+
+    def __call__(self, cell: Cell, progress: Progress) -> Tables:
+        """Retrain and measure a cell."""
+        return self._tables(cell, train_cell(cell, progress))
+
+    def split(self, cell: Cell, pieces: int) -> list[list[slice]]:
+        """Name at most so many parts of a cell: whole blocks of replicas, for the same numbers."""
+        if cell.warm_start:
+            # Its replicas start from what another of them has learned.
+            return []
+        blocks = _blocks(cell, prepare(cell))
+        groups = np.array_split(np.arange(len(blocks)), min(pieces, len(blocks)))
+        return [[blocks[number] for number in group] for group in groups]
+
+    def part(self, cell: Cell, part: list[slice]) -> "TrainedPart":
+        """Train the replicas of a part."""
+        return train_part(cell, prepare(cell), part)
+
+    def join(self, cell: Cell, parts: Sequence["TrainedPart"]) -> Tables:
+        """Measure a cell of which all parts are trained."""
+        return self._tables(cell, _trained(cell, prepare(cell), parts))
+
+    def _tables(self, cell: Cell, trained: "Trained") -> Tables:
+        rows = {"": measure_cell(cell, trained)}
+        return rows | {MATRIX: loss_matrix(cell, trained)} if self.matrix else rows
 
 
 def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
@@ -234,9 +262,25 @@ def prepare(cell: Cell) -> Prepared:
     )
 
 
-def train_cell(cell: Cell, progress: Progress = lambda steps: None) -> Trained:
+@dataclass(frozen=True)
+class TrainedPart:
+    """What training some replicas of a cell leaves: factors, and the largest gradient norm."""
+
+    factors: Factors
+    lipschitz: float
+    lipschitz_how: str
+
+
+def train_cell(cell: Cell, progress: Progress = silent) -> Trained:
     """Train the replica of S and those of all S^i."""
     ready = prepare(cell)
+    return _trained(cell, ready, [train_part(cell, ready, _blocks(cell, ready), progress)])
+
+
+def train_part(
+    cell: Cell, ready: Prepared, pieces: Sequence[slice], progress: Progress = silent
+) -> TrainedPart:
+    """Train some blocks of a cell's replicas; for a warm start, all of them."""
     tracker = LipschitzTracker(ready.network, ready.train, cell.steps, cell.shrink)
 
     def checkpoint(step: int, rows: slice, factors: Factors) -> None:
@@ -245,20 +289,32 @@ def train_cell(cell: Cell, progress: Progress = lambda steps: None) -> Trained:
 
     def run(start: Factors) -> Factors:
         return retrain(
-            ready.network,
-            ready.train,
-            ready.weights,
-            start,
-            ready.training,
-            objective_of(cell),
-            checkpoint=checkpoint,
-        )
+            ready.network, ready.train, ready.weights, start, ready.training, objective_of(cell),
+            checkpoint=checkpoint, pieces=pieces,
+        )  # fmt: skip
 
     with torch.no_grad():
         factors = run(ready.start)
         if cell.warm_start:
             factors = run(replica(factors, 0))
-    return Trained(ready.network, ready.train, ready.test, ready.index, factors, tracker)
+    return TrainedPart(factors, tracker.largest, tracker.how)
+
+
+def _blocks(cell: Cell, ready: Prepared) -> list[slice]:
+    return replica_blocks(
+        ready.network, len(ready.weights), len(ready.train), ready.training, objective_of(cell)
+    )
+
+
+def _trained(cell: Cell, ready: Prepared, parts: Sequence[TrainedPart]) -> Trained:
+    factors = [
+        (torch.cat([A for A, _ in layers]), torch.cat([B for _, B in layers]))
+        for layers in zip(*(part.factors for part in parts), strict=True)
+    ]
+    return Trained(
+        ready.network, ready.train, ready.test, ready.index, factors,
+        max(part.lipschitz for part in parts), parts[0].lipschitz_how,
+    )  # fmt: skip
 
 
 def objective_of(cell: Cell) -> Objective:
@@ -370,8 +426,8 @@ def _rows(
         test_score=on_test.scores.mean().item(),
         test_examples=len(trained.test),
         largest_loss=finite.max().item() if len(finite) else float("nan"),
-        lipschitz=trained.lipschitz.largest,
-        lipschitz_how=trained.lipschitz.how,
+        lipschitz=trained.lipschitz,
+        lipschitz_how=trained.lipschitz_how,
         curvature=curvature.value,
         curvature_how=curvature.how,
         **{f"audit_{name}": value for name, value in asdict(checked).items()},

@@ -23,11 +23,12 @@ import pandas as pd
 import tyro
 
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
+from probes.checks import check_one_of, require
 from probes.console import print_table, run
 from probes.linear_losses import Array
 from probes.manifest import write_manifest
 from probes.minimisers import TASKS, Problem, newton
-from probes.settings import check_one_of, from_keywords, require
+from probes.settings import from_keywords
 from probes.statements.setting import Setting
 from probes.statements.stability import ball_lipschitz, common_radius, largest_loss
 from probes.store import make_folder, write_figure, write_whole

@@ -18,7 +18,7 @@ from probes.intervals import mean_interval
 from probes.measures import measure_outputs
 from probes.network import Factors
 from probes.retrain import Dropout, Training, retrain
-from probes.sweep import Progress, Tables
+from probes.work import Progress, Tables
 
 #: Weight decays and shares of the learning rate that the controls are trained with: close enough
 #: that beta is nearly straight in between, as a chord of its convex curve lies above it.

@@ -29,9 +29,10 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from lora_dropout import Ensemble, backward_over_samples, grouped_samples, inject
+from probes.checks import check_device, require
 from probes.console import print_table, run
 from probes.manifest import device_name, write_manifest
-from probes.settings import check_device, from_keywords, require
+from probes.settings import from_keywords
 from probes.store import Store, write_figure, write_whole
 from probes.sweep import InterruptedSweepError, progress_bar
 

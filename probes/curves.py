@@ -20,17 +20,18 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from probes.cells import Cell, Prepared, prepare
+from probes.checks import require
 from probes.console import run, with_interval
 from probes.dropping import Dropping
 from probes.measures import measure_outputs
 from probes.methods import AdaLoRA, LoRA, Run, train
 from probes.network import Factors
 from probes.resampling import full_sample
-from probes.settings import from_keywords, require
+from probes.settings import from_keywords
 from probes.study import StudyResult, StudySettings, means, print_study, study
-from probes.sweep import Progress, Tables
 from probes.tasks import load_task
 from probes.tasks.text import TextTask
+from probes.work import Progress, Tables
 
 METHODS = ("LoRA", "AdaLoRA")
 #: Checkpoints along training.

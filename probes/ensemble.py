@@ -19,14 +19,15 @@ import torch
 from torch import Tensor
 
 from probes.cells import Cell, objective_of, prepare
+from probes.checks import require
 from probes.console import run, with_interval
 from probes.losses import Loss
 from probes.members import member_outputs
 from probes.resampling import full_sample
 from probes.retrain import retrain
-from probes.settings import from_keywords, require
+from probes.settings import from_keywords
 from probes.study import StudyResult, StudySettings, means, print_study, study
-from probes.sweep import Progress, Tables
+from probes.work import Progress, Tables
 from theory import ensemble_cross_entropy
 
 

@@ -28,8 +28,10 @@ import pyarrow as pa
 import tyro
 
 from probes.calibration import CalibrationResult
+from probes.checks import check_one_of, require
 from probes.console import run_with_rest, with_interval
 from probes.curves import CurvesResult
+from probes.engines import EngineOptions
 from probes.finetuning.classification import GLUE
 from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
@@ -40,7 +42,7 @@ from probes.finetuning.training import (
     leave_process_group,
     run_finetune,
 )
-from probes.settings import check_one_of, from_keywords, require
+from probes.settings import from_keywords
 from probes.study import StudyResult, means, print_study, study
 from probes.tasks.text import require_package
 from probes.tasks.tweets import MODEL, packaged
@@ -130,7 +132,7 @@ class FinetuneSettings:
     """Folder for rows, figure, checkpoints and adapters. Default: runs/finetune from the command
     line, none from Python."""
 
-    workers: ClassVar[int] = 1
+    engine_options: ClassVar[EngineOptions] = EngineOptions()
 
     training: Annotated[dict[str, Any], tyro.conf.Suppress] = field(default_factory=dict)
     """Arguments of transformers' TrainingArguments."""

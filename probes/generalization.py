@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pandas as pd
 import tyro
 
-from probes.cells import Cell, run_cell
+from probes.cells import Cell, CellRun
+from probes.checks import require
 from probes.console import print_table, run, train_losses, with_interval
 from probes.controls import QUANTITIES, ControlCell, decide, match, run_controls
+from probes.engines import EngineOptions
 from probes.manifest import write_manifest
 from probes.results import POINT, StabilityResult
-from probes.settings import StabilitySettings, TextOptions, from_keywords, require
+from probes.settings import StabilitySettings, TextOptions, from_keywords
 from probes.store import Store, write_figure, write_whole
 from probes.sweep import sweep
 
@@ -38,7 +40,7 @@ DEFAULT_OUT = Path("runs/generalization")
 
 
 @dataclass(frozen=True)
-class GeneralizationSettings(TextOptions):
+class GeneralizationSettings(TextOptions, EngineOptions):
     """Measure the generalization gap over p and n, or compare p with p = 0 at equal train loss."""
 
     p: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)
@@ -75,9 +77,6 @@ class GeneralizationSettings(TextOptions):
     seed: int = 0
     """Seed of everything random."""
 
-    workers: int = 1
-    """Processes of one thread each that run the cells."""
-
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder for the rows, the manifest and the figure. Default: runs/generalization from the
     command line, none from Python."""
@@ -98,7 +97,7 @@ class GeneralizationSettings(TextOptions):
             for cell in StabilitySettings(
                 p=self.p, ensemble=self.ensemble, task=self.task, n=n, draws=self.draws,
                 rank=self.rank, steps=self.steps, lr=self.lr, delta=self.delta, seed=self.seed,
-                workers=self.workers, **self.text_options,
+                **self.text_options, **self.engine_settings,
             ).cells()
         ]  # fmt: skip
 
@@ -189,10 +188,10 @@ def run_probe(settings: GeneralizationSettings) -> StabilityResult | MatchedResu
     result: StabilityResult | MatchedResult
     if settings.matched:
         controls = settings.control_cells()
-        rows = sweep(controls, run_controls, store, workers=settings.workers)[""]
+        rows = sweep(controls, run_controls, store, engine=settings.engine_options)[""]
         result = MatchedResult(rows)
     else:
-        rows = sweep(cells, run_cell, store, workers=settings.workers)[""]
+        rows = sweep(cells, CellRun(), store, engine=settings.engine_options)[""]
         result = StabilityResult(rows, settings.delta)
     if store:
         name = "matched" if settings.matched else "generalization"

@@ -20,11 +20,11 @@ from lora_dropout import Ensemble, inject, mask_schedule
 from lora_dropout.injection import adapted_layers
 from lora_dropout.layer import initial_factor
 from probes.cells import seeds_of
+from probes.checks import require
 from probes.console import with_interval
 from probes.intervals import mean_interval
 from probes.measures import measure_losses
 from probes.resampling import full_sample, leave_one_out
-from probes.settings import require
 from probes.study import StudyResult, means
 from probes.sweep import progress_bar
 

@@ -24,19 +24,22 @@ import tyro
 from torch import Tensor
 
 from probes.cells import Cell, Prepared, objective_of, prepare, replica
+from probes.checks import require
 from probes.confidence import calibration_error, class_probabilities, has_classes
 from probes.console import print_table, run, with_interval
+from probes.engines import EngineOptions
 from probes.intervals import mean_interval
 from probes.manifest import write_manifest
 from probes.measures import measure_outputs
 from probes.members import ensemble_output
 from probes.network import Factors
 from probes.retrain import retrain
-from probes.settings import StabilitySettings, TextOptions, from_keywords, require
+from probes.settings import StabilitySettings, TextOptions, from_keywords
 from probes.store import Store, write_figure, write_whole
 from probes.study import StudyResult, means
-from probes.sweep import Progress, Tables, sweep
+from probes.sweep import sweep
 from probes.tasks import load_task
+from probes.work import Progress, Tables
 
 #: Where the command line puts its files unless ``--out`` says otherwise.
 DEFAULT_OUT = Path("runs/recommend")
@@ -50,7 +53,7 @@ QUANTITIES = ("risk", "score", "gap", "beta", "ece", "train_loss", "test_loss", 
 
 
 @dataclass(frozen=True)
-class RecommendSettings(TextOptions):
+class RecommendSettings(TextOptions, EngineOptions):
     """Measure a grid of p and N on your data, and recommend a choice."""
 
     minutes: float = 5.0
@@ -85,9 +88,6 @@ class RecommendSettings(TextOptions):
     seed: int = 0
     """Seed of everything random."""
 
-    workers: int = 1
-    """Processes of one thread each that run the cells."""
-
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder for the rows, the manifest and the figure. Default: runs/recommend from the command
     line, none from Python."""
@@ -109,8 +109,8 @@ class RecommendSettings(TextOptions):
             for samples in dict.fromkeys(self.samples)
             for base in StabilitySettings(
                 p=self.p, samples=samples, task=task, n=n, draws=1, rank=self.rank,
-                steps=self.steps, lr=self.lr, seed=self.seed, workers=self.workers,
-                **self.text_options,
+                steps=self.steps, lr=self.lr, seed=self.seed,
+                **self.text_options, **self.engine_settings,
             ).cells()
         ]  # fmt: skip
         # Without masks there is nothing to average over.
@@ -341,7 +341,7 @@ def run_probe(settings: RecommendSettings) -> RecommendResult:
     # The next draw is begun if it should end in time.
     while not tables or (spent + last <= 60 * settings.minutes and len(tables) < MOST_DRAWS):
         draw = [replace(cell, base=replace(cell.base, draw=len(tables))) for cell in cells]
-        tables.append(sweep(draw, run_candidates, store, workers=settings.workers)[""])
+        tables.append(sweep(draw, run_candidates, store, engine=settings.engine_options)[""])
         last, spent = time.perf_counter() - start - spent, time.perf_counter() - start
     result = RecommendResult(pd.concat(tables, ignore_index=True))
     if store:

@@ -40,10 +40,12 @@ from probes import (
     stability,
     verify,
 )
+from probes.checks import check_one_of, require
 from probes.console import TEXT_COLUMNS, run
+from probes.engines import EngineOptions
 from probes.findings import Finding, Table
 from probes.manifest import environment
-from probes.settings import StabilitySettings, check_one_of, from_keywords, require
+from probes.settings import StabilitySettings, from_keywords
 from probes.store import code_fingerprint, make_folder, write_whole
 from probes.sweep import InterruptedSweepError
 
@@ -108,7 +110,7 @@ SETTINGS: dict[ModuleType, type] = {
 
 
 @dataclass(frozen=True)
-class ReportSettings:
+class ReportSettings(EngineOptions):
     """Run or reuse the study and write it as one page of HTML."""
 
     out: Path = DEFAULT_OUT
@@ -159,14 +161,14 @@ class ReportSettings:
             there = (folder / "rows.parquet").is_file()
             require(there, "runs", "folders of finished runs of probes.finetune", folder)
         StabilitySettings(
-            task=self.task, n=self.n, steps=self.steps, seed=self.seed, workers=self.workers
+            task=self.task, n=self.n, steps=self.steps, seed=self.seed, **self.engine_settings
         ).cells()
         return [plan for plan in self._plans() if plan.key.split("-")[0] in self.sections]
 
     def _plans(self) -> Iterator[Plan]:
         known: dict[str, Any] = {
             "n": self.n, "draws": self.draws, "steps": self.steps, "seed": self.seed,
-            "workers": self.workers,
+            **self.engine_settings,
         }  # fmt: skip
         here = known | {"task": self.task}
         rates = (0.0, 0.1, 0.3, 0.5, 0.7)

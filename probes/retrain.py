@@ -8,7 +8,7 @@ of all replicas with common inputs are one large product.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ def retrain(
     objective: Objective,
     *,
     checkpoint: Checkpoint = lambda step, rows, factors: None,
-    block: int | None = None,
+    pieces: Sequence[slice] | None = None,
 ) -> Factors:
     """Train every replica from the same start.
 
@@ -96,19 +96,22 @@ def retrain(
         training: how.
         objective: what is minimised.
         checkpoint: called after every step of every block; it may read the factors, not keep them.
-        block: replicas trained together; as many as fit the cache if left out.
+        pieces: of the replicas, each trained together; replicas in none of them are not trained.
+            All of them, by :func:`replica_blocks`, if left out.
 
     Returns:
-        The trained factors of all replicas. Replicas that diverge hold numbers that are not finite.
+        The trained factors of the replicas of all pieces, in order. Replicas that diverge hold
+        numbers that are not finite.
     """
     masks = _all_masks(network, training, objective)
-    size = block or replicas_per_block(network, len(inputs), len(masks[0][0][0]))
+    if pieces is None:
+        pieces = replica_blocks(network, len(weights), len(inputs), training, objective)
     weights = weights.to(inputs.targets)
     parts = []
     # Automatic differentiation cannot use tensors that were made in inference mode.
     hand_written = isinstance(network, FeedForward)
     with torch.inference_mode() if hand_written else torch.no_grad():
-        for rows in blocks(len(weights), size):
+        for rows in pieces:
             steps = _steps(network, inputs, weights[rows], start, training, objective, masks)
             for step, factors in enumerate(steps, start=1):
                 checkpoint(step, rows, factors)
@@ -120,6 +123,14 @@ def retrain(
         )
         for layer in range(len(start))
     ]
+
+
+def replica_blocks(
+    network: Network, replicas: int, examples: int, training: Training, objective: Objective
+) -> list[slice]:
+    """Cut the replicas into those that are trained together, which decides how products round."""
+    samples = training.samples if _draws_masks(objective) else 1
+    return list(blocks(replicas, replicas_per_block(network, examples, samples)))
 
 
 def replicas_per_block(network: Network, examples: int, samples: int = 1) -> int:
@@ -217,8 +228,12 @@ def _steps(
         yield factors
 
 
+def _draws_masks(objective: Objective) -> TypeGuard[Dropout]:
+    return isinstance(objective, Dropout) and objective.p > 0
+
+
 def _all_masks(network: Network, training: Training, objective: Objective) -> Sequence[Masks]:
-    if not isinstance(objective, Dropout) or objective.p == 0:
+    if not _draws_masks(objective):
         ones = network.weights[0].new_ones
         return [[(ones(1, 1, 1, d_in), ones(1, 1, 1, d_out)) for d_in, d_out in network.sides]] * (
             training.steps

@@ -19,14 +19,15 @@ import torch
 from torch import Tensor
 
 from probes.cells import Cell, objective_of, prepare, replica
+from probes.checks import require
 from probes.console import run, with_interval
 from probes.measures import measure_outputs
 from probes.members import ensemble_output
 from probes.network import Factors, Inputs, Network
 from probes.retrain import retrain
-from probes.settings import from_keywords, require
+from probes.settings import from_keywords
 from probes.study import StudyResult, StudySettings, means, print_study, study
-from probes.sweep import Progress, Tables
+from probes.work import Progress, Tables
 
 QUANTITIES = ("test_score", "gap", "beta", "train_loss", "test_loss")
 

@@ -6,11 +6,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import torch
 import tyro
 
 from probes.cells import Cell
+from probes.checks import check_device, check_one_of, require
 from probes.encoder import POOLINGS
+from probes.engines import EngineOptions
 from probes.retrain import OPTIMIZERS
 from probes.tasks import TEXT_TASKS, Task, TextSource, load_task
 from probes.tasks.text import digest_of
@@ -89,7 +90,7 @@ class TextOptions:
 
 
 @dataclass(frozen=True)
-class StabilitySettings(TextOptions):
+class StabilitySettings(TextOptions, EngineOptions):
     """Measure pointwise hypothesis stability by leave-one-out retraining, beside its bounds."""
 
     p: tuple[float, ...] = (0.1,)
@@ -156,11 +157,6 @@ class StabilitySettings(TextOptions):
     dtype: str = "float32"
     """Precision of the training: float32 or float64."""
 
-    workers: int = 1
-    """Processes of one thread each that run the cells; they take seconds to start. Their numbers
-    are those of one process of one thread (OMP_NUM_THREADS=1); more threads differ by rounding.
-    Scripts that use them need the usual guard: if __name__ == "__main__"."""
-
     matrix: bool = False
     """Also keep the losses of every replica on every example, as matrix.parquet."""
 
@@ -220,7 +216,8 @@ class StabilitySettings(TextOptions):
         for name in ("alpha", "lr", "loss_bound"):
             value = getattr(self, name)
             require(value is None or 0 < value < float("inf"), name, "positive and finite", value)
-        for name in ("steps", "samples", "workers"):
+        self.check_engine()
+        for name in ("steps", "samples"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "at least 1", value)
         check_one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -251,18 +248,6 @@ class StabilitySettings(TextOptions):
             )
 
 
-def available_devices() -> list[str]:
-    """Names of the devices that tensors can be put on here."""
-    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-
-
-def check_device(name: str) -> None:
-    """Raise ``ValueError`` unless there is such a device here."""
-    devices = available_devices()
-    known = name in devices or (name == "cuda" and len(devices) > 1)
-    require(known, "device", f"one of {', '.join(devices)}", repr(name))
-
-
 def from_keywords(kind: type[S], keywords: dict[str, Any]) -> S:
     """Make settings from what a notebook passes: one value where there may be several, text paths.
 
@@ -282,14 +267,3 @@ def from_keywords(kind: type[S], keywords: dict[str, Any]) -> S:
     if made.get("out") is not None:
         made["out"] = Path(made["out"])
     return kind(**made)
-
-
-def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise ``ValueError`` unless the value is one of those allowed."""
-    require(value in allowed, name, f"one of {', '.join(allowed)}", repr(value))
-
-
-def require(valid: bool, name: str, allowed: str, value: object) -> None:
-    """Raise ``ValueError`` that names the setting, what is allowed and the value, unless valid."""
-    if not valid:
-        raise ValueError(f"{name} must be {allowed}; got {value}")

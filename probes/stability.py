@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from probes.cells import MATRIX, Cell, run_cell, run_cell_with_matrix
+from probes.cells import MATRIX, Cell, CellRun
 from probes.console import print_table, run, train_losses, with_interval
 from probes.manifest import write_manifest
 from probes.results import StabilityResult
@@ -68,8 +68,8 @@ def run_probe(settings: StabilitySettings) -> StabilityResult:
     cells = settings.cells()
     store = Store(settings.out) if settings.out else None
     start = time.perf_counter()
-    run, kinds = (run_cell_with_matrix, ("", MATRIX)) if settings.matrix else (run_cell, ("",))
-    tables = sweep(cells, run, store, kinds, settings.workers)
+    kinds = ("", MATRIX) if settings.matrix else ("",)
+    tables = sweep(cells, CellRun(settings.matrix), store, kinds, settings.engine_options)
     result = StabilityResult(tables[""], settings.delta, tables.get(MATRIX))
     if store:
         _keep(result, settings, cells, store, time.perf_counter() - start)

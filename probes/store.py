@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache, partial
 from importlib import import_module
@@ -14,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Name of the digest among the metadata of a Parquet file.
+SEAL = b"lora-dropout-contents"
 #: The packages whose code determines a cell's numbers.
 MEASURING = ("lora_dropout", "probes")
 
@@ -46,19 +50,63 @@ class Store:
         not done.
         """
         path = self.path(cell, kind)
-        if not path.exists():
-            return None
         try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError, pa.ArrowException):
+            return read_sealed(path)
+        except FileNotFoundError:
+            return None
+        except ValueError:
             aside = path.with_suffix(".damaged")
-            path.replace(aside)
-            print(f"{path} is damaged: set aside as {aside.name}, computed again", file=sys.stderr)
+            # Another sweep in this folder may have been faster.
+            with suppress(FileNotFoundError):
+                path.replace(aside)
+                print(
+                    f"{path} is damaged: set aside as {aside.name}, computed again",
+                    file=sys.stderr,
+                )
             return None
 
     def save(self, cell: Any, table: pd.DataFrame, kind: str = "") -> None:
-        """Keep a cell's rows, or another kind of table."""
-        write_whole(self.path(cell, kind), table.to_parquet)
+        """Keep a cell's rows, or another kind of table.
+
+        Raises:
+            ValueError: the file cannot be written.
+        """
+        write_whole(self.path(cell, kind), partial(write_sealed, table))
+
+
+def write_sealed(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, with a digest of its contents among the metadata."""
+    content = pa.Table.from_pandas(table)
+    # Of what Arrow makes of it, as a missing value may come back as another kind of nothing.
+    seal = {SEAL: contents_digest(content.to_pandas()).encode()}
+    pq.write_table(content.replace_schema_metadata((content.schema.metadata or {}) | seal), path)
+
+
+def read_sealed(path: Path) -> pd.DataFrame:
+    """Read what :func:`write_sealed` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not what was written.
+    """
+    try:
+        content = pq.read_table(path)
+        table = content.to_pandas()
+        intact = (content.schema.metadata or {}).get(SEAL) == contents_digest(table).encode()
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever a reader says of bytes that are no Parquet
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if not intact:
+        raise ValueError(f"{path} does not hold what was written")
+    return table
+
+
+def contents_digest(table: pd.DataFrame) -> str:
+    """Hash the values, names and types of a table: what a reader gets of it."""
+    digest = hashlib.sha256(repr([*zip(table.columns, table.dtypes, strict=True)]).encode())
+    digest.update(pd.util.hash_pandas_object(table).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def make_folder(folder: Path) -> Path:
@@ -80,15 +128,27 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place and move it there, so that nobody sees half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".partial")
-    os.close(handle)
+    """Write a file beside its place and move it there, so that nobody sees half of it.
+
+    Raises:
+        ValueError: it cannot be written, as on a full disk; what was there before still is.
+    """
+    name = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".partial")
+        os.close(handle)
         write(Path(name))
         os.chmod(name, ORDINARY_MODE)
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error).strip().splitlines()[-1]
+            raise ValueError(
+                f"{path} cannot be written ({reason}); what is finished is kept, and the same "
+                "command goes on from there"
+            ) from None
         raise
 
 

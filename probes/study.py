@@ -14,18 +14,20 @@ import tyro
 
 from probes.cells import Cell
 from probes.console import print_table
+from probes.engines import EngineOptions
 from probes.intervals import mean_interval
 from probes.manifest import write_manifest
 from probes.settings import StabilitySettings, TextOptions
 from probes.store import Store, write_figure, write_whole
-from probes.sweep import Progress, Tables, W, sweep
+from probes.sweep import sweep
+from probes.work import Progress, Tables, W
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
-class StudySettings(TextOptions):
+class StudySettings(TextOptions, EngineOptions):
     """Settings that every probe of the study has."""
 
     p: tuple[float, ...] = (0.1, 0.3, 0.5)
@@ -51,9 +53,6 @@ class StudySettings(TextOptions):
 
     seed: int = 0
     """Seed of everything random."""
-
-    workers: int = 1
-    """Processes of one thread each that run the cells."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder for the rows, the manifest and the figure. Default: runs/ and the probe's name from
@@ -144,8 +143,8 @@ class Runnable(Protocol):
         """Folder of what is kept."""
 
     @property
-    def workers(self) -> int:
-        """Processes that run the cells."""
+    def engine_options(self) -> EngineOptions:
+        """Where the cells run."""
 
 
 def study(
@@ -169,7 +168,7 @@ def study(
     """
     store = Store(settings.out) if settings.out else None
     start = time.perf_counter()
-    tables = sweep(cells, run, store, ("", *kinds), settings.workers)
+    tables = sweep(cells, run, store, ("", *kinds), settings.engine_options)
     made = result(tables.pop(""), tables)
     if store:
         for kind, table in {"": made.rows, **made.more}.items():

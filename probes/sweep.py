@@ -1,38 +1,15 @@
 """Running the cells of a grid: what is finished is kept, what is kept is not run again."""
 
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from functools import partial
-from multiprocessing import active_children, get_context
-from threading import current_thread, main_thread
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
 
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
+from probes.engines import EngineOptions
 from probes.store import Store
+from probes.work import Run, Tables, W, Work
 
-#: The tables of one cell by kind; "" is its rows, other kinds are kept in files of their own.
-Tables = dict[str, pd.DataFrame]
-
-
-#: Called with the number of replica steps done since the last call.
-Progress = Callable[[int], object]
-
-
-class Work(Protocol):
-    """What a sweep runs: a hashable dataclass, all that determines its tables."""
-
-    @property
-    def replica_steps(self) -> int:
-        """Size of the work."""
-
-
-W = TypeVar("W", bound=Work)
 #: Seconds after which a progress bar appears.
 PROGRESS_DELAY = 2
 
@@ -52,10 +29,10 @@ class InterruptedSweepError(Exception):
 
 def sweep(
     cells: Sequence[W],
-    run: Callable[[W, Progress], Tables],
+    run: Run[W],
     store: Store | None = None,
     kinds: Sequence[str] = ("",),
-    workers: int = 1,
+    engine: EngineOptions | None = None,
 ) -> Tables:
     """Run the cells that the store does not hold.
 
@@ -64,86 +41,33 @@ def sweep(
         run: what a cell is; a function of a module, as workers import it. It reports its progress.
         store: where finished cells are kept; nowhere if None.
         kinds: of the tables that ``run`` returns.
-        workers: processes that run cells; 1 for this process alone.
+        engine: where cells run; in this process if None.
 
     Returns:
         The tables of all cells together, by kind.
 
     Raises:
         InterruptedSweepError: by Ctrl-C; the finished cells are in the store.
+        ValueError: the store cannot be written; the cells that it holds are kept.
     """
     done: dict[W, Tables] = {}
-    engine = _here if workers == 1 else partial(_in_workers, workers)
     try:
-        with progress_bar(sum(cell.replica_steps for cell in cells), "retraining", "step") as bar:
-            for cell in cells:
-                tables = _kept(cell, store, kinds) if store else None
-                if tables is not None:
-                    done[cell] = tables
-                    bar.update(cell.replica_steps)
-            missing = [cell for cell in cells if cell not in done]
-            for cell, tables in engine(missing, run, bar.update):
+        if store:
+            done = {cell: kept for cell in cells if (kept := _kept(cell, store, kinds))}
+        missing = [cell for cell in cells if cell not in done]
+        steps = [sum(cell.replica_steps for cell in some) for some in (cells, done)]
+        # What was there already took no time, and says nothing about the time that is left.
+        with progress_bar(steps[0], "retraining", "step", steps[1]) as bar:
+            for cell, tables in (engine or EngineOptions()).run_cells(missing, run, bar.update):
                 if store:
                     _keep(cell, store, tables)
                 done[cell] = tables
+                bar.set_postfix_str(f"{len(done)} of {len(cells)} cells", refresh=False)
     except KeyboardInterrupt:
         raise InterruptedSweepError(len(done), len(cells)) from None
     return {
         kind: pd.concat([done[cell][kind] for cell in cells], ignore_index=True) for kind in kinds
     }
-
-
-def _here(
-    cells: Sequence[W], run: Callable[[W, Progress], Tables], progress: Progress
-) -> Iterator[tuple[W, Tables]]:
-    """Run cells one after the other in this process; yield each when it is done."""
-    for cell in cells:
-        yield cell, run(cell, progress)
-
-
-def _in_workers(
-    workers: int, cells: Sequence[W], run: Callable[[W, Progress], Tables], progress: Progress
-) -> Iterator[tuple[W, Tables]]:
-    """Run cells in processes of one thread each; yield each when it is done.
-
-    Processes, as the threads of one would wait for each other between the many small operations of
-    a step. They are started afresh, not forked, which a process with threads does not survive.
-    """
-    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
-        try:
-            # Started while Ctrl-C is ignored, workers ignore it: it is for this process alone.
-            with _interrupts_ignored():
-                futures = {pool.submit(run, cell, _silent): cell for cell in cells}
-            for future in as_completed(futures):
-                cell = futures[future]
-                yield cell, future.result()
-                progress(cell.replica_steps)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in active_children():
-                process.terminate()
-            raise
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if current_thread() is not main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def start_worker() -> None:
-    """Make this process a worker of one thread."""
-    torch.set_num_threads(1)
-
-
-def _silent(steps: int) -> None:
-    pass
 
 
 def _kept(cell: Work, store: Store, kinds: Sequence[str]) -> Tables | None:
@@ -158,12 +82,13 @@ def _keep(cell: Work, store: Store, tables: Tables) -> None:
         store.save(cell, tables[kind], kind)
 
 
-def progress_bar(total: int, what: str, unit: str) -> "tqdm":
+def progress_bar(total: int, what: str, unit: str, initial: int = 0) -> "tqdm":
     """Return a progress bar that shows itself after two seconds, where there is someone to see."""
     # In a notebook the bar is a widget; elsewhere it belongs on a terminal and not in a log.
     notebook = "ipykernel" in sys.modules
     return tqdm(
         total=total,
+        initial=initial,
         desc=what,
         unit=unit,
         unit_scale=True,

@@ -22,10 +22,11 @@ import numpy as np
 import pandas as pd
 import tyro
 
+from probes.checks import check_one_of, require
 from probes.console import print_table, run
 from probes.manifest import write_manifest
 from probes.minimisers import TASKS
-from probes.settings import check_one_of, from_keywords, require
+from probes.settings import from_keywords
 from probes.statements import counterexamples, dropout_loss, ensembles, risk, stability
 from probes.statements.case import VIOLATED, Case, case_table, summarize
 from probes.statements.setting import Grid, Setting

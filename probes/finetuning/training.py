@@ -1,5 +1,6 @@
 """One fine-tuning run: the model with its adapter, the trainer, and rows of what was measured."""
 
+import gc
 import math
 import resource
 import sys
@@ -19,7 +20,7 @@ from probes.finetuning.instructions import instruction_task
 from probes.finetuning.spans import HUB_NAMES, squad_task
 from probes.finetuning.task import Corpus, FinetuneTask
 from probes.store import cell_key
-from probes.sweep import Progress, Tables
+from probes.work import Progress, Tables
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -321,9 +322,12 @@ def peak_mib() -> float:
 def leave_process_group() -> None:
     """End what torchrun's processes have in common, if there is any, after all work is done.
 
-    Threads of a group that is left to the interpreter's end may abort it.
+    A group that is left to the interpreter's end may abort it. And whoever else holds the group
+    must be gone before: the reducer of a distributed model ends it with Python's lock held, which
+    the group's own threads may be waiting for. Trainers are in circles, so they are collected.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 

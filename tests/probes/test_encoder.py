@@ -11,7 +11,7 @@ from probes.encoder import POOLINGS, Encoder, EncoderLayer
 from probes.losses import cross_entropy
 from probes.network import flat_weights, training_loss
 from probes.resampling import full_sample, leave_one_out
-from probes.retrain import Dropout, Penalty, Training, batches, retrain
+from probes.retrain import Dropout, Penalty, Training, batches, blocks, retrain
 from tests.probes.encoders import VOCABULARY, tiny_bert
 
 N, TOKENS, CLASSES = 5, 7, 3
@@ -141,7 +141,9 @@ def test_replicas_train_as_the_injected_model_one_by_one(layers, pooling, traini
     network, inputs, model = make(layers, pooling)
     weights = torch.cat([full_sample(N), leave_one_out(N)])
     start = network.initial_factors(torch.Generator().manual_seed(4))
-    together = retrain(network, inputs, weights, start, training, objective, block=4)
+    together = retrain(
+        network, inputs, weights, start, training, objective, pieces=list(blocks(N + 1, 4))
+    )
     for replica in (0, 2):
         alone = train_one(
             network, inputs, weights[replica], start, training, objective, model, layers, pooling

@@ -7,7 +7,7 @@ from lora_dropout.masks import LayerShape
 from probes.dropping import PLACES, Drawn, Dropping, masked_outputs
 from probes.methods import AdaLoRA, LoRA, Run, train
 from probes.resampling import full_sample, leave_one_out
-from probes.retrain import Dropout, Training, retrain
+from probes.retrain import Dropout, Training, blocks, retrain
 from tests.probes.test_retrain import assert_same_factors, make_inputs, make_network
 
 N = 12
@@ -32,7 +32,13 @@ def test_lora_with_lora_dropout_is_what_the_fast_path_trains(training, rescale):
     slow = train(run, LoRA(network), generator)
     start = network.initial_factors(torch.Generator().manual_seed(2))
     fast = retrain(
-        network, run.inputs, run.weights, start, training, Dropout(0.3, rescale), block=5
+        network,
+        run.inputs,
+        run.weights,
+        start,
+        training,
+        Dropout(0.3, rescale),
+        pieces=list(blocks(N + 1, 5)),
     )
     assert_same_factors(slow, fast)
 

@@ -9,6 +9,7 @@ from transformers import TrainingArguments, set_seed
 from transformers.utils import logging
 
 from lora_dropout.peft import LoraDropoutTrainer
+from probes.finetuning.training import leave_process_group
 from tests.lora_dropout.peft.models import CONFIGS, adapted, batch_for
 
 
@@ -62,13 +63,17 @@ def factors(trained):
 
 def main(folder, settings):
     logging.set_verbosity_error()
+    _train(folder, settings)
+    leave_process_group()
+
+
+def _train(folder, settings):
     trained = trainer(folder, **settings)
     trained.train()
     if trained.args.process_index == 0:
         total = sum(float(factor.sum()) for factor in factors(trained).values())
         result = {"losses": losses(trained), "sum": total}
         (Path(folder) / "result.json").write_text(json.dumps(result))
-    trained.accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,26 @@
+"""Checks of the user's values: one line that names the setting, what is allowed and the value."""
+
+import torch
+
+
+def require(valid: bool, name: str, allowed: str, value: object) -> None:
+    """Raise ``ValueError`` that names the setting, what is allowed and the value, unless valid."""
+    if not valid:
+        raise ValueError(f"{name} must be {allowed}; got {value}")
+
+
+def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` unless the value is one of those allowed."""
+    require(value in allowed, name, f"one of {', '.join(allowed)}", repr(value))
+
+
+def available_devices() -> list[str]:
+    """Names of the devices that tensors can be put on here."""
+    return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+
+
+def check_device(name: str) -> None:
+    """Raise ``ValueError`` unless there is such a device here."""
+    devices = available_devices()
+    known = name in devices or (name == "cuda" and len(devices) > 1)
+    require(known, "device", f"one of {', '.join(devices)}", repr(name))

@@ -1,0 +1,65 @@
+"""A Ray cluster of several nodes on this machine, and ways to harm it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import psutil
+
+#: A sweep that takes some ten seconds on two nodes of one core, and its number of cells.
+SWEEP = ("--task", "digits", "--n", "48", "--p", "0.1", "0.5", "--draws", "4", "--steps", "600")
+CELLS = 8
+#: The prefix that Ray gives a worker's name while it runs a task.
+RUNNING = "ray::_"
+
+
+@contextmanager
+def local_cluster():
+    """Start a cluster whose head runs nothing."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def start_sweep(folder, *arguments, cwd):
+    """Start ``python -m probes.stability`` with one thread, as a user does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "probes.stability", "--out", str(folder), *arguments],
+        cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def await_cells(folder, count, process):
+    """Wait until so many cells are finished."""
+    deadline = time.monotonic() + 180
+    while len(list(folder.glob("cells/*.parquet"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no cell was finished"
+        time.sleep(0.02)
+
+
+def running_workers():
+    """Processes that run a task of Ray."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or [""]
+        if words[0].startswith(RUNNING):
+            found.append(process)
+    return found
+
+
+def kill_a_worker():
+    """Kill a process that runs a task; wait for one."""
+    deadline = time.monotonic() + 60
+    while not (found := running_workers()):
+        assert time.monotonic() < deadline, "no task is running"
+        time.sleep(0.01)
+    found[0].send_signal(signal.SIGKILL)

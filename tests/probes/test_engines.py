@@ -1,0 +1,133 @@
+"""The same cells give the same rows on every engine, also when processes and nodes are lost."""
+
+import signal
+
+import pandas as pd
+import pytest
+
+from tests.probes.clusters import (
+    CELLS,
+    SWEEP,
+    await_cells,
+    kill_a_worker,
+    local_cluster,
+    start_sweep,
+)
+from tests.probes.commands import assert_refused
+
+pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Rows of the sweep in one process of one thread."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return finish(start_sweep("here", *SWEEP, cwd=folder), folder / "here")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head that runs nothing and a node of one core; tests add a node that they may remove."""
+    with local_cluster() as cluster:
+        cluster.add_node(num_cpus=1)
+        yield cluster
+
+
+@pytest.fixture
+def second_node(cluster):
+    node = cluster.add_node(num_cpus=1)
+    yield node
+    if node in cluster.worker_nodes:
+        cluster.remove_node(node)
+
+
+@pytest.fixture
+def start(cluster, second_node, tmp_path):
+    def sweep(*arguments):
+        there = ("--engine", "ray", "--address", cluster.address)
+        return start_sweep("out", *SWEEP, *there, *arguments, cwd=tmp_path)
+
+    return sweep
+
+
+def finish(process, folder):
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    return pd.read_parquet(folder / "rows.parquet")
+
+
+def test_workers_are_killed_in_mid_sweep(start, undisturbed, tmp_path):
+    process = start()
+    await_cells(tmp_path / "out", 1, process)
+    for _ in range(3):
+        kill_a_worker()
+    pd.testing.assert_frame_equal(finish(process, tmp_path / "out"), undisturbed)
+
+
+def test_a_node_is_removed_in_mid_sweep(start, cluster, second_node, undisturbed, tmp_path):
+    process = start()
+    await_cells(tmp_path / "out", 1, process)
+    cluster.remove_node(second_node, allow_graceful=False)
+    pd.testing.assert_frame_equal(finish(process, tmp_path / "out"), undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)],
+    ids=["killed", "interrupted"],
+)
+def test_the_driver_ends_and_is_started_again(start, how, status, undisturbed, tmp_path):
+    process = start()
+    await_cells(tmp_path / "out", 2, process)
+    process.send_signal(how)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == status
+    kept = len(list((tmp_path / "out/cells").glob("*.parquet")))
+    assert 2 <= kept < CELLS
+    if how == signal.SIGINT:
+        assert stderr.strip().splitlines()[-1].startswith(f"interrupted: {kept} of {CELLS} cells")
+    pd.testing.assert_frame_equal(finish(start(), tmp_path / "out"), undisturbed)
+
+
+def test_a_large_cell_is_split_by_replicas_with_the_same_numbers(cluster, second_node, tmp_path):
+    large = ("--n", "150", "--p", "0.3", "--draws", "1", "--steps", "20", "--matrix")
+    there = ("--engine", "ray", "--address", cluster.address)
+    whole = start_sweep("whole", *large, cwd=tmp_path)
+    rows = finish(whole, tmp_path / "whole")
+    split = finish(start_sweep("split", *large, *there, cwd=tmp_path), tmp_path / "split")
+    pd.testing.assert_frame_equal(split, rows)
+    matrices = (pd.read_parquet(tmp_path / name / "matrix.parquet") for name in ("whole", "split"))
+    pd.testing.assert_frame_equal(*matrices)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--engine", "slurm"], ["engine", "local, ray", "slurm"]),
+        (["--cpus-per-cell", "2"], ["cpus_per_cell", "ray"]),
+        (["--gpus-per-cell", "1"], ["gpus_per_cell", "ray"]),
+        (["--engine", "ray", "--cpus-per-cell", "0"], ["cpus_per_cell must be at least 1"]),
+        (["--engine", "ray", "--gpus-per-cell", "nan"], ["gpus_per_cell"]),
+    ],
+)
+def test_bad_engines_are_refused(arguments, words, tmp_path):
+    assert_refused("stability", arguments, words, tmp_path)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "host:many", "ray://127.0.0.1:1"])
+def test_a_cluster_that_is_not_there_is_said_in_one_line(address, tmp_path):
+    process = start_sweep("out", "--engine", "ray", "--address", address, cwd=tmp_path)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert stdout == ""
+    assert stderr.startswith("error: address must be auto or that of a running cluster")
+    assert len(stderr.splitlines()) == 1
+
+
+def test_more_than_any_node_has_is_said_in_one_line(cluster, tmp_path):
+    process = start_sweep(
+        "out", "--engine", "ray", "--address", cluster.address, "--gpus-per-cell", "1", cwd=tmp_path
+    )
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "gpus_per_cell must be at most 0" in stderr.splitlines()[-1]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from probes.network import Factors, Inputs, Network, flat_weights, training_loss
+from probes.retrain import blocks
 
 #: Relative error of the second-order expansion up to which it counts as accurate.
 EXPANSION_ERROR = 0.1
@@ -15,6 +16,8 @@ EXPANSION_ERROR = 0.1
 EXPANSION_STEPS = tuple(2.0**power for power in range(-8, 3))
 #: Replicas whose ways are looked at: evenly spaced in distance, the farthest among them.
 EXPANSION_REPLICAS = 5
+#: Weights, in float64, that are formed at once.
+WEIGHTS_AT_ONCE = 2**20
 #: Random pairs of outputs at which convexity is checked.
 CONVEXITY_PAIRS = 1000
 #: A Hessian eigenvalue above minus this counts as not negative.
@@ -65,15 +68,15 @@ def audit(
         clipped: whether losses are clipped.
         seed: of the random pairs.
     """
-    flat = flat_weights(network.merged_weights(factors, shrink=shrink))
-    distances = (flat[1:] - flat[0]).norm(dim=1)
+    ways = _Ways(network, factors, shrink)
+    distances = ways.distances()
     finite = distances.isfinite()
-    known = bool(finite.any()) and bool(flat[0].isfinite().all())
+    known = bool(finite.any()) and bool(ways.start.isfinite().all())
     return Audit(
         positive_semidefinite=curvature >= -FLAT,
         distance=float(distances[finite].max()) if known else float("nan"),
         distance_mean=float(distances[finite].mean()) if known else float("nan"),
-        expansion_radius=_expansion_radius(network, inputs, flat, distances) if known else 0.0,
+        expansion_radius=_expansion_radius(network, inputs, ways, distances) if known else 0.0,
         nonconvex_pairs=_nonconvex_pairs(network, inputs, seed),
         bounded=clipped,
     )
@@ -129,7 +132,32 @@ def _verdict(held: int, count: int) -> str:
     return "fails" if held == 0 else f"fails in {count - held} of {count} cells"
 
 
-def _expansion_radius(network: Network, inputs: Inputs, flat: Tensor, distances: Tensor) -> float:
+class _Ways:
+    """The ways from theta(S) to every theta(S^i), in the weights W, formed when asked for."""
+
+    def __init__(self, network: Network, factors: Factors, shrink: float) -> None:
+        self.network, self.factors, self.shrink = network, factors, shrink
+        (self.start,) = self._weights(slice(0, 1))
+
+    def distances(self) -> Tensor:
+        """Length of every way, (n,)."""
+        rows = blocks(len(self.factors[0][0]) - 1, max(1, WEIGHTS_AT_ONCE // len(self.start)))
+        found = [
+            (self._weights(slice(1 + some.start, 1 + some.stop)) - self.start).norm(dim=1)
+            for some in rows
+        ]
+        return torch.cat(found)
+
+    def way(self, number: int) -> Tensor:
+        """The way to theta(S^i) for i = ``number``."""
+        return self._weights(slice(1 + number, 2 + number))[0] - self.start
+
+    def _weights(self, rows: slice) -> Tensor:
+        some = [(A[rows], B[rows]) for A, B in self.factors]
+        return flat_weights(self.network.merged_weights(some, shrink=self.shrink))
+
+
+def _expansion_radius(network: Network, inputs: Inputs, ways: _Ways, distances: Tensor) -> float:
     """Smallest share of the way to a theta(S^i) within which the expansion is accurate."""
     loss = training_loss(network, inputs)
     finite = torch.nonzero(distances.isfinite() & (distances > 0))[:, 0]
@@ -138,7 +166,7 @@ def _expansion_radius(network: Network, inputs: Inputs, flat: Tensor, distances:
     by_distance = finite[distances[finite].argsort()]
     places = torch.linspace(0, len(by_distance) - 1, EXPANSION_REPLICAS).round().long().unique()
     return min(
-        _accurate_up_to(loss, flat[0], flat[1 + number] - flat[0]) for number in by_distance[places]
+        _accurate_up_to(loss, ways.start, ways.way(int(number))) for number in by_distance[places]
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from probes.audit import Audit, audit
 from probes.landscape import Curvature, LipschitzTracker, smallest_curvature
 from probes.members import member_outputs
+from probes.memory import Size, safe_limit
 from probes.network import Factors, Inputs, Network
 from probes.resampling import full_sample, leave_one_out
 from probes.retrain import (
@@ -132,22 +133,32 @@ class CellRun:
 
     Attributes:
         matrix: whether a cell's loss matrix is made, too.
+        max_memory: bytes that a process may hold; a safe share of what is free if None.
+        processes: how many share this machine's memory.
     """
 
     matrix: bool = False
+    max_memory: int | None = None
+    processes: int = 1
 
     def __call__(self, cell: Cell, progress: Progress) -> Tables:
-        """Retrain and measure a cell."""
-        return self._tables(cell, train_cell(cell, progress))
+        """Retrain and measure a cell.
+
+        Raises:
+            ValueError: it does not fit into memory.
+        """
+        ready = prepare(cell)
+        part = train_part(cell, ready, self._blocks(cell, ready), progress)
+        return self.join(cell, [part])
 
     def split(self, cell: Cell, pieces: int) -> list[list[slice]]:
         """Name at most so many parts of a cell: whole blocks of replicas, for the same numbers."""
         if cell.warm_start:
             # Its replicas start from what another of them has learned.
             return []
-        blocks = _blocks(cell, prepare(cell))
-        groups = np.array_split(np.arange(len(blocks)), min(pieces, len(blocks)))
-        return [[blocks[number] for number in group] for group in groups]
+        cut = self._blocks(cell, prepare(cell))
+        groups = np.array_split(np.arange(len(cut)), min(pieces, len(cut)))
+        return [[cut[number] for number in group] for group in groups]
 
     def part(self, cell: Cell, part: list[slice]) -> "TrainedPart":
         """Train the replicas of a part."""
@@ -155,11 +166,21 @@ class CellRun:
 
     def join(self, cell: Cell, parts: Sequence["TrainedPart"]) -> Tables:
         """Measure a cell of which all parts are trained."""
-        return self._tables(cell, _trained(cell, prepare(cell), parts))
-
-    def _tables(self, cell: Cell, trained: "Trained") -> Tables:
+        trained = _trained(prepare(cell), parts)
         rows = {"": measure_cell(cell, trained)}
         return rows | {MATRIX: loss_matrix(cell, trained)} if self.matrix else rows
+
+    def _blocks(self, cell: Cell, ready: "Prepared") -> list[slice]:
+        most = None
+        if torch.device(cell.device).type == "cpu":
+            limit = self.max_memory or safe_limit(self.processes)
+            most = self._size(cell, ready).replicas_within(limit)
+        return _blocks(cell, ready, most)
+
+    def _size(self, cell: Cell, ready: "Prepared") -> Size:
+        replicas, examples = len(ready.weights), len(ready.train)
+        pairs = replicas * (examples + len(ready.test)) if self.matrix else 0
+        return Size(ready.network, replicas, examples, cell.samples, pairs)
 
 
 def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
@@ -274,7 +295,7 @@ class TrainedPart:
 def train_cell(cell: Cell, progress: Progress = silent) -> Trained:
     """Train the replica of S and those of all S^i."""
     ready = prepare(cell)
-    return _trained(cell, ready, [train_part(cell, ready, _blocks(cell, ready), progress)])
+    return _trained(ready, [train_part(cell, ready, _blocks(cell, ready), progress)])
 
 
 def train_part(
@@ -300,13 +321,14 @@ def train_part(
     return TrainedPart(factors, tracker.largest, tracker.how)
 
 
-def _blocks(cell: Cell, ready: Prepared) -> list[slice]:
+def _blocks(cell: Cell, ready: Prepared, most: int | None = None) -> list[slice]:
     return replica_blocks(
-        ready.network, len(ready.weights), len(ready.train), ready.training, objective_of(cell)
-    )
+        ready.network, len(ready.weights), len(ready.train), ready.training, objective_of(cell),
+        most,
+    )  # fmt: skip
 
 
-def _trained(cell: Cell, ready: Prepared, parts: Sequence[TrainedPart]) -> Trained:
+def _trained(ready: Prepared, parts: Sequence[TrainedPart]) -> Trained:
     factors = [
         (torch.cat([A for A, _ in layers]), torch.cat([B for _, B in layers]))
         for layers in zip(*(part.factors for part in parts), strict=True)
@@ -349,14 +371,16 @@ def evaluate(
     Yields:
         The size of the ensemble, 0 for the deterministic network, and its losses.
     """
-    parts = [
-        _evaluate_block(cell, network, [(A[rows], B[rows]) for A, B in factors], inputs)
-        for rows in blocks(len(factors[0][0]), replicas_per_block(network, len(inputs)))
-    ]
-    for results in zip(*parts, strict=True):
-        losses = torch.cat([result.losses for _, result in results])
-        scores = torch.cat([result.scores for _, result in results])
-        yield results[0][0], Evaluation(losses, scores)
+    replicas, examples = len(factors[0][0]), len(inputs)
+    found = {
+        size: Evaluation(*torch.empty(2, replicas, examples, dtype=torch.float64))
+        for size in (0, *cell.ensemble)
+    }
+    for rows in blocks(replicas, replicas_per_block(network, examples)):
+        some = [(A[rows], B[rows]) for A, B in factors]
+        for size, result in _evaluate_block(cell, network, some, inputs):
+            found[size].losses[rows], found[size].scores[rows] = result.losses, result.scores
+    yield from found.items()
 
 
 def _evaluate_block(

@@ -107,7 +107,12 @@ def retrain(
     if pieces is None:
         pieces = replica_blocks(network, len(weights), len(inputs), training, objective)
     weights = weights.to(inputs.targets)
-    parts = []
+    # Made first: what is kept of every block would otherwise lie between what the next ones free.
+    count = sum(rows.stop - rows.start for rows in pieces)
+    trained = [
+        (A.new_empty(count, *A.shape[1:]), B.new_empty(count, *B.shape[1:])) for A, B in start
+    ]
+    done = 0
     # Automatic differentiation cannot use tensors that were made in inference mode.
     hand_written = isinstance(network, FeedForward)
     with torch.inference_mode() if hand_written else torch.no_grad():
@@ -115,22 +120,28 @@ def retrain(
             steps = _steps(network, inputs, weights[rows], start, training, objective, masks)
             for step, factors in enumerate(steps, start=1):
                 checkpoint(step, rows, factors)
-            parts.append(factors)
-    return [
-        (
-            torch.cat([part[layer][0] for part in parts]),
-            torch.cat([part[layer][1] for part in parts]),
-        )
-        for layer in range(len(start))
-    ]
+            end = done + rows.stop - rows.start
+            for (kept_A, kept_B), (A, B) in zip(trained, factors, strict=True):
+                kept_A[done:end], kept_B[done:end] = A, B
+            done = end
+    return trained
 
 
 def replica_blocks(
-    network: Network, replicas: int, examples: int, training: Training, objective: Objective
-) -> list[slice]:
-    """Cut the replicas into those that are trained together, which decides how products round."""
+    network: Network, replicas: int, examples: int, training: Training, objective: Objective,
+    most: int | None = None,
+) -> list[slice]:  # fmt: skip
+    """Cut the replicas into those that are trained together, which decides how products round.
+
+    Args:
+        network, training, objective: as for :func:`retrain`.
+        replicas: R.
+        examples: of the pool.
+        most: largest length of a block; as many as fit the cache if left out.
+    """
     samples = training.samples if _draws_masks(objective) else 1
-    return list(blocks(replicas, replicas_per_block(network, examples, samples)))
+    fitting = replicas_per_block(network, examples, samples)
+    return list(blocks(replicas, fitting if most is None else min(fitting, most)))
 
 
 def replicas_per_block(network: Network, examples: int, samples: int = 1) -> int:

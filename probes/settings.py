@@ -12,6 +12,7 @@ from probes.cells import Cell
 from probes.checks import check_device, check_one_of, require
 from probes.encoder import POOLINGS
 from probes.engines import EngineOptions
+from probes.memory import parse_size
 from probes.retrain import OPTIMIZERS
 from probes.tasks import TEXT_TASKS, Task, TextSource, load_task
 from probes.tasks.text import digest_of
@@ -157,6 +158,10 @@ class StabilitySettings(TextOptions, EngineOptions):
     dtype: str = "float32"
     """Precision of the training: float32 or float64."""
 
+    max_memory: str | None = None
+    """Memory that a process may take, such as 2GiB: fewer replicas then train together, which
+    changes rounding alone. On the CPU. Default: half of what is free."""
+
     matrix: bool = False
     """Also keep the losses of every replica on every example, as matrix.parquet."""
 
@@ -201,6 +206,14 @@ class StabilitySettings(TextOptions, EngineOptions):
             for p, draw in product(dict.fromkeys(self.p), range(self.draws))
         ]
 
+    def memory_limit(self) -> int | None:
+        """Bytes that a process may take, None if left to what is free.
+
+        Raises:
+            ValueError: it is no size.
+        """
+        return None if self.max_memory is None else parse_size(self.max_memory)
+
     def _check(self, task: Task) -> None:
         require(len(self.p) > 0, "p", "at least one rate", "none")
         for p in self.p:
@@ -217,6 +230,7 @@ class StabilitySettings(TextOptions, EngineOptions):
             value = getattr(self, name)
             require(value is None or 0 < value < float("inf"), name, "positive and finite", value)
         self.check_engine()
+        self.memory_limit()
         for name in ("steps", "samples"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "at least 1", value)

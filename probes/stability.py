@@ -69,7 +69,8 @@ def run_probe(settings: StabilitySettings) -> StabilityResult:
     store = Store(settings.out) if settings.out else None
     start = time.perf_counter()
     kinds = ("", MATRIX) if settings.matrix else ("",)
-    tables = sweep(cells, CellRun(settings.matrix), store, kinds, settings.engine_options)
+    run = CellRun(settings.matrix, settings.memory_limit(), settings.workers)
+    tables = sweep(cells, run, store, kinds, settings.engine_options)
     result = StabilityResult(tables[""], settings.delta, tables.get(MATRIX))
     if store:
         _keep(result, settings, cells, store, time.perf_counter() - start)

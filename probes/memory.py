@@ -1,0 +1,106 @@
+"""How much memory a cell may take, and how many replicas that lets train together."""
+
+import re
+from dataclasses import dataclass
+
+import psutil
+
+from probes.network import Network
+
+#: Share of the memory that is free which is used where nothing is said.
+SAFE_SHARE = 0.5
+#: Numbers a replica holds in training for each activation: outputs, gradients, temporaries.
+COPIES = 8
+#: Copies of a replica's factors: theirs, gradient, Adam's two moments, masked, and joined.
+FACTOR_COPIES = 8
+#: Matrices of replicas against examples, float64, that measuring holds at once.
+MATRICES = 6
+#: Bytes of a row of the loss matrix while its table is made.
+MATRIX_ROW = 160
+#: What a process takes for itself while it measures: libraries, code, small arrays.
+SLACK = 128 * 2**20
+UNITS = {"": 1, "b": 1} | {
+    f"{prefix}{ending}": base**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for ending, base in (("", 1024), ("ib", 1024), ("b", 1000))
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a cell's memory depends on.
+
+    Attributes:
+        network: the frozen network.
+        replicas: R.
+        examples: n, of S.
+        samples: mask pairs a training step.
+        pairs: of replicas and examples in the loss matrix; 0 where none is made.
+    """
+
+    network: Network
+    replicas: int
+    examples: int
+    samples: int
+    pairs: int = 0
+
+    @property
+    def number(self) -> int:
+        """Bytes of a number in training."""
+        return self.network.weights[0].element_size()
+
+    @property
+    def shared(self) -> int:
+        """Bytes that a cell takes however its replicas are cut into blocks."""
+        factors = self.replicas * self.network.size * self.number * FACTOR_COPIES
+        return factors + MATRICES * self.replicas * self.examples * 8 + self.pairs * MATRIX_ROW
+
+    @property
+    def replica(self) -> int:
+        """Bytes that a replica more in a block takes."""
+        activations = self.network.activations * self.examples * self.samples
+        return activations * COPIES * self.number
+
+    def replicas_within(self, limit: int) -> int:
+        """How many replicas may train together, at least 1.
+
+        Args:
+            limit: of the process, in bytes.
+
+        Raises:
+            ValueError: the cell does not fit even with one replica at a time.
+        """
+        least = resident_memory() + SLACK + self.shared + self.replica
+        if limit < least:
+            raise ValueError(
+                f"max_memory must be at least {in_words(least)} for n = {self.examples}; "
+                f"got {in_words(limit)}"
+            )
+        return 1 + (limit - least) // self.replica
+
+
+def parse_size(words: str) -> int:
+    """Return a number of bytes: 2GiB, 500 MB, 3g (binary), 1048576.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-z]*)\s*", words.lower())
+    if found is None or found[2] not in UNITS or float(found[1]) <= 0:
+        raise ValueError(f"max_memory must be a size such as 2GiB or 500MB; got {words!r}")
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def in_words(size: int) -> str:
+    """Name a number of bytes, rounded up."""
+    return f"{-(-size // 2**20)}MiB"
+
+
+def resident_memory() -> int:
+    """Bytes that this process holds."""
+    return psutil.Process().memory_info().rss
+
+
+def safe_limit(processes: int) -> int:
+    """A safe limit for each of so many processes: a share of what is free, and what it holds."""
+    return resident_memory() + int(SAFE_SHARE * psutil.virtual_memory().available / processes)

@@ -1,0 +1,76 @@
+"""A limit of memory is kept by training fewer replicas together, or refused in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from probes.feedforward import FeedForward
+from probes.losses import cross_entropy
+from probes.memory import Size, parse_size
+from probes.stability import measure
+from tests.probes.commands import assert_refused
+
+PEAK = """
+import sys
+from probes.stability import measure
+if __name__ == "__main__":
+    measure(n=1796, draws=1, steps=2, max_memory=sys.argv[1], matrix=len(sys.argv) > 2)
+    status = open("/proc/self/status").read()
+    print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [("2GiB", 2**31), ("500MB", 500_000_000), ("3g", 3 * 2**30), ("1.5 kib", 1536), ("7", 7)],
+)
+def test_sizes_are_read(words, size):
+    assert parse_size(words) == size
+
+
+@pytest.mark.parametrize("words", ["", "much", "-1GiB", "0", "2XiB", "nan", "1e9", "2GiB extra"])
+def test_what_is_no_size_is_refused(words, tmp_path):
+    assert_refused("stability", [f"--max-memory={words}"], ["max_memory", "2GiB"], tmp_path)
+
+
+def test_too_little_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"max_memory must be at least \d+MiB for n = 64"):
+        measure(n=64, draws=1, steps=2, max_memory="100MiB", out=tmp_path)
+    assert list((tmp_path / "cells").iterdir()) == []
+
+
+def network():
+    weights = [torch.randn(6, 5), torch.randn(4, 6)]
+    return FeedForward(weights, [torch.zeros(6), torch.zeros(4)], rank=2, alpha=2.0,
+                       loss=cross_entropy)  # fmt: skip
+
+
+def test_more_memory_lets_more_replicas_train_together():
+    size = Size(network(), replicas=100, examples=5000, samples=2)
+    many = size.replicas_within(2**40)
+    assert size.replicas_within(2**40 - 10 * size.replica) == many - 10
+
+
+def test_the_numbers_differ_by_rounding_alone(monkeypatch):
+    monkeypatch.setattr(Size, "replicas_within", lambda self, limit: 3)
+    settings = {"n": 12, "draws": 1, "steps": 10, "dtype": "float64"}
+    chunked = measure(**settings).rows
+    monkeypatch.undo()
+    whole = measure(**settings).rows
+    columns = ["loss_kept", "loss_left_out", "test_loss", "lipschitz", "curvature"]
+    for column in columns:
+        assert chunked[column].tolist() == pytest.approx(whole[column].tolist(), rel=1e-9), column
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's record")
+@pytest.mark.parametrize(("limit", "matrix"), [("850MiB", False), ("1400MiB", True)])
+def test_the_largest_digits_study_keeps_the_limit(limit, matrix, tmp_path):
+    script = tmp_path / "peak.py"
+    script.write_text(PEAK)
+    command = [sys.executable, str(script), limit, *(["matrix"] if matrix else [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 300 * 2**20 < int(done.stdout) * 1024 <= parse_size(limit)

@@ -32,10 +32,10 @@ def test_default_job(tmp_path):
     out = tmp_path / "runs" / "stability"
     rows = pd.read_parquet(out / "rows.parquet")
     assert len(rows) == 8 * 64
-    # Dropout at p = 0.1 fits these 64 digits and generalizes: far from both trivial answers, and
-    # the train loss stays away from 0.
+    # Dropout at p = 0.1 fits these 64 digits and generalizes: far from guessing, whose loss is 2.3,
+    # and the train loss stays away from 0.
     assert rows["train_loss"].min() > SATURATED
-    assert rows["train_loss"].mean() < 0.3
+    assert rows["train_loss"].mean() < 0.6
     assert rows["test_score"].mean() > 0.7
     assert (out / "stability.png").read_bytes().startswith(b"\x89PNG")
     manifest = json.loads((out / "manifest.json").read_text())

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lora_dropout.masks import ENSEMBLE_STEP
 from probes.cells import Cell, Prepared, prepare, replica
-from probes.checks import require
+from probes.checks import check_count, require
 from probes.console import run, with_interval
 from probes.dropping import PLACES, Dropping, Place, masked_outputs
 from probes.feedforward import FeedForward
@@ -55,7 +55,7 @@ class AblationSettings(StudySettings):
         """Check every value and return the cells of the grid."""
         for p in self.p:
             require(0 < p < 1, "p", "in (0, 1)", p)
-        require(self.ensemble >= 1, "ensemble", "at least 1", self.ensemble)
+        check_count("ensemble", self.ensemble)
         return [AblationCell(base, self.ensemble) for base in self.base_cells()]
 
 

@@ -22,7 +22,7 @@ from sklearn.calibration import calibration_curve
 from torch import Tensor
 
 from probes.cells import Cell, Prepared, objective_of, prepare
-from probes.checks import require
+from probes.checks import check_count, require
 from probes.confidence import ECE_BINS, calibration_error, class_probabilities, has_classes
 from probes.console import run, with_interval
 from probes.members import ensemble_output
@@ -57,7 +57,7 @@ class CalibrationSettings(StudySettings):
         """Check every value and return the cells of the grid."""
         for p in self.p:
             require(0 < p < 1, "p", "in (0, 1)", p)
-        require(self.ensemble >= 1, "ensemble", "at least 1", self.ensemble)
+        check_count("ensemble", self.ensemble)
         bases = self.base_cells(p=(0.0, *self.p))
         classes = has_classes(load_task(self.task, bases[0].text).loss)
         require(classes, "task", "one with classes", f"{self.task}, a regression")

@@ -180,7 +180,7 @@ class CellRun:
     def _size(self, cell: Cell, ready: "Prepared") -> Size:
         replicas, examples = len(ready.weights), len(ready.train)
         pairs = replicas * (examples + len(ready.test)) if self.matrix else 0
-        return Size(ready.network, replicas, examples, cell.samples, pairs)
+        return Size(ready.network, replicas, examples, cell.samples, cell.steps, pairs)
 
 
 def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:

@@ -2,6 +2,9 @@
 
 import torch
 
+#: More steps, draws, samples or members than that nobody means.
+LARGEST_COUNT = 10**6
+
 
 def require(valid: bool, name: str, allowed: str, value: object) -> None:
     """Raise ``ValueError`` that names the setting, what is allowed and the value, unless valid."""
@@ -12,6 +15,12 @@ def require(valid: bool, name: str, allowed: str, value: object) -> None:
 def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise ``ValueError`` unless the value is one of those allowed."""
     require(value in allowed, name, f"one of {', '.join(allowed)}", repr(value))
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Raise ``ValueError`` unless a number of things is at least that and no more than is sane."""
+    require(value >= least, name, f"at least {least}", value)
+    require(value <= LARGEST_COUNT, name, f"at most {LARGEST_COUNT}", value)
 
 
 def available_devices() -> list[str]:

@@ -71,8 +71,9 @@ def _parse(settings: type[Settings]) -> tuple[Settings, list[str]]:
 
 
 def leave(message: str, status: int) -> NoReturn:
-    """Print one line on standard error and exit."""
-    print(message, file=sys.stderr)
+    """Print one line on standard error, whatever a value in it holds, and exit."""
+    line = " ".join(message.splitlines())
+    print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
     sys.exit(status)
 
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from lora_dropout import Ensemble, backward_over_samples, grouped_samples, inject
-from probes.checks import check_device, require
+from probes.checks import check_count, check_device, require
 from probes.console import print_table, run
 from probes.manifest import device_name, write_manifest
 from probes.settings import from_keywords
@@ -95,9 +95,9 @@ class CostSettings:
         require(0 < self.p < 1, "p", "in (0, 1)", self.p)
         for name in ("samples", "ensemble"):
             for size in getattr(self, name):
-                require(size >= 1, name, "at least 1", size)
+                check_count(name, size)
         for name in ("heads", "batch", "tokens", "rounds"):
-            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+            check_count(name, getattr(self, name))
         allowed = f"a multiple of heads = {self.heads}, at least {RANK}"
         divisible = self.width >= RANK and self.width % self.heads == 0
         require(divisible, "width", allowed, self.width)

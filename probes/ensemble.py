@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from probes.cells import Cell, objective_of, prepare
-from probes.checks import require
+from probes.checks import check_count, require
 from probes.console import run, with_interval
 from probes.losses import Loss
 from probes.members import member_outputs
@@ -52,7 +52,7 @@ class EnsembleSettings(StudySettings):
         """
         require(len(self.sizes) > 0, "sizes", "at least one value", "none")
         for size in self.sizes:
-            require(size >= 1, "sizes", "at least 1", size)
+            check_count("sizes", size)
         bases = self.base_cells(ensemble=self.sizes, rescale=self.rescale)
         return [EnsembleCell(base) for base in bases]
 

@@ -42,9 +42,9 @@ from probes.finetuning.training import (
     leave_process_group,
     run_finetune,
 )
+from probes.pretrained import require_package
 from probes.settings import from_keywords
 from probes.study import StudyResult, means, print_study, study
-from probes.tasks.text import require_package
 from probes.tasks.tweets import MODEL, packaged
 
 METHODS = ("lora", "adalora")

@@ -15,6 +15,10 @@ COPIES = 8
 FACTOR_COPIES = 8
 #: Matrices of replicas against examples, float64, that measuring holds at once.
 MATRICES = 6
+#: Copies of a step's masks while they are drawn.
+MASK_COPIES = 3
+#: Bytes that a step takes beside them, in objects.
+STEP = 2000
 #: Bytes of a row of the loss matrix while its table is made.
 MATRIX_ROW = 160
 #: What a process takes for itself while it measures: libraries, code, small arrays.
@@ -35,6 +39,7 @@ class Size:
         replicas: R.
         examples: n, of S.
         samples: mask pairs a training step.
+        steps: of training, whose masks are drawn at once.
         pairs: of replicas and examples in the loss matrix; 0 where none is made.
     """
 
@@ -42,6 +47,7 @@ class Size:
     replicas: int
     examples: int
     samples: int
+    steps: int
     pairs: int = 0
 
     @property
@@ -53,7 +59,9 @@ class Size:
     def shared(self) -> int:
         """Bytes that a cell takes however its replicas are cut into blocks."""
         factors = self.replicas * self.network.size * self.number * FACTOR_COPIES
-        return factors + MATRICES * self.replicas * self.examples * 8 + self.pairs * MATRIX_ROW
+        matrices = MATRICES * self.replicas * self.examples * 8 + self.pairs * MATRIX_ROW
+        masks = self.samples * sum(map(sum, self.network.sides)) * self.number * MASK_COPIES
+        return factors + matrices + self.steps * (masks + STEP)
 
     @property
     def replica(self) -> int:

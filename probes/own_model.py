@@ -20,7 +20,7 @@ from lora_dropout import Ensemble, inject, mask_schedule
 from lora_dropout.injection import adapted_layers
 from lora_dropout.layer import initial_factor
 from probes.cells import seeds_of
-from probes.checks import require
+from probes.checks import check_count, require
 from probes.console import with_interval
 from probes.intervals import mean_interval
 from probes.measures import measure_losses
@@ -126,9 +126,9 @@ def measure_model(
     for rate in rates:
         require(0 <= rate < 1, "p", "in [0, 1)", rate)
     require(2 <= n < len(own.features), "n", f"from 2 to {len(own.features) - 1}", n)
-    require(draws >= 1, "draws", "at least 1", draws)
+    check_count("draws", draws)
     for size in ensemble:
-        require(size >= 1, "ensemble", "at least 1", size)
+        check_count("ensemble", size)
     records: list[dict[str, Any]] = []
     with progress_bar(len(rates) * draws * (n + 1), "retraining", "replica") as bar:
         for rate in dict.fromkeys(rates):

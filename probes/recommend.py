@@ -24,7 +24,7 @@ import tyro
 from torch import Tensor
 
 from probes.cells import Cell, Prepared, objective_of, prepare, replica
-from probes.checks import require
+from probes.checks import check_count, require
 from probes.confidence import calibration_error, class_probabilities, has_classes
 from probes.console import print_table, run, with_interval
 from probes.engines import EngineOptions
@@ -100,7 +100,7 @@ class RecommendSettings(TextOptions, EngineOptions):
         """
         require(0 < self.minutes < float("inf"), "minutes", "positive and finite", self.minutes)
         require(len(self.samples) > 0, "samples", "at least one value", "none")
-        require(self.ensemble >= 1, "ensemble", "at least 1", self.ensemble)
+        check_count("ensemble", self.ensemble)
         task = self.task or ("text" if self.data else "digits")
         examples = len(load_task(task, self.text_source(task)))
         n = min(64, examples - 1) if self.n is None else self.n

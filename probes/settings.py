@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import tyro
 
 from probes.cells import Cell
-from probes.checks import check_device, check_one_of, require
+from probes.checks import check_count, check_device, check_one_of, require
 from probes.encoder import POOLINGS
 from probes.engines import EngineOptions
 from probes.memory import parse_size
@@ -69,7 +69,7 @@ class TextOptions:
                 "given for task text, and for no other", self.data)  # fmt: skip
         check_one_of("pooling", self.pooling, POOLINGS)
         require(2 <= self.tokens <= 512, "tokens", "from 2 to 512", self.tokens)
-        require(self.layers >= 1, "layers", "at least 1", self.layers)
+        check_count("layers", self.layers)
         data = Path(self.data) if self.data else packaged(TEXTS)
         require(data.is_file(), "data", "a CSV or Parquet file", f"{data}, which is not there")
         model = self.model or str(packaged(MODEL))
@@ -219,10 +219,10 @@ class StabilitySettings(TextOptions, EngineOptions):
         for p in self.p:
             require(0 <= p < 1, "p", "in [0, 1)", p)
         for size in self.ensemble:
-            require(size >= 1, "ensemble", "at least 1", size)
+            check_count("ensemble", size)
         examples = len(task)
         require(2 <= self.n < examples, "n", f"from 2 to {examples - 1} for {self.task}", self.n)
-        require(self.draws >= 1, "draws", "at least 1", self.draws)
+        check_count("draws", self.draws)
         limit = task.largest_rank
         allowed = f"from 1 to {limit}, the smallest side of {self.task}'s layers"
         require(self.rank is None or 1 <= self.rank <= limit, "rank", allowed, self.rank)
@@ -233,7 +233,8 @@ class StabilitySettings(TextOptions, EngineOptions):
         self.memory_limit()
         for name in ("steps", "samples"):
             value = getattr(self, name)
-            require(value is None or value >= 1, name, "at least 1", value)
+            if value is not None:
+                check_count(name, value)
         check_one_of("optimizer", self.optimizer, OPTIMIZERS)
         check_one_of("objective", self.objective, OBJECTIVES)
         check_one_of("dtype", self.dtype, DTYPES)

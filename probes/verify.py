@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from probes.checks import check_one_of, require
+from probes.checks import check_count, check_one_of, require
 from probes.console import print_table, run
 from probes.manifest import write_manifest
 from probes.minimisers import TASKS
@@ -105,7 +105,7 @@ class VerifySettings:
             require(0 < strength < float("inf"), "strength", "positive and finite", strength)
         for n in self.n:
             require(n >= 2, "n", "at least 2", n)
-        require(self.draws >= 1, "draws", "at least 1", self.draws)
+        check_count("draws", self.draws)
         require(self.coverage_draws >= 2, "coverage_draws", "at least 2", self.coverage_draws)
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
         require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)

@@ -19,6 +19,7 @@ from probes.finetuning.classification import GLUE, glue_task, text_task
 from probes.finetuning.instructions import instruction_task
 from probes.finetuning.spans import HUB_NAMES, squad_task
 from probes.finetuning.task import Corpus, FinetuneTask
+from probes.pretrained import load_pretrained
 from probes.store import cell_key
 from probes.work import Progress, Tables
 
@@ -139,29 +140,6 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
             save(folder / "adapters" / cell.name)
     progress(cell.replica_steps)
     return tables
-
-
-def load_pretrained(kind: str, name: str, **settings: Any) -> Any:
-    """Load a model or tokenizer; nothing of its repository is run.
-
-    Raises:
-        ValueError: there is no such model, or it cannot be loaded.
-    """
-    import transformers
-
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        return getattr(transformers, kind).from_pretrained(
-            name, trust_remote_code=False, **settings
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-        raise ValueError(f"model {name} cannot be loaded: {reason}") from None
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        transformers.logging.enable_progress_bar()
 
 
 def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None]]:

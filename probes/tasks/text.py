@@ -1,11 +1,9 @@
 """Classifying texts with a pretrained transformer encoder, whose last layers are adapted."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from probes.encoder import Encoder, EncoderLayer, Pooling, Tokens
 from probes.losses import Loss, cross_entropy
+from probes.pretrained import load_pretrained, require_package
 
 #: Examples that S and the test set are drawn from: as many as are quickly embedded.
 POOL = 1500
@@ -205,27 +204,12 @@ def load_encoder(name: str) -> tuple[Any, Any]:
         ValueError: it cannot be loaded, is of another family, or transformers is missing.
     """
     require_package("transformers")
-    from transformers import AutoModel, AutoTokenizer
-
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            model = AutoModel.from_pretrained(
-                name, trust_remote_code=False, dtype=torch.float32, use_safetensors=True
-            )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-        raise ValueError(f"model {name} cannot be loaded: {reason}") from None
+    tokenizer = load_pretrained("AutoTokenizer", name)
+    model = load_pretrained("AutoModel", name, dtype=torch.float32)
     kind = getattr(model.config, "model_type", "unknown")
     if kind not in FAMILY or getattr(model.config, "is_decoder", False):
         raise ValueError(f"model must be an encoder of {', '.join(FAMILY)}; {name} is {kind}")
     return tokenizer, model.eval().requires_grad_(False)
-
-
-def require_package(name: str, extra: str = "text") -> None:
-    """Raise ``ValueError`` unless a package of an extra is installed."""
-    if find_spec(name) is None:
-        raise ValueError(f"package {name} is needed: pip install 'lora-dropout[{extra}]'")
 
 
 def digest_of(data: Path, model: str) -> str:
@@ -277,18 +261,3 @@ def _embed(
             hidden[rows, :width] = found.hidden_states[-1 - source.layers]
             last[rows, :width] = found.last_hidden_state
     return hidden, mask, last
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and notes off the terminal."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        logging.enable_progress_bar()

@@ -49,7 +49,7 @@ def network():
 
 
 def test_more_memory_lets_more_replicas_train_together():
-    size = Size(network(), replicas=100, examples=5000, samples=2)
+    size = Size(network(), replicas=100, examples=5000, samples=2, steps=10)
     many = size.replicas_within(2**40)
     assert size.replicas_within(2**40 - 10 * size.replica) == many - 10
 

@@ -1,0 +1,54 @@
+"""Loading pretrained models and tokenizers: nothing of a repository is run, nothing unpickled."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+
+def load_pretrained(kind: str, name: str, **settings: Any) -> Any:
+    """Load a model or tokenizer of transformers; of a model, weights kept as safetensors.
+
+    Args:
+        kind: class of transformers, such as AutoModel.
+        name: of a folder, or on the hub.
+        **settings: of its ``from_pretrained``.
+
+    Raises:
+        ValueError: there is no such model, or it cannot be loaded.
+    """
+    import transformers
+
+    if "Tokenizer" not in kind:
+        settings["use_safetensors"] = True
+    try:
+        with _quiet():
+            return getattr(transformers, kind).from_pretrained(
+                name, trust_remote_code=False, **settings
+            )
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever its readers say of files that are none of theirs
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"model {name} cannot be loaded: {reason}") from None
+
+
+def require_package(name: str, extra: str = "text") -> None:
+    """Raise ``ValueError`` unless a package of an extra is installed."""
+    if find_spec(name) is None:
+        raise ValueError(f"package {name} is needed: pip install 'lora-dropout[{extra}]'")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and notes off the terminal."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()

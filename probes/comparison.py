@@ -23,7 +23,7 @@ import pandas as pd
 import tyro
 
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
-from probes.checks import check_one_of, require
+from probes.checks import check_count, check_one_of, require
 from probes.console import print_table, run
 from probes.linear_losses import Array
 from probes.manifest import write_manifest
@@ -107,7 +107,7 @@ class ComparisonSettings:
         require(len(self.n) > 0, "n", "at least one value", "none")
         for n in self.n:
             require(n >= 8, "n", "at least 8", n)
-        require(self.draws >= 2, "draws", "at least 2", self.draws)
+        check_count("draws", self.draws, least=2)
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
         require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
 

@@ -41,7 +41,7 @@ def run_with_rest(
     be_normal()
     try:
         status = main(*_parse(settings)) or 0
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         leave(f"error: {error}", 2)
     except InterruptedSweepError as stop:
         leave(

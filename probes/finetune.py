@@ -194,6 +194,10 @@ class FinetuneSettings:
             require(Path(self.task).is_file(), "task", f"one of {known}", self.task)
             require(self.data is None, "data", "left out where the task is a file", self.data)
         require(self.data is None or Path(self.data).is_dir(), "data", "a folder", self.data)
+        model = Path(self.model or "")
+        if self.model and model.is_dir():
+            there = (model / "config.json").is_file()
+            require(there, "model", "a folder with a config.json, or a name on the hub", model)
         for method in self.method:
             check_one_of("method", method, METHODS)
         for name in ("method", "p"):

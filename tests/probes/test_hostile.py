@@ -29,9 +29,24 @@ SMALL = {
     "sensitivity": ["--task", "breast_cancer", "--n", "6", "--draws", "2", "--steps", "2"],
     "comparison": ["--n", "20", "--draws", "2"],
     "verify": ["--statement", "sparsity"],
-    "cost": ["--rounds", "1", "--width", "16", "--tokens", "4", "--batch", "2"],
+    "cost": [
+        "--rounds",
+        "1",
+        "--width",
+        "24",
+        "--heads",
+        "2",
+        "--tokens",
+        "4",
+        "--batch",
+        "2",
+        "--samples",
+        "1",
+        "--ensemble",
+        "1",
+    ],
     "recommend": ["--task", "breast_cancer", "--n", "6", "--steps", "2", "--minutes", "0.001"],
-    "finetune": ["--task", "nowhere.csv"],
+    "finetune": ["--task", "texts.csv", "--model", "broken"],
 }
 HOSTILE = (
     "", " ", "nan", "inf", "-inf", "-1", "0", "1", "1e400", "1.5", "0.5", "9" * 23, "-" + "9" * 23,
@@ -39,8 +54,8 @@ HOSTILE = (
     "a" * 5000, "digits", "text", "ray", "cuda", "penalty", "--", "-", "%s%n", "$(id)",
     "a\nb", "lora_dropout",
 )  # fmt: skip
-#: Not fuzzed: they start processes, or are what the run is kept small by.
-LEFT_OUT = ("workers", "engine", "address", "json", "training", "out")
+#: Not fuzzed: they start processes, ask the hub, or are what the run is kept small by.
+LEFT_OUT = ("workers", "engine", "address", "json", "training", "out", "statement", "model")
 
 
 def flags(probe):
@@ -86,6 +101,9 @@ def outcome(probe, words):
 @pytest.mark.parametrize("probe", SMALL)
 def test_no_command_line_gives_a_traceback(probe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"text": list("abcd"), "label": [0, 1, 0, 1]}).to_csv("texts.csv", index=False)
+    Path("broken").mkdir()
+    Path("broken/config.json").write_text("{}")
 
     @settings(
         max_examples=60,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
+from probes.members import inference_label
 
 if TYPE_CHECKING:
     from probes.own_model import OwnModelResult
@@ -27,7 +28,7 @@ def draw(result: "OwnModelResult") -> Drawing:
                 zip(sizes, curve_colours(len(sizes)), strict=True)
             ):
                 curve = summary[summary["ensemble"] == size]
-                name_of = f"ensemble, N = {size}" if size else "expected weight"
+                name_of = inference_label(size)
                 shift = 0.006 * (number - (len(sizes) - 1) / 2)
                 half = np.nan_to_num(curve[name] - curve[f"{name}_low"])
                 axes.errorbar(curve["p"] + shift, curve[name], yerr=half, color=colour, capsize=2,

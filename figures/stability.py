@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from figures.style import DASHES, MARKERS, Colour, Drawing, curve_colours, style
 from probes.intervals import mean_interval
+from probes.members import inference_label
 from theory import sparsity, sparsity_gap_bound, stability_bound
 
 #: How far apart in p the curves of one quantity are set, so that their intervals stay apart.
@@ -69,7 +70,7 @@ def _measured(axes: Axes, table: pd.DataFrame, quantity: str, colours: list[Colo
         means = [mean for mean, _, _ in points]
         # A single draw has no interval; a bar of no length says so.
         halves = [0.0 if np.isnan(low) else mean - low for mean, low, _ in points]
-        label = f"ensemble, N = {ensemble}" if ensemble else f"{inference} network"
+        label = inference_label(ensemble, f"{inference} network")  # type: ignore[arg-type]
         shift = DODGE * (number - (len(modes) - 1) / 2)
         axes.errorbar(
             points.index + shift, means, yerr=halves, label=label, color=colour, marker=marker,

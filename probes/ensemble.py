@@ -22,7 +22,7 @@ from probes.cells import Cell, objective_of, prepare
 from probes.checks import check_count, require
 from probes.console import run, with_interval
 from probes.losses import Loss
-from probes.members import member_outputs
+from probes.members import inference_label, member_outputs
 from probes.resampling import full_sample
 from probes.retrain import retrain
 from probes.settings import from_keywords
@@ -108,10 +108,7 @@ class EnsembleResult(StudyResult):
         return pd.DataFrame(
             {
                 "p": summary["p"].map("{:g}".format),
-                "inference": [
-                    "expected weight" if size == 0 else f"ensemble, N = {size}"
-                    for size in summary["ensemble"]
-                ],
+                "inference": summary["ensemble"].map(inference_label),
                 "test loss": with_interval(summary, "test_loss"),
                 f"test {name}": summary["test_score"].map("{:.3f}".format),
                 "members": summary["members"].map("{:.4f}".format).where(~blank, ""),

@@ -42,6 +42,7 @@ from probes.finetuning.training import (
     leave_process_group,
     run_finetune,
 )
+from probes.members import inference_label
 from probes.pretrained import require_package
 from probes.settings import from_keywords
 from probes.study import StudyResult, means, print_study, study
@@ -266,8 +267,7 @@ class FinetuneResult(StudyResult):
             "method": summary["method"],
             "p": summary["p"].map("{:g}".format),
             "inference": [
-                f"ensemble, N = {size}" if one == "ensemble" else one
-                for one in summary["inference"]
+                inference_label(size) if one == "ensemble" else one for one in summary["inference"]
             ],
             "train loss": summary["train_loss"].map("{:.4f}".format),
             "test loss": with_interval(summary, "test_loss"),

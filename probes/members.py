@@ -10,6 +10,11 @@ from probes.network import Factors, Network
 from probes.retrain import draw_steps
 
 
+def inference_label(members: int, otherwise: str = "expected weight") -> str:
+    """What a network of so many members is called in tables and legends; 0 for no ensemble."""
+    return f"ensemble, N = {members}" if members else otherwise
+
+
 def member_outputs(
     network: Network,
     factors: Factors,

@@ -24,6 +24,7 @@ from probes.checks import check_count, require
 from probes.console import with_interval
 from probes.intervals import mean_interval
 from probes.measures import measure_losses
+from probes.members import inference_label
 from probes.resampling import full_sample, leave_one_out
 from probes.study import StudyResult, means
 from probes.sweep import progress_bar
@@ -81,10 +82,7 @@ class OwnModelResult(StudyResult):
         summary = self.summary
         columns = {
             "p": summary["p"].map("{:g}".format),
-            "inference": [
-                f"ensemble, N = {size}" if size else "expected weight"
-                for size in summary["ensemble"]
-            ],
+            "inference": summary["ensemble"].map(inference_label),
             "train loss": summary["train_loss"].map("{:.4f}".format),
             "test loss": with_interval(summary, "test_loss"),
             "gap": with_interval(summary, "gap"),

@@ -31,7 +31,7 @@ from probes.engines import EngineOptions
 from probes.intervals import mean_interval
 from probes.manifest import write_manifest
 from probes.measures import measure_outputs
-from probes.members import ensemble_output
+from probes.members import ensemble_output, inference_label
 from probes.network import Factors
 from probes.retrain import retrain
 from probes.settings import StabilitySettings, TextOptions, from_keywords
@@ -242,7 +242,7 @@ class RecommendResult(StudyResult):
                 "p": summary["p"].map("{:g}".format),
                 "N in training": summary["samples"].astype(str),
                 "inference": [
-                    f"ensemble, N = {size}" if one == "ensemble" else one
+                    inference_label(size) if one == "ensemble" else one
                     for one in summary["inference"]
                 ],
                 "loss": with_interval(summary, "risk"),

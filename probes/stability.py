@@ -20,6 +20,7 @@ import pandas as pd
 from probes.cells import MATRIX, Cell, CellRun
 from probes.console import print_table, run, train_losses, with_interval
 from probes.manifest import write_manifest
+from probes.members import inference_label
 from probes.results import StabilityResult
 from probes.settings import StabilitySettings, from_keywords
 from probes.store import Store, write_figure, write_whole
@@ -195,7 +196,7 @@ def _quantities(result: StabilityResult) -> pd.DataFrame:
 
 
 def _inference(row: pd.Series) -> str:
-    return f"ensemble, N = {row['ensemble']}" if row["ensemble"] else str(row["inference"])
+    return inference_label(row["ensemble"], str(row["inference"]))
 
 
 if __name__ == "__main__":

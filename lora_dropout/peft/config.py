@@ -9,6 +9,8 @@ from peft import AdaLoraConfig, LoraConfig
 from lora_dropout.layer import layer_shape
 from lora_dropout.masked import Inference
 
+#: What a saved config's ``training_alpha`` may hold.
+TRAINING_ALPHA = ("lora_alpha", "alpha_pattern")
 #: Initial values that change the frozen weight, and so mean something else under dropout.
 CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
 
@@ -56,9 +58,18 @@ class DropoutFields:
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[misc]
         if self.training_alpha is not None:
+            if not {*self.training_alpha} <= {*TRAINING_ALPHA}:
+                raise ValueError(
+                    f"training_alpha holds {TRAINING_ALPHA}, got {self.training_alpha}"
+                )
             vars(self).update(self.training_alpha, training_alpha=None)
         if self.dropout_rate is None:
             raise ValueError("dropout_rate must be given, in [0, 1); 0 is LoRA without dropout")
+        # A config is read from a file that may hold anything.
+        for name in ("dropout_rate", "dropout_rate_out", "mask_seed"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | None):
+                raise ValueError(f"{name} must be a number, got {value!r}")
         layer_shape(1, 1, self.dropout_rate, self.dropout_rate_out)
         if self.inference not in ("expected weight", "no masks", "ensemble"):
             raise ValueError(f"unknown inference {self.inference!r}")
@@ -83,7 +94,7 @@ class DropoutFields:
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
         """Save the config so that PEFT without this package loads the deterministic network."""
         saved = copy.copy(self)
-        saved.training_alpha = {name: getattr(self, name) for name in ("lora_alpha",)}
+        saved.training_alpha = {"lora_alpha": self.lora_alpha}  # type: ignore[attr-defined]
         saved.lora_alpha = self.lora_alpha * self.saved_factor  # type: ignore[attr-defined]
         pattern = getattr(self, "alpha_pattern", None)
         if pattern:

@@ -253,6 +253,9 @@ def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(l
         ({"dropout_rate": 0.1, "init_lora_weights": "pissa"}, "frozen weight"),
         ({"dropout_rate": 0.1, "inference": "all"}, "inference"),
         ({"dropout_rate": 0.1, "mask_seed": -1}, "mask_seed"),
+        ({"dropout_rate": "0.1"}, "dropout_rate must be a number"),
+        ({"dropout_rate": 0.1, "mask_seed": [1]}, "mask_seed must be a number"),
+        ({"dropout_rate": 0.1, "training_alpha": {"r": 1}}, "training_alpha holds"),
         ({"dropout_rate": 0.1, "lora_alpha": 0}, "lora_alpha"),
     ],
 )

@@ -1,7 +1,7 @@
 """A cell: the unit of work. One draw of S at one rate, with all its replicas, to tidy rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from probes.audit import Audit, audit
+from probes.influence import newton_step
 from probes.landscape import Curvature, LipschitzTracker, smallest_curvature
 from probes.members import member_outputs
 from probes.memory import Size, safe_limit
@@ -60,6 +61,9 @@ class Cell:
     device: str
     dtype: str
     text: TextSource | None = None
+    method: str = "retrain"
+    damping: float | None = None
+    validate: int = 0
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -86,6 +90,8 @@ class Cell:
     @property
     def replica_steps(self) -> int:
         """Size of the work."""
+        if self.method == "influence":
+            return (1 + self.validate) * self.steps
         return (self.n + 1 + (self.n + 1) * self.warm_start) * self.steps
 
     def seeds(self) -> tuple[int, int, int]:
@@ -112,6 +118,8 @@ class Trained:
         factors: of n + 1 replicas: trained on S, then without example 0, 1, ...
         lipschitz: largest gradient norm met on the way.
         lipschitz_how: how it was obtained.
+        effect_how: how the factors of the replicas that leave an example out were obtained.
+        checked: where these are estimated, factors of the first few of them by retraining.
     """
 
     network: Network
@@ -121,6 +129,8 @@ class Trained:
     factors: Factors
     lipschitz: float
     lipschitz_how: str
+    effect_how: str = "retrained"
+    checked: Factors | None = None
 
 
 #: The kind of a cell's loss matrix among its tables.
@@ -148,12 +158,14 @@ class CellRun:
             ValueError: it does not fit into memory.
         """
         ready = prepare(cell)
+        if cell.method == "influence":
+            return self._tables(cell, estimate_cell(cell, ready, progress))
         part = train_part(cell, ready, self._blocks(cell, ready), progress)
         return self.join(cell, [part])
 
     def split(self, cell: Cell, pieces: int) -> list[list[slice]]:
         """Name at most so many parts of a cell: whole blocks of replicas, for the same numbers."""
-        if cell.warm_start:
+        if cell.warm_start or cell.method == "influence":
             # Its replicas start from what another of them has learned.
             return []
         cut = self._blocks(cell, prepare(cell))
@@ -166,7 +178,9 @@ class CellRun:
 
     def join(self, cell: Cell, parts: Sequence["TrainedPart"]) -> Tables:
         """Measure a cell of which all parts are trained."""
-        trained = _trained(prepare(cell), parts)
+        return self._tables(cell, _trained(prepare(cell), parts))
+
+    def _tables(self, cell: Cell, trained: "Trained") -> Tables:
         rows = {"": measure_cell(cell, trained)}
         return rows | {MATRIX: loss_matrix(cell, trained)} if self.matrix else rows
 
@@ -204,15 +218,25 @@ def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
     measured = zip(
         evaluate(cell, network, trained.factors, trained.train),
         evaluate(cell, network, full, trained.test),
+        evaluate(cell, network, trained.checked or full, trained.train),
         strict=True,
     )
     return pd.concat(
         [
-            _rows(cell, trained, curvature, checked, mode, on_train, on_test)
-            for (mode, on_train), (_, on_test) in measured
+            _rows(cell, trained, curvature, checked, mode, on_train, on_test).assign(
+                loss_retrained=_left_out(again.losses, cell) if trained.checked else np.nan
+            )
+            for (mode, on_train), (_, on_test), (_, again) in measured
         ],
         ignore_index=True,
     )
+
+
+def _left_out(losses: Tensor, cell: Cell) -> np.ndarray:
+    """Losses of the examples that the checked replicas leave out; NaN for all others, (n,)."""
+    found = np.full(cell.n, np.nan)
+    found[: len(losses)] = losses.diagonal().numpy()
+    return found
 
 
 def loss_matrix(cell: Cell, trained: Trained) -> pd.DataFrame:
@@ -296,6 +320,33 @@ def train_cell(cell: Cell, progress: Progress = silent) -> Trained:
     """Train the replica of S and those of all S^i."""
     ready = prepare(cell)
     return _trained(ready, [train_part(cell, ready, _blocks(cell, ready), progress)])
+
+
+def estimate_cell(cell: Cell, ready: Prepared, progress: Progress = silent) -> Trained:
+    """Train on S, and as many replicas as are checked; estimate all that leave an example out."""
+    assert cell.damping is not None
+    few = replace(ready, weights=ready.weights[: 1 + cell.validate])
+    part = train_part(cell, few, _blocks(cell, few), progress)
+    objective, full = objective_of(cell), replica(part.factors, 0)
+    estimated, how = newton_step(
+        ready.network,
+        ready.train,
+        full,
+        ready.weights,
+        shrink=cell.shrink,
+        strength=objective.strength if isinstance(objective, Penalty) else 0.0,
+        damping=cell.damping,
+    )
+    whole = TrainedPart(
+        [
+            (torch.cat([A, more_A]), torch.cat([B, more_B]))
+            for (A, B), (more_A, more_B) in zip(full, estimated, strict=True)
+        ],
+        part.lipschitz,
+        part.lipschitz_how,
+    )
+    checked = [(A[1:], B[1:]) for A, B in part.factors] if cell.validate else None
+    return replace(_trained(ready, [whole]), effect_how=how, checked=checked)
 
 
 def train_part(
@@ -452,6 +503,7 @@ def _rows(
         largest_loss=finite.max().item() if len(finite) else float("nan"),
         lipschitz=trained.lipschitz,
         lipschitz_how=trained.lipschitz_how,
+        effect_how=trained.effect_how,
         curvature=curvature.value,
         curvature_how=curvature.how,
         **{f"audit_{name}": value for name, value in asdict(checked).items()},

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 #: What identifies a point of the grid, and what identifies a cell and its inference mode.
 POINT = ["n", "p", "inference", "ensemble"]
 CELL = [*POINT, "draw"]
+#: How estimated effects compare with retrained ones.
+AGREEMENT = ("pearson", "spearman", "beta_estimated", "beta_retrained", "bias")
+#: Estimates are trusted in their order from this rank correlation on, in their size up to this
+#: relative bias of beta; nothing is said of fewer checked examples.
+TRUSTED_RANKS, TRUSTED_BIAS, FEWEST_CHECKED = 0.8, 0.1, 8
 #: Columns of the rows that vary within a cell and inference mode.
-PER_EXAMPLE = ["example", "loss_kept", "loss_left_out", "diverged"]
+PER_EXAMPLE = ["example", "loss_kept", "loss_left_out", "loss_retrained", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,25 @@ class StabilityResult:
         """Which assumptions of the theory the trained networks meet: see ``probes.audit``."""
         return audit_table(self.table)
 
+    @cached_property
+    def validation(self) -> pd.DataFrame:
+        """Estimated effects beside retrained ones, where leaving out was estimated and checked.
+
+        One row a point of the grid, means over draws with 95 % Student intervals: ``checked``
+        (examples a draw), ``pearson`` and ``spearman`` (correlation of the signed changes of the
+        loss), ``beta_estimated`` and ``beta_retrained`` (over the checked examples), ``bias`` (the
+        relative error of the former), ``verdict``.
+        """
+        checked = self.rows[self.rows["loss_retrained"].notna()]
+        records = [
+            dict(zip(CELL, key, strict=True)) | _agreement(group)
+            for key, group in checked.groupby(CELL, sort=False)
+        ]
+        cells = pd.DataFrame(records, columns=[*CELL, "checked", *AGREEMENT])
+        return pd.DataFrame(
+            [_validation_record(group) for _, group in cells.groupby(POINT, sort=False)]
+        )
+
     @property
     def diverged(self) -> int:
         """Number of replicas, S and S^i alike, that did not end at a finite loss."""
@@ -98,6 +122,10 @@ class StabilityResult:
         """Draw the measured gap beside its estimate without a test set."""
         return import_module("figures.gap").draw(self.table)
 
+    def plot_validation(self) -> "Figure":
+        """Draw estimated against retrained effects."""
+        return import_module("figures.influence").draw(self.rows)
+
     def to_json(self) -> str:
         """Return summary and bounds as a JSON document; NaN becomes null."""
         content = {
@@ -105,6 +133,7 @@ class StabilityResult:
             "summary": _records(self.summary),
             "bounds": _records(self.bound_summary),
             "audit": _records(self.audit),
+            "validation": _records(self.validation),
         }
         return json.dumps(content, indent=2)
 
@@ -170,6 +199,40 @@ def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
             "loss_bound_how": "given; losses are clipped" if given else "largest observed loss",
         }
     )
+
+
+def _agreement(group: pd.DataFrame) -> dict[str, float]:
+    """Compare the estimates of one cell and inference mode with retraining."""
+    estimated = group["loss_left_out"] - group["loss_kept"]
+    retrained = group["loss_retrained"] - group["loss_kept"]
+    sizes = estimated.abs().mean(), retrained.abs().mean()
+    return {
+        "checked": len(group),
+        "pearson": estimated.corr(retrained),
+        # Of the ranks, which is the same and says nothing where one of the two is constant.
+        "spearman": estimated.rank().corr(retrained.rank()),
+        "beta_estimated": sizes[0],
+        "beta_retrained": sizes[1],
+        "bias": sizes[0] / sizes[1] - 1,
+    }
+
+
+def _validation_record(group: pd.DataFrame) -> dict[str, Any]:
+    record: dict[str, Any] = {name: group[name].iloc[0] for name in POINT}
+    record |= {"draws": len(group), "checked": int(group["checked"].iloc[0])}
+    for name in AGREEMENT:
+        mean, low, high = mean_interval(group[name])
+        record |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+    return record | {"verdict": _trust(record)}
+
+
+def _trust(record: dict[str, Any]) -> str:
+    """What the estimates may be used for."""
+    if record["checked"] < FEWEST_CHECKED:
+        return f"not known: fewer than {FEWEST_CHECKED} checked"
+    if not record["spearman"] >= TRUSTED_RANKS:
+        return "not trustworthy"
+    return "order and size" if abs(record["bias"]) <= TRUSTED_BIAS else "order alone"
 
 
 def _summary_record(group: pd.DataFrame) -> dict[str, Any]:

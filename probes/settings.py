@@ -12,6 +12,7 @@ from probes.cells import Cell
 from probes.checks import check_count, check_device, check_one_of, require
 from probes.encoder import POOLINGS
 from probes.engines import EngineOptions
+from probes.influence import DAMPING
 from probes.memory import parse_size
 from probes.retrain import OPTIMIZERS
 from probes.tasks import TEXT_TASKS, Task, TextSource, load_task
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="DataclassInstance")
 OBJECTIVES = ("dropout", "penalty")
 DTYPES = ("float32", "float64")
+METHODS = ("retrain", "influence")
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,18 @@ class StabilitySettings(TextOptions, EngineOptions):
     warm_start: bool = False
     """Start the leave-one-out replicas at the parameters trained on S, not at the initial ones."""
 
+    method: str = "retrain"
+    """retrain, or influence: the effect of leaving an example out is estimated by one Newton step
+    from what was trained on S."""
+
+    damping: float | None = None
+    """Method influence: damping of the Newton step. Default: 0.05, ours, for dropout, and next to
+    none for the penalty. Less makes the estimates larger; their order changes little."""
+
+    validate: int = 0
+    """Method influence: that many of the n examples of each S are left out for real, and the
+    estimates compared."""
+
     loss_bound: float | None = None
     """C: clip the loss at this value. Default: C is the largest observed loss."""
 
@@ -202,9 +216,17 @@ class StabilitySettings(TextOptions, EngineOptions):
                 device=self.device,
                 dtype=self.dtype,
                 text=text,
+                method=self.method,
+                damping=self._damping(),
+                validate=self.validate,
             )
             for p, draw in product(dict.fromkeys(self.p), range(self.draws))
         ]
+
+    def _damping(self) -> float | None:
+        if self.method == "retrain":
+            return None
+        return DAMPING[self.objective] if self.damping is None else self.damping
 
     def memory_limit(self) -> int | None:
         """Bytes that a process may take, None if left to what is free.
@@ -235,6 +257,18 @@ class StabilitySettings(TextOptions, EngineOptions):
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value)
+        check_one_of("method", self.method, METHODS)
+        if self.method == "retrain":
+            for name, least in (("damping", None), ("validate", 0)):
+                given = getattr(self, name)
+                require(given == least, name, "left out without method influence", given)
+        else:
+            damping = self.damping
+            fine = damping is None or 0 < damping < float("inf")
+            require(fine, "damping", "positive and finite", damping)
+            within = 0 <= self.validate <= self.n
+            require(within, "validate", f"from 0 to n = {self.n}", self.validate)
+            require(not self.warm_start, "warm_start", "left out for method influence", True)
         check_one_of("optimizer", self.optimizer, OPTIMIZERS)
         check_one_of("objective", self.objective, OBJECTIVES)
         check_one_of("dtype", self.dtype, DTYPES)

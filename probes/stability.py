@@ -101,7 +101,10 @@ def _keep(
     write_whole(folder / "table.csv", lambda path: result.table.to_csv(path, index=False))
     if result.matrix is not None:
         write_whole(folder / "matrix.parquet", result.matrix.to_parquet)
-    for name, figure in (("stability.png", result.plot()), ("gap.png", result.plot_gap())):
+    figures = {"stability.png": result.plot(), "gap.png": result.plot_gap()}
+    if len(result.validation):
+        figures["influence.png"] = result.plot_validation()
+    for name, figure in figures.items():
         write_figure(folder / name, figure)
     names = [store.path(cell).name for cell in cells]
     write_manifest(folder / "manifest.json", settings, seconds, names)
@@ -152,7 +155,7 @@ def _print(result: StabilityResult) -> None:
             f"Pointwise hypothesis stability β (Definition 4.1) and generalization gap\n"
             f"{first['task']}, n = {first['n']}, {summary['draws'].iloc[0]} draws of S, "
             f"objective {first['objective']}, rank {first['rank']}, {first['steps']} steps, "
-            f"start {first['start']}"
+            f"start {first['start']}{_estimated(result)}"
         ),
         caption=(
             f"means over draws, 95 % intervals (Student, over draws); {replicas} leave-one-out "
@@ -162,6 +165,12 @@ def _print(result: StabilityResult) -> None:
             "near 0, β is the leave-one-out loss and says nothing beyond the gap"
         ),
     )
+    if len(result.validation):
+        print_table(
+            validation_text(result),
+            title="Estimated effects of leaving an example out, against retraining without it",
+            caption=f"means over draws, 95 % intervals (Student); {first['effect_how']}",
+        )
     print_table(
         bounds_text(result),
         title=(
@@ -177,6 +186,33 @@ def _print(result: StabilityResult) -> None:
     )
     print_table(_quantities(result), title="Quantities of the bounds, mean over all cells")
     print_table(result.audit, title="Audit of the assumptions, over all cells")
+
+
+def validation_text(result: StabilityResult) -> pd.DataFrame:
+    """How far the estimates can be trusted, as it is printed."""
+    found = result.validation
+    return pd.DataFrame(
+        {
+            "p": found["p"].map("{:g}".format),
+            "inference": found.apply(_inference, axis=1),
+            "checked a draw": found["checked"].astype(str),
+            "rank correlation": with_interval(found, "spearman"),
+            "linear correlation": with_interval(found, "pearson"),
+            "β estimated": found["beta_estimated"].map("{:.4f}".format),
+            "β retrained": found["beta_retrained"].map("{:.4f}".format),
+            "bias": found["bias"].map("{:+.0%}".format),
+            "verdict": found["verdict"],
+        }
+    )
+
+
+def _estimated(result: StabilityResult) -> str:
+    """Say in the title that effects are estimates, and whether anybody checked them."""
+    first = result.rows.iloc[0]
+    if first["method"] == "retrain":
+        return ""
+    checked = "" if first["validate"] else ", NOT CHECKED (see --validate)"
+    return f"; leaving out is estimated by {first['effect_how'].split(',')[0]}{checked}"
 
 
 def _quantities(result: StabilityResult) -> pd.DataFrame:

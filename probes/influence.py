@@ -1,0 +1,148 @@
+"""Leave-one-out parameters without retraining: one Newton step from theta(S), matrix-free.
+
+With theta all factors, F_w the loss weighted by w and penalized as in training, and w_i the weights
+of S^i, the step is
+
+    theta(S^i) - theta(S) = -(G_i + damping I)^-1 (grad F_{w_i} - grad F_{w_S})(theta(S)),
+
+G_i the generalized Gauss-Newton matrix of F_{w_i}. Only the *difference* of the two gradients
+counts, so that theta(S) need not be a minimiser. Where it is one and the model is linear, this is
+the one-step approximation of Beirami et al. 2017 and Giordano et al. 2019; with damping it is the
+influence function of Koh & Liang 2017 as it is used for networks (Martens 2020 for the matrix).
+Training that stops early is far from a minimiser along flat directions, which damping holds back.
+
+The loss is that of the deterministic network: what the masks do in training is not in it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator, cg
+from torch import Tensor
+from torch.func import jvp, vjp, vmap
+
+from probes.network import Factors, Inputs, Network
+
+#: Relative residual at which conjugate gradients stop, and products with the matrix at most.
+TOLERANCE, MOST_PRODUCTS = 1e-6, 1000
+#: Numbers that a batch of products may hold.
+HELD_NUMBERS = 2**25
+#: Damping where none is given; ours. A minimiser needs none.
+DAMPING = {"dropout": 0.05, "penalty": 1e-6}
+
+
+def newton_step(
+    network: Network,
+    inputs: Inputs,
+    factors: Factors,
+    weights: Tensor,
+    *,
+    shrink: float,
+    strength: float,
+    damping: float,
+) -> tuple[Factors, str]:
+    """Estimate the factors of every replica that leaves an example out.
+
+    Args:
+        network: the frozen network.
+        inputs: the n examples of S.
+        factors: trained on S, of one replica.
+        weights: of the examples, for S and then every S^i, (n + 1, n).
+        shrink: factor of the update in the deterministic network.
+        strength: of ||update||^2 in the objective, 0 for none.
+        damping: positive, in units of the loss per squared unit of a factor.
+
+    Returns:
+        The factors of the n replicas, and how they were obtained.
+    """
+    exact = torch.empty((), dtype=torch.float64)
+    placed = _Point(network.place(exact), inputs.place(exact), factors, shrink, strength)
+    wanted = weights[1:].double()
+    change = placed.gradients(wanted) - placed.gradients(weights[:1].double())
+    products = 0
+
+    def multiply(steps: np.ndarray) -> np.ndarray:
+        nonlocal products
+        products += 1
+        given = torch.from_numpy(np.ascontiguousarray(steps)).view_as(change)
+        return (placed.curvature(given, wanted) + damping * given).flatten().numpy()
+
+    size = change.numel()
+    # All systems at once: a matrix of blocks, one an example.
+    operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
+    found, failed = cg(operator, -change.flatten().numpy(), rtol=TOLERANCE, maxiter=MOST_PRODUCTS)
+    how = f"one Newton step, damping {damping:g}, {products} products"
+    steps = torch.from_numpy(found).view_as(change)
+    return placed.moved(steps), how + (", which did not converge" if failed else "")
+
+
+class _Point:
+    """The objective around trained factors, in float64, as a function of one flat vector."""
+
+    def __init__(
+        self, network: Network, inputs: Inputs, factors: Factors, shrink: float, strength: float
+    ) -> None:
+        self.network, self.inputs, self.shrink = network, inputs, shrink
+        self.like, self.strength = factors, strength
+        self.at = torch.cat([factor.flatten() for pair in factors for factor in pair]).double()
+        self.at = self.at.cpu()
+        self.value = self.outputs(self.at)
+        self.pull: Callable[[Tensor], tuple[Tensor]] = vjp(self.outputs, self.at)[1]
+        together = HELD_NUMBERS // (len(inputs) * network.activations)
+        self.together = max(1, min(together, len(inputs)))
+
+    def factors(self, flat: Tensor) -> Factors:
+        """Factors of R replicas from (R, size), or of one from (size,)."""
+        pieces = iter(
+            flat.view(-1, len(self.at)).split(
+                [factor[0].numel() for pair in self.like for factor in pair], dim=1
+            )
+        )
+        return [
+            tuple(next(pieces).reshape(-1, *factor.shape[1:]) for factor in pair)
+            for pair in self.like
+        ]
+
+    def outputs(self, flat: Tensor) -> Tensor:
+        """Outputs of the deterministic network, (k, n)."""
+        weights = self.network.merged_weights(self.factors(flat), shrink=self.shrink)
+        return self.network.outputs(weights, self.inputs)[0]
+
+    def updates(self, flat: Tensor) -> Tensor:
+        """All updates of the weights, one flat vector; their squared norm is penalized."""
+        scaling = self.network.scaling
+        return torch.cat([(scaling * B @ A).flatten() for A, B in self.factors(flat)])
+
+    def output_gradient(self, outputs: Tensor) -> Tensor:
+        """Gradient of every example's loss in its outputs, (k, n)."""
+        return self.network.loss.gradient(outputs, self.inputs.targets, None)
+
+    def gradients(self, weights: Tensor) -> Tensor:
+        """Gradient of the loss under each row of weights, without the penalty, (R, size)."""
+        ready = self.output_gradient(self.value)
+        return vmap(lambda row: self.pull(ready * row)[0], chunk_size=self.together)(weights)
+
+    def curvature(self, steps: Tensor, weights: Tensor) -> Tensor:
+        """Products of the Gauss-Newton matrices under each row of weights with each step."""
+
+        def product(step: Tensor, row: Tensor) -> Tensor:
+            moved = jvp(self.outputs, (self.at,), (step,))[1]
+            bent = jvp(self.output_gradient, (self.value,), (moved,))[1]
+            (result,) = self.pull(bent * row)
+            if self.strength:
+                moved = jvp(self.updates, (self.at,), (step,))[1]
+                (back,) = vjp(self.updates, self.at)[1](moved)
+                result = result + 2 * self.strength * back
+            return result
+
+        return vmap(product, chunk_size=self.together)(steps, weights)
+
+    def moved(self, steps: Tensor) -> Factors:
+        """Factors after each of the steps, as the given ones are held."""
+        return [
+            (A.to(kept_A), B.to(kept_B))
+            for (A, B), (kept_A, kept_B) in zip(
+                self.factors(self.at + steps), self.like, strict=True
+            )
+        ]

@@ -45,8 +45,8 @@ def draw(rows: pd.DataFrame) -> Figure:
                 xlabel="change of the loss by retraining", ylabel="estimate, one Newton step",
                 title=(
                     f"{task}, n = {first['n']}, {group['draw'].nunique()} draws of S\n"
-                    f"objective {first['objective']}, N = {first['samples']}, {first['steps']} steps, "
-                    f"damping {first['damping']:g}"
+                    f"objective {first['objective']}, N = {first['samples']}, "
+                    f"{first['steps']} steps, damping {first['damping']:g}"
                 ),
             )  # fmt: skip
             axes.legend(loc="upper left", framealpha=0.9)

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
 from probes.study import means
 
@@ -12,6 +14,10 @@ LABELS = {
     "train_loss": "train loss", "test_loss": "test loss", "gap": "gap", "test_score": "score",
     "ece": "expected calibration error",
 }  # fmt: skip
+#: What a quantity can be, where an interval may reach beyond.
+RANGES = {"train_loss": (0, np.inf), "test_loss": (0, np.inf), "ece": (0, 1)}
+#: Panels in a row.
+WIDE = 3
 
 
 def draw(result: "FinetuneResult") -> Drawing:
@@ -27,9 +33,12 @@ def draw(result: "FinetuneResult") -> Drawing:
     points = means(rows, ["method", "p", "inference", "step"], shown)
     size, score = rows["ensemble"].iloc[0], rows["score_name"].iloc[0]
     with style():
-        figure = Drawing(figsize=(4 * len(shown), 4.4))
-        panels = figure.subplots(1, len(shown))
-        for name, axes in zip(shown, panels, strict=True):
+        rows_of_panels = -(-len(shown) // WIDE)
+        figure = Drawing(figsize=(4 * WIDE, 0.7 + 3.4 * rows_of_panels))
+        panels = figure.subplots(rows_of_panels, WIDE, squeeze=False).flatten()
+        for spare in panels[len(shown) :]:
+            spare.set_axis_off()
+        for name, axes in zip(shown, panels, strict=False):
             for number, ((method, p, inference), colour) in enumerate(
                 zip(arms, curve_colours(len(arms)), strict=True)
             ):
@@ -45,7 +54,10 @@ def draw(result: "FinetuneResult") -> Drawing:
                 axes.fill_between(curve["step"], curve[f"{name}_low"], curve[f"{name}_high"],
                                   color=colour, alpha=0.12, linewidth=0)  # fmt: skip
             ylabel = f"test {score}" if name == "test_score" else LABELS[name]
-            axes.set(xlabel="optimizer step", ylabel=ylabel)
+            low, top = axes.get_ylim()
+            least, most = (0, 1) if ylabel == "test accuracy" else RANGES.get(name, (low, top))
+            axes.set(xlabel="optimizer step", ylabel=ylabel,
+                     ylim=(max(low, least), min(top, most)))  # fmt: skip
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=3)
         figure.suptitle(

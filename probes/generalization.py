@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pandas as pd
 import tyro
 
-from probes.cells import Cell, CellRun
+from probes.cell_run import CellRun
+from probes.cells import Cell
 from probes.checks import require
 from probes.console import print_table, run, train_losses, with_interval
 from probes.controls import QUANTITIES, ControlCell, decide, match, run_controls

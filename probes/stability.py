@@ -17,7 +17,9 @@ from typing import Any
 
 import pandas as pd
 
-from probes.cells import MATRIX, Cell, CellRun
+from probes.cell_rows import MATRIX
+from probes.cell_run import CellRun
+from probes.cells import Cell
 from probes.console import print_table, run, train_losses, with_interval
 from probes.manifest import write_manifest
 from probes.members import inference_label

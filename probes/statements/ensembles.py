@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
-from probes.cells import Cell, replica, train_cell
+from probes.cells import Cell, replica
+from probes.leave_one_out import train_cell
 from probes.linear_losses import Array
 from probes.members import member_outputs
 from probes.minimisers import load_problem

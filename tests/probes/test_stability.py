@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import theory
-from probes import cells
+from probes import cell_run
 from probes.bounds import STRENGTHS, bounds
-from probes.cells import loss_matrix, measure_cell, train_cell
+from probes.cell_rows import loss_matrix, measure_cell
 from probes.intervals import mean_interval
+from probes.leave_one_out import train_cell
 from probes.resampling import full_sample
 from probes.results import StabilityResult
 from probes.retrain import Dropout, Training, retrain
@@ -121,7 +122,7 @@ def test_a_matrix_that_is_asked_for_later_is_measured_then_and_kept(tmp_path, mo
     settings = SMALL | {"p": 0.3, "out": tmp_path}
     assert measure(**settings).matrix is None
     fresh = measure(**settings, matrix=True).matrix
-    monkeypatch.setattr(cells, "train_cell", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(cell_run, "train_part", lambda *_: pytest.fail("trained again"))
     pd.testing.assert_frame_equal(measure(**settings, matrix=True).matrix, fresh)
 
 

@@ -1,0 +1,80 @@
+"""How a sweep runs a cell: as a whole, or in parts on several machines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from probes.cell_rows import MATRIX, loss_matrix, measure_cell
+from probes.cells import Cell, Prepared, prepare
+from probes.leave_one_out import (
+    Trained,
+    TrainedPart,
+    estimate_cell,
+    joined,
+    replica_blocks_of,
+    train_part,
+)
+from probes.memory import Size, safe_limit
+from probes.work import Progress, Tables
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """Retrain and measure cells, each as a whole or in parts: some of its replicas each.
+
+    Attributes:
+        matrix: whether a cell's loss matrix is made, too.
+        max_memory: bytes that a process may hold; a safe share of what is free if None.
+        processes: how many share this machine's memory.
+    """
+
+    matrix: bool = False
+    max_memory: int | None = None
+    processes: int = 1
+
+    def __call__(self, cell: Cell, progress: Progress) -> Tables:
+        """Retrain and measure a cell.
+
+        Raises:
+            ValueError: it does not fit into memory.
+        """
+        ready = prepare(cell)
+        if cell.method == "influence":
+            return self._tables(cell, estimate_cell(cell, ready, progress))
+        part = train_part(cell, ready, self._blocks(cell, ready), progress)
+        return self.join(cell, [part])
+
+    def split(self, cell: Cell, pieces: int) -> list[list[slice]]:
+        """Name at most so many parts of a cell: whole blocks of replicas, for the same numbers."""
+        if cell.warm_start or cell.method == "influence":
+            # Its replicas start from what another of them has learned.
+            return []
+        cut = self._blocks(cell, prepare(cell))
+        groups = np.array_split(np.arange(len(cut)), min(pieces, len(cut)))
+        return [[cut[number] for number in group] for group in groups]
+
+    def part(self, cell: Cell, part: list[slice]) -> "TrainedPart":
+        """Train the replicas of a part."""
+        return train_part(cell, prepare(cell), part)
+
+    def join(self, cell: Cell, parts: Sequence["TrainedPart"]) -> Tables:
+        """Measure a cell of which all parts are trained."""
+        return self._tables(cell, joined(prepare(cell), parts))
+
+    def _tables(self, cell: Cell, trained: "Trained") -> Tables:
+        rows = {"": measure_cell(cell, trained)}
+        return rows | {MATRIX: loss_matrix(cell, trained)} if self.matrix else rows
+
+    def _blocks(self, cell: Cell, ready: "Prepared") -> list[slice]:
+        most = None
+        if torch.device(cell.device).type == "cpu":
+            limit = self.max_memory or safe_limit(self.processes)
+            most = self._size(cell, ready).replicas_within(limit)
+        return replica_blocks_of(cell, ready, most)
+
+    def _size(self, cell: Cell, ready: "Prepared") -> Size:
+        replicas, examples = len(ready.weights), len(ready.train)
+        pairs = replicas * (examples + len(ready.test)) if self.matrix else 0
+        return Size(ready.network, replicas, examples, cell.samples, cell.steps, pairs)

@@ -14,10 +14,7 @@ from probes.landscape import Curvature, smallest_curvature
 from probes.leave_one_out import Trained
 from probes.members import member_outputs
 from probes.network import Factors, Inputs, Network
-from probes.retrain import (
-    blocks,
-    replicas_per_block,
-)
+from probes.retrain import blocks, replicas_per_block
 
 #: The kind of a cell's loss matrix among its tables.
 MATRIX = ".matrix"

@@ -66,6 +66,8 @@ class EngineOptions:
         self, cells: Sequence[W], run: Run[W], progress: Progress
     ) -> Iterator[tuple[W, Tables]]:
         """Run the cells, in the order that suits the engine; yield each when it is done."""
+        if not cells:
+            return iter(())
         if self.engine == "ray":
             # Ray is an extra, and takes a second to import.
             from probes.engines.cluster import run_on_ray

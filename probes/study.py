@@ -151,7 +151,7 @@ def study(
     settings: Runnable,
     cells: Sequence[W],
     run: Callable[[W, Progress], Tables],
-    result: type[R],
+    result: Callable[[pd.DataFrame, Tables], R],
     kinds: Sequence[str] = (),
 ) -> R:
     """Run the cells; with ``settings.out``, keep rows, manifest and figure there.
@@ -173,7 +173,7 @@ def study(
     if store:
         for kind, table in {"": made.rows, **made.more}.items():
             write_whole(store.folder / f"rows{kind}.parquet", table.to_parquet)
-        write_figure(store.folder / f"{result.name}.png", made.plot())
+        write_figure(store.folder / f"{made.name}.png", made.plot())
         write_manifest(store.folder / "manifest.json", settings, time.perf_counter() - start)
     return made
 

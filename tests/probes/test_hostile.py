@@ -27,6 +27,7 @@ SMALL = {
     "calibration": ["--task", "breast_cancer", "--n", "6", "--draws", "2", "--steps", "2"],
     "ablation": ["--task", "breast_cancer", "--n", "6", "--draws", "2", "--steps", "2"],
     "sensitivity": ["--task", "breast_cancer", "--n", "6", "--draws", "2", "--steps", "2"],
+    "attribution": ["--task", "breast_cancer", "--n", "6", "--steps", "2", "--subsets", "3"],
     "comparison": ["--n", "20", "--draws", "2"],
     "verify": ["--statement", "sparsity"],
     "cost": [

@@ -1,0 +1,323 @@
+"""How good is a data attribution? Score it against networks that were really retrained.
+
+python -m probes.attribution --scores mine.npy
+python -m probes.attribution --task breast_cancer --n 64 --p 0.3 --subsets 200
+
+Row i of the scores is example i of S, column j held-out example j, both in the order in which the
+task's draw of S has them (``probes.cells.prepare``). A score says how much the loss on j rises when
+i is left out; only its order matters. Without --scores this project's own estimate is scored, one
+Newton step.
+"""
+
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.interrupt
+
+    probes.interrupt.be_brief()
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from probes.cells import Cell, objective_of, prepare, replica
+from probes.checks import check_count, require
+from probes.console import run
+from probes.influence import DAMPING, newton_step
+from probes.network import Factors, Network
+from probes.resampling import leave_k_out
+from probes.retrain import Penalty, blocks, replicas_per_block, retrain
+from probes.settings import from_keywords
+from probes.study import StudyResult, StudySettings, print_study, study
+from probes.work import Progress, Tables
+
+Array = NDArray[np.float64]
+#: Kind of the table that says which examples a replica leaves out.
+LEFT_OUT = ".left_out"
+#: Resamples of the bootstrap, of subsets and held-out examples alike.
+RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class AttributionSettings(StudySettings):
+    """Score a data attribution against retrained networks."""
+
+    scores: str | None = None
+    """NumPy (.npy) or Parquet file of the scores, n rows, a column for each held-out example, or
+    for the first few of them. Default: this project's own estimates."""
+
+    p: tuple[float, ...] = (0.1,)
+    """Dropout rate in [0, 1), one."""
+
+    draws: int = 1
+    """Draws of S, of which the last is scored."""
+
+    subsets: int = 100
+    """Networks trained on a random part of S, for the linear datamodeling score."""
+
+    share: float = 0.5
+    """Share of S that each of them leaves out, in (0, 1)."""
+
+    def cells(self) -> "list[AttributionCell]":
+        """Check every value and return the cell.
+
+        Raises:
+            ValueError: a value is out of range; the message names it and what is allowed.
+        """
+        require(len(self.p) == 1, "p", "one rate", self.p)
+        check_count("subsets", self.subsets, least=3)
+        left = round(self.share * self.n) if 0 < self.share < 1 else 0
+        require(0 < left < self.n, "share", "in (0, 1), of at least one example", self.share)
+        base = self.base_cells()[-1]
+        return [AttributionCell(base, self.subsets, left)]
+
+
+@dataclass(frozen=True)
+class CommandLine(AttributionSettings):
+    """Score a data attribution against retrained networks."""
+
+    json: bool = False
+    """Print JSON in place of the table."""
+
+
+@dataclass(frozen=True)
+class AttributionCell:
+    """The networks that attributions of one draw of S are scored against.
+
+    Attributes:
+        base: the draw, and how networks are trained.
+        subsets: networks that leave out ``left`` examples at random.
+        left: their number.
+    """
+
+    base: Cell
+    subsets: int
+    left: int
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        return (self.base.n + 1 + self.subsets) * self.base.steps
+
+
+def run_truth(cell: AttributionCell, progress: Progress) -> Tables:
+    """Retrain without each example and without random subsets.
+
+    Returns:
+        One row a network and held-out example: ``network`` (0 for S, then those without one
+        example each, then those without a subset), ``held_out`` (its number), ``loss``, the
+        settings, and ``estimate``, for networks without one example this project's estimate of its
+        loss. The kind ``LEFT_OUT``: pairs ``network``, ``example`` (its number in S).
+    """
+    ready, base = prepare(cell.base), cell.base
+    generator = torch.Generator().manual_seed(base.seeds()[0] % 2**63)
+    subsets = leave_k_out(base.n, cell.left, cell.subsets, generator)
+    weights = torch.cat([ready.weights, subsets])
+    objective = objective_of(base)
+    with torch.no_grad():
+        factors = retrain(
+            ready.network, ready.train, weights, ready.start, ready.training, objective,
+            checkpoint=lambda step, rows, factors: progress(rows.stop - rows.start),
+        )  # fmt: skip
+    estimated, _ = newton_step(
+        ready.network, ready.train, replica(factors, 0), ready.weights, shrink=base.shrink,
+        strength=objective.strength if isinstance(objective, Penalty) else 0.0,
+        damping=DAMPING[base.objective],
+    )  # fmt: skip
+    losses = held_out_losses(ready.network, factors, ready.test, base.shrink)
+    guessed = np.full_like(losses, np.nan)
+    guessed[1 : base.n + 1] = held_out_losses(ready.network, estimated, ready.test, base.shrink)
+    networks, held_out = np.indices(losses.shape)
+    rows = pd.DataFrame(
+        {
+            "network": networks.flatten(), "held_out": held_out.flatten(),
+            "loss": losses.flatten(), "estimate": guessed.flatten(),
+        }
+    )  # fmt: skip
+    left = pd.DataFrame((weights == 0).nonzero().numpy(), columns=["network", "example"])
+    return {"": rows.assign(**base.training, p=base.p, left=cell.left), LEFT_OUT: left}
+
+
+@torch.no_grad()
+def held_out_losses(network: Network, factors: Factors, inputs: Any, shrink: float) -> Array:
+    """Losses of R networks on m examples, (R, m)."""
+    count = len(factors[0][0])
+    found = [
+        network.losses([(A[rows], B[rows]) for A, B in factors], inputs, shrink).double().cpu()
+        for rows in blocks(count, replicas_per_block(network, len(inputs)))
+    ]
+    return torch.cat(found).numpy()
+
+
+@dataclass(frozen=True, repr=False)
+class AttributionResult(StudyResult):
+    """Networks as :func:`run_truth` returns them, and the scores, (n, m), that are scored.
+
+    The leave-one-out correlation is Spearman's, over the n examples, of the scores and the change
+    of the loss when each is left out. The linear datamodeling score (Ilyas et al. 2022, Park et al.
+    2023) is Spearman's correlation, over subsets, of the loss of the network that leaves a subset
+    out and the sum of the scores of what it leaves out. Both are means over held-out examples.
+    """
+
+    scores: Array | None = None
+
+    name = "attribution"
+    question = "How well does the attribution say what leaving out does?"
+    note = (
+        "means over held-out examples, 95 % bootstrap intervals over them and, for the "
+        "datamodeling score, over subsets; examples whose scores are all equal are left out"
+    )
+
+    @cached_property
+    def losses(self) -> Array:
+        """Of every network on every held-out example."""
+        table = self.rows.pivot(index="network", columns="held_out", values="loss")
+        return table.to_numpy(np.float64)
+
+    @property
+    def n(self) -> int:
+        """Size of S."""
+        return int(self.rows["n"].iloc[0])
+
+    @cached_property
+    def judged(self) -> Array:
+        """The scores, or this project's own where none were given, (n, m)."""
+        if self.scores is not None:
+            return self.scores
+        table = self.rows.pivot(index="network", columns="held_out", values="estimate")
+        return table.to_numpy(np.float64)[1 : self.n + 1] - self.losses[0]
+
+    @cached_property
+    def pairs(self) -> dict[str, tuple[Array, Array]]:
+        """What each score correlates, column by column: the attribution's and the truth."""
+        columns = self.judged.shape[1]
+        truth = self.losses[:, :columns]
+        left = np.zeros((len(truth), self.n))
+        places = self.more[LEFT_OUT]
+        left[places["network"], places["example"]] = 1
+        return {
+            "leave-one-out correlation": (self.judged, truth[1 : self.n + 1] - truth[0]),
+            "linear datamodeling score": (
+                left[self.n + 1 :] @ self.judged, truth[self.n + 1 :],
+            ),
+        }  # fmt: skip
+
+    @cached_property
+    def by_example(self) -> pd.DataFrame:
+        """One row a score and held-out example: ``score``, ``held_out``, ``correlation``."""
+        parts = [
+            pd.DataFrame({"score": name, "correlation": rank_correlations(*pair)})
+            for name, pair in self.pairs.items()
+        ]
+        return pd.concat([part.rename_axis("held_out").reset_index() for part in parts])
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a score: ``score``, ``mean``, ``mean_low``, ``mean_high``, ``held_out``."""
+        generator = np.random.default_rng(0)
+        records = []
+        for name, (given, truth) in self.pairs.items():
+            found = rank_correlations(given, truth)
+            again = name.startswith("linear")
+            drawn = [_resampled(given, truth, again, generator) for _ in range(RESAMPLES)]
+            low, high = np.nanquantile(drawn, [0.025, 0.975])
+            records.append((name, np.nanmean(found), low, high, int(np.isfinite(found).sum())))
+        names = ["score", "mean", "mean_low", "mean_high", "held_out"]
+        return pd.DataFrame(records, columns=names)
+
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed."""
+        summary = self.summary
+        return pd.DataFrame(
+            {
+                "quantity": summary["score"],
+                "mean": summary["mean"].map("{:.3f}".format),
+                "95 %": [
+                    f"{low:.3f} to {high:.3f}"
+                    for low, high in zip(summary["mean_low"], summary["mean_high"], strict=True)
+                ],
+                "held-out examples": summary["held_out"].astype(str),
+            }
+        )
+
+
+def rank_correlations(given: Array, truth: Array) -> Array:
+    """Spearman's correlation of every column with its own, (m,); NaN where one is constant."""
+    one, other = (rankdata(values, axis=0) for values in (given, truth))
+    one, other = one - one.mean(0), other - other.mean(0)
+    sizes = np.sqrt((one**2).sum(0) * (other**2).sum(0))
+    found = np.full(len(sizes), np.nan)
+    return np.divide((one * other).sum(0), sizes, out=found, where=sizes > 0)
+
+
+def _resampled(given: Array, truth: Array, rows: bool, generator: np.random.Generator) -> float:
+    """The mean correlation for examples, and rows if asked for, drawn with replacement."""
+    count, columns = given.shape
+    chosen = generator.integers(columns, size=columns)
+    drawn = generator.integers(count, size=count) if rows else np.arange(count)
+    return float(np.nanmean(rank_correlations(given[drawn], truth[drawn])[chosen]))
+
+
+def read_scores(path: Path, n: int, held_out: int) -> Array:
+    """Read the scores of a file; nothing in it is unpickled.
+
+    Raises:
+        ValueError: no such file, or not n rows of finite numbers for at most ``held_out`` columns.
+    """
+    try:
+        if path.suffix == ".parquet":
+            scores = pd.read_parquet(path).to_numpy(np.float64)
+        else:
+            scores = np.load(path, allow_pickle=False).astype(np.float64)
+    except Exception as error:  # whatever a reader says of a file that is none of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"scores must be a NumPy or Parquet file; {path}: {reason}") from None
+    shape = scores.shape
+    fits = len(shape) == 2 and shape[0] == n and 1 <= shape[1] <= held_out
+    require(fits, "scores", f"{n} rows and 1 to {held_out} columns", f"shape {shape}")
+    require(bool(np.isfinite(scores).all()), "scores", "finite", "some that are not")
+    return scores
+
+
+def score(**settings: Any) -> AttributionResult:
+    """Score a data attribution against retrained networks.
+
+    Args:
+        **settings: fields of :class:`AttributionSettings`, the same as the flags of
+            ``python -m probes.attribution``.
+
+    Raises:
+        ValueError: a value is out of range, or scores that do not fit.
+        TypeError: there is no such setting.
+    """
+    return run_probe(from_keywords(AttributionSettings, settings))
+
+
+def run_probe(settings: AttributionSettings) -> AttributionResult:
+    """Score; with ``settings.out``, keep networks' losses, summary and figure there.
+
+    Raises:
+        ValueError: a value is out of range, or the folder cannot be written.
+    """
+    (cell,) = settings.cells()
+    scores = None
+    if settings.scores is not None:
+        held_out = len(prepare(cell.base).test)
+        scores = read_scores(Path(settings.scores), settings.n, held_out)
+    result = partial(AttributionResult, scores=scores)
+    return study(settings, [cell], run_truth, result, (LEFT_OUT,))
+
+
+def main(settings: CommandLine) -> None:
+    """Run the probe from the command line."""
+    print_study(settings, run_probe, AttributionResult.name, settings.json)
+
+
+if __name__ == "__main__":
+    run(CommandLine, main)

@@ -24,7 +24,7 @@ stability: $(STAMP)  ## measure pointwise hypothesis stability at p = 0.1 (the m
 	$(BIN)/python -m probes.stability --p 0.1
 
 test: $(STAMP)  ## run the whole test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 falsify: $(STAMP)  ## search long for problems that refute what the project holds to be true
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 tests/probes/test_falsification.py

@@ -16,6 +16,8 @@ from tests.probes.clusters import (
 from tests.probes.commands import assert_refused
 
 pytest.importorskip("ray")
+# One cluster, in one process of the tests.
+pytestmark = pytest.mark.xdist_group("cluster")
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ class CellRun:
         if cell.method == "influence":
             return self._tables(cell, estimate_cell(cell, ready, progress))
         part = train_part(cell, ready, self._blocks(cell, ready), progress)
-        return self.join(cell, [part])
+        return self._tables(cell, joined(ready, [part]))
 
     def split(self, cell: Cell, pieces: int) -> list[list[slice]]:
         """Name at most so many parts of a cell: whole blocks of replicas, for the same numbers."""

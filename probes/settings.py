@@ -286,7 +286,11 @@ class StabilitySettings(TextOptions, EngineOptions):
         )
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
         require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
-        check_device(self.device)
+        if self.engine == "ray":
+            # This machine need not have what the cluster has.
+            check_one_of("device", self.device, ("cpu", "cuda"))
+        else:
+            check_device(self.device)
         if self.objective == "penalty":
             require(self.strength is not None, "strength", "given for objective penalty", "none")
             require(

@@ -110,6 +110,7 @@ def test_a_large_cell_is_split_by_replicas_with_the_same_numbers(cluster, second
         (["--gpus-per-cell", "1"], ["gpus_per_cell", "ray"]),
         (["--engine", "ray", "--cpus-per-cell", "0"], ["cpus_per_cell must be at least 1"]),
         (["--engine", "ray", "--gpus-per-cell", "nan"], ["gpus_per_cell"]),
+        (["--engine", "ray", "--device", "tpu"], ["device must be one of cpu, cuda"]),
     ],
 )
 def test_bad_engines_are_refused(arguments, words, tmp_path):

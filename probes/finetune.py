@@ -19,7 +19,7 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from io import StringIO
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -58,6 +58,8 @@ TOKENS = {"glue": 128, "squad": 384, "squad_v2": 384, "alpaca": 512}
 OWN = {"output_dir": "--out", "seed": "--seed", "data_seed": "--seed", "label_names": "--task",
        "disable_tqdm": "a pipe", "dataloader_pin_memory": "the device",
        "resume_from_checkpoint": "the same command"}  # fmt: skip
+#: Files below a folder of data or of a model, at most.
+MOST_FILES = 10_000
 QUANTITIES = ("train_loss", "test_loss", "gap", "test_score", "ece", "seconds", "peak_mib")
 
 
@@ -341,13 +343,27 @@ def read_result(folder: Path) -> FinetuneResult:
     return FinetuneResult(rows, {DIAGRAM: diagram})
 
 
+def _files(place: Path) -> list[Path]:
+    """The file, or all below a folder, which is refused if it is none of data or of a model."""
+    found = list(islice(place.rglob("*"), MOST_FILES + 1)) if place.is_dir() else [place]
+    require(
+        len(found) <= MOST_FILES, "data", "a folder of data or of a model alone",
+        f"{place}, with more than {MOST_FILES} files",
+    )  # fmt: skip
+    return sorted(found)
+
+
 def digest_of(data: str | None, model: str) -> str:
-    """Hash the contents of local data and of a local model; a hub name stands for itself."""
+    """Hash the contents of local data and of a local model; a hub name stands for itself.
+
+    Raises:
+        ValueError: a folder that holds too much to be either.
+    """
     digest = hashlib.sha256(model.encode())
     for place in (Path(data) if data else None, Path(model)):
         if place is None or not place.exists():
             continue
-        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        for file in _files(place):
             if file.is_file():
                 with file.open("rb") as content:
                     digest.update(hashlib.file_digest(content, "sha256").digest())

@@ -18,7 +18,13 @@ from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
-from probes.finetune import FinetuneResult, finetune, read_result, trainer_arguments
+from probes.finetune import (
+    FinetuneResult,
+    digest_of,
+    finetune,
+    read_result,
+    trainer_arguments,
+)
 from probes.report import ReportSettings, full_scale
 from tests.probes.commands import assert_refused, run_probe
 from tests.probes.finetuning.corpora import (
@@ -377,3 +383,12 @@ def test_damaged_runs_are_named(tmp_path):
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 damaged")
     with pytest.raises(ValueError, match="no finished runs that can be read"):
         read_result(tmp_path)
+
+
+def test_a_folder_that_holds_too_much_is_refused(tmp_path, monkeypatch):
+    for number in range(4):
+        (tmp_path / f"{number}.txt").write_text("x")
+    digest_of(str(tmp_path), "a-name-on-the-hub")
+    monkeypatch.setattr("probes.finetune.MOST_FILES", 3)
+    with pytest.raises(ValueError, match="data must be a folder of data"):
+        digest_of(str(tmp_path), "a-name-on-the-hub")

@@ -297,7 +297,7 @@ def test_bad_data_and_models_are_one_line(models, tmp_path):
     data = write_glue("sst2", tmp_path / "data", 2)
     known = ["--task", "glue/sst2", "--data", data]
     assert "n must be from 2 to 14" in refused(tmp_path, *model, *known, "--n", "99")
-    assert "cannot be loaded" in refused(tmp_path, "--model", str(empty), *known)
+    assert "a folder with a config.json" in refused(tmp_path, "--model", str(empty), *known)
     assert "target" in refused(tmp_path, *model, *known, "--target", "nothing")
     file = write_texts(tmp_path / "mine.csv")
     assert "no column 'text'" in refused(tmp_path, *model, "--task", file, "--n", "5")

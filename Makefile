@@ -52,6 +52,7 @@ figures: $(STAMP)  ## regenerate the gallery that the README shows (two hours)
 bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks against them
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.loo --n 64 256 --scaling
+	$(BIN)/python -m benchmarks.scaling --out benchmarks/scaling.png
 	$(BIN)/python -m benchmarks.layer
 	$(BIN)/python -m benchmarks.finetune_step
 	$(BIN)/python -m benchmarks.finetune_step --model llama --batch 1 --tokens 1 --repetitions 300

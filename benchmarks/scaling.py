@@ -99,14 +99,14 @@ def draw(table: pd.DataFrame) -> Drawing:
             colours = curve_colours(2)
             axes.loglog(rows["size"], rows["seconds"], MARKERS[0] + "-", color=colours[0])
             axes.set(
-                xlabel=str(what), ylabel="seconds",
+                xlabel=str(what), ylabel="seconds" if what == "n" else "",
                 title=f"time ~ {what}^{exponent(rows['size'], rows['seconds']):.2f}",
             )  # fmt: skip
             beside = axes.twinx()
             beside.semilogx(rows["size"], rows["peak_mib"], MARKERS[1] + "--", color=colours[1])
-            beside.set_ylabel("peak MiB (dashed)")
+            beside.set_ylabel("peak MiB (dashed)" if what == "cells" else "")
             beside.grid(False)
-            beside.set_ylim(0, None)
+            beside.set_ylim(0, 1.5 * rows["peak_mib"].max())
             axes.set_xticks(rows["size"], [str(size) for size in rows["size"]], fontsize=7)
             axes.minorticks_off()
         figure.suptitle(

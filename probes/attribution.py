@@ -29,10 +29,11 @@ from scipy.stats import rankdata
 from probes.cells import Cell, objective_of, prepare, replica
 from probes.checks import check_count, require
 from probes.console import run
-from probes.influence import DAMPING, newton_step
+from probes.influence import DAMPING
+from probes.leave_one_out import estimated_factors
 from probes.network import Factors, Network
 from probes.resampling import leave_k_out
-from probes.retrain import Penalty, blocks, replicas_per_block, retrain
+from probes.retrain import blocks, replicas_per_block, retrain
 from probes.settings import from_keywords
 from probes.study import StudyResult, StudySettings, print_study, study
 from probes.work import Progress, Tables
@@ -119,17 +120,13 @@ def run_truth(cell: AttributionCell, progress: Progress) -> Tables:
     generator = torch.Generator().manual_seed(base.seeds()[0] % 2**63)
     subsets = leave_k_out(base.n, cell.left, cell.subsets, generator)
     weights = torch.cat([ready.weights, subsets])
-    objective = objective_of(base)
     with torch.no_grad():
         factors = retrain(
-            ready.network, ready.train, weights, ready.start, ready.training, objective,
+            ready.network, ready.train, weights, ready.start, ready.training,
+            objective_of(base),
             checkpoint=lambda step, rows, factors: progress(rows.stop - rows.start),
         )  # fmt: skip
-    estimated, _ = newton_step(
-        ready.network, ready.train, replica(factors, 0), ready.weights, shrink=base.shrink,
-        strength=objective.strength if isinstance(objective, Penalty) else 0.0,
-        damping=DAMPING[base.objective],
-    )  # fmt: skip
+    estimated, _ = estimated_factors(base, ready, replica(factors, 0), DAMPING[base.objective])
     losses = held_out_losses(ready.network, factors, ready.test, base.shrink)
     guessed = np.full_like(losses, np.nan)
     guessed[1 : base.n + 1] = held_out_losses(ready.network, estimated, ready.test, base.shrink)

@@ -61,16 +61,8 @@ def estimate_cell(cell: Cell, ready: Prepared, progress: Progress = silent) -> T
     assert cell.damping is not None
     few = replace(ready, weights=ready.weights[: 1 + cell.validate])
     part = train_part(cell, few, replica_blocks_of(cell, few), progress)
-    objective, full = objective_of(cell), replica(part.factors, 0)
-    estimated, how = newton_step(
-        ready.network,
-        ready.train,
-        full,
-        ready.weights,
-        shrink=cell.shrink,
-        strength=objective.strength if isinstance(objective, Penalty) else 0.0,
-        damping=cell.damping,
-    )
+    full = replica(part.factors, 0)
+    estimated, how = estimated_factors(cell, ready, full, cell.damping)
     whole = TrainedPart(
         [
             (torch.cat([A, more_A]), torch.cat([B, more_B]))
@@ -81,6 +73,17 @@ def estimate_cell(cell: Cell, ready: Prepared, progress: Progress = silent) -> T
     )
     checked = [(A[1:], B[1:]) for A, B in part.factors] if cell.validate else None
     return replace(joined(ready, [whole]), effect_how=how, checked=checked)
+
+
+def estimated_factors(
+    cell: Cell, ready: Prepared, full: Factors, damping: float
+) -> tuple[Factors, str]:
+    """Estimate the factors of all S^i from those trained on S, and say how."""
+    objective = objective_of(cell)
+    return newton_step(
+        ready.network, ready.train, full, ready.weights, shrink=cell.shrink,
+        strength=objective.strength if isinstance(objective, Penalty) else 0.0, damping=damping,
+    )  # fmt: skip
 
 
 def train_part(

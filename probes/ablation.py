@@ -250,7 +250,7 @@ def _infer(
     network = ready.network
     if inference != "ensemble":
         shrink = dropping.expected_mask if inference == "expected weight" else 1.0
-        return network.outputs(network.merged_weights(factors, shrink=shrink), inputs)
+        return network.replica_outputs(factors, inputs, shrink=shrink)
     *_, mask_seed = cell.base.seeds()
     total: Tensor | float = 0.0
     for member in range(cell.ensemble):

@@ -199,10 +199,9 @@ def _inferences(
 ) -> Iterator[tuple[str, Tensor]]:
     """Outputs on the held-out data, (k, m), by every way of inference."""
     base, network = cell.base, ready.network
-    weights = network.merged_weights(factors, shrink=base.shrink)
     yield (
         "no masks" if base.p == 0 else "expected weight",
-        network.outputs(weights, ready.test)[0],
+        network.replica_outputs(factors, ready.test, shrink=base.shrink)[0],
     )
     if base.p == 0:
         return

@@ -120,13 +120,13 @@ def evaluate(
 def _evaluate_block(
     cell: Cell, network: Network, factors: Factors, inputs: Inputs
 ) -> Iterator[tuple[int, Evaluation]]:
-    weights = network.merged_weights(factors, shrink=cell.shrink)
-    yield 0, _evaluation(cell, network, network.outputs(weights, inputs), inputs)
+    outputs = network.replica_outputs(factors, inputs, shrink=cell.shrink)
+    yield 0, _evaluation(cell, network, outputs, inputs)
     if not cell.ensemble:
         return
     *_, mask_seed = cell.seeds()
     total: Tensor | float = 0.0
-    outputs = member_outputs(
+    members = member_outputs(
         network,
         factors,
         inputs,
@@ -135,7 +135,7 @@ def _evaluate_block(
         seed=mask_seed,
         rescale=cell.rescale,
     )
-    for size, output in enumerate(outputs, start=1):
+    for size, output in enumerate(members, start=1):
         total = total + output
         if size in cell.ensemble:
             yield size, _evaluation(cell, network, total / size, inputs)

@@ -209,7 +209,7 @@ def _record(
     ready: Prepared, factors: Factors, shrink: float, arm: str, value: float
 ) -> dict[str, Any]:
     network, full = ready.network, replica(factors, 0)
-    on_train = network.outputs(network.merged_weights(factors, shrink=shrink), ready.train)
-    on_test = network.outputs(network.merged_weights(full, shrink=shrink), ready.test)
+    on_train = network.replica_outputs(factors, ready.train, shrink=shrink)
+    on_test = network.replica_outputs(full, ready.test, shrink=shrink)
     measured = measure_outputs(network.loss, on_train, ready.train, on_test, ready.test)
     return {"arm": arm, "value": value} | measured

@@ -189,8 +189,8 @@ def run_curve(cell: CurveCell, progress: Progress) -> Tables:
 def _record(ready: Prepared, shrink: float, step: int, factors: Factors | None) -> dict[str, Any]:
     network = ready.network
     factors = ready.start if factors is None else factors
-    weights = network.merged_weights(factors, shrink=shrink)
-    on_train, on_test = (network.outputs(weights, inputs) for inputs in (ready.train, ready.test))
+    on_train = network.replica_outputs(factors, ready.train, shrink=shrink)
+    on_test = network.replica_outputs(factors, ready.test, shrink=shrink)
     measured = measure_outputs(network.loss, on_train, ready.train, on_test, ready.test)
     # A component of the rank dimension is gone where B's column is zero: its singular value is.
     ranks = sum(int((B[0].norm(dim=0) > 0).sum()) for _, B in factors)

@@ -1,8 +1,8 @@
 """The last layers of a transformer encoder of the BERT family, adapted on query and value.
 
-Everything below the first adapted layer is frozen and was computed once an example. In the last
-layer, with the first token read out, only that token is computed, and the values of its attention
-are formed from the attention's average of the inputs: W_v (sum_t a_t x_t) is sum_t a_t (W_v x_t).
+Everything below the first adapted layer is frozen and was computed once an example, as were the
+frozen products of that layer. In the last layer, with the first token read out, only that token is
+computed.
 """
 
 import math
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from probes.adapted_map import AdaptedMap, LowRankMap, MergedMap, average
 from probes.losses import Loss
-from probes.network import Factors, Network
+from probes.network import Factors, Masks, Network, mask_layers
 
 Pooling = Literal["cls", "mean"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
@@ -81,12 +82,17 @@ class Tokens:
         hidden: (m, tokens, d).
         mask: whether a token is there, (m, tokens).
         keys: of the first adapted layer, (m, heads, tokens, d / heads).
+        queries: of the frozen first adapted layer without their bias, of the tokens that it
+            computes, (m, tokens or 1, d).
+        values: of the frozen first adapted layer without their bias, (m, tokens, d).
         targets: (k, m).
     """
 
     hidden: Tensor
     mask: Tensor
     keys: Tensor
+    queries: Tensor
+    values: Tensor
     targets: Tensor
 
     def __len__(self) -> int:
@@ -95,14 +101,15 @@ class Tokens:
     def take(self, index: Tensor) -> "Tokens":
         """Return the examples of a mini-batch."""
         return Tokens(
-            self.hidden[index], self.mask[index], self.keys[index], self.targets[:, index]
-        )
+            self.hidden[index], self.mask[index], self.keys[index], self.queries[index],
+            self.values[index], self.targets[:, index],
+        )  # fmt: skip
 
     def place(self, like: Tensor) -> "Tokens":
         """Return the same on the device and in the precision of a tensor."""
         return Tokens(
             self.hidden.to(like), self.mask.to(like.device), self.keys.to(like),
-            self.targets.to(like),
+            self.queries.to(like), self.values.to(like), self.targets.to(like),
         )  # fmt: skip
 
 
@@ -114,6 +121,7 @@ class Encoder(Network):
         head: frozen weight of the readout, (k, d).
         heads: number of attention heads.
         pooling: "cls", the first token, or "mean", the average of all tokens.
+        tokens: of the longest text.
         activation: of the feed-forward block.
         epsilon: of the layer norms.
         rank, alpha, loss: as for every network.
@@ -126,6 +134,7 @@ class Encoder(Network):
         *,
         heads: int,
         pooling: Pooling,
+        tokens: int,
         activation: Callable[[Tensor], Tensor] = F.gelu,
         epsilon: float = 1e-12,
         rank: int,
@@ -136,9 +145,13 @@ class Encoder(Network):
         super().__init__(adapted, rank=rank, alpha=alpha, loss=loss)
         self.layers, self.head, self.heads = list(layers), head, heads
         self.pooling, self.activation, self.epsilon = pooling, activation, epsilon
-        self.outputs_count = len(head)
+        # Large frozen weights, read once a block, ask for larger ones than the caches hold.
+        self.block_activations = 2**23
+        self.tokens, self.outputs_count = tokens, len(head)
         width, inner = head.shape[1], len(layers[0].up[0])
-        self.activations = len(layers) * (6 * width + 3 * inner)
+        computed = len(layers) * tokens if pooling == "mean" else (len(layers) - 1) * tokens + 1
+        attention = heads * computed * tokens
+        self.activations = computed * (6 * width + 3 * inner) + attention
 
     def place(self, like: Tensor) -> Self:
         """Return the same network on the device and in the precision of a tensor."""
@@ -147,6 +160,7 @@ class Encoder(Network):
             self.head.to(like),
             heads=self.heads,
             pooling=self.pooling,
+            tokens=self.tokens,
             activation=self.activation,
             epsilon=self.epsilon,
             rank=self.rank,
@@ -156,14 +170,29 @@ class Encoder(Network):
 
     def read(self, hidden: Tensor, mask: Tensor, targets: Tensor) -> Tokens:
         """Prepare examples: hidden (m, tokens, d), mask (m, tokens), targets (m, k)."""
-        like = self.weights[0]
+        like, first = self.weights[0], self.layers[0]
         hidden = hidden.to(like)
-        keys = self._by_head(F.linear(hidden, *self.layers[0].key)).transpose(1, 2)
-        return Tokens(hidden, mask.to(like.device), keys, targets.to(like).mT.contiguous())
+        read = hidden[:, :1] if self._reads_first_token(0) else hidden
+        return Tokens(
+            hidden,
+            mask.to(like.device),
+            self._by_head(F.linear(hidden, *first.key)).transpose(1, 2),
+            F.linear(read, first.query[0]),
+            F.linear(hidden, first.value[0]),
+            targets.to(like).mT.contiguous(),
+        )
 
     def outputs(self, weights: Sequence[Tensor], inputs: Tokens) -> Tensor:
         """Outputs on m examples of R networks with the given weights, (R, k, m)."""
-        return self._run(weights, inputs, None)
+        return self._run([MergedMap(weight) for weight in weights], inputs, None)
+
+    def replica_outputs(
+        self, factors: Factors, inputs: Tokens, *, masks: Masks | None = None, shrink: float = 1.0
+    ) -> Tensor:
+        """Outputs on m examples of R networks with the given factors, (R, k, m)."""
+        if masks is not None:
+            factors = mask_layers(factors, masks)
+        return self._run(self._low_rank_maps(factors, inputs, shrink), inputs, None)
 
     def gradient_norms(self, factors: Factors, inputs: Tokens, shrink: float = 1.0) -> Tensor:
         """Norm of every example's loss gradient in the adapted *weights*, (R, m).
@@ -171,11 +200,10 @@ class Encoder(Network):
         The gradient of a map's weight is the sum over tokens of outer products g_t x_t', whose
         squared norm is the sum over pairs of tokens of (g_s . g_t)(x_s . x_t).
         """
-        weights = self.merged_weights(factors, shrink=shrink)
         trace: Trace = []
         with torch.inference_mode(False), torch.enable_grad():
-            weights = [weight.clone().requires_grad_() for weight in weights]
-            outputs = self._run(weights, inputs, trace)
+            factors = [(A.clone().requires_grad_(), B.clone()) for A, B in factors]
+            outputs = self._run(self._low_rank_maps(factors, inputs, shrink), inputs, trace)
             value = self.loss.value(outputs, inputs.targets).sum()
             gradients = torch.autograd.grad(value, [output for _, output in trace])
         total = torch.zeros_like(outputs[:, 0])
@@ -187,14 +215,25 @@ class Encoder(Network):
             total += each if each.dim() == 2 else each.sum(-1)
         return total.detach().sqrt_()
 
-    def _run(self, weights: Sequence[Tensor], inputs: Tokens, trace: Trace | None) -> Tensor:
+    def _low_rank_maps(self, factors: Factors, inputs: Tokens, shrink: float) -> list[AdaptedMap]:
+        frozen: list[Tensor | None] = [inputs.queries, inputs.values]
+        frozen += [None] * (len(factors) - len(frozen))
+        return [
+            LowRankMap(weight, A, self.scaling * shrink * B, products)
+            for weight, (A, B), products in zip(self.weights, factors, frozen, strict=True)
+        ]
+
+    def _reads_first_token(self, number: int) -> bool:
+        """Whether a layer, counted from the first adapted one, computes the first token alone."""
+        return self.pooling == "cls" and number == len(self.layers) - 1
+
+    def _run(self, maps: Sequence[AdaptedMap], inputs: Tokens, trace: Trace | None) -> Tensor:
         x, keys = inputs.hidden.unsqueeze(0), inputs.keys.unsqueeze(0)
-        last = len(self.layers) - 1
-        pairs = zip(weights[::2], weights[1::2], strict=True)
+        pairs = zip(maps[::2], maps[1::2], strict=True)
         for number, (layer, (query, value)) in enumerate(zip(self.layers, pairs, strict=True)):
             if number > 0:
                 keys = self._by_head(F.linear(x, *layer.key)).transpose(2, 3)
-            first_alone = number == last and self.pooling == "cls"
+            first_alone = self._reads_first_token(number)
             x = self._layer(layer, query, value, x, keys, inputs.mask, first_alone, trace)
         pooled = x[:, :, 0] if self.pooling == "cls" else _mean(x, inputs.mask)
         return (pooled @ self.head.mT).mT
@@ -202,8 +241,8 @@ class Encoder(Network):
     def _layer(
         self,
         layer: EncoderLayer,
-        query: Tensor,
-        value: Tensor,
+        query: AdaptedMap,
+        value: AdaptedMap,
         x: Tensor,
         keys: Tensor,
         mask: Tensor,
@@ -212,16 +251,15 @@ class Encoder(Network):
     ) -> Tensor:
         """One layer: x (R or 1, m, tokens, d) to (R, m, tokens, d), or the first token alone."""
         read = x[:, :, :1] if first_alone else x
-        queries = _traced(read, _map(read, query), trace) + layer.query[1]
-        scores = _scores(self._by_head(queries), keys) / math.sqrt(keys.shape[-1])
-        attention = scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(-1)
+        queries = _traced(read, query(read), trace) + layer.query[1]
+        attention = _attention(self._by_head(queries / math.sqrt(keys.shape[-1])), keys, mask)
         if first_alone:
-            averages = _averages(attention.squeeze(3), x)
-            by_head = value.unflatten(1, (self.heads, -1))
-            context = torch.einsum("rmhd,rhed->rmhe", averages, by_head).unsqueeze(3)
-            _traced(averages.unsqueeze(3), context, trace)
+            attention = attention.squeeze(3)
+            context = value.averaged(attention, x).unsqueeze(3)
+            if trace is not None:
+                trace.append((average(attention, x).detach().unsqueeze(3), context))
         else:
-            values = self._by_head(_traced(x, _map(x, value), trace)).transpose(2, 3)
+            values = self._by_head(_traced(x, value(x), trace)).transpose(2, 3)
             context = attention @ values
         context = context.transpose(2, 3).flatten(3) + layer.value[1]
         middle = self._norm(F.linear(context, *layer.output) + read, layer.attention_norm)
@@ -235,27 +273,18 @@ class Encoder(Network):
         return F.layer_norm(x, x.shape[-1:], *affine, self.epsilon)
 
 
-def _map(x: Tensor, weight: Tensor) -> Tensor:
-    """Apply R weights (R, d_out, d_in) to (R or 1, m, tokens, d_in)."""
-    rows = x[0].flatten(0, 1) if len(x) == 1 else x.flatten(1, 2)
-    return torch.matmul(rows, weight.mT).unflatten(1, x.shape[1:3])
+def _attention(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    """Attention (R, m, heads, queries, tokens) of queries (R, m, queries, heads, e).
 
-
-def _scores(queries: Tensor, keys: Tensor) -> Tensor:
-    """Queries (R, m, tokens, heads, e) by keys (R or 1, m, heads, tokens, e), heads before tokens.
-
-    Products that broadcast would make R copies of what is common to all replicas.
+    Keys (R or 1, m, heads, tokens, e). A product that broadcasts would make R copies of what is
+    common to all replicas; its softmax runs in the order in which the product leaves the scores.
     """
+    absent = ~mask[:, None, None, None]
     if len(keys) == 1:
-        return torch.einsum("rmqhe,mhte->rmhqt", queries, keys[0])
-    return torch.einsum("rmqhe,rmhte->rmhqt", queries, keys)
-
-
-def _averages(attention: Tensor, x: Tensor) -> Tensor:
-    """Attention (R, m, heads, tokens) over x (R or 1, m, tokens, d), to (R, m, heads, d)."""
-    if len(x) == 1:
-        return torch.einsum("rmht,mtd->rmhd", attention, x[0])
-    return attention @ x
+        scores = torch.einsum("rmqhe,mhte->mhrqt", queries, keys[0])
+        return scores.masked_fill(absent, -torch.inf).softmax(-1).permute(2, 0, 1, 3, 4)
+    scores = torch.einsum("rmqhe,rmhte->rmhqt", queries, keys)
+    return scores.masked_fill(absent[:, 0], -torch.inf).softmax(-1)
 
 
 def _traced(x: Tensor, output: Tensor, trace: Trace | None) -> Tensor:

@@ -60,6 +60,8 @@ class FeedForward(Network):
         loss: Loss,
     ) -> None:
         super().__init__(weights, rank=rank, alpha=alpha, loss=loss)
+        # A larger block falls out of the caches, a smaller one wastes time between products.
+        self.block_activations = 2**20
         self.biases = [bias.unsqueeze(-1) for bias in biases]
         self.outputs_count = self.sides[-1][1]
         self.activations = sum(max(sides) for sides in self.sides)

@@ -106,8 +106,7 @@ class _Point:
 
     def outputs(self, flat: Tensor) -> Tensor:
         """Outputs of the deterministic network, (k, n)."""
-        weights = self.network.merged_weights(self.factors(flat), shrink=self.shrink)
-        return self.network.outputs(weights, self.inputs)[0]
+        return self.network.replica_outputs(self.factors(flat), self.inputs, shrink=self.shrink)[0]
 
     def updates(self, flat: Tensor) -> Tensor:
         """All updates of the weights, one flat vector; their squared norm is penalized."""

@@ -40,7 +40,7 @@ def member_outputs(
     """
     for member in range(members):
         (masks,) = draw_steps(network, p, [ENSEMBLE_STEP], range(member, member + 1), seed, rescale)
-        yield network.outputs(network.merged_weights(factors, masks), inputs)
+        yield network.replica_outputs(factors, inputs, masks=masks)
 
 
 def ensemble_output(

@@ -49,10 +49,12 @@ class Network(ABC):
     Attributes:
         outputs_count: k, the number of outputs.
         activations: about how many numbers a replica holds for one example in training.
+        block_activations: how many numbers replicas that are trained together hold on a CPU.
     """
 
     outputs_count: int
     activations: int
+    block_activations: int
 
     def __init__(self, weights: Sequence[Tensor], *, rank: int, alpha: float, loss: Loss) -> None:
         self.weights = list(weights)
@@ -122,19 +124,34 @@ class Network(ABC):
             shrink: factor of every update, such as its expected mask (1-p)^2.
         """
         if masks is not None:
-            factors = [
-                mask_factors(A, B, mask_in.flatten(), mask_out.flatten())
-                for (A, B), (mask_in, mask_out) in zip(factors, masks, strict=True)
-            ]
+            factors = mask_layers(factors, masks)
         return [
             merge_weight(weight, A, B, self.scaling * shrink)
             for weight, (A, B) in zip(self.weights, factors, strict=True)
         ]
 
+    def replica_outputs(
+        self, factors: Factors, inputs: Any, *, masks: Masks | None = None, shrink: float = 1.0
+    ) -> Tensor:
+        """Outputs on m examples of R networks with the given factors, (R, k, m).
+
+        Args:
+            factors, masks, shrink: as for :meth:`merged_weights`.
+            inputs: as this kind of network reads them.
+        """
+        return self.outputs(self.merged_weights(factors, masks, shrink), inputs)
+
     def losses(self, factors: Factors, inputs: Any, shrink: float = 1.0) -> Tensor:
         """Loss of every replica without masks on every example, (R, m)."""
-        outputs = self.outputs(self.merged_weights(factors, shrink=shrink), inputs)
-        return self.loss.value(outputs, inputs.targets)
+        return self.loss.value(self.replica_outputs(factors, inputs, shrink=shrink), inputs.targets)
+
+
+def mask_layers(factors: Factors, masks: Masks) -> Factors:
+    """Mask the factors of R replicas, every layer by its pair, the same for all replicas."""
+    return [
+        mask_factors(A, B, mask_in.flatten(), mask_out.flatten())
+        for (A, B), (mask_in, mask_out) in zip(factors, masks, strict=True)
+    ]
 
 
 def training_loss(network: Network, inputs: Inputs) -> Callable[[Tensor], Tensor]:

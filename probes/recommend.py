@@ -393,7 +393,7 @@ def _measure(
                 network, held, inputs, cell.ensemble, p=base.p, seed=mask_seed,
                 rescale=base.rescale,
             )  # fmt: skip
-        return network.outputs(network.merged_weights(held, shrink=base.shrink), inputs)
+        return network.replica_outputs(held, inputs, shrink=base.shrink)
 
     on_train, on_test = outputs(factors, ready.train), outputs(replica(factors, 0), ready.test)
     measured = measure_outputs(loss, on_train, ready.train, on_test, ready.test)

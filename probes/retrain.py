@@ -22,10 +22,10 @@ from probes.step import objective_gradient, optimizer_step
 Optimizer = Literal["adam", "sgd"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 
-#: Activations that a block of replicas may hold. On a CPU a larger block falls out of the caches, a
-#: smaller one wastes time between products. Constants, not properties of the machine, as the split
-#: into blocks changes the rounding of the products.
-BLOCK_ACTIVATIONS = {"cpu": 2**20, "cuda": 2**28}
+#: Activations that a block of replicas may hold on a GPU; on a CPU the kind of network says it.
+#: Constants, not properties of the machine, as the split into blocks changes the rounding of the
+#: products.
+CUDA_BLOCK_ACTIVATIONS = 2**28
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,9 @@ def replica_blocks(
 
 
 def replicas_per_block(network: Network, examples: int, samples: int = 1) -> int:
-    """Number of replicas whose activations and gradients fit the cache together, at least 1."""
-    limit = BLOCK_ACTIVATIONS[network.weights[0].device.type]
+    """Number of replicas that are best computed together, at least 1."""
+    on_cpu = network.weights[0].device.type == "cpu"
+    limit = network.block_activations if on_cpu else CUDA_BLOCK_ACTIVATIONS
     return max(1, limit // (examples * samples * network.activations))
 
 

@@ -174,7 +174,7 @@ def outputs_by(
 ) -> Tensor:
     """Outputs of R replicas, (R, k, m), by "expected weight" or by an "ensemble" of N."""
     if inference == "expected weight":
-        return network.outputs(network.merged_weights(factors, shrink=cell.shrink), inputs)
+        return network.replica_outputs(factors, inputs, shrink=cell.shrink)
     *_, mask_seed = cell.seeds()
     return ensemble_output(
         network, factors, inputs, cell.samples, p=cell.p, seed=mask_seed, rescale=cell.rescale

@@ -73,8 +73,10 @@ class AutogradGradient(ObjectiveGradient):
         for sample in range(self.samples):
             drawn = [(mask_in[sample], mask_out[sample]) for mask_in, mask_out in masks]
             with torch.enable_grad():
-                merged = self.network.merged_weights([(A, B) for A, B in leaves], drawn)
-                losses = self.loss.value(self.network.outputs(merged, self.inputs), self.targets)
+                outputs = self.network.replica_outputs(
+                    [(A, B) for A, B in leaves], self.inputs, masks=drawn
+                )
+                losses = self.loss.value(outputs, self.targets)
                 value = (losses * self.weights.squeeze(1)).sum()
             found = torch.autograd.grad(value, [factor for pair in leaves for factor in pair])
             total = (

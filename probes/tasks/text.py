@@ -97,8 +97,8 @@ class TextTask:
         """Build the network with its adapted layers."""
         network = Encoder(
             self.layers, self.head, heads=self.heads, pooling=self.pooling,
-            activation=self.activation, epsilon=self.epsilon, rank=rank, alpha=alpha,
-            loss=self.loss,
+            tokens=self.hidden.shape[1], activation=self.activation, epsilon=self.epsilon,
+            rank=rank, alpha=alpha, loss=self.loss,
         )  # fmt: skip
         return network.place(torch.empty((), dtype=dtype, device=device))
 

@@ -33,7 +33,7 @@ def make(layers, pooling, rank=3):
     head = torch.randn(CLASSES, 16, generator=generator, dtype=torch.float64)
     network = Encoder(
         [EncoderLayer.of(layer) for layer in model.encoder.layer[DEPTH - layers :]], head, heads=2,
-        pooling=pooling, rank=rank, alpha=6.0, loss=cross_entropy,
+        pooling=pooling, tokens=TOKENS, rank=rank, alpha=6.0, loss=cross_entropy,
     )  # fmt: skip
     with torch.no_grad():
         hidden = model(ids, mask, output_hidden_states=True).hidden_states[-1 - layers]
@@ -65,6 +65,7 @@ def test_every_replica_is_the_model_with_its_weights_merged(layers, pooling):
     network, inputs, model = make(layers, pooling)
     weights = network.merged_weights(random_factors(network))
     outputs = network.outputs(weights, inputs)
+    beside = network.replica_outputs(random_factors(network), inputs)
     for replica in range(3):
         merged = copy.deepcopy(model)
         for number, layer in enumerate(merged.encoder.layer[DEPTH - layers :]):
@@ -72,6 +73,7 @@ def test_every_replica_is_the_model_with_its_weights_merged(layers, pooling):
             layer.attention.self.value.weight.data.copy_(weights[2 * number + 1][replica])
         expected = model_outputs(merged, network.head, pooling).mT
         torch.testing.assert_close(outputs[replica], expected, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(beside[replica], expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize(("layers", "pooling"), SHAPES)

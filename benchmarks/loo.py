@@ -1,33 +1,36 @@
 """Time of leave-one-out retraining, per replica, by four ways, in one run.
 
-(a) a sequential loop over Hugging Face PEFT LoRA models, as a user would write it, with a
-    ``DataLoader`` over the examples that are left and a running loss; and the barest loop there is;
+(a) a sequential loop over Hugging Face PEFT LoRA models, three times: with transformers'
+    ``Trainer``, as PEFT's quick tour trains; with a ``DataLoader`` over the examples that are left
+    and a running loss, as its example of a multilayer perceptron does; and the barest loop;
 (b) ``torch.func.vmap`` over the replicas of the same network;
 (c) JAX ``jit(vmap(scan))`` after compilation, in our layout and contraction order;
 (d) this project: a cell in one process, and cells in two workers of one thread, as ``--workers``
     runs them.
 
-    python -m benchmarks.loo --n 64 256 --repetitions 5
+    python -m benchmarks.loo --n 64 256 --steps 100 300 --repetitions 5
 
-The ways take turns within one run, so that a machine whose speed drifts slows them alike. Needs the
+The ways take turns within one run. Needs the
 extra ``bench``; a peer that is not installed is left out and said to be.
 """
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import pairwise, product
 from multiprocessing import get_context
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
 import torch
 import tyro
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
+from benchmarks.turns import Way, compare, print_peak, timed
 from lora_dropout.masks import LayerShape, stack_masks
 from probes.engines.local import start_worker
 from probes.feedforward import Columns, FeedForward
@@ -38,6 +41,7 @@ from probes.tasks import load_task
 
 LR = 5e-3
 P = 0.1
+ONE_PROCESS, IN_WORKERS = "(d) one process", "(d) two workers"
 #: Worker processes, and cells that they run for one measurement.
 WORKERS, CELLS = 2, 8
 
@@ -172,10 +176,11 @@ def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
     return run
 
 
-def run_peft(cell: Cell, replicas: int, loader: bool) -> None:
+def run_peft(
+    cell: Cell, replicas: int, train: Callable[[nn.Module, TensorDataset, int], None]
+) -> None:
     """Train some replicas one after the other with PEFT, as a user would; PEFT's own dropout."""
     from peft import LoraConfig, get_peft_model
-    from torch.utils.data import DataLoader, TensorDataset
 
     X, target = cell.inputs.features.mT.float().contiguous(), cell.inputs.targets.argmax(0)
     config = LoraConfig(r=8, lora_alpha=8, target_modules=["0", "2"], lora_dropout=P)
@@ -183,28 +188,55 @@ def run_peft(cell: Cell, replicas: int, loader: bool) -> None:
     for weight in cell.weights[1 : replicas + 1]:
         layers = [nn.Linear(*pair) for pair in pairwise(widths)]
         model = get_peft_model(nn.Sequential(layers[0], nn.ReLU(), layers[1]), config)
-        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LR)
-        data = TensorDataset(X[weight > 0], target[weight > 0])
-        epoch = DataLoader(data, batch_size=len(data), shuffle=True) if loader else [data.tensors]
-        for _ in range(cell.steps):
-            running = 0.0
-            for features, labels in epoch:
-                optimizer.zero_grad()
-                loss = nn.functional.cross_entropy(model(features), labels)
-                loss.backward()
-                optimizer.step()
-                if loader:
-                    running += loss.item()
+        train(model, TensorDataset(X[weight > 0], target[weight > 0]), cell.steps)
         model.eval()
         with torch.no_grad():
             nn.functional.cross_entropy(model(X), target, reduction="none")
 
 
-def matmul_peak(dtype: torch.dtype) -> float:
-    """Measure the machine's matrix-product peak on 1,024-square matrices, in GFLOP/s."""
-    left = torch.randn(1024, 1024, dtype=dtype)
-    seconds = min(timed(lambda: left @ left) for _ in range(20))
-    return 2 * 1024**3 / seconds / 1e9
+def bare_loop(model: nn.Module, data: TensorDataset, steps: int) -> None:
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LR)
+    features, labels = data.tensors
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(features), labels).backward()
+        optimizer.step()
+
+
+def loader_loop(model: nn.Module, data: TensorDataset, steps: int) -> None:
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LR)
+    epoch = DataLoader(data, batch_size=len(data), shuffle=True)
+    for _ in range(steps):
+        running = 0.0
+        for features, labels in epoch:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(features), labels)
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+
+
+def trainer_loop(model: nn.Module, data: TensorDataset, steps: int) -> None:
+    """The Trainer at its defaults, but for what it would print and write."""
+    from transformers import PrinterCallback, Trainer, TrainingArguments
+
+    class Classifier(Trainer):
+        def compute_loss(self, model: nn.Module, inputs: tuple, **_: object) -> Tensor:
+            features, labels = inputs
+            return nn.functional.cross_entropy(model(features), labels)
+
+    with TemporaryDirectory() as folder:
+        settings = TrainingArguments(
+            folder, max_steps=steps, learning_rate=LR, lr_scheduler_type="constant",
+            per_device_train_batch_size=len(data), save_strategy="no", logging_strategy="no",
+            report_to="none", disable_tqdm=True, use_cpu=True,
+        )  # fmt: skip
+        trainer = Classifier(model, settings, default_collate, data)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+
+
+PEFT_LOOPS = {"bare loop": bare_loop, "DataLoader": loader_loop, "Trainer": trainer_loop}
 
 
 def flops_per_step(cell: Cell) -> float:
@@ -213,12 +245,6 @@ def flops_per_step(cell: Cell) -> float:
     first = 2 * m * r * (d + h) + m * r * h  # forward, both gradients
     second = 3 * r * h * k + 3 * m * h * k
     return 2.0 * cell.replicas * (first + second)
-
-
-def timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def _masks(cell: Cell) -> list[Tensor]:
@@ -236,49 +262,24 @@ def benchmark(
     n: int, steps: int, repetitions: int, peft_replicas: int, dtype: torch.dtype, pool: Executor
 ) -> None:
     cell = make_cell(n, steps, dtype)
-    ways: dict[str, tuple[Callable[[], object], int]] = {
-        "(d) this project": (lambda: run_ours(cell), cell.replicas),
-        "(b) torch.func.vmap": (lambda: run_vmap(cell), cell.replicas),
-    }
+    ways = [Way(ONE_PROCESS, lambda: run_ours(cell), cell.replicas)]
+    ways += [Way(IN_WORKERS, lambda: run_in_workers(pool, n, steps, dtype), CELLS * cell.replicas)]
+    ways += [Way("(b) torch.func.vmap", lambda: run_vmap(cell), cell.replicas)]
     if find_spec("jax"):
-        ways["(c) JAX jit(vmap(scan))"] = (prepare_jax(cell), cell.replicas)
+        ways += [Way("(c) JAX jit(vmap(scan))", prepare_jax(cell), cell.replicas)]
     if find_spec("peft") and peft_replicas:
-        for name, loader in (("(a) PEFT, bare loop", False), ("(a) PEFT, DataLoader", True)):
-            ways[name] = (
-                lambda loader=loader: run_peft(cell, peft_replicas, loader),
-                peft_replicas,
-            )
-    ways["(d) in two workers"] = (
-        lambda: run_in_workers(pool, n, steps, dtype), CELLS * cell.replicas
-    )  # fmt: skip
-    results = {name: run() for name, (run, _) in ways.items()}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repetitions):
-        for name, (run, _) in ways.items():
-            times[name].append(timed(run))
-    ours = np.array(times["(d) this project"]) / cell.replicas
-    theirs = np.array(times["(d) in two workers"]) / (CELLS * cell.replicas)
+        for name, train in PEFT_LOOPS.items():
+            run = partial(run_peft, cell, peft_replicas, train)
+            ways += [Way(f"(a) PEFT, {name}", run, peft_replicas)]
     print(f"\nn = {n}, {steps} steps, {cell.replicas} replicas, {dtype}")
-    for name, (_, replicas) in ways.items():
-        each = np.array(times[name]) / replicas
-        difference = ""
-        if isinstance(results[name], Tensor):
-            error = (results[name] - results["(d) this project"]).abs().max()
-            difference = f", largest loss difference {error:.1e}"
-        print(
-            f"  {name:24s} {1e3 * np.median(each):8.2f} ms per replica (best {1e3 * min(each):.2f})"
-            f", {np.median(each / ours):6.2f} x ours, {np.median(each / theirs):6.2f} x in workers"
-            f"{difference}"
-        )
-    peak = matmul_peak(dtype)
-    for way, seconds in (("one process", ours.min()), ("two workers", theirs.min())):
-        rate = flops_per_step(cell) * steps / (seconds * cell.replicas) / 1e9
-        print(f"  {way}: {rate:.0f} GFLOP/s, {rate / peak:.0%} of the measured peak of {peak:.0f}")
+    best = compare(ways, repetitions, [ONE_PROCESS, IN_WORKERS])
+    flops = flops_per_step(cell) * steps / cell.replicas
+    print_peak(flops, {name: best[name] for name in (ONE_PROCESS, IN_WORKERS)}, dtype)
 
 
 def main(
     n: tuple[int, ...] = (64, 256),
-    steps: int = 100,
+    steps: tuple[int, ...] = (100,),
     repetitions: int = 5,
     peft_replicas: int = 2,
     scaling: bool = False,
@@ -300,12 +301,12 @@ def main(
         if not find_spec(package):
             print(f"{package} is not installed: left out")
     with ProcessPoolExecutor(WORKERS, get_context("spawn"), start_worker) as pool:
-        for size in n:
-            benchmark(size, steps, repetitions, peft_replicas, precision, pool)
+        for size, count in product(n, steps):
+            benchmark(size, count, repetitions, peft_replicas, precision, pool)
     if scaling:
-        print("\ntime of this project against n")
+        print(f"\ntime of this project against n, {steps[0]} steps")
         for size in (32, 64, 128, 256, 512):
-            cell = make_cell(size, steps, precision)
+            cell = make_cell(size, steps[0], precision)
             run_ours(cell)
             seconds = np.median([timed(lambda cell=cell: run_ours(cell)) for _ in range(3)])
             print(

@@ -1,0 +1,149 @@
+"""What each step of the design of retraining gives, one added to the other, in one run.
+
+    python -m benchmarks.ladder --repetitions 5
+
+Time per replica of leave-one-out cells, in one process: digits at n = 64 and 256, and tweets at
+n = 32. The last step, workers of one thread, is timed by ``benchmarks.loo`` and ``loo_text``.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from unittest.mock import patch
+
+import torch
+import tyro
+from torch import Tensor
+
+from benchmarks import loo, loo_text
+from benchmarks.turns import Way, compare
+from lora_dropout.replicas import LowRank
+from probes.network import Factors, Masks, Network
+from probes.retrain import blocks, draw_steps, replicas_per_block
+from probes.step import AutogradGradient, ObjectiveGradient, objective_gradient, optimizer_step
+
+Cell = loo.Cell | loo_text.Cell
+#: From a network, factors and memory for their gradient to what writes it.
+MakeGradient = Callable[[Network, Factors, Factors, int], ObjectiveGradient]
+#: From the flat buffers, the factors, their gradient and the rate to what takes the step.
+MakeOptimizer = Callable[[Tensor, Tensor, Factors, Factors, float], Callable[[], object]]
+
+
+class MergedGradient(AutogradGradient):
+    """Every replica's masked weights formed, then the network; differentiated by autograd."""
+
+    def write(self, masks: Masks) -> None:
+        with patch.object(type(self.network), "replica_outputs", Network.replica_outputs):
+            super().write(masks)
+
+
+def autograd(kind: type[AutogradGradient]) -> MakeGradient:
+    return lambda network, factors, gradient, examples: kind(network, factors, gradient, samples=1)
+
+
+def written_out(
+    network: Network, factors: Factors, gradient: Factors, examples: int
+) -> ObjectiveGradient:
+    return objective_gradient(network, factors, gradient, samples=1, examples=examples)
+
+
+def always_low_rank(
+    network: Network, factors: Factors, gradient: Factors, examples: int
+) -> ObjectiveGradient:
+    with patch("probes.step.cheaper_map", lambda *sizes, **more: LowRank):
+        return written_out(network, factors, gradient, examples)
+
+
+def torch_adam(
+    flat: Tensor, gradient: Tensor, factors: Factors, grads: Factors, lr: float
+) -> Callable[[], object]:
+    """PyTorch's optimizer over the factors of all layers."""
+    leaves = [factor.requires_grad_() for pair in factors for factor in pair]
+    for leaf, grad in zip(leaves, (grad for pair in grads for grad in pair), strict=True):
+        leaf.grad = grad
+    return torch.optim.Adam(leaves, lr=lr, fused=True).step
+
+
+def flat_adam(
+    flat: Tensor, gradient: Tensor, factors: Factors, grads: Factors, lr: float
+) -> Callable[[], object]:
+    """One fused kernel over a flat buffer."""
+    return optimizer_step(flat, gradient, "adam", lr)
+
+
+@torch.no_grad()
+def train(
+    cell: Cell, lr: float, make_gradient: MakeGradient, make_optimizer: MakeOptimizer, size: int
+) -> Tensor:
+    """Train all replicas in blocks of a size; return their losses."""
+    network, p = cell.network, loo.P
+    masks = draw_steps(network, p, range(cell.steps), range(1), 0)
+    kept: list[Factors] = []
+    for rows in blocks(len(cell.weights), size):
+        count = rows.stop - rows.start
+        flat = torch.empty(count * network.size)
+        gradient = torch.empty_like(flat)
+        factors, grads = network.views(flat, count), network.views(gradient, count)
+        for pair, start in zip(factors, cell.start, strict=True):
+            for factor, first in zip(pair, start, strict=True):
+                factor.copy_(first.expand_as(factor))
+        of = make_gradient(network, factors, grads, len(cell.inputs))
+        of.feed(cell.inputs, cell.weights[rows])
+        step = make_optimizer(flat, gradient, factors, grads, lr)
+        for drawn in masks:
+            of.write(drawn)
+            step()
+        kept.append([(A.detach(), B.detach()) for A, B in factors])
+    joined = [
+        (torch.cat([A for A, _ in layer]), torch.cat([B for _, B in layer]))
+        for layer in zip(*kept, strict=True)
+    ]
+    return network.losses(joined, cell.inputs, shrink=(1 - p) ** 2)
+
+
+def digits_ways(cell: loo.Cell) -> list[Way]:
+    replicas = cell.replicas
+    run = partial(train, cell, loo.LR)
+    fitting = replicas_per_block(cell.network, len(cell.inputs))
+    merged = autograd(MergedGradient)
+    return [
+        Way("vmap, examples first", lambda: loo.run_vmap(cell), replicas),
+        Way("features first, autograd", lambda: run(merged, torch_adam, replicas), replicas),
+        Way("+ one flat buffer for Adam", lambda: run(merged, flat_adam, replicas), replicas),
+        Way("+ backward written out", lambda: run(always_low_rank, flat_adam, replicas), replicas),
+        Way("+ cheapest contraction", lambda: run(written_out, flat_adam, replicas), replicas),
+        Way("+ blocks that fit the cache", lambda: run(written_out, flat_adam, fitting), replicas),
+    ]
+
+
+def tweets_ways(cell: loo_text.Cell) -> list[Way]:
+    replicas = len(cell.weights)
+    run = partial(train, cell, cell.lr)
+    merged, low_rank = autograd(MergedGradient), autograd(AutogradGradient)
+    return [
+        Way("vmap, our algebra", lambda: loo_text.run_vmap(cell), replicas),
+        Way("weights merged, blocks of 4", lambda: run(merged, flat_adam, 4), replicas),
+        Way("+ update beside the frozen", lambda: run(low_rank, flat_adam, 4), replicas),
+        Way("+ all replicas in one block", lambda: run(low_rank, flat_adam, replicas), replicas),
+    ]
+
+
+def main(repetitions: int = 5, n: tuple[int, ...] = (64, 256), steps: int = 100) -> None:
+    """Print the tables.
+
+    Args:
+        repetitions: interleaved repetitions; medians are shown.
+        n: sizes of the training set of digits.
+        steps: optimizer steps on digits; tweets takes 60.
+    """
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for size in n:
+        print(f"\ndigits, n = {size}, {steps} steps")
+        ways = digits_ways(loo.make_cell(size, steps, torch.float32))
+        compare(ways, repetitions, [ways[0].name])
+    print("\ntweets, n = 32, 60 steps")
+    ways = tweets_ways(loo_text.make_cell(32, 60))
+    compare(ways, repetitions, [ways[0].name])
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

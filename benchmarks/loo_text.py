@@ -1,0 +1,291 @@
+"""Time of leave-one-out retraining of a transformer, per replica, by four ways, in one run.
+
+The task ``tweets``: MiniLM's last layer, adapted on query and value.
+
+(a) a sequential loop over Hugging Face PEFT LoRA models of the whole encoder, with a
+    ``DataLoader`` and a running loss;
+(b) ``torch.func.vmap`` over the replicas of the last layer, in our algebra;
+(c) JAX ``jit(vmap(scan))`` after compilation, in our algebra;
+(d) this project: a cell in one process, and cells in two workers of one thread.
+
+In (b), (c) and (d) what lies below the last layer is computed once; that is not timed.
+
+    python -m benchmarks.loo_text --n 32 --repetitions 3
+"""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import cache, partial
+from importlib.util import find_spec
+from multiprocessing import get_context
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.turns import Way, compare, print_peak
+from probes.encoder import Encoder, Tokens
+from probes.engines.local import start_worker
+from probes.network import Factors
+from probes.resampling import full_sample, leave_one_out
+from probes.retrain import Dropout, Training, draw_steps, retrain
+from probes.settings import StabilitySettings
+from probes.tasks import TextSource, load_task
+from probes.tasks.text import TextTask, load_encoder, read_texts
+from probes.tasks.tweets import clean_tweets
+
+P = 0.1
+RANK = 8
+ONE_PROCESS, IN_WORKERS = "(d) one process", "(d) two workers"
+#: Worker processes, and cells that they run for one measurement.
+WORKERS, CELLS = 2, 4
+
+
+class Cell(NamedTuple):
+    """One leave-one-out cell of ``tweets``: what every way gets."""
+
+    network: Encoder
+    inputs: Tokens
+    index: Tensor
+    weights: Tensor
+    start: Factors
+    steps: int
+    lr: float
+
+
+@cache
+def tweets() -> tuple[TextSource, TextTask]:
+    source = StabilitySettings(task="tweets").text_source("tweets")
+    task = load_task("tweets", source)
+    assert source is not None
+    assert isinstance(task, TextTask)
+    return source, task
+
+
+@cache
+def make_cell(n: int, steps: int) -> Cell:
+    _, task = tweets()
+    generator = torch.Generator().manual_seed(0)
+    network = task.network(rank=RANK, alpha=RANK, dtype=torch.float32, device="cpu")
+    index = torch.randperm(len(task), generator=generator)[:n]
+    weights = torch.cat([full_sample(n), leave_one_out(n)]).float()
+    start = network.initial_factors(generator)
+    return Cell(network, task.read(network, index), index, weights, start, steps, task.lr)
+
+
+def run_ours(cell: Cell) -> Tensor:
+    training = Training(steps=cell.steps, lr=cell.lr)
+    factors = retrain(cell.network, cell.inputs, cell.weights, cell.start, training, Dropout(P))
+    return final_losses(cell, factors)
+
+
+def final_losses(cell: Cell, factors: Factors) -> Tensor:
+    with torch.no_grad():
+        return cell.network.losses(factors, cell.inputs, shrink=(1 - P) ** 2)
+
+
+def run_in_workers(pool: Executor, n: int, steps: int) -> None:
+    for future in [pool.submit(_work, n, steps) for _ in range(CELLS)]:
+        future.result()
+
+
+def _work(n: int, steps: int) -> None:
+    run_ours(make_cell(n, steps))
+
+
+def run_vmap(cell: Cell) -> Tensor:
+    gradient = torch.func.vmap(
+        torch.func.grad(lambda *arguments: _one_replica(cell, *arguments)), in_dims=(0, 0, None)
+    )
+    stacked = [
+        f.expand(len(cell.weights), *f.shape[1:]).clone() for pair in cell.start for f in pair
+    ]
+    optimizer = torch.optim.Adam(stacked, lr=cell.lr, fused=True)
+    for masks in masks_of(cell):
+        for factor, grad in zip(stacked, gradient(stacked, cell.weights, masks), strict=True):
+            factor.grad = grad
+        optimizer.step()
+    return final_losses(cell, [(stacked[0], stacked[1]), (stacked[2], stacked[3])])
+
+
+def _one_replica(cell: Cell, factors: list[Tensor], weight: Tensor, masks: list[Tensor]) -> Tensor:
+    """Weighted loss of one replica: the last layer of a BERT encoder, first token read out."""
+    network, inputs, layer = cell.network, cell.inputs, cell.network.layers[0]
+    m, heads, tokens, e = inputs.keys.shape
+    A_q, B_q, A_v, B_v = _masked(factors, masks)
+    x, first = inputs.hidden, inputs.hidden[:, 0]
+    queries = inputs.queries[:, 0] + layer.query[1] + (first @ A_q.mT) @ B_q.mT
+    scores = torch.einsum("mhe,mhte->mht", queries.view(m, heads, e), inputs.keys) / math.sqrt(e)
+    attention = scores.masked_fill(~inputs.mask[:, None], -torch.inf).softmax(-1)
+    base = torch.einsum("mht,mthe->mhe", attention, inputs.values.view(m, tokens, heads, e))
+    hidden = torch.einsum("mht,mtk->mhk", attention, x @ A_v.mT)
+    added = torch.einsum("mhk,hek->mhe", hidden, B_v.view(heads, e, -1))
+    context = (base + added).reshape(m, -1) + layer.value[1]
+    norm = partial(F.layer_norm, normalized_shape=first.shape[-1:], eps=network.epsilon)
+    middle = norm(
+        F.linear(context, *layer.output) + first,
+        weight=layer.attention_norm[0], bias=layer.attention_norm[1],
+    )  # fmt: skip
+    inner = F.linear(F.gelu(F.linear(middle, *layer.up)), *layer.down)
+    z = norm(inner + middle, weight=layer.norm[0], bias=layer.norm[1]) @ network.head.mT
+    return (weight * F.cross_entropy(z, inputs.targets.mT, reduction="none")).sum()
+
+
+def _masked(factors: Any, masks: Any) -> list[Any]:
+    A_q, B_q, A_v, B_v = factors
+    in_q, out_q, in_v, out_v = masks
+    return [A_q * in_q, B_q * out_q[:, None], A_v * in_v, B_v * out_v[:, None]]
+
+
+def masks_of(cell: Cell) -> list[list[Tensor]]:
+    """The masks of every step: in and out of the query, then of the value."""
+    drawn = draw_steps(cell.network, P, range(cell.steps), range(1), 0)
+    return [[mask.flatten() for pair in layers for mask in pair] for layers in drawn]
+
+
+def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
+    """Compile the peer; the compilation is not timed."""
+    import jax
+    import jax.numpy as jnp
+
+    def array(tensor: Tensor) -> Any:
+        return jnp.asarray(tensor.numpy())
+
+    network, inputs, layer = cell.network, cell.inputs, cell.network.layers[0]
+    m, heads, tokens, e = inputs.keys.shape
+    x, keys, targets = map(array, (inputs.hidden, inputs.keys, inputs.targets.mT))
+    frozen_q = array(inputs.queries[:, 0] + layer.query[1])
+    frozen_v = array(inputs.values.reshape(m, tokens, heads, e))
+    absent = array(~inputs.mask[:, None])
+    output, up, down = [tuple(map(array, getattr(layer, n))) for n in ("output", "up", "down")]
+    norms = [tuple(map(array, pair)) for pair in (layer.attention_norm, layer.norm)]
+    value_bias, head = array(layer.value[1]), array(network.head)
+    first = x[:, 0]
+
+    def linear(rows: Any, pair: tuple) -> Any:
+        return rows @ pair[0].T + pair[1]
+
+    def norm(rows: Any, pair: tuple) -> Any:
+        centred = rows - rows.mean(-1, keepdims=True)
+        scale = jnp.sqrt((centred**2).mean(-1, keepdims=True) + network.epsilon)
+        return centred / scale * pair[0] + pair[1]
+
+    def loss(factors: list, weight: Any, masks: list) -> Any:
+        A_q, B_q, A_v, B_v = _masked(factors, masks)
+        queries = (frozen_q + (first @ A_q.T) @ B_q.T).reshape(m, heads, e)
+        scores = jnp.einsum("mhe,mhte->mht", queries, keys) / math.sqrt(e)
+        attention = jax.nn.softmax(jnp.where(absent, -jnp.inf, scores), axis=-1)
+        base = jnp.einsum("mht,mthe->mhe", attention, frozen_v)
+        hidden = jnp.einsum("mht,mtk->mhk", attention, x @ A_v.T)
+        added = jnp.einsum("mhk,hek->mhe", hidden, B_v.reshape(heads, e, -1))
+        context = (base + added).reshape(m, -1) + value_bias
+        middle = norm(linear(context, output) + first, norms[0])
+        inner = linear(jax.nn.gelu(linear(middle, up), approximate=False), down)
+        z = norm(inner + middle, norms[1]) @ head.T
+        return (weight * (jax.nn.logsumexp(z, axis=-1) - (z * targets).sum(-1))).sum()
+
+    def train(weight: Any) -> list:
+        def step(state: tuple, masks: list) -> tuple:
+            factors, first, second, count = state
+            grads = jax.grad(loss)(factors, weight, masks)
+            count = count + 1
+            first = [0.9 * mean + 0.1 * g for mean, g in zip(first, grads, strict=True)]
+            second = [0.999 * v + 0.001 * g * g for v, g in zip(second, grads, strict=True)]
+            rate, correction = cell.lr / (1 - 0.9**count), jnp.sqrt(1 - 0.999**count)
+            factors = [
+                f - rate * mean / (jnp.sqrt(v) / correction + 1e-8)
+                for f, mean, v in zip(factors, first, second, strict=True)
+            ]
+            return (factors, first, second, count), None
+
+        begin = [array(factor[0]) for pair in cell.start for factor in pair]
+        zeros = [jnp.zeros_like(factor) for factor in begin]
+        (factors, *_), _ = jax.lax.scan(step, (begin, zeros, zeros, 0.0), masks_by_step)
+        return factors
+
+    masks_by_step = [array(torch.stack(kind)) for kind in zip(*masks_of(cell), strict=True)]
+    weights = array(cell.weights)
+    compiled = jax.jit(jax.vmap(train)).lower(weights).compile()
+
+    def run() -> Tensor:
+        factors = [torch.from_numpy(np.array(f)) for f in compiled(weights)]
+        return final_losses(cell, [(factors[0], factors[1]), (factors[2], factors[3])])
+
+    return run
+
+
+def run_peft(cell: Cell, replicas: int) -> None:
+    """Train some replicas one after the other, the whole encoder, as a user would."""
+    from peft import LoraConfig, get_peft_model
+
+    source, _ = tweets()
+    tokenizer, _ = load_encoder(source.model)
+    texts = read_texts(source, clean_tweets)["text"].iloc[cell.index.numpy()].tolist()
+    coded = tokenizer(texts, truncation=True, max_length=source.tokens, padding=True,
+                      return_tensors="pt")  # fmt: skip
+    target = cell.inputs.targets.argmax(0)
+    for weight in cell.weights[1 : replicas + 1]:
+        _, encoder = load_encoder(source.model)
+        config = LoraConfig(
+            r=RANK, lora_alpha=RANK, lora_dropout=P, target_modules=["query", "value"],
+            layers_to_transform=[len(encoder.encoder.layer) - 1],
+        )  # fmt: skip
+        model = get_peft_model(encoder, config)
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=cell.lr)
+        kept = weight > 0
+        data = TensorDataset(coded["input_ids"][kept], coded["attention_mask"][kept], target[kept])
+        epoch = DataLoader(data, batch_size=len(data), shuffle=True)
+        for _ in range(cell.steps):
+            running = 0.0
+            for ids, mask, labels in epoch:
+                optimizer.zero_grad()
+                last = model(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+                loss = nn.functional.cross_entropy(last @ cell.network.head.mT, labels)
+                loss.backward()
+                optimizer.step()
+                running += loss.item()
+
+
+def flops_per_step(cell: Cell) -> float:
+    """Additions and multiplications of one step of one replica, by the algebra above."""
+    m, heads, tokens, e = cell.inputs.keys.shape
+    d, inner = heads * e, len(cell.network.layers[0].up[0])
+    frozen = 2 * m * (d * d + 2 * d * inner)  # output and feed-forward: forward, and to the input
+    attention = 4 * m * tokens * d + m * tokens * d  # scores and averages; keys have no gradient
+    updates = 2 * m * tokens * RANK * d + 4 * m * heads * tokens * RANK + 6 * m * RANK * d
+    return 2.0 * (frozen + attention + updates)
+
+
+def main(n: int = 32, steps: int = 60, repetitions: int = 3, peft_replicas: int = 1) -> None:
+    """Print the table.
+
+    Args:
+        n: size of the training set.
+        steps: optimizer steps.
+        repetitions: interleaved repetitions; medians are shown.
+        peft_replicas: replicas that the sequential loop trains for its estimate; 0 leaves it out.
+    """
+    cell = make_cell(n, steps)
+    replicas = len(cell.weights)
+    with ProcessPoolExecutor(WORKERS, get_context("spawn"), start_worker) as pool:
+        ways = [Way(ONE_PROCESS, lambda: run_ours(cell), replicas)]
+        ways += [Way(IN_WORKERS, lambda: run_in_workers(pool, n, steps), CELLS * replicas)]
+        ways += [Way("(b) torch.func.vmap", lambda: run_vmap(cell), replicas)]
+        if find_spec("jax"):
+            ways += [Way("(c) JAX jit(vmap(scan))", prepare_jax(cell), replicas)]
+        if find_spec("peft") and peft_replicas:
+            ways += [Way("(a) PEFT", lambda: run_peft(cell, peft_replicas), peft_replicas)]
+        print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+        print(f"tweets, n = {n}, {steps} steps, {replicas} replicas, float32")
+        best = compare(ways, repetitions, [ONE_PROCESS, IN_WORKERS])
+    seconds = {name: best[name] for name in (ONE_PROCESS, IN_WORKERS)}
+    print_peak(flops_per_step(cell) * steps, seconds, torch.float32)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

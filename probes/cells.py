@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.influence import Solver
 from probes.network import Factors, Inputs, Network
 from probes.resampling import full_sample, leave_one_out
 from probes.retrain import (
@@ -51,6 +52,7 @@ class Cell:
     text: TextSource | None = None
     method: str = "retrain"
     damping: float | None = None
+    solver: Solver | None = None
     validate: int = 0
 
     @property

@@ -184,7 +184,7 @@ class Encoder(Network):
 
     def outputs(self, weights: Sequence[Tensor], inputs: Tokens) -> Tensor:
         """Outputs on m examples of R networks with the given weights, (R, k, m)."""
-        return self._run([MergedMap(weight) for weight in weights], inputs, None)
+        return self.mapped_outputs([MergedMap(weight) for weight in weights], inputs)
 
     def replica_outputs(
         self, factors: Factors, inputs: Tokens, *, masks: Masks | None = None, shrink: float = 1.0
@@ -192,7 +192,7 @@ class Encoder(Network):
         """Outputs on m examples of R networks with the given factors, (R, k, m)."""
         if masks is not None:
             factors = mask_layers(factors, masks)
-        return self._run(self._low_rank_maps(factors, inputs, shrink), inputs, None)
+        return self.mapped_outputs(self._low_rank_maps(factors, inputs, shrink), inputs)
 
     def gradient_norms(self, factors: Factors, inputs: Tokens, shrink: float = 1.0) -> Tensor:
         """Norm of every example's loss gradient in the adapted *weights*, (R, m).
@@ -203,7 +203,8 @@ class Encoder(Network):
         trace: Trace = []
         with torch.inference_mode(False), torch.enable_grad():
             factors = [(A.clone().requires_grad_(), B.clone()) for A, B in factors]
-            outputs = self._run(self._low_rank_maps(factors, inputs, shrink), inputs, trace)
+            maps = self._low_rank_maps(factors, inputs, shrink)
+            outputs = self.mapped_outputs(maps, inputs, trace)
             value = self.loss.value(outputs, inputs.targets).sum()
             gradients = torch.autograd.grad(value, [output for _, output in trace])
         total = torch.zeros_like(outputs[:, 0])
@@ -214,6 +215,26 @@ class Encoder(Network):
             each = products.sum((-2, -1))
             total += each if each.dim() == 2 else each.sum(-1)
         return total.detach().sqrt_()
+
+    def mapped_outputs(
+        self, maps: Sequence[AdaptedMap], inputs: Tokens, trace: Trace | None = None
+    ) -> Tensor:
+        """Outputs on m examples by the given maps, (R, k, m).
+
+        Args:
+            maps: query and value of every adapted layer, of R replicas.
+            inputs: the examples.
+            trace: receives inputs and output of every map, if given.
+        """
+        x, keys = inputs.hidden.unsqueeze(0), inputs.keys.unsqueeze(0)
+        pairs = zip(maps[::2], maps[1::2], strict=True)
+        for number, (layer, (query, value)) in enumerate(zip(self.layers, pairs, strict=True)):
+            if number > 0:
+                keys = self._by_head(F.linear(x, *layer.key)).transpose(2, 3)
+            first_alone = self._reads_first_token(number)
+            x = self._layer(layer, query, value, x, keys, inputs.mask, first_alone, trace)
+        pooled = x[:, :, 0] if self.pooling == "cls" else _mean(x, inputs.mask)
+        return (pooled @ self.head.mT).mT
 
     def _low_rank_maps(self, factors: Factors, inputs: Tokens, shrink: float) -> list[AdaptedMap]:
         frozen: list[Tensor | None] = [inputs.queries, inputs.values]
@@ -226,17 +247,6 @@ class Encoder(Network):
     def _reads_first_token(self, number: int) -> bool:
         """Whether a layer, counted from the first adapted one, computes the first token alone."""
         return self.pooling == "cls" and number == len(self.layers) - 1
-
-    def _run(self, maps: Sequence[AdaptedMap], inputs: Tokens, trace: Trace | None) -> Tensor:
-        x, keys = inputs.hidden.unsqueeze(0), inputs.keys.unsqueeze(0)
-        pairs = zip(maps[::2], maps[1::2], strict=True)
-        for number, (layer, (query, value)) in enumerate(zip(self.layers, pairs, strict=True)):
-            if number > 0:
-                keys = self._by_head(F.linear(x, *layer.key)).transpose(2, 3)
-            first_alone = self._reads_first_token(number)
-            x = self._layer(layer, query, value, x, keys, inputs.mask, first_alone, trace)
-        pooled = x[:, :, 0] if self.pooling == "cls" else _mean(x, inputs.mask)
-        return (pooled @ self.head.mT).mT
 
     def _layer(
         self,

@@ -15,6 +15,7 @@ The loss is that of the deterministic network: what the masks do in training is 
 """
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -22,7 +23,12 @@ from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
+from probes.ekfac import ekfac_inverse
+from probes.encoder import Encoder, Tokens
 from probes.network import Factors, Inputs, Network
+
+Solver = Literal["cg", "ekfac"]
+SOLVERS: tuple[str, ...] = get_args(Solver)
 
 #: Relative residual at which conjugate gradients stop, and products with the matrix at most.
 TOLERANCE, MOST_PRODUCTS = 1e-6, 1000
@@ -41,6 +47,8 @@ def newton_step(
     shrink: float,
     strength: float,
     damping: float,
+    solver: Solver = "cg",
+    seed: int = 0,
 ) -> tuple[Factors, str]:
     """Estimate the factors of every replica that leaves an example out.
 
@@ -52,6 +60,9 @@ def newton_step(
         shrink: factor of the update in the deterministic network.
         strength: of ||update||^2 in the objective, 0 for none.
         damping: positive, in units of the loss per squared unit of a factor.
+        solver: "cg", or "ekfac" for an encoder without a penalty: the matrix of S in place of those
+            of all S^i, and approximated (:mod:`probes.ekfac`).
+        seed: of the labels that EK-FAC draws.
 
     Returns:
         The factors of the n replicas, and how they were obtained.
@@ -60,6 +71,19 @@ def newton_step(
     placed = _Point(network.place(exact), inputs.place(exact), factors, shrink, strength)
     wanted = weights[1:].double()
     change = placed.gradients(wanted) - placed.gradients(weights[:1].double())
+    if solver == "cg":
+        steps, how = _conjugate_gradients(placed, change, wanted, damping)
+        return placed.moved(steps), how
+    assert isinstance(network, Encoder)
+    assert isinstance(inputs, Tokens)
+    inverse = ekfac_inverse(network, inputs, factors, shrink=shrink, damping=damping, seed=seed)
+    return placed.moved(-inverse(change)), f"one step by EK-FAC, damping {damping:g}"
+
+
+def _conjugate_gradients(
+    placed: "_Point", change: Tensor, wanted: Tensor, damping: float
+) -> tuple[Tensor, str]:
+    """Solve all systems at once: a matrix of blocks, one an example."""
     products = 0
 
     def multiply(steps: np.ndarray) -> np.ndarray:
@@ -69,12 +93,12 @@ def newton_step(
         return (placed.curvature(given, wanted) + damping * given).flatten().numpy()
 
     size = change.numel()
-    # All systems at once: a matrix of blocks, one an example.
     operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
     found, failed = cg(operator, -change.flatten().numpy(), rtol=TOLERANCE, maxiter=MOST_PRODUCTS)
     how = f"one Newton step, damping {damping:g}, {products} products"
-    steps = torch.from_numpy(found).view_as(change)
-    return placed.moved(steps), how + (", which did not converge" if failed else "")
+    return torch.from_numpy(found).view_as(change), how + (
+        ", which did not converge" if failed else ""
+    )
 
 
 class _Point:

@@ -83,6 +83,7 @@ def estimated_factors(
     return newton_step(
         ready.network, ready.train, full, ready.weights, shrink=cell.shrink,
         strength=objective.strength if isinstance(objective, Penalty) else 0.0, damping=damping,
+        solver=cell.solver or "cg", seed=cell.seeds()[2] % 2**63,
     )  # fmt: skip
 
 

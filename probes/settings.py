@@ -12,8 +12,9 @@ from probes.cells import Cell
 from probes.checks import check_count, check_device, check_one_of, require
 from probes.encoder import POOLINGS
 from probes.engines import EngineOptions
-from probes.influence import DAMPING
+from probes.influence import DAMPING, SOLVERS
 from probes.memory import parse_size
+from probes.pretrained import require_package
 from probes.retrain import OPTIMIZERS
 from probes.tasks import TEXT_TASKS, Task, TextSource, load_task
 from probes.tasks.text import digest_of
@@ -153,6 +154,10 @@ class StabilitySettings(TextOptions, EngineOptions):
     """Method influence: damping of the Newton step. Default: 0.05, ours, for dropout, and next to
     none for the penalty. Less makes the estimates larger; their order changes little."""
 
+    solver: str = "cg"
+    """Method influence: cg (conjugate gradients, matrix-free), or ekfac (tasks tweets and text, by
+    the package kronfluence), whose cost hardly grows with n."""
+
     validate: int = 0
     """Method influence: that many of the n examples of each S are left out for real, and the
     estimates compared."""
@@ -218,6 +223,7 @@ class StabilitySettings(TextOptions, EngineOptions):
                 text=text,
                 method=self.method,
                 damping=self._damping(),
+                solver=None if self.method == "retrain" else self.solver,  # type: ignore[arg-type]
                 validate=self.validate,
             )
             for p, draw in product(dict.fromkeys(self.p), range(self.draws))
@@ -257,18 +263,7 @@ class StabilitySettings(TextOptions, EngineOptions):
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value)
-        check_one_of("method", self.method, METHODS)
-        if self.method == "retrain":
-            for name, least in (("damping", None), ("validate", 0)):
-                given = getattr(self, name)
-                require(given == least, name, "left out without method influence", given)
-        else:
-            damping = self.damping
-            fine = damping is None or 0 < damping < float("inf")
-            require(fine, "damping", "positive and finite", damping)
-            within = 0 <= self.validate <= self.n
-            require(within, "validate", f"from 0 to n = {self.n}", self.validate)
-            require(not self.warm_start, "warm_start", "left out for method influence", True)
+        self._check_method()
         check_one_of("optimizer", self.optimizer, OPTIMIZERS)
         check_one_of("objective", self.objective, OBJECTIVES)
         check_one_of("dtype", self.dtype, DTYPES)
@@ -299,6 +294,29 @@ class StabilitySettings(TextOptions, EngineOptions):
                 "left out for objective penalty, which draws no masks",
                 self.ensemble,
             )
+
+    def _check_method(self) -> None:
+        check_one_of("method", self.method, METHODS)
+        if self.method == "retrain":
+            for name, least in (("damping", None), ("solver", "cg"), ("validate", 0)):
+                given = getattr(self, name)
+                require(given == least, name, "left out without method influence", given)
+        else:
+            damping = self.damping
+            fine = damping is None or 0 < damping < float("inf")
+            require(fine, "damping", "positive and finite", damping)
+            within = 0 <= self.validate <= self.n
+            require(within, "validate", f"from 0 to n = {self.n}", self.validate)
+            require(not self.warm_start, "warm_start", "left out for method influence", True)
+            check_one_of("solver", self.solver, SOLVERS)
+            if self.solver == "ekfac":
+                self._check_ekfac()
+
+    def _check_ekfac(self) -> None:
+        fits = self.task in TEXT_TASKS and self.objective == "dropout"
+        allowed = "cg, but for objective dropout of " + " and ".join(TEXT_TASKS)
+        require(fits, "solver", allowed, self.solver)
+        require_package("kronfluence", extra="ekfac")
 
 
 def from_keywords(kind: type[S], keywords: dict[str, Any]) -> S:

@@ -19,7 +19,7 @@ from benchmarks.turns import Way, compare
 from lora_dropout.replicas import LowRank
 from probes.network import Factors, Masks, Network
 from probes.retrain import blocks, draw_steps, replicas_per_block
-from probes.step import AutogradGradient, ObjectiveGradient, objective_gradient, optimizer_step
+from probes.step import AdamStep, AutogradGradient, ObjectiveGradient, objective_gradient
 
 Cell = loo.Cell | loo_text.Cell
 #: From a network, factors and memory for their gradient to what writes it.
@@ -67,7 +67,7 @@ def flat_adam(
     flat: Tensor, gradient: Tensor, factors: Factors, grads: Factors, lr: float
 ) -> Callable[[], object]:
     """One fused kernel over a flat buffer."""
-    return optimizer_step(flat, gradient, "adam", lr)
+    return AdamStep(flat, gradient, lr, 0.0)
 
 
 @torch.no_grad()

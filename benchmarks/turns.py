@@ -29,7 +29,8 @@ def compare(ways: Sequence[Way], repetitions: int, references: Sequence[str]) ->
     """Time the ways, print them beside the references, and return their best seconds a replica.
 
     Args:
-        ways: the first one's result is what the others' are compared with.
+        ways: the losses of the first one are what those of the others are compared with, of as
+            many replicas as they train.
         repetitions: of all ways, after one that is not timed.
         references: names of the ways that ratios are given to.
     """
@@ -75,6 +76,6 @@ def _line(name: str, each: dict[str, NDArray[np.float64]], references: Sequence[
 
 
 def _difference(result: object, first: object) -> str:
-    if not isinstance(result, Tensor) or result is first:
+    if result is first or not (isinstance(result, Tensor) and isinstance(first, Tensor)):
         return ""
-    return f", largest loss difference {(result - first).abs().max():.1e}"
+    return f", largest loss difference {(result - first[: len(result)]).abs().max():.1e}"

@@ -36,6 +36,7 @@ from probes.resampling import leave_k_out
 from probes.retrain import blocks, replicas_per_block, retrain
 from probes.settings import from_keywords
 from probes.study import StudyResult, StudySettings, print_study, study
+from probes.tasks import load_task
 from probes.work import Progress, Tables
 
 Array = NDArray[np.float64]
@@ -305,7 +306,7 @@ def run_probe(settings: AttributionSettings) -> AttributionResult:
     (cell,) = settings.cells()
     scores = None
     if settings.scores is not None:
-        held_out = len(prepare(cell.base).test)
+        held_out = len(load_task(cell.base.task, cell.base.text)) - settings.n
         scores = read_scores(Path(settings.scores), settings.n, held_out)
     result = partial(AttributionResult, scores=scores)
     return study(settings, [cell], run_truth, result, (LEFT_OUT,))

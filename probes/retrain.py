@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from lora_dropout.masks import LayerShape, stack_masks
+from probes.captured_step import captured
 from probes.feedforward import FeedForward
 from probes.network import Factors, Inputs, Masks, Network
-from probes.step import objective_gradient, optimizer_step
+from probes.step import OPTIMIZER_STEPS, objective_gradient
 
 Optimizer = Literal["adam", "sgd"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
@@ -223,20 +224,28 @@ def _steps(
         samples=len(masks[0][0][0]),
         examples=min(training.batch or len(inputs), len(inputs)),
     )
-    take_step = optimizer_step(
-        flat, gradient, training.optimizer, training.lr, training.weight_decay
+    optimizer = OPTIMIZER_STEPS[training.optimizer](
+        flat, gradient, training.lr, training.weight_decay
     )
+
+    def take_step(drawn: Masks) -> None:
+        gradient_of.write(drawn)
+        if isinstance(objective, Penalty) and objective.strength > 0:
+            gradient_of.add_penalty(objective.strength)
+        optimizer()
+
     order = batches(len(inputs), training.batch, training.steps, training.seed)
     gradient_of.feed(inputs, weights)
+    # Every mini-batch lies elsewhere in memory.
+    capture = flat.is_cuda and training.batch is None
+    state = [flat, *optimizer.state]
+    advance = captured(take_step, masks[0], state) if capture else take_step
     for drawn, index in zip(masks, order, strict=True):
         if index is not None:
             # The weights of a row sum to 1 over the pool, so a batch is scaled up to the pool.
             scale = len(inputs) / len(index)
             gradient_of.feed(inputs.take(index), weights[:, index] * scale)
-        gradient_of.write(drawn)
-        if isinstance(objective, Penalty) and objective.strength > 0:
-            gradient_of.add_penalty(objective.strength)
-        take_step()
+        advance(drawn)
         yield factors
 
 

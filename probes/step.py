@@ -1,7 +1,6 @@
 """One training step of a block of replicas: the gradient of their objective, in held memory."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -170,41 +169,68 @@ def objective_gradient(
     return AutogradGradient(network, factors, gradient, samples=samples)
 
 
-def optimizer_step(
-    flat: Tensor, gradient: Tensor, optimizer: str, lr: float, weight_decay: float = 0.0
-) -> Callable[[], None]:
-    """Return the step of an elementwise optimizer over a flat buffer: one a replica, that is.
+class OptimizerStep(ABC):
+    """A step of an elementwise optimizer over a flat buffer: one a replica, that is.
 
-    With PyTorch's defaults and decoupled weight decay (Loshchilov & Hutter 2019). Adam's fused
-    kernel is called without the class around it, which takes as long as the kernel at this size.
+    With PyTorch's defaults and decoupled weight decay (Loshchilov & Hutter 2019).
+
+    Args:
+        flat: what is trained.
+        gradient: of it, read at every step.
+        lr: learning rate.
+        weight_decay: decoupled.
+
+    Attributes:
+        state: what a step changes besides ``flat``.
     """
-    if optimizer == "sgd":
 
-        def sgd() -> None:
-            if weight_decay:
-                flat.mul_(1 - lr * weight_decay)
-            flat.sub_(gradient, alpha=lr)
+    def __init__(self, flat: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
+        self.flat, self.gradient = flat, gradient
+        self.lr, self.weight_decay = lr, weight_decay
+        self.state: list[Tensor] = []
 
-        return sgd
-    first, second = torch.zeros_like(flat), torch.zeros_like(flat)
-    count = torch.zeros((), device=flat.device)
+    @abstractmethod
+    def __call__(self) -> None:
+        """Take the step."""
 
-    def adam() -> None:
+
+class SGDStep(OptimizerStep):
+    """Plain gradient descent."""
+
+    def __call__(self) -> None:
+        """Take the step."""
+        if self.weight_decay:
+            self.flat.mul_(1 - self.lr * self.weight_decay)
+        self.flat.sub_(self.gradient, alpha=self.lr)
+
+
+class AdamStep(OptimizerStep):
+    """Adam by PyTorch's fused kernel, without the class around it, which takes as long."""
+
+    def __init__(self, flat: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
+        super().__init__(flat, gradient, lr, weight_decay)
+        first, second = torch.zeros_like(flat), torch.zeros_like(flat)
+        self.state = [first, second, torch.zeros((), device=flat.device)]
+
+    def __call__(self) -> None:
+        """Take the step."""
+        first, second, count = self.state
         count.add_(1)
         fused_adamw(
-            [flat],
-            [gradient],
+            [self.flat],
+            [self.gradient],
             [first],
             [second],
             [],
             [count],
-            lr=lr,
+            lr=self.lr,
             beta1=0.9,
             beta2=0.999,
-            weight_decay=weight_decay,
+            weight_decay=self.weight_decay,
             eps=1e-8,
             amsgrad=False,
             maximize=False,
         )
 
-    return adam
+
+OPTIMIZER_STEPS: dict[str, type[OptimizerStep]] = {"adam": AdamStep, "sgd": SGDStep}

@@ -51,7 +51,10 @@ figures: $(STAMP)  ## regenerate the gallery that the README shows (two hours)
 
 bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks against them
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python -m benchmarks.loo --n 64 256 --scaling
+	$(BIN)/python -m benchmarks.loo --n 64 256 --steps 100 300 --scaling
+	$(BIN)/python -m benchmarks.loo_text
+	$(BIN)/python -m benchmarks.ladder
+	$(BIN)/python -m benchmarks.attribution
 	$(BIN)/python -m benchmarks.scaling --out benchmarks/scaling.png
 	$(BIN)/python -m benchmarks.layer
 	$(BIN)/python -m benchmarks.finetune_step

@@ -1,7 +1,13 @@
-"""Probes as subprocesses, as a user runs them."""
+"""Probes by their command lines: in a process of their own, as a user runs them, or in this one."""
 
+import contextlib
+import importlib
+import io
 import subprocess
 import sys
+from unittest.mock import patch
+
+from probes.console import run, run_with_rest
 
 
 def run_probe(name, *arguments, cwd):
@@ -12,10 +18,30 @@ def run_probe(name, *arguments, cwd):
     )  # fmt: skip
 
 
-def assert_refused(name, arguments, words, folder):
+def run_here(name, *arguments, cwd):
+    """Run a probe's command line in this process, where its packages are imported already."""
+    module = importlib.import_module(f"probes.{name}")
+    # The arguments that probes.finetune does not know are the Trainer's.
+    start = run_with_rest if name == "finetune" else run
+    words = [f"probes.{name}", *arguments]
+    said, complaint = io.StringIO(), io.StringIO()
+    try:
+        with (
+            contextlib.chdir(cwd), patch.object(sys, "argv", words),
+            contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint),
+        ):  # fmt: skip
+            start(module.CommandLine, module.main)
+    except SystemExit as stop:
+        return subprocess.CompletedProcess(
+            words, stop.code, said.getvalue(), complaint.getvalue()
+        )  # fmt: skip
+    raise AssertionError("a command line always exits")
+
+
+def assert_refused(name, arguments, words, folder, run=run_here):
     """Bad input: one line on standard error, exit status 2, nothing printed, nothing written."""
     before = sorted(folder.rglob("*"))
-    done = run_probe(name, *arguments, cwd=folder)
+    done = run(name, *arguments, cwd=folder)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr

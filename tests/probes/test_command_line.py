@@ -101,6 +101,18 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
     assert_refused("stability", arguments, words, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("stability", ["--p", "1"], ["p must be in [0, 1)"]),
+        ("verify", ["--wrong", "1"], ["--wrong"]),
+        ("finetune", ["--task", "no such task"], ["task"]),
+    ],
+)
+def test_it_is_so_in_a_process_of_its_own(name, arguments, words, tmp_path):
+    assert_refused(name, arguments, words, tmp_path, run=run_probe)
+
+
 def test_workers_give_the_same_numbers_as_one_process_of_one_thread(tmp_path, monkeypatch):
     # Where more threads share a product, its sums may be taken in another order.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -3,10 +3,8 @@
 import contextlib
 import dataclasses
 import importlib
-import io
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from probes.console import run_with_rest
 from probes.tasks.text import TextSource, read_texts
+from tests.probes.commands import run_here
 from tests.probes.finetuning.corpora import save_model
 
 #: Arguments that keep a run small, where nothing else is said.
@@ -75,36 +73,12 @@ def command_lines(draw, probe):
     return found
 
 
-def outcome(probe, words):
-    """Run a probe's command line in this process; return its status and what it said."""
-    module = importlib.import_module(f"probes.{probe}")
-    said, complaint = io.StringIO(), io.StringIO()
-
-    def main(values, rest):
-        if probe == "finetune":
-            return module.main(values, rest)
-        if rest:
-            raise ValueError(f"unknown arguments: {rest}")
-        return module.main(values)
-
-    before = sys.argv
-    sys.argv = [f"probes.{probe}", *words]
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):
-            run_with_rest(module.CommandLine, main)
-    except SystemExit as stop:
-        return stop.code, complaint.getvalue()
-    finally:
-        sys.argv = before
-    raise AssertionError("a command line always exits")
-
-
 @pytest.mark.parametrize("probe", SMALL)
-def test_no_command_line_gives_a_traceback(probe, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    pd.DataFrame({"text": list("abcd"), "label": [0, 1, 0, 1]}).to_csv("texts.csv", index=False)
-    Path("broken").mkdir()
-    Path("broken/config.json").write_text("{}")
+def test_no_command_line_gives_a_traceback(probe, tmp_path):
+    texts = pd.DataFrame({"text": list("abcd"), "label": [0, 1, 0, 1]})
+    texts.to_csv(tmp_path / "texts.csv", index=False)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/config.json").write_text("{}")
 
     @settings(
         max_examples=60,
@@ -114,11 +88,11 @@ def test_no_command_line_gives_a_traceback(probe, tmp_path, monkeypatch):
     )
     @given(words=command_lines(probe))
     def check(words):
-        status, complaint = outcome(probe, [*SMALL[probe], *words])
-        assert status in (0, 1, 2), words
-        if status == 2:
-            assert len(complaint.strip().splitlines()) == 1, (words, complaint)
-            assert complaint.startswith("error: "), (words, complaint)
+        done = run_here(probe, *SMALL[probe], *words, cwd=tmp_path)
+        assert done.returncode in (0, 1, 2), words
+        if done.returncode == 2:
+            assert len(done.stderr.strip().splitlines()) == 1, (words, done.stderr)
+            assert done.stderr.startswith("error: "), (words, done.stderr)
         assert not list(tmp_path.rglob(".*.partial")), words
 
     check()

@@ -134,6 +134,7 @@ def test_the_verdict_says_what_the_estimates_are_good_for():
         (["--method", "influence", "--damping", "0"], ["damping", "positive"]),
         (["--method", "influence", "--validate", "65"], ["validate", "64"]),
         (["--method", "influence", "--warm-start"], ["warm_start"]),
+        (["--method", "influence", "--max-memory", "2GiB"], ["max_memory", "influence"]),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(arguments, words, tmp_path):

@@ -26,7 +26,7 @@ from probes.finetune import (
     trainer_arguments,
 )
 from probes.report import ReportSettings, full_scale
-from tests.probes.commands import assert_refused, run_probe
+from tests.probes.commands import assert_refused, run_here, run_probe
 from tests.probes.finetuning.corpora import (
     GLUE_COLUMNS,
     save_model,
@@ -275,8 +275,8 @@ def test_bad_values_are_one_line_and_write_nothing(arguments, words, refuse):
 
 
 def refused(tmp_path, *arguments):
-    done = run_probe("finetune", *arguments, "--p", "0.3", "--use_cpu", "--max_steps", "2",
-                     cwd=tmp_path)  # fmt: skip
+    done = run_here("finetune", *arguments, "--p", "0.3", "--use_cpu", "--max_steps", "2",
+                    cwd=tmp_path)  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     return done.stderr

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from probes.landscape import Curvature, smallest_curvature
 from probes.leave_one_out import Trained
 from probes.members import member_outputs
 from probes.network import Factors, Inputs, Network
-from probes.retrain import blocks, replicas_per_block
+from probes.retrain import blocks, examples_per_block, replicas_per_block
 
 #: The kind of a cell's loss matrix among its tables.
 MATRIX = ".matrix"
@@ -110,10 +111,17 @@ def evaluate(
         size: Evaluation(*torch.empty(2, replicas, examples, dtype=torch.float64))
         for size in (0, *cell.ensemble)
     }
-    for rows in blocks(replicas, replicas_per_block(network, examples)):
+    for rows, columns in product(
+        blocks(replicas, replicas_per_block(network, examples)),
+        blocks(examples, examples_per_block(network)),
+    ):
         some = [(A[rows], B[rows]) for A, B in factors]
-        for size, result in _evaluate_block(cell, network, some, inputs):
-            found[size].losses[rows], found[size].scores[rows] = result.losses, result.scores
+        part = inputs
+        if columns.stop - columns.start < examples:
+            part = inputs.take(torch.arange(columns.start, columns.stop))
+        for size, result in _evaluate_block(cell, network, some, part):
+            found[size].losses[rows, columns] = result.losses
+            found[size].scores[rows, columns] = result.scores
     yield from found.items()
 
 

@@ -13,6 +13,8 @@ SAFE_SHARE = 0.5
 COPIES = 8
 #: Copies of a replica's factors: theirs, gradient, Adam's two moments, masked, and joined.
 FACTOR_COPIES = 8
+#: Numbers, float64, that the Hessian's products hold for each activation of one replica.
+CURVATURE_COPIES = 5
 #: Matrices of replicas against examples, float64, that measuring holds at once.
 MATRICES = 6
 #: Copies of a step's masks while they are drawn.
@@ -69,6 +71,11 @@ class Size:
         activations = self.network.activations * self.examples * self.samples
         return activations * COPIES * self.number
 
+    @property
+    def curvature(self) -> int:
+        """Bytes that the Hessian's products take, after the training."""
+        return self.examples * self.network.activations * 8 * CURVATURE_COPIES
+
     def replicas_within(self, limit: int) -> int:
         """How many replicas may train together, at least 1.
 
@@ -78,13 +85,14 @@ class Size:
         Raises:
             ValueError: the cell does not fit even with one replica at a time.
         """
-        least = resident_memory() + SLACK + self.shared + self.replica
+        held = resident_memory() + SLACK + self.shared
+        least = held + max(self.replica, self.curvature)
         if limit < least:
             raise ValueError(
                 f"max_memory must be at least {in_words(least)} for n = {self.examples}; "
                 f"got {in_words(limit)}"
             )
-        return 1 + (limit - least) // self.replica
+        return (limit - held) // self.replica
 
 
 def parse_size(words: str) -> int:

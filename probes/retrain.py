@@ -147,9 +147,17 @@ def replica_blocks(
 
 def replicas_per_block(network: Network, examples: int, samples: int = 1) -> int:
     """Number of replicas that are best computed together, at least 1."""
+    return max(1, _block_activations(network) // (examples * samples * network.activations))
+
+
+def examples_per_block(network: Network) -> int:
+    """Number of examples that one replica is best evaluated on together, at least 1."""
+    return max(1, _block_activations(network) // network.activations)
+
+
+def _block_activations(network: Network) -> int:
     on_cpu = network.weights[0].device.type == "cpu"
-    limit = network.block_activations if on_cpu else CUDA_BLOCK_ACTIVATIONS
-    return max(1, limit // (examples * samples * network.activations))
+    return network.block_activations if on_cpu else CUDA_BLOCK_ACTIVATIONS
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from probes.cell_rows import evaluate
 from probes.feedforward import FeedForward
+from probes.leave_one_out import train_cell
 from probes.losses import cross_entropy
 from probes.memory import Size, parse_size
+from probes.settings import StabilitySettings
 from probes.stability import measure
 from tests.probes.commands import assert_refused
 
@@ -74,3 +77,17 @@ def test_the_largest_digits_study_keeps_the_limit(limit, matrix, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert 300 * 2**20 < int(done.stdout) * 1024 <= parse_size(limit)
+
+
+def test_evaluation_in_pieces_is_evaluation_at_once():
+    cell = StabilitySettings(
+        task="breast_cancer", n=20, steps=5, p=(0.3,), ensemble=(2,), dtype="float64"
+    ).cells()[0]
+    trained = train_cell(cell)
+    whole = dict(evaluate(cell, trained.network, trained.factors, trained.test))
+    trained.network.block_activations = 30 * trained.network.activations
+    pieces = dict(evaluate(cell, trained.network, trained.factors, trained.test))
+    assert whole.keys() == pieces.keys() == {0, 2}
+    for size, found in whole.items():
+        torch.testing.assert_close(pieces[size].losses, found.losses)
+        torch.testing.assert_close(pieces[size].scores, found.scores)

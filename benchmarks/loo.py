@@ -30,6 +30,7 @@ import tyro
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
+from benchmarks.jax_peer import array, compiled_training
 from benchmarks.turns import Way, compare, print_peak, timed
 from lora_dropout.masks import LayerShape, stack_masks
 from probes.engines.local import start_worker
@@ -126,52 +127,24 @@ def run_vmap(cell: Cell) -> Tensor:
 def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
     """Compile the peer; the compilation is not timed."""
     import jax
-    import jax.numpy as jnp
 
-    jax.config.update("jax_enable_x64", cell.weights.dtype == torch.float64)
-    frozen = [jnp.asarray(weight.numpy()) for weight in cell.network.weights]
-    X, Y = jnp.asarray(cell.inputs.features.numpy()), jnp.asarray(cell.inputs.targets.numpy())
+    weights, start, masks = cell.weights, [f[0] for pair in cell.start for f in pair], _masks(cell)
+    frozen = [array(weight) for weight in cell.network.weights]
+    X, Y = array(cell.inputs.features), array(cell.inputs.targets)
     base, scaling = frozen[0] @ X, cell.network.scaling
-    masks = [jnp.asarray(mask.numpy()) for mask in _masks(cell)]
-    start = [jnp.asarray(factor[0].numpy()) for pair in cell.start for factor in pair]
-    weights = jnp.asarray(cell.weights.numpy())
 
-    def outputs(factors: list, step_masks: list) -> "jax.Array":
+    def loss(factors: list, weight: "jax.Array", step_masks: list) -> "jax.Array":
         (A1, B1, A2, B2), (in1, out1, in2, out2) = factors, step_masks
         hidden = jax.nn.relu(base + scaling * ((B1 * out1[:, None]) @ ((A1 * in1) @ X)))
         # Forming the second layer's weight is the cheaper contraction, as in the project.
-        return (frozen[1] + scaling * ((B2 * out2[:, None]) @ (A2 * in2))) @ hidden
+        z = (frozen[1] + scaling * ((B2 * out2[:, None]) @ (A2 * in2))) @ hidden
+        return (weight * (jax.nn.logsumexp(z, axis=0) - (z * Y).sum(0))).sum()
 
-    def losses(z: "jax.Array") -> "jax.Array":
-        return jax.nn.logsumexp(z, axis=0) - (z * Y).sum(0)
-
-    def train(weight: "jax.Array") -> list:
-        gradient = jax.grad(lambda f, m: (weight * losses(outputs(f, m))).sum())
-
-        def step(state: tuple, step_masks: list) -> tuple:
-            factors, first, second, count = state
-            grads = gradient(factors, step_masks)
-            count = count + 1
-            first = [0.9 * m + 0.1 * g for m, g in zip(first, grads, strict=True)]
-            second = [0.999 * v + 0.001 * g * g for v, g in zip(second, grads, strict=True)]
-            rate = LR / (1 - 0.9**count)
-            correction = jnp.sqrt(1 - 0.999**count)
-            factors = [
-                f - rate * m / (jnp.sqrt(v) / correction + 1e-8)
-                for f, m, v in zip(factors, first, second, strict=True)
-            ]
-            return (factors, first, second, count), None
-
-        zeros = [jnp.zeros_like(factor) for factor in start]
-        (factors, *_), _ = jax.lax.scan(step, (start, zeros, zeros, 0.0), masks)
-        return factors
-
-    compiled = jax.jit(jax.vmap(train)).lower(weights).compile()
+    train = compiled_training(loss, start, weights, masks, LR)
 
     def run() -> Tensor:
-        factors = [torch.from_numpy(np.array(f)) for f in compiled(weights)]
-        pairs = [(factors[0], factors[1]), (factors[2], factors[3])]
-        return cell.network.losses(pairs, cell.inputs, shrink=(1 - P) ** 2)
+        A1, B1, A2, B2 = train()
+        return cell.network.losses([(A1, B1), (A2, B2)], cell.inputs, shrink=(1 - P) ** 2)
 
     return run
 

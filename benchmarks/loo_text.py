@@ -21,13 +21,13 @@ from importlib.util import find_spec
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import tyro
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.jax_peer import array, compiled_training
 from benchmarks.turns import Way, compare, print_peak
 from probes.encoder import Encoder, Tokens
 from probes.engines.local import start_worker
@@ -153,9 +153,6 @@ def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
     import jax
     import jax.numpy as jnp
 
-    def array(tensor: Tensor) -> Any:
-        return jnp.asarray(tensor.numpy())
-
     network, inputs, layer = cell.network, cell.inputs, cell.network.layers[0]
     m, heads, tokens, e = inputs.keys.shape
     x, keys, targets = map(array, (inputs.hidden, inputs.keys, inputs.targets.mT))
@@ -189,32 +186,13 @@ def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
         z = norm(inner + middle, norms[1]) @ head.T
         return (weight * (jax.nn.logsumexp(z, axis=-1) - (z * targets).sum(-1))).sum()
 
-    def train(weight: Any) -> list:
-        def step(state: tuple, masks: list) -> tuple:
-            factors, first, second, count = state
-            grads = jax.grad(loss)(factors, weight, masks)
-            count = count + 1
-            first = [0.9 * mean + 0.1 * g for mean, g in zip(first, grads, strict=True)]
-            second = [0.999 * v + 0.001 * g * g for v, g in zip(second, grads, strict=True)]
-            rate, correction = cell.lr / (1 - 0.9**count), jnp.sqrt(1 - 0.999**count)
-            factors = [
-                f - rate * mean / (jnp.sqrt(v) / correction + 1e-8)
-                for f, mean, v in zip(factors, first, second, strict=True)
-            ]
-            return (factors, first, second, count), None
-
-        begin = [array(factor[0]) for pair in cell.start for factor in pair]
-        zeros = [jnp.zeros_like(factor) for factor in begin]
-        (factors, *_), _ = jax.lax.scan(step, (begin, zeros, zeros, 0.0), masks_by_step)
-        return factors
-
-    masks_by_step = [array(torch.stack(kind)) for kind in zip(*masks_of(cell), strict=True)]
-    weights = array(cell.weights)
-    compiled = jax.jit(jax.vmap(train)).lower(weights).compile()
+    start = [factor[0] for pair in cell.start for factor in pair]
+    masks = [torch.stack(kind) for kind in zip(*masks_of(cell), strict=True)]
+    train = compiled_training(loss, start, cell.weights, masks, cell.lr)
 
     def run() -> Tensor:
-        factors = [torch.from_numpy(np.array(f)) for f in compiled(weights)]
-        return final_losses(cell, [(factors[0], factors[1]), (factors[2], factors[3])])
+        A_q, B_q, A_v, B_v = train()
+        return final_losses(cell, [(A_q, B_q), (A_v, B_v)])
 
     return run
 

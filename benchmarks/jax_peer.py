@@ -1,0 +1,61 @@
+"""The peer in JAX: full-batch Adam in a scan over the steps, all replicas by vmap, compiled."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def array(tensor: Tensor) -> Any:
+    """Hand a tensor to JAX, which would round float64 unless told otherwise."""
+    import jax
+    import jax.numpy as jnp
+
+    if tensor.dtype == torch.float64:
+        jax.config.update("jax_enable_x64", True)
+    return jnp.asarray(tensor.numpy())
+
+
+def compiled_training(
+    loss: Callable[[list, Any, list], Any],
+    start: list[Tensor],
+    weights: Tensor,
+    masks: list[Tensor],
+    lr: float,
+) -> Callable[[], list[Tensor]]:
+    """Compile the training of all replicas; return what runs it, which returns their factors.
+
+    Args:
+        loss: of factors, example weights (m,) and one step's masks; of one replica.
+        start: one replica's factors.
+        weights: of all replicas, (R, m).
+        masks: of every kind, (steps, ...) each.
+        lr: learning rate of Adam.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    begin, drawn, rows = list(map(array, start)), list(map(array, masks)), array(weights)
+
+    def train(weight: Any) -> list:
+        def step(state: tuple, step_masks: list) -> tuple:
+            factors, first, second, count = state
+            grads = jax.grad(loss)(factors, weight, step_masks)
+            count = count + 1
+            first = [0.9 * m + 0.1 * g for m, g in zip(first, grads, strict=True)]
+            second = [0.999 * v + 0.001 * g * g for v, g in zip(second, grads, strict=True)]
+            rate, correction = lr / (1 - 0.9**count), jnp.sqrt(1 - 0.999**count)
+            factors = [
+                f - rate * m / (jnp.sqrt(v) / correction + 1e-8)
+                for f, m, v in zip(factors, first, second, strict=True)
+            ]
+            return (factors, first, second, count), None
+
+        zeros = [jnp.zeros_like(factor) for factor in begin]
+        (factors, *_), _ = jax.lax.scan(step, (begin, zeros, zeros, 0.0), drawn)
+        return factors
+
+    compiled = jax.jit(jax.vmap(train)).lower(rows).compile()
+    return lambda: [torch.from_numpy(np.array(factor)) for factor in compiled(rows)]

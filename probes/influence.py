@@ -1,4 +1,4 @@
-"""Leave-one-out parameters without retraining: one Newton step from theta(S), matrix-free.
+"""Leave-one-out parameters without retraining: one Newton step from theta(S).
 
 With theta all factors, F_w the loss weighted by w and penalized as in training, and w_i the weights
 of S^i, the step is
@@ -10,6 +10,9 @@ counts, so that theta(S) need not be a minimiser. Where it is one and the model 
 the one-step approximation of Beirami et al. 2017 and Giordano et al. 2019; with damping it is the
 influence function of Koh & Liang 2017 as it is used for networks (Martens 2020 for the matrix).
 Training that stops early is far from a minimiser along flat directions, which damping holds back.
+
+The systems are solved by conjugate gradients, from products with G_i alone, or with the EK-FAC
+approximation of the matrix of S (``probes.ekfac``).
 
 The loss is that of the deterministic network: what the masks do in training is not in it.
 """

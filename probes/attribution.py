@@ -29,7 +29,6 @@ from scipy.stats import rankdata
 from probes.cells import Cell, objective_of, prepare, replica
 from probes.checks import check_count, require
 from probes.console import run
-from probes.influence import DAMPING
 from probes.leave_one_out import estimated_factors
 from probes.network import Factors, Network
 from probes.resampling import leave_k_out
@@ -66,6 +65,9 @@ class AttributionSettings(StudySettings):
     share: float = 0.5
     """Share of S that each of them leaves out, in (0, 1)."""
 
+    solver: str = "cg"
+    """Of this project's own estimates: cg, or ekfac (tasks tweets and text)."""
+
     def cells(self) -> "list[AttributionCell]":
         """Check every value and return the cell.
 
@@ -76,7 +78,7 @@ class AttributionSettings(StudySettings):
         check_count("subsets", self.subsets, least=3)
         left = round(self.share * self.n) if 0 < self.share < 1 else 0
         require(0 < left < self.n, "share", "in (0, 1), of at least one example", self.share)
-        base = self.base_cells()[-1]
+        base = self.base_cells(method="influence", solver=self.solver)[-1]
         return [AttributionCell(base, self.subsets, left)]
 
 
@@ -127,7 +129,7 @@ def run_truth(cell: AttributionCell, progress: Progress) -> Tables:
             objective_of(base),
             checkpoint=lambda step, rows, factors: progress(rows.stop - rows.start),
         )  # fmt: skip
-    estimated, _ = estimated_factors(base, ready, replica(factors, 0), DAMPING[base.objective])
+    estimated, _ = estimated_factors(base, ready, replica(factors, 0))
     losses = held_out_losses(ready.network, factors, ready.test, base.shrink)
     guessed = np.full_like(losses, np.nan)
     guessed[1 : base.n + 1] = held_out_losses(ready.network, estimated, ready.test, base.shrink)

@@ -58,11 +58,10 @@ def train_cell(cell: Cell, progress: Progress = silent) -> Trained:
 
 def estimate_cell(cell: Cell, ready: Prepared, progress: Progress = silent) -> Trained:
     """Train on S, and as many replicas as are checked; estimate all that leave an example out."""
-    assert cell.damping is not None
     few = replace(ready, weights=ready.weights[: 1 + cell.validate])
     part = train_part(cell, few, replica_blocks_of(cell, few), progress)
     full = replica(part.factors, 0)
-    estimated, how = estimated_factors(cell, ready, full, cell.damping)
+    estimated, how = estimated_factors(cell, ready, full)
     whole = TrainedPart(
         [
             (torch.cat([A, more_A]), torch.cat([B, more_B]))
@@ -75,15 +74,18 @@ def estimate_cell(cell: Cell, ready: Prepared, progress: Progress = silent) -> T
     return replace(joined(ready, [whole]), effect_how=how, checked=checked)
 
 
-def estimated_factors(
-    cell: Cell, ready: Prepared, full: Factors, damping: float
-) -> tuple[Factors, str]:
-    """Estimate the factors of all S^i from those trained on S, and say how."""
+def estimated_factors(cell: Cell, ready: Prepared, full: Factors) -> tuple[Factors, str]:
+    """Estimate the factors of all S^i from those trained on S, and say how.
+
+    The cell is one of method influence.
+    """
+    assert cell.damping is not None
+    assert cell.solver is not None
     objective = objective_of(cell)
     return newton_step(
         ready.network, ready.train, full, ready.weights, shrink=cell.shrink,
-        strength=objective.strength if isinstance(objective, Penalty) else 0.0, damping=damping,
-        solver=cell.solver or "cg", seed=cell.seeds()[2] % 2**63,
+        strength=objective.strength if isinstance(objective, Penalty) else 0.0,
+        damping=cell.damping, solver=cell.solver, seed=cell.seeds()[2] % 2**63,
     )  # fmt: skip
 
 

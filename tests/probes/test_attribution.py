@@ -126,6 +126,7 @@ def hostile_scores(folder):
         (["--p", "0.1", "0.2"], ["p must be one rate"]),
         (["--share", "1"], ["share"]),
         (["--subsets", "2"], ["subsets must be at least 3"]),
+        (["--solver", "ekfac"], ["solver", "tweets"]),
     ],
 )
 def test_scores_that_do_not_fit_are_refused(arguments, words, tmp_path):

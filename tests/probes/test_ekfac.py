@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from probes.attribution import score
 from probes.ekfac import Replica, ekfac_inverse
 from probes.encoder import Encoder
 from probes.losses import cross_entropy
@@ -60,14 +61,25 @@ def test_the_inverse_is_exact_where_the_curvature_is_a_kronecker_product():
         start += size
 
 
-def test_the_probe_estimates_and_checks_with_it(tmp_path):
-    found = measure(
-        task="text", data=str(write_reviews(tmp_path / "reviews.csv")), text_column="review",
-        label_column="liked", model=save_bert(tmp_path / "model"), n=24, draws=1, steps=40,
-        lr=0.01, p=0.1, method="influence", solver="ekfac", validate=24,
-    )  # fmt: skip
+@pytest.fixture
+def reviews(tmp_path):
+    return {
+        "task": "text", "data": write_reviews(tmp_path / "reviews.csv"), "text_column": "review",
+        "label_column": "liked", "model": save_bert(tmp_path / "model"), "n": 24, "steps": 40,
+        "lr": 0.01, "p": 0.1, "solver": "ekfac",
+    }  # fmt: skip
+
+
+def test_the_probe_estimates_and_checks_with_it(reviews):
+    found = measure(**reviews, draws=1, method="influence", validate=24)
     assert found.rows["effect_how"].unique().tolist() == ["one step by EK-FAC, damping 0.05"]
     assert found.validation["spearman"].item() > 0.5
+
+
+def test_its_attributions_are_scored(reviews):
+    found = score(**reviews, subsets=30).summary.set_index("score")["mean"]
+    assert found["leave-one-out correlation"] > 0.5
+    assert found["linear datamodeling score"] > 0.3
 
 
 @pytest.mark.parametrize(

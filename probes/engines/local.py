@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from threading import current_thread, main_thread
+from typing import Any
 
 import torch
 
@@ -36,10 +37,19 @@ def run_in_workers(
                 yield cell, future.result()
                 progress(cell.replica_steps)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in active_children():
-                process.terminate()
+            _stop(pool)
             raise
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the workers at once, whatever they are at."""
+    results: Any = pool._result_queue
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in active_children():
+        process.terminate()
+    # Who waits for the rest of a message that a worker was sending meets its end only when nobody
+    # is left who could send it: this process, too, holds the pipe open for writing.
+    results._writer.close()
 
 
 def start_worker() -> None:

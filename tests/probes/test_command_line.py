@@ -125,6 +125,31 @@ def test_workers_give_the_same_numbers_as_one_process_of_one_thread(tmp_path, mo
         pd.testing.assert_frame_equal(alone, together, check_exact=True)
 
 
+HALF_SENT = """
+from probes.engines.local import run_in_workers
+
+def large(cell, progress):
+    return {"": bytes(300_000_000)}
+
+if __name__ == "__main__":
+    found = run_in_workers(2, range(6), large, print)
+    next(found)
+    try:
+        found.throw(KeyboardInterrupt)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_a_worker_that_ends_while_it_sends_keeps_nobody_waiting(tmp_path):
+    script = tmp_path / "half_sent.py"
+    script.write_text(HALF_SENT)
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, workers):
     arguments = [

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from probes.captured_step import capture, captured
+from probes.resampling import full_sample
 from probes.retrain import draw_steps
 from probes.step import OPTIMIZER_STEPS, AutogradGradient, FeedForwardGradient
 from tests.devices import DEVICES
-from tests.probes.test_retrain import N, full_sample, make_inputs, make_network, start_of
+from tests.probes.test_retrain import N, make_inputs, make_network, start_of
 
 STEPS = 6
 

@@ -48,14 +48,12 @@ def test_the_inverse_is_exact_where_the_curvature_is_a_kronecker_product():
     inverse = ekfac_inverse(network, inputs, factors, shrink=1.0, damping=0.1, seed=0)
     found = inverse(gradient)
     probability = network.replica_outputs(factors, inputs)[0, :, 0].softmax(0)
-    # The drawn label is either class, and makes the gradient larger or smaller.
-    ratios = [1.0, float(probability[1] / probability[0])]
+    # The drawn label is either class: the gradient is as large, or larger by this ratio.
+    other = float(probability[1] / probability[0])
     start = 0
     for size in (factors[0][0].numel(), factors[0][1].numel()):  # those of the query
         own = gradient[:, start : start + size]
-        likely = [
-            own / ((ratio * own).square().sum() + 0.1) for ratio in (ratios[0], 1 / ratios[1])
-        ]
+        likely = [own / ((ratio * own).square().sum() + 0.1) for ratio in (1.0, other)]
         got = found[:, start : start + size]
         assert any(torch.allclose(got, expected, rtol=1e-3, atol=1e-6) for expected in likely)
         start += size

@@ -57,7 +57,8 @@ TOKENS = {"glue": 128, "squad": 384, "squad_v2": 384, "alpaca": 512}
 #: Arguments of the trainer that are settled by ours.
 OWN = {"output_dir": "--out", "seed": "--seed", "data_seed": "--seed", "label_names": "--task",
        "disable_tqdm": "a pipe", "dataloader_pin_memory": "the device",
-       "resume_from_checkpoint": "the same command"}  # fmt: skip
+       "resume_from_checkpoint": "the same command",
+       "save_only_model": "the same command"}  # fmt: skip
 #: Files below a folder of data or of a model, at most.
 MOST_FILES = 10_000
 QUANTITIES = ("train_loss", "test_loss", "gap", "test_score", "ece", "seconds", "peak_mib")

@@ -144,12 +144,17 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         if name is not None:
             Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            reason = error.strerror or str(error).strip().splitlines()[-1]
-            raise ValueError(
-                f"{path} cannot be written ({reason}); what is finished is kept, and the same "
-                "command goes on from there"
-            ) from None
+            raise unwritten(path, error) from None
         raise
+
+
+def unwritten(path: Path, error: Exception) -> ValueError:
+    """Say that a path cannot be written, and why."""
+    reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+    return ValueError(
+        f"{path} cannot be written ({reason}); what is finished is kept, and the same command "
+        "goes on from there"
+    )
 
 
 def _ordinary_mode() -> int:

@@ -1,10 +1,12 @@
 """A trainer that evaluates by every way of inference, and on training examples too."""
 
+from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback, Trainer
 
 from lora_dropout.peft import LoraDropoutTrainer
+from probes.finetuning.checkpoints import CheckpointCallback
 from probes.finetuning.task import FinetuneTask
 from probes.finetuning.training import EVALUATED
 
@@ -18,6 +20,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
         drops: whether there is any dropout.
         members: N of the test-time ensemble, 0 for none.
         along: whether the ensemble is evaluated along training, or at the end alone.
+        checkpoint: where training goes on from; None where it begins.
         **options: of :class:`LoraDropoutTrainerMixin`.
     """
 
@@ -30,6 +33,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
         drops: bool,
         members: int,
         along: bool,
+        checkpoint: Path | None,
         **options: Any,
     ) -> None:
         super().__init__(
@@ -43,10 +47,14 @@ class FinetuneTrainer(LoraDropoutTrainer):
         )
         self.measure, self.along = task.metrics, along
         self.remove_callback(PrinterCallback)
+        self.add_callback(CheckpointCallback(self.accelerator, checkpoint))
         self.modes = {"expected weight": 0} if drops else {"no masks": 0}
         if drops and members:
             self.modes["ensemble"] = members
         self.seen = task.train.select(range(min(EVALUATED, len(task.train))))
+
+    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Load nothing: :class:`CheckpointCallback` restores the adapter as it was trained."""
 
     @property
     def evaluated_at_the_end(self) -> bool:

@@ -2,11 +2,13 @@
 
 import gc
 import math
+import re
 import resource
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +22,7 @@ from probes.finetuning.instructions import instruction_task
 from probes.finetuning.spans import HUB_NAMES, squad_task
 from probes.finetuning.task import Corpus, FinetuneTask
 from probes.pretrained import load_pretrained
-from probes.store import cell_key
+from probes.store import cell_key, unwritten
 from probes.work import Progress, Tables
 
 if TYPE_CHECKING:
@@ -34,12 +36,15 @@ EVALUATED = 512
 DEFAULTS: dict[str, Any] = {
     "learning_rate": 2e-4, "num_train_epochs": 3, "per_device_train_batch_size": 16,
     "per_device_eval_batch_size": 32, "eval_strategy": "steps", "eval_steps": 0.1,
-    "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 1, "logging_strategy": "no",
+    "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2, "logging_strategy": "no",
     "report_to": "none", "eval_on_start": True, "optim": "adamw_torch",
     "ddp_find_unused_parameters": False,
 }  # fmt: skip
 #: AdaLoRA's budget, in shares of the steps and of the rank at the end; ours.
 WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
+#: What writers that are no Python say where they cannot write: of weights and tokenizers, and
+#: PyTorch's, of the trainer's settings.
+NOT_WRITTEN = "os error|inline_container"
 #: What is measured at an evaluation, as it is called in rows.
 MEASURED = {
     "loss": "test_loss", "score": "test_score", "accuracy": "accuracy", "confidence": "confidence",
@@ -124,7 +129,7 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
         loss.
 
     Raises:
-        ValueError: a model or data that cannot be used, or not enough memory.
+        ValueError: a model or data that cannot be used, not enough memory, or a full disk.
     """
     with TemporaryDirectory() as temporary:
         place = Path(temporary) if folder is None else folder / "checkpoints" / cell_key(cell)
@@ -145,8 +150,8 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
 def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None]]:
     from datasets import disable_progress_bars
     from transformers import TrainingArguments, set_seed
-    from transformers.trainer_utils import get_last_checkpoint
 
+    from probes.finetuning.checkpoints import last_checkpoint
     from probes.finetuning.evaluation import FinetuneTrainer
 
     disable_progress_bars()
@@ -157,6 +162,7 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         **dict(cell.training),
         seed=cell.corpus.seed,
         label_names=task.label_names,
+        save_only_model=True,
         disable_tqdm=not sys.stderr.isatty(),
         dataloader_pin_memory=torch.cuda.is_available(),
     )
@@ -170,6 +176,9 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         # PEFT asks transformers by an old name.
         warnings.simplefilter("ignore", FutureWarning)
         adapted = adapt(model, cell, task, total_steps(arguments, len(task.train)))
+    checkpoint = last_checkpoint(place)
+    if checkpoint is not None:
+        arguments.eval_on_start = False
     trainer = FinetuneTrainer(
         adapted,
         arguments,
@@ -177,6 +186,7 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         drops=cell.p > 0,
         members=cell.ensemble,
         along=cell.ensemble_along,
+        checkpoint=checkpoint,
         samples=cell.samples,
         grouped=cell.grouped,
         own_masks=cell.own_masks,
@@ -184,8 +194,8 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     start = time.perf_counter()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    checkpoint = get_last_checkpoint(str(place)) if place.is_dir() else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with _writing_into(place):
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     if not trainer.evaluated_at_the_end:
         trainer.evaluate()
     seconds = time.perf_counter() - start
@@ -193,8 +203,9 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
 
     def save(folder: Path) -> None:
         if trainer.is_world_process_zero():
-            adapted.save_pretrained(str(folder))
-            tokenizer.save_pretrained(str(folder))
+            with _writing_into(folder):
+                adapted.save_pretrained(str(folder))
+                tokenizer.save_pretrained(str(folder))
 
     return tables, save
 
@@ -307,6 +318,17 @@ def leave_process_group() -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         gc.collect()
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def _writing_into(folder: Path) -> Iterator[None]:
+    """Turn what its writers say of a folder that takes no more into one clear line."""
+    try:
+        yield
+    except Exception as error:  # each writer has its own
+        if not isinstance(error, OSError) and not re.search(NOT_WRITTEN, str(error)):
+            raise
+        raise unwritten(folder, error) from None
 
 
 def _out_of_memory() -> ValueError:

@@ -1,6 +1,5 @@
 """What is kept survives: damaged files, two sweeps in one folder, a full disk."""
 
-import os
 import subprocess
 import sys
 
@@ -110,18 +109,6 @@ def test_two_sweeps_share_a_folder(undisturbed, tmp_path):
         assert process.returncode == 0, stderr
     assert_same_tables(sweep(tmp_path)[0], undisturbed)
     assert len(list((tmp_path / "here/cells").iterdir())) == CELL_FILES
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 128 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
-    if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_said_in_one_line_and_loses_nothing(undisturbed, small_disk, tmp_path):

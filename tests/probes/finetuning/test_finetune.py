@@ -25,6 +25,7 @@ from probes.finetune import (
     read_result,
     trainer_arguments,
 )
+from probes.finetuning.evaluation import FinetuneTrainer
 from probes.report import ReportSettings, full_scale
 from tests.probes.commands import assert_refused, run_here, run_probe
 from tests.probes.finetuning.corpora import (
@@ -212,6 +213,80 @@ def test_a_killed_run_goes_on_from_its_checkpoint(models, tmp_path):
     )
     assert resumed["step"].tolist() == whole["step"].tolist()
     assert resumed["test_loss"].tolist() == pytest.approx(whole["test_loss"].tolist(), rel=1e-4)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Run ``tuned``, but end it before an optimizer step."""
+
+    def run(step, *task, **settings):
+        def die(trainer, *rest, **more):
+            if trainer.state.global_step == step:
+                raise KilledError
+            return training_step(trainer, *rest, **more)
+
+        training_step = FinetuneTrainer.training_step
+        with monkeypatch.context() as patched:
+            patched.setattr(FinetuneTrainer, "training_step", die)
+            with pytest.raises(KilledError):
+                tuned(*task, **settings)
+
+    return run
+
+
+def forbidden(*args, **kwargs):
+    raise AssertionError("unpickles")
+
+
+def assert_same_rows(resumed, whole):
+    """Number for number, but for what the machine took."""
+    one, other = (result.rows.drop(columns=["seconds", "peak_mib"]) for result in (resumed, whole))
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+#: Checkpoints are at even steps; an epoch has 4 steps; AdaLoRA begins to give ranks up after step 2
+#: and ends it 4 steps before the last.
+@pytest.mark.parametrize(
+    ("method", "step", "damaged"),
+    [
+        ("lora", 6, False), ("lora", 9, False), ("lora", 9, True), ("adalora", 6, False),
+        ("adalora", 11, False), ("adalora", 19, False),
+    ],
+)  # fmt: skip
+def test_a_run_goes_on_exactly_where_its_last_checkpoint_is(
+    method, step, damaged, models, tmp_path, monkeypatch, killed_at
+):
+    """Model with dropout of its own; Adam; a falling learning rate; AdaLoRA's budget."""
+    monkeypatch.setattr(torch, "load", forbidden)
+    task, settings = ("glue/rte", models["classifier"]), {
+        "data": write_glue("rte", tmp_path / "data", 2), "method": method,
+        "training": QUICK | {"max_steps": 20, "eval_steps": 4},
+    }  # fmt: skip
+    killed_at(step, *task, **settings, out=tmp_path / "killed")
+    if damaged:
+        newest = next((tmp_path / "killed").glob(f"checkpoints/*/checkpoint-{step // 2 * 2}"))
+        state = newest / "training.safetensors"
+        state.write_bytes(state.read_bytes()[:-1])
+    assert_same_rows(tuned(*task, **settings, out=tmp_path / "killed"), tuned(*task, **settings))
+
+
+@pytest.mark.parametrize("free", [30, 54, 60, 72, 76])
+def test_a_full_disk_is_said_and_the_run_goes_on(free, models, small_disk, tmp_path):
+    """Each of these sizes is too small for another of the files of a checkpoint."""
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes((128 - free) * 1024))
+    task, settings = ("glue/rte", models["classifier"]), {
+        "data": write_glue("rte", tmp_path / "data", 2)
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"cannot be written .* the same command goes on"):
+        tuned(*task, **settings, out=small_disk / "out")
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    assert_same_rows(tuned(*task, **settings, out=small_disk / "out"), tuned(*task, **settings))
 
 
 def test_two_processes_measure_what_one_does(models, tmp_path):

@@ -1,0 +1,229 @@
+"""Checkpoints of a fine-tuning run: all that it goes on from, as safetensors; nothing is pickled.
+
+transformers' trainer keeps its adapter and its log in a checkpoint. What it would pickle beside
+them (optimizer, scheduler, random generators) is kept here instead, with what it leaves out: the
+adapter as it trains, which AdaLoRA cuts down when it is saved, and AdaLoRA's importance of ranks.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from probes.store import write_whole
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import TrainerControl, TrainerState
+
+#: The state of training, written last: a checkpoint without it is not whole.
+TRAINING = "training.safetensors"
+#: The state of a process's random generators.
+RANDOM = "random-{}.safetensors"
+#: What AdaLoRA's allocator remembers of each parameter.
+IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Find the newest checkpoint of a run that is whole; None if there is none."""
+    found = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=_step_of, reverse=True)
+    for checkpoint in found:
+        try:
+            read_state(checkpoint / TRAINING)
+            json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
+        except (OSError, ValueError):
+            continue
+        return checkpoint
+    return None
+
+
+def _step_of(checkpoint: Path) -> int:
+    step = checkpoint.name.rpartition("-")[2]
+    return int(step) if step.isdecimal() else -1
+
+
+class CheckpointCallback(TrainerCallback):
+    """Adds to a trainer's checkpoints what a run goes on from, and restores it.
+
+    Training that is sharded (DeepSpeed, FSDP) is not resumed.
+
+    Args:
+        accelerator: of the trainer, for the scale of losses in float16.
+        checkpoint: where the run goes on from; None where it begins.
+    """
+
+    def __init__(self, accelerator: "Accelerator", checkpoint: Path | None) -> None:
+        self.accelerator, self.checkpoint = accelerator, checkpoint
+        self.random: dict[str, Any] | None = None
+        self.in_epoch = False
+
+    def on_save(
+        self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
+        **parts: Any,
+    ) -> None:  # fmt: skip
+        """Complete the checkpoint that the trainer just wrote."""
+        if args.deepspeed or args.fsdp:
+            return
+        folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_state(folder / RANDOM.format(args.process_index), random_state())
+        if state.is_world_process_zero:
+            write_state(folder / TRAINING, self._state(state, **parts))
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
+        **parts: Any,
+    ) -> None:  # fmt: skip
+        """Restore everything but the random generators."""
+        if self.checkpoint is None:
+            return
+        kept = read_state(self.checkpoint / TRAINING)
+        self._restore(kept, **parts)
+        self.in_epoch = kept["in_epoch"]
+        file = self.checkpoint / RANDOM.format(args.process_index)
+        # With more processes than before, the new ones draw anew.
+        self.random = read_state(file) if file.exists() else None
+
+    def on_epoch_begin(self, *args: Any, **parts: Any) -> None:
+        """Restore the random generators where an epoch begins, before its examples are ordered."""
+        if not self.in_epoch:
+            self._restore_random()
+
+    def on_step_begin(self, *args: Any, **parts: Any) -> None:
+        """Restore the random generators within an epoch, after what was seen of it is skipped."""
+        self._restore_random()
+
+    def _restore_random(self) -> None:
+        if self.random is not None:
+            restore_random(self.random)
+            self.random = None
+
+    def _state(
+        self, state: "TrainerState", model: nn.Module, optimizer: Any, lr_scheduler: Any, **_: Any
+    ) -> dict[str, Any]:
+        scaler = self.accelerator.scaler
+        return {
+            "in_epoch": not float(state.epoch or 0).is_integer(),
+            "adapter": {
+                name: value for name, value in model.named_parameters() if value.requires_grad
+            },
+            "ranks": _ranks(model),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": lr_scheduler.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+
+    def _restore(
+        self, kept: dict[str, Any], model: nn.Module, optimizer: Any, lr_scheduler: Any, **_: Any
+    ) -> None:
+        model.load_state_dict(kept["adapter"], strict=False)
+        _restore_ranks(model, kept["ranks"])
+        optimizer.load_state_dict(kept["optimizer"])
+        lr_scheduler.load_state_dict(kept["scheduler"])
+        if self.accelerator.scaler is not None and kept["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(kept["scaler"])
+
+
+def _ranks(model: Any) -> dict[str, Any] | None:
+    """What AdaLoRA has found out of its ranks; None for LoRA."""
+    allocator = getattr(model.base_model, "rankallocator", None)
+    if allocator is None:
+        return None
+    found = {name: getattr(allocator, name) for name in IMPORTANCE}
+    return found | {"pattern": allocator.peft_config.rank_pattern}
+
+
+def _restore_ranks(model: Any, kept: dict[str, Any] | None) -> None:
+    if kept is None:
+        return
+    allocator = model.base_model.rankallocator
+    devices = {name: value.device for name, value in model.base_model.model.named_parameters()}
+    for kind in IMPORTANCE:
+        on_device = {name: value.to(devices[name]) for name, value in kept[kind].items()}
+        setattr(allocator, kind, on_device)
+    allocator.peft_config.rank_pattern = kept["pattern"]
+
+
+def random_state() -> dict[str, Any]:
+    """States of PyTorch's generators, from which a model's own dropout draws."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_random(state: dict[str, Any]) -> None:
+    """Set the generators to what :func:`random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def write_state(path: Path, state: Any) -> None:
+    """Write nested dictionaries, lists and tuples of tensors, numbers, strings and None.
+
+    Tensors go into a file of safetensors; all else, with their places, is JSON in its header.
+
+    Raises:
+        ValueError: a value of another type, or the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    try:
+        plain = json.dumps(_encode(state, tensors))
+    except TypeError as error:
+        raise ValueError(f"{path.name} cannot keep this training: {error}") from None
+    write_whole(path, partial(_write_bytes, content=save(tensors, {"state": plain})))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def read_state(path: Path) -> Any:
+    """Read what :func:`write_state` wrote; tensors are on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not what was written.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return _decode(json.loads(file.metadata()["state"]), tensors)
+    except (SafetensorError, LookupError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Turn a value into JSON that tells types apart, and set its tensors aside."""
+    match value:
+        case Tensor():
+            name = str(len(tensors))
+            # A copy, as tensors that share memory are refused.
+            tensors[name] = value.detach().cpu().clone().contiguous()
+            return {"tensor": name}
+        case dict():
+            return {"dict": [[key, _encode(one, tensors)] for key, one in value.items()]}
+        case list() | tuple():
+            kind = "tuple" if isinstance(value, tuple) else "list"
+            return {kind: [_encode(one, tensors) for one in value]}
+    return value
+
+
+def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    match value:
+        case {"tensor": name}:
+            return tensors[name]
+        case {"dict": items}:
+            return {key: _decode(one, tensors) for key, one in items}
+        case {"tuple": items}:
+            return tuple(_decode(one, tensors) for one in items)
+        case {"list": items}:
+            return [_decode(one, tensors) for one in items]
+    return value

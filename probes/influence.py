@@ -12,17 +12,20 @@ influence function of Koh & Liang 2017 as it is used for networks (Martens 2020 
 Training that stops early is far from a minimiser along flat directions, which damping holds back.
 
 The systems are solved by conjugate gradients, from products with G_i alone, or with the EK-FAC
-approximation of the matrix of S (``probes.ekfac``).
+approximation of the matrix of S (``probes.ekfac``). All G_i have the Jacobian of the outputs in
+theta(S) in common; it is computed once where it is small enough to be held, otherwise products go
+through the network.
 
 The loss is that of the deterministic network: what the masks do in training is not in it.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, cg
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
@@ -35,8 +38,8 @@ SOLVERS: tuple[str, ...] = get_args(Solver)
 
 #: Relative residual at which conjugate gradients stop, and products with the matrix at most.
 TOLERANCE, MOST_PRODUCTS = 1e-6, 1000
-#: Numbers that a batch of products may hold.
-HELD_NUMBERS = 2**25
+#: Numbers that the Jacobian may hold, and a batch of products without it.
+HELD_JACOBIAN, HELD_NUMBERS = 2**26, 2**25
 #: Damping where none is given; ours. A minimiser needs none.
 DAMPING = {"dropout": 0.05, "penalty": 1e-6}
 
@@ -97,7 +100,11 @@ def _conjugate_gradients(
 
     size = change.numel()
     operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
-    found, failed = cg(operator, -change.flatten().numpy(), rtol=TOLERANCE, maxiter=MOST_PRODUCTS)
+    # SciPy's threads, after each of its sums, would hold up those of the products.
+    with threadpool_limits(1, user_api="blas"):
+        found, failed = cg(
+            operator, -change.flatten().numpy(), rtol=TOLERANCE, maxiter=MOST_PRODUCTS
+        )
     how = f"one Newton step, damping {damping:g}, {products} products"
     return torch.from_numpy(found).view_as(change), how + (
         ", which did not converge" if failed else ""
@@ -114,10 +121,13 @@ class _Point:
         self.like, self.strength = factors, strength
         self.at = torch.cat([factor.flatten() for pair in factors for factor in pair]).double()
         self.at = self.at.cpu()
-        self.value = self.outputs(self.at)
-        self.pull: Callable[[Tensor], tuple[Tensor]] = vjp(self.outputs, self.at)[1]
+        self.value, self.back = vjp(self.outputs, self.at)[:2]
         together = HELD_NUMBERS // (len(inputs) * network.activations)
         self.together = max(1, min(together, len(inputs)))
+        self.bend = self._bend()
+        self.jacobian: Tensor | None = None
+        if self.value.numel() * len(self.at) <= HELD_JACOBIAN:
+            self.jacobian = self._jacobian()
 
     def factors(self, flat: Tensor) -> Factors:
         """Factors of R replicas from (R, size), or of one from (size,)."""
@@ -131,9 +141,45 @@ class _Point:
             for pair in self.like
         ]
 
-    def outputs(self, flat: Tensor) -> Tensor:
-        """Outputs of the deterministic network, (k, n)."""
-        return self.network.replica_outputs(self.factors(flat), self.inputs, shrink=self.shrink)[0]
+    def outputs(self, flat: Tensor, inputs: Inputs | None = None) -> Tensor:
+        """Outputs of the deterministic network, (k, n), or on other inputs."""
+        inputs = self.inputs if inputs is None else inputs
+        return self.network.replica_outputs(self.factors(flat), inputs, shrink=self.shrink)[0]
+
+    def _bend(self) -> Tensor:
+        """Second derivatives of every example's loss in its outputs, (k, k, n)."""
+
+        def column(output: Tensor) -> Tensor:
+            moved = output[:, None].expand_as(self.value)
+            return jvp(self.output_gradient, (self.value,), (moved,))[1]
+
+        return vmap(column, out_dims=1)(torch.eye(len(self.value), dtype=torch.float64))
+
+    def _jacobian(self) -> Tensor:
+        """Of the outputs, (k n, size), example by example."""
+        one_hot = torch.eye(len(self.value), dtype=torch.float64)[:, :, None]
+        rows = self.at.new_empty(*self.value.shape, len(self.at))
+        for number in range(len(self.inputs)):
+            example = self.inputs.take(torch.tensor([number]))
+            back = vjp(partial(self.outputs, inputs=example), self.at)[1]
+            (rows[:, number],) = vmap(back)(one_hot)
+        return rows.flatten(0, 1)
+
+    def push(self, steps: Tensor) -> Tensor:
+        """Changes of the outputs with steps (R, size), to first order: (R, k, n)."""
+        if self.jacobian is not None:
+            return (steps @ self.jacobian.T).unflatten(1, self.value.shape)
+
+        def product(step: Tensor) -> Tensor:
+            return jvp(self.outputs, (self.at,), (step,))[1]
+
+        return vmap(product, chunk_size=self.together)(steps)
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        """Gradients (R, size) of what has the slopes (R, k, n) in the outputs."""
+        if self.jacobian is not None:
+            return slopes.flatten(1) @ self.jacobian
+        return vmap(lambda slope: self.back(slope)[0], chunk_size=self.together)(slopes)
 
     def updates(self, flat: Tensor) -> Tensor:
         """All updates of the weights, one flat vector; their squared norm is penalized."""
@@ -146,23 +192,21 @@ class _Point:
 
     def gradients(self, weights: Tensor) -> Tensor:
         """Gradient of the loss under each row of weights, without the penalty, (R, size)."""
-        ready = self.output_gradient(self.value)
-        return vmap(lambda row: self.pull(ready * row)[0], chunk_size=self.together)(weights)
+        return self.pull(self.output_gradient(self.value) * weights[:, None])
 
     def curvature(self, steps: Tensor, weights: Tensor) -> Tensor:
         """Products of the Gauss-Newton matrices under each row of weights with each step."""
 
-        def product(step: Tensor, row: Tensor) -> Tensor:
-            moved = jvp(self.outputs, (self.at,), (step,))[1]
-            bent = jvp(self.output_gradient, (self.value,), (moved,))[1]
-            (result,) = self.pull(bent * row)
-            if self.strength:
-                moved = jvp(self.updates, (self.at,), (step,))[1]
-                (back,) = vjp(self.updates, self.at)[1](moved)
-                result = result + 2 * self.strength * back
-            return result
+        def penalty(step: Tensor) -> Tensor:
+            moved = jvp(self.updates, (self.at,), (step,))[1]
+            return vjp(self.updates, self.at)[1](moved)[0]
 
-        return vmap(product, chunk_size=self.together)(steps, weights)
+        bent = torch.einsum("jkn,rkn->rjn", self.bend, self.push(steps))
+        products = self.pull(bent * weights[:, None])
+        if self.strength:
+            of_penalty = vmap(penalty, chunk_size=self.together)(steps)
+            products = products + 2 * self.strength * of_penalty
+        return products
 
     def moved(self, steps: Tensor) -> Factors:
         """Factors after each of the steps, as the given ones are held."""

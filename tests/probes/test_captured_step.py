@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from probes.captured_step import capture, captured
 from probes.resampling import full_sample
 from probes.retrain import draw_steps
 from probes.step import OPTIMIZER_STEPS, AutogradGradient, FeedForwardGradient
 from tests.devices import DEVICES
+from tests.probes.test_encoder import make as make_encoder
 from tests.probes.test_retrain import N, make_inputs, make_network, start_of
 
 STEPS = 6
@@ -61,3 +63,40 @@ def test_a_captured_step_is_the_step(device, kind, optimizer, samples):
 
     plain = train(device, kind, optimizer, samples, lambda step, masks, state: step)
     torch.testing.assert_close(train(device, kind, optimizer, samples, through), plain)
+
+
+class NothingWaits(TorchDispatchMode):
+    """Refuses what makes the host wait for a device or feed it, which no graph can hold."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "is_nonzero")
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        assert name not in self.WAITS, name
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["feed-forward", "autograd", "cls", "mean"])
+@torch.no_grad()
+def test_a_step_holds_nothing_that_a_graph_cannot(kind):
+    if kind in ("cls", "mean"):
+        network, inputs, _ = make_encoder(2, kind)
+    else:
+        network = make_network("cpu", (5, 16, 4), rank=2)
+        inputs = make_inputs(network)
+    count = len(inputs)
+    flat, gradient = torch.ones(2, network.size, dtype=torch.float64).unbind()
+    pair = network.views(flat, 1), network.views(gradient, 1)
+    if kind == "feed-forward":
+        of = FeedForwardGradient(network, *pair, samples=2, examples=count)
+    else:
+        of = AutogradGradient(network, *pair, samples=2)
+    of.feed(inputs, full_sample(count).double())
+    (masks,) = draw_steps(network, 0.4, [0], range(2), seed=3)
+    update = OPTIMIZER_STEPS["adam"](flat, gradient, 0.05, 0.1)
+    with NothingWaits():
+        of.write(masks)
+        of.add_penalty(0.1)
+        update()
+    with NothingWaits(), pytest.raises(AssertionError, match="_local_scalar_dense"):
+        float(flat.sum())

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from probes import influence
 from probes.influence import newton_step
 from probes.losses import cross_entropy, squared
 from probes.resampling import full_sample, leave_one_out
@@ -59,7 +60,10 @@ def dense_steps(network, inputs, factors, weights, strength, damping):
 
 @pytest.mark.parametrize(("loss", "widths"), [(cross_entropy, (5, 4, 3)), (squared, (6, 1))])
 @pytest.mark.parametrize("strength", [0.0, 0.3])
-def test_the_step_is_that_of_dense_algebra(loss, widths, strength):
+@pytest.mark.parametrize("held", [influence.HELD_JACOBIAN, 0])
+def test_the_step_is_that_of_dense_algebra(loss, widths, strength, held, monkeypatch):
+    """With the Jacobian held, and by products through the network."""
+    monkeypatch.setattr(influence, "HELD_JACOBIAN", held)
     network, inputs, factors = make(loss, widths)
     one = [(A[:1], B[:1]) for A, B in factors]
     weights = torch.cat([full_sample(len(inputs)), leave_one_out(len(inputs))])

@@ -68,6 +68,9 @@ class AttributionSettings(StudySettings):
     solver: str = "cg"
     """Of this project's own estimates: cg, or ekfac (tasks tweets and text)."""
 
+    damping: float | None = None
+    """Of this project's own estimates. Default: 0.05, ours; scores depend on it."""
+
     def cells(self) -> "list[AttributionCell]":
         """Check every value and return the cell.
 
@@ -78,7 +81,8 @@ class AttributionSettings(StudySettings):
         check_count("subsets", self.subsets, least=3)
         left = round(self.share * self.n) if 0 < self.share < 1 else 0
         require(0 < left < self.n, "share", "in (0, 1), of at least one example", self.share)
-        base = self.base_cells(method="influence", solver=self.solver)[-1]
+        own = {"method": "influence", "solver": self.solver, "damping": self.damping}
+        base = self.base_cells(**own)[-1]
         return [AttributionCell(base, self.subsets, left)]
 
 

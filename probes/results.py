@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 POINT = ["n", "p", "inference", "ensemble"]
 CELL = [*POINT, "draw"]
 #: How estimated effects compare with retrained ones.
-AGREEMENT = ("pearson", "spearman", "beta_estimated", "beta_retrained", "bias")
+AGREEMENT = (
+    "pearson", "spearman", "beta_estimated", "beta_retrained", "bias", "beta_corrected",
+)  # fmt: skip
 #: Estimates are trusted in their order from this rank correlation on, in their size up to this
 #: relative bias of beta; nothing is said of fewer checked examples.
 TRUSTED_RANKS, TRUSTED_BIAS, FEWEST_CHECKED = 0.8, 0.1, 8
@@ -95,12 +97,14 @@ class StabilityResult:
         One row a point of the grid, means over draws with 95 % Student intervals: ``checked``
         (examples a draw), ``pearson`` and ``spearman`` (correlation of the signed changes of the
         loss), ``beta_estimated`` and ``beta_retrained`` (over the checked examples), ``bias`` (the
-        relative error of the former), ``verdict``.
+        relative error of the former), ``beta_corrected`` (beta over all of S: the mean estimate
+        times the ratio of retrained to estimated over the checked examples, the ratio estimator of
+        Cochran, Sampling Techniques, chapter 6), ``verdict``.
         """
-        checked = self.rows[self.rows["loss_retrained"].notna()]
         records = [
             dict(zip(CELL, key, strict=True)) | _agreement(group)
-            for key, group in checked.groupby(CELL, sort=False)
+            for key, group in self.rows.groupby(CELL, sort=False)
+            if group["loss_retrained"].notna().any()
         ]
         cells = pd.DataFrame(records, columns=[*CELL, "checked", *AGREEMENT])
         return pd.DataFrame(
@@ -203,17 +207,20 @@ def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
 
 def _agreement(group: pd.DataFrame) -> dict[str, float]:
     """Compare the estimates of one cell and inference mode with retraining."""
-    estimated = group["loss_left_out"] - group["loss_kept"]
-    retrained = group["loss_retrained"] - group["loss_kept"]
+    change = group["loss_left_out"] - group["loss_kept"]
+    checked = group["loss_retrained"].notna()
+    estimated = change[checked]
+    retrained = (group["loss_retrained"] - group["loss_kept"])[checked]
     sizes = estimated.abs().mean(), retrained.abs().mean()
     return {
-        "checked": len(group),
+        "checked": len(estimated),
         "pearson": estimated.corr(retrained),
         # Of the ranks, which is the same and says nothing where one of the two is constant.
         "spearman": estimated.rank().corr(retrained.rank()),
         "beta_estimated": sizes[0],
         "beta_retrained": sizes[1],
         "bias": sizes[0] / sizes[1] - 1,
+        "beta_corrected": change.abs().mean() * sizes[1] / sizes[0],
     }
 
 

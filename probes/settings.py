@@ -152,7 +152,7 @@ class StabilitySettings(TextOptions, EngineOptions):
 
     damping: float | None = None
     """Method influence: damping of the Newton step. Default: 0.05, ours, for dropout, and next to
-    none for the penalty. Less makes the estimates larger; their order changes little."""
+    none for the penalty. Less makes the estimates larger."""
 
     solver: str = "cg"
     """Method influence: cg (conjugate gradients, matrix-free), or ekfac (tasks tweets and text, by

@@ -203,6 +203,7 @@ def validation_text(result: StabilityResult) -> pd.DataFrame:
             "β estimated": found["beta_estimated"].map("{:.4f}".format),
             "β retrained": found["beta_retrained"].map("{:.4f}".format),
             "bias": found["bias"].map("{:+.0%}".format),
+            "β of S, corrected": with_interval(found, "beta_corrected"),
             "verdict": found["verdict"],
         }
     )

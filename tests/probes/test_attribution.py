@@ -57,6 +57,12 @@ def test_the_truth_itself_scores_one(own):
     assert scored(own, effects).loc["leave-one-out correlation", "mean"] == pytest.approx(1.0)
 
 
+def test_damping_changes_the_estimates_and_not_the_truth(own):
+    damped = score(**SMALL, damping=5.0)
+    np.testing.assert_array_equal(damped.losses, own.losses)
+    assert np.abs(damped.judged).mean() < np.abs(own.judged).mean() / 2
+
+
 def test_chance_scores_nothing(own):
     noise = np.random.default_rng(0).normal(size=(16, own.losses.shape[1]))
     found = scored(own, noise)
@@ -127,6 +133,7 @@ def hostile_scores(folder):
         (["--share", "1"], ["share"]),
         (["--subsets", "2"], ["subsets must be at least 3"]),
         (["--solver", "ekfac"], ["solver", "tweets"]),
+        (["--damping", "0"], ["damping", "positive"]),
     ],
 )
 def test_scores_that_do_not_fit_are_refused(arguments, words, tmp_path):

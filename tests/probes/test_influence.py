@@ -105,6 +105,29 @@ def test_what_is_checked_is_what_retraining_gives():
     assert retrained["loss_retrained"].isna().all()
 
 
+def test_few_checks_correct_the_size():
+    """With a damping that is far off: nearer than the estimate, and than the checks alone."""
+    rows = measure(p=0.1, draws=2, method="influence", validate=64, damping=0.2).rows
+    truth = (rows["loss_retrained"] - rows["loss_kept"]).abs().groupby(rows["draw"]).mean().mean()
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(40):
+        unchecked = generator.permutation(64)[16:]
+        some = rows.copy()
+        some.loc[some.groupby("draw").cumcount().isin(unchecked), "loss_retrained"] = np.nan
+        found.append(StabilityResult(some, 0.05).validation.iloc[0])
+    table = pd.DataFrame(found)
+    assert (table["checked"] == 16).all()
+    error = {
+        name: float(np.sqrt(((table[name] / truth - 1) ** 2).mean()))
+        for name in ("beta_estimated", "beta_retrained", "beta_corrected")
+    }
+    assert error["beta_corrected"] < error["beta_estimated"] / 3
+    assert error["beta_corrected"] < error["beta_retrained"] * 0.7
+    whole = StabilityResult(rows, 0.05).validation.iloc[0]
+    assert whole["beta_corrected"] == pytest.approx(truth)
+
+
 def test_the_order_is_right_on_digits():
     """As measured before: 0.93 at p = 0.1 over 8 draws."""
     found = measure(p=0.1, draws=3, method="influence", validate=64).validation

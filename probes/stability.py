@@ -171,7 +171,10 @@ def _print(result: StabilityResult) -> None:
         print_table(
             validation_text(result),
             title="Estimated effects of leaving an example out, against retraining without it",
-            caption=f"means over draws, 95 % intervals (Student); {first['effect_how']}",
+            caption=(
+                f"means over draws, 95 % intervals (Student); {first['effect_how']}; corrected: "
+                "mean estimate of S times retrained / estimated over the checked examples"
+            ),
         )
     print_table(
         bounds_text(result),

@@ -124,7 +124,9 @@ class CheckpointCallback(TrainerCallback):
     def _restore(
         self, kept: dict[str, Any], model: nn.Module, optimizer: Any, lr_scheduler: Any, **_: Any
     ) -> None:
-        model.load_state_dict(kept["adapter"], strict=False)
+        with torch.no_grad():
+            for name, value in kept["adapter"].items():
+                model.get_parameter(name).copy_(value)
         _restore_ranks(model, kept["ranks"])
         optimizer.load_state_dict(kept["optimizer"])
         lr_scheduler.load_state_dict(kept["scheduler"])
@@ -178,11 +180,7 @@ def write_state(path: Path, state: Any) -> None:
         plain = json.dumps(_encode(state, tensors))
     except TypeError as error:
         raise ValueError(f"{path.name} cannot keep this training: {error}") from None
-    write_whole(path, partial(_write_bytes, content=save(tensors, {"state": plain})))
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    write_whole(path, partial(Path.write_bytes, data=save(tensors, {"state": plain})))
 
 
 def read_state(path: Path) -> Any:

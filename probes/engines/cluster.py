@@ -109,7 +109,8 @@ def _connected(options: "EngineOptions") -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"address must be that of a running cluster; got {options.address} ({reason})"
+            f"address must be that of a running cluster; got {options.address} ({reason}; one that "
+            "asks for a token is reached by auto, or with RAY_AUTH_MODE=token)"
         ) from None
     try:
         yield

@@ -5,7 +5,9 @@ them (optimizer, scheduler, random generators) is kept here instead, with what i
 adapter as it trains, which AdaLoRA cuts down when it is saved, and AdaLoRA's importance of ranks.
 """
 
+import hashlib
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,16 +35,30 @@ IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Find the newest checkpoint of a run that is whole; None if there is none."""
+    """Find the newest checkpoint of a run that is whole; None if there is none.
+
+    One that is not, as its process was killed or a file is damaged, is named on standard error.
+    """
     found = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=_step_of, reverse=True)
     for checkpoint in found:
-        try:
-            read_state(checkpoint / TRAINING)
-            json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
-        except (OSError, ValueError):
-            continue
-        return checkpoint
+        if _is_whole(checkpoint):
+            return checkpoint
+        print(f"{checkpoint} is not whole, and is passed over", file=sys.stderr)
     return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        for file in checkpoint.glob(RANDOM.format("*")):
+            read_state(file)
+        return bool(read_state(checkpoint / TRAINING)["log"] == _log_digest(checkpoint))
+    except (OSError, ValueError):
+        return False
+
+
+def _log_digest(checkpoint: Path) -> str:
+    """Hash what the trainer keeps itself and reads again."""
+    return hashlib.sha256((checkpoint / TRAINER_STATE_NAME).read_bytes()).hexdigest()
 
 
 def _step_of(checkpoint: Path) -> int:
@@ -76,7 +92,8 @@ class CheckpointCallback(TrainerCallback):
         folder.mkdir(parents=True, exist_ok=True)
         write_state(folder / RANDOM.format(args.process_index), random_state())
         if state.is_world_process_zero:
-            write_state(folder / TRAINING, self._state(state, **parts))
+            kept = self._state(state, **parts) | {"log": _log_digest(folder)}
+            write_state(folder / TRAINING, kept)
 
     def on_train_begin(
         self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
@@ -170,7 +187,8 @@ def restore_random(state: dict[str, Any]) -> None:
 def write_state(path: Path, state: Any) -> None:
     """Write nested dictionaries, lists and tuples of tensors, numbers, strings and None.
 
-    Tensors go into a file of safetensors; all else, with their places, is JSON in its header.
+    Tensors go into a file of safetensors; all else, with their places, is JSON in its header, with
+    a digest of both.
 
     Raises:
         ValueError: a value of another type, or the file cannot be written.
@@ -180,7 +198,8 @@ def write_state(path: Path, state: Any) -> None:
         plain = json.dumps(_encode(state, tensors))
     except TypeError as error:
         raise ValueError(f"{path.name} cannot keep this training: {error}") from None
-    write_whole(path, partial(Path.write_bytes, data=save(tensors, {"state": plain})))
+    content = save(tensors, {"state": plain, "digest": _digest(plain, tensors)})
+    write_whole(path, partial(Path.write_bytes, data=content))
 
 
 def read_state(path: Path) -> Any:
@@ -193,9 +212,16 @@ def read_state(path: Path) -> Any:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return _decode(json.loads(file.metadata()["state"]), tensors)
-    except (SafetensorError, LookupError, TypeError, json.JSONDecodeError) as error:
+            plain, digest = (file.metadata()[name] for name in ("state", "digest"))
+    except (SafetensorError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+    if digest != _digest(plain, tensors):
+        raise ValueError(f"{path} does not hold what was written")
+    return _decode(json.loads(plain), tensors)
+
+
+def _digest(plain: str, tensors: dict[str, Tensor]) -> str:
+    return hashlib.sha256(plain.encode() + save(tensors)).hexdigest()
 
 
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:

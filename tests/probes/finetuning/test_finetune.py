@@ -14,6 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
@@ -25,6 +27,7 @@ from probes.finetune import (
     read_result,
     trainer_arguments,
 )
+from probes.finetuning.checkpoints import last_checkpoint
 from probes.finetuning.evaluation import FinetuneTrainer
 from probes.report import ReportSettings, full_scale
 from tests.probes.commands import assert_refused, run_here, run_probe
@@ -272,6 +275,33 @@ def test_a_run_goes_on_exactly_where_its_last_checkpoint_is(
         state = newest / "training.safetensors"
         state.write_bytes(state.read_bytes()[:-1])
     assert_same_rows(tuned(*task, **settings, out=tmp_path / "killed"), tuned(*task, **settings))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(models, tmp_path_factory):
+    """Folder of a finished run's last checkpoint, and what the run reads of it."""
+    folder = tmp_path_factory.mktemp("run")
+    settings = {"data": write_glue("rte", folder / "data", 2), "method": "adalora"}
+    tuned("glue/rte", models["classifier"], **settings, training=QUICK, out=folder / "out")
+    place = next((folder / "out").glob("checkpoints/*/checkpoint-4"))
+    shutil.rmtree(place.parent / "checkpoint-2")
+    return place, ["training.safetensors", "random-0.safetensors", "trainer_state.json"]
+
+
+@given(name=st.integers(0, 2), share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=300)
+def test_no_flipped_bit_of_a_checkpoint_goes_unnoticed(checkpoint, name, share, bit):
+    place, names = checkpoint
+    file = place / names[name]
+    content = file.read_bytes()
+    assert last_checkpoint(place.parent) == place
+    damaged = bytearray(content)
+    damaged[int(share * len(content))] ^= 1 << bit
+    try:
+        file.write_bytes(damaged)
+        assert last_checkpoint(place.parent) is None
+    finally:
+        file.write_bytes(content)
 
 
 @pytest.mark.parametrize("free", [30, 54, 60, 72, 76])

@@ -8,6 +8,7 @@ adapter as it trains, which AdaLoRA cuts down when it is saved, and AdaLoRA's im
 import hashlib
 import json
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,10 +75,15 @@ class CheckpointCallback(TrainerCallback):
     Args:
         accelerator: of the trainer, for the scale of losses in float16.
         checkpoint: where the run goes on from; None where it begins.
+
+    Attributes:
+        begin: when training would have begun, had it not been interrupted, in the units of
+            ``time.perf_counter``.
     """
 
     def __init__(self, accelerator: "Accelerator", checkpoint: Path | None) -> None:
         self.accelerator, self.checkpoint = accelerator, checkpoint
+        self.begin = time.perf_counter()
         self.random: dict[str, Any] | None = None
         self.in_epoch = False
 
@@ -105,6 +111,7 @@ class CheckpointCallback(TrainerCallback):
         kept = read_state(self.checkpoint / TRAINING)
         self._restore(kept, **parts)
         self.in_epoch = kept["in_epoch"]
+        self.begin = time.perf_counter() - kept["seconds"]
         file = self.checkpoint / RANDOM.format(args.process_index)
         # With more processes than before, the new ones draw anew.
         self.random = read_state(file) if file.exists() else None
@@ -129,6 +136,7 @@ class CheckpointCallback(TrainerCallback):
         scaler = self.accelerator.scaler
         return {
             "in_epoch": not float(state.epoch or 0).is_integer(),
+            "seconds": time.perf_counter() - self.begin,
             "adapter": {
                 name: value for name, value in model.named_parameters() if value.requires_grad
             },

@@ -47,7 +47,8 @@ class FinetuneTrainer(LoraDropoutTrainer):
         )
         self.measure, self.along = task.metrics, along
         self.remove_callback(PrinterCallback)
-        self.add_callback(CheckpointCallback(self.accelerator, checkpoint))
+        self.checkpoints = CheckpointCallback(self.accelerator, checkpoint)
+        self.add_callback(self.checkpoints)
         self.modes = {"expected weight": 0} if drops else {"no masks": 0}
         if drops and members:
             self.modes["ensemble"] = members

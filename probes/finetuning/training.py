@@ -123,8 +123,9 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
         One row an evaluation and inference ("no masks" for p = 0, else "expected weight" and, at
         the end or along training, "ensemble"): the settings, ``step``, ``epoch``, ``train_loss``
         (without masks, on at most ``EVALUATED`` training examples), ``test_loss``, ``gap``,
-        ``test_score`` and what else the task measures, ``seconds`` of the whole run and
-        ``peak_mib``, its largest memory on the GPU, or the process's so far where there is none.
+        ``test_score`` and what else the task measures, ``seconds`` of the whole run (of a killed
+        one, up to the checkpoint and from there on), and ``peak_mib``, its largest memory on the
+        GPU, or the process's so far where there is none.
         The kind ``DIAGRAM``: the reliability diagram at the evaluation with the least validation
         loss.
 
@@ -191,14 +192,13 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         grouped=cell.grouped,
         own_masks=cell.own_masks,
     )
-    start = time.perf_counter()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with _writing_into(place):
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     if not trainer.evaluated_at_the_end:
         trainer.evaluate()
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - trainer.checkpoints.begin
     tables = _tables(cell, task, trainer, seconds)
 
     def save(folder: Path) -> None:

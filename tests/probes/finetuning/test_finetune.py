@@ -27,7 +27,7 @@ from probes.finetune import (
     read_result,
     trainer_arguments,
 )
-from probes.finetuning.checkpoints import last_checkpoint
+from probes.finetuning.checkpoints import last_checkpoint, read_state
 from probes.finetuning.evaluation import FinetuneTrainer
 from probes.report import ReportSettings, full_scale
 from tests.probes.commands import assert_refused, run_here, run_probe
@@ -270,11 +270,14 @@ def test_a_run_goes_on_exactly_where_its_last_checkpoint_is(
         "training": QUICK | {"max_steps": 20, "eval_steps": 4},
     }  # fmt: skip
     killed_at(step, *task, **settings, out=tmp_path / "killed")
+    newest = next((tmp_path / "killed").glob(f"checkpoints/*/checkpoint-{step // 2 * 2}"))
+    state = newest / "training.safetensors"
+    before = read_state(state)["seconds"]
     if damaged:
-        newest = next((tmp_path / "killed").glob(f"checkpoints/*/checkpoint-{step // 2 * 2}"))
-        state = newest / "training.safetensors"
         state.write_bytes(state.read_bytes()[:-1])
-    assert_same_rows(tuned(*task, **settings, out=tmp_path / "killed"), tuned(*task, **settings))
+    resumed = tuned(*task, **settings, out=tmp_path / "killed")
+    assert_same_rows(resumed, tuned(*task, **settings))
+    assert damaged or (resumed.rows["seconds"] > before > 0).all()
 
 
 @pytest.fixture(scope="module")

@@ -277,7 +277,7 @@ def test_a_run_goes_on_exactly_where_its_last_checkpoint_is(
         state.write_bytes(state.read_bytes()[:-1])
     resumed = tuned(*task, **settings, out=tmp_path / "killed")
     assert_same_rows(resumed, tuned(*task, **settings))
-    assert damaged or (resumed.rows["seconds"] > before > 0).all()
+    assert damaged or resumed.rows["seconds"].min() > before > 0
 
 
 @pytest.fixture(scope="module")

@@ -6,22 +6,18 @@ adapter as it trains, which AdaLoRA cuts down when it is saved, and AdaLoRA's im
 """
 
 import hashlib
-import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from probes.store import write_whole
+from probes.finetuning.state_file import read_state, write_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -190,72 +186,3 @@ def restore_random(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def write_state(path: Path, state: Any) -> None:
-    """Write nested dictionaries, lists and tuples of tensors, numbers, strings and None.
-
-    Tensors go into a file of safetensors; all else, with their places, is JSON in its header, with
-    a digest of both.
-
-    Raises:
-        ValueError: a value of another type, or the file cannot be written.
-    """
-    tensors: dict[str, Tensor] = {}
-    try:
-        plain = json.dumps(_encode(state, tensors))
-    except TypeError as error:
-        raise ValueError(f"{path.name} cannot keep this training: {error}") from None
-    content = save(tensors, {"state": plain, "digest": _digest(plain, tensors)})
-    write_whole(path, partial(Path.write_bytes, data=content))
-
-
-def read_state(path: Path) -> Any:
-    """Read what :func:`write_state` wrote; tensors are on the CPU.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not what was written.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            plain, digest = (file.metadata()[name] for name in ("state", "digest"))
-    except (SafetensorError, LookupError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-    if digest != _digest(plain, tensors):
-        raise ValueError(f"{path} does not hold what was written")
-    return _decode(json.loads(plain), tensors)
-
-
-def _digest(plain: str, tensors: dict[str, Tensor]) -> str:
-    return hashlib.sha256(plain.encode() + save(tensors)).hexdigest()
-
-
-def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Turn a value into JSON that tells types apart, and set its tensors aside."""
-    match value:
-        case Tensor():
-            name = str(len(tensors))
-            # A copy, as tensors that share memory are refused.
-            tensors[name] = value.detach().cpu().clone().contiguous()
-            return {"tensor": name}
-        case dict():
-            return {"dict": [[key, _encode(one, tensors)] for key, one in value.items()]}
-        case list() | tuple():
-            kind = "tuple" if isinstance(value, tuple) else "list"
-            return {kind: [_encode(one, tensors) for one in value]}
-    return value
-
-
-def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    match value:
-        case {"tensor": name}:
-            return tensors[name]
-        case {"dict": items}:
-            return {key: _decode(one, tensors) for key, one in items}
-        case {"tuple": items}:
-            return tuple(_decode(one, tensors) for one in items)
-        case {"list": items}:
-            return [_decode(one, tensors) for one in items]
-    return value

@@ -27,8 +27,9 @@ from probes.finetune import (
     read_result,
     trainer_arguments,
 )
-from probes.finetuning.checkpoints import last_checkpoint, read_state
+from probes.finetuning.checkpoints import last_checkpoint
 from probes.finetuning.evaluation import FinetuneTrainer
+from probes.finetuning.state_file import read_state
 from probes.report import ReportSettings, full_scale
 from tests.probes.commands import assert_refused, run_here, run_probe
 from tests.probes.finetuning.corpora import (

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,8 +13,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
@@ -23,41 +20,22 @@ from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
 from probes.finetune import (
     FinetuneResult,
     digest_of,
-    finetune,
     read_result,
     trainer_arguments,
 )
-from probes.finetuning.checkpoints import last_checkpoint
-from probes.finetuning.evaluation import FinetuneTrainer
-from probes.finetuning.state_file import read_state
 from probes.report import ReportSettings, full_scale
 from tests.probes.commands import assert_refused, run_here, run_probe
 from tests.probes.finetuning.corpora import (
     GLUE_COLUMNS,
-    save_model,
     write_alpaca,
     write_glue,
     write_squad,
     write_texts,
 )
+from tests.probes.finetuning.tuning import QUICK, tuned
 from tests.torchrun import two_processes
 
-QUICK = {
-    "max_steps": 4, "learning_rate": 0.01, "per_device_train_batch_size": 4, "eval_steps": 2,
-    "save_steps": 2, "use_cpu": True,
-}  # fmt: skip
 CLASSES = {"stsb": 1, "mnli": 3}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return {kind: save_model(kind, folder / kind) for kind in ("classifier", "reader", "writer")}
-
-
-def tuned(task, model, **changes):
-    settings = {"p": 0.3, "ensemble": 2, "rank": 2, "tokens": 24, "training": QUICK} | changes
-    return finetune(task=task, model=model, **settings)
 
 
 @pytest.mark.parametrize("name", GLUE_COLUMNS)
@@ -187,140 +165,6 @@ def test_what_is_kept_is_not_run_again(models, tmp_path):
     assert time.perf_counter() - start < 20
     pd.testing.assert_frame_equal(first.rows, again.rows)
     assert isinstance(again, FinetuneResult)
-
-
-def test_a_killed_run_goes_on_from_its_checkpoint(models, tmp_path):
-    data = write_glue("rte", tmp_path / "data", 2)
-    steps = 60
-    command = [
-        sys.executable, "-m", "probes.finetune", "--task", "glue/rte", "--data", data, "--model",
-        models["classifier"], "--p", "0.3", "--rank", "2", "--tokens", "24", "--json",
-        "--max_steps", str(steps), "--eval_steps", "5", "--save_steps", "5", "--use_cpu",
-        "--per_device_train_batch_size", "4",
-    ]  # fmt: skip
-    process = subprocess.Popen([*command, "--out", "killed"], cwd=tmp_path, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed").glob("checkpoints/*/checkpoint-*/trainer_state.json")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    for folder in ("killed", "whole"):
-        done = subprocess.run([*command, "--out", folder], cwd=tmp_path, capture_output=True,
-                              text=True, timeout=300, check=False)  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)[0]["p"] == 0.3
-    resumed, whole = (
-        pd.read_parquet(tmp_path / folder / "rows.parquet") for folder in ("killed", "whole")
-    )
-    assert resumed["step"].tolist() == whole["step"].tolist()
-    assert resumed["test_loss"].tolist() == pytest.approx(whole["test_loss"].tolist(), rel=1e-4)
-
-
-class KilledError(Exception):
-    pass
-
-
-@pytest.fixture
-def killed_at(monkeypatch):
-    """Run ``tuned``, but end it before an optimizer step."""
-
-    def run(step, *task, **settings):
-        def die(trainer, *rest, **more):
-            if trainer.state.global_step == step:
-                raise KilledError
-            return training_step(trainer, *rest, **more)
-
-        training_step = FinetuneTrainer.training_step
-        with monkeypatch.context() as patched:
-            patched.setattr(FinetuneTrainer, "training_step", die)
-            with pytest.raises(KilledError):
-                tuned(*task, **settings)
-
-    return run
-
-
-def forbidden(*args, **kwargs):
-    raise AssertionError("unpickles")
-
-
-def assert_same_rows(resumed, whole):
-    """Number for number, but for what the machine took."""
-    one, other = (result.rows.drop(columns=["seconds", "peak_mib"]) for result in (resumed, whole))
-    pd.testing.assert_frame_equal(one, other, check_exact=True)
-
-
-#: Checkpoints are at even steps; an epoch has 4 steps; AdaLoRA begins to give ranks up after step 2
-#: and ends it 4 steps before the last.
-@pytest.mark.parametrize(
-    ("method", "step", "damaged"),
-    [
-        ("lora", 6, False), ("lora", 9, False), ("lora", 9, True), ("adalora", 6, False),
-        ("adalora", 11, False), ("adalora", 19, False),
-    ],
-)  # fmt: skip
-def test_a_run_goes_on_exactly_where_its_last_checkpoint_is(
-    method, step, damaged, models, tmp_path, monkeypatch, killed_at
-):
-    """Model with dropout of its own; Adam; a falling learning rate; AdaLoRA's budget."""
-    monkeypatch.setattr(torch, "load", forbidden)
-    task, settings = ("glue/rte", models["classifier"]), {
-        "data": write_glue("rte", tmp_path / "data", 2), "method": method,
-        "training": QUICK | {"max_steps": 20, "eval_steps": 4},
-    }  # fmt: skip
-    killed_at(step, *task, **settings, out=tmp_path / "killed")
-    newest = next((tmp_path / "killed").glob(f"checkpoints/*/checkpoint-{step // 2 * 2}"))
-    state = newest / "training.safetensors"
-    before = read_state(state)["seconds"]
-    if damaged:
-        state.write_bytes(state.read_bytes()[:-1])
-    resumed = tuned(*task, **settings, out=tmp_path / "killed")
-    assert_same_rows(resumed, tuned(*task, **settings))
-    assert damaged or resumed.rows["seconds"].min() > before > 0
-
-
-@pytest.fixture(scope="module")
-def checkpoint(models, tmp_path_factory):
-    """Folder of a finished run's last checkpoint, and what the run reads of it."""
-    folder = tmp_path_factory.mktemp("run")
-    settings = {"data": write_glue("rte", folder / "data", 2), "method": "adalora"}
-    tuned("glue/rte", models["classifier"], **settings, training=QUICK, out=folder / "out")
-    place = next((folder / "out").glob("checkpoints/*/checkpoint-4"))
-    shutil.rmtree(place.parent / "checkpoint-2")
-    return place, ["training.safetensors", "random-0.safetensors", "trainer_state.json"]
-
-
-@given(name=st.integers(0, 2), share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=300)
-def test_no_flipped_bit_of_a_checkpoint_goes_unnoticed(checkpoint, name, share, bit):
-    place, names = checkpoint
-    file = place / names[name]
-    content = file.read_bytes()
-    assert last_checkpoint(place.parent) == place
-    damaged = bytearray(content)
-    damaged[int(share * len(content))] ^= 1 << bit
-    try:
-        file.write_bytes(damaged)
-        assert last_checkpoint(place.parent) is None
-    finally:
-        file.write_bytes(content)
-
-
-@pytest.mark.parametrize("free", [30, 54, 60, 72, 76])
-def test_a_full_disk_is_said_and_the_run_goes_on(free, models, small_disk, tmp_path):
-    """Each of these sizes is too small for another of the files of a checkpoint."""
-    filler = small_disk / "filler"
-    filler.write_bytes(bytes((128 - free) * 1024))
-    task, settings = ("glue/rte", models["classifier"]), {
-        "data": write_glue("rte", tmp_path / "data", 2)
-    }  # fmt: skip
-    with pytest.raises(ValueError, match=r"cannot be written .* the same command goes on"):
-        tuned(*task, **settings, out=small_disk / "out")
-    filler.unlink()
-    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-    assert_same_rows(tuned(*task, **settings, out=small_disk / "out"), tuned(*task, **settings))
 
 
 def test_two_processes_measure_what_one_does(models, tmp_path):

@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from benchmarks.turns import Way, compare
 from lora_dropout import inject
-from probes.attribution import AttributionSettings, held_out_losses
+from probes.attribution import AttributionSettings
+from probes.cell_rows import deterministic_losses
 from probes.cells import Cell, Prepared, objective_of, prepare
 from probes.feedforward import Columns, FeedForward
 from probes.resampling import leave_k_out
@@ -36,7 +37,7 @@ def train_together(cell: Cell, ready: Prepared, weights: Tensor) -> Tensor:
         factors = retrain(
             ready.network, ready.train, weights, ready.start, ready.training, objective_of(cell)
         )
-    return torch.from_numpy(held_out_losses(ready.network, factors, ready.test, cell.shrink))
+    return deterministic_losses(cell, ready.network, factors, ready.test)
 
 
 def train_serially(cell: Cell, ready: Prepared, weights: Tensor) -> Tensor:

@@ -26,13 +26,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from probes.cell_rows import deterministic_losses
 from probes.cells import Cell, objective_of, prepare, replica
 from probes.checks import check_count, require
 from probes.console import run
+from probes.influence import EXPECTED_PRODUCTS
 from probes.leave_one_out import estimated_factors
-from probes.network import Factors, Network
 from probes.resampling import leave_k_out
-from probes.retrain import blocks, replicas_per_block, retrain
+from probes.retrain import retrain
 from probes.settings import from_keywords
 from probes.study import StudyResult, StudySettings, print_study, study
 from probes.tasks import load_task
@@ -81,8 +82,7 @@ class AttributionSettings(StudySettings):
         check_count("subsets", self.subsets, least=3)
         left = round(self.share * self.n) if 0 < self.share < 1 else 0
         require(0 < left < self.n, "share", "in (0, 1), of at least one example", self.share)
-        own = {"method": "influence", "solver": self.solver, "damping": self.damping}
-        base = self.base_cells(**own)[-1]
+        *_, base = self.base_cells(method="influence", solver=self.solver, damping=self.damping)
         return [AttributionCell(base, self.subsets, left)]
 
 
@@ -111,7 +111,8 @@ class AttributionCell:
     @property
     def replica_steps(self) -> int:
         """Size of the work."""
-        return (self.base.n + 1 + self.subsets) * self.base.steps
+        networks = self.base.n + 1 + self.subsets
+        return networks * self.base.steps + self.base.n * EXPECTED_PRODUCTS
 
 
 def run_truth(cell: AttributionCell, progress: Progress) -> Tables:
@@ -133,10 +134,13 @@ def run_truth(cell: AttributionCell, progress: Progress) -> Tables:
             objective_of(base),
             checkpoint=lambda step, rows, factors: progress(rows.stop - rows.start),
         )  # fmt: skip
-    estimated, _ = estimated_factors(base, ready, replica(factors, 0))
-    losses = held_out_losses(ready.network, factors, ready.test, base.shrink)
+    estimated, _ = estimated_factors(base, ready, replica(factors, 0), progress)
+    losses, guesses = (
+        deterministic_losses(base, ready.network, some, ready.test).numpy()
+        for some in (factors, estimated)
+    )
     guessed = np.full_like(losses, np.nan)
-    guessed[1 : base.n + 1] = held_out_losses(ready.network, estimated, ready.test, base.shrink)
+    guessed[1 : base.n + 1] = guesses
     networks, held_out = np.indices(losses.shape)
     rows = pd.DataFrame(
         {
@@ -146,17 +150,6 @@ def run_truth(cell: AttributionCell, progress: Progress) -> Tables:
     )  # fmt: skip
     left = pd.DataFrame((weights == 0).nonzero().numpy(), columns=["network", "example"])
     return {"": rows.assign(**base.training, p=base.p, left=cell.left), LEFT_OUT: left}
-
-
-@torch.no_grad()
-def held_out_losses(network: Network, factors: Factors, inputs: Any, shrink: float) -> Array:
-    """Losses of R networks on m examples, (R, m)."""
-    count = len(factors[0][0])
-    found = [
-        network.losses([(A[rows], B[rows]) for A, B in factors], inputs, shrink).double().cpu()
-        for rows in blocks(count, replicas_per_block(network, len(inputs)))
-    ]
-    return torch.cat(found).numpy()
 
 
 @dataclass(frozen=True, repr=False)

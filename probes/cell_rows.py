@@ -78,7 +78,7 @@ def loss_matrix(cell: Cell, trained: Trained) -> pd.DataFrame:
         ("train", trained.train, trained.index[: cell.n]),
         ("test", trained.test, trained.index[cell.n :]),
     ):
-        losses = next(evaluate(cell, trained.network, trained.factors, inputs))[1].losses
+        losses = deterministic_losses(cell, trained.network, trained.factors, inputs)
         table = pd.DataFrame(losses.numpy(), index=left_out, columns=index.tolist())
         named = table.rename_axis(index="replica").reset_index()
         long = named.melt(id_vars="replica", var_name="example", value_name="loss")
@@ -93,6 +93,11 @@ class Evaluation:
 
     losses: Tensor
     scores: Tensor
+
+
+def deterministic_losses(cell: Cell, network: Network, factors: Factors, inputs: Inputs) -> Tensor:
+    """Losses of R replicas on m examples without masks, (R, m), float64 on the CPU."""
+    return next(evaluate(cell, network, factors, inputs))[1].losses
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.influence import Solver
+from probes.influence import EXPECTED_PRODUCTS, Solver
 from probes.network import Factors, Inputs, Network
 from probes.resampling import full_sample, leave_one_out
 from probes.retrain import (
@@ -81,7 +81,7 @@ class Cell:
     def replica_steps(self) -> int:
         """Size of the work."""
         if self.method == "influence":
-            return (1 + self.validate) * self.steps
+            return (1 + self.validate) * self.steps + self.n * EXPECTED_PRODUCTS
         return (self.n + 1 + (self.n + 1) * self.warm_start) * self.steps
 
     def seeds(self) -> tuple[int, int, int]:

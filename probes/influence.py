@@ -32,12 +32,15 @@ from torch.func import jvp, vjp, vmap
 from probes.ekfac import ekfac_inverse
 from probes.encoder import Encoder, Tokens
 from probes.network import Factors, Inputs, Network
+from probes.work import Progress, silent
 
 Solver = Literal["cg", "ekfac"]
 SOLVERS: tuple[str, ...] = get_args(Solver)
 
 #: Relative residual at which conjugate gradients stop, and products with the matrix at most.
 TOLERANCE, MOST_PRODUCTS = 1e-6, 1000
+#: Products that the progress expects; it does not know how many it will take.
+EXPECTED_PRODUCTS = 50
 #: Numbers that the Jacobian may hold, and a batch of products without it.
 HELD_JACOBIAN, HELD_NUMBERS = 2**26, 2**25
 #: Damping where none is given; ours. A minimiser needs none.
@@ -55,6 +58,7 @@ def newton_step(
     damping: float,
     solver: Solver = "cg",
     seed: int = 0,
+    progress: Progress = silent,
 ) -> tuple[Factors, str]:
     """Estimate the factors of every replica that leaves an example out.
 
@@ -69,6 +73,7 @@ def newton_step(
         solver: "cg", or "ekfac" for an encoder without a penalty: the matrix of S in place of those
             of all S^i, and approximated (:mod:`probes.ekfac`).
         seed: of the labels that EK-FAC draws.
+        progress: told n for each of ``EXPECTED_PRODUCTS``, however many it takes.
 
     Returns:
         The factors of the n replicas, and how they were obtained.
@@ -78,16 +83,17 @@ def newton_step(
     wanted = weights[1:].double()
     change = placed.gradients(wanted) - placed.gradients(weights[:1].double())
     if solver == "cg":
-        steps, how = _conjugate_gradients(placed, change, wanted, damping)
+        steps, how = _conjugate_gradients(placed, change, wanted, damping, progress)
         return placed.moved(steps), how
     assert isinstance(network, Encoder)
     assert isinstance(inputs, Tokens)
     inverse = ekfac_inverse(network, inputs, factors, shrink=shrink, damping=damping, seed=seed)
+    progress(len(inputs) * EXPECTED_PRODUCTS)
     return placed.moved(-inverse(change)), f"one step by EK-FAC, damping {damping:g}"
 
 
 def _conjugate_gradients(
-    placed: "_Point", change: Tensor, wanted: Tensor, damping: float
+    placed: "_Point", change: Tensor, wanted: Tensor, damping: float, progress: Progress
 ) -> tuple[Tensor, str]:
     """Solve all systems at once: a matrix of blocks, one an example."""
     products = 0
@@ -95,6 +101,8 @@ def _conjugate_gradients(
     def multiply(steps: np.ndarray) -> np.ndarray:
         nonlocal products
         products += 1
+        if products <= EXPECTED_PRODUCTS:
+            progress(len(change))
         given = torch.from_numpy(np.ascontiguousarray(steps)).view_as(change)
         return (placed.curvature(given, wanted) + damping * given).flatten().numpy()
 
@@ -105,6 +113,7 @@ def _conjugate_gradients(
         found, failed = cg(
             operator, -change.flatten().numpy(), rtol=TOLERANCE, maxiter=MOST_PRODUCTS
         )
+    progress(len(change) * max(0, EXPECTED_PRODUCTS - products))
     how = f"one Newton step, damping {damping:g}, {products} products"
     return torch.from_numpy(found).view_as(change), how + (
         ", which did not converge" if failed else ""
@@ -121,13 +130,15 @@ class _Point:
         self.like, self.strength = factors, strength
         self.at = torch.cat([factor.flatten() for pair in factors for factor in pair]).double()
         self.at = self.at.cpu()
-        self.value, self.back = vjp(self.outputs, self.at)[:2]
+        self.value = self.outputs(self.at)
         together = HELD_NUMBERS // (len(inputs) * network.activations)
         self.together = max(1, min(together, len(inputs)))
         self.bend = self._bend()
         self.jacobian: Tensor | None = None
         if self.value.numel() * len(self.at) <= HELD_JACOBIAN:
             self.jacobian = self._jacobian()
+        else:
+            self.back = vjp(self.outputs, self.at)[1]
 
     def factors(self, flat: Tensor) -> Factors:
         """Factors of R replicas from (R, size), or of one from (size,)."""

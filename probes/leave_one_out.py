@@ -61,7 +61,7 @@ def estimate_cell(cell: Cell, ready: Prepared, progress: Progress = silent) -> T
     few = replace(ready, weights=ready.weights[: 1 + cell.validate])
     part = train_part(cell, few, replica_blocks_of(cell, few), progress)
     full = replica(part.factors, 0)
-    estimated, how = estimated_factors(cell, ready, full)
+    estimated, how = estimated_factors(cell, ready, full, progress)
     whole = TrainedPart(
         [
             (torch.cat([A, more_A]), torch.cat([B, more_B]))
@@ -74,7 +74,9 @@ def estimate_cell(cell: Cell, ready: Prepared, progress: Progress = silent) -> T
     return replace(joined(ready, [whole]), effect_how=how, checked=checked)
 
 
-def estimated_factors(cell: Cell, ready: Prepared, full: Factors) -> tuple[Factors, str]:
+def estimated_factors(
+    cell: Cell, ready: Prepared, full: Factors, progress: Progress = silent
+) -> tuple[Factors, str]:
     """Estimate the factors of all S^i from those trained on S, and say how.
 
     The cell is one of method influence.
@@ -85,7 +87,7 @@ def estimated_factors(cell: Cell, ready: Prepared, full: Factors) -> tuple[Facto
     return newton_step(
         ready.network, ready.train, full, ready.weights, shrink=cell.shrink,
         strength=objective.strength if isinstance(objective, Penalty) else 0.0,
-        damping=cell.damping, solver=cell.solver, seed=cell.seeds()[2] % 2**63,
+        damping=cell.damping, solver=cell.solver, seed=cell.seeds()[2] % 2**63, progress=progress,
     )  # fmt: skip
 
 

@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from probes import influence
+from probes import cells, influence
 from probes.influence import newton_step
+from probes.leave_one_out import estimate_cell
 from probes.losses import cross_entropy, squared
 from probes.resampling import full_sample, leave_one_out
 from probes.results import FEWEST_CHECKED, StabilityResult
+from probes.settings import StabilitySettings
 from probes.stability import measure
 from tests.probes.commands import assert_refused
 from tests.probes.test_landscape import make
@@ -103,6 +105,17 @@ def test_what_is_checked_is_what_retraining_gives():
     )
     assert both["test_loss"].tolist() == pytest.approx(both["test_loss_true"].tolist(), rel=1e-8)
     assert retrained["loss_retrained"].isna().all()
+
+
+@pytest.mark.parametrize("expected", [1, 1000])
+def test_progress_ends_where_it_should_however_many_products_it_takes(expected, monkeypatch):
+    for module in (influence, cells):
+        monkeypatch.setattr(module, "EXPECTED_PRODUCTS", expected)
+    cell = StabilitySettings(n=16, p=(0.1,), steps=10, method="influence", validate=3).cells()[0]
+    steps = []
+    estimate_cell(cell, cells.prepare(cell), steps.append)
+    assert sum(steps) == cell.replica_steps == 4 * 10 + 16 * expected
+    assert len([step for step in steps if step == 16]) >= min(expected, 10)
 
 
 def test_few_checks_correct_the_size():

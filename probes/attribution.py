@@ -222,7 +222,7 @@ class AttributionResult(StudyResult):
         for name, (given, truth) in self.pairs.items():
             found = rank_correlations(given, truth)
             again = name.startswith("linear")
-            drawn = [_resampled(given, truth, again, generator) for _ in range(RESAMPLES)]
+            drawn = [_resampled(given, truth, found, again, generator) for _ in range(RESAMPLES)]
             low, high = np.nanquantile(drawn, [0.025, 0.975])
             records.append((name, np.nanmean(found), low, high, int(np.isfinite(found).sum())))
         names = ["score", "mean", "mean_low", "mean_high", "held_out"]
@@ -253,12 +253,16 @@ def rank_correlations(given: Array, truth: Array) -> Array:
     return np.divide((one * other).sum(0), sizes, out=found, where=sizes > 0)
 
 
-def _resampled(given: Array, truth: Array, rows: bool, generator: np.random.Generator) -> float:
+def _resampled(
+    given: Array, truth: Array, found: Array, rows: bool, generator: np.random.Generator
+) -> float:
     """The mean correlation for examples, and rows if asked for, drawn with replacement."""
     count, columns = given.shape
     chosen = generator.integers(columns, size=columns)
-    drawn = generator.integers(count, size=count) if rows else np.arange(count)
-    return float(np.nanmean(rank_correlations(given[drawn], truth[drawn])[chosen]))
+    if rows:
+        drawn = generator.integers(count, size=count)
+        found = rank_correlations(given[drawn], truth[drawn])
+    return float(np.nanmean(found[chosen]))
 
 
 def read_scores(path: Path, n: int, held_out: int) -> Array:

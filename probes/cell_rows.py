@@ -95,9 +95,14 @@ class Evaluation:
     scores: Tensor
 
 
+@torch.no_grad()
 def deterministic_losses(cell: Cell, network: Network, factors: Factors, inputs: Inputs) -> Tensor:
     """Losses of R replicas on m examples without masks, (R, m), float64 on the CPU."""
-    return next(evaluate(cell, network, factors, inputs))[1].losses
+    found = torch.empty(len(factors[0][0]), len(inputs), dtype=torch.float64)
+    for rows, columns, some, part in _pieces(network, factors, inputs):
+        outputs = network.replica_outputs(some, part, shrink=cell.shrink)
+        found[rows, columns] = _losses(cell, network, outputs, part)
+    return found
 
 
 @torch.no_grad()
@@ -116,18 +121,26 @@ def evaluate(
         size: Evaluation(*torch.empty(2, replicas, examples, dtype=torch.float64))
         for size in (0, *cell.ensemble)
     }
-    for rows, columns in product(
-        blocks(replicas, replicas_per_block(network, examples)),
-        blocks(examples, examples_per_block(network)),
-    ):
-        some = [(A[rows], B[rows]) for A, B in factors]
-        part = inputs
-        if columns.stop - columns.start < examples:
-            part = inputs.take(torch.arange(columns.start, columns.stop))
+    for rows, columns, some, part in _pieces(network, factors, inputs):
         for size, result in _evaluate_block(cell, network, some, part):
             found[size].losses[rows, columns] = result.losses
             found[size].scores[rows, columns] = result.scores
     yield from found.items()
+
+
+def _pieces(
+    network: Network, factors: Factors, inputs: Inputs
+) -> Iterator[tuple[slice, slice, Factors, Inputs]]:
+    """Cut replicas and examples into what is evaluated together."""
+    examples = len(inputs)
+    for rows, columns in product(
+        blocks(len(factors[0][0]), replicas_per_block(network, examples)),
+        blocks(examples, examples_per_block(network)),
+    ):
+        part = inputs
+        if columns.stop - columns.start < examples:
+            part = inputs.take(torch.arange(columns.start, columns.stop))
+        yield rows, columns, [(A[rows], B[rows]) for A, B in factors], part
 
 
 def _evaluate_block(
@@ -155,13 +168,16 @@ def _evaluate_block(
 
 
 def _evaluation(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -> Evaluation:
+    scores = network.loss.score(outputs, inputs.targets)
+    return Evaluation(_losses(cell, network, outputs, inputs), scores.double().cpu())
+
+
+def _losses(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -> Tensor:
     losses = network.loss.value(outputs, inputs.targets)
     if cell.loss_bound is not None:
         # NaN stays NaN: a diverged replica is not a loss at the bound.
         losses = losses.clamp(max=cell.loss_bound)
-    return Evaluation(
-        losses.double().cpu(), network.loss.score(outputs, inputs.targets).double().cpu()
-    )
+    return losses.double().cpu()
 
 
 def _rows(

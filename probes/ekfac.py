@@ -95,17 +95,19 @@ def _fit(
     from kronfluence.analyzer import Analyzer, prepare_model
     from kronfluence.arguments import FactorArguments
 
+    # On the CPU: on other devices kronfluence takes the first GPU that there is, and keeps it.
+    here = torch.empty((), dtype=inputs.hidden.dtype)
+    network, inputs = network.place(here), inputs.place(here)
     task = _task(network, _names(factors), seed)
-    model = prepare_model(Replica(network, factors, shrink), task)
+    model = prepare_model(
+        Replica(network, [(A.to(here), B.to(here)) for A, B in factors], shrink), task
+    )
     data = TensorDataset(
         inputs.hidden, inputs.mask, inputs.keys, inputs.queries, inputs.values, inputs.targets.mT
     )
-    on_cpu = inputs.hidden.device.type == "cpu"
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.cuda.amp.GradScaler", FutureWarning)
-        analyzer = Analyzer(
-            "replica", model, task, cpu=on_cpu, disable_tqdm=True, output_dir=folder
-        )
+        analyzer = Analyzer("replica", model, task, cpu=True, disable_tqdm=True, output_dir=folder)
         analyzer.fit_all_factors(
             "ekfac", data, per_device_batch_size=BATCH, factor_args=FactorArguments()
         )
@@ -124,8 +126,8 @@ def _task(network: Encoder, names: list[str], seed: int) -> Any:
             outputs = model(tokens)
             if not sample:
                 return network.loss.value(outputs, tokens.targets).sum()
-            chances = outputs.detach().mT.softmax(-1).cpu()
-            drawn = torch.multinomial(chances, 1, generator=generator)[:, 0].to(outputs.device)
+            chances = outputs.detach().mT.softmax(-1)
+            drawn = torch.multinomial(chances, 1, generator=generator)[:, 0]
             return nn.functional.cross_entropy(outputs.mT, drawn, reduction="sum")
 
         def compute_measurement(self, batch: Any, model: nn.Module) -> Tensor:

@@ -1,4 +1,4 @@
-"""Devices that the layer's and the retraining's tests run on: CUDA where there is one."""
+"""Devices that tests run on: CUDA where there is one."""
 
 import pytest
 import torch

@@ -8,6 +8,7 @@ from probes.ekfac import Replica, ekfac_inverse
 from probes.encoder import Encoder
 from probes.losses import cross_entropy
 from probes.stability import measure
+from tests.devices import DEVICES
 from tests.probes.commands import assert_refused
 from tests.probes.encoders import save_bert, write_reviews
 from tests.probes.test_encoder import SHAPES, TOKENS, make, random_factors
@@ -72,6 +73,17 @@ def test_the_probe_estimates_and_checks_with_it(reviews):
     found = measure(**reviews, draws=1, method="influence", validate=24)
     assert found.rows["effect_how"].unique().tolist() == ["one step by EK-FAC, damping 0.05"]
     assert found.validation["spearman"].item() > 0.5
+
+
+@pytest.mark.parametrize("device", DEVICES[1:])
+@pytest.mark.parametrize("solver", ["ekfac", "cg"])
+def test_another_device_gives_the_numbers_of_the_cpu(device, solver, reviews):
+    settings = reviews | {
+        "solver": solver, "draws": 1, "method": "influence", "validate": 2, "dtype": "float64",
+        "n": 4, "steps": 3,
+    }  # fmt: skip
+    here, there = measure(**settings), measure(**settings, device=device)
+    assert there.table["beta"].item() == pytest.approx(here.table["beta"].item(), rel=1e-5)
 
 
 def test_its_attributions_are_scored(reviews):

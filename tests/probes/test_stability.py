@@ -22,6 +22,7 @@ from probes.results import StabilityResult
 from probes.retrain import Dropout, Training, retrain
 from probes.settings import StabilitySettings
 from probes.stability import measure
+from tests.devices import DEVICES
 
 SMALL = {"task": "breast_cancer", "n": 10, "draws": 2, "steps": 15, "dtype": "float64"}
 
@@ -259,8 +260,22 @@ def test_seeds_depend_on_seed_and_draw_alone(seed, draw):
     assert cell.seeds() != dataclasses.replace(cell, draw=draw + 1).seeds()
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_gives_the_numbers_of_the_cpu():
-    here, there = measure(p=0.3, **SMALL), measure(p=0.3, device="cuda", **SMALL)
+@pytest.mark.parametrize("device", DEVICES[1:])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ensemble": (1, 3), "samples": 2, "matrix": True},
+        {"batch": 4, "optimizer": "sgd"},
+        {"objective": "penalty", "strength": 0.5},
+        {"method": "influence", "validate": 3},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_another_device_gives_the_numbers_of_the_cpu(device, changes):
+    settings = SMALL | {"p": 0.3} | changes
+    here, there = measure(**settings), measure(**settings, device=device)
     assert np.allclose(here.table["beta"], there.table["beta"], rtol=1e-6)
+    assert np.allclose(here.table["gap"], there.table["gap"], rtol=1e-6)
+    for one, other in [(here.matrix, there.matrix), (here.validation, there.validation)]:
+        if one is not None and len(one):
+            pd.testing.assert_frame_equal(one, other, rtol=1e-6)

@@ -1,0 +1,80 @@
+"""Leave-one-out retraining on a GPU: the step as a CUDA graph, launch by launch, and on the CPU.
+
+The cells of ``benchmarks.loo`` and, with the extra ``text``, of ``benchmarks.loo_text``. The ways
+take turns; ratios are to the captured step. Needs a CUDA device.
+
+    python -m benchmarks.captured_step --n 64 256 --steps 100 300
+"""
+
+from dataclasses import replace
+from itertools import product
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import tyro
+from torch import Tensor
+
+from benchmarks import loo, loo_text
+from benchmarks.turns import Way, compare
+from probes.console import leave
+
+CAPTURED = "captured as a CUDA graph"
+
+
+def ways_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Way]:
+    """The same cell by every way; the losses that are compared are read by the host."""
+    like = torch.empty((), dtype=torch.float32, device=device)
+    changes: dict[str, Any] = {
+        "network": cell.network.place(like),
+        "inputs": cell.inputs.place(like),
+        "start": [(A.to(like), B.to(like)) for A, B in cell.start],
+    }
+    placed = cell._replace(**changes) if isinstance(cell, tuple) else replace(cell, **changes)
+
+    def launched() -> Tensor:
+        with patch("probes.retrain.captured", lambda step, masks, state: step):
+            return _run(placed)
+
+    count = len(cell.weights)
+    return [
+        Way(CAPTURED, lambda: _run(placed), count),
+        Way("launch by launch", launched, count),
+        Way("on the CPU, one process", lambda: _run(cell), count),
+    ]
+
+
+def _run(cell: loo.Cell | loo_text.Cell) -> Tensor:
+    losses = loo.run_ours(cell) if isinstance(cell, loo.Cell) else loo_text.run_ours(cell)
+    return losses.cpu()
+
+
+def main(
+    n: tuple[int, ...] = (64, 256),
+    steps: tuple[int, ...] = (100, 300),
+    repetitions: int = 5,
+    tweets: bool = True,
+) -> None:
+    """Print the table.
+
+    Args:
+        n: sizes of the training set, of digits.
+        steps: optimizer steps, of digits.
+        repetitions: interleaved repetitions; medians are shown.
+        tweets: also the transformer, at n = 32 and 60 steps.
+    """
+    if not torch.cuda.is_available():
+        leave("error: there is no CUDA device here", 2)
+    name = torch.cuda.get_device_name()
+    print(f"torch {torch.__version__}, {name}, {torch.get_num_threads()} threads, float32")
+    for size, count in product(n, steps):
+        cell = loo.make_cell(size, count, torch.float32)
+        print(f"\ndigits, n = {size}, {count} steps, {cell.replicas} replicas")
+        compare(ways_of(cell, "cuda"), repetitions, [CAPTURED])
+    if tweets:
+        print("\ntweets, n = 32, 60 steps, 33 replicas")
+        compare(ways_of(loo_text.make_cell(32, 60), "cuda"), repetitions, [CAPTURED])
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -77,6 +77,9 @@ class FinetuneSettings:
     """Name on the hub, or a folder. Default: the paper's microsoft/deberta-v3-base; for tweets
     MiniLM-L6 from its PyPI package; alpaca needs one."""
 
+    trust_remote_code: bool = False
+    """Run the Python code that comes with the model. Without this, none of it is run."""
+
     method: tuple[str, ...] = ("lora",)
     """lora, adalora, or both."""
 
@@ -168,6 +171,7 @@ class FinetuneSettings:
                     digest_of(corpus.data, model),
                     corpus,
                     model,
+                    self.trust_remote_code,
                     method,
                     float(p),
                     self.samples,

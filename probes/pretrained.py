@@ -1,4 +1,4 @@
-"""Loading pretrained models and tokenizers: nothing of a repository is run, nothing unpickled."""
+"""Loading pretrained models and tokenizers: nothing is unpickled, nor code run unless trusted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,12 +6,15 @@ from importlib.util import find_spec
 from typing import Any
 
 
-def load_pretrained(kind: str, name: str, **settings: Any) -> Any:
+def load_pretrained(
+    kind: str, name: str, *, trust_remote_code: bool = False, **settings: Any
+) -> Any:
     """Load a model or tokenizer of transformers; of a model, weights kept as safetensors.
 
     Args:
         kind: class of transformers, such as AutoModel.
         name: of a folder, or on the hub.
+        trust_remote_code: whether code that comes with it may run.
         **settings: of its ``from_pretrained``.
 
     Raises:
@@ -24,7 +27,7 @@ def load_pretrained(kind: str, name: str, **settings: Any) -> Any:
     try:
         with _quiet():
             return getattr(transformers, kind).from_pretrained(
-                name, trust_remote_code=False, **settings
+                name, trust_remote_code=trust_remote_code, **settings
             )
     except MemoryError:
         raise

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Instruction tuning on Alpaca, then MMLU. Not run here. All values are ours, none is the paper's.
+# transformers before 5.23 calls --activation_checkpointing --gradient_checkpointing.
 # Needs access to the model on the hub, and lm-evaluation-harness (pip install lm-eval).
 set -euo pipefail
 base=${1:-meta-llama/Llama-2-7b-hf}

@@ -44,7 +44,7 @@ DEFAULTS: dict[str, Any] = {
 WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
 #: What writers that are no Python say where they cannot write: of weights and tokenizers, and
 #: PyTorch's, of the trainer's settings.
-NOT_WRITTEN = "os error|inline_container"
+NOT_WRITTEN = "os error|inline_container|iostream error"
 #: What is measured at an evaluation, as it is called in rows.
 MEASURED = {
     "loss": "test_loss", "score": "test_score", "accuracy": "accuracy", "confidence": "confidence",
@@ -63,6 +63,7 @@ class FinetuneCell:
         digest: of the contents of a local file or folder.
         corpus: the examples.
         model: name on the hub, or a folder.
+        trust_remote_code: whether code that comes with it may run.
         method: "lora" or "adalora".
         p, samples, grouped, own_masks, rank, alpha, target: of the method.
         ensemble: N at test time, 0 for none.
@@ -74,6 +75,7 @@ class FinetuneCell:
     digest: str
     corpus: Corpus
     model: str
+    trust_remote_code: bool
     method: str
     p: float
     samples: int
@@ -156,7 +158,8 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     from probes.finetuning.evaluation import FinetuneTrainer
 
     disable_progress_bars()
-    tokenizer = load_pretrained("AutoTokenizer", cell.model)
+    trusted = cell.trust_remote_code
+    tokenizer = load_pretrained("AutoTokenizer", cell.model, trust_remote_code=trusted)
     task = load_task(cell, tokenizer)
     arguments = TrainingArguments(
         str(place),
@@ -169,8 +172,9 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     )
     set_seed(cell.corpus.seed)
     model = load_pretrained(
-        task.model, cell.model, ignore_mismatched_sizes=True, **task.model_settings
-    )
+        task.model, cell.model, trust_remote_code=trusted, ignore_mismatched_sizes=True,
+        **task.model_settings,
+    )  # fmt: skip
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     with warnings.catch_warnings():

@@ -23,8 +23,8 @@ def test_measured_curves_pass_through_the_means(result, panel, quantity):
     }  # fmt: skip
     expected = result.summary.query("ensemble == 4")
     line, _, (bars,) = curves["ensemble, N = 4"]
-    assert np.allclose(line.get_ydata(), expected[quantity])
-    assert np.allclose(line.get_xdata(), expected["p"], atol=2 * DODGE)
+    assert np.allclose(np.asarray(line.get_ydata(), float), expected[quantity])
+    assert np.allclose(np.asarray(line.get_xdata(), float), expected["p"], atol=2 * DODGE)
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
     assert np.allclose(ends, expected[[f"{quantity}_low", f"{quantity}_high"]])
 

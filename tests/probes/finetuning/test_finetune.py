@@ -156,6 +156,27 @@ def test_members_of_the_same_seed_start_from_the_same_loss(models, tmp_path):
     assert first["train_loss"].nunique() == 1
 
 
+def test_code_of_a_model_runs_only_where_it_is_trusted_by_name(models, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "hf"))
+    folder, ran = tmp_path / "model", tmp_path / "ran"
+    shutil.copytree(models["classifier"], folder)
+    (folder / "own.py").write_text(
+        f"import pathlib\nfrom transformers import BertForSequenceClassification\n"
+        f"pathlib.Path({str(ran)!r}).touch()\n"
+        f"class OwnForSequenceClassification(BertForSequenceClassification):\n    pass\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForSequenceClassification": "own.OwnForSequenceClassification"}
+    (folder / "config.json").write_text(json.dumps(config))
+    file = write_texts(tmp_path / "mine.csv")
+    settings = {"n": 10, "text_column": "review", "label_column": "liked"}
+    plain = tuned(file, str(folder), **settings)
+    assert not ran.exists()
+    trusted = tuned(file, str(folder), trust_remote_code=True, **settings)
+    assert ran.exists()
+    assert trusted.rows["test_loss"].tolist() == plain.rows["test_loss"].tolist()
+
+
 def test_what_is_kept_is_not_run_again(models, tmp_path):
     data = write_glue("rte", tmp_path / "data", 2)
     settings = {"data": data, "out": tmp_path / "out"}

@@ -44,7 +44,7 @@ DEFAULTS: dict[str, Any] = {
 WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
 #: What writers that are no Python say where they cannot write: of weights and tokenizers, and
 #: PyTorch's, of the trainer's settings.
-NOT_WRITTEN = "os error|inline_container|iostream error"
+NOT_WRITTEN = "os error|IoError|inline_container|iostream error"
 #: What is measured at an evaluation, as it is called in rows.
 MEASURED = {
     "loss": "test_loss", "score": "test_score", "accuracy": "accuracy", "confidence": "confidence",

@@ -1,5 +1,6 @@
 """A limit of memory is kept by training fewer replicas together, or refused in one line."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,14 +70,21 @@ def test_the_numbers_differ_by_rounding_alone(monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's record")
-@pytest.mark.parametrize(("limit", "matrix"), [("850MiB", False), ("1400MiB", True)])
-def test_the_largest_digits_study_keeps_the_limit(limit, matrix, tmp_path):
+@pytest.mark.parametrize("matrix", [False, True])
+def test_the_largest_digits_study_keeps_the_least_limit(matrix, tmp_path):
     script = tmp_path / "peak.py"
     script.write_text(PEAK)
-    command = [sys.executable, str(script), limit, *(["matrix"] if matrix else [])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    def run(limit):
+        command = [sys.executable, str(script), limit, *(["matrix"] if matrix else [])]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    # What it says depends on what libraries take: those of a PyTorch for GPUs more.
+    said = re.search(r"max_memory must be at least (\d+)MiB for n = 1796", run("100MiB").stderr)
+    limit = int(said[1]) + 64
+    done = run(f"{limit}MiB")
     assert done.returncode == 0, done.stderr
-    assert 300 * 2**20 < int(done.stdout) * 1024 <= parse_size(limit)
+    assert 300 * 2**10 < int(done.stdout) <= limit * 2**10
 
 
 def test_evaluation_in_pieces_is_evaluation_at_once():

@@ -83,8 +83,9 @@ class FinetuneSettings:
     method: tuple[str, ...] = ("lora",)
     """lora, adalora, or both."""
 
-    p: tuple[float, ...] = (0.0, 0.3)
-    """Dropout rates in [0, 1)."""
+    p: Annotated[tuple[float, ...], tyro.conf.arg(aliases=["--dropout-rate"])] = (0.0, 0.3)
+    """Dropout rates in [0, 1). (From PyTorch 2.14 on torchrun takes --p for its own option, too: say
+    --dropout-rate there.)"""
 
     samples: int = 1
     """Mask pairs a training step."""

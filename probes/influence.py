@@ -19,6 +19,7 @@ through the network.
 The loss is that of the deterministic network: what the masks do in training is not in it.
 """
 
+import warnings
 from functools import partial
 from typing import Literal, get_args
 
@@ -164,7 +165,10 @@ class _Point:
             moved = output[:, None].expand_as(self.value)
             return jvp(self.output_gradient, (self.value,), (moved,))[1]
 
-        return vmap(column, out_dims=1)(torch.eye(len(self.value), dtype=torch.float64))
+        with warnings.catch_warnings():
+            # PyTorch's own forward-mode derivatives, when they are first used.
+            warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
+            return vmap(column, out_dims=1)(torch.eye(len(self.value), dtype=torch.float64))
 
     def _jacobian(self) -> Tensor:
         """Of the outputs, (k n, size), example by example."""

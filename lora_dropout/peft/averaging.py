@@ -150,6 +150,8 @@ def _rows(kwargs: dict[str, Any]) -> int:
 
 def _cached_rows(kwargs: dict[str, Any]) -> int | None:
     """Rows of the cache, None for one that holds nothing yet."""
-    layers = getattr(kwargs.get("past_key_values"), "layers", None)
+    # Called past_key_values by transformers before 5.24.
+    cache = kwargs.get("cache", kwargs.get("past_key_values"))
+    layers = getattr(cache, "layers", None)
     keys = getattr(layers[0], "keys", None) if layers else None
     return None if keys is None or not keys.numel() else len(keys)

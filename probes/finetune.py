@@ -84,7 +84,7 @@ class FinetuneSettings:
     """lora, adalora, or both."""
 
     p: Annotated[tuple[float, ...], tyro.conf.arg(aliases=["--dropout-rate"])] = (0.0, 0.3)
-    """Dropout rates in [0, 1). (From PyTorch 2.14 on torchrun takes --p for its own option, too: say
+    """Dropout rates in [0, 1). (torchrun of PyTorch 2.14 takes --p for its own option: say
     --dropout-rate there.)"""
 
     samples: int = 1

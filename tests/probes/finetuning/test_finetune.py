@@ -199,8 +199,8 @@ def test_two_processes_measure_what_one_does(models, tmp_path):
     # not Adam, whose first steps have the size of the rate however small the gradient is.
     shared = [
         "--examples", "12", "--held-out", "12", "--task", "glue/rte", "--data", data, "--model",
-        str(model), "--dropout-rate", "0.3", "--ensemble", "2", "--rank", "2", "--tokens", "24", "--use_cpu",
-        "--max_steps", "4", "--eval_steps", "2", "--json", "--optim", "sgd",
+        str(model), "--dropout-rate", "0.3", "--ensemble", "2", "--rank", "2", "--tokens", "24",
+        "--use_cpu", "--max_steps", "4", "--eval_steps", "2", "--json", "--optim", "sgd",
         "--learning_rate", "1.0",
     ]  # fmt: skip
     batches = ["--per_device_train_batch_size", "4", "--per_device_eval_batch_size", "12"]

@@ -8,6 +8,7 @@ import torch
 
 from probes.cell_rows import MATRIX, loss_matrix, measure_cell
 from probes.cells import Cell, Prepared, prepare
+from probes.influence import HELD
 from probes.leave_one_out import (
     Trained,
     TrainedPart,
@@ -42,7 +43,7 @@ class CellRun:
         """
         ready = prepare(cell)
         if cell.method == "influence":
-            return self._tables(cell, estimate_cell(cell, ready, progress))
+            return self._tables(cell, self._estimate(cell, ready, progress))
         part = train_part(cell, ready, self._blocks(cell, ready), progress)
         return self._tables(cell, joined(ready, [part]))
 
@@ -67,12 +68,24 @@ class CellRun:
         rows = {"": measure_cell(cell, trained)}
         return rows | {MATRIX: loss_matrix(cell, trained)} if self.matrix else rows
 
+    def _estimate(self, cell: Cell, ready: "Prepared", progress: Progress) -> "Trained":
+        # The estimates are made on the CPU wherever the training is.
+        left = self._size(cell, ready).products_within(self._limit)
+        most = self._together(cell, ready)
+        return estimate_cell(cell, ready, progress, most=most, held=min(HELD, left))
+
     def _blocks(self, cell: Cell, ready: "Prepared") -> list[slice]:
-        most = None
-        if torch.device(cell.device).type == "cpu":
-            limit = self.max_memory or safe_limit(self.processes)
-            most = self._size(cell, ready).replicas_within(limit)
-        return replica_blocks_of(cell, ready, most)
+        return replica_blocks_of(cell, ready, self._together(cell, ready))
+
+    def _together(self, cell: Cell, ready: "Prepared") -> int | None:
+        """How many replicas may train together; as many as are best where the memory is a GPU's."""
+        if torch.device(cell.device).type != "cpu":
+            return None
+        return self._size(cell, ready).replicas_within(self._limit)
+
+    @property
+    def _limit(self) -> int:
+        return self.max_memory or safe_limit(self.processes)
 
     def _size(self, cell: Cell, ready: "Prepared") -> Size:
         replicas, examples = len(ready.weights), len(ready.train)

@@ -20,6 +20,7 @@ The loss is that of the deterministic network: what the masks do in training is 
 """
 
 import warnings
+from collections.abc import Iterator
 from functools import partial
 from typing import Literal, get_args
 
@@ -32,6 +33,7 @@ from torch.func import jvp, vjp, vmap
 
 from probes.ekfac import ekfac_inverse
 from probes.encoder import Encoder, Tokens
+from probes.memory import bytes_of_a_product
 from probes.network import Factors, Inputs, Network
 from probes.work import Progress, silent
 
@@ -42,8 +44,8 @@ SOLVERS: tuple[str, ...] = get_args(Solver)
 TOLERANCE, MOST_PRODUCTS = 1e-6, 1000
 #: Products that the progress expects; it does not know how many it will take.
 EXPECTED_PRODUCTS = 50
-#: Numbers that the Jacobian may hold, and a batch of products without it.
-HELD_JACOBIAN, HELD_NUMBERS = 2**26, 2**25
+#: Bytes that the Jacobian and the products of a batch of steps hold at most, one half each.
+HELD = 2**30
 #: Damping where none is given; ours. A minimiser needs none.
 DAMPING = {"dropout": 0.05, "penalty": 1e-6}
 
@@ -59,6 +61,7 @@ def newton_step(
     damping: float,
     solver: Solver = "cg",
     seed: int = 0,
+    held: int = HELD,
     progress: Progress = silent,
 ) -> tuple[Factors, str]:
     """Estimate the factors of every replica that leaves an example out.
@@ -74,13 +77,14 @@ def newton_step(
         solver: "cg", or "ekfac" for an encoder without a penalty: the matrix of S in place of those
             of all S^i, and approximated (:mod:`probes.ekfac`).
         seed: of the labels that EK-FAC draws.
+        held: bytes that products may hold; fewer of them are then taken at once.
         progress: told n for each of ``EXPECTED_PRODUCTS``, however many it takes.
 
     Returns:
         The factors of the n replicas, and how they were obtained.
     """
     exact = torch.empty((), dtype=torch.float64)
-    placed = _Point(network.place(exact), inputs.place(exact), factors, shrink, strength)
+    placed = _Point(network.place(exact), inputs.place(exact), factors, shrink, strength, held)
     wanted = weights[1:].double()
     change = placed.gradients(wanted) - placed.gradients(weights[:1].double())
     if solver == "cg":
@@ -105,7 +109,7 @@ def _conjugate_gradients(
         if products <= EXPECTED_PRODUCTS:
             progress(len(change))
         given = torch.from_numpy(np.ascontiguousarray(steps)).view_as(change)
-        return (placed.curvature(given, wanted) + damping * given).flatten().numpy()
+        return placed.curvature(given, wanted).add_(given, alpha=damping).flatten().numpy()
 
     size = change.numel()
     operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
@@ -125,21 +129,22 @@ class _Point:
     """The objective around trained factors, in float64, as a function of one flat vector."""
 
     def __init__(
-        self, network: Network, inputs: Inputs, factors: Factors, shrink: float, strength: float
-    ) -> None:
+        self, network: Network, inputs: Inputs, factors: Factors, shrink: float, strength: float,
+        held: int,
+    ) -> None:  # fmt: skip
         self.network, self.inputs, self.shrink = network, inputs, shrink
         self.like, self.strength = factors, strength
         self.at = torch.cat([factor.flatten() for pair in factors for factor in pair]).double()
         self.at = self.at.cpu()
         self.value = self.outputs(self.at)
-        together = HELD_NUMBERS // (len(inputs) * network.activations)
-        self.together = max(1, min(together, len(inputs)))
         self.bend = self._bend()
         self.jacobian: Tensor | None = None
-        if self.value.numel() * len(self.at) <= HELD_JACOBIAN:
+        if 8 * self.value.numel() * len(self.at) <= held // 2:
             self.jacobian = self._jacobian()
         else:
             self.back = vjp(self.outputs, self.at)[1]
+        each = bytes_of_a_product(network, len(inputs), by_jacobian=self.jacobian is not None)
+        self.together = max(1, held // 2 // each)
 
     def factors(self, flat: Tensor) -> Factors:
         """Factors of R replicas from (R, size), or of one from (size,)."""
@@ -188,13 +193,13 @@ class _Point:
         def product(step: Tensor) -> Tensor:
             return jvp(self.outputs, (self.at,), (step,))[1]
 
-        return vmap(product, chunk_size=self.together)(steps)
+        return vmap(product)(steps)
 
     def pull(self, slopes: Tensor) -> Tensor:
         """Gradients (R, size) of what has the slopes (R, k, n) in the outputs."""
         if self.jacobian is not None:
             return slopes.flatten(1) @ self.jacobian
-        return vmap(lambda slope: self.back(slope)[0], chunk_size=self.together)(slopes)
+        return vmap(lambda slope: self.back(slope)[0])(slopes)
 
     def updates(self, flat: Tensor) -> Tensor:
         """All updates of the weights, one flat vector; their squared norm is penalized."""
@@ -207,11 +212,23 @@ class _Point:
 
     def gradients(self, weights: Tensor) -> Tensor:
         """Gradient of the loss under each row of weights, without the penalty, (R, size)."""
-        return self.pull(self.output_gradient(self.value) * weights[:, None])
+        slope = self.output_gradient(self.value)
+        return torch.cat(
+            [self.pull(slope * rows[:, None]) for rows in weights.split(self.together)]
+        )
 
     def curvature(self, steps: Tensor, weights: Tensor) -> Tensor:
         """Products of the Gauss-Newton matrices under each row of weights with each step."""
+        found = torch.empty_like(steps)
+        for rows in self._batches(len(steps)):
+            found[rows] = self._curvature(steps[rows], weights[rows])
+        return found
 
+    def _batches(self, count: int) -> Iterator[slice]:
+        for start in range(0, count, self.together):
+            yield slice(start, start + self.together)
+
+    def _curvature(self, steps: Tensor, weights: Tensor) -> Tensor:
         def penalty(step: Tensor) -> Tensor:
             moved = jvp(self.updates, (self.at,), (step,))[1]
             return vjp(self.updates, self.at)[1](moved)[0]
@@ -219,8 +236,7 @@ class _Point:
         bent = torch.einsum("jkn,rkn->rjn", self.bend, self.push(steps))
         products = self.pull(bent * weights[:, None])
         if self.strength:
-            of_penalty = vmap(penalty, chunk_size=self.together)(steps)
-            products = products + 2 * self.strength * of_penalty
+            products = products + 2 * self.strength * vmap(penalty)(steps)
         return products
 
     def moved(self, steps: Tensor) -> Factors:

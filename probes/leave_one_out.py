@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from probes.cells import Cell, Prepared, objective_of, prepare, replica
-from probes.influence import newton_step
+from probes.influence import HELD, newton_step
 from probes.landscape import LipschitzTracker
 from probes.network import Factors, Inputs, Network
 from probes.retrain import Penalty, replica_blocks, retrain
@@ -56,12 +56,25 @@ def train_cell(cell: Cell, progress: Progress = silent) -> Trained:
     return joined(ready, [train_part(cell, ready, replica_blocks_of(cell, ready), progress)])
 
 
-def estimate_cell(cell: Cell, ready: Prepared, progress: Progress = silent) -> Trained:
-    """Train on S, and as many replicas as are checked; estimate all that leave an example out."""
+def estimate_cell(
+    cell: Cell,
+    ready: Prepared,
+    progress: Progress = silent,
+    *,
+    most: int | None = None,
+    held: int = HELD,
+) -> Trained:
+    """Train on S, and as many replicas as are checked; estimate all that leave an example out.
+
+    Args:
+        cell, ready, progress: the cell.
+        most: replicas that train together at most.
+        held: bytes that the products of the estimate may hold.
+    """
     few = replace(ready, weights=ready.weights[: 1 + cell.validate])
-    part = train_part(cell, few, replica_blocks_of(cell, few), progress)
+    part = train_part(cell, few, replica_blocks_of(cell, few, most), progress)
     full = replica(part.factors, 0)
-    estimated, how = estimated_factors(cell, ready, full, progress)
+    estimated, how = estimated_factors(cell, ready, full, progress, held)
     whole = TrainedPart(
         [
             (torch.cat([A, more_A]), torch.cat([B, more_B]))
@@ -75,7 +88,7 @@ def estimate_cell(cell: Cell, ready: Prepared, progress: Progress = silent) -> T
 
 
 def estimated_factors(
-    cell: Cell, ready: Prepared, full: Factors, progress: Progress = silent
+    cell: Cell, ready: Prepared, full: Factors, progress: Progress = silent, held: int = HELD
 ) -> tuple[Factors, str]:
     """Estimate the factors of all S^i from those trained on S, and say how.
 
@@ -87,7 +100,8 @@ def estimated_factors(
     return newton_step(
         ready.network, ready.train, full, ready.weights, shrink=cell.shrink,
         strength=objective.strength if isinstance(objective, Penalty) else 0.0,
-        damping=cell.damping, solver=cell.solver, seed=cell.seeds()[2] % 2**63, progress=progress,
+        damping=cell.damping, solver=cell.solver, seed=cell.seeds()[2] % 2**63, held=held,
+        progress=progress,
     )  # fmt: skip
 
 

@@ -15,6 +15,11 @@ COPIES = 8
 FACTOR_COPIES = 8
 #: Numbers, float64, that the Hessian's products hold for each activation of one replica.
 CURVATURE_COPIES = 5
+#: Vectors of all factors of all replicas, float64, that conjugate gradients hold, and products with
+#: the Gauss-Newton matrix on top.
+SOLVER_COPIES = 12
+#: Numbers, float64, that such a product of one replica holds for each output and each activation.
+OUTPUT_COPIES, PRODUCT_COPIES = 4, 8
 #: Matrices of replicas against examples, float64, that measuring holds at once.
 MATRICES = 6
 #: Copies of a step's masks while they are drawn.
@@ -76,6 +81,11 @@ class Size:
         """Bytes that the Hessian's products take, after the training."""
         return self.examples * self.network.activations * 8 * CURVATURE_COPIES
 
+    @property
+    def solver(self) -> int:
+        """Bytes that the vectors of a Newton step take."""
+        return SOLVER_COPIES * self.replicas * self.network.size * 8
+
     def replicas_within(self, limit: int) -> int:
         """How many replicas may train together, at least 1.
 
@@ -85,14 +95,33 @@ class Size:
         Raises:
             ValueError: the cell does not fit even with one replica at a time.
         """
-        held = resident_memory() + SLACK + self.shared
-        least = held + max(self.replica, self.curvature)
-        if limit < least:
+        return self._left(limit, 0, self.replica) // self.replica
+
+    def products_within(self, limit: int) -> int:
+        """Bytes that the products of a Newton step may hold; arguments and errors as above."""
+        product = bytes_of_a_product(self.network, self.examples, by_jacobian=False)
+        return self._left(limit, self.solver, 2 * product)
+
+    def _left(self, limit: int, more: int, least: int) -> int:
+        held = resident_memory() + SLACK + self.shared + more
+        needed = held + max(least, self.curvature)
+        if limit < needed:
             raise ValueError(
-                f"max_memory must be at least {in_words(least)} for n = {self.examples}; "
+                f"max_memory must be at least {in_words(needed)} for n = {self.examples}; "
                 f"got {in_words(limit)}"
             )
-        return (limit - held) // self.replica
+        return limit - held
+
+
+def bytes_of_a_product(network: Network, examples: int, *, by_jacobian: bool) -> int:
+    """Bytes that a product of one replica's Gauss-Newton matrix holds, on so many examples.
+
+    It goes by the outputs' Jacobian, or through the network.
+    """
+    each = network.outputs_count * OUTPUT_COPIES
+    if not by_jacobian:
+        each += network.activations * PRODUCT_COPIES
+    return 8 * examples * each
 
 
 def parse_size(words: str) -> int:

@@ -179,7 +179,8 @@ class StabilitySettings(TextOptions, EngineOptions):
 
     max_memory: str | None = None
     """Memory that a process may take, such as 2GiB: fewer replicas then train together, which
-    changes rounding alone. On the CPU, for method retrain. Default: half of what is free."""
+    changes rounding alone. On the CPU; not for what kronfluence holds. Default: half of what is
+    free."""
 
     matrix: bool = False
     """Also keep the losses of every replica on every example, as matrix.parquet."""
@@ -307,9 +308,8 @@ class StabilitySettings(TextOptions, EngineOptions):
             require(fine, "damping", "positive and finite", damping)
             within = 0 <= self.validate <= self.n
             require(within, "validate", f"from 0 to n = {self.n}", self.validate)
-            for name, none in (("warm_start", False), ("max_memory", None)):
-                given = getattr(self, name)
-                require(given == none, name, "left out for method influence", given)
+            given = self.warm_start
+            require(not given, "warm_start", "left out for method influence", given)
             check_one_of("solver", self.solver, SOLVERS)
             if self.solver == "ekfac":
                 self._check_ekfac()

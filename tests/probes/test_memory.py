@@ -1,5 +1,6 @@
 """A limit of memory is kept by training fewer replicas together, or refused in one line."""
 
+import json
 import re
 import subprocess
 import sys
@@ -18,10 +19,10 @@ from probes.stability import measure
 from tests.probes.commands import assert_refused
 
 PEAK = """
-import sys
+import json, sys
 from probes.stability import measure
 if __name__ == "__main__":
-    measure(n=1796, draws=1, steps=2, max_memory=sys.argv[1], matrix=len(sys.argv) > 2)
+    measure(draws=1, steps=2, max_memory=sys.argv[1], **json.loads(sys.argv[2]))
     status = open("/proc/self/status").read()
     print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 """
@@ -70,17 +71,21 @@ def test_the_numbers_differ_by_rounding_alone(monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's record")
-@pytest.mark.parametrize("matrix", [False, True])
-def test_the_largest_digits_study_keeps_the_least_limit(matrix, tmp_path):
+@pytest.mark.parametrize(
+    "settings",
+    [{"n": 1796}, {"n": 1796, "matrix": True}, {"n": 600, "method": "influence", "validate": 9}],
+    ids=["largest", "loss matrix", "influence"],
+)
+def test_the_least_limit_is_kept(settings, tmp_path):
     script = tmp_path / "peak.py"
     script.write_text(PEAK)
 
     def run(limit):
-        command = [sys.executable, str(script), limit, *(["matrix"] if matrix else [])]
+        command = [sys.executable, str(script), limit, json.dumps(settings)]
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     # What it says depends on what libraries take: those of a PyTorch for GPUs more.
-    said = re.search(r"max_memory must be at least (\d+)MiB for n = 1796", run("100MiB").stderr)
+    said = re.search(r"max_memory must be at least (\d+)MiB for n = \d", run("100MiB").stderr)
     limit = int(said[1]) + 64
     done = run(f"{limit}MiB")
     assert done.returncode == 0, done.stderr

@@ -12,8 +12,8 @@ draws of S and over 200 choices of the checked examples.
 import numpy as np
 import pandas as pd
 import tyro
-from numpy.typing import NDArray
 
+from probes.results import agreement
 from probes.stability import measure
 
 CHOICES = 200
@@ -67,21 +67,14 @@ def errors(rows: pd.DataFrame, checked: int) -> tuple[float, float]:
     generator = np.random.default_rng(0)
     found = []
     for _, draw in rows.groupby("draw"):
-        estimated = (draw["loss_left_out"] - draw["loss_kept"]).abs().to_numpy()
-        retrained = (draw["loss_retrained"] - draw["loss_kept"]).abs().to_numpy()
+        truth = agreement(draw)["beta_retrained"]
         for _ in range(CHOICES):
-            chosen = generator.permutation(len(draw))[:checked]
-            found.append(_two_errors(estimated, retrained, chosen))
+            chosen = draw.index[generator.permutation(len(draw))[:checked]]
+            known = draw["loss_retrained"].where(draw.index.isin(chosen))
+            some = agreement(draw.assign(loss_retrained=known))
+            found.append([some[name] / truth - 1 for name in ("beta_corrected", "beta_retrained")])
     corrected, alone = np.sqrt(np.square(found).mean(axis=0))
     return float(corrected), float(alone)
-
-
-def _two_errors(
-    estimated: NDArray[np.float64], retrained: NDArray[np.float64], chosen: NDArray[np.int64]
-) -> tuple[float, float]:
-    ratio = retrained[chosen].mean() / estimated[chosen].mean()
-    truth = retrained.mean()
-    return ratio * estimated.mean() / truth - 1, retrained[chosen].mean() / truth - 1
 
 
 if __name__ == "__main__":

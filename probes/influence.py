@@ -20,7 +20,7 @@ The loss is that of the deterministic network: what the masks do in training is 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
 
@@ -213,20 +213,21 @@ class _Point:
     def gradients(self, weights: Tensor) -> Tensor:
         """Gradient of the loss under each row of weights, without the penalty, (R, size)."""
         slope = self.output_gradient(self.value)
-        return torch.cat(
-            [self.pull(slope * rows[:, None]) for rows in weights.split(self.together)]
-        )
+        return self._in_batches(len(weights), lambda rows: self.pull(slope * weights[rows, None]))
 
     def curvature(self, steps: Tensor, weights: Tensor) -> Tensor:
         """Products of the Gauss-Newton matrices under each row of weights with each step."""
-        found = torch.empty_like(steps)
-        for rows in self._batches(len(steps)):
-            found[rows] = self._curvature(steps[rows], weights[rows])
-        return found
+        return self._in_batches(
+            len(steps), lambda rows: self._curvature(steps[rows], weights[rows])
+        )
 
-    def _batches(self, count: int) -> Iterator[slice]:
+    def _in_batches(self, count: int, vectors: Callable[[slice], Tensor]) -> Tensor:
+        """Rows made batch by batch, in place: joined at the end, they would fragment the memory."""
+        found = self.at.new_empty(count, len(self.at))
         for start in range(0, count, self.together):
-            yield slice(start, start + self.together)
+            rows = slice(start, start + self.together)
+            found[rows] = vectors(rows)
+        return found
 
     def _curvature(self, steps: Tensor, weights: Tensor) -> Tensor:
         def penalty(step: Tensor) -> Tensor:

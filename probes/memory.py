@@ -99,8 +99,13 @@ class Size:
 
     def products_within(self, limit: int) -> int:
         """Bytes that the products of a Newton step may hold; arguments and errors as above."""
-        product = bytes_of_a_product(self.network, self.examples, by_jacobian=False)
-        return self._left(limit, self.solver, 2 * product)
+        jacobian = 8 * self.examples * self.network.outputs_count * self.network.size
+        by_it, through = (
+            bytes_of_a_product(self.network, self.examples, by_jacobian=way)
+            for way in (True, False)
+        )
+        # One half is the Jacobian's; where it does not fit, products go through the network.
+        return self._left(limit, self.solver, 2 * min(max(jacobian, by_it), through))
 
     def _left(self, limit: int, more: int, least: int) -> int:
         held = resident_memory() + SLACK + self.shared + more

@@ -102,7 +102,7 @@ class StabilityResult:
         Cochran, Sampling Techniques, chapter 6), ``verdict``.
         """
         records = [
-            dict(zip(CELL, key, strict=True)) | _agreement(group)
+            dict(zip(CELL, key, strict=True)) | agreement(group)
             for key, group in self.rows.groupby(CELL, sort=False)
             if group["loss_retrained"].notna().any()
         ]
@@ -205,8 +205,15 @@ def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
     )
 
 
-def _agreement(group: pd.DataFrame) -> dict[str, float]:
-    """Compare the estimates of one cell and inference mode with retraining."""
+def agreement(group: pd.DataFrame) -> dict[str, float]:
+    """Compare the estimates of one cell and inference mode with retraining, where it was done.
+
+    Args:
+        group: rows of the cell; ``loss_retrained`` is missing where it was not.
+
+    Returns:
+        The columns of :attr:`StabilityResult.validation`, of this cell.
+    """
     change = group["loss_left_out"] - group["loss_kept"]
     checked = group["loss_retrained"].notna()
     estimated = change[checked]

@@ -1,4 +1,4 @@
-"""A model with adapters on another device trains, predicts and is merged as on the CPU."""
+"""A model with adapters on another device trains and predicts as on the CPU."""
 
 import pytest
 import torch

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import tyro
 
+from probes.checks import require
+from probes.console import leave
 from probes.results import agreement
 from probes.stability import measure
 
@@ -39,6 +41,7 @@ def main(
         solver: cg or ekfac.
         checked: examples of S that are retrained to correct beta.
     """
+    require(0 < checked <= n, "checked", f"from 1 to n = {n}", checked)
     records = []
     for value in damping:
         result = measure(
@@ -78,4 +81,7 @@ def errors(rows: pd.DataFrame, checked: int) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    try:
+        tyro.cli(main)
+    except ValueError as error:
+        leave(f"error: {error}", 2)

@@ -23,11 +23,12 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 from benchmarks.turns import Way, compare
 from lora_dropout import inject
 from probes.attribution import AttributionSettings
-from probes.cell_rows import deterministic_losses
-from probes.cells import Cell, Prepared, objective_of, prepare
-from probes.feedforward import Columns, FeedForward
-from probes.resampling import leave_k_out
-from probes.retrain import retrain
+from probes.cells.cell import Cell, objective_of
+from probes.cells.measure_cell import deterministic_losses
+from probes.cells.prepare import Prepared, prepare
+from probes.models.feedforward import Columns, FeedForward
+from probes.training.example_weights import leave_k_out
+from probes.training.retrain import retrain
 
 TOGETHER = "this project"
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks import loo, loo_text
 from benchmarks.turns import Way, compare
-from probes.console import leave
+from probes.cli.command_line import leave
 
 CAPTURED = "captured as a CUDA graph"
 
@@ -33,7 +33,7 @@ def ways_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Way]:
     placed = cell._replace(**changes) if isinstance(cell, tuple) else replace(cell, **changes)
 
     def launched() -> Tensor:
-        with patch("probes.retrain.captured", lambda step, masks, state: step):
+        with patch("probes.training.retrain.captured", lambda step, masks, state: step):
             return _run(placed)
 
     count = len(cell.weights)

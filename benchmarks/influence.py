@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from probes.checks import require
-from probes.console import leave
-from probes.results import agreement
+from probes.cli.command_line import leave
+from probes.jobs.validation import require
+from probes.results.stability_result import agreement
 from probes.stability import measure
 
 CHOICES = 200

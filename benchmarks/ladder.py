@@ -16,10 +16,12 @@ from torch import Tensor
 
 from benchmarks import loo, loo_text
 from benchmarks.turns import Way, compare
-from lora_dropout.replicas import LowRank
-from probes.network import Factors, Masks, Network
-from probes.retrain import blocks, draw_steps, replicas_per_block
-from probes.step import AdamStep, AutogradGradient, ObjectiveGradient, objective_gradient
+from probes.models.network import Factors, Masks, Network
+from probes.training.blocks import blocks, replicas_per_block
+from probes.training.gradients import AutogradGradient, ObjectiveGradient, objective_gradient
+from probes.training.mask_draws import draw_steps
+from probes.training.optimizers import AdamStep
+from probes.training.replica_maps import LowRank
 
 Cell = loo.Cell | loo_text.Cell
 #: From a network, factors and memory for their gradient to what writes it.

@@ -33,12 +33,13 @@ from torch.utils.data import DataLoader, TensorDataset, default_collate
 from benchmarks.jax_peer import array, compiled_training
 from benchmarks.turns import Way, compare, print_peak, timed
 from lora_dropout.masks import LayerShape, stack_masks
-from probes.engines.local import start_worker
-from probes.feedforward import Columns, FeedForward
-from probes.network import Factors
-from probes.resampling import full_sample, leave_one_out
-from probes.retrain import Dropout, Training, retrain
+from probes.jobs.local_engine import start_worker
+from probes.models.feedforward import Columns, FeedForward
+from probes.models.network import Factors
 from probes.tasks import load_task
+from probes.training.example_weights import full_sample, leave_one_out
+from probes.training.plan import Dropout, Training
+from probes.training.retrain import retrain
 
 LR = 5e-3
 P = 0.1

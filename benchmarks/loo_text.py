@@ -29,15 +29,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.jax_peer import array, compiled_training
 from benchmarks.turns import Way, compare, print_peak
-from probes.encoder import Encoder, Tokens
-from probes.engines.local import start_worker
-from probes.network import Factors
-from probes.resampling import full_sample, leave_one_out
-from probes.retrain import Dropout, Training, draw_steps, retrain
-from probes.settings import StabilitySettings
+from probes.cli.stability_settings import StabilitySettings
+from probes.jobs.local_engine import start_worker
+from probes.models.encoder import Encoder, Tokens
+from probes.models.network import Factors
 from probes.tasks import TextSource, load_task
 from probes.tasks.text import TextTask, load_encoder, read_texts
 from probes.tasks.tweets import clean_tweets
+from probes.training.example_weights import full_sample, leave_one_out
+from probes.training.mask_draws import draw_steps
+from probes.training.plan import Dropout, Training
+from probes.training.retrain import retrain
 
 P = 0.1
 RANK = 8

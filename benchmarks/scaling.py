@@ -22,11 +22,12 @@ import torch
 import tyro
 
 from figures.style import MARKERS, Drawing, curve_colours, style
-from probes.feedforward import FeedForward, random_network_weights
-from probes.losses import cross_entropy
-from probes.resampling import bootstrap, full_sample, leave_one_out
-from probes.retrain import Dropout, Training, retrain
+from probes.models.feedforward import FeedForward, random_network_weights
+from probes.models.losses import cross_entropy
 from probes.tasks import load_task
+from probes.training.example_weights import bootstrap, full_sample, leave_one_out
+from probes.training.plan import Dropout, Training
+from probes.training.retrain import retrain
 
 #: What is varied, with its sizes; the others stay at n = 64, width 64, its n + 1 replicas, 1 cell.
 SIZES = {

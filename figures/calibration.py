@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
-from probes.study import means
+from probes.results.study_result import means
 
 if TYPE_CHECKING:
     from probes.calibration import CalibrationResult

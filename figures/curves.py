@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
-from probes.study import means
+from probes.results.study_result import means
 
 if TYPE_CHECKING:
     from probes.curves import CurvesResult

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from figures.style import Drawing, curve_colours, style
-from probes.intervals import mean_interval
+from probes.metrics.confidence_intervals import mean_interval
 
 #: What is drawn: column, label, marker, place beside p.
 CURVES = (

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
-from probes.bounds import bounds
-from probes.intervals import mean_interval
+from probes.metrics.confidence_intervals import mean_interval
+from probes.results.bounds_table import bounds
 
 
 def draw(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> Drawing:

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
-from probes.controls import ARMS
+from probes.cells.matched_controls import ARMS
 
 
 def draw(rows: pd.DataFrame, decision: pd.DataFrame) -> Drawing:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
-from probes.members import inference_label
+from probes.metrics.labels import inference_label
 
 if TYPE_CHECKING:
     from probes.own_model import OwnModelResult

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.style import DASHES, MARKERS, Colour, Drawing, curve_colours, style
-from probes.intervals import mean_interval
-from probes.members import inference_label
+from probes.metrics.confidence_intervals import mean_interval
+from probes.metrics.labels import inference_label
 from theory import sparsity, sparsity_gap_bound, stability_bound
 
 #: How far apart in p the curves of one quantity are set, so that their intervals stay apart.

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures.style import Drawing, curve_colours, style
-from probes.statements.counterexamples import COMMAND
+from probes.statements.counterexample_cases import COMMAND
 from theory.readings import Reading
 
 #: The readings that are drawn, from the printed one to the loosest.

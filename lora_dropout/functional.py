@@ -1,8 +1,7 @@
 """The masked low-rank linear map, the merged weight, and the penalty.
 
 Everything here broadcasts over leading dimensions of the factors, which stand for replicas and mask
-samples. ``lora_dropout.replicas`` has the same map with its gradient written out, for training many
-replicas at once.
+samples.
 """
 
 import torch

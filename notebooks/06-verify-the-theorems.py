@@ -21,8 +21,8 @@ import numpy as np
 import theory
 from figures import dropout_loss
 from probes.comparison import compare
-from probes.minimisers import load_problem
 from probes.stability import measure
+from probes.statements.exact_minimisers import load_problem
 from probes.verify import verify
 from theory.exact import optimal_update
 

@@ -23,9 +23,10 @@ import torch
 from torch.func import jacrev
 
 from probes.attribution import AttributionSettings, score
-from probes.cells import objective_of, prepare
-from probes.retrain import retrain
+from probes.cells.cell import objective_of
+from probes.cells.prepare import prepare
 from probes.stability import measure
+from probes.training.retrain import retrain
 
 # %% [markdown]
 # ## Our own estimate: one Newton step

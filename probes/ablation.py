@@ -6,9 +6,9 @@ python -m probes.ablation --p 0.1 0.3 --ensemble 16 --draws 8
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,18 +20,23 @@ import torch
 from torch import Tensor
 
 from lora_dropout.masks import ENSEMBLE_STEP
-from probes.cells import Cell, Prepared, prepare, replica
-from probes.checks import check_count, require
-from probes.console import run, with_interval
-from probes.dropping import PLACES, Dropping, Place, masked_outputs
-from probes.feedforward import FeedForward
-from probes.measures import measure_outputs
-from probes.methods import LoRA, Run, train
-from probes.network import Factors, Inputs
-from probes.retrain import Dropout, retrain
-from probes.settings import from_keywords
-from probes.study import StudyResult, StudySettings, means, print_study, study
-from probes.work import Progress, Tables
+from probes.cells.cell import Cell
+from probes.cells.prepare import Prepared, prepare
+from probes.cli.command_line import run
+from probes.cli.run_study import print_study, study
+from probes.cli.stability_settings import from_keywords
+from probes.cli.study_settings import StudySettings
+from probes.jobs.job import Progress, Tables
+from probes.jobs.validation import check_count, require
+from probes.metrics.metrics_of_outputs import measure_outputs
+from probes.models.feedforward import FeedForward
+from probes.models.network import Factors, Inputs, replica
+from probes.results.study_result import StudyResult, means
+from probes.results.text_tables import with_interval
+from probes.training.autograd_training import LoRA, Run, train
+from probes.training.mask_placements import PLACES, Dropping, Place, masked_outputs
+from probes.training.plan import Dropout
+from probes.training.retrain import retrain
 
 Inference = Literal["no masks", "expected weight", "ensemble"]
 #: What is compared, and with which of its arms the others are paired.
@@ -158,14 +163,14 @@ def run_ablation(cell: AblationCell, progress: Progress) -> Tables:
 
     - "dropout when": "training and ensemble", "training alone", "ensemble alone", "never", the
       paper's four (its Figure 4);
-    - "dropped where": the places of ``probes.dropping``, by expected weight; masks on inputs are
-      left out for networks that are not feed-forward;
+    - "dropped where": the places of ``probes.training.mask_placements``, by expected weight;
+      masks on inputs are left out for networks that are not feed-forward;
     - "inference": "no masks", "expected weight" and "ensemble" after training as the paper does,
       and "rescaled, ..." after training with survivors divided by 1 - p.
 
     Returns:
         One row an arm: the settings, ``p``, ``ensemble`` (N), ``part``, ``arm``, and what
-        ``probes.measures`` measures.
+        ``probes.metrics.metrics_of_outputs`` measures.
     """
     base = cell.base
     ready = prepare(base)

@@ -4,16 +4,16 @@ python -m probes.attribution --scores mine.npy
 python -m probes.attribution --task breast_cancer --n 64 --p 0.3 --subsets 200
 
 Row i of the scores is example i of S, column j held-out example j, both in the order in which the
-task's draw of S has them (``probes.cells.prepare``). A score says how much the loss on j rises when
-i is left out; only its order matters. Without --scores this project's own estimate is scored, one
-Newton step.
+task's draw of S has them (``probes.cells.prepare.prepare``). A score says how much the loss on j
+rises when i is left out; only its order matters. Without --scores this project's own estimate is
+scored, one Newton step.
 """
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -26,18 +26,22 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from probes.cell_rows import deterministic_losses
-from probes.cells import Cell, objective_of, prepare, replica
-from probes.checks import check_count, require
-from probes.console import run
-from probes.influence import EXPECTED_PRODUCTS
-from probes.leave_one_out import estimated_factors
-from probes.resampling import leave_k_out
-from probes.retrain import retrain
-from probes.settings import from_keywords
-from probes.study import StudyResult, StudySettings, print_study, study
+from probes.cells.cell import Cell, objective_of
+from probes.cells.leave_one_out import estimated_factors
+from probes.cells.measure_cell import deterministic_losses
+from probes.cells.prepare import prepare
+from probes.cli.command_line import run
+from probes.cli.run_study import print_study, study
+from probes.cli.stability_settings import from_keywords
+from probes.cli.study_settings import StudySettings
+from probes.jobs.job import Progress, Tables
+from probes.jobs.validation import check_count, require
+from probes.landscape.newton_step import EXPECTED_PRODUCTS
+from probes.models.network import replica
+from probes.results.study_result import StudyResult
 from probes.tasks import load_task
-from probes.work import Progress, Tables
+from probes.training.example_weights import leave_k_out
+from probes.training.retrain import retrain
 
 Array = NDArray[np.float64]
 #: Kind of the table that says which examples a replica leaves out.

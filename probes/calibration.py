@@ -6,9 +6,9 @@ python -m probes.calibration --task tweets --p 0.3 --ensemble 16
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,18 +21,27 @@ import torch
 from sklearn.calibration import calibration_curve
 from torch import Tensor
 
-from probes.cells import Cell, Prepared, objective_of, prepare
-from probes.checks import check_count, require
-from probes.confidence import ECE_BINS, calibration_error, class_probabilities, has_classes
-from probes.console import run, with_interval
-from probes.members import ensemble_output
-from probes.network import Factors
-from probes.resampling import full_sample
-from probes.retrain import retrain
-from probes.settings import from_keywords
-from probes.study import StudyResult, StudySettings, means, print_study, study
+from probes.cells.cell import Cell, objective_of
+from probes.cells.prepare import Prepared, prepare
+from probes.cli.command_line import run
+from probes.cli.run_study import print_study, study
+from probes.cli.stability_settings import from_keywords
+from probes.cli.study_settings import StudySettings
+from probes.jobs.job import Progress, Tables
+from probes.jobs.validation import check_count, require
+from probes.metrics.calibration_error import (
+    ECE_BINS,
+    calibration_error,
+    class_probabilities,
+    has_classes,
+)
+from probes.models.network import Factors
+from probes.results.study_result import StudyResult, means
+from probes.results.text_tables import with_interval
 from probes.tasks import load_task
-from probes.work import Progress, Tables
+from probes.training.ensemble_members import ensemble_output
+from probes.training.example_weights import full_sample
+from probes.training.retrain import retrain
 
 #: Bins of the reliability diagram.
 DIAGRAM_BINS = 10

@@ -6,9 +6,9 @@ python -m probes.comparison --task wine --p 0.3 --strength 1 --n 50 100 200 400
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 import time
 from collections.abc import Callable
@@ -23,16 +23,17 @@ import pandas as pd
 import tyro
 
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
-from probes.checks import check_count, check_one_of, require
-from probes.console import print_table, run
-from probes.linear_losses import Array
-from probes.manifest import write_manifest
-from probes.minimisers import TASKS, Problem, newton
-from probes.settings import from_keywords
+from probes.cli.command_line import run
+from probes.cli.stability_settings import from_keywords
+from probes.jobs.atomic_files import make_folder, write_figure, write_whole
+from probes.jobs.manifest import write_manifest
+from probes.jobs.sweep import progress_bar
+from probes.jobs.validation import check_count, check_one_of, require
+from probes.results.text_tables import print_table
+from probes.statements.exact_minimisers import TASKS, Problem, newton
+from probes.statements.linear_losses import Array
 from probes.statements.setting import Setting
-from probes.statements.stability import ball_lipschitz, common_radius, largest_loss
-from probes.store import make_folder, write_figure, write_whole
-from probes.sweep import progress_bar
+from probes.statements.stability_cases import ball_lipschitz, common_radius, largest_loss
 from theory import sparsity_gap_bound
 from theory.alternatives import (
     binomial_tail_bound,

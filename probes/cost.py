@@ -6,9 +6,9 @@ python -m probes.cost --width 768 --heads 12 --tokens 128 --samples 1 2 4 8
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 import os
 import sys
@@ -29,12 +29,14 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from lora_dropout import Ensemble, backward_over_samples, grouped_samples, inject
-from probes.checks import check_count, check_device, require
-from probes.console import print_table, run
-from probes.manifest import device_name, write_manifest
-from probes.settings import from_keywords
-from probes.store import Store, write_figure, write_whole
-from probes.sweep import InterruptedSweepError, progress_bar
+from probes.cli.command_line import run
+from probes.cli.stability_settings import from_keywords
+from probes.jobs.atomic_files import write_figure, write_whole
+from probes.jobs.manifest import device_name, write_manifest
+from probes.jobs.store import Store
+from probes.jobs.sweep import InterruptedSweepError, progress_bar
+from probes.jobs.validation import check_count, check_device, require
+from probes.results.text_tables import print_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

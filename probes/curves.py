@@ -6,9 +6,9 @@ python -m probes.curves --p 0 0.3 --draws 8 --task tweets
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,19 +19,23 @@ import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes.cells import Cell, Prepared, prepare
-from probes.checks import require
-from probes.console import run, with_interval
-from probes.dropping import Dropping
-from probes.measures import measure_outputs
-from probes.methods import AdaLoRA, LoRA, Run, train
-from probes.network import Factors
-from probes.resampling import full_sample
-from probes.settings import from_keywords
-from probes.study import StudyResult, StudySettings, means, print_study, study
+from probes.cells.cell import Cell
+from probes.cells.prepare import Prepared, prepare
+from probes.cli.command_line import run
+from probes.cli.run_study import print_study, study
+from probes.cli.stability_settings import from_keywords
+from probes.cli.study_settings import StudySettings
+from probes.jobs.job import Progress, Tables
+from probes.jobs.validation import require
+from probes.metrics.metrics_of_outputs import measure_outputs
+from probes.models.network import Factors
+from probes.results.study_result import StudyResult, means
+from probes.results.text_tables import with_interval
 from probes.tasks import load_task
 from probes.tasks.text import TextTask
-from probes.work import Progress, Tables
+from probes.training.autograd_training import AdaLoRA, LoRA, Run, train
+from probes.training.example_weights import full_sample
+from probes.training.mask_placements import Dropping
 
 METHODS = ("LoRA", "AdaLoRA")
 #: Checkpoints along training.
@@ -160,8 +164,8 @@ def run_curve(cell: CurveCell, progress: Progress) -> Tables:
     Returns:
         One row a checkpoint, 0 before training: the settings, ``method``, ``p``, ``step``,
         ``ranks`` (triplets or rank components over all layers that are not zero), what
-        ``probes.measures`` measures, and ``baseline`` (test score of logistic regression on the
-        frozen embeddings of a text task, else NaN).
+        ``probes.metrics.metrics_of_outputs`` measures, and ``baseline`` (test score of logistic
+        regression on the frozen embeddings of a text task, else NaN).
     """
     base = cell.base
     ready = prepare(base)

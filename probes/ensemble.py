@@ -6,9 +6,9 @@ python -m probes.ensemble --p 0.1 0.3 0.5 --sizes 1 2 4 8 16 32 64 --draws 16
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,16 +18,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from probes.cells import Cell, objective_of, prepare
-from probes.checks import check_count, require
-from probes.console import run, with_interval
-from probes.losses import Loss
-from probes.members import inference_label, member_outputs
-from probes.resampling import full_sample
-from probes.retrain import retrain
-from probes.settings import from_keywords
-from probes.study import StudyResult, StudySettings, means, print_study, study
-from probes.work import Progress, Tables
+from probes.cells.cell import Cell, objective_of
+from probes.cells.prepare import prepare
+from probes.cli.command_line import run
+from probes.cli.run_study import print_study, study
+from probes.cli.stability_settings import from_keywords
+from probes.cli.study_settings import StudySettings
+from probes.jobs.job import Progress, Tables
+from probes.jobs.validation import check_count, require
+from probes.metrics.labels import inference_label
+from probes.models.losses import Loss
+from probes.results.study_result import StudyResult, means
+from probes.results.text_tables import with_interval
+from probes.training.ensemble_members import member_outputs
+from probes.training.example_weights import full_sample
+from probes.training.retrain import retrain
 from theory import ensemble_cross_entropy
 
 

@@ -7,9 +7,9 @@ torchrun --nproc-per-node 4 -m probes.finetune --task squad --ensemble 8
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 import argparse
 import hashlib
@@ -28,24 +28,22 @@ import pyarrow as pa
 import tyro
 
 from probes.calibration import CalibrationResult
-from probes.checks import check_one_of, require
-from probes.console import run_with_rest, with_interval
+from probes.cli.command_line import run_with_rest
+from probes.cli.run_study import print_study, study
+from probes.cli.stability_settings import from_keywords
 from probes.curves import CurvesResult
-from probes.engines import EngineOptions
+from probes.finetuning.cell import DEFAULTS, FinetuneCell
 from probes.finetuning.classification import GLUE
+from probes.finetuning.rows import DIAGRAM
 from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
-from probes.finetuning.training import (
-    DEFAULTS,
-    DIAGRAM,
-    FinetuneCell,
-    leave_process_group,
-    run_finetune,
-)
-from probes.members import inference_label
-from probes.pretrained import require_package
-from probes.settings import from_keywords
-from probes.study import StudyResult, means, print_study, study
+from probes.finetuning.training import leave_process_group, run_finetune
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.validation import check_one_of, require
+from probes.metrics.labels import inference_label
+from probes.models.pretrained import require_package
+from probes.results.study_result import StudyResult, means
+from probes.results.text_tables import with_interval
 from probes.tasks.tweets import MODEL, packaged
 
 METHODS = ("lora", "adalora")

@@ -6,9 +6,9 @@ python -m probes.generalization --matched --p 0.1 0.3 0.5 0.7 --draws 16
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 import json
 import time
@@ -21,17 +21,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pandas as pd
 import tyro
 
-from probes.cell_run import CellRun
-from probes.cells import Cell
-from probes.checks import require
-from probes.console import print_table, run, train_losses, with_interval
-from probes.controls import QUANTITIES, ControlCell, decide, match, run_controls
-from probes.engines import EngineOptions
-from probes.manifest import write_manifest
-from probes.results import POINT, StabilityResult
-from probes.settings import StabilitySettings, TextOptions, from_keywords
-from probes.store import Store, write_figure, write_whole
-from probes.sweep import sweep
+from probes.cells.cell import Cell
+from probes.cells.matched_controls import QUANTITIES, ControlCell, decide, match, run_controls
+from probes.cells.run_cell import CellRun
+from probes.cli.command_line import run
+from probes.cli.stability_settings import StabilitySettings, from_keywords
+from probes.cli.text_options import TextOptions
+from probes.jobs.atomic_files import write_figure, write_whole
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.manifest import write_manifest
+from probes.jobs.store import Store
+from probes.jobs.sweep import sweep
+from probes.jobs.validation import require
+from probes.results.stability_result import POINT, StabilityResult
+from probes.results.text_tables import print_table, train_losses, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from lora_dropout import Ensemble, inject, mask_schedule
 from lora_dropout.injection import adapted_layers
 from lora_dropout.layer import initial_factor
-from probes.cells import seeds_of
-from probes.checks import check_count, require
-from probes.console import with_interval
-from probes.intervals import mean_interval
-from probes.measures import measure_losses
-from probes.members import inference_label
-from probes.resampling import full_sample, leave_one_out
-from probes.study import StudyResult, means
-from probes.sweep import progress_bar
+from probes.cells.cell import seeds_of
+from probes.jobs.sweep import progress_bar
+from probes.jobs.validation import check_count, require
+from probes.metrics.confidence_intervals import mean_interval
+from probes.metrics.labels import inference_label
+from probes.metrics.metrics_of_outputs import measure_losses
+from probes.results.study_result import StudyResult, means
+from probes.results.text_tables import with_interval
+from probes.training.example_weights import full_sample, leave_one_out
 
 QUANTITIES = ("train_loss", "test_loss", "gap", "beta", "beta_signed", "test_score")
 

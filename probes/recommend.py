@@ -6,9 +6,9 @@ python -m probes.recommend --task digits --minutes 1
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 import json
 import time
@@ -23,23 +23,28 @@ import torch
 import tyro
 from torch import Tensor
 
-from probes.cells import Cell, Prepared, objective_of, prepare, replica
-from probes.checks import check_count, require
-from probes.confidence import calibration_error, class_probabilities, has_classes
-from probes.console import print_table, run, with_interval
-from probes.engines import EngineOptions
-from probes.intervals import mean_interval
-from probes.manifest import write_manifest
-from probes.measures import measure_outputs
-from probes.members import ensemble_output, inference_label
-from probes.network import Factors
-from probes.retrain import retrain
-from probes.settings import StabilitySettings, TextOptions, from_keywords
-from probes.store import Store, write_figure, write_whole
-from probes.study import StudyResult, means
-from probes.sweep import sweep
+from probes.cells.cell import Cell, objective_of
+from probes.cells.prepare import Prepared, prepare
+from probes.cli.command_line import run
+from probes.cli.stability_settings import StabilitySettings, from_keywords
+from probes.cli.text_options import TextOptions
+from probes.jobs.atomic_files import write_figure, write_whole
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.job import Progress, Tables
+from probes.jobs.manifest import write_manifest
+from probes.jobs.store import Store
+from probes.jobs.sweep import sweep
+from probes.jobs.validation import check_count, require
+from probes.metrics.calibration_error import calibration_error, class_probabilities, has_classes
+from probes.metrics.confidence_intervals import mean_interval
+from probes.metrics.labels import inference_label
+from probes.metrics.metrics_of_outputs import measure_outputs
+from probes.models.network import Factors, replica
+from probes.results.study_result import StudyResult, means
+from probes.results.text_tables import print_table, with_interval
 from probes.tasks import load_task
-from probes.work import Progress, Tables
+from probes.training.ensemble_members import ensemble_output
+from probes.training.retrain import retrain
 
 #: Where the command line puts its files unless ``--out`` says otherwise.
 DEFAULT_OUT = Path("runs/recommend")
@@ -357,9 +362,9 @@ def run_candidates(cell: Candidates, progress: Progress) -> Tables:
 
     Returns:
         One row an ``inference``: the settings, ``p``, ``samples``, ``ensemble``, ``held_out``, what
-        ``probes.measures`` measures on held-out data, ``loo_loss`` (loss of every replica on the
-        example that it did not see), and ``risk``, ``score`` and ``ece`` on held-out data, or from
-        those replicas where there are too few.
+        ``probes.metrics.metrics_of_outputs`` measures on held-out data, ``loo_loss`` (loss of every
+        replica on the example that it did not see), and ``risk``, ``score`` and ``ece`` on held-out
+        data, or from those replicas where there are too few.
     """
     base = cell.base
     ready = prepare(base)

@@ -6,9 +6,9 @@ python -m probes.sensitivity --p 0.1 0.3 0.5 --samples 1 4 16 --draws 8
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,16 +18,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from probes.cells import Cell, objective_of, prepare, replica
-from probes.checks import require
-from probes.console import run, with_interval
-from probes.measures import measure_outputs
-from probes.members import ensemble_output
-from probes.network import Factors, Inputs, Network
-from probes.retrain import retrain
-from probes.settings import from_keywords
-from probes.study import StudyResult, StudySettings, means, print_study, study
-from probes.work import Progress, Tables
+from probes.cells.cell import Cell, objective_of
+from probes.cells.prepare import prepare
+from probes.cli.command_line import run
+from probes.cli.run_study import print_study, study
+from probes.cli.stability_settings import from_keywords
+from probes.cli.study_settings import StudySettings
+from probes.jobs.job import Progress, Tables
+from probes.jobs.validation import require
+from probes.metrics.metrics_of_outputs import measure_outputs
+from probes.models.network import Factors, Inputs, Network, replica
+from probes.results.study_result import StudyResult, means
+from probes.results.text_tables import with_interval
+from probes.training.ensemble_members import ensemble_output
+from probes.training.retrain import retrain
 
 QUANTITIES = ("test_score", "gap", "beta", "train_loss", "test_loss")
 
@@ -144,7 +148,7 @@ def run_point(cell: SensitivityCell, progress: Progress) -> Tables:
 
     Returns:
         Two rows, by ``inference``: the settings, ``p``, ``samples`` (N), and what
-        ``probes.measures`` measures.
+        ``probes.metrics.metrics_of_outputs`` measures.
     """
     base = cell.base
     ready = prepare(base)

@@ -6,9 +6,9 @@ python -m probes.stability --p 0 0.1 0.3 0.5 0.7 0.9 --ensemble 1 4 16 --draws 8
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 import time
 from dataclasses import dataclass, replace
@@ -17,16 +17,18 @@ from typing import Any
 
 import pandas as pd
 
-from probes.cell_rows import MATRIX
-from probes.cell_run import CellRun
-from probes.cells import Cell
-from probes.console import print_table, run, train_losses, with_interval
-from probes.manifest import write_manifest
-from probes.members import inference_label
-from probes.results import StabilityResult
-from probes.settings import StabilitySettings, from_keywords
-from probes.store import Store, write_figure, write_whole
-from probes.sweep import sweep
+from probes.cells.cell import Cell
+from probes.cells.measure_cell import MATRIX
+from probes.cells.run_cell import CellRun
+from probes.cli.command_line import run
+from probes.cli.stability_settings import StabilitySettings, from_keywords
+from probes.jobs.atomic_files import write_figure, write_whole
+from probes.jobs.manifest import write_manifest
+from probes.jobs.store import Store
+from probes.jobs.sweep import sweep
+from probes.metrics.labels import inference_label
+from probes.results.stability_result import StabilityResult
+from probes.results.text_tables import print_table, train_losses, with_interval
 
 #: Where the command line puts its files unless ``--out`` says otherwise.
 DEFAULT_OUT = Path("runs/stability")
@@ -44,9 +46,9 @@ def measure(**settings: Any) -> StabilityResult:
     """Measure pointwise hypothesis stability by leave-one-out retraining.
 
     Args:
-        **settings: fields of :class:`probes.settings.StabilitySettings`, the same as the flags of
-            ``python -m probes.stability``; ``p`` and ``ensemble`` take a number or several. With
-            ``out``, finished cells are kept there and not run again.
+        **settings: fields of :class:`probes.cli.stability_settings.StabilitySettings`, the same as
+            the flags of ``python -m probes.stability``; ``p`` and ``ensemble`` take a number or
+            several. With ``out``, finished cells are kept there and not run again.
 
     Returns:
         The result: tidy tables, ``.plot()``.

@@ -6,9 +6,9 @@ python -m probes.verify --statement 4.2 --task breast_cancer --strength 0.01 0.1
 
 if __name__ == "__main__":
     # Importing takes seconds, in which Ctrl-C must not end in a traceback.
-    import probes.interrupt
+    import probes.cli.early_interrupt
 
-    probes.interrupt.be_brief()
+    probes.cli.early_interrupt.be_brief()
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,16 +22,21 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from probes.checks import check_count, check_one_of, require
-from probes.console import print_table, run
-from probes.manifest import write_manifest
-from probes.minimisers import TASKS
-from probes.settings import from_keywords
-from probes.statements import counterexamples, dropout_loss, ensembles, risk, stability
+from probes.cli.command_line import run
+from probes.cli.stability_settings import from_keywords
+from probes.jobs.atomic_files import make_folder, write_figure, write_whole
+from probes.jobs.manifest import write_manifest
+from probes.jobs.sweep import progress_bar
+from probes.jobs.validation import check_count, check_one_of, require
+from probes.results.text_tables import print_table
+from probes.statements import counterexample_cases as counterexamples
+from probes.statements import dropout_loss_cases as dropout_loss
+from probes.statements import ensemble_cases as ensembles
+from probes.statements import risk_cases as risk
+from probes.statements import stability_cases as stability
 from probes.statements.case import VIOLATED, Case, case_table, summarize
+from probes.statements.exact_minimisers import TASKS
 from probes.statements.setting import Grid, Setting
-from probes.store import make_folder, write_figure, write_whole
-from probes.sweep import progress_bar
 from theory.readings import CORRECTED, PRINTED, READINGS, Reading
 
 if TYPE_CHECKING:

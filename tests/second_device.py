@@ -15,7 +15,7 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from probes import checks
+from probes.jobs import validation as checks
 from tests import devices
 
 NAME = "second"

@@ -12,7 +12,6 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from probes.confidence import calibration_error
 from probes.finetuning.task import (
     Corpus,
     FinetuneTask,
@@ -21,6 +20,7 @@ from probes.finetuning.task import (
     require_columns,
     take_held_out,
 )
+from probes.metrics.calibration_error import calibration_error
 from probes.tasks.text import TextSource, read_texts
 from probes.tasks.tweets import TEXTS, clean_tweets, packaged
 

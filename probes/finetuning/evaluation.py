@@ -8,7 +8,9 @@ from transformers import PrinterCallback, Trainer
 from lora_dropout.peft import LoraDropoutTrainer
 from probes.finetuning.checkpoints import CheckpointCallback
 from probes.finetuning.task import FinetuneTask
-from probes.finetuning.training import EVALUATED
+
+#: Training examples whose loss is evaluated beside the held-out ones, at most.
+EVALUATED = 512
 
 
 class FinetuneTrainer(LoraDropoutTrainer):

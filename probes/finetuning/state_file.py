@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from probes.store import write_whole
+from probes.jobs.atomic_files import write_whole
 
 
 def write_state(path: Path, state: Any) -> None:

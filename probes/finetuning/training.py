@@ -1,103 +1,40 @@
-"""One fine-tuning run: the model with its adapter, the trainer, and rows of what was measured."""
+"""One fine-tuning run: the model with its adapter, and the trainer."""
 
 import gc
 import math
 import re
-import resource
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 
 from probes.finetuning.classification import GLUE, glue_task, text_task
 from probes.finetuning.instructions import instruction_task
 from probes.finetuning.spans import HUB_NAMES, squad_task
-from probes.finetuning.task import Corpus, FinetuneTask
-from probes.pretrained import load_pretrained
-from probes.store import cell_key, unwritten
-from probes.work import Progress, Tables
+from probes.finetuning.task import FinetuneTask
+from probes.jobs.atomic_files import unwritten
+from probes.jobs.fingerprint import cell_key
+from probes.jobs.job import Progress, Tables
+from probes.models.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
+from probes.finetuning.cell import FinetuneCell
+from probes.finetuning.rows import _tables
 
-#: The kind of the reliability diagram's table.
-DIAGRAM = ".diagram"
-#: Training examples whose loss is evaluated beside the held-out ones, at most.
-EVALUATED = 512
-#: Our values of the trainer's arguments; none of them is the paper's.
-DEFAULTS: dict[str, Any] = {
-    "learning_rate": 2e-4, "num_train_epochs": 3, "per_device_train_batch_size": 16,
-    "per_device_eval_batch_size": 32, "eval_strategy": "steps", "eval_steps": 0.1,
-    "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2, "logging_strategy": "no",
-    "report_to": "none", "eval_on_start": True, "optim": "adamw_torch",
-    "ddp_find_unused_parameters": False,
-}  # fmt: skip
 #: AdaLoRA's budget, in shares of the steps and of the rank at the end; ours.
 WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
+
+
 #: What writers that are no Python say where they cannot write: of weights and tokenizers, and
 #: PyTorch's, of the trainer's settings.
 NOT_WRITTEN = "os error|IoError|inline_container|iostream error"
-#: What is measured at an evaluation, as it is called in rows.
-MEASURED = {
-    "loss": "test_loss", "score": "test_score", "accuracy": "accuracy", "confidence": "confidence",
-    "ece": "ece", "validation_loss": "validation_loss", "half_loss": "half_loss",
-    "half_accuracy": "half_accuracy", "spearman": "spearman", "exact_match": "exact_match",
-    "bins": "bins",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FinetuneCell:
-    """One method at one rate with one seed: all that determines its numbers.
-
-    Attributes:
-        task: glue/..., squad, squad_v2, alpaca, tweets, or the path of a file.
-        digest: of the contents of a local file or folder.
-        corpus: the examples.
-        model: name on the hub, or a folder.
-        trust_remote_code: whether code that comes with it may run.
-        method: "lora" or "adalora".
-        p, samples, grouped, own_masks, rank, alpha, target: of the method.
-        ensemble: N at test time, 0 for none.
-        ensemble_along: whether it is evaluated along training, or at the end alone.
-        training: arguments of transformers' trainer, sorted, that differ from its own defaults.
-    """
-
-    task: str
-    digest: str
-    corpus: Corpus
-    model: str
-    trust_remote_code: bool
-    method: str
-    p: float
-    samples: int
-    grouped: bool
-    own_masks: bool
-    rank: int
-    alpha: float
-    target: tuple[str, ...]
-    ensemble: int
-    ensemble_along: bool
-    training: tuple[tuple[str, Any], ...]
-
-    @property
-    def replica_steps(self) -> int:
-        """Size of the work."""
-        return self.samples
-
-    @property
-    def name(self) -> str:
-        """Short name, of the adapter's folder."""
-        task = Path(self.task).stem
-        return f"{task}-{self.method}-p{self.p:g}-N{self.samples}-seed{self.corpus.seed}"
 
 
 def load_task(cell: FinetuneCell, tokenizer: Any) -> FinetuneTask:
@@ -254,62 +191,6 @@ def total_steps(arguments: "TrainingArguments", examples: int) -> int:
     batches = math.ceil(examples / (arguments.train_batch_size * arguments.world_size))
     each = max(1, math.ceil(batches / arguments.gradient_accumulation_steps))
     return math.ceil(arguments.num_train_epochs * each)
-
-
-def _tables(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: float) -> Tables:
-    """Make rows of the trainer's log, which a resumed run has from before."""
-    entries: dict[int, dict[str, Any]] = {}
-    for entry in trainer.state.log_history:
-        entries.setdefault(entry["step"], {}).update(entry)
-    records = []
-    for step, entry in sorted(entries.items()):
-        for mode in trainer.modes:
-            key = f"eval_{mode.replace(' ', '_')}_"
-            if f"{key}loss" not in entry:
-                continue
-            found = {to: entry.get(key + name) for name, to in MEASURED.items()}
-            train_loss = entry[f"eval_train_{mode.replace(' ', '_')}_loss"]
-            records.append(
-                {"step": step, "epoch": entry.get("epoch"), "inference": mode}
-                | {name: value for name, value in found.items() if value is not None}
-                | {"train_loss": train_loss, "gap": found["test_loss"] - train_loss}
-            )
-    settings = {
-        "task": cell.task, "n": len(task.train), "draw": cell.corpus.seed, "method": cell.method,
-        "p": cell.p, "samples": cell.samples, "own_masks": cell.own_masks, "rank": cell.rank,
-        "alpha": cell.alpha, "ensemble": cell.ensemble, "model": cell.model,
-        "steps": trainer.state.max_steps, "score_name": task.score_name or "none",
-        "baseline": float("nan"), "seconds": seconds, "peak_mib": peak_mib(),
-        "device": str(trainer.args.device),
-        **{f"training_{name}": str(value) for name, value in cell.training},
-    }  # fmt: skip
-    rows = pd.DataFrame(records).assign(**settings)
-    return {"": rows.drop(columns="bins", errors="ignore"), DIAGRAM: _diagram(rows)}
-
-
-def _diagram(rows: pd.DataFrame) -> pd.DataFrame:
-    """Reliability at each inference's evaluation with the least validation loss."""
-    columns = ["p", "method", "draw", "inference", "confidence", "accuracy"]
-    if "bins" not in rows:
-        return pd.DataFrame({name: pd.Series(dtype=float) for name in columns})
-    best = rows.loc[rows.groupby("inference")["validation_loss"].idxmin()]
-    return pd.DataFrame(
-        [
-            (*(row[name] for name in columns[:4]), confidence, accuracy)
-            for _, row in best.iterrows()
-            for confidence, accuracy in row["bins"]
-        ],
-        columns=columns,
-    )
-
-
-def peak_mib() -> float:
-    """Largest memory so far, of the GPU where there is one, otherwise of the process, in MiB."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    # Linux counts in KiB, macOS in bytes.
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def leave_process_group() -> None:

@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from probes.minimisers import Problem, load_problem
+from probes.statements.exact_minimisers import Problem, load_problem
 from theory import sparsity
 
 

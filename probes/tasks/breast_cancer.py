@@ -3,7 +3,7 @@
 import torch
 from sklearn.datasets import load_breast_cancer
 
-from probes.losses import logistic
+from probes.models.losses import logistic
 from probes.tasks.task import FeedForwardTask, standardize
 
 

@@ -3,8 +3,8 @@
 import torch
 from sklearn.datasets import load_digits
 
-from probes.feedforward import random_network_weights
-from probes.losses import cross_entropy
+from probes.models.feedforward import random_network_weights
+from probes.models.losses import cross_entropy
 from probes.tasks.task import FeedForwardTask
 
 #: The frozen network is part of the task, the same for every seed of a run.

@@ -3,7 +3,7 @@
 import torch
 from sklearn.datasets import load_diabetes
 
-from probes.losses import squared
+from probes.models.losses import squared
 from probes.tasks.task import FeedForwardTask, standardize
 
 

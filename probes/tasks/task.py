@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from probes.feedforward import Columns, FeedForward
-from probes.losses import Loss
-from probes.network import Inputs, Network
+from probes.models.feedforward import Columns, FeedForward
+from probes.models.losses import Loss
+from probes.models.network import Inputs, Network
 
 
 class Task(Protocol):

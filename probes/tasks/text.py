@@ -13,9 +13,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from probes.encoder import Encoder, EncoderLayer, Pooling, Tokens
-from probes.losses import Loss, cross_entropy
-from probes.pretrained import load_pretrained, require_package
+from probes.models.encoder import Encoder, EncoderLayer, Pooling, Tokens
+from probes.models.losses import Loss, cross_entropy
+from probes.models.pretrained import load_pretrained, require_package
 
 #: Examples that S and the test set are drawn from: as many as are quickly embedded.
 POOL = 1500
@@ -23,7 +23,7 @@ POOL = 1500
 EMBEDDED_TOGETHER = 100
 #: The choice of the pool and the frozen head are part of the task, the same for every seed.
 BASE_SEED = 0
-#: Architectures whose layers ``probes.encoder`` computes.
+#: Architectures whose layers ``probes.models.encoder`` computes.
 FAMILY = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 
 

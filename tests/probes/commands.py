@@ -7,7 +7,7 @@ import subprocess
 import sys
 from unittest.mock import patch
 
-from probes.console import run, run_with_rest
+from probes.cli.command_line import run, run_with_rest
 
 
 def run_probe(name, *arguments, cwd):

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from probes.comparison import BOUNDS, CONTINUED, ComparisonSettings, compare
-from probes.minimisers import TASKS
-from probes.statements.risk import population_losses, tiny_draws
+from probes.statements.exact_minimisers import TASKS
+from probes.statements.risk_cases import population_losses, tiny_draws
 from probes.statements.setting import Setting
-from probes.statements.stability import ball_lipschitz, common_radius, largest_loss
+from probes.statements.stability_cases import ball_lipschitz, common_radius, largest_loss
 from tests.probes.commands import assert_refused, run_probe
 from theory.alternatives import second_moment_gap_bound
 from theory.readings import CORRECTED

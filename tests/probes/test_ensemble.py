@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from probes.ensemble import EnsembleSettings, _spread, ensembles
-from probes.losses import cross_entropy, logistic, squared
+from probes.models.losses import cross_entropy, logistic, squared
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_probe
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes.controls import ARMS
+from probes.cells.matched_controls import ARMS
 from probes.generalization import GeneralizationSettings, generalize, plot
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_probe

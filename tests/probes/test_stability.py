@@ -12,16 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import theory
-from probes import cell_run
-from probes.bounds import STRENGTHS, bounds
-from probes.cell_rows import loss_matrix, measure_cell
-from probes.intervals import mean_interval
-from probes.leave_one_out import train_cell
-from probes.resampling import full_sample
-from probes.results import StabilityResult
-from probes.retrain import Dropout, Training, retrain
-from probes.settings import StabilitySettings
+from probes.cells import run_cell as cell_run
+from probes.cells.leave_one_out import train_cell
+from probes.cells.measure_cell import loss_matrix, measure_cell
+from probes.cli.stability_settings import StabilitySettings
+from probes.metrics.confidence_intervals import mean_interval
+from probes.results.bounds_table import STRENGTHS, bounds
+from probes.results.stability_result import StabilityResult
 from probes.stability import measure
+from probes.training.example_weights import full_sample
+from probes.training.plan import Dropout, Training
+from probes.training.retrain import retrain
 from tests.devices import DEVICES
 
 SMALL = {"task": "breast_cancer", "n": 10, "draws": 2, "steps": 15, "dtype": "float64"}

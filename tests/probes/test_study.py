@@ -8,13 +8,14 @@ import tyro
 from figures import calibration as calibration_figure
 from probes.ablation import ablate
 from probes.calibration import DIAGRAM, calibrate
-from probes.confidence import ECE_BINS, calibration_error, class_probabilities
+from probes.cli.study_settings import StudySettings
 from probes.cost import CostSettings, cost
 from probes.curves import curves
-from probes.losses import cross_entropy, logistic
+from probes.metrics.calibration_error import ECE_BINS, calibration_error, class_probabilities
+from probes.models.losses import cross_entropy, logistic
+from probes.results.study_result import means
 from probes.sensitivity import sensitivity
 from probes.stability import measure
-from probes.study import StudySettings, means
 from tests.probes.commands import assert_refused, run_probe
 
 SMALL = {"task": "digits", "n": 10, "draws": 2, "steps": 12}

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from probes import verify as verifier
-from probes.statements import dropout_loss, risk
+from probes.statements import dropout_loss_cases as dropout_loss
+from probes.statements import risk_cases as risk
 from probes.statements.case import Case, case_table, summarize
-from probes.statements.counterexamples import counterexample_cases, rank_stability
+from probes.statements.counterexample_cases import counterexample_cases, rank_stability
 from probes.statements.setting import Grid
 from probes.verify import CommandLine, VerifySettings, main, verify
 from tests.probes.commands import assert_refused, run_probe

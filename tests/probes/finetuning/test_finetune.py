@@ -23,7 +23,7 @@ from probes.finetune import (
     read_result,
     trainer_arguments,
 )
-from probes.report import ReportSettings, full_scale
+from probes.report.page import ReportSettings, full_scale
 from tests.probes.commands import assert_refused, run_here, run_probe
 from tests.probes.finetuning.corpora import (
     GLUE_COLUMNS,

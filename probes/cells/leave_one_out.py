@@ -1,0 +1,151 @@
+"""Training a cell's replicas, that of S and those of all S^i, or estimating the latter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from probes.cells.cell import Cell, objective_of
+from probes.cells.prepare import Prepared, prepare
+from probes.jobs.job import Progress, silent
+from probes.landscape.lipschitz import LipschitzTracker
+from probes.landscape.newton_step import HELD, newton_step
+from probes.models.network import Factors, Inputs, Network, replica
+from probes.training.blocks import replica_blocks
+from probes.training.plan import Penalty
+from probes.training.retrain import retrain
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What retraining a cell leaves.
+
+    Attributes:
+        network: the frozen network.
+        train: S, n examples.
+        test: the rest of the data set.
+        index: of the examples of S in the data set, (n,); those of the test set follow.
+        factors: of n + 1 replicas: trained on S, then without example 0, 1, ...
+        lipschitz: largest gradient norm met on the way.
+        lipschitz_how: how it was obtained.
+        effect_how: how the factors of the replicas that leave an example out were obtained.
+        checked: where these are estimated, factors of the first few of them by retraining.
+    """
+
+    network: Network
+    train: Inputs
+    test: Inputs
+    index: Tensor
+    factors: Factors
+    lipschitz: float
+    lipschitz_how: str
+    effect_how: str = "retrained"
+    checked: Factors | None = None
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """What training some replicas of a cell leaves: factors, and the largest gradient norm."""
+
+    factors: Factors
+    lipschitz: float
+    lipschitz_how: str
+
+
+def train_cell(cell: Cell, progress: Progress = silent) -> Trained:
+    """Train the replica of S and those of all S^i."""
+    ready = prepare(cell)
+    return joined(ready, [train_part(cell, ready, replica_blocks_of(cell, ready), progress)])
+
+
+def estimate_cell(
+    cell: Cell,
+    ready: Prepared,
+    progress: Progress = silent,
+    *,
+    most: int | None = None,
+    held: int = HELD,
+) -> Trained:
+    """Train on S, and as many replicas as are checked; estimate all that leave an example out.
+
+    Args:
+        cell, ready, progress: the cell.
+        most: replicas that train together at most.
+        held: bytes that the products of the estimate may hold.
+    """
+    few = replace(ready, weights=ready.weights[: 1 + cell.validate])
+    part = train_part(cell, few, replica_blocks_of(cell, few, most), progress)
+    full = replica(part.factors, 0)
+    estimated, how = estimated_factors(cell, ready, full, progress, held)
+    whole = TrainedPart(
+        [
+            (torch.cat([A, more_A]), torch.cat([B, more_B]))
+            for (A, B), (more_A, more_B) in zip(full, estimated, strict=True)
+        ],
+        part.lipschitz,
+        part.lipschitz_how,
+    )
+    checked = [(A[1:], B[1:]) for A, B in part.factors] if cell.validate else None
+    return replace(joined(ready, [whole]), effect_how=how, checked=checked)
+
+
+def estimated_factors(
+    cell: Cell, ready: Prepared, full: Factors, progress: Progress = silent, held: int = HELD
+) -> tuple[Factors, str]:
+    """Estimate the factors of all S^i from those trained on S, and say how.
+
+    The cell is one of method influence.
+    """
+    assert cell.damping is not None
+    assert cell.solver is not None
+    objective = objective_of(cell)
+    return newton_step(
+        ready.network, ready.train, full, ready.weights, shrink=cell.shrink,
+        strength=objective.strength if isinstance(objective, Penalty) else 0.0,
+        damping=cell.damping, solver=cell.solver, seed=cell.seeds()[2] % 2**63, held=held,
+        progress=progress,
+    )  # fmt: skip
+
+
+def train_part(
+    cell: Cell, ready: Prepared, pieces: Sequence[slice], progress: Progress = silent
+) -> TrainedPart:
+    """Train some blocks of a cell's replicas; for a warm start, all of them."""
+    tracker = LipschitzTracker(ready.network, ready.train, cell.steps, cell.shrink)
+
+    def checkpoint(step: int, rows: slice, factors: Factors) -> None:
+        tracker.visit(step, rows, factors)
+        progress(rows.stop - rows.start)
+
+    def run(start: Factors) -> Factors:
+        return retrain(
+            ready.network, ready.train, ready.weights, start, ready.training, objective_of(cell),
+            checkpoint=checkpoint, pieces=pieces,
+        )  # fmt: skip
+
+    with torch.no_grad():
+        factors = run(ready.start)
+        if cell.warm_start:
+            factors = run(replica(factors, 0))
+    return TrainedPart(factors, tracker.largest, tracker.how)
+
+
+def replica_blocks_of(cell: Cell, ready: Prepared, most: int | None = None) -> list[slice]:
+    """Cut a cell's replicas into those that are trained together, at most so many."""
+    return replica_blocks(
+        ready.network, len(ready.weights), len(ready.train), ready.training, objective_of(cell),
+        most,
+    )  # fmt: skip
+
+
+def joined(ready: Prepared, parts: Sequence[TrainedPart]) -> Trained:
+    """Put the parts of a cell together, in order."""
+    factors = [
+        (torch.cat([A for A, _ in layers]), torch.cat([B for _, B in layers]))
+        for layers in zip(*(part.factors for part in parts), strict=True)
+    ]
+    return Trained(
+        ready.network, ready.train, ready.test, ready.index, factors,
+        max(part.lipschitz for part in parts), parts[0].lipschitz_how,
+    )  # fmt: skip

@@ -1,0 +1,217 @@
+"""The controls that decide: what p = 0 gives at the train loss that dropout reached.
+
+At a fixed number of steps dropout also fits less, and fitting less lowers beta and the gap by
+itself. So each rate is compared with networks without dropout that fit as little: stopped early,
+trained with weight decay, with a smaller learning rate, or to the end with the update shrunk.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from probes.cells.cell import Cell
+from probes.cells.prepare import Prepared, prepare
+from probes.jobs.job import Progress, Tables
+from probes.metrics.confidence_intervals import mean_interval
+from probes.metrics.metrics_of_outputs import measure_outputs
+from probes.models.network import Factors, replica
+from probes.training.plan import Dropout, Training
+from probes.training.retrain import retrain
+
+#: Weight decays and shares of the learning rate that the controls are trained with: close enough
+#: that beta is nearly straight in between, as a chord of its convex curve lies above it.
+WEIGHT_DECAYS = (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 13.0, 17.0, 22.0, 30.0, 100.0)
+RATE_SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.14, 0.11, 0.085, 0.065, 0.05, 0.03, 0.01)
+#: Factors of the update in the control that is shrunk after training.
+SHRINKS = tuple(np.linspace(0, 1, 41))
+#: Checkpoints of the control that is stopped early, spaced evenly in the logarithm of the step.
+CHECKPOINTS = 60
+#: What is compared at matched train loss.
+QUANTITIES = ("beta", "beta_median", "beta_top_tenth", "gap", "test_loss", "test_score")
+#: The controls, by what they are called.
+ARMS = ("early stopping", "weight decay", "learning rate", "shrunk update")
+
+
+@dataclass(frozen=True)
+class ControlCell:
+    """One draw of S with all rates and all controls.
+
+    Attributes:
+        base: the cell of the draw; its own rate does not matter.
+        rates: the rates p > 0 that are compared with the controls.
+    """
+
+    base: Cell
+    rates: tuple[float, ...]
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        runs = 1 + len(self.rates) + len(WEIGHT_DECAYS) + len(RATE_SHARES)
+        return (self.base.n + 1) * self.base.steps * runs
+
+
+def run_controls(cell: ControlCell, progress: Progress) -> Tables:
+    """Train the network with dropout at every rate, and all controls.
+
+    Returns:
+        One row a trained (or shrunk, or stopped) network: ``arm`` ("dropout" or one of ``ARMS``),
+        ``value`` (p, step, weight decay, share of the learning rate, or factor), the settings,
+        ``train_loss``, ``test_loss``, ``test_score``, ``gap``, and of the leave-one-out changes of
+        the loss ``beta`` (mean), ``beta_median``, ``beta_q90``, ``beta_top_tenth`` (share of the
+        sum that the largest tenth has).
+    """
+    ready, base = prepare(cell.base), cell.base
+    records: list[dict[str, Any]] = []
+    for p in cell.rates:
+        factors = _train(ready, ready.training, Dropout(p, base.rescale), progress)
+        shrink = 1.0 if base.rescale else (1 - p) ** 2
+        records.append(_record(ready, factors, shrink, "dropout", p))
+    plain = ready.training
+    records += _stopped_and_shrunk(ready, plain, progress)
+    for decay in WEIGHT_DECAYS:
+        factors = _train(ready, replace(plain, weight_decay=decay), Dropout(0.0), progress)
+        records.append(_record(ready, factors, 1.0, "weight decay", decay))
+    for share in RATE_SHARES:
+        factors = _train(ready, replace(plain, lr=share * plain.lr), Dropout(0.0), progress)
+        records.append(_record(ready, factors, 1.0, "learning rate", share))
+    return {"": pd.DataFrame(records).assign(**base.training)}
+
+
+def match(rows: pd.DataFrame) -> pd.DataFrame:
+    """Interpolate every control to the train loss that dropout reached, draw by draw.
+
+    Args:
+        rows: of :func:`run_controls`, of many draws.
+
+    Returns:
+        One row a draw, rate and arm: ``p``, ``draw``, ``arm``, ``train_loss``, and for each of
+        ``QUANTITIES`` its value with dropout (``..._dropout``), of the control at the same train
+        loss (``..._control``) and the difference control - dropout (``..._difference``); NaN where
+        the control did not pass through that train loss.
+    """
+    records = []
+    for draw, group in rows.groupby("draw"):
+        for _, dropped in group[group["arm"] == "dropout"].iterrows():
+            for arm in ARMS:
+                curve = group[group["arm"] == arm].sort_values("train_loss")
+                known = {"draw": draw, "p": dropped["value"], "arm": arm}
+                records.append(known | _matched(dropped, curve))
+    return pd.DataFrame(records)
+
+
+def decide(matched: pd.DataFrame, quantity: str = "beta") -> pd.DataFrame:
+    """Say whether dropout buys more than fitting less does.
+
+    Args:
+        matched: of :func:`match`.
+        quantity: one of ``QUANTITIES`` of which less is better.
+
+    Returns:
+        One row a rate and arm: ``p``, ``arm``, ``draws`` (in which the control passed through the
+        train loss), ``dropout`` and ``control`` (means), ``difference`` with its 95 % Student
+        interval over draws (``difference_low``, ``difference_high``), and ``verdict``: "dropout"
+        or "control" has less, "undecided", or "not reached" for fewer than two draws.
+    """
+    records = []
+    for (p, arm), group in matched.groupby(["p", "arm"], sort=False):
+        difference, low, high = mean_interval(group[f"{quantity}_difference"])
+        reached = group[np.isfinite(group[f"{quantity}_difference"])]
+        records.append(
+            {
+                "p": p,
+                "arm": arm,
+                "draws": len(reached),
+                "train_loss": reached["train_loss"].mean(),
+                "dropout": reached[f"{quantity}_dropout"].mean(),
+                "control": reached[f"{quantity}_control"].mean(),
+                "difference": difference,
+                "difference_low": low,
+                "difference_high": high,
+                "verdict": _verdict(low, high),
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def _verdict(low: float, high: float) -> str:
+    if np.isnan(low):
+        return "not reached"
+    return "dropout" if low > 0 else "control" if high < 0 else "undecided"
+
+
+def _matched(dropped: pd.Series, curve: pd.DataFrame) -> dict[str, float]:
+    at, losses = float(dropped["train_loss"]), curve["train_loss"].to_numpy()
+    inside = len(losses) > 0 and losses[0] <= at <= losses[-1]
+    record: dict[str, float] = {"train_loss": at}
+    for name in QUANTITIES:
+        value = float(np.interp(at, losses, curve[name])) if inside else float("nan")
+        record[f"{name}_dropout"] = float(dropped[name])
+        record[f"{name}_control"] = value
+        record[f"{name}_difference"] = value - float(dropped[name])
+    return record
+
+
+def _train(ready: Prepared, training: Training, objective: Dropout, progress: Progress) -> Factors:
+    return retrain(
+        ready.network,
+        ready.train,
+        ready.weights,
+        ready.start,
+        training,
+        objective,
+        checkpoint=lambda step, rows, factors: progress(rows.stop - rows.start),
+    )
+
+
+def _stopped_and_shrunk(
+    ready: Prepared, training: Training, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    """Train without dropout once; yield its checkpoints, then its end with the update shrunk."""
+    last = training.steps
+    stops = set(np.geomspace(1, last, CHECKPOINTS).round().astype(int).tolist())
+    kept: dict[int, list[Factors]] = {step: [] for step in sorted(stops)}
+
+    def checkpoint(step: int, rows: slice, factors: Factors) -> None:
+        if step in kept:
+            kept[step].append([(A.clone(), B.clone()) for A, B in factors])
+        progress(rows.stop - rows.start)
+
+    retrain(
+        ready.network, ready.train, ready.weights, ready.start, training, Dropout(0.0),
+        checkpoint=checkpoint,
+    )  # fmt: skip
+    end = _joined(kept[last])
+    yield _record(ready, end, 0.0, "early stopping", 0)
+    for step, parts in kept.items():
+        yield _record(ready, _joined(parts), 1.0, "early stopping", step)
+    # Every control ends where nothing holds it back.
+    yield _record(ready, end, 1.0, "weight decay", 0.0)
+    yield _record(ready, end, 1.0, "learning rate", 1.0)
+    for shrink in SHRINKS:
+        yield _record(ready, end, float(shrink), "shrunk update", float(shrink))
+
+
+def _joined(parts: list[Factors]) -> Factors:
+    return [
+        (
+            torch.cat([part[layer][0] for part in parts]),
+            torch.cat([part[layer][1] for part in parts]),
+        )
+        for layer in range(len(parts[0]))
+    ]
+
+
+@torch.no_grad()
+def _record(
+    ready: Prepared, factors: Factors, shrink: float, arm: str, value: float
+) -> dict[str, Any]:
+    network, full = ready.network, replica(factors, 0)
+    on_train = network.replica_outputs(factors, ready.train, shrink=shrink)
+    on_test = network.replica_outputs(full, ready.test, shrink=shrink)
+    measured = measure_outputs(network.loss, on_train, ready.train, on_test, ready.test)
+    return {"arm": arm, "value": value} | measured

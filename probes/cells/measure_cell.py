@@ -1,0 +1,222 @@
+"""What is measured of a trained cell: tidy rows, and the losses of all replicas."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from probes.cells.cell import Cell
+from probes.cells.leave_one_out import Trained
+from probes.landscape.assumption_audit import Audit, audit
+from probes.landscape.curvature import Curvature, smallest_curvature
+from probes.models.network import Factors, Inputs, Network, replica
+from probes.training.blocks import blocks, examples_per_block, replicas_per_block
+from probes.training.ensemble_members import member_outputs
+
+#: The kind of a cell's loss matrix among its tables.
+MATRIX = ".matrix"
+
+
+def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
+    """Measure what retraining a cell left.
+
+    Returns:
+        One row for every inference mode and left-out example. See
+        ``probes.results.stability_result`` for the columns.
+    """
+    network, full = trained.network, replica(trained.factors, 0)
+    curvature = smallest_curvature(network, full, trained.train, cell.shrink, cell.seed)
+    checked = audit(
+        network,
+        trained.factors,
+        trained.train,
+        cell.shrink,
+        curvature.value,
+        clipped=cell.loss_bound is not None,
+        seed=cell.seed,
+    )
+    measured = zip(
+        evaluate(cell, network, trained.factors, trained.train),
+        evaluate(cell, network, full, trained.test),
+        evaluate(cell, network, trained.checked or full, trained.train),
+        strict=True,
+    )
+    return pd.concat(
+        [
+            _rows(cell, trained, curvature, checked, mode, on_train, on_test).assign(
+                loss_retrained=_left_out(again.losses, cell) if trained.checked else np.nan
+            )
+            for (mode, on_train), (_, on_test), (_, again) in measured
+        ],
+        ignore_index=True,
+    )
+
+
+def _left_out(losses: Tensor, cell: Cell) -> np.ndarray:
+    """Losses of the examples that the checked replicas leave out; NaN for all others, (n,)."""
+    found = np.full(cell.n, np.nan)
+    found[: len(losses)] = losses.diagonal().numpy()
+    return found
+
+
+def loss_matrix(cell: Cell, trained: Trained) -> pd.DataFrame:
+    """Return the loss of every replica on every example, in the deterministic network.
+
+    The ground truth of data attribution.
+
+    Returns:
+        One row a pair: ``replica`` (-1 for the one trained on S, otherwise the left-out example),
+        ``example`` (both as positions in the data set), ``split`` ("train" or "test"), ``loss``.
+    """
+    left_out = [-1, *trained.index[: cell.n].tolist()]
+    parts = []
+    for split, inputs, index in (
+        ("train", trained.train, trained.index[: cell.n]),
+        ("test", trained.test, trained.index[cell.n :]),
+    ):
+        losses = deterministic_losses(cell, trained.network, trained.factors, inputs)
+        table = pd.DataFrame(losses.numpy(), index=left_out, columns=index.tolist())
+        named = table.rename_axis(index="replica").reset_index()
+        long = named.melt(id_vars="replica", var_name="example", value_name="loss")
+        long["example"] = long["example"].astype("int64")
+        parts.append(long.assign(split=split, p=cell.p, draw=cell.draw))
+    return pd.concat(parts, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Losses and scores of R replicas on m examples, (R, m) each, float64 on the CPU."""
+
+    losses: Tensor
+    scores: Tensor
+
+
+@torch.no_grad()
+def deterministic_losses(cell: Cell, network: Network, factors: Factors, inputs: Inputs) -> Tensor:
+    """Losses of R replicas on m examples without masks, (R, m), float64 on the CPU."""
+    found = torch.empty(len(factors[0][0]), len(inputs), dtype=torch.float64)
+    for rows, columns, some, part in _pieces(network, factors, inputs):
+        outputs = network.replica_outputs(some, part, shrink=cell.shrink)
+        found[rows, columns] = _losses(cell, network, outputs, part)
+    return found
+
+
+@torch.no_grad()
+def evaluate(
+    cell: Cell, network: Network, factors: Factors, inputs: Inputs
+) -> Iterator[tuple[int, Evaluation]]:
+    """Evaluate the deterministic network (0), then an ensemble of each size that is asked for.
+
+    The members of a smaller ensemble are the first of a larger one, and the same for all replicas.
+
+    Yields:
+        The size of the ensemble, 0 for the deterministic network, and its losses.
+    """
+    replicas, examples = len(factors[0][0]), len(inputs)
+    found = {
+        size: Evaluation(*torch.empty(2, replicas, examples, dtype=torch.float64))
+        for size in (0, *cell.ensemble)
+    }
+    for rows, columns, some, part in _pieces(network, factors, inputs):
+        for size, result in _evaluate_block(cell, network, some, part):
+            found[size].losses[rows, columns] = result.losses
+            found[size].scores[rows, columns] = result.scores
+    yield from found.items()
+
+
+def _pieces(
+    network: Network, factors: Factors, inputs: Inputs
+) -> Iterator[tuple[slice, slice, Factors, Inputs]]:
+    """Cut replicas and examples into what is evaluated together."""
+    examples = len(inputs)
+    for rows, columns in product(
+        blocks(len(factors[0][0]), replicas_per_block(network, examples)),
+        blocks(examples, examples_per_block(network)),
+    ):
+        part = inputs
+        if columns.stop - columns.start < examples:
+            part = inputs.take(torch.arange(columns.start, columns.stop))
+        yield rows, columns, [(A[rows], B[rows]) for A, B in factors], part
+
+
+def _evaluate_block(
+    cell: Cell, network: Network, factors: Factors, inputs: Inputs
+) -> Iterator[tuple[int, Evaluation]]:
+    outputs = network.replica_outputs(factors, inputs, shrink=cell.shrink)
+    yield 0, _evaluation(cell, network, outputs, inputs)
+    if not cell.ensemble:
+        return
+    *_, mask_seed = cell.seeds()
+    total: Tensor | float = 0.0
+    members = member_outputs(
+        network,
+        factors,
+        inputs,
+        max(cell.ensemble),
+        p=cell.p,
+        seed=mask_seed,
+        rescale=cell.rescale,
+    )
+    for size, output in enumerate(members, start=1):
+        total = total + output
+        if size in cell.ensemble:
+            yield size, _evaluation(cell, network, total / size, inputs)
+
+
+def _evaluation(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -> Evaluation:
+    scores = network.loss.score(outputs, inputs.targets)
+    return Evaluation(_losses(cell, network, outputs, inputs), scores.double().cpu())
+
+
+def _losses(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -> Tensor:
+    losses = network.loss.value(outputs, inputs.targets)
+    if cell.loss_bound is not None:
+        # NaN stays NaN: a diverged replica is not a loss at the bound.
+        losses = losses.clamp(max=cell.loss_bound)
+    return losses.double().cpu()
+
+
+def _rows(
+    cell: Cell,
+    trained: Trained,
+    curvature: Curvature,
+    checked: Audit,
+    ensemble: int,
+    on_train: Evaluation,
+    on_test: Evaluation,
+) -> pd.DataFrame:
+    kept, left_out = on_train.losses[0], on_train.losses[1:].diagonal()
+    train_loss, test_loss = kept.mean().item(), on_test.losses.mean().item()
+    finite = torch.cat([on_train.losses.flatten(), on_test.losses.flatten()])
+    finite = finite[finite.isfinite()]
+    deterministic = "no masks" if cell.objective == "penalty" else "expected weight"
+    settings = cell.columns | {"ensemble": ensemble, "batch": cell.batch or cell.n}
+    return pd.DataFrame(
+        {
+            "example": trained.index[: cell.n].numpy(),
+            "loss_kept": kept.numpy(),
+            "loss_left_out": left_out.numpy(),
+            "diverged": ~left_out.isfinite().numpy(),
+        }
+    ).assign(
+        **settings,
+        inference="ensemble" if ensemble else deterministic,
+        start="warm" if cell.warm_start else "initial",
+        score_name=trained.network.loss.score_name,
+        train_loss=train_loss,
+        test_loss=test_loss,
+        train_score=on_train.scores[0].mean().item(),
+        test_score=on_test.scores.mean().item(),
+        test_examples=len(trained.test),
+        largest_loss=finite.max().item() if len(finite) else float("nan"),
+        lipschitz=trained.lipschitz,
+        lipschitz_how=trained.lipschitz_how,
+        effect_how=trained.effect_how,
+        curvature=curvature.value,
+        curvature_how=curvature.how,
+        **{f"audit_{name}": value for name, value in asdict(checked).items()},
+    )

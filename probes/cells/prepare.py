@@ -1,0 +1,57 @@
+"""What a cell comes to before any training: its examples, its network and its start."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probes.cells.cell import Cell
+from probes.models.network import Factors, Inputs, Network
+from probes.tasks import load_task
+from probes.training.example_weights import full_sample, leave_one_out
+from probes.training.plan import Training
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a draw of S comes to before any training, the same for every p.
+
+    Attributes:
+        network, train, test, index: as in :class:`Trained`.
+        weights: of the examples, for the replica of S and those of all S^i.
+        start: one replica's initial factors.
+        training: how replicas are trained.
+    """
+
+    network: Network
+    train: Inputs
+    test: Inputs
+    index: Tensor
+    weights: Tensor
+    start: Factors
+    training: Training
+
+
+def prepare(cell: Cell) -> Prepared:
+    """Split the data and draw the start."""
+    task = load_task(cell.task, cell.text)
+    split_seed, factor_seed, mask_seed = cell.seeds()
+    network = task.network(
+        rank=cell.rank,
+        alpha=cell.alpha,
+        dtype=getattr(torch, cell.dtype),
+        device=torch.device(cell.device),
+    )
+    index = torch.from_numpy(np.random.default_rng(split_seed).permutation(len(task)))
+    return Prepared(
+        network,
+        train=task.read(network, index[: cell.n]),
+        test=task.read(network, index[cell.n :]),
+        index=index,
+        weights=torch.cat([full_sample(cell.n), leave_one_out(cell.n)]),
+        start=network.initial_factors(torch.Generator().manual_seed(factor_seed)),
+        training=Training(
+            cell.steps, cell.lr, cell.optimizer, cell.batch, cell.samples, seed=mask_seed
+        ),
+    )

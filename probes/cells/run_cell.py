@@ -1,0 +1,94 @@
+"""How a sweep runs a cell: as a whole, or in parts on several machines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from probes.cells.cell import Cell
+from probes.cells.leave_one_out import (
+    Trained,
+    TrainedPart,
+    estimate_cell,
+    joined,
+    replica_blocks_of,
+    train_part,
+)
+from probes.cells.measure_cell import MATRIX, loss_matrix, measure_cell
+from probes.cells.memory_limit import Size, safe_limit
+from probes.cells.prepare import Prepared, prepare
+from probes.jobs.job import Progress, Tables
+from probes.landscape.newton_step import HELD
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """Retrain and measure cells, each as a whole or in parts: some of its replicas each.
+
+    Attributes:
+        matrix: whether a cell's loss matrix is made, too.
+        max_memory: bytes that a process may hold; a safe share of what is free if None.
+        processes: how many share this machine's memory.
+    """
+
+    matrix: bool = False
+    max_memory: int | None = None
+    processes: int = 1
+
+    def __call__(self, cell: Cell, progress: Progress) -> Tables:
+        """Retrain and measure a cell.
+
+        Raises:
+            ValueError: it does not fit into memory.
+        """
+        ready = prepare(cell)
+        if cell.method == "influence":
+            return self._tables(cell, self._estimate(cell, ready, progress))
+        part = train_part(cell, ready, self._blocks(cell, ready), progress)
+        return self._tables(cell, joined(ready, [part]))
+
+    def split(self, cell: Cell, pieces: int) -> list[list[slice]]:
+        """Name at most so many parts of a cell: whole blocks of replicas, for the same numbers."""
+        if cell.warm_start or cell.method == "influence":
+            # Its replicas start from what another of them has learned.
+            return []
+        cut = self._blocks(cell, prepare(cell))
+        groups = np.array_split(np.arange(len(cut)), min(pieces, len(cut)))
+        return [[cut[number] for number in group] for group in groups]
+
+    def part(self, cell: Cell, part: list[slice]) -> "TrainedPart":
+        """Train the replicas of a part."""
+        return train_part(cell, prepare(cell), part)
+
+    def join(self, cell: Cell, parts: Sequence["TrainedPart"]) -> Tables:
+        """Measure a cell of which all parts are trained."""
+        return self._tables(cell, joined(prepare(cell), parts))
+
+    def _tables(self, cell: Cell, trained: "Trained") -> Tables:
+        rows = {"": measure_cell(cell, trained)}
+        return rows | {MATRIX: loss_matrix(cell, trained)} if self.matrix else rows
+
+    def _estimate(self, cell: Cell, ready: "Prepared", progress: Progress) -> "Trained":
+        # The estimates are made on the CPU wherever the training is.
+        left = self._size(cell, ready).products_within(self._limit)
+        most = self._together(cell, ready)
+        return estimate_cell(cell, ready, progress, most=most, held=min(HELD, left))
+
+    def _blocks(self, cell: Cell, ready: "Prepared") -> list[slice]:
+        return replica_blocks_of(cell, ready, self._together(cell, ready))
+
+    def _together(self, cell: Cell, ready: "Prepared") -> int | None:
+        """How many replicas may train together; as many as are best where the memory is a GPU's."""
+        if torch.device(cell.device).type != "cpu":
+            return None
+        return self._size(cell, ready).replicas_within(self._limit)
+
+    @property
+    def _limit(self) -> int:
+        return self.max_memory or safe_limit(self.processes)
+
+    def _size(self, cell: Cell, ready: "Prepared") -> Size:
+        replicas, examples = len(ready.weights), len(ready.train)
+        pairs = replicas * (examples + len(ready.test)) if self.matrix else 0
+        return Size(ready.network, replicas, examples, cell.samples, cell.steps, pairs)

@@ -1,0 +1,62 @@
+"""One fine-tuning run before it is trained: all that determines its numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probes.finetuning.task import Corpus
+
+#: Our values of the trainer's arguments; none of them is the paper's.
+DEFAULTS: dict[str, Any] = {
+    "learning_rate": 2e-4, "num_train_epochs": 3, "per_device_train_batch_size": 16,
+    "per_device_eval_batch_size": 32, "eval_strategy": "steps", "eval_steps": 0.1,
+    "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2, "logging_strategy": "no",
+    "report_to": "none", "eval_on_start": True, "optim": "adamw_torch",
+    "ddp_find_unused_parameters": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FinetuneCell:
+    """One method at one rate with one seed: all that determines its numbers.
+
+    Attributes:
+        task: glue/..., squad, squad_v2, alpaca, tweets, or the path of a file.
+        digest: of the contents of a local file or folder.
+        corpus: the examples.
+        model: name on the hub, or a folder.
+        trust_remote_code: whether code that comes with it may run.
+        method: "lora" or "adalora".
+        p, samples, grouped, own_masks, rank, alpha, target: of the method.
+        ensemble: N at test time, 0 for none.
+        ensemble_along: whether it is evaluated along training, or at the end alone.
+        training: arguments of transformers' trainer, sorted, that differ from its own defaults.
+    """
+
+    task: str
+    digest: str
+    corpus: Corpus
+    model: str
+    trust_remote_code: bool
+    method: str
+    p: float
+    samples: int
+    grouped: bool
+    own_masks: bool
+    rank: int
+    alpha: float
+    target: tuple[str, ...]
+    ensemble: int
+    ensemble_along: bool
+    training: tuple[tuple[str, Any], ...]
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        return self.samples
+
+    @property
+    def name(self) -> str:
+        """Short name, of the adapter's folder."""
+        task = Path(self.task).stem
+        return f"{task}-{self.method}-p{self.p:g}-N{self.samples}-seed{self.corpus.seed}"

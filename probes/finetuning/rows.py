@@ -1,0 +1,80 @@
+"""Rows of a fine-tuning run, from the trainer's log."""
+
+import resource
+import sys
+from typing import Any
+
+import pandas as pd
+import torch
+
+from probes.finetuning.cell import FinetuneCell
+from probes.finetuning.task import FinetuneTask
+from probes.jobs.job import Tables
+
+#: The kind of the reliability diagram's table.
+DIAGRAM = ".diagram"
+
+
+#: What is measured at an evaluation, as it is called in rows.
+MEASURED = {
+    "loss": "test_loss", "score": "test_score", "accuracy": "accuracy", "confidence": "confidence",
+    "ece": "ece", "validation_loss": "validation_loss", "half_loss": "half_loss",
+    "half_accuracy": "half_accuracy", "spearman": "spearman", "exact_match": "exact_match",
+    "bins": "bins",
+}  # fmt: skip
+
+
+def _tables(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: float) -> Tables:
+    """Make rows of the trainer's log, which a resumed run has from before."""
+    entries: dict[int, dict[str, Any]] = {}
+    for entry in trainer.state.log_history:
+        entries.setdefault(entry["step"], {}).update(entry)
+    records = []
+    for step, entry in sorted(entries.items()):
+        for mode in trainer.modes:
+            key = f"eval_{mode.replace(' ', '_')}_"
+            if f"{key}loss" not in entry:
+                continue
+            found = {to: entry.get(key + name) for name, to in MEASURED.items()}
+            train_loss = entry[f"eval_train_{mode.replace(' ', '_')}_loss"]
+            records.append(
+                {"step": step, "epoch": entry.get("epoch"), "inference": mode}
+                | {name: value for name, value in found.items() if value is not None}
+                | {"train_loss": train_loss, "gap": found["test_loss"] - train_loss}
+            )
+    settings = {
+        "task": cell.task, "n": len(task.train), "draw": cell.corpus.seed, "method": cell.method,
+        "p": cell.p, "samples": cell.samples, "own_masks": cell.own_masks, "rank": cell.rank,
+        "alpha": cell.alpha, "ensemble": cell.ensemble, "model": cell.model,
+        "steps": trainer.state.max_steps, "score_name": task.score_name or "none",
+        "baseline": float("nan"), "seconds": seconds, "peak_mib": peak_mib(),
+        "device": str(trainer.args.device),
+        **{f"training_{name}": str(value) for name, value in cell.training},
+    }  # fmt: skip
+    rows = pd.DataFrame(records).assign(**settings)
+    return {"": rows.drop(columns="bins", errors="ignore"), DIAGRAM: _diagram(rows)}
+
+
+def _diagram(rows: pd.DataFrame) -> pd.DataFrame:
+    """Reliability at each inference's evaluation with the least validation loss."""
+    columns = ["p", "method", "draw", "inference", "confidence", "accuracy"]
+    if "bins" not in rows:
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in columns})
+    best = rows.loc[rows.groupby("inference")["validation_loss"].idxmin()]
+    return pd.DataFrame(
+        [
+            (*(row[name] for name in columns[:4]), confidence, accuracy)
+            for _, row in best.iterrows()
+            for confidence, accuracy in row["bins"]
+        ],
+        columns=columns,
+    )
+
+
+def peak_mib() -> float:
+    """Largest memory so far, of the GPU where there is one, otherwise of the process, in MiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    # Linux counts in KiB, macOS in bytes.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,0 +1,75 @@
+"""Files that are written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder for output, if it is missing, and return it.
+
+    Raises:
+        ValueError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ValueError(
+            f"out must be a folder that can be written; got {folder} ({reason})"
+        ) from None
+    return folder
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place and move it there, so that nobody sees half of it.
+
+    Raises:
+        ValueError: it cannot be written, as on a full disk; what was there before still is.
+    """
+    name = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".partial")
+        os.close(handle)
+        write(Path(name))
+        os.chmod(name, ORDINARY_MODE)
+        os.replace(name, path)
+    except BaseException as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise unwritten(path, error) from None
+        raise
+
+
+def unwritten(path: Path, error: Exception) -> ValueError:
+    """Say that a path cannot be written, and why."""
+    reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+    return ValueError(
+        f"{path} cannot be written ({reason}); what is finished is kept, and the same command "
+        "goes on from there"
+    )
+
+
+def _ordinary_mode() -> int:
+    """Permissions of a file made in the ordinary way; temporary files are their owner's alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+#: Read once: asking for the mask sets it, for all threads.
+ORDINARY_MODE = _ordinary_mode()
+
+
+def write_figure(path: Path, figure: "Figure") -> None:
+    """Write a figure as PNG, whole or not at all."""
+    write_whole(path, partial(figure.savefig, format="png"))

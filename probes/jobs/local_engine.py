@@ -1,0 +1,69 @@
+"""Cells in this process, or in processes beside it."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
+from threading import current_thread, main_thread
+from typing import Any
+
+import torch
+
+from probes.jobs.job import Progress, Run, Tables, W, silent
+
+
+def run_here(cells: Sequence[W], run: Run[W], progress: Progress) -> Iterator[tuple[W, Tables]]:
+    """Run cells one after the other in this process; yield each when it is done."""
+    for cell in cells:
+        yield cell, run(cell, progress)
+
+
+def run_in_workers(
+    workers: int, cells: Sequence[W], run: Run[W], progress: Progress
+) -> Iterator[tuple[W, Tables]]:
+    """Run cells in processes of one thread each; yield each when it is done.
+
+    Processes, as the threads of one would wait for each other between the many small operations of
+    a step. They are started afresh, not forked, which a process with threads does not survive.
+    """
+    with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
+        try:
+            # Started while Ctrl-C is ignored, workers ignore it: it is for this process alone.
+            with _interrupts_ignored():
+                futures = {pool.submit(run, cell, silent): cell for cell in cells}
+            for future in as_completed(futures):
+                cell = futures[future]
+                yield cell, future.result()
+                progress(cell.replica_steps)
+        except BaseException:
+            _stop(pool)
+            raise
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the workers at once, whatever they are at."""
+    results: Any = pool._result_queue
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in active_children():
+        process.terminate()
+    # Who waits for the rest of a message that a worker was sending meets its end only when nobody
+    # is left who could send it: this process, too, holds the pipe open for writing.
+    results._writer.close()
+
+
+def start_worker() -> None:
+    """Make this process a worker of one thread."""
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

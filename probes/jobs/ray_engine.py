@@ -1,0 +1,143 @@
+"""Cells on Ray: this machine's cores, or a cluster. Placing and retrying are Ray's own."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.job import Progress, Run, SplitRun, Tables, W, silent
+
+#: Ray's number for retrying without end what a lost worker or node took with it.
+ENDLESSLY = -1
+#: Seconds within which a cluster has to accept a connection.
+PATIENCE = 10
+
+
+def run_on_ray(
+    options: EngineOptions, cells: Sequence[W], run: Run[W], progress: Progress
+) -> Iterator[tuple[W, Tables]]:
+    """Run cells as Ray tasks; yield each when it is done.
+
+    Where there are fewer cells than places for them, those that can be are split into parts.
+
+    Raises:
+        ValueError: there is no such cluster, or none of its nodes has what a cell asks for.
+    """
+    import ray
+
+    with _connected(options):
+        waiting = _submit(options, cells, run)
+        while waiting:
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            cell = waiting.pop(done)
+            try:
+                tables = ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                # What went wrong in the cell itself, as if it had run here.
+                raise error.cause from None
+            except ray.exceptions.RayError as error:
+                reason = str(error).strip().splitlines()[0]
+                raise ValueError(f"the cluster failed, finished cells are kept: {reason}") from None
+            yield cell, tables
+            progress(cell.replica_steps)
+
+
+def _submit(options: EngineOptions, cells: Sequence[W], run: Run[W]) -> dict[Any, W]:
+    """Hand all cells to Ray; return what stands for the tables of each."""
+    import ray
+
+    settings = {
+        "num_cpus": options.cpus_per_cell, "num_gpus": options.gpus_per_cell,
+        "max_retries": ENDLESSLY,
+    }  # fmt: skip
+    remote: Any = ray.remote
+    whole, part, join = (remote(task).options(**settings) for task in (_whole, _part, _join))
+    pieces = _places(options) // max(1, len(cells))
+    kept, threads = ray.put(run), options.cpus_per_cell
+    waiting = {}
+    for cell in cells:
+        named = run.split(cell, pieces) if pieces > 1 and isinstance(run, SplitRun) else []
+        if len(named) > 1:
+            parts = [part.remote(kept, cell, one, threads) for one in named]
+            waiting[join.remote(kept, cell, threads, *parts)] = cell
+        else:
+            waiting[whole.remote(kept, cell, threads)] = cell
+    return waiting
+
+
+def _places(options: EngineOptions) -> int:
+    """How many cells the cluster can run at once."""
+    import ray
+
+    there = ray.cluster_resources()
+    asked = {"CPU": options.cpus_per_cell, "GPU": options.gpus_per_cell}
+    for kind, amount in asked.items():
+        most = max(node["Resources"].get(kind, 0) for node in ray.nodes() if node["Alive"])
+        if amount > most:
+            raise ValueError(
+                f"{kind.lower()}s_per_cell must be at most {most:g}, what the largest node has; "
+                f"got {amount:g}"
+            )
+    return int(min(there.get(kind, 0) // amount for kind, amount in asked.items() if amount))
+
+
+@contextmanager
+def _connected(options: EngineOptions) -> Iterator[None]:
+    """Connect to a cluster, or start one on this machine that ends with the sweep."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What Ray will do by itself from its next version on, and says so until then.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if options.address not in (None, "auto"):
+        _check_that_somebody_listens(options.address)
+    try:
+        ray.init(
+            address=options.address or "local",
+            include_dashboard=None if options.address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"address must be that of a running cluster; got {options.address} ({reason}; one that "
+            "asks for a token is reached by auto, or with RAY_AUTH_MODE=token)"
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_that_somebody_listens(address: str) -> None:
+    """Raise ``ValueError`` unless a server listens there; Ray itself would try for minutes."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        with socket.create_connection((place.hostname or "", place.port or 0), PATIENCE):
+            pass
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"address must be auto or that of a running cluster, HOST:PORT; got {address} ({error})"
+        ) from None
+
+
+def _whole(run: Run[W], cell: W, threads: int) -> Tables:
+    torch.set_num_threads(threads)
+    return run(cell, silent)
+
+
+def _part(run: SplitRun, cell: Any, part: object, threads: int) -> object:
+    torch.set_num_threads(threads)
+    return run.part(cell, part)
+
+
+def _join(run: SplitRun, cell: Any, threads: int, *parts: object) -> Tables:
+    torch.set_num_threads(threads)
+    return run.join(cell, list(parts))

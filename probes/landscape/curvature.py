@@ -1,0 +1,78 @@
+"""The smallest curvature of the training loss at a trained network.
+
+It is taken in the adapted *weights* W0 + update, the coordinates in which an entry is dropped with
+probability 2p - p^2; in the factors A and B that probability would be p.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import Tensor
+
+from probes.models.network import Factors, Inputs, Network, flat_weights, training_loss
+
+#: Up to this many weights the Hessian is formed: its eigenvalues are then exact to rounding.
+DENSE_WEIGHTS = 512
+
+
+#: Relative accuracy that is asked of Lanczos.
+LANCZOS_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Smallest Hessian eigenvalue of the training loss, and how it was obtained."""
+
+    value: float
+    how: str
+
+
+def smallest_curvature(
+    network: Network, factors: Factors, inputs: Inputs, shrink: float, seed: int
+) -> Curvature:
+    """Smallest eigenvalue of the Hessian of the mean loss of one replica, in float64 on the CPU.
+
+    Args:
+        network: the network.
+        factors: of one replica.
+        inputs: the examples of S.
+        shrink: factor of the update in the deployed network.
+        seed: of Lanczos' starting vector.
+
+    Returns:
+        The eigenvalue in units of loss per squared unit of weight; NaN where the network is not
+        finite or Lanczos does not converge. Lanczos approaches the eigenvalue from above.
+    """
+    (point,) = flat_weights(network.merged_weights(factors, shrink=shrink))
+    if not point.isfinite().all():
+        return Curvature(float("nan"), "the network diverged")
+    loss = training_loss(network, inputs)
+    if len(point) <= DENSE_WEIGHTS:
+        hessian = torch.autograd.functional.hessian(loss, point)
+        return Curvature(float(torch.linalg.eigvalsh(hessian)[0]), "dense Hessian in W")
+    return _lanczos(loss, point, seed)
+
+
+def _lanczos(loss: Callable[[Tensor], Tensor], point: Tensor, seed: int) -> Curvature:
+    position = point.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(position), position, create_graph=True)
+
+    def multiply(vector: np.ndarray) -> np.ndarray:
+        direction = torch.from_numpy(np.ascontiguousarray(vector).reshape(-1))
+        (product,) = torch.autograd.grad(gradient, position, direction, retain_graph=True)
+        return product.numpy()
+
+    size = len(point)
+    operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
+    start = np.random.default_rng(seed).standard_normal(size)
+    how = f"Lanczos on the Hessian in W, relative accuracy {LANCZOS_TOLERANCE:g}"
+    try:
+        values = eigsh(
+            operator, k=1, which="SA", v0=start, tol=LANCZOS_TOLERANCE, return_eigenvectors=False
+        )
+    except ArpackNoConvergence:
+        return Curvature(float("nan"), "Lanczos did not converge")
+    return Curvature(float(values[0]), how)

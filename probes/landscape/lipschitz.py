@@ -1,0 +1,35 @@
+"""The Lipschitz constant of the loss in the adapted weights, as far as training met it."""
+
+import numpy as np
+from torch import Tensor
+
+from probes.models.network import Factors, Inputs, Network
+
+
+class LipschitzTracker:
+    """Largest per-example gradient norm over the parameters that training visits.
+
+    It looks at all replicas on the examples of the pool, at evenly spaced steps and the last. A
+    maximum over finitely many points is a lower estimate of the Lipschitz constant.
+    """
+
+    def __init__(self, network: Network, inputs: Inputs, steps: int, shrink: float) -> None:
+        self.network, self.inputs, self.shrink = network, inputs, shrink
+        self.at = {round(step) for step in np.linspace(steps / 10, steps, 10)} | {steps}
+        self.largest = 0.0
+
+    @property
+    def how(self) -> str:
+        """How the value was obtained."""
+        return f"largest per-example gradient in W at {len(self.at)} steps of all replicas"
+
+    def visit(self, step: int, rows: slice, factors: Factors) -> None:
+        """Take the factors of a block of replicas into account."""
+        if step in self.at:
+            norms = self.network.gradient_norms(factors, self.inputs, self.shrink)
+            self.largest = max(self.largest, _largest_finite(norms))
+
+
+def _largest_finite(values: Tensor) -> float:
+    finite = values[values.isfinite()]
+    return float(finite.max()) if len(finite) else 0.0

@@ -1,0 +1,139 @@
+"""A feed-forward ReLU network, all of whose layers are adapted.
+
+Activations hold features first and examples last, replicas in front: (R, features, examples).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from probes.models.losses import Loss
+from probes.models.network import Factors, Network
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Examples as columns.
+
+    Attributes:
+        features: X, (d_in, m).
+        targets: (k, m).
+        frozen: output of the first frozen layer, W0 X + b, (d_out, m).
+    """
+
+    features: Tensor
+    targets: Tensor
+    frozen: Tensor
+
+    def __len__(self) -> int:
+        return self.features.shape[-1]
+
+    def take(self, index: Tensor) -> "Columns":
+        """Return the examples of a mini-batch."""
+        return Columns(self.features[:, index], self.targets[:, index], self.frozen[:, index])
+
+    def place(self, like: Tensor) -> "Columns":
+        """Return the same on the device and in the precision of a tensor."""
+        return Columns(self.features.to(like), self.targets.to(like), self.frozen.to(like))
+
+
+class FeedForward(Network):
+    """ReLU network of frozen linear layers, each with a low-rank update.
+
+    Args:
+        weights: W0 of every layer, (d_out, d_in), in order; all of one dtype and device.
+        biases: of every layer, (d_out,).
+        rank, alpha, loss: as for every network.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        *,
+        rank: int,
+        alpha: float,
+        loss: Loss,
+    ) -> None:
+        super().__init__(weights, rank=rank, alpha=alpha, loss=loss)
+        # A larger block falls out of the caches, a smaller one wastes time between products.
+        self.block_activations = 2**20
+        self.biases = [bias.unsqueeze(-1) for bias in biases]
+        self.outputs_count = self.sides[-1][1]
+        self.activations = sum(max(sides) for sides in self.sides)
+
+    def place(self, like: Tensor) -> Self:
+        """Return the same network on the device and in the precision of a tensor."""
+        return type(self)(
+            [weight.to(like) for weight in self.weights],
+            [bias[:, 0].to(like) for bias in self.biases],
+            rank=self.rank,
+            alpha=self.scaling * self.rank,
+            loss=self.loss,
+        )
+
+    def read(self, features: Tensor, targets: Tensor) -> Columns:
+        """Prepare examples: features (m, d_in) and targets (m, k), rows as data sets hold them."""
+        weight = self.weights[0]
+        columns = features.to(weight).mT.contiguous()
+        frozen = torch.addmm(self.biases[0], weight, columns)
+        return Columns(columns, targets.to(weight).mT.contiguous(), frozen)
+
+    def outputs(self, weights: Sequence[Tensor], inputs: Columns) -> Tensor:
+        """Outputs on m examples of R networks with the given weights, (R, k, m)."""
+        return self._activations(weights, inputs)[-1]
+
+    def outputs_with_masked_inputs(
+        self, updates: Sequence[Tensor], masks: Sequence[Tensor], inputs: Columns
+    ) -> Tensor:
+        """Outputs where every update reads its layer's input under a mask, (R, k, m).
+
+        Args:
+            updates: of every layer, (R, d_out, d_in).
+            masks: of every layer, (d_in, m).
+            inputs: the examples.
+        """
+        X = inputs.features
+        layers = zip(self.weights, self.biases, updates, masks, strict=True)
+        for layer, (weight, bias, update, mask) in enumerate(layers):
+            X = weight @ X + bias + update @ (X * mask)
+            if layer + 1 < len(self.weights):
+                X = X.relu()
+        return X
+
+    def gradient_norms(self, factors: Factors, inputs: Columns, shrink: float = 1.0) -> Tensor:
+        """Norm of every example's loss gradient in the adapted *weights*, (R, m).
+
+        The gradient of a linear layer's weight is the outer product of its output's gradient and
+        its input, so its norm is the product of theirs and no gradient is formed.
+        """
+        weights = self.merged_weights(factors, shrink=shrink)
+        *features, outputs = self._activations(weights, inputs)
+        grad = self.loss.gradient(outputs, inputs.targets, None)
+        total = torch.zeros_like(grad[:, 0])
+        for layer, X in reversed(list(enumerate(features))):
+            total += grad.square().sum(-2) * X.square().sum(-2)
+            if layer > 0:
+                grad = (weights[layer].mT @ grad).mul_(X > 0)
+        return total.sqrt_()
+
+    def _activations(self, weights: Sequence[Tensor], inputs: Columns) -> list[Tensor]:
+        """Inputs of all layers, and the output."""
+        found = [inputs.features]
+        for layer, (weight, bias) in enumerate(zip(weights, self.biases, strict=True)):
+            output = (weight @ found[-1]).add_(bias)
+            found.append(output if layer + 1 == len(weights) else output.relu_())
+        return found
+
+
+def random_network_weights(
+    widths: Sequence[int], generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Draw the weights (He's normal law) and zero biases of a frozen random ReLU network."""
+    for d_in, d_out in pairwise(widths):
+        weight = torch.randn(d_out, d_in, generator=generator, dtype=torch.float64)
+        yield weight * (2 / d_in) ** 0.5, torch.zeros(d_out, dtype=torch.float64)

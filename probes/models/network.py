@@ -1,0 +1,189 @@
+"""A frozen network with LoRA factors on some of its linear layers, for all replicas at once.
+
+What is common to all kinds of network: the factors, the merged weights, and the losses that follow
+from a network's outputs. ``probes.models.feedforward`` and ``probes.models.encoder`` are the kinds.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from lora_dropout.functional import mask_factors, merge_weight
+from lora_dropout.layer import initial_factor
+from probes.models.losses import Loss
+
+#: One (A, B) pair a layer: A (R, r, d_in), B (R, d_out, r).
+Factors = list[tuple[Tensor, Tensor]]
+#: One (mask_in, mask_out) pair a layer, N samples each: (N, 1, 1, d_in) and (N, 1, 1, d_out).
+Masks = list[tuple[Tensor, Tensor]]
+
+
+class Inputs(Protocol):
+    """Examples as a network reads them, with what never changes computed once."""
+
+    @property
+    def targets(self) -> Tensor:
+        """(k, m)."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: Tensor) -> Self:
+        """Return the examples of a mini-batch."""
+
+    def place(self, like: Tensor) -> Self:
+        """Return the same on the device and in the precision of a tensor."""
+
+
+class Network(ABC):
+    """A frozen network whose adapted layers have low-rank updates.
+
+    Args:
+        weights: W0 of every adapted layer, (d_out, d_in), in order; all of one dtype and device.
+        rank: r, of every layer.
+        alpha: the update is multiplied by alpha / rank.
+        loss: of the network's output.
+
+    Attributes:
+        outputs_count: k, the number of outputs.
+        activations: about how many numbers a replica holds for one example in training.
+        block_activations: how many numbers replicas that are trained together hold on a CPU.
+    """
+
+    outputs_count: int
+    activations: int
+    block_activations: int
+
+    def __init__(self, weights: Sequence[Tensor], *, rank: int, alpha: float, loss: Loss) -> None:
+        self.weights = list(weights)
+        self.rank, self.scaling, self.loss = rank, alpha / rank, loss
+
+    @property
+    def sides(self) -> list[tuple[int, int]]:
+        """(d_in, d_out) of every adapted layer."""
+        return [(weight.shape[1], weight.shape[0]) for weight in self.weights]
+
+    @property
+    def size(self) -> int:
+        """Number of trained numbers a replica."""
+        return sum(self.rank * (d_in + d_out) for d_in, d_out in self.sides)
+
+    @abstractmethod
+    def outputs(self, weights: Sequence[Tensor], inputs: Any) -> Tensor:
+        """Outputs on m examples of R networks with the given weights, (R, k, m).
+
+        Args:
+            weights: of the adapted layers, (R, d_out, d_in) each.
+            inputs: as this kind of network reads them.
+        """
+
+    @abstractmethod
+    def gradient_norms(self, factors: Factors, inputs: Any, shrink: float = 1.0) -> Tensor:
+        """Norm of every example's loss gradient in the adapted *weights*, (R, m)."""
+
+    @abstractmethod
+    def place(self, like: Tensor) -> Self:
+        """Return the same network on the device and in the precision of a tensor."""
+
+    def initial_factors(self, generator: torch.Generator) -> Factors:
+        """Draw one replica's initial factors: LoRA's uniform A, and B = 0."""
+        like = self.weights[0]
+        return [
+            (
+                initial_factor(self.rank, d_in, generator).to(like).unsqueeze(0),
+                like.new_zeros(1, d_out, self.rank),
+            )
+            for d_in, d_out in self.sides
+        ]
+
+    def views(self, flat: Tensor, replicas: int) -> Factors:
+        """See a flat buffer of replicas * size numbers as factors; B is stored transposed."""
+        pairs, start = [], 0
+        for d_in, d_out in self.sides:
+            middle = start + replicas * self.rank * d_in
+            end = middle + replicas * d_out * self.rank
+            pairs.append(
+                (
+                    flat[start:middle].view(replicas, self.rank, d_in),
+                    flat[middle:end].view(replicas, self.rank, d_out).mT,
+                )
+            )
+            start = end
+        return pairs
+
+    def merged_weights(
+        self, factors: Factors, masks: Masks | None = None, shrink: float = 1.0
+    ) -> list[Tensor]:
+        """Weights with the update added, one (R, d_out, d_in) a layer.
+
+        Args:
+            factors: of R replicas.
+            masks: one mask pair a layer, the same for all replicas; none if left out.
+            shrink: factor of every update, such as its expected mask (1-p)^2.
+        """
+        if masks is not None:
+            factors = mask_layers(factors, masks)
+        return [
+            merge_weight(weight, A, B, self.scaling * shrink)
+            for weight, (A, B) in zip(self.weights, factors, strict=True)
+        ]
+
+    def replica_outputs(
+        self, factors: Factors, inputs: Any, *, masks: Masks | None = None, shrink: float = 1.0
+    ) -> Tensor:
+        """Outputs on m examples of R networks with the given factors, (R, k, m).
+
+        Args:
+            factors, masks, shrink: as for :meth:`merged_weights`.
+            inputs: as this kind of network reads them.
+        """
+        return self.outputs(self.merged_weights(factors, masks, shrink), inputs)
+
+    def losses(self, factors: Factors, inputs: Any, shrink: float = 1.0) -> Tensor:
+        """Loss of every replica without masks on every example, (R, m)."""
+        return self.loss.value(self.replica_outputs(factors, inputs, shrink=shrink), inputs.targets)
+
+
+def mask_layers(factors: Factors, masks: Masks) -> Factors:
+    """Mask the factors of R replicas, every layer by its pair, the same for all replicas."""
+    return [
+        mask_factors(A, B, mask_in.flatten(), mask_out.flatten())
+        for (A, B), (mask_in, mask_out) in zip(factors, masks, strict=True)
+    ]
+
+
+def training_loss(network: Network, inputs: Inputs) -> Callable[[Tensor], Tensor]:
+    """Return the mean loss as a differentiable function of all adapted weights.
+
+    The weights are one flat vector, float64 on the CPU, layer by layer and row by row.
+    """
+    exact = torch.empty((), dtype=torch.float64)
+    network, inputs = network.place(exact), inputs.place(exact)
+    shapes = [weight.shape for weight in network.weights]
+
+    def loss(flat: Tensor) -> Tensor:
+        pieces = flat.split([shape.numel() for shape in shapes])
+        weights = [piece.view(1, *shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        return network.loss.value(network.outputs(weights, inputs), inputs.targets).mean()
+
+    return loss
+
+
+def replica(factors: Factors, number: int) -> Factors:
+    """Return one replica's factors.
+
+    Args:
+        factors: of R replicas.
+        number: of the replica, 0 to R - 1.
+
+    Returns:
+        One pair a layer, A (1, r, d_in) and B (1, d_out, r).
+    """
+    return [(A[number : number + 1], B[number : number + 1]) for A, B in factors]
+
+
+def flat_weights(weights: Sequence[Tensor]) -> Tensor:
+    """Weights of R networks as R flat vectors, float64 on the CPU, for :func:`training_loss`."""
+    return torch.cat([weight.flatten(1) for weight in weights], dim=1).double().cpu()

@@ -1,0 +1,255 @@
+"""What the report says of each probe's result: question, verdicts in words, tables."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+
+from probes import generalization, stability
+from probes.ablation import PARTS, AblationResult
+from probes.calibration import CalibrationResult
+from probes.comparison import ComparisonResult
+from probes.cost import CostResult
+from probes.curves import CurvesResult
+from probes.ensemble import EnsembleResult
+from probes.finetune import FinetuneResult
+from probes.generalization import MatchedResult
+from probes.results.stability_result import StabilityResult
+from probes.results.study_result import StudyResult
+from probes.sensitivity import SensitivityResult
+from probes.verify import VerifyResult
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, title: str = "", note: str = "") -> "Table":
+        """Take a table whose cells are text."""
+        rows = [[str(value) for value in row] for row in table.itertuples(index=False)]
+        return cls(title, [str(column) for column in table.columns], rows, note)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the page says of a result.
+
+    Attributes:
+        question: that was asked.
+        setting: in which it was measured.
+        verdicts: sentences computed from the numbers.
+        tables: the numbers.
+    """
+
+    question: str
+    setting: str
+    verdicts: list[str]
+    tables: list[Table]
+
+
+def of_stability(result: StabilityResult) -> Finding:
+    first, summary = result.table.iloc[0], result.summary
+    plain = summary[summary["ensemble"] == 0]
+    low, high = plain.iloc[0], plain.iloc[-1]
+    bounds = result.bounds[result.bounds["ensemble"] == 0]
+    counts = bounds.groupby("statement")["verdict"].value_counts()
+    said = "; ".join(
+        f"{statement}: "
+        + ", ".join(f"{verdict} {count}" for verdict, count in counts[statement].items())
+        for statement in counts.index.get_level_values(0).unique()
+    )
+    setting = (
+        f"{first['task']}, n = {first['n']}, rank {first['rank']}, {first['steps']} steps, "
+        f"{result.rows['draw'].nunique()} draws of S, objective {first['objective']}"
+    )
+    verdicts = [
+        f"β is {low['beta']:.3f} at p = {low['p']:g} and {high['beta']:.3f} at p = {high['p']:g}; "
+        f"the gap {low['gap']:.3f} and {high['gap']:.3f}.",
+        f"What the bounds say, over all cells and λ: {said}.",
+    ]
+    tables = [
+        Table.of(stability.summary_text(result)),
+        Table.of(stability.bounds_text(result), "Bounds"),
+        Table.of(result.audit, "Which assumptions hold"),
+    ]
+    return Finding(
+        "How stable is LoRA Dropout, and what do the bounds say?", setting, verdicts, tables
+    )
+
+
+def of_matched(result: MatchedResult) -> Finding:
+    first = result.rows.iloc[0]
+    verdicts = [
+        f"At equal train loss, β against {control}: {answer}."
+        for control, answer in matched_answers(result).items()
+    ]
+    setting = (
+        f"{first['task']}, n = {first['n']}, rank {first['rank']}, {first['steps']} steps, "
+        f"{result.rows['draw'].nunique()} draws of S"
+    )
+    note = "difference: p = 0 less dropout, paired over draws; above 0 dropout has less"
+    tables = [
+        Table.of(result.text("beta"), "Stability β", note),
+        Table.of(result.text("gap"), "Generalization gap", note),
+    ]
+    question = f"Does it buy stability beyond fitting less? On {first['task']}"
+    return Finding(question, setting, verdicts, tables)
+
+
+def matched_answers(result: MatchedResult) -> dict[str, str]:
+    """Say for every control at which rates which side is the stabler."""
+    words = {
+        "dropout": "dropout stabler at p = ", "control": "the control stabler at p = ",
+        "undecided": "undecided at p = ", "not reached": "not reached at p = ",
+    }  # fmt: skip
+    answers = {}
+    for control, group in result.decision("beta").groupby("arm", sort=False):
+        parts = [
+            text + ", ".join(f"{p:g}" for p in group.loc[group["verdict"] == verdict, "p"])
+            for verdict, text in words.items()
+            if (group["verdict"] == verdict).any()
+        ]
+        answers[str(control)] = "; ".join(parts)
+    return answers
+
+
+def of_generalization(result: StabilityResult) -> Finding:
+    first = result.table.iloc[0]
+    setting = (
+        f"{first['task']}, rank {first['rank']}, {first['steps']} steps, "
+        f"{result.rows['draw'].nunique()} draws of S"
+    )
+    theorem = result.bounds.query("statement == 'Theorem 4.4' and ensemble == 0")
+    vacuous = (theorem["verdict"] == "vacuous").mean()
+    failed = (theorem["verdict"] == "assumption failed").mean()
+    verdicts = [
+        f"Theorem 4.4, over all cells and λ: vacuous in {vacuous:.0%}, its assumption failed in "
+        f"{failed:.0%}."
+    ]
+    tables = [Table.of(generalization.gap_text(result))]
+    return Finding("How does the gap change with n and p?", setting, verdicts, tables)
+
+
+def _of_study(result: StudyResult, question: str, verdicts: list[str]) -> Finding:
+    return Finding(question, result.setting, verdicts, [Table.of(result.text(), note=result.note)])
+
+
+def of_ensemble(result: EnsembleResult) -> Finding:
+    summary = result.summary
+    largest = summary[summary["ensemble"] == summary["ensemble"].max()]
+    verdicts = [
+        f"p = {row.p:g}: {row.ensemble} members have a test loss "
+        f"{_more(row.against_expected, row.against_expected_low, row.against_expected_high)} the "
+        "expected-weight network, which costs one pass."
+        for row in _records(largest)
+    ]
+    return _of_study(result, "What does the test-time ensemble buy?", verdicts)
+
+
+def of_curves(result: CurvesResult) -> Finding:
+    verdicts = [
+        f"{row.method}, p = {row.p:g}: the test loss ends {row.rise:.3f} above its best (at step "
+        f"{row.best_step:.0f}), the gap at {row.gap:.3f}."
+        for row in _records(result.summary)
+    ]
+    return _of_study(result, "How do train and test loss run along training?", verdicts)
+
+
+def of_calibration(result: CalibrationResult) -> Finding:
+    best = result.summary[result.summary["moment"] == "best"]
+    verdicts = [
+        f"p = {row.p:g}, {row.inference}: calibration error {row.ece:.3f} at the best checkpoint, "
+        f"confidence {row.confidence:.3f} for accuracy {row.accuracy:.3f}."
+        for row in _records(best)
+    ]
+    return _of_study(result, "Are the predicted probabilities right?", verdicts)
+
+
+def of_ablation(result: AblationResult) -> Finding:
+    verdicts = []
+    for part, reference in PARTS.items():
+        group = result.summary[
+            (result.summary["part"] == part) & (result.summary["arm"] != reference)
+        ]
+        less = group[group["difference_high"] < 0]["arm"].unique()
+        more = group[group["difference_low"] > 0]["arm"].unique()
+        found = [
+            f"{word} test loss: {', '.join(names)}"
+            for word, names in (("less", less), ("more", more))
+            if len(names)
+        ]
+        verdicts.append(f"{part}, against “{reference}”: {'; '.join(found) or 'undecided'}.")
+    return _of_study(result, "Which part of the method does it?", verdicts)
+
+
+def of_sensitivity(result: SensitivityResult) -> Finding:
+    best = result.summary.iloc[int(result.summary["test_loss"].to_numpy().argmin())]
+    verdicts = [
+        f"The least test loss, {best['test_loss']:.3f}, is at p = {best['p']:g}, "
+        f"N = {best['samples']}, {best['inference']}."
+    ]
+    return _of_study(result, "How much depends on p and N?", verdicts)
+
+
+def of_cost(result: CostResult) -> Finding:
+    summary = result.summary
+    verdicts = [
+        f"{row.phase}, {row.way}, N = {row.N}: {row.ratio:.2f} times the time of plain LoRA and "
+        f"{row.memory:.2f} times its peak memory."
+        for row in _records(summary[summary["N"] == summary.groupby("phase")["N"].transform("max")])
+    ]
+    note = "medians, with quartiles, of rounds in which all ways take turns; the control is noise"
+    tables = [Table.of(result.text(), note=note)]
+    return Finding("What does it cost?", result.setting, verdicts, tables)
+
+
+def of_verify(result: VerifyResult) -> Finding:
+    verdicts = [
+        f"{len(result.cases)} cases; violated, of what the project holds to be true: "
+        f"{len(result.violated)}."
+    ]
+    setting = "linear models, exact minimisers, risks over a known population"
+    return Finding("Do the theorems hold?", setting, verdicts, [Table.of(result.text())])
+
+
+def of_comparison(result: ComparisonResult) -> Finding:
+    verdicts = [
+        f"{row.name}: "
+        + (f"not vacuous from n = {row.first_n:.3g}." if row.first_n < float("inf") else "vacuous.")
+        for row in _records(result.thresholds)
+    ]
+    tables = [Table.of(result.text())]
+    question = "From which n on do other bounds say anything?"
+    return Finding(question, result.caption, verdicts, tables)
+
+
+def of_finetune(result: FinetuneResult) -> Finding:
+    summary = result.summary
+    least = summary.iloc[int(summary["test_loss"].to_numpy().argmin())]
+    verdicts = [
+        f"At the end of training the least test loss, {least['test_loss']:.3f}, is that of "
+        f"{least['method']}, p = {least['p']:g}, {least['inference']}; the gaps lie between "
+        f"{summary['gap'].min():.3f} and {summary['gap'].max():.3f}."
+    ]
+    return _of_study(result, "Full scale: what does fine-tuning show?", verdicts)
+
+
+def _more(difference: float, low: float, high: float) -> str:
+    if low <= 0 <= high:
+        return f"not told apart ({difference:+.4f}) from that of"
+    size = f"by {abs(difference):.4f} (95 %: {min(abs(low), abs(high)):.4f} or more)"
+    return f"larger {size} than" if difference > 0 else f"smaller {size} than"
+
+
+def _records(table: pd.DataFrame) -> Iterator[Any]:
+    """The rows, whose values are attributes."""
+    for record in table.to_dict("records"):
+        yield SimpleNamespace(**{str(name): value for name, value in record.items()})

@@ -1,0 +1,209 @@
+"""Exact minimisers of the theorem's objective for linear models, on S and on every S^i.
+
+The objective is the weighted mean loss plus s ||theta||^2, with s = lambda (2p - p^2) and
+theta_0 = 0; theta is a matrix (k, d) of k outputs and d features. Everything is float64.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+
+from probes.statements.linear_losses import LOGISTIC, SOFTMAX, SQUARED, Array, LinearLoss
+from theory.readings import Form
+
+#: Newton's method stops when no replica's gradient is larger.
+GRADIENT_TOLERANCE = 1e-10
+#: Newton steps at most; from theta(S), leave-one-out takes three or four.
+NEWTON_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Examples of a linear model.
+
+    Attributes:
+        features: (n, d).
+        targets: (n, k): values, 0/1 labels or one-hot classes.
+        loss: of one example.
+    """
+
+    features: Array
+    targets: Array
+    loss: LinearLoss
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def take(self, index: NDArray[np.int64]) -> "Problem":
+        """Return the examples at ``index``."""
+        return Problem(self.features[index], self.targets[index], self.loss)
+
+    def losses(self, theta: Array) -> Array:
+        """Losses of models (..., k, d) on all examples, (..., n)."""
+        return self.loss.value(self.outputs(theta), self.targets)
+
+    def outputs(self, theta: Array) -> Array:
+        """Outputs of models (..., k, d), (..., n, k)."""
+        return self.features @ np.swapaxes(theta, -1, -2)
+
+    def gradients(self, theta: Array) -> Array:
+        """Gradients of every example's loss in theta, (..., n, k, d)."""
+        return (
+            self.loss.gradient(self.outputs(theta), self.targets)[..., None]
+            * (self.features[:, None])
+        )
+
+    def hessian(self, theta: Array, weights: Array, strength: float) -> Array:
+        """Hessian of the objective of models (R, k, d) with example weights (R, n), (R, kd, kd)."""
+        return self._pull_back(
+            self.loss.hessian(self.outputs(theta), self.targets), weights, strength
+        )
+
+    def lower_hessian(self, theta: Array, ends: Array, strength: float) -> Array:
+        """Matrices below the Hessian of the objective on S from theta (k, d) to ends (R, k, d)."""
+        below = self.loss.lower_hessian(self.outputs(theta), self.outputs(ends))
+        return self._pull_back(below, np.full((len(ends), len(self)), 1 / len(self)), strength)
+
+    def _pull_back(self, bend: Array, weights: Array, strength: float) -> Array:
+        """Hessian in theta from the examples' Hessians in the outputs, (R, n, k, k)."""
+        (replicas, _), k, d = weights.shape, bend.shape[-1], self.features.shape[1]
+        size = k * d
+        result = np.empty((replicas, k, d, k, d))
+        pairs = (self.features[:, :, None] * self.features[:, None]).reshape(len(self), d * d)
+        for a in range(k):
+            for b in range(k):
+                block = (weights * bend[:, :, a, b]) @ pairs
+                result[:, a, :, b] = block.reshape(replicas, d, d)
+        return result.reshape(replicas, size, size) + 2 * strength * np.eye(size)
+
+
+def load_problem(task: str) -> Problem:
+    """Load a data set as a linear model's problem, features standardized over the whole set.
+
+    ``ridge`` is diabetes with squared loss, ``breast_cancer`` logistic regression, ``wine`` softmax
+    regression; all from scikit-learn.
+    """
+    loaders = {"ridge": load_diabetes, "breast_cancer": load_breast_cancer, "wine": load_wine}
+    features, labels = loaders[task](return_X_y=True)
+    features = (features - features.mean(0)) / features.std(0)
+    if task == "ridge":
+        values = (labels - labels.mean()) / labels.std()
+        return Problem(features, values[:, None], SQUARED)
+    if task == "breast_cancer":
+        return Problem(features, labels[:, None].astype(float), LOGISTIC)
+    return Problem(features, np.eye(3)[labels], SOFTMAX)
+
+
+TASKS = ("ridge", "breast_cancer", "wine")
+
+
+def leave_one_out_weights(n: int, form: Form) -> Array:
+    """Example weights of all S^i, (n, n): the mean over n - 1 examples, or their sum over n."""
+    return (1 - np.eye(n)) / (n - 1 if form == "mean" else n)
+
+
+@dataclass(frozen=True)
+class Minimisers:
+    """theta(S), (k, d), and all theta(S^i), (n, k, d)."""
+
+    full: Array
+    left_out: Array
+
+
+def minimisers(problem: Problem, strength: float, form: Form = "mean") -> Minimisers:
+    """Minimise the objective on S and on every S^i.
+
+    Args:
+        problem: S, n >= 2 examples.
+        strength: s = lambda (2p - p^2), positive.
+        form: what S^i means.
+
+    Raises:
+        ArithmeticError: Newton's method did not reach a gradient norm of 1e-10.
+    """
+    n, (k, d) = len(problem), (problem.targets.shape[1], problem.features.shape[1])
+    everything = np.full((1, n), 1 / n)
+    if problem.loss.quadratic:
+        full = newton(problem, everything, strength, np.zeros((1, k, d)))[0]
+        return Minimisers(full, ridge_left_out(problem, strength, form))
+    full = newton(problem, everything, strength, np.zeros((1, k, d)))
+    start = np.repeat(full, n, axis=0)
+    return Minimisers(full[0], newton(problem, leave_one_out_weights(n, form), strength, start))
+
+
+def ridge_left_out(problem: Problem, strength: float, form: Form = "mean") -> Array:
+    """All theta(S^i) of ridge regression in closed form, (n, k, d).
+
+    The mean over n - 1 examples plus s ||.||^2 has the minimiser of the sum of squares plus
+    s (n-1) ||.||^2. So it is a downdate, by one example, of the solution theta' on *all* n examples
+    with G = X'X + s (n-1) I, that is with s' = s (n-1)/n in the place of s: theta(S^i) =
+    theta' - G^-1 x_i e_i / (1 - h_i) with its residuals e and leverages h (Sherman & Morrison). For
+    the sum divided by n, s' = s.
+    """
+    X, Y, n = problem.features, problem.targets, len(problem)
+    total = strength * (n - 1 if form == "mean" else n)
+    inverse_X = np.linalg.solve(X.T @ X + total * np.eye(X.shape[1]), X.T)
+    theta = inverse_X @ Y
+    residuals, leverages = Y - X @ theta, np.einsum("nd,dn->n", X, inverse_X)
+    change = (residuals / (1 - leverages)[:, None])[:, :, None] * inverse_X.T[:, None]
+    return theta.T - change
+
+
+def newton(problem: Problem, weights: Array, strength: float, start: Array) -> Array:
+    """Minimise many objectives that differ in their example weights, together.
+
+    Damped Newton steps: halved, replica by replica, until the objective falls.
+
+    Args:
+        problem: n examples.
+        weights: of the examples, one objective a row, (R, n).
+        strength: s, positive.
+        start: (R, k, d).
+
+    Returns:
+        The minimisers, (R, k, d), at gradients of norm 1e-10 or less.
+
+    Raises:
+        ArithmeticError: that was not reached.
+    """
+    theta = start.copy()
+    active = np.arange(len(theta))
+    for _ in range(NEWTON_STEPS):
+        gradient = objective_gradient(problem, weights[active], strength, theta[active])
+        # Not "larger than": a gradient that is not a number has not converged either.
+        large = ~(np.linalg.norm(gradient, axis=(1, 2)) <= GRADIENT_TOLERANCE)
+        active, gradient = active[large], gradient[large]
+        if len(active) == 0:
+            return theta
+        hessian = problem.hessian(theta[active], weights[active], strength)
+        step = np.linalg.solve(hessian, gradient.reshape(len(active), -1, 1))
+        theta[active] = _descend(
+            problem, weights[active], strength, theta[active], step.reshape(gradient.shape)
+        )
+    raise ArithmeticError(f"Newton's method did not converge in {NEWTON_STEPS} steps")
+
+
+def objective(problem: Problem, weights: Array, strength: float, theta: Array) -> Array:
+    """Value of every objective, (R,)."""
+    return (weights * problem.losses(theta)).sum(1) + strength * np.square(theta).sum((1, 2))
+
+
+def objective_gradient(problem: Problem, weights: Array, strength: float, theta: Array) -> Array:
+    """Gradient of every objective, (R, k, d)."""
+    slope = problem.loss.gradient(problem.outputs(theta), problem.targets) * weights[..., None]
+    return np.swapaxes(slope, 1, 2) @ problem.features + 2 * strength * theta
+
+
+def _descend(problem: Problem, weights: Array, strength: float, theta: Array, step: Array) -> Array:
+    before = objective(problem, weights, strength, theta)
+    size = np.ones(len(theta))
+    for _ in range(40):
+        after = objective(problem, weights, strength, theta - size[:, None, None] * step)
+        # Near the minimum the objective is flat to rounding: the full step is then right.
+        worse = after > before + 1e-13 * (1 + np.abs(before))
+        if not worse.any():
+            break
+        size[worse] /= 2
+    return theta - size[:, None, None] * step

@@ -1,0 +1,209 @@
+"""LoRA and AdaLoRA on the replicas of a network, with masks at any place, by autograd.
+
+``probes.training.retrain`` trains LoRA with LoRA Dropout several times faster; this trains
+everything that it is compared with.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from probes.models.network import Factors, Inputs, Network
+from probes.training.adalora import (
+    BudgetSchedule,
+    RankAllocator,
+    Triplets,
+    as_factors,
+    initial_triplets,
+    orthogonality,
+)
+from probes.training.mask_placements import Dropping, masked_outputs
+from probes.training.plan import Training
+from probes.training.retrain import batches
+
+#: AdaLoRA's weight of the orthogonality regularizer; 0.1 to 0.5 in its authors' experiments.
+ORTHOGONALITY = 0.1
+#: AdaLoRA starts with this many times the target's ranks, as its authors do (12 for 8).
+EXCESS = 1.5
+#: Shares of the training before the first rank goes and after the last one went.
+WARMUP, FINAL = 0.1, 0.3
+
+
+class Method(Protocol):
+    """A parametrization of low-rank updates, with what it adds to training."""
+
+    def start(self, generator: torch.Generator, replicas: int) -> list[Tensor]:
+        """Initial parameters, the same for all replicas: (R, ...) each."""
+
+    def factors(self, parameters: Sequence[Tensor]) -> Factors:
+        """The pairs (A, B) whose products are the updates."""
+
+    def regularizer(self, parameters: Sequence[Tensor]) -> Tensor | None:
+        """What is added to every replica's loss, (R,); None for nothing."""
+
+    def after_step(
+        self, step: int, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> None:
+        """What happens after the optimizer's step 1, 2, ..."""
+
+
+class LoRA:
+    """B A, with LoRA's initial factors."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def start(self, generator: torch.Generator, replicas: int) -> list[Tensor]:
+        """Initial A and B of every layer."""
+        pairs = self.network.initial_factors(generator)
+        return [factor.repeat(replicas, 1, 1) for pair in pairs for factor in pair]
+
+    def factors(self, parameters: Sequence[Tensor]) -> Factors:
+        """The parameters in pairs."""
+        return list(zip(parameters[::2], parameters[1::2], strict=True))
+
+    def regularizer(self, parameters: Sequence[Tensor]) -> Tensor | None:
+        """Nothing."""
+        return None
+
+    def after_step(
+        self, step: int, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> None:
+        """Nothing."""
+
+
+class AdaLoRA:
+    """P Lambda Q with orthogonality regularizer and rank allocation (arXiv 2303.10512).
+
+    It starts with ``EXCESS`` times the network's rank in every layer and ends with as many triplets
+    as LoRA of that rank has over all layers. Masks fall on Q's input columns and P's output rows.
+
+    Args:
+        network: whose layers are adapted.
+        steps: of the training.
+    """
+
+    def __init__(self, network: Network, steps: int) -> None:
+        self.network = network
+        self.ranks = [min(round(EXCESS * network.rank), *sides) for sides in network.sides]
+        target = min(network.rank * len(network.sides), sum(self.ranks))
+        schedule = BudgetSchedule(
+            sum(self.ranks), target, steps, round(WARMUP * steps), round(FINAL * steps)
+        )
+        self.allocator = RankAllocator(schedule)
+
+    def start(self, generator: torch.Generator, replicas: int) -> list[Tensor]:
+        """Initial P, Lambda and Q of every layer."""
+        like = self.network.weights[0]
+        return [
+            part.to(like).repeat(replicas, *[1] * part.dim())
+            for rank, (d_in, d_out) in zip(self.ranks, self.network.sides, strict=True)
+            for part in initial_triplets(rank, d_in, d_out, generator)
+        ]
+
+    def factors(self, parameters: Sequence[Tensor]) -> Factors:
+        """A = Q and B = P Lambda."""
+        return [as_factors(triplets) for triplets in _triplets(parameters)]
+
+    def regularizer(self, parameters: Sequence[Tensor]) -> Tensor | None:
+        """The orthogonality regularizer over all layers."""
+        each = [orthogonality(triplets) for triplets in _triplets(parameters)]
+        return ORTHOGONALITY * torch.stack(each).sum(0)
+
+    def after_step(
+        self, step: int, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> None:
+        """Allocate the ranks."""
+        self.allocator.step(step, _triplets(parameters), _triplets(gradients))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained and how.
+
+    Attributes:
+        network: the frozen network.
+        inputs: the m examples of the pool.
+        weights: example weights, one replica a row, (R, m).
+        training: how; its optimizer is Adam.
+        dropping: where masks fall.
+    """
+
+    network: Network
+    inputs: Inputs
+    weights: Tensor
+    training: Training
+    dropping: Dropping
+
+
+def train(
+    run: Run,
+    method: Method,
+    generator: torch.Generator,
+    checkpoint: Callable[[int, Factors], object] = lambda step, factors: None,
+) -> Factors:
+    """Train every replica from the same start with the same masks.
+
+    Args:
+        run: what is trained and how.
+        method: LoRA or AdaLoRA, made for this training.
+        generator: of the initial parameters.
+        checkpoint: called after every step with the factors as they are.
+
+    Returns:
+        The trained factors of all replicas: A (R, r, d_in) and B (R, d_out, r) of every layer.
+    """
+    parameters = method.start(generator, len(run.weights))
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(parameters, lr=run.training.lr, fused=True)
+    order = batches(len(run.inputs), run.training.batch, run.training.steps, run.training.seed)
+    weights = run.weights.to(run.inputs.targets)
+    for step, index in enumerate(order):
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            for sample in range(run.training.samples):
+                _loss(run, method, parameters, weights, index, step, sample).backward()
+        optimizer.step()
+        slopes = [
+            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            for parameter in parameters
+        ]
+        with torch.no_grad():
+            method.after_step(step + 1, parameters, slopes)
+            checkpoint(step + 1, method.factors(parameters))
+    with torch.no_grad():
+        return method.factors(parameters)
+
+
+def _loss(
+    run: Run,
+    method: Method,
+    parameters: Sequence[Tensor],
+    weights: Tensor,
+    index: Tensor | None,
+    step: int,
+    sample: int,
+) -> Tensor:
+    """The objective of all replicas for one mask sample, over the number of samples."""
+    inputs, scale = run.inputs, 1.0
+    if index is not None:
+        inputs, weights, scale = inputs.take(index), weights[:, index], len(inputs) / len(index)
+    network, seed = run.network, run.training.seed
+    drawn = run.dropping.draw(network, len(inputs), step=step, sample=sample, seed=seed)
+    outputs = masked_outputs(network, method.factors(parameters), inputs, drawn)
+    losses = network.loss.value(outputs, inputs.targets)
+    total = (losses * weights).sum() * scale
+    extra = method.regularizer(parameters)
+    if extra is not None:
+        total = total + extra.sum()
+    return total / run.training.samples
+
+
+def _triplets(tensors: Sequence[Tensor]) -> list[Triplets]:
+    return [
+        Triplets(*part) for part in zip(tensors[::3], tensors[1::3], tensors[2::3], strict=True)
+    ]

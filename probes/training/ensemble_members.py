@@ -1,0 +1,56 @@
+"""The members of a test-time ensemble, for all replicas of a network."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from lora_dropout.masks import ENSEMBLE_STEP
+from probes.models.network import Factors, Network
+from probes.training.mask_draws import draw_steps
+
+
+def member_outputs(
+    network: Network,
+    factors: Factors,
+    inputs: Any,
+    members: int,
+    *,
+    p: float,
+    seed: int,
+    rescale: bool = False,
+) -> Iterator[Tensor]:
+    """Yield the outputs of one sampled member after the other, (R, k, m).
+
+    Members are the same for all replicas, and those of a smaller ensemble the first of a larger.
+
+    Args:
+        network: the frozen network.
+        factors: of R replicas.
+        inputs: the m examples.
+        members: N.
+        p: dropout rate.
+        seed: of the masks.
+        rescale: whether survivors are divided by 1 - p.
+    """
+    for member in range(members):
+        (masks,) = draw_steps(network, p, [ENSEMBLE_STEP], range(member, member + 1), seed, rescale)
+        yield network.replica_outputs(factors, inputs, masks=masks)
+
+
+def ensemble_output(
+    network: Network,
+    factors: Factors,
+    inputs: Any,
+    members: int,
+    *,
+    p: float,
+    seed: int,
+    rescale: bool = False,
+) -> Tensor:
+    """Average the members' outputs, (R, k, m), before the softmax; arguments as above."""
+    outputs = member_outputs(network, factors, inputs, members, p=p, seed=seed, rescale=rescale)
+    total = next(outputs)
+    for output in outputs:
+        total = total + output
+    return total / members

@@ -1,0 +1,168 @@
+"""The gradient of a block of replicas' objective, in held memory."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from lora_dropout.functional import penalty_gradient
+from probes.models.feedforward import Columns, FeedForward
+from probes.models.network import Factors, Inputs, Masks, Network
+from probes.training.replica_maps import ReplicaMap, cheaper_map
+
+# Named overloads: finding the overload at every call goes through exceptions, which make the
+# threads of a process wait for each other.
+relu_gradient = torch.ops.aten.threshold_backward.grad_input
+
+
+class ObjectiveGradient(ABC):
+    """Gradient of every replica's weighted loss, averaged over N mask samples.
+
+    The loss of replica r is the sum over examples of weights[r, j] * loss_j.
+
+    Args:
+        network: the frozen network.
+        factors: of R replicas, read in place.
+        gradient: receives the gradient; laid out as ``factors``, both by ``Network.views``.
+        samples: N.
+    """
+
+    def __init__(
+        self, network: Network, factors: Factors, gradient: Factors, *, samples: int
+    ) -> None:
+        self.loss, self.scaling = network.loss, network.scaling
+        self.factors, self.gradient, self.samples = factors, gradient, samples
+
+    def feed(self, inputs: Inputs, weights: Tensor) -> None:
+        """Take the examples of the step and their weights, (R, m)."""
+        self.targets = inputs.targets
+        self.weights = weights.unsqueeze(1) / self.samples
+
+    @abstractmethod
+    def write(self, masks: Masks) -> None:
+        """Write the gradient at the factors as they are, under N mask pairs a layer."""
+
+    def add_penalty(self, strength: float) -> None:
+        """Add the gradient of strength * (sum of the squared norms of all updates)."""
+        for (A, B), (grad_A, grad_B) in zip(self.factors, self.gradient, strict=True):
+            add_A, add_B = penalty_gradient(A, B, self.scaling)
+            grad_A.add_(add_A, alpha=strength)
+            grad_B.add_(add_B, alpha=strength)
+
+
+class AutogradGradient(ObjectiveGradient):
+    """For any network, by automatic differentiation, one pass a mask sample."""
+
+    def __init__(
+        self, network: Network, factors: Factors, gradient: Factors, *, samples: int
+    ) -> None:
+        super().__init__(network, factors, gradient, samples=samples)
+        self.network = network
+
+    def feed(self, inputs: Inputs, weights: Tensor) -> None:
+        """Take the examples of the step and their weights, (R, m)."""
+        super().feed(inputs, weights)
+        self.inputs = inputs
+
+    def write(self, masks: Masks) -> None:
+        """Write the gradient at the factors as they are, under N mask pairs a layer."""
+        leaves = [[factor.detach().requires_grad_() for factor in pair] for pair in self.factors]
+        total: list[Tensor] | None = None
+        for sample in range(self.samples):
+            drawn = [(mask_in[sample], mask_out[sample]) for mask_in, mask_out in masks]
+            with torch.enable_grad():
+                outputs = self.network.replica_outputs(
+                    [(A, B) for A, B in leaves], self.inputs, masks=drawn
+                )
+                losses = self.loss.value(outputs, self.targets)
+                value = (losses * self.weights.squeeze(1)).sum()
+            found = torch.autograd.grad(value, [factor for pair in leaves for factor in pair])
+            total = (
+                list(found)
+                if total is None
+                else [held.add_(new) for held, new in zip(total, found, strict=True)]
+            )
+        assert total is not None
+        for written, new in zip((g for pair in self.gradient for g in pair), total, strict=True):
+            written.copy_(new)
+
+
+class FeedForwardGradient(ObjectiveGradient):
+    """For a feed-forward network, with the backward pass written out, in held memory.
+
+    Args:
+        network, factors, gradient, samples: as for every gradient.
+        examples: m, the examples of a step.
+    """
+
+    maps: list[ReplicaMap]
+
+    def __init__(
+        self,
+        network: FeedForward,
+        factors: Factors,
+        gradient: Factors,
+        *,
+        samples: int,
+        examples: int,
+    ) -> None:
+        super().__init__(network, factors, gradient, samples=samples)
+        self.maps = []
+        activation = None
+        layers = zip(network.weights, network.biases, factors, gradient, strict=True)
+        for weight, bias, pair, grad_pair in layers:
+            d_out, d_in = weight.shape
+            kind = cheaper_map(network.rank, d_in, d_out, examples, common=activation is None)
+            layer = kind(
+                weight,
+                bias,
+                pair,
+                grad_pair,
+                scaling=network.scaling,
+                samples=samples,
+                examples=examples,
+                input=activation,
+            )
+            self.maps.append(layer)
+            activation = layer.output
+        self.outputs, self.grad = self.maps[-1].output, self.maps[-1].output_gradient
+        self.grad_by_sample = self.grad.unflatten(0, (samples, -1))
+
+    def feed(self, inputs: Inputs, weights: Tensor) -> None:
+        """Take the examples of the step and their weights, (R, m)."""
+        assert isinstance(inputs, Columns)
+        super().feed(inputs, weights)
+        self.maps[0].feed(inputs.features, inputs.frozen)
+
+    def write(self, masks: Masks) -> None:
+        """Write the gradient at the factors as they are, under N mask pairs a layer."""
+        for layer, pair in zip(self.maps, masks, strict=True):
+            layer.hold_masks(*pair)
+        self._forward()
+        self.loss.gradient(self.outputs, self.targets, self.grad)
+        self.grad_by_sample.mul_(self.weights)
+        self._backward()
+
+    def _forward(self) -> None:
+        *hidden, last = self.maps
+        for layer in hidden:
+            layer.forward()
+            layer.output.relu_()
+        last.forward()
+
+    def _backward(self) -> None:
+        for below, layer in zip(reversed(self.maps[:-1]), reversed(self.maps[1:]), strict=True):
+            layer.backward()
+            grad = below.output_gradient
+            layer.input_gradient(grad)
+            relu_gradient(grad, below.output, 0, grad_input=grad)
+        self.maps[0].backward()
+
+
+def objective_gradient(
+    network: Network, factors: Factors, gradient: Factors, *, samples: int, examples: int
+) -> ObjectiveGradient:
+    """Return the fastest gradient that there is for a network; arguments as for the classes."""
+    if isinstance(network, FeedForward):
+        return FeedForwardGradient(network, factors, gradient, samples=samples, examples=examples)
+    return AutogradGradient(network, factors, gradient, samples=samples)

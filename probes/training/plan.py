@@ -1,0 +1,54 @@
+"""How replicas are trained, and what they minimise: plain values."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Optimizer = Literal["adam", "sgd"]
+
+
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How every replica is trained.
+
+    Attributes:
+        steps: number of optimizer steps.
+        lr: learning rate.
+        optimizer: Adam or SGD, with PyTorch's defaults.
+        batch: examples a step; all if None.
+        samples: mask pairs a step, N of the training objective.
+        weight_decay: of the factors, decoupled from the gradient (AdamW): a step multiplies them
+            by 1 - lr * weight_decay.
+        seed: seed of the masks and of the example order.
+    """
+
+    steps: int
+    lr: float
+    optimizer: Optimizer = "adam"
+    batch: int | None = None
+    samples: int = 1
+    weight_decay: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """The real algorithm: masks at rate p in every step, with or without rescaling."""
+
+    p: float
+    rescale: bool = False
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """The theorem's setting: strength * ||update||^2 is added to the loss; no masks.
+
+    ``strength`` is lambda (2p - p^2) in the paper's symbols.
+    """
+
+    strength: float
+
+
+Objective = Dropout | Penalty

@@ -1,0 +1,116 @@
+"""A limit of memory is kept by training fewer replicas together, or refused in one line."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from probes.cells.leave_one_out import train_cell
+from probes.cells.measure_cell import evaluate
+from probes.cells.memory_limit import SLACK, Size, bytes_of_a_product, parse_size, resident_memory
+from probes.cli.stability_settings import StabilitySettings
+from probes.models.feedforward import FeedForward
+from probes.models.losses import cross_entropy
+from probes.stability import measure
+from tests.probes.commands import assert_refused
+
+PEAK = """
+import json, sys
+from probes.stability import measure
+if __name__ == "__main__":
+    measure(draws=1, steps=2, max_memory=sys.argv[1], **json.loads(sys.argv[2]))
+    status = open("/proc/self/status").read()
+    print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [("2GiB", 2**31), ("500MB", 500_000_000), ("3g", 3 * 2**30), ("1.5 kib", 1536), ("7", 7)],
+)
+def test_sizes_are_read(words, size):
+    assert parse_size(words) == size
+
+
+@pytest.mark.parametrize("words", ["", "much", "-1GiB", "0", "2XiB", "nan", "1e9", "2GiB extra"])
+def test_what_is_no_size_is_refused(words, tmp_path):
+    assert_refused("stability", [f"--max-memory={words}"], ["max_memory", "2GiB"], tmp_path)
+
+
+def test_too_little_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"max_memory must be at least \d+MiB for n = 64"):
+        measure(n=64, draws=1, steps=2, max_memory="100MiB", out=tmp_path)
+    assert list((tmp_path / "cells").iterdir()) == []
+
+
+def network():
+    weights = [torch.randn(6, 5), torch.randn(4, 6)]
+    return FeedForward(weights, [torch.zeros(6), torch.zeros(4)], rank=2, alpha=2.0,
+                       loss=cross_entropy)  # fmt: skip
+
+
+def test_more_memory_lets_more_replicas_train_together():
+    size = Size(network(), replicas=100, examples=5000, samples=2, steps=10)
+    many = size.replicas_within(2**40)
+    assert size.replicas_within(2**40 - 10 * size.replica) == many - 10
+
+
+def test_a_deep_network_with_a_small_jacobian_needs_no_products_through_it():
+    size = Size(network(), replicas=100, examples=5000, samples=2, steps=10)
+    size.network.activations = 1000
+    assert size.curvature < 2 * bytes_of_a_product(size.network, 5000, by_jacobian=False)
+    held = resident_memory() + SLACK + size.shared + size.solver
+    assert size.products_within(held + size.curvature + 2**23) >= size.curvature
+    with pytest.raises(ValueError, match="max_memory must be at least"):
+        size.products_within(held)
+
+
+def test_the_numbers_differ_by_rounding_alone(monkeypatch):
+    monkeypatch.setattr(Size, "replicas_within", lambda self, limit: 3)
+    settings = {"n": 12, "draws": 1, "steps": 10, "dtype": "float64"}
+    chunked = measure(**settings).rows
+    monkeypatch.undo()
+    whole = measure(**settings).rows
+    columns = ["loss_kept", "loss_left_out", "test_loss", "lipschitz", "curvature"]
+    for column in columns:
+        assert chunked[column].tolist() == pytest.approx(whole[column].tolist(), rel=1e-9), column
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's record")
+@pytest.mark.parametrize(
+    "settings",
+    [{"n": 1796}, {"n": 1796, "matrix": True}, {"n": 600, "method": "influence", "validate": 9}],
+    ids=["largest", "loss matrix", "influence"],
+)
+def test_the_least_limit_is_kept(settings, tmp_path):
+    script = tmp_path / "peak.py"
+    script.write_text(PEAK)
+
+    def run(limit):
+        command = [sys.executable, str(script), limit, json.dumps(settings)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    # What it says depends on what libraries take: those of a PyTorch for GPUs more.
+    said = re.search(r"max_memory must be at least (\d+)MiB for n = \d", run("100MiB").stderr)
+    limit = int(said[1]) + 64
+    done = run(f"{limit}MiB")
+    assert done.returncode == 0, done.stderr
+    assert limit * 2**9 < int(done.stdout) <= limit * 2**10
+
+
+def test_evaluation_in_pieces_is_evaluation_at_once():
+    cell = StabilitySettings(
+        task="breast_cancer", n=20, steps=5, p=(0.3,), ensemble=(2,), dtype="float64"
+    ).cells()[0]
+    trained = train_cell(cell)
+    whole = dict(evaluate(cell, trained.network, trained.factors, trained.test))
+    trained.network.block_activations = 30 * trained.network.activations
+    pieces = dict(evaluate(cell, trained.network, trained.factors, trained.test))
+    assert whole.keys() == pieces.keys() == {0, 2}
+    for size, found in whole.items():
+        torch.testing.assert_close(pieces[size].losses, found.losses)
+        torch.testing.assert_close(pieces[size].scores, found.scores)

@@ -1,0 +1,211 @@
+"""``python -m probes.stability`` as a user runs it: a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from probes.metrics.change_statistics import SATURATED
+from tests.probes.commands import assert_refused, run_probe
+
+COMMAND = [sys.executable, "-m", "probes.stability"]
+QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "20"]
+
+
+def run(*arguments, cwd):
+    return run_probe("stability", *arguments, cwd=cwd)
+
+
+def test_default_job(tmp_path):
+    done = run("--p", "0.1", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in (
+        "digits, n = 64, 8 draws", "Lemma 4.3", "Proposition 4.2", "Theorem 4.4", "diverged: 0",
+        "Λ_min", "largest observed loss", "not defined for dropout",
+    ):  # fmt: skip
+        assert words in done.stdout
+    out = tmp_path / "runs" / "stability"
+    rows = pd.read_parquet(out / "rows.parquet")
+    assert len(rows) == 8 * 64
+    # Dropout at p = 0.1 fits these 64 digits and generalizes: far from guessing, whose loss is 2.3,
+    # and the train loss stays away from 0.
+    assert rows["train_loss"].min() > SATURATED
+    assert rows["train_loss"].mean() < 0.6
+    assert rows["test_score"].mean() > 0.7
+    assert (out / "stability.png").read_bytes().startswith(b"\x89PNG")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["settings"]["p"] == [0.1]
+    assert {"torch", "numpy"} <= set(manifest["versions"])
+    assert len(manifest["cells"]) == 8
+    assert not list(out.rglob(".*"))
+
+
+def test_small_sweep_prints_json_and_is_reused(tmp_path):
+    sweep = ["--p", "0", "0.5", "--ensemble", "1", "4", *QUICK, "--out", "here", "--json"]
+    first = run(*sweep, cwd=tmp_path)
+    content = json.loads(first.stdout)
+    assert [(row["p"], row["ensemble"]) for row in content["summary"]] == [
+        (p, size) for p in (0, 0.5) for size in (0, 1, 4)
+    ]
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "here/cells").iterdir()}
+    assert len(files) == 4
+    second = run(*sweep, cwd=tmp_path)
+    assert second.stdout == first.stdout
+    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "here/cells").iterdir()}
+
+
+def test_a_damaged_cell_is_named_set_aside_and_computed_again(tmp_path):
+    arguments = ["--p", "0.5", *QUICK, "--out", "here", "--json"]
+    first = run(*arguments, cwd=tmp_path)
+    victim = sorted((tmp_path / "here/cells").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    second = run(*arguments, cwd=tmp_path)
+    assert victim.name in second.stderr
+    assert second.stdout == first.stdout
+    assert victim.with_suffix(".damaged").exists()
+    assert len(pd.read_parquet(victim)) == 8
+
+
+def test_matrix_is_kept_on_demand(tmp_path):
+    assert run("--p", "0.5", *QUICK, "--matrix", "--out", ".", cwd=tmp_path).returncode == 0
+    assert len(pd.read_parquet(tmp_path / "matrix.parquet")) == 2 * 9 * 442
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--p", "1"], ["p must be in [0, 1)", "1.0"]),
+        (["--p", "0.1", "-0.5"], ["p must", "-0.5"]),
+        (["--p", "abc"], ["--p", "abc"]), (["--p", "nan"], ["p must", "nan"]),
+        (["--ensemble", "0"], ["ensemble must be at least 1"]),
+        (["--n", "5000"], ["n must be from 2 to 1796", "5000"]),
+        (["--n", "1"], ["n must", "got 1"]), (["--workers", "0"], ["workers must be at least 1"]),
+        (["--rank", "11"], ["rank must be from 1 to 10", "11"]),
+        (["--task", "mnist"], ["task must be one of digits", "mnist"]),
+        (["--device", "tpu"], ["device must be one of cpu", "tpu"]),
+        (["--dtype", "float8"], ["dtype must be one of", "float8"]),
+        (["--objective", "penalty"], ["strength must be given"]),
+        (["--wrong", "1"], ["--wrong"]), (["--steps"], ["--steps"]),
+        (["--out", "/proc/nowhere"], ["out must be a folder", "/proc/nowhere"]),
+        (["--out", "file"], ["out must be a folder", "file"]),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    assert_refused("stability", arguments, words, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("stability", ["--p", "1"], ["p must be in [0, 1)"]),
+        ("verify", ["--wrong", "1"], ["--wrong"]),
+        ("finetune", ["--task", "no such task"], ["task"]),
+    ],
+)
+def test_it_is_so_in_a_process_of_its_own(name, arguments, words, tmp_path):
+    assert_refused(name, arguments, words, tmp_path, run=run_probe)
+
+
+def test_workers_give_the_same_numbers_as_one_process_of_one_thread(tmp_path, monkeypatch):
+    # Where more threads share a product, its sums may be taken in another order.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for workers in ("1", "2"):
+        done = run("--p", "0.3", "0.5", *QUICK, "--workers", workers, "--matrix", "--out", workers,
+                   cwd=tmp_path)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    for name in ("rows.parquet", "matrix.parquet"):
+        alone, together = (pd.read_parquet(tmp_path / workers / name) for workers in ("1", "2"))
+        pd.testing.assert_frame_equal(alone, together, check_exact=True)
+
+
+HALF_SENT = """
+from probes.jobs.local_engine import run_in_workers
+
+def large(cell, progress):
+    return {"": bytes(300_000_000)}
+
+if __name__ == "__main__":
+    found = run_in_workers(2, range(6), large, print)
+    next(found)
+    try:
+        found.throw(KeyboardInterrupt)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_a_worker_that_ends_while_it_sends_keeps_nobody_waiting(tmp_path):
+    script = tmp_path / "half_sent.py"
+    script.write_text(HALF_SENT)
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, workers):
+    arguments = [
+        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "60", "--steps", "400",
+        "--out", "here", "--json", "--workers", workers,
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    cells = tmp_path / "here/cells"
+    deadline = time.monotonic() + 120
+    while not (cells.is_dir() and any(cells.glob("*.parquet"))):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stopped = time.monotonic()
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - stopped < 2
+    assert len(error.strip().splitlines()) == 1
+    assert "of 120 cells are done and kept" in error
+    kept = {path: path.stat().st_mtime_ns for path in cells.glob("*.parquet")}
+    assert 0 < len(kept) < 120
+    assert not list(cells.glob(".*"))
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 0
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+
+
+def test_interrupt_while_importing_is_one_line_and_status_130(tmp_path):
+    process = subprocess.Popen([*COMMAND], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # Importing everything takes longer than this; starting Python takes less.
+    time.sleep(1.3)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (line,) = error.strip().splitlines()
+    assert line.startswith("interrupted")
+
+
+def test_help_names_the_flags(tmp_path):
+    done = run("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for flag in (
+        "p", "ensemble", "task", "n", "draws", "rank", "alpha", "steps", "lr", "objective",
+        "strength", "seed", "device", "dtype", "out", "json",
+    ):  # fmt: skip
+        assert f"--{flag} " in done.stdout
+
+
+def test_the_probe_does_not_import_what_only_some_tasks_need():
+    code = "import sys, probes.stability; print({'transformers', 'peft', 'jax'} & set(sys.modules))"
+    environment = os.environ | {"PYTHONWARNINGS": "default"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,128 @@
+"""What is kept survives: damaged files, two sweeps in one folder, a full disk."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probes.jobs.sealed_tables import read_sealed, write_sealed
+from tests.probes.commands import run_probe
+
+QUICK = ("--task", "breast_cancer", "--n", "12", "--p", "0.1", "0.5", "--draws", "3",
+         "--steps", "5", "--matrix", "--out", "here")  # fmt: skip
+CELL_FILES = 12
+
+
+def sweep(folder):
+    done = run_probe("stability", *QUICK, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return [pd.read_parquet(folder / "here" / f"{name}.parquet") for name in ("rows", "matrix")], (
+        done.stderr
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return sweep(tmp_path_factory.mktemp("undisturbed"))[0]
+
+
+def assert_same_tables(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def cut_in_half(content):
+    return content[: len(content) // 2]
+
+
+def flip_a_bit(content):
+    middle = len(content) // 3
+    return content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
+
+
+def replace_by_another(content):
+    return b"PAR1"
+
+
+@pytest.mark.parametrize("harm", [cut_in_half, flip_a_bit, replace_by_another])
+def test_a_damaged_file_is_named_set_aside_and_computed_again(harm, undisturbed, tmp_path):
+    sweep(tmp_path)
+    cells = tmp_path / "here/cells"
+    file = sorted(cells.glob("*.parquet"))[0]
+    content = file.read_bytes()
+    file.write_bytes(harm(content))
+    found, stderr = sweep(tmp_path)
+    assert_same_tables(found, undisturbed)
+    assert len(stderr.splitlines()) == 1
+    assert file.name in stderr
+    assert (cells / file.name.replace(".parquet", ".damaged")).read_bytes() == harm(content)
+    assert len(list(cells.glob("*.parquet"))) == CELL_FILES
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    """A table with every kind of column that rows have, and its file's bytes."""
+    table = pd.DataFrame(
+        {
+            "number": [1.5, float("nan"), -0.0], "count": [1, 2, 3], "yes": [True, False, True],
+            "word": ["a", "b", None], "nothing": [None] * 3,
+        }
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("sealed") / "table.parquet"
+    write_sealed(table, path)
+    return read_sealed(path), path.read_bytes(), path
+
+
+@settings(max_examples=300)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_no_flipped_bit_goes_unnoticed(sealed, place, bit):
+    table, content, path = sealed
+    at = int(place * len(content))
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+    try:
+        found = read_sealed(path)
+    except ValueError:
+        return
+    pd.testing.assert_frame_equal(found, table)
+
+
+@settings(max_examples=50)
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_no_missing_end_goes_unnoticed(sealed, share):
+    _, content, path = sealed
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_sealed(path)
+
+
+def test_two_sweeps_share_a_folder(undisturbed, tmp_path):
+    both = [
+        subprocess.Popen([sys.executable, "-m", "probes.stability", *QUICK], cwd=tmp_path,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in both:
+        _, stderr = process.communicate(timeout=300)
+        assert process.returncode == 0, stderr
+    assert_same_tables(sweep(tmp_path)[0], undisturbed)
+    assert len(list((tmp_path / "here/cells").iterdir())) == CELL_FILES
+
+
+def test_a_full_disk_is_said_in_one_line_and_loses_nothing(undisturbed, small_disk, tmp_path):
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(60 * 1024))
+    full = run_probe("stability", *QUICK, cwd=small_disk)
+    assert full.returncode == 2
+    assert len(full.stderr.splitlines()) == 1, full.stderr
+    assert "No space left" in full.stderr
+    cells = small_disk / "here/cells"
+    kept = {file.name: file.read_bytes() for file in cells.iterdir()}
+    assert 0 < len(kept) < CELL_FILES
+    assert all(name.endswith(".parquet") for name in kept)
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    assert_same_tables(sweep(small_disk)[0], undisturbed)
+    assert all((cells / name).read_bytes() == content for name, content in kept.items())

@@ -1,0 +1,81 @@
+"""The audit against networks whose properties are known."""
+
+import pytest
+import torch
+
+from probes.landscape.assumption_audit import EXPANSION_STEPS, audit
+from probes.models.feedforward import FeedForward
+from probes.models.losses import Loss, cross_entropy, logistic, squared
+from probes.stability import measure
+from tests.probes.landscape.test_curvature import make
+
+
+def run(loss, widths, **changes):
+    network, inputs, factors = make(loss, widths)
+    settings = {"shrink": 1.0, "curvature": 0.1, "clipped": False, "seed": 0} | changes
+    return network, inputs, factors, audit(network, factors, inputs, **settings)
+
+
+def test_the_expansion_of_a_quadratic_is_accurate_as_far_as_one_looks():
+    *_, found = run(squared, (6, 1))
+    assert found.expansion_radius == EXPANSION_STEPS[-1]
+
+
+def test_the_expansion_of_a_relu_network_is_not():
+    *_, found = run(cross_entropy, (7, 6, 4))
+    assert found.expansion_radius < 1
+
+
+def test_distances_are_those_of_the_merged_weights():
+    network, _, factors, found = run(logistic, (6, 1))
+    (weights,) = network.merged_weights(factors)
+    distances = (weights[1:] - weights[0]).norm(dim=(1, 2))
+    assert found.distance == pytest.approx(distances.max().item())
+    assert found.distance_mean == pytest.approx(distances.mean().item())
+
+
+def test_a_diverged_replica_is_left_out():
+    network, inputs, factors = make(logistic, (6, 1))
+    factors[0][0][1] = float("nan")
+    found = audit(network, factors, inputs, 1.0, 0.1, False, 0)
+    (weights,) = network.merged_weights(factors)
+    assert found.distance == pytest.approx((weights[2] - weights[0]).norm().item())
+
+
+@pytest.mark.parametrize("curvature", [-0.5, 0.0, 0.3, float("nan")])
+def test_positive_semidefinite_is_read_off_the_eigenvalue(curvature):
+    *_, found = run(logistic, (6, 1), curvature=curvature)
+    assert found.positive_semidefinite == (curvature >= 0)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, squared, logistic], ids=lambda loss: loss.name)
+def test_the_losses_are_convex_in_the_activation(loss):
+    widths = (5, 4) if loss is cross_entropy else (5, 1)
+    assert run(loss, widths)[-1].nonconvex_pairs == 0
+
+
+def test_a_loss_that_is_not_convex_is_found_out():
+    network, inputs, factors = make(squared, (6, 1))
+    sigmoid = Loss(
+        "sigmoid", lambda z, y: torch.sigmoid(z * (1 - 2 * y)).squeeze(-2), squared.gradient,
+        squared.score, squared.score_name,
+    )  # fmt: skip
+    other = FeedForward(network.weights, [torch.zeros(1).double()], rank=1, alpha=1.0, loss=sigmoid)
+    assert audit(other, factors, inputs, 1.0, 0.1, False, 0).nonconvex_pairs > 0.1
+
+
+def test_every_result_has_its_audit():
+    result = measure(p=[0.1, 0.5], task="breast_cancer", n=8, draws=2, steps=10)
+    assert list(result.audit) == ["assumption", "found", "verdict"]
+    verdicts = result.audit.set_index("assumption")["verdict"]
+    assert verdicts["loss convex in the final activation"] == "holds"
+    assert verdicts["loss bounded"] == "not known: C is the largest seen"
+    clipped = measure(p=0.1, task="breast_cancer", n=8, draws=2, steps=10, loss_bound=1.0)
+    assert clipped.audit.set_index("assumption")["verdict"]["loss bounded"] == "holds"
+
+
+def test_the_gap_estimate_is_the_mean_signed_difference():
+    result = measure(p=0.3, task="ridge", n=10, draws=4, steps=50)
+    rows = result.rows
+    expected = (rows["loss_left_out"] - rows["loss_kept"]).mean()
+    assert result.summary["gap_estimate"].item() == pytest.approx(expected)

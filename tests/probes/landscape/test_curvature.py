@@ -1,0 +1,93 @@
+"""Gradient norms and curvature against autograd and dense linear algebra."""
+
+import numpy as np
+import pytest
+import torch
+from torch.func import grad
+
+from probes import landscape
+from probes.landscape.curvature import smallest_curvature
+from probes.landscape.lipschitz import LipschitzTracker
+from probes.models.feedforward import FeedForward, random_network_weights
+from probes.models.losses import cross_entropy, logistic, squared
+from probes.models.network import flat_weights, training_loss
+
+N = 9
+
+
+def make(loss, widths, seed=0):
+    layers = list(random_network_weights(widths, torch.Generator().manual_seed(seed)))
+    network = FeedForward(
+        [weight for weight, _ in layers], [bias + 0.1 for _, bias in layers], rank=1, alpha=2.0,
+        loss=loss,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(seed + 1)
+    features = torch.randn(N, widths[0], generator=generator, dtype=torch.float64)
+    labels = torch.randint(max(2, widths[-1]), (N,), generator=generator)
+    targets = labels.unsqueeze(1) if widths[-1] == 1 else torch.nn.functional.one_hot(labels)
+    inputs = network.read(features, targets)
+    factors = network.views(
+        torch.randn(3 * network.size, generator=generator, dtype=torch.float64), 3
+    )
+    return network, inputs, factors
+
+
+CASES = [
+    (cross_entropy, (7, 6, 4)),
+    (cross_entropy, (5, 4)),
+    (logistic, (6, 1)),
+    (squared, (6, 5, 1)),
+]
+
+
+@pytest.mark.parametrize(("loss", "widths"), CASES, ids=lambda case: getattr(case, "name", None))
+def test_gradient_norms_are_those_of_autograd(loss, widths):
+    network, inputs, factors = make(loss, widths)
+    norms = network.gradient_norms(factors, inputs, shrink=0.7)
+    merged = flat_weights(network.merged_weights(factors, shrink=0.7))
+    for replica in range(3):
+        for example in range(N):
+            one = training_loss(network, inputs.take(torch.tensor([example])))
+            torch.testing.assert_close(norms[replica, example], grad(one)(merged[replica]).norm())
+
+
+@pytest.mark.parametrize(("loss", "widths"), CASES, ids=lambda case: getattr(case, "name", None))
+def test_lanczos_finds_the_dense_eigenvalue(loss, widths, monkeypatch):
+    network, inputs, factors = make(loss, widths)
+    one = [(A[:1], B[:1]) for A, B in factors]
+    dense = smallest_curvature(network, one, inputs, 0.7, seed=0)
+    monkeypatch.setattr(landscape, "DENSE_WEIGHTS", 0)
+    if sum(weight.numel() for weight in network.weights) < 10:
+        pytest.skip("Lanczos needs more than a few weights")
+    lanczos = smallest_curvature(network, one, inputs, 0.7, seed=0)
+    assert "dense" in dense.how
+    assert "Lanczos" in lanczos.how
+    assert lanczos.value == pytest.approx(dense.value, rel=1e-3, abs=1e-8)
+
+
+def test_curvature_of_least_squares_is_that_of_the_data():
+    network, inputs, factors = make(squared, (6, 1))
+    X = inputs.features.mT.numpy()
+    one = [(A[:1], B[:1]) for A, B in factors]
+    expected = 2 * np.linalg.eigvalsh(X.T @ X / N)[0]
+    assert smallest_curvature(network, one, inputs, 1.0, seed=0).value == pytest.approx(expected)
+
+
+def test_a_diverged_network_has_no_curvature():
+    network, inputs, factors = make(squared, (6, 1))
+    factors[0][0].fill_(torch.nan)
+    found = smallest_curvature(network, [(A[:1], B[:1]) for A, B in factors], inputs, 1.0, seed=0)
+    assert np.isnan(found.value)
+    assert "diverged" in found.how
+
+
+def test_tracker_takes_the_largest_finite_norm_of_chosen_steps():
+    network, inputs, factors = make(cross_entropy, (5, 4))
+    tracker = LipschitzTracker(network, inputs, steps=20, shrink=1.0)
+    tracker.visit(3, slice(0, 3), factors)
+    assert tracker.largest == 0.0
+    tracker.visit(20, slice(0, 3), factors)
+    assert tracker.largest == network.gradient_norms(factors, inputs).max()
+    factors[0][0][1] = torch.inf
+    tracker.visit(4, slice(0, 3), factors)
+    assert np.isfinite(tracker.largest)

@@ -1,0 +1,104 @@
+"""EK-FAC: the modules that kronfluence sees, its inverse where that is known, and the whole way."""
+
+import pytest
+import torch
+
+from probes.attribution import score
+from probes.landscape.ekfac import Replica, ekfac_inverse
+from probes.models.encoder import Encoder
+from probes.models.losses import cross_entropy
+from probes.stability import measure
+from tests.devices import DEVICES
+from tests.probes.commands import assert_refused
+from tests.probes.encoders import save_bert, write_reviews
+from tests.probes.models.test_encoder import SHAPES, TOKENS, make, random_factors
+
+
+def one_of(factors):
+    return [(A[:1], B[:1]) for A, B in factors]
+
+
+@pytest.mark.parametrize(("layers", "pooling"), SHAPES)
+def test_linear_modules_make_the_same_network(layers, pooling):
+    network, inputs, _ = make(layers, pooling)
+    factors = one_of(random_factors(network))
+    outputs = Replica(network, factors, shrink=0.7)(inputs)
+    expected = network.replica_outputs(factors, inputs, shrink=0.7)[0]
+    torch.testing.assert_close(outputs, expected)
+
+
+def test_the_inverse_is_exact_where_the_curvature_is_a_kronecker_product():
+    """One example of two classes, one token read: gradients are multiples of one outer product."""
+    whole, several, _ = make(1, "cls")
+    network = Encoder(
+        whole.layers, whole.head[:2], heads=2, pooling="cls", tokens=TOKENS, rank=3, alpha=6.0,
+        loss=cross_entropy,
+    ).place(torch.zeros(()))  # fmt: skip
+    inputs = several.take(torch.tensor([0])).place(torch.zeros(()))
+    inputs = network.read(inputs.hidden, inputs.mask, torch.tensor([[0.0, 1.0]]))
+    factors = [(A.float(), B.float()) for A, B in one_of(random_factors(network))]
+    flat = torch.cat([factor.flatten() for pair in factors for factor in pair])
+
+    def loss(moved):
+        sizes = [factor.numel() for pair in factors for factor in pair]
+        parts = iter(moved.split(sizes))
+        made = [tuple(next(parts).view(factor.shape) for factor in pair) for pair in factors]
+        return network.losses(made, inputs).sum()
+
+    gradient = torch.func.grad(loss)(flat).unsqueeze(0)
+    inverse = ekfac_inverse(network, inputs, factors, shrink=1.0, damping=0.1, seed=0)
+    found = inverse(gradient)
+    probability = network.replica_outputs(factors, inputs)[0, :, 0].softmax(0)
+    # The drawn label is either class: the gradient is as large, or larger by this ratio.
+    other = float(probability[1] / probability[0])
+    start = 0
+    for size in (factors[0][0].numel(), factors[0][1].numel()):  # those of the query
+        own = gradient[:, start : start + size]
+        likely = [own / ((ratio * own).square().sum() + 0.1) for ratio in (1.0, other)]
+        got = found[:, start : start + size]
+        assert any(torch.allclose(got, expected, rtol=1e-3, atol=1e-6) for expected in likely)
+        start += size
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    return {
+        "task": "text", "data": write_reviews(tmp_path / "reviews.csv"), "text_column": "review",
+        "label_column": "liked", "model": save_bert(tmp_path / "model"), "n": 24, "steps": 40,
+        "lr": 0.01, "p": 0.1, "solver": "ekfac",
+    }  # fmt: skip
+
+
+def test_the_probe_estimates_and_checks_with_it(reviews):
+    found = measure(**reviews, draws=1, method="influence", validate=24)
+    assert found.rows["effect_how"].unique().tolist() == ["one step by EK-FAC, damping 0.05"]
+    assert found.validation["spearman"].item() > 0.5
+
+
+@pytest.mark.parametrize("device", DEVICES[1:])
+@pytest.mark.parametrize("solver", ["ekfac", "cg"])
+def test_another_device_gives_the_numbers_of_the_cpu(device, solver, reviews):
+    settings = reviews | {
+        "solver": solver, "draws": 1, "method": "influence", "validate": 2, "dtype": "float64",
+        "n": 4, "steps": 3,
+    }  # fmt: skip
+    here, there = measure(**settings), measure(**settings, device=device)
+    assert there.table["beta"].item() == pytest.approx(here.table["beta"].item(), rel=1e-5)
+
+
+def test_its_attributions_are_scored(reviews):
+    found = score(**reviews, subsets=30).summary.set_index("score")["mean"]
+    assert found["leave-one-out correlation"] > 0.5
+    assert found["linear datamodeling score"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--solver", "ekfac"], ["solver", "influence"]),
+        (["--method", "influence", "--solver", "ekfac"], ["solver", "tweets", "text"]),
+        (["--method", "influence", "--solver", "lu"], ["solver", "cg"]),
+    ],
+)
+def test_a_solver_that_does_not_fit_is_refused(arguments, words, tmp_path):
+    assert_refused("stability", arguments, words, tmp_path)

@@ -1,0 +1,32 @@
+"""Statistics of heavy-tailed changes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.metrics.change_statistics import change_statistics
+
+changes = st.lists(st.floats(-100, 100), min_size=1, max_size=40)
+
+
+@given(changes, st.floats(0.1, 10))
+def test_statistics_scale_with_the_loss_and_do_not_see_its_sign(values, unit):
+    found = change_statistics(values)
+    scaled = change_statistics([-unit * value for value in values])
+    for name in ("beta", "beta_median", "beta_q90"):
+        assert scaled[name] == pytest.approx(unit * found[name], abs=1e-9)
+    assert found["beta_median"] <= found["beta_q90"] + 1e-12
+
+
+@given(changes)
+def test_the_top_tenth_has_at_least_its_share(values):
+    share = change_statistics(values)["beta_top_tenth"]
+    least = max(1, round(len(values) / 10)) / len(values)
+    assert np.isnan(share) == (not any(values))
+    assert np.isnan(share) or least - 1e-9 <= share <= 1 + 1e-9
+
+
+def test_one_example_may_carry_beta():
+    found = change_statistics([0.0] * 19 + [5.0])
+    assert found == {"beta": 0.25, "beta_median": 0.0, "beta_q90": 0.0, "beta_top_tenth": 1.0}

@@ -1,0 +1,130 @@
+"""A search for problems in which a statement fails that the project holds to be true.
+
+The same search must find the flaw in statements that are wrong on purpose: a search that finds
+nothing anywhere proves nothing. ``make falsify`` searches longer.
+"""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import Phase, find, given, settings, target
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+
+from probes.statements.case import ROUNDING
+from probes.statements.counterexample_cases import logistic_problem, paired_problem
+from probes.statements.exact_minimisers import Problem, minimisers
+from probes.statements.linear_losses import LOGISTIC, SOFTMAX, SQUARED
+from probes.statements.stability_cases import measure, stopping_error
+from theory import sparsity
+from theory.readings import READINGS, Reading, displacement_bound
+
+LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
+#: Problems that the search for a planted flaw may look at.
+TRIES = 20_000 if LONG else 2_000
+
+entries = st.sampled_from([-4.0, -1.0, -0.25, 0.0, 0.25, 1.0, 4.0]) | st.floats(-5, 5)
+log_strengths = st.floats(-4, 2)
+
+
+@st.composite
+def problems(draw, losses=(SQUARED, LOGISTIC, SOFTMAX)):
+    """A small problem of any scale and conditioning, its rate and its strength."""
+    loss = draw(st.sampled_from(losses))
+    n, d = draw(st.integers(2, 6)), draw(st.integers(1, 3))
+    rows = st.lists(entries, min_size=d, max_size=d)
+    features = np.array(draw(st.lists(rows, min_size=n, max_size=n)))
+    if loss is SQUARED:
+        targets = np.array(draw(st.lists(entries, min_size=n, max_size=n)))[:, None]
+    else:
+        labels = np.array(draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)))
+        targets = np.eye(3)[labels] if loss is SOFTMAX else labels[:, None].astype(float)
+    p = draw(st.floats(0.01, 0.99))
+    return Problem(features, targets, loss), p, 10 ** draw(log_strengths)
+
+
+def excess(problem, p, strength, reading, bound_of):
+    """Largest ratio of a left-out example's change to its bound; above 1 the statement fails."""
+    s = strength * sparsity(p)
+    measured = measure(problem, minimisers(problem, s, reading.form), s, reading.form)
+    change = measured.raw if reading.loss == "raw" else measured.regularized
+    slack = stopping_error(measured.lipschitz["segment"][1], s) + 1e-12
+    bound = bound_of(measured, reading, len(problem), p, strength)
+    return float((change.max() - slack) / max(bound * (1 + ROUNDING), 1e-300))
+
+
+def as_stated(measured, reading, n, p, strength):
+    return measured.bound(reading, n)
+
+
+@pytest.mark.parametrize("reading", READINGS, ids=str)
+@given(problems())
+def test_provable_readings_cannot_be_refuted(reading, problem):
+    problem, p, strength = problem
+    if not reading.is_provable(problem.loss.quadratic):
+        return
+    ratio = excess(problem, p, strength, reading, as_stated)
+    target(min(ratio, 10.0))
+    assert ratio <= 1
+
+
+@pytest.mark.parametrize("form", ["mean", "sum"])
+@given(problems())
+def test_the_displacement_step_cannot_be_refuted(form, problem):
+    problem, p, strength = problem
+    s = strength * sparsity(p)
+    measured = measure(problem, minimisers(problem, s, form), s, form)
+    bound = displacement_bound(
+        gradient=measured.moving, mu=measured.segment_curvature, n=len(problem)
+    )
+    assert (measured.distance <= bound * (1 + ROUNDING) + stopping_error(1.0, s) + 1e-12).all()
+
+
+def half_the_constant(measured, reading, n, p, strength):
+    """1 in the place of 2."""
+    return measured.bound(reading, n) / 2
+
+
+def twice_p(measured, reading, n, p, strength):
+    """2p in the place of 2p - p^2, in a penalty that is the whole curvature."""
+    return measured.bound(reading, n) * sparsity(p) / (2 * p)
+
+
+PLANTED = {
+    "1 in the place of 2": (Reading(curvature="segment"), half_the_constant),
+    "2p in the place of 2p - p^2": (Reading(curvature="penalty"), twice_p),
+    "half of the regularized bound": (
+        Reading(loss="regularized", curvature="segment"), half_the_constant,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flaw", PLANTED)
+def test_a_planted_flaw_is_found(flaw):
+    reading, bound_of = PLANTED[flaw]
+    problem, p, strength = search(reading, bound_of, problems(losses=(LOGISTIC,)))
+    assert excess(problem, p, strength, reading, as_stated) <= 1
+    print(f"{flaw}: n = {len(problem)}, p = {p}, strength = {strength}\n{problem}")
+
+
+def test_the_search_finds_that_the_printed_curvature_is_not_enough():
+    problem, p, strength = search(Reading(), as_stated, problems(losses=(LOGISTIC,)))
+    assert excess(problem, p, strength, Reading(curvature="segment"), as_stated) <= 1
+
+
+@pytest.mark.parametrize("problem", [logistic_problem(10), paired_problem(20)])
+def test_the_known_counterexamples_are_what_the_search_would_report(problem):
+    assert excess(problem, 0.5, 1e-5, Reading(), as_stated) > 1
+    assert excess(problem, 0.5, 1e-5, Reading(curvature="segment"), as_stated) <= 1
+
+
+def search(reading, bound_of, where):
+    """Return the smallest problem found that refutes the bound, or fail."""
+    options = settings(
+        max_examples=TRIES, phases=(Phase.generate, Phase.shrink), derandomize=True, database=None
+    )
+    try:
+        return find(where, lambda case: excess(*case, reading, bound_of) > 1, settings=options)
+    except NoSuchExample:
+        pytest.fail(f"{TRIES} problems did not refute {reading}")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from benchmarks.turns import Way, compare
+from benchmarks.interleaved_timing import Variant, compare
 from lora_dropout import inject
 from probes.attribution import AttributionSettings
 from probes.cells.cell import Cell, objective_of
@@ -114,13 +114,13 @@ def main(n: int = 64, subsets: int = 100, serial: int = 4, repetitions: int = 3)
     generator = torch.Generator().manual_seed(0)
     halves = leave_k_out(n, found.left, subsets, generator)
     weights = torch.cat([ready.weights, halves])
-    ways = [
-        Way(TOGETHER, lambda: train_together(cell, ready, weights), len(weights)),
-        Way("serial loop", lambda: train_serially(cell, ready, weights[:serial]), serial),
+    variants = [
+        Variant(TOGETHER, lambda: train_together(cell, ready, weights), len(weights)),
+        Variant("serial loop", lambda: train_serially(cell, ready, weights[:serial]), serial),
     ]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"digits, n = {n}, p = {cell.p}, {cell.steps} steps, {len(weights)} networks")
-    compare(ways, repetitions, [TOGETHER])
+    compare(variants, repetitions, [TOGETHER])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Leave-one-out retraining on a GPU: the step as a CUDA graph, launch by launch, and on the CPU.
 
-The cells of ``benchmarks.loo`` and, with the extra ``text``, of ``benchmarks.loo_text``. The ways
-take turns; ratios are to the captured step. Needs a CUDA device.
+The cells of ``benchmarks.loo`` and, with the extra ``text``, of ``benchmarks.loo_text``. The
+variants take turns; ratios are to the captured step. Needs a CUDA device.
 
     python -m benchmarks.captured_step --n 64 256 --steps 100 300
 """
@@ -16,14 +16,14 @@ import tyro
 from torch import Tensor
 
 from benchmarks import loo, loo_text
-from benchmarks.turns import Way, compare
+from benchmarks.interleaved_timing import Variant, compare
 from probes.cli.command_line import leave
 
 CAPTURED = "captured as a CUDA graph"
 
 
-def ways_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Way]:
-    """The same cell by every way; the losses that are compared are read by the host."""
+def variants_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Variant]:
+    """The same cell by every variant; the losses that are compared are read by the host."""
     like = torch.empty((), dtype=torch.float32, device=device)
     changes: dict[str, Any] = {
         "network": cell.network.place(like),
@@ -38,9 +38,9 @@ def ways_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Way]:
 
     count = len(cell.weights)
     return [
-        Way(CAPTURED, lambda: _run(placed), count),
-        Way("launch by launch", launched, count),
-        Way("on the CPU, one process", lambda: _run(cell), count),
+        Variant(CAPTURED, lambda: _run(placed), count),
+        Variant("launch by launch", launched, count),
+        Variant("on the CPU, one process", lambda: _run(cell), count),
     ]
 
 
@@ -70,10 +70,10 @@ def main(
     for size, count in product(n, steps):
         cell = loo.make_cell(size, count, torch.float32)
         print(f"\ndigits, n = {size}, {count} steps, {cell.replicas} replicas")
-        compare(ways_of(cell, "cuda"), repetitions, [CAPTURED])
+        compare(variants_of(cell, "cuda"), repetitions, [CAPTURED])
     if tweets:
         print("\ntweets, n = 32, 60 steps, 33 replicas")
-        compare(ways_of(loo_text.make_cell(32, 60), "cuda"), repetitions, [CAPTURED])
+        compare(variants_of(loo_text.make_cell(32, 60), "cuda"), repetitions, [CAPTURED])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.finetune_step
     python -m benchmarks.finetune_step --model llama --tokens 1   # the fixed cost a layer
 
-Models of DeBERTa-v3's and LLaMA's shape, of a size that fits, from their configs. The ways take
+Models of DeBERTa-v3's and LLaMA's shape, of a size that fits, from their configs. The variants take
 turns step by step, and ratios are taken pair by pair; a second copy of PEFT without dropout is the
 control that shows how large the noise is. Runs on CUDA where there is one. Extra ``bench``.
 """
@@ -51,7 +51,7 @@ def make_model(name: str, width: int, layers: int) -> tuple[nn.Module, list[str]
 def make_steps(
     name: str, width: int, layers: int, batch: int, tokens: int
 ) -> tuple[dict[str, Callable[[], None]], str]:
-    """Return one full training step by every way, and the device."""
+    """Return one full training step by every variant, and the device."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base, targets = make_model(name, width, layers)
     base.to(device)
@@ -87,7 +87,7 @@ def make_steps(
 
         return take
 
-    ways = {
+    variants = {
         BASE: plain(0.0),
         CONTROL: plain(0.0),
         f"PEFT, lora_dropout={RATE}": plain(RATE),
@@ -96,8 +96,8 @@ def make_steps(
     }
     if name != "deberta":
         # DeBERTa's relative positions have no batch to divide into groups.
-        ways[f"LoRA Dropout, p={RATE}, N={SAMPLES}, one group"] = ours(SAMPLES, grouped=True)
-    return ways, device
+        variants[f"LoRA Dropout, p={RATE}, N={SAMPLES}, one group"] = ours(SAMPLES, grouped=True)
+    return variants, device
 
 
 def main(
@@ -116,7 +116,7 @@ def main(
         layers: of the models.
         batch: sequences a step.
         tokens: a sequence.
-        repetitions: interleaved steps of every way.
+        repetitions: interleaved steps of every variant.
     """
     for name in model:
         steps, device = make_steps(name, width, layers, batch, tokens)

@@ -15,7 +15,7 @@ import tyro
 from torch import Tensor
 
 from benchmarks import loo, loo_text
-from benchmarks.turns import Way, compare
+from benchmarks.interleaved_timing import Variant, compare
 from probes.models.network import Factors, Masks, Network
 from probes.training.blocks import blocks, replicas_per_block
 from probes.training.gradients import AutogradGradient, ObjectiveGradient, objective_gradient
@@ -99,33 +99,39 @@ def train(
         (torch.cat([A for A, _ in layer]), torch.cat([B for _, B in layer]))
         for layer in zip(*kept, strict=True)
     ]
-    return network.losses(joined, cell.inputs, shrink=(1 - p) ** 2)
+    return network.losses(joined, cell.inputs, update_scale=(1 - p) ** 2)
 
 
-def digits_ways(cell: loo.Cell) -> list[Way]:
+def digits_variants(cell: loo.Cell) -> list[Variant]:
     replicas = cell.replicas
     run = partial(train, cell, loo.LR)
     fitting = replicas_per_block(cell.network, len(cell.inputs))
     merged = autograd(MergedGradient)
     return [
-        Way("vmap, examples first", lambda: loo.run_vmap(cell), replicas),
-        Way("features first, autograd", lambda: run(merged, torch_adam, replicas), replicas),
-        Way("+ one flat buffer for Adam", lambda: run(merged, flat_adam, replicas), replicas),
-        Way("+ backward written out", lambda: run(always_low_rank, flat_adam, replicas), replicas),
-        Way("+ cheapest contraction", lambda: run(written_out, flat_adam, replicas), replicas),
-        Way("+ blocks that fit the cache", lambda: run(written_out, flat_adam, fitting), replicas),
+        Variant("vmap, examples first", lambda: loo.run_vmap(cell), replicas),
+        Variant("features first, autograd", lambda: run(merged, torch_adam, replicas), replicas),
+        Variant("+ one flat buffer for Adam", lambda: run(merged, flat_adam, replicas), replicas),
+        Variant(
+            "+ backward written out", lambda: run(always_low_rank, flat_adam, replicas), replicas
+        ),
+        Variant("+ cheapest contraction", lambda: run(written_out, flat_adam, replicas), replicas),
+        Variant(
+            "+ blocks that fit the cache", lambda: run(written_out, flat_adam, fitting), replicas
+        ),
     ]
 
 
-def tweets_ways(cell: loo_text.Cell) -> list[Way]:
+def tweets_variants(cell: loo_text.Cell) -> list[Variant]:
     replicas = len(cell.weights)
     run = partial(train, cell, cell.lr)
     merged, low_rank = autograd(MergedGradient), autograd(AutogradGradient)
     return [
-        Way("vmap, our algebra", lambda: loo_text.run_vmap(cell), replicas),
-        Way("weights merged, blocks of 4", lambda: run(merged, flat_adam, 4), replicas),
-        Way("+ update beside the frozen", lambda: run(low_rank, flat_adam, 4), replicas),
-        Way("+ all replicas in one block", lambda: run(low_rank, flat_adam, replicas), replicas),
+        Variant("vmap, our algebra", lambda: loo_text.run_vmap(cell), replicas),
+        Variant("weights merged, blocks of 4", lambda: run(merged, flat_adam, 4), replicas),
+        Variant("+ update beside the frozen", lambda: run(low_rank, flat_adam, 4), replicas),
+        Variant(
+            "+ all replicas in one block", lambda: run(low_rank, flat_adam, replicas), replicas
+        ),
     ]
 
 
@@ -140,11 +146,11 @@ def main(repetitions: int = 5, n: tuple[int, ...] = (64, 256), steps: int = 100)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for size in n:
         print(f"\ndigits, n = {size}, {steps} steps")
-        ways = digits_ways(loo.make_cell(size, steps, torch.float32))
-        compare(ways, repetitions, [ways[0].name])
+        variants = digits_variants(loo.make_cell(size, steps, torch.float32))
+        compare(variants, repetitions, [variants[0].name])
     print("\ntweets, n = 32, 60 steps")
-    ways = tweets_ways(loo_text.make_cell(32, 60))
-    compare(ways, repetitions, [ways[0].name])
+    variants = tweets_variants(loo_text.make_cell(32, 60))
+    compare(variants, repetitions, [variants[0].name])
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m benchmarks.layer
 
-Every way adapts query, key, value, output and the two feed-forward layers. The ways take turns
-step by step, and ratios are taken pair by pair. A second copy of PEFT without dropout is the
+Every variant adapts query, key, value, output and the two feed-forward layers. The variants take
+turns step by step, and ratios are taken pair by pair. A second copy of PEFT without dropout is the
 control that shows how large the noise is. Runs on CUDA where there is one. Extra ``bench``.
 """
 
@@ -59,26 +59,27 @@ def compare(steps: dict[str, Callable[[], None]], device: str, repetitions: int)
     """Print time and memory of steps as ratios to the first, which take turns.
 
     Args:
-        steps: by the name of the way.
+        steps: by the name of the variant.
         device: that they run on.
-        repetitions: interleaved steps of every way.
+        repetitions: interleaved steps of every variant.
     """
     for step in steps.values():
         step()
         step()
-    times: dict[str, list[float]] = {way: [] for way in steps}
+    times: dict[str, list[float]] = {variant: [] for variant in steps}
     for _ in range(repetitions):
-        for way, step in steps.items():
-            times[way].append(timed(step, device))
-    memory = {way: peak_bytes(step, device) for way, step in steps.items()}
+        for variant, step in steps.items():
+            times[variant].append(timed(step, device))
+    memory = {variant: peak_bytes(step, device) for variant, step in steps.items()}
     base = next(iter(steps))
-    print(f"{'way':40s} {'median ms':>10s} {'time ratio':>22s} {'peak MiB':>10s} {'ratio':>7s}")
-    for way in steps:
-        ratios = np.array(times[way]) / np.array(times[base])
+    print(f"{'variant':40s} {'median ms':>10s} {'time ratio':>22s} {'peak MiB':>10s} {'ratio':>7s}")
+    for variant in steps:
+        ratios = np.array(times[variant]) / np.array(times[base])
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
         print(
-            f"{way:40s} {1e3 * np.median(times[way]):10.1f} {middle:8.3f} [{low:.3f}, {high:.3f}]"
-            f" {memory[way] / 2**20:10.1f} {memory[way] / memory[base]:7.2f}"
+            f"{variant:40s} {1e3 * np.median(times[variant]):10.1f} {middle:8.3f} "
+            f"[{low:.3f}, {high:.3f}]"
+            f" {memory[variant] / 2**20:10.1f} {memory[variant] / memory[base]:7.2f}"
         )
 
 
@@ -92,10 +93,10 @@ def main(
         heads: attention heads.
         batch: sequences a step.
         tokens: a sequence.
-        repetitions: interleaved steps of every way.
+        repetitions: interleaved steps of every variant.
     """
     block, x = make_block(width, heads, batch, tokens)
-    steps = {name: train_step(way(copy.deepcopy(block)), x) for name, way in WAYS.items()}
+    steps = {name: train_step(variant(copy.deepcopy(block)), x) for name, variant in WAYS.items()}
     print(f"torch {torch.__version__}, {x.device}, width {width}, {batch} x {tokens} tokens")
     compare(steps, str(x.device), repetitions)
 

@@ -1,4 +1,4 @@
-"""Time of leave-one-out retraining, per replica, by four ways, in one run.
+"""Time of leave-one-out retraining, per replica, by four variants, in one run.
 
 (a) a sequential loop over Hugging Face PEFT LoRA models, three times: with transformers'
     ``Trainer``, as PEFT's quick tour trains; with a ``DataLoader`` over the examples that are left
@@ -10,7 +10,7 @@
 
     python -m benchmarks.loo --n 64 256 --steps 100 300 --repetitions 5
 
-The ways take turns within one run. Needs the
+The variants take turns within one run. Needs the
 extra ``bench``; a peer that is not installed is left out and said to be.
 """
 
@@ -30,8 +30,8 @@ import tyro
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
+from benchmarks.interleaved_timing import Variant, compare, print_peak, timed
 from benchmarks.jax_peer import array, compiled_training
-from benchmarks.turns import Way, compare, print_peak, timed
 from lora_dropout.masks import LayerShape, stack_masks
 from probes.jobs.local_engine import start_worker
 from probes.models.feedforward import Columns, FeedForward
@@ -50,7 +50,7 @@ WORKERS, CELLS = 2, 8
 
 @dataclass(frozen=True)
 class Cell:
-    """One leave-one-out cell of ``digits``: what every way gets."""
+    """One leave-one-out cell of ``digits``: what every variant gets."""
 
     network: FeedForward
     inputs: Columns
@@ -77,7 +77,7 @@ def make_cell(n: int, steps: int, dtype: torch.dtype) -> Cell:
 def run_ours(cell: Cell) -> Tensor:
     training = Training(steps=cell.steps, lr=LR)
     factors = retrain(cell.network, cell.inputs, cell.weights, cell.start, training, Dropout(P))
-    return cell.network.losses(factors, cell.inputs, shrink=(1 - P) ** 2)
+    return cell.network.losses(factors, cell.inputs, update_scale=(1 - P) ** 2)
 
 
 def run_in_workers(pool: Executor, n: int, steps: int, dtype: torch.dtype) -> None:
@@ -122,7 +122,7 @@ def run_vmap(cell: Cell) -> Tensor:
         optimizer.step()
     factors = [(parameters[0].detach(), parameters[1].detach())]
     factors += [(parameters[2].detach(), parameters[3].detach())]
-    return cell.network.losses(factors, cell.inputs, shrink=(1 - P) ** 2)
+    return cell.network.losses(factors, cell.inputs, update_scale=(1 - P) ** 2)
 
 
 def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
@@ -145,7 +145,7 @@ def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
 
     def run() -> Tensor:
         A1, B1, A2, B2 = train()
-        return cell.network.losses([(A1, B1), (A2, B2)], cell.inputs, shrink=(1 - P) ** 2)
+        return cell.network.losses([(A1, B1), (A2, B2)], cell.inputs, update_scale=(1 - P) ** 2)
 
     return run
 
@@ -236,17 +236,19 @@ def benchmark(
     n: int, steps: int, repetitions: int, peft_replicas: int, dtype: torch.dtype, pool: Executor
 ) -> None:
     cell = make_cell(n, steps, dtype)
-    ways = [Way(ONE_PROCESS, lambda: run_ours(cell), cell.replicas)]
-    ways += [Way(IN_WORKERS, lambda: run_in_workers(pool, n, steps, dtype), CELLS * cell.replicas)]
-    ways += [Way("(b) torch.func.vmap", lambda: run_vmap(cell), cell.replicas)]
+    variants = [Variant(ONE_PROCESS, lambda: run_ours(cell), cell.replicas)]
+    variants += [
+        Variant(IN_WORKERS, lambda: run_in_workers(pool, n, steps, dtype), CELLS * cell.replicas)
+    ]
+    variants += [Variant("(b) torch.func.vmap", lambda: run_vmap(cell), cell.replicas)]
     if find_spec("jax"):
-        ways += [Way("(c) JAX jit(vmap(scan))", prepare_jax(cell), cell.replicas)]
+        variants += [Variant("(c) JAX jit(vmap(scan))", prepare_jax(cell), cell.replicas)]
     if find_spec("peft") and peft_replicas:
         for name, train in PEFT_LOOPS.items():
             run = partial(run_peft, cell, peft_replicas, train)
-            ways += [Way(f"(a) PEFT, {name}", run, peft_replicas)]
+            variants += [Variant(f"(a) PEFT, {name}", run, peft_replicas)]
     print(f"\nn = {n}, {steps} steps, {cell.replicas} replicas, {dtype}")
-    best = compare(ways, repetitions, [ONE_PROCESS, IN_WORKERS])
+    best = compare(variants, repetitions, [ONE_PROCESS, IN_WORKERS])
     flops = flops_per_step(cell) * steps / cell.replicas
     print_peak(flops, {name: best[name] for name in (ONE_PROCESS, IN_WORKERS)}, dtype)
 
@@ -267,7 +269,8 @@ def main(
         repetitions: interleaved repetitions; medians are shown.
         peft_replicas: replicas that the sequential loop trains for its estimate; 0 leaves it out.
         scaling: also print this project's time against n = 32 ... 512.
-        dtype: float64 to compare the results of the ways; PEFT then runs in float32 all the same.
+        dtype: float64 to compare the results of the variants; PEFT then runs in float32 all the
+        same.
     """
     precision = getattr(torch, dtype)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")

@@ -1,4 +1,4 @@
-"""Time of leave-one-out retraining of a transformer, per replica, by four ways, in one run.
+"""Time of leave-one-out retraining of a transformer, per replica, by four variants, in one run.
 
 The task ``tweets``: MiniLM's last layer, adapted on query and value.
 
@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.interleaved_timing import Variant, compare, print_peak
 from benchmarks.jax_peer import array, compiled_training
-from benchmarks.turns import Way, compare, print_peak
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.local_engine import start_worker
 from probes.models.encoder import Encoder, Tokens
@@ -49,7 +49,7 @@ WORKERS, CELLS = 2, 4
 
 
 class Cell(NamedTuple):
-    """One leave-one-out cell of ``tweets``: what every way gets."""
+    """One leave-one-out cell of ``tweets``: what every variant gets."""
 
     network: Encoder
     inputs: Tokens
@@ -88,7 +88,7 @@ def run_ours(cell: Cell) -> Tensor:
 
 def final_losses(cell: Cell, factors: Factors) -> Tensor:
     with torch.no_grad():
-        return cell.network.losses(factors, cell.inputs, shrink=(1 - P) ** 2)
+        return cell.network.losses(factors, cell.inputs, update_scale=(1 - P) ** 2)
 
 
 def run_in_workers(pool: Executor, n: int, steps: int) -> None:
@@ -253,16 +253,16 @@ def main(n: int = 32, steps: int = 60, repetitions: int = 3, peft_replicas: int 
     cell = make_cell(n, steps)
     replicas = len(cell.weights)
     with ProcessPoolExecutor(WORKERS, get_context("spawn"), start_worker) as pool:
-        ways = [Way(ONE_PROCESS, lambda: run_ours(cell), replicas)]
-        ways += [Way(IN_WORKERS, lambda: run_in_workers(pool, n, steps), CELLS * replicas)]
-        ways += [Way("(b) torch.func.vmap", lambda: run_vmap(cell), replicas)]
+        variants = [Variant(ONE_PROCESS, lambda: run_ours(cell), replicas)]
+        variants += [Variant(IN_WORKERS, lambda: run_in_workers(pool, n, steps), CELLS * replicas)]
+        variants += [Variant("(b) torch.func.vmap", lambda: run_vmap(cell), replicas)]
         if find_spec("jax"):
-            ways += [Way("(c) JAX jit(vmap(scan))", prepare_jax(cell), replicas)]
+            variants += [Variant("(c) JAX jit(vmap(scan))", prepare_jax(cell), replicas)]
         if find_spec("peft") and peft_replicas:
-            ways += [Way("(a) PEFT", lambda: run_peft(cell, peft_replicas), peft_replicas)]
+            variants += [Variant("(a) PEFT", lambda: run_peft(cell, peft_replicas), peft_replicas)]
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
         print(f"tweets, n = {n}, {steps} steps, {replicas} replicas, float32")
-        best = compare(ways, repetitions, [ONE_PROCESS, IN_WORKERS])
+        best = compare(variants, repetitions, [ONE_PROCESS, IN_WORKERS])
     seconds = {name: best[name] for name in (ONE_PROCESS, IN_WORKERS)}
     print_peak(flops_per_step(cell) * steps, seconds, torch.float32)
 

@@ -23,9 +23,15 @@ def draw(result: "CalibrationResult") -> Drawing:
         same at the best checkpoint and at the end, with intervals; and accuracy against confidence
         at the best checkpoint, on the diagonal where probabilities are right.
     """
-    arms = list(result.rows[["p", "inference"]].drop_duplicates().itertuples(index=False))
+    variants = list(result.rows[["p", "inference"]].drop_duplicates().itertuples(index=False))
     looks = list(
-        zip(arms, curve_colours(len(arms)), MARKERS, ("-", *DASHES) * len(arms), strict=False)
+        zip(
+            variants,
+            curve_colours(len(variants)),
+            MARKERS,
+            ("-", *DASHES) * len(variants),
+            strict=False,
+        )
     )
     points = means(result.rows, ["p", "inference", "step"], ["ece"])
     diagram = result.more[".diagram"]

@@ -28,18 +28,22 @@ def draw(result: "CostResult") -> Drawing:
             strict=True,
         ):
             group = summary[(summary["phase"] == phase) & (summary["N"] > 0)]
-            ways = list(dict.fromkeys(group["way"]))
-            for way, colour, marker in zip(ways, curve_colours(len(ways)), MARKERS, strict=False):
-                curve = group[group["way"] == way]
+            variants = list(dict.fromkeys(group["variant"]))
+            for variant, colour, marker in zip(
+                variants, curve_colours(len(variants)), MARKERS, strict=False
+            ):
+                curve = group[group["variant"] == variant]
                 error = None
                 if name == "ratio":
                     error = [curve["ratio"] - curve["ratio_low"],
                              curve["ratio_high"] - curve["ratio"]]  # fmt: skip
                 axes.errorbar(curve["N"], curve[name], yerr=error, color=colour, marker=marker,
-                              capsize=2, label=way)  # fmt: skip
+                              capsize=2, label=variant)  # fmt: skip
             sizes = sorted(group["N"].unique())
             axes.plot(sizes, sizes, color="0.5", linestyle="--", linewidth=1, label="N times")
-            control = summary[(summary["phase"] == phase) & summary["way"].str.contains("control")]
+            control = summary[
+                (summary["phase"] == phase) & summary["variant"].str.contains("control")
+            ]
             if name == "ratio":
                 for end in ("ratio_low", "ratio_high"):
                     axes.axhline(float(control[end].iloc[0]), color="0.3", linestyle=":",

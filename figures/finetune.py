@@ -29,7 +29,7 @@ def draw(result: "FinetuneResult") -> Drawing:
     """
     rows = result.rows
     shown = [name for name in LABELS if name in rows and rows[name].notna().any()]
-    arms = list(rows[["method", "p", "inference"]].drop_duplicates().itertuples(index=False))
+    variants = list(rows[["method", "p", "inference"]].drop_duplicates().itertuples(index=False))
     points = means(rows, ["method", "p", "inference", "step"], shown)
     size, score = rows["ensemble"].iloc[0], rows["score_name"].iloc[0]
     with style():
@@ -40,7 +40,7 @@ def draw(result: "FinetuneResult") -> Drawing:
             spare.set_axis_off()
         for name, axes in zip(shown, panels, strict=False):
             for number, ((method, p, inference), colour) in enumerate(
-                zip(arms, curve_colours(len(arms)), strict=True)
+                zip(variants, curve_colours(len(variants)), strict=True)
             ):
                 curve = points[
                     (points["method"] == method) & (points["p"] == p)

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
-from probes.cells.matched_controls import ARMS
+from probes.cells.matched_controls import CONTROLS
 
 
 def draw(rows: pd.DataFrame, decision: pd.DataFrame) -> Drawing:
@@ -38,18 +38,20 @@ def draw(rows: pd.DataFrame, decision: pd.DataFrame) -> Drawing:
 
 def _curves(axes: Axes, rows: pd.DataFrame) -> None:
     points = {
-        str(arm): group.groupby("value")[["train_loss", "beta"]].mean()
-        for arm, group in rows.groupby("arm")
+        str(variant): group.groupby("value")[["train_loss", "beta"]].mean()
+        for variant, group in rows.groupby("variant")
     }
     dropped = points["dropout"]
     # Too strong a weight decay diverges: what is worse than no training at all is not shown.
-    largest = max(points[ARMS[0]]["train_loss"].max(), dropped["train_loss"].max())
-    for arm, colour, dashes in zip(ARMS, curve_colours(len(ARMS)), ("-", *DASHES), strict=True):
-        curve = points[arm].sort_values("train_loss")
+    largest = max(points[CONTROLS[0]]["train_loss"].max(), dropped["train_loss"].max())
+    for variant, colour, dashes in zip(
+        CONTROLS, curve_colours(len(CONTROLS)), ("-", *DASHES), strict=True
+    ):
+        curve = points[variant].sort_values("train_loss")
         curve = curve[curve["train_loss"] <= largest]
         axes.plot(
             curve["train_loss"], curve["beta"], linestyle=dashes, color=colour,
-            label=f"p = 0, {arm}",
+            label=f"p = 0, {variant}",
         )  # fmt: skip
     axes.plot(
         dropped["train_loss"], dropped["beta"], "X", color="black", markersize=8, label="dropout"
@@ -66,16 +68,16 @@ def _curves(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _differences(axes: Axes, decision: pd.DataFrame) -> None:
-    arms = list(dict.fromkeys(decision["arm"]))
-    for number, (arm, colour, marker) in enumerate(
-        zip(arms, curve_colours(len(arms)), MARKERS, strict=False)
+    variants = list(dict.fromkeys(decision["variant"]))
+    for number, (variant, colour, marker) in enumerate(
+        zip(variants, curve_colours(len(variants)), MARKERS, strict=False)
     ):
-        group = decision[decision["arm"] == arm]
-        shift = 0.01 * (number - (len(arms) - 1) / 2)
+        group = decision[decision["variant"] == variant]
+        shift = 0.01 * (number - (len(variants) - 1) / 2)
         half = np.nan_to_num(group["difference"] - group["difference_low"])
         axes.errorbar(
             group["p"] + shift, group["difference"], yerr=half, linestyle="", marker=marker,
-            color=colour, capsize=2, label=arm,
+            color=colour, capsize=2, label=variant,
         )  # fmt: skip
     axes.axhline(0, color="0.2", linewidth=1)
     axes.set(xlabel="dropout rate p", ylabel="β of the control − β with dropout",

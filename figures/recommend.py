@@ -25,19 +25,21 @@ def draw(result: "RecommendResult") -> Drawing:
         "score": result.rows["score_name"].iloc[0],
     }  # fmt: skip
     plain = summary[summary["p"] == 0]
-    arms = list(summary.loc[summary["p"] > 0, ["samples", "inference"]].drop_duplicates().values)
+    variants = list(
+        summary.loc[summary["p"] > 0, ["samples", "inference"]].drop_duplicates().values
+    )
     with style():
         figure = Drawing(figsize=(12, 4.2))
         panels = figure.subplots(1, 3)
         for axes, name in zip(panels, ("risk", "beta", third), strict=True):
             for number, ((samples, inference), colour) in enumerate(
-                zip(arms, curve_colours(len(arms)), strict=True)
+                zip(variants, curve_colours(len(variants)), strict=True)
             ):
                 curve = summary[
                     (summary["samples"] == samples) & (summary["inference"] == inference)
                     & (summary["p"] > 0)
                 ]  # fmt: skip
-                shift = 0.006 * (number - (len(arms) - 1) / 2)
+                shift = 0.006 * (number - (len(variants) - 1) / 2)
                 label = f"N = {samples} in training, " + (
                     f"ensemble of {size}" if inference == "ensemble" else inference
                 )

@@ -78,5 +78,5 @@ point = gaps.summary.set_index(["n", "p"])["gap"]
 assert all(point[n, 0.5] < point[n, 0] for n in (24, 48, 96))
 assert all(point[96, p] < point[24, p] for p in (0, 0.1, 0.5))
 assert not (theorem["verdict"] == "holds").any()
-early = matched.decision().query("arm == 'early stopping'").set_index("p")
+early = matched.decision().query("variant == 'early stopping'").set_index("p")
 assert early.loc[0.5, "difference"] > 0

@@ -97,7 +97,7 @@ def gradients(examples):
     """One row an example, a column a number of the factors."""
 
     def losses(factors):
-        return ready.network.losses(factors, examples, cell.shrink)[0]
+        return ready.network.losses(factors, examples, cell.update_scale)[0]
 
     parts = [part for pair in jacrev(losses)(trained) for part in pair]
     return torch.cat([part.flatten(1) for part in parts], dim=1)

@@ -33,13 +33,13 @@ from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, replica
 from probes.results.study_result import StudyResult, means
 from probes.results.text_tables import with_interval
-from probes.training.autograd_training import LoRA, Run, train
+from probes.training.autograd_training import LoRA, Setup, train
 from probes.training.mask_placements import PLACES, Dropping, Place, masked_outputs
 from probes.training.plan import Dropout
 from probes.training.retrain import retrain
 
 Inference = Literal["no masks", "expected weight", "ensemble"]
-#: What is compared, and with which of its arms the others are paired.
+#: What is compared, and with which of its variants the others are paired.
 PARTS = {"dropout when": "never", "dropped where": "both", "inference": "expected weight"}
 QUANTITIES = (
     "train_loss", "test_loss", "test_score", "gap", "beta", "beta_median", "beta_top_tenth",
@@ -74,7 +74,7 @@ class CommandLine(AblationSettings):
 
 @dataclass(frozen=True)
 class AblationCell:
-    """All arms at one rate on one draw of S, every network with its leave-one-out replicas."""
+    """All variants at one rate on one draw of S, every network with its leave-one-out replicas."""
 
     base: Cell
     ensemble: int
@@ -86,7 +86,7 @@ class AblationCell:
 
 
 class AblationResult(StudyResult):
-    """One row a part, arm, rate and draw: see :func:`run_ablation`."""
+    """One row a part, variant, rate and draw: see :func:`run_ablation`."""
 
     name = "ablation"
     question = "What LoRA Dropout's parts do"
@@ -98,23 +98,23 @@ class AblationResult(StudyResult):
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a part, arm and rate: means of what was measured; ``difference`` as noted."""
+        """One row a part, variant and rate: means of what was measured; ``difference`` as noted."""
         rows = self.rows.copy()
-        references = rows[rows["arm"] == rows["part"].map(PARTS)]
+        references = rows[rows["variant"] == rows["part"].map(PARTS)]
         keys = ["part", "p", "draw"]
         reference = references.set_index(keys)["test_loss"].rename("reference")
         rows = rows.join(reference, on=keys)
         rows["difference"] = rows["test_loss"] - rows["reference"]
-        return means(rows, ["part", "arm", "p"], [*QUANTITIES, "difference"])
+        return means(rows, ["part", "variant", "p"], [*QUANTITIES, "difference"])
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary, score = self.summary, self.rows["score_name"].iloc[0]
-        reference = summary["arm"] == summary["part"].map(PARTS)
+        reference = summary["variant"] == summary["part"].map(PARTS)
         return pd.DataFrame(
             {
                 "part": summary["part"],
-                "arm": summary["arm"],
+                "variant": summary["variant"],
                 "p": summary["p"].map("{:g}".format),
                 "train loss": summary["train_loss"].map("{:.4f}".format),
                 "test loss": with_interval(summary, "test_loss"),
@@ -157,9 +157,10 @@ def run_probe(settings: AblationSettings) -> AblationResult:
 
 @torch.no_grad()
 def run_ablation(cell: AblationCell, progress: Progress) -> Tables:
-    """Train every network that an arm needs, with its leave-one-out replicas, and measure the arms.
+    """Train every network that a variant needs, with its leave-one-out replicas, and measure the
+    variants.
 
-    The parts and their arms are
+    The parts and their variants are
 
     - "dropout when": "training and ensemble", "training alone", "ensemble alone", "never", the
       paper's four (its Figure 4);
@@ -169,7 +170,7 @@ def run_ablation(cell: AblationCell, progress: Progress) -> Tables:
       and "rescaled, ..." after training with survivors divided by 1 - p.
 
     Returns:
-        One row an arm: the settings, ``p``, ``ensemble`` (N), ``part``, ``arm``, and what
+        One row a variant: the settings, ``p``, ``ensemble`` (N), ``part``, ``variant``, and what
         ``probes.metrics.metrics_of_outputs`` measures.
     """
     base = cell.base
@@ -184,7 +185,7 @@ def run_ablation(cell: AblationCell, progress: Progress) -> Tables:
     plain = counted(_train(ready, base, Dropping("both", 0.0)))
     trained = counted(_train(ready, base, both))
     divided = counted(_train(ready, base, rescaled))
-    arms: list[tuple[str, str, Factors, Dropping, Inference]] = [
+    variants: list[tuple[str, str, Factors, Dropping, Inference]] = [
         ("dropout when", "training and ensemble", trained, both, "ensemble"),
         ("dropout when", "training alone", trained, both, "expected weight"),
         ("dropout when", "ensemble alone", plain, both, "ensemble"),
@@ -199,10 +200,10 @@ def run_ablation(cell: AblationCell, progress: Progress) -> Tables:
     for place in _other_places(ready):
         dropping = replace(both, place=place)
         factors = counted(_train(ready, base, dropping))
-        arms.append(("dropped where", place, factors, dropping, "expected weight"))
+        variants.append(("dropped where", place, factors, dropping, "expected weight"))
     records = [
-        {"part": part, "arm": arm} | _measure(ready, cell, factors, dropping, inference)
-        for part, arm, factors, dropping, inference in arms
+        {"part": part, "variant": variant} | _measure(ready, cell, factors, dropping, inference)
+        for part, variant, factors, dropping, inference in variants
     ]
     table = pd.DataFrame(records).sort_values(
         "part", key=lambda part: part.map(list(PARTS).index), kind="stable"
@@ -229,7 +230,7 @@ def _train(ready: Prepared, base: Cell, dropping: Dropping) -> Factors:
         return retrain(
             ready.network, ready.train, ready.weights, ready.start, ready.training, objective
         )
-    setup = Run(ready.network, ready.train, ready.weights, ready.training, dropping)
+    setup = Setup(ready.network, ready.train, ready.weights, ready.training, dropping)
     _, factor_seed, _ = base.seeds()
     return train(setup, LoRA(ready.network), torch.Generator().manual_seed(factor_seed))
 
@@ -254,8 +255,8 @@ def _infer(
 ) -> Tensor:
     network = ready.network
     if inference != "ensemble":
-        shrink = dropping.expected_mask if inference == "expected weight" else 1.0
-        return network.replica_outputs(factors, inputs, shrink=shrink)
+        update_scale = dropping.expected_mask if inference == "expected weight" else 1.0
+        return network.replica_outputs(factors, inputs, update_scale=update_scale)
     *_, mask_seed = cell.base.seeds()
     total: Tensor | float = 0.0
     for member in range(cell.ensemble):

@@ -210,7 +210,7 @@ def _inferences(
     base, network = cell.base, ready.network
     yield (
         "no masks" if base.p == 0 else "expected weight",
-        network.replica_outputs(factors, ready.test, shrink=base.shrink)[0],
+        network.replica_outputs(factors, ready.test, update_scale=base.update_scale)[0],
     )
     if base.p == 0:
         return

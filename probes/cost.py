@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 DEFAULT_OUT = Path("runs/cost")
 #: Rank of the updates, and the linear layers that are adapted: all of the block.
 RANK, LAYERS = 8, ("q", "k", "v", "o", "up", "down")
-#: Steps of every way that are not counted.
+#: Steps of every variant that are not counted.
 WARM_UP = 3
 BASELINE, CONTROL = "LoRA", "LoRA again (control)"
 
@@ -76,7 +76,7 @@ class CostSettings:
     """Tokens a sequence."""
 
     rounds: int = 15
-    """How often every way takes its turn; ratios are taken within a round."""
+    """How often every variant takes its turn; ratios are taken within a round."""
 
     seed: int = 0
     """Seed of weights and inputs."""
@@ -138,7 +138,8 @@ class CostResult:
     """Time and memory.
 
     Attributes:
-        rows: one row a way and round: ``phase`` ("training" or "inference"), ``way``, ``N``,
+        rows: one row a variant and round: ``phase`` ("training" or "inference"), ``variant``,
+        ``N``,
             ``round``, ``seconds``, ``ratio`` (to plain LoRA in the same round), ``bytes`` (peak
             beyond what was held before), ``memory`` (ratio of that), and the settings.
         device: name of the hardware.
@@ -149,13 +150,13 @@ class CostResult:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a way: median and quartiles of the time ratio, and the memory ratio."""
-        groups = self.rows.groupby(["phase", "way", "N"], sort=False)
+        """One row a variant: median and quartiles of the time ratio, and the memory ratio."""
+        groups = self.rows.groupby(["phase", "variant", "N"], sort=False)
         return pd.DataFrame(
             [
                 {
                     "phase": phase,
-                    "way": way,
+                    "variant": variant,
                     "N": size,
                     "milliseconds": 1e3 * group["seconds"].median(),
                     "ratio": group["ratio"].median(),
@@ -163,7 +164,7 @@ class CostResult:
                     "ratio_high": group["ratio"].quantile(0.75),
                     "memory": group["memory"].iloc[0],
                 }
-                for (phase, way, size), group in groups
+                for (phase, variant, size), group in groups
             ]
         )
 
@@ -173,7 +174,7 @@ class CostResult:
         return pd.DataFrame(
             {
                 "part": summary["phase"],
-                "arm": summary["way"],
+                "variant": summary["variant"],
                 "N": summary["N"].map(lambda size: str(size) if size else ""),
                 "median ms": summary["milliseconds"].map("{:.2f}".format),
                 "time": [
@@ -232,8 +233,11 @@ def run_probe(settings: CostSettings) -> CostResult:
     store = Store(settings.out) if settings.out else None
     start = time.perf_counter()
     parts = [
-        _take_turns(phase, ways, settings)
-        for phase, ways in (("training", _training(settings)), ("inference", _inference(settings)))
+        _interleave(phase, variants, settings)
+        for phase, variants in (
+            ("training", _training(settings)),
+            ("inference", _inference(settings)),
+        )
     ]
     result = CostResult(pd.concat(parts, ignore_index=True), device_name(settings.device))
     if store:
@@ -244,11 +248,11 @@ def run_probe(settings: CostSettings) -> CostResult:
 
 
 #: What is timed, by its name and N; the first is what the others are compared with.
-Ways = dict[tuple[str, int], Callable[[], object]]
+Variants = dict[tuple[str, int], Callable[[], object]]
 
 
-def _training(settings: CostSettings) -> Ways:
-    """One optimizer step by every way."""
+def _training(settings: CostSettings) -> Variants:
+    """One optimizer step by every variant."""
 
     def step(model: nn.Module, backward: Callable[[], object]) -> Callable[[], object]:
         trained = [one for one in model.parameters() if one.requires_grad]
@@ -273,25 +277,25 @@ def _training(settings: CostSettings) -> Ways:
 
         return backward
 
-    ways: Ways = {}
+    variants: Variants = {}
     for name in (BASELINE, CONTROL):
         model, inputs = _adapted(settings, 0.0)
         loss = loss_of(model, inputs)
-        ways[name, 0] = step(model, lambda loss=loss: loss().backward())  # type: ignore[misc]
+        variants[name, 0] = step(model, lambda loss=loss: loss().backward())  # type: ignore[misc]
     for size in dict.fromkeys(settings.samples):
         model, inputs = _adapted(settings, settings.p)
         loss = loss_of(model, inputs)
-        ways["N passes", size] = step(
+        variants["N passes", size] = step(
             model,
             lambda model=model, loss=loss, size=size: backward_over_samples(model, loss, size),  # type: ignore[misc]
         )
         model, inputs = _adapted(settings, settings.p)
-        ways["one grouped pass", size] = step(model, grouped(model, inputs, size))
-    return ways
+        variants["one grouped pass", size] = step(model, grouped(model, inputs, size))
+    return variants
 
 
-def _inference(settings: CostSettings) -> Ways:
-    """One forward pass of the network as it is deployed, by every way."""
+def _inference(settings: CostSettings) -> Variants:
+    """One forward pass of the network as it is deployed, by every variant."""
 
     def forward(model: nn.Module, inputs: Tensor) -> Callable[[], object]:
         def run() -> Tensor:
@@ -300,14 +304,14 @@ def _inference(settings: CostSettings) -> Ways:
 
         return run
 
-    ways: Ways = {}
+    variants: Variants = {}
     for name, p in ((BASELINE, 0.0), (CONTROL, 0.0), ("expected weight", settings.p)):
         model, inputs = _adapted(settings, p)
-        ways[name, 0] = forward(model.eval(), inputs)
+        variants[name, 0] = forward(model.eval(), inputs)
     for size in dict.fromkeys(settings.ensemble):
         model, inputs = _adapted(settings, settings.p)
-        ways["ensemble", size] = forward(Ensemble(model.eval(), size), inputs)
-    return ways
+        variants["ensemble", size] = forward(Ensemble(model.eval(), size), inputs)
+    return variants
 
 
 def _adapted(settings: CostSettings, p: float) -> tuple[nn.Module, Tensor]:
@@ -320,24 +324,30 @@ def _adapted(settings: CostSettings, p: float) -> tuple[nn.Module, Tensor]:
     return model, inputs.to(settings.device)
 
 
-def _take_turns(phase: str, ways: Ways, settings: CostSettings) -> pd.DataFrame:
-    """Time all ways in turn, round by round, so that what disturbs one disturbs all."""
+def _interleave(phase: str, variants: Variants, settings: CostSettings) -> pd.DataFrame:
+    """Time all variants in turn, round by round, so that what disturbs one disturbs all."""
     records = []
     try:
         with progress_bar(settings.rounds, f"timing {phase}", "round") as bar:
-            for way in ways.values():
+            for variant in variants.values():
                 for _ in range(WARM_UP):
-                    way()
-            memory = {key: peak_bytes(way, settings.device) for key, way in ways.items()}
+                    variant()
+            memory = {
+                key: peak_bytes(variant, settings.device) for key, variant in variants.items()
+            }
             for number in range(settings.rounds):
-                seconds = {key: timed(way, settings.device) for key, way in ways.items()}
+                seconds = {
+                    key: timed(variant, settings.device) for key, variant in variants.items()
+                }
                 records += [(number, *key, value) for key, value in seconds.items()]
                 bar.update(1)
     except KeyboardInterrupt:
         raise InterruptedSweepError(0, 1) from None
-    table = pd.DataFrame(records, columns=["round", "way", "N", "seconds"])
-    base = table[table["way"] == BASELINE].set_index("round")["seconds"]
-    held = [memory[way, size] for way, size in zip(table["way"], table["N"], strict=True)]
+    table = pd.DataFrame(records, columns=["round", "variant", "N", "seconds"])
+    base = table[table["variant"] == BASELINE].set_index("round")["seconds"]
+    held = [
+        memory[variant, size] for variant, size in zip(table["variant"], table["N"], strict=True)
+    ]
     known = {name: getattr(settings, name) for name in ("p", "width", "heads", "batch", "tokens")}
     return table.assign(
         phase=phase,
@@ -348,27 +358,27 @@ def _take_turns(phase: str, ways: Ways, settings: CostSettings) -> pd.DataFrame:
     )
 
 
-def timed(way: Callable[[], object], device: str) -> float:
+def timed(variant: Callable[[], object], device: str) -> float:
     """Seconds that a call takes, until the device is done."""
     cuda = torch.device(device).type == "cuda"
     if cuda:
         torch.cuda.synchronize(device)
     start = time.perf_counter()
-    way()
+    variant()
     if cuda:
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
 
-def peak_bytes(way: Callable[[], object], device: str) -> int:
+def peak_bytes(variant: Callable[[], object], device: str) -> int:
     """Largest memory that a call holds beyond what was held before it."""
     if torch.device(device).type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        way()
+        variant()
         return torch.cuda.max_memory_allocated(device) - before
     with _silenced(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        way()
+        variant()
     # What the allocator handed out and took back, in order.
     events = record.profiler.kineto_results.events()
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
@@ -400,9 +410,9 @@ def main(settings: CommandLine) -> None:
         result.text(),
         title=f"Time and memory relative to plain LoRA\n{result.setting}",
         caption=(
-            f"medians of {settings.rounds} rounds in which all ways take turns, with quartiles; "
-            "the control is plain LoRA once more: what it differs from 1 is noise; memory: peak of "
-            "one step beyond what is held between steps"
+            f"medians of {settings.rounds} rounds in which all variants take turns, with "
+            "quartiles; the control is plain LoRA once more: what it differs from 1 is noise; "
+            "memory: peak of one step beyond what is held between steps"
         ),
     )
     print(f"rows, manifest and figure: {settings.out}/")

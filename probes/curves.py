@@ -33,7 +33,7 @@ from probes.results.study_result import StudyResult, means
 from probes.results.text_tables import with_interval
 from probes.tasks import load_task
 from probes.tasks.text import TextTask
-from probes.training.autograd_training import AdaLoRA, LoRA, Run, train
+from probes.training.autograd_training import AdaLoRA, LoRA, Setup, train
 from probes.training.example_weights import full_sample
 from probes.training.mask_placements import Dropping
 
@@ -171,7 +171,7 @@ def run_curve(cell: CurveCell, progress: Progress) -> Tables:
     ready = prepare(base)
     stops = set(np.geomspace(1, base.steps, CHECKPOINTS).round().astype(int).tolist())
     dropping = Dropping("both", base.p, base.rescale)
-    setup = Run(ready.network, ready.train, full_sample(base.n), ready.training, dropping)
+    setup = Setup(ready.network, ready.train, full_sample(base.n), ready.training, dropping)
     records = [_record(ready, dropping.expected_mask, 0, None)]
 
     def checkpoint(step: int, factors: Factors) -> None:
@@ -190,11 +190,13 @@ def run_curve(cell: CurveCell, progress: Progress) -> Tables:
 
 
 @torch.no_grad()
-def _record(ready: Prepared, shrink: float, step: int, factors: Factors | None) -> dict[str, Any]:
+def _record(
+    ready: Prepared, update_scale: float, step: int, factors: Factors | None
+) -> dict[str, Any]:
     network = ready.network
     factors = ready.start if factors is None else factors
-    on_train = network.replica_outputs(factors, ready.train, shrink=shrink)
-    on_test = network.replica_outputs(factors, ready.test, shrink=shrink)
+    on_train = network.replica_outputs(factors, ready.train, update_scale=update_scale)
+    on_test = network.replica_outputs(factors, ready.test, update_scale=update_scale)
     measured = measure_outputs(network.loss, on_train, ready.train, on_test, ready.test)
     # A component of the rank dimension is gone where B's column is zero: its singular value is.
     ranks = sum(int((B[0].norm(dim=0) > 0).sum()) for _, B in factors)

@@ -152,7 +152,7 @@ def run_ensemble(cell: EnsembleCell, progress: Progress) -> Tables:
     spread = _spread(network.loss, outputs, targets)
     largest = float(value(outputs.mean(0), targets).mean())
     limit = largest - spread / (2 * len(outputs))
-    expected = network.replica_outputs(factors, test, shrink=base.shrink)[0]
+    expected = network.replica_outputs(factors, test, update_scale=base.update_scale)[0]
     records = [(0, expected.double(), float("nan"), float("nan"))]
     for size in sizes:
         predicted = float(ensemble_cross_entropy(limit, spread, size))

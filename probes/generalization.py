@@ -296,7 +296,7 @@ def _matched_text(decision: pd.DataFrame) -> pd.DataFrame:
         {
             "n": decision["n"].astype(str),
             "p": decision["p"].map("{:g}".format),
-            "control": decision["arm"],
+            "control": decision["variant"],
             "draws": decision["draws"].astype(str),
             "train loss": train_losses(decision),
             "dropout": decision["dropout"].map("{:.4f}".format),

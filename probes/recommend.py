@@ -398,7 +398,7 @@ def _measure(
                 network, held, inputs, cell.ensemble, p=base.p, seed=mask_seed,
                 rescale=base.rescale,
             )  # fmt: skip
-        return network.replica_outputs(held, inputs, shrink=base.shrink)
+        return network.replica_outputs(held, inputs, update_scale=base.update_scale)
 
     on_train, on_test = outputs(factors, ready.train), outputs(replica(factors, 0), ready.test)
     measured = measure_outputs(loss, on_train, ready.train, on_test, ready.test)

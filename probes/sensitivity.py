@@ -178,7 +178,7 @@ def outputs_by(
 ) -> Tensor:
     """Outputs of R replicas, (R, k, m), by "expected weight" or by an "ensemble" of N."""
     if inference == "expected weight":
-        return network.replica_outputs(factors, inputs, shrink=cell.shrink)
+        return network.replica_outputs(factors, inputs, update_scale=cell.update_scale)
     *_, mask_seed = cell.seeds()
     return ensemble_output(
         network, factors, inputs, cell.samples, p=cell.p, seed=mask_seed, rescale=cell.rescale

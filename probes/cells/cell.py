@@ -53,7 +53,7 @@ class Cell:
         return settings | (settings.pop("text") or {})
 
     @property
-    def shrink(self) -> float:
+    def update_scale(self) -> float:
         """Factor of the update in the deterministic network: the expected mask, (1-p)^2."""
         return 1.0 if self.objective == "penalty" or self.rescale else (1 - self.p) ** 2
 

@@ -10,7 +10,7 @@ from probes.cells.cell import Cell, objective_of
 from probes.cells.prepare import Prepared, prepare
 from probes.jobs.job import Progress, silent
 from probes.landscape.lipschitz import LipschitzTracker
-from probes.landscape.newton_step import HELD, newton_step
+from probes.landscape.newton_step import MEMORY_BUDGET, newton_step
 from probes.models.network import Factors, Inputs, Network, replica
 from probes.training.blocks import replica_blocks
 from probes.training.plan import Penalty
@@ -64,20 +64,20 @@ def estimate_cell(
     ready: Prepared,
     progress: Progress = silent,
     *,
-    most: int | None = None,
-    held: int = HELD,
+    max_replicas: int | None = None,
+    memory_budget: int = MEMORY_BUDGET,
 ) -> Trained:
     """Train on S, and as many replicas as are checked; estimate all that leave an example out.
 
     Args:
         cell, ready, progress: the cell.
-        most: replicas that train together at most.
-        held: bytes that the products of the estimate may hold.
+        max_replicas: replicas that train together at most.
+        memory_budget: bytes that the products of the estimate may hold.
     """
     few = replace(ready, weights=ready.weights[: 1 + cell.validate])
-    part = train_part(cell, few, replica_blocks_of(cell, few, most), progress)
+    part = train_part(cell, few, replica_blocks_of(cell, few, max_replicas), progress)
     full = replica(part.factors, 0)
-    estimated, how = estimated_factors(cell, ready, full, progress, held)
+    estimated, how = estimated_factors(cell, ready, full, progress, memory_budget)
     whole = TrainedPart(
         [
             (torch.cat([A, more_A]), torch.cat([B, more_B]))
@@ -91,7 +91,11 @@ def estimate_cell(
 
 
 def estimated_factors(
-    cell: Cell, ready: Prepared, full: Factors, progress: Progress = silent, held: int = HELD
+    cell: Cell,
+    ready: Prepared,
+    full: Factors,
+    progress: Progress = silent,
+    memory_budget: int = MEMORY_BUDGET,
 ) -> tuple[Factors, str]:
     """Estimate the factors of all S^i from those trained on S, and say how.
 
@@ -101,10 +105,10 @@ def estimated_factors(
     assert cell.solver is not None
     objective = objective_of(cell)
     return newton_step(
-        ready.network, ready.train, full, ready.weights, shrink=cell.shrink,
-        strength=objective.strength if isinstance(objective, Penalty) else 0.0,
-        damping=cell.damping, solver=cell.solver, seed=cell.seeds()[2] % 2**63, held=held,
-        progress=progress,
+        ready.network, ready.train, full, ready.weights, update_scale=cell.update_scale,
+        penalty_weight=objective.penalty_weight if isinstance(objective, Penalty) else 0.0,
+        damping=cell.damping, solver=cell.solver, seed=cell.seeds()[2] % 2**63,
+        memory_budget=memory_budget, progress=progress,
     )  # fmt: skip
 
 
@@ -112,7 +116,7 @@ def train_part(
     cell: Cell, ready: Prepared, pieces: Sequence[slice], progress: Progress = silent
 ) -> TrainedPart:
     """Train some blocks of a cell's replicas; for a warm start, all of them."""
-    tracker = LipschitzTracker(ready.network, ready.train, cell.steps, cell.shrink)
+    tracker = LipschitzTracker(ready.network, ready.train, cell.steps, cell.update_scale)
 
     def checkpoint(step: int, rows: slice, factors: Factors) -> None:
         tracker.visit(step, rows, factors)
@@ -131,11 +135,11 @@ def train_part(
     return TrainedPart(factors, tracker.largest, tracker.how)
 
 
-def replica_blocks_of(cell: Cell, ready: Prepared, most: int | None = None) -> list[slice]:
+def replica_blocks_of(cell: Cell, ready: Prepared, max_replicas: int | None = None) -> list[slice]:
     """Cut a cell's replicas into those that are trained together, at most so many."""
     return replica_blocks(
         ready.network, len(ready.weights), len(ready.train), ready.training, objective_of(cell),
-        most,
+        max_replicas,
     )  # fmt: skip
 
 

@@ -27,13 +27,13 @@ from probes.training.retrain import retrain
 WEIGHT_DECAYS = (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 13.0, 17.0, 22.0, 30.0, 100.0)
 RATE_SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.14, 0.11, 0.085, 0.065, 0.05, 0.03, 0.01)
 #: Factors of the update in the control that is shrunk after training.
-SHRINKS = tuple(np.linspace(0, 1, 41))
+UPDATE_SCALES = tuple(np.linspace(0, 1, 41))
 #: Checkpoints of the control that is stopped early, spaced evenly in the logarithm of the step.
 CHECKPOINTS = 60
 #: What is compared at matched train loss.
 QUANTITIES = ("beta", "beta_median", "beta_top_tenth", "gap", "test_loss", "test_score")
 #: The controls, by what they are called.
-ARMS = ("early stopping", "weight decay", "learning rate", "shrunk update")
+CONTROLS = ("early stopping", "weight decay", "learning rate", "shrunk update")
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,18 @@ def run_controls(cell: ControlCell, progress: Progress) -> Tables:
     """Train the network with dropout at every rate, and all controls.
 
     Returns:
-        One row a trained (or shrunk, or stopped) network: ``arm`` ("dropout" or one of ``ARMS``),
-        ``value`` (p, step, weight decay, share of the learning rate, or factor), the settings,
-        ``train_loss``, ``test_loss``, ``test_score``, ``gap``, and of the leave-one-out changes of
-        the loss ``beta`` (mean), ``beta_median``, ``beta_q90``, ``beta_top_tenth`` (share of the
-        sum that the largest tenth has).
+        One row a trained (or shrunk, or stopped) network: ``variant`` ("dropout" or one of
+        ``CONTROLS``), ``value`` (p, step, weight decay, share of the learning rate, or factor), the
+        settings, ``train_loss``, ``test_loss``, ``test_score``, ``gap``, and of the leave-one-out
+        changes of the loss ``beta`` (mean), ``beta_median``, ``beta_q90``, ``beta_top_tenth``
+        (share of the sum that the largest tenth has).
     """
     ready, base = prepare(cell.base), cell.base
     records: list[dict[str, Any]] = []
     for p in cell.rates:
         factors = _train(ready, ready.training, Dropout(p, base.rescale), progress)
-        shrink = 1.0 if base.rescale else (1 - p) ** 2
-        records.append(_record(ready, factors, shrink, "dropout", p))
+        update_scale = 1.0 if base.rescale else (1 - p) ** 2
+        records.append(_record(ready, factors, update_scale, "dropout", p))
     plain = ready.training
     records += _stopped_and_shrunk(ready, plain, progress)
     for decay in WEIGHT_DECAYS:
@@ -89,17 +89,17 @@ def match(rows: pd.DataFrame) -> pd.DataFrame:
         rows: of :func:`run_controls`, of many draws.
 
     Returns:
-        One row a draw, rate and arm: ``p``, ``draw``, ``arm``, ``train_loss``, and for each of
-        ``QUANTITIES`` its value with dropout (``..._dropout``), of the control at the same train
+        One row a draw, rate and control: ``p``, ``draw``, ``variant``, ``train_loss``, and for each
+        of ``QUANTITIES`` its value with dropout (``..._dropout``), of the control at the same train
         loss (``..._control``) and the difference control - dropout (``..._difference``); NaN where
         the control did not pass through that train loss.
     """
     records = []
     for draw, group in rows.groupby("draw"):
-        for _, dropped in group[group["arm"] == "dropout"].iterrows():
-            for arm in ARMS:
-                curve = group[group["arm"] == arm].sort_values("train_loss")
-                known = {"draw": draw, "p": dropped["value"], "arm": arm}
+        for _, dropped in group[group["variant"] == "dropout"].iterrows():
+            for control in CONTROLS:
+                curve = group[group["variant"] == control].sort_values("train_loss")
+                known = {"draw": draw, "p": dropped["value"], "variant": control}
                 records.append(known | _matched(dropped, curve))
     return pd.DataFrame(records)
 
@@ -112,19 +112,19 @@ def decide(matched: pd.DataFrame, quantity: str = "beta") -> pd.DataFrame:
         quantity: one of ``QUANTITIES`` of which less is better.
 
     Returns:
-        One row a rate and arm: ``p``, ``arm``, ``draws`` (in which the control passed through the
-        train loss), ``dropout`` and ``control`` (means), ``difference`` with its 95 % Student
-        interval over draws (``difference_low``, ``difference_high``), and ``verdict``: "dropout"
-        or "control" has less, "undecided", or "not reached" for fewer than two draws.
+        One row a rate and control: ``p``, ``variant``, ``draws`` (in which the control passed
+        through the train loss), ``dropout`` and ``control`` (means), ``difference`` with its 95 %
+        Student interval over draws (``difference_low``, ``difference_high``), and ``verdict``:
+        "dropout" or "control" has less, "undecided", or "not reached" for fewer than two draws.
     """
     records = []
-    for (p, arm), group in matched.groupby(["p", "arm"], sort=False):
+    for (p, control), group in matched.groupby(["p", "variant"], sort=False):
         difference, low, high = mean_interval(group[f"{quantity}_difference"])
         reached = group[np.isfinite(group[f"{quantity}_difference"])]
         records.append(
             {
                 "p": p,
-                "arm": arm,
+                "variant": control,
                 "draws": len(reached),
                 "train_loss": reached["train_loss"].mean(),
                 "dropout": reached[f"{quantity}_dropout"].mean(),
@@ -192,8 +192,8 @@ def _stopped_and_shrunk(
     # Every control ends where nothing holds it back.
     yield _record(ready, end, 1.0, "weight decay", 0.0)
     yield _record(ready, end, 1.0, "learning rate", 1.0)
-    for shrink in SHRINKS:
-        yield _record(ready, end, float(shrink), "shrunk update", float(shrink))
+    for update_scale in UPDATE_SCALES:
+        yield _record(ready, end, float(update_scale), "shrunk update", float(update_scale))
 
 
 def _joined(parts: list[Factors]) -> Factors:
@@ -208,10 +208,10 @@ def _joined(parts: list[Factors]) -> Factors:
 
 @torch.no_grad()
 def _record(
-    ready: Prepared, factors: Factors, shrink: float, arm: str, value: float
+    ready: Prepared, factors: Factors, update_scale: float, variant: str, value: float
 ) -> dict[str, Any]:
     network, full = ready.network, replica(factors, 0)
-    on_train = network.replica_outputs(factors, ready.train, shrink=shrink)
-    on_test = network.replica_outputs(full, ready.test, shrink=shrink)
+    on_train = network.replica_outputs(factors, ready.train, update_scale=update_scale)
+    on_test = network.replica_outputs(full, ready.test, update_scale=update_scale)
     measured = measure_outputs(network.loss, on_train, ready.train, on_test, ready.test)
-    return {"arm": arm, "value": value} | measured
+    return {"variant": variant, "value": value} | measured

@@ -29,12 +29,12 @@ def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
         ``probes.results.stability_result`` for the columns.
     """
     network, full = trained.network, replica(trained.factors, 0)
-    curvature = smallest_curvature(network, full, trained.train, cell.shrink, cell.seed)
+    curvature = smallest_curvature(network, full, trained.train, cell.update_scale, cell.seed)
     checked = audit(
         network,
         trained.factors,
         trained.train,
-        cell.shrink,
+        cell.update_scale,
         curvature.value,
         clipped=cell.loss_bound is not None,
         seed=cell.seed,
@@ -100,7 +100,7 @@ def deterministic_losses(cell: Cell, network: Network, factors: Factors, inputs:
     """Losses of R replicas on m examples without masks, (R, m), float64 on the CPU."""
     found = torch.empty(len(factors[0][0]), len(inputs), dtype=torch.float64)
     for rows, columns, some, part in _pieces(network, factors, inputs):
-        outputs = network.replica_outputs(some, part, shrink=cell.shrink)
+        outputs = network.replica_outputs(some, part, update_scale=cell.update_scale)
         found[rows, columns] = _losses(cell, network, outputs, part)
     return found
 
@@ -146,7 +146,7 @@ def _pieces(
 def _evaluate_block(
     cell: Cell, network: Network, factors: Factors, inputs: Inputs
 ) -> Iterator[tuple[int, Evaluation]]:
-    outputs = network.replica_outputs(factors, inputs, shrink=cell.shrink)
+    outputs = network.replica_outputs(factors, inputs, update_scale=cell.update_scale)
     yield 0, _evaluation(cell, network, outputs, inputs)
     if not cell.ensemble:
         return

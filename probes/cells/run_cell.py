@@ -19,7 +19,7 @@ from probes.cells.measure_cell import MATRIX, loss_matrix, measure_cell
 from probes.cells.memory_limit import Size, safe_limit
 from probes.cells.prepare import Prepared, prepare
 from probes.jobs.job import Progress, Tables
-from probes.landscape.newton_step import HELD
+from probes.landscape.newton_step import MEMORY_BUDGET
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ class CellRun:
     def _estimate(self, cell: Cell, ready: "Prepared", progress: Progress) -> "Trained":
         # The estimates are made on the CPU wherever the training is.
         left = self._size(cell, ready).products_within(self._limit)
-        most = self._together(cell, ready)
-        return estimate_cell(cell, ready, progress, most=most, held=min(HELD, left))
+        max_replicas = self._together(cell, ready)
+        return estimate_cell(
+            cell, ready, progress, max_replicas=max_replicas, memory_budget=min(MEMORY_BUDGET, left)
+        )
 
     def _blocks(self, cell: Cell, ready: "Prepared") -> list[slice]:
         return replica_blocks_of(cell, ready, self._together(cell, ready))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from probes.jobs.atomic_files import write_figure, write_whole
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.job import Progress, Tables, W
+from probes.jobs.job import J, Progress, Tables
 from probes.jobs.manifest import write_manifest
 from probes.jobs.store import Store
 from probes.jobs.sweep import sweep
@@ -34,8 +34,8 @@ class Runnable(Protocol):
 
 def study(
     settings: Runnable,
-    cells: Sequence[W],
-    run: Callable[[W, Progress], Tables],
+    cells: Sequence[J],
+    run: Callable[[J, Progress], Tables],
     result: Callable[[pd.DataFrame, Tables], R],
     kinds: Sequence[str] = (),
 ) -> R:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.job import Progress, Run, Tables, W
+from probes.jobs.job import J, Progress, RunJob, Tables
 from probes.jobs.local_engine import run_here, run_in_workers
 
 
 def run_jobs(
-    options: EngineOptions, jobs: Sequence[W], run: Run[W], progress: Progress
-) -> Iterator[tuple[W, Tables]]:
+    options: EngineOptions, jobs: Sequence[J], run: RunJob[J], progress: Progress
+) -> Iterator[tuple[J, Tables]]:
     """Run jobs, in the order that suits the engine.
 
     Args:

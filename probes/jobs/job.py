@@ -11,7 +11,7 @@ Tables = dict[str, pd.DataFrame]
 Progress = Callable[[int], object]
 
 
-class Work(Protocol):
+class Job(Protocol):
     """A cell: a hashable dataclass."""
 
     @property
@@ -19,9 +19,9 @@ class Work(Protocol):
         """Size of the work."""
 
 
-W = TypeVar("W", bound=Work)
+J = TypeVar("J", bound=Job)
 #: What running a cell is; importable or picklable, as other processes run it too.
-Run = Callable[[W, Progress], Tables]
+RunJob = Callable[[J, Progress], Tables]
 
 
 def silent(steps: int) -> None:
@@ -29,17 +29,17 @@ def silent(steps: int) -> None:
 
 
 @runtime_checkable
-class SplitRun(Protocol):
+class SplitJobRunner(Protocol):
     """A run whose cells can be done in parts, on several machines, with the same tables."""
 
-    def __call__(self, cell: W, progress: Progress) -> Tables:
+    def __call__(self, cell: J, progress: Progress) -> Tables:
         """Do all of it here."""
 
-    def split(self, cell: W, pieces: int) -> list[object]:
+    def split(self, cell: J, pieces: int) -> list[object]:
         """Name the parts, at most so many."""
 
-    def part(self, cell: W, part: object) -> object:
+    def part(self, cell: J, part: object) -> object:
         """Do one part."""
 
-    def join(self, cell: W, parts: list[object]) -> Tables:
+    def join(self, cell: J, parts: list[object]) -> Tables:
         """Make the tables of what the parts, in order, gave."""

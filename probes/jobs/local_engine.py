@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from probes.jobs.job import Progress, Run, Tables, W, silent
+from probes.jobs.job import J, Progress, RunJob, Tables, silent
 
 
-def run_here(cells: Sequence[W], run: Run[W], progress: Progress) -> Iterator[tuple[W, Tables]]:
+def run_here(cells: Sequence[J], run: RunJob[J], progress: Progress) -> Iterator[tuple[J, Tables]]:
     """Run cells one after the other in this process; yield each when it is done."""
     for cell in cells:
         yield cell, run(cell, progress)
 
 
 def run_in_workers(
-    workers: int, cells: Sequence[W], run: Run[W], progress: Progress
-) -> Iterator[tuple[W, Tables]]:
+    workers: int, cells: Sequence[J], run: RunJob[J], progress: Progress
+) -> Iterator[tuple[J, Tables]]:
     """Run cells in processes of one thread each; yield each when it is done.
 
     Processes, as the threads of one would wait for each other between the many small operations of

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import torch
 
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.job import Progress, Run, SplitRun, Tables, W, silent
+from probes.jobs.job import J, Progress, RunJob, SplitJobRunner, Tables, silent
 
 #: Ray's number for retrying without end what a lost worker or node took with it.
 ENDLESSLY = -1
@@ -20,8 +20,8 @@ PATIENCE = 10
 
 
 def run_on_ray(
-    options: EngineOptions, cells: Sequence[W], run: Run[W], progress: Progress
-) -> Iterator[tuple[W, Tables]]:
+    options: EngineOptions, cells: Sequence[J], run: RunJob[J], progress: Progress
+) -> Iterator[tuple[J, Tables]]:
     """Run cells as Ray tasks; yield each when it is done.
 
     Where there are fewer cells than places for them, those that can be are split into parts.
@@ -48,7 +48,7 @@ def run_on_ray(
             progress(cell.replica_steps)
 
 
-def _submit(options: EngineOptions, cells: Sequence[W], run: Run[W]) -> dict[Any, W]:
+def _submit(options: EngineOptions, cells: Sequence[J], run: RunJob[J]) -> dict[Any, J]:
     """Hand all cells to Ray; return what stands for the tables of each."""
     import ray
 
@@ -62,7 +62,7 @@ def _submit(options: EngineOptions, cells: Sequence[W], run: Run[W]) -> dict[Any
     kept, threads = ray.put(run), options.cpus_per_cell
     waiting = {}
     for cell in cells:
-        named = run.split(cell, pieces) if pieces > 1 and isinstance(run, SplitRun) else []
+        named = run.split(cell, pieces) if pieces > 1 and isinstance(run, SplitJobRunner) else []
         if len(named) > 1:
             parts = [part.remote(kept, cell, one, threads) for one in named]
             waiting[join.remote(kept, cell, threads, *parts)] = cell
@@ -128,16 +128,16 @@ def _check_that_somebody_listens(address: str) -> None:
         ) from None
 
 
-def _whole(run: Run[W], cell: W, threads: int) -> Tables:
+def _whole(run: RunJob[J], cell: J, threads: int) -> Tables:
     torch.set_num_threads(threads)
     return run(cell, silent)
 
 
-def _part(run: SplitRun, cell: Any, part: object, threads: int) -> object:
+def _part(run: SplitJobRunner, cell: Any, part: object, threads: int) -> object:
     torch.set_num_threads(threads)
     return run.part(cell, part)
 
 
-def _join(run: SplitRun, cell: Any, threads: int, *parts: object) -> Tables:
+def _join(run: SplitJobRunner, cell: Any, threads: int, *parts: object) -> Tables:
     torch.set_num_threads(threads)
     return run.join(cell, list(parts))

@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.engines import run_jobs
-from probes.jobs.job import Run, Tables, W, Work
+from probes.jobs.job import J, Job, RunJob, Tables
 from probes.jobs.store import Store
 
 #: Seconds after which a progress bar appears.
@@ -29,8 +29,8 @@ class InterruptedSweepError(Exception):
 
 
 def sweep(
-    cells: Sequence[W],
-    run: Run[W],
+    cells: Sequence[J],
+    run: RunJob[J],
     store: Store | None = None,
     kinds: Sequence[str] = ("",),
     engine: EngineOptions | None = None,
@@ -51,7 +51,7 @@ def sweep(
         InterruptedSweepError: by Ctrl-C; the finished cells are in the store.
         ValueError: the store cannot be written; the cells that it holds are kept.
     """
-    done: dict[W, Tables] = {}
+    done: dict[J, Tables] = {}
     try:
         if store:
             done = {cell: kept for cell in cells if (kept := _kept(cell, store, kinds))}
@@ -71,13 +71,13 @@ def sweep(
     }
 
 
-def _kept(cell: Work, store: Store, kinds: Sequence[str]) -> Tables | None:
+def _kept(cell: Job, store: Store, kinds: Sequence[str]) -> Tables | None:
     found = {kind: store.load(cell, kind) for kind in kinds}
     kept = {kind: table for kind, table in found.items() if table is not None}
     return kept if len(kept) == len(kinds) else None
 
 
-def _keep(cell: Work, store: Store, tables: Tables) -> None:
+def _keep(cell: Job, store: Store, tables: Tables) -> None:
     # The rows last: a cell whose rows are there is finished.
     for kind in sorted(tables, reverse=True):
         store.save(cell, tables[kind], kind)

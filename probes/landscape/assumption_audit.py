@@ -12,9 +12,9 @@ from probes.training.blocks import blocks
 
 #: Relative error of the second-order expansion up to which it counts as accurate.
 EXPANSION_ERROR = 0.1
-#: Steps along the way to theta(S^i) at which the expansion is looked at, in units of that way.
+#: Steps along the path to theta(S^i) at which the expansion is looked at, in units of that path.
 EXPANSION_STEPS = tuple(2.0**power for power in range(-8, 3))
-#: Replicas whose ways are looked at: evenly spaced in distance, the farthest among them.
+#: Replicas whose paths are looked at: evenly spaced in distance, the farthest among them.
 EXPANSION_REPLICAS = 5
 #: Weights, in float64, that are formed at once.
 WEIGHTS_AT_ONCE = 2**20
@@ -34,7 +34,7 @@ class Audit:
             diverge.
         distance_mean: their mean.
         expansion_radius: how far the second-order expansion at theta(S) is accurate to 10 %, on the
-            way to the theta(S^i) for which that is least, in units of the distance to it; at most
+            path to the theta(S^i) for which that is least, in units of the distance to it; at most
             4, where the search ends, and 0 if it is accurate nowhere.
         nonconvex_pairs: share of random pairs of outputs whose midpoint's loss is above their mean.
         bounded: whether the loss is bounded, by a clip.
@@ -52,7 +52,7 @@ def audit(
     network: Network,
     factors: Factors,
     inputs: Inputs,
-    shrink: float,
+    update_scale: float,
     curvature: float,
     clipped: bool,
     seed: int,
@@ -63,20 +63,20 @@ def audit(
         network: the frozen network.
         factors: of n + 1 replicas, that of S first.
         inputs: S.
-        shrink: factor of the update in the deterministic network.
+        update_scale: factor of the update in the deterministic network.
         curvature: smallest eigenvalue of the Hessian at theta(S).
         clipped: whether losses are clipped.
         seed: of the random pairs.
     """
-    ways = _Ways(network, factors, shrink)
-    distances = ways.distances()
+    paths = _Paths(network, factors, update_scale)
+    distances = paths.distances()
     finite = distances.isfinite()
-    known = bool(finite.any()) and bool(ways.start.isfinite().all())
+    known = bool(finite.any()) and bool(paths.start.isfinite().all())
     return Audit(
         positive_semidefinite=curvature >= -FLAT,
         distance=float(distances[finite].max()) if known else float("nan"),
         distance_mean=float(distances[finite].mean()) if known else float("nan"),
-        expansion_radius=_expansion_radius(network, inputs, ways, distances) if known else 0.0,
+        expansion_radius=_expansion_radius(network, inputs, paths, distances) if known else 0.0,
         nonconvex_pairs=_nonconvex_pairs(network, inputs, seed),
         bounded=clipped,
     )
@@ -132,15 +132,15 @@ def _verdict(held: int, count: int) -> str:
     return "fails" if held == 0 else f"fails in {count - held} of {count} cells"
 
 
-class _Ways:
-    """The ways from theta(S) to every theta(S^i), in the weights W, formed when asked for."""
+class _Paths:
+    """The paths from theta(S) to every theta(S^i), in the weights W, formed when asked for."""
 
-    def __init__(self, network: Network, factors: Factors, shrink: float) -> None:
-        self.network, self.factors, self.shrink = network, factors, shrink
+    def __init__(self, network: Network, factors: Factors, update_scale: float) -> None:
+        self.network, self.factors, self.update_scale = network, factors, update_scale
         (self.start,) = self._weights(slice(0, 1))
 
     def distances(self) -> Tensor:
-        """Length of every way, (n,)."""
+        """Length of every path, (n,)."""
         rows = blocks(len(self.factors[0][0]) - 1, max(1, WEIGHTS_AT_ONCE // len(self.start)))
         found = [
             (self._weights(slice(1 + some.start, 1 + some.stop)) - self.start).norm(dim=1)
@@ -148,17 +148,17 @@ class _Ways:
         ]
         return torch.cat(found)
 
-    def way(self, number: int) -> Tensor:
-        """The way to theta(S^i) for i = ``number``."""
+    def path(self, number: int) -> Tensor:
+        """The path to theta(S^i) for i = ``number``."""
         return self._weights(slice(1 + number, 2 + number))[0] - self.start
 
     def _weights(self, rows: slice) -> Tensor:
         some = [(A[rows], B[rows]) for A, B in self.factors]
-        return flat_weights(self.network.merged_weights(some, shrink=self.shrink))
+        return flat_weights(self.network.merged_weights(some, update_scale=self.update_scale))
 
 
-def _expansion_radius(network: Network, inputs: Inputs, ways: _Ways, distances: Tensor) -> float:
-    """Smallest share of the way to a theta(S^i) within which the expansion is accurate."""
+def _expansion_radius(network: Network, inputs: Inputs, paths: _Paths, distances: Tensor) -> float:
+    """Smallest share of the path to a theta(S^i) within which the expansion is accurate."""
     loss = training_loss(network, inputs)
     finite = torch.nonzero(distances.isfinite() & (distances > 0))[:, 0]
     if len(finite) == 0:
@@ -166,20 +166,21 @@ def _expansion_radius(network: Network, inputs: Inputs, ways: _Ways, distances: 
     by_distance = finite[distances[finite].argsort()]
     places = torch.linspace(0, len(by_distance) - 1, EXPANSION_REPLICAS).round().long().unique()
     return min(
-        _accurate_up_to(loss, ways.start, ways.way(int(number))) for number in by_distance[places]
+        _accurate_up_to(loss, paths.start, paths.path(int(number)))
+        for number in by_distance[places]
     )
 
 
-def _accurate_up_to(loss: Callable[[Tensor], Tensor], point: Tensor, way: Tensor) -> float:
+def _accurate_up_to(loss: Callable[[Tensor], Tensor], point: Tensor, path: Tensor) -> float:
     position = point.clone().requires_grad_(True)
     value = loss(position)
     (gradient,) = torch.autograd.grad(value, position, create_graph=True)
-    slope = gradient @ way
-    (bend,) = torch.autograd.grad(slope, position)
-    first, second, start = slope.item(), (bend @ way).item() / 2, value.item()
+    slope = gradient @ path
+    (hessian_product,) = torch.autograd.grad(slope, position)
+    first, second, start = slope.item(), (hessian_product @ path).item() / 2, value.item()
     reached = 0.0
     for step in EXPANSION_STEPS:
-        change = loss(point + step * way).item() - start
+        change = loss(point + step * path).item() - start
         error = abs(change - step * first - step**2 * second)
         # The change may vanish by itself where first and second order cancel: so their sizes.
         if error > EXPANSION_ERROR * (abs(step * first) + abs(step**2 * second)) + 1e-12:

@@ -31,7 +31,7 @@ class Curvature:
 
 
 def smallest_curvature(
-    network: Network, factors: Factors, inputs: Inputs, shrink: float, seed: int
+    network: Network, factors: Factors, inputs: Inputs, update_scale: float, seed: int
 ) -> Curvature:
     """Smallest eigenvalue of the Hessian of the mean loss of one replica, in float64 on the CPU.
 
@@ -39,14 +39,14 @@ def smallest_curvature(
         network: the network.
         factors: of one replica.
         inputs: the examples of S.
-        shrink: factor of the update in the deployed network.
+        update_scale: factor of the update in the deployed network.
         seed: of Lanczos' starting vector.
 
     Returns:
         The eigenvalue in units of loss per squared unit of weight; NaN where the network is not
         finite or Lanczos does not converge. Lanczos approaches the eigenvalue from above.
     """
-    (point,) = flat_weights(network.merged_weights(factors, shrink=shrink))
+    (point,) = flat_weights(network.merged_weights(factors, update_scale=update_scale))
     if not point.isfinite().all():
         return Curvature(float("nan"), "the network diverged")
     loss = training_loss(network, inputs)

@@ -43,9 +43,9 @@ class FactorMap(AdaptedMap):
 class Replica(nn.Module):
     """One replica of an encoder, its factors as linear modules."""
 
-    def __init__(self, network: Encoder, factors: Factors, shrink: float) -> None:
+    def __init__(self, network: Encoder, factors: Factors, update_scale: float) -> None:
         super().__init__()
-        self.network, self.scale = network, network.scaling * shrink
+        self.network, self.scale = network, network.scaling * update_scale
         self.factors = nn.ModuleList(_linear(factor[0]) for pair in factors for factor in pair)
 
     def forward(self, inputs: Tokens) -> Tensor:
@@ -58,7 +58,13 @@ class Replica(nn.Module):
 
 
 def ekfac_inverse(
-    network: Encoder, inputs: Tokens, factors: Factors, *, shrink: float, damping: float, seed: int
+    network: Encoder,
+    inputs: Tokens,
+    factors: Factors,
+    *,
+    update_scale: float,
+    damping: float,
+    seed: int,
 ) -> "EkfacInverse":
     """Fit the curvature of the mean loss on S at one replica's factors.
 
@@ -66,7 +72,7 @@ def ekfac_inverse(
         network: the frozen network; its loss is cross-entropy.
         inputs: the n examples of S.
         factors: of one replica.
-        shrink: factor of the update in the deterministic network.
+        update_scale: factor of the update in the deterministic network.
         damping: added to every eigenvalue.
         seed: of the labels drawn from the network's own predictions, whose gradients make the
             Fisher matrix, which for cross-entropy is the Gauss-Newton matrix.
@@ -78,7 +84,7 @@ def ekfac_inverse(
     from kronfluence.arguments import ScoreArguments
     from kronfluence.factor.config import FactorConfig, FactorStrategy
 
-    fitted = _fit(network, inputs, factors, shrink, seed)
+    fitted = _fit(network, inputs, factors, update_scale, seed)
     config = FactorConfig.CONFIGS[FactorStrategy.EKFAC]
     held = []
     for name in _names(factors):
@@ -89,7 +95,7 @@ def ekfac_inverse(
 
 
 def _fit(
-    network: Encoder, inputs: Tokens, factors: Factors, shrink: float, seed: int
+    network: Encoder, inputs: Tokens, factors: Factors, update_scale: float, seed: int
 ) -> dict[str, dict[str, Tensor]]:
     """What kronfluence fits: of every kind, a tensor a module."""
     from kronfluence.analyzer import Analyzer, prepare_model
@@ -100,7 +106,7 @@ def _fit(
     network, inputs = network.place(here), inputs.place(here)
     task = _task(network, _names(factors), seed)
     model = prepare_model(
-        Replica(network, [(A.to(here), B.to(here)) for A, B in factors], shrink), task
+        Replica(network, [(A.to(here), B.to(here)) for A, B in factors], update_scale), task
     )
     data = TensorDataset(
         inputs.hidden, inputs.mask, inputs.keys, inputs.queries, inputs.values, inputs.targets.mT

@@ -13,8 +13,8 @@ class LipschitzTracker:
     maximum over finitely many points is a lower estimate of the Lipschitz constant.
     """
 
-    def __init__(self, network: Network, inputs: Inputs, steps: int, shrink: float) -> None:
-        self.network, self.inputs, self.shrink = network, inputs, shrink
+    def __init__(self, network: Network, inputs: Inputs, steps: int, update_scale: float) -> None:
+        self.network, self.inputs, self.update_scale = network, inputs, update_scale
         self.at = {round(step) for step in np.linspace(steps / 10, steps, 10)} | {steps}
         self.largest = 0.0
 
@@ -26,7 +26,7 @@ class LipschitzTracker:
     def visit(self, step: int, rows: slice, factors: Factors) -> None:
         """Take the factors of a block of replicas into account."""
         if step in self.at:
-            norms = self.network.gradient_norms(factors, self.inputs, self.shrink)
+            norms = self.network.gradient_norms(factors, self.inputs, self.update_scale)
             self.largest = max(self.largest, _largest_finite(norms))
 
 

@@ -44,7 +44,7 @@ TOLERANCE, MOST_PRODUCTS = 1e-6, 1000
 #: Products that the progress expects; it does not know how many it will take.
 EXPECTED_PRODUCTS = 50
 #: Bytes that the Jacobian and the products of a batch of steps hold at most, one half each.
-HELD = 2**30
+MEMORY_BUDGET = 2**30
 #: Numbers, float64, that a product of one replica's matrix holds for each output and each
 #: activation.
 OUTPUT_COPIES, PRODUCT_COPIES = 4, 8
@@ -58,12 +58,12 @@ def newton_step(
     factors: Factors,
     weights: Tensor,
     *,
-    shrink: float,
-    strength: float,
+    update_scale: float,
+    penalty_weight: float,
     damping: float,
     solver: Solver = "cg",
     seed: int = 0,
-    held: int = HELD,
+    memory_budget: int = MEMORY_BUDGET,
     progress: Progress = silent,
 ) -> tuple[Factors, str]:
     """Estimate the factors of every replica that leaves an example out.
@@ -73,20 +73,27 @@ def newton_step(
         inputs: the n examples of S.
         factors: trained on S, of one replica.
         weights: of the examples, for S and then every S^i, (n + 1, n).
-        shrink: factor of the update in the deterministic network.
-        strength: of ||update||^2 in the objective, 0 for none.
+        update_scale: factor of the update in the deterministic network.
+        penalty_weight: of ||update||^2 in the objective, 0 for none.
         damping: positive, in units of the loss per squared unit of a factor.
         solver: "cg", or "ekfac" for an encoder without a penalty: the matrix of S in place of those
             of all S^i, and approximated (:mod:`probes.landscape.ekfac`).
         seed: of the labels that EK-FAC draws.
-        held: bytes that products may hold; fewer of them are then taken at once.
+        memory_budget: bytes that products may hold; fewer of them are then taken at once.
         progress: told n for each of ``EXPECTED_PRODUCTS``, however many it takes.
 
     Returns:
         The factors of the n replicas, and how they were obtained.
     """
     exact = torch.empty((), dtype=torch.float64)
-    placed = _Point(network.place(exact), inputs.place(exact), factors, shrink, strength, held)
+    placed = _Point(
+        network.place(exact),
+        inputs.place(exact),
+        factors,
+        update_scale,
+        penalty_weight,
+        memory_budget,
+    )
     wanted = weights[1:].double()
     change = placed.gradients(wanted) - placed.gradients(weights[:1].double())
     if solver == "cg":
@@ -94,7 +101,9 @@ def newton_step(
         return placed.moved(steps), how
     assert isinstance(network, Encoder)
     assert isinstance(inputs, Tokens)
-    inverse = ekfac_inverse(network, inputs, factors, shrink=shrink, damping=damping, seed=seed)
+    inverse = ekfac_inverse(
+        network, inputs, factors, update_scale=update_scale, damping=damping, seed=seed
+    )
     progress(len(inputs) * EXPECTED_PRODUCTS)
     return placed.moved(-inverse(change)), f"one step by EK-FAC, damping {damping:g}"
 
@@ -131,22 +140,22 @@ class _Point:
     """The objective around trained factors, in float64, as a function of one flat vector."""
 
     def __init__(
-        self, network: Network, inputs: Inputs, factors: Factors, shrink: float, strength: float,
-        held: int,
+        self, network: Network, inputs: Inputs, factors: Factors, update_scale: float,
+        penalty_weight: float, memory_budget: int,
     ) -> None:  # fmt: skip
-        self.network, self.inputs, self.shrink = network, inputs, shrink
-        self.like, self.strength = factors, strength
+        self.network, self.inputs, self.update_scale = network, inputs, update_scale
+        self.like, self.penalty_weight = factors, penalty_weight
         self.at = torch.cat([factor.flatten() for pair in factors for factor in pair]).double()
         self.at = self.at.cpu()
         self.value = self.outputs(self.at)
-        self.bend = self._bend()
+        self.output_hessian = self._output_hessian()
         self.jacobian: Tensor | None = None
-        if 8 * self.value.numel() * len(self.at) <= held // 2:
+        if 8 * self.value.numel() * len(self.at) <= memory_budget // 2:
             self.jacobian = self._jacobian()
         else:
             self.back = vjp(self.outputs, self.at)[1]
         each = bytes_of_a_product(network, len(inputs), by_jacobian=self.jacobian is not None)
-        self.together = max(1, held // 2 // each)
+        self.together = max(1, memory_budget // 2 // each)
 
     def factors(self, flat: Tensor) -> Factors:
         """Factors of R replicas from (R, size), or of one from (size,)."""
@@ -163,9 +172,11 @@ class _Point:
     def outputs(self, flat: Tensor, inputs: Inputs | None = None) -> Tensor:
         """Outputs of the deterministic network, (k, n), or on other inputs."""
         inputs = self.inputs if inputs is None else inputs
-        return self.network.replica_outputs(self.factors(flat), inputs, shrink=self.shrink)[0]
+        return self.network.replica_outputs(
+            self.factors(flat), inputs, update_scale=self.update_scale
+        )[0]
 
-    def _bend(self) -> Tensor:
+    def _output_hessian(self) -> Tensor:
         """Second derivatives of every example's loss in its outputs, (k, k, n)."""
 
         def column(output: Tensor) -> Tensor:
@@ -236,10 +247,10 @@ class _Point:
             moved = jvp(self.updates, (self.at,), (step,))[1]
             return vjp(self.updates, self.at)[1](moved)[0]
 
-        bent = torch.einsum("jkn,rkn->rjn", self.bend, self.push(steps))
-        products = self.pull(bent * weights[:, None])
-        if self.strength:
-            products = products + 2 * self.strength * vmap(penalty)(steps)
+        weighted = torch.einsum("jkn,rkn->rjn", self.output_hessian, self.push(steps))
+        products = self.pull(weighted * weights[:, None])
+        if self.penalty_weight:
+            products = products + 2 * self.penalty_weight * vmap(penalty)(steps)
         return products
 
     def moved(self, steps: Tensor) -> Factors:

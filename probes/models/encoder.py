@@ -187,14 +187,19 @@ class Encoder(Network):
         return self.mapped_outputs([MergedMap(weight) for weight in weights], inputs)
 
     def replica_outputs(
-        self, factors: Factors, inputs: Tokens, *, masks: Masks | None = None, shrink: float = 1.0
+        self,
+        factors: Factors,
+        inputs: Tokens,
+        *,
+        masks: Masks | None = None,
+        update_scale: float = 1.0,
     ) -> Tensor:
         """Outputs on m examples of R networks with the given factors, (R, k, m)."""
         if masks is not None:
             factors = mask_layers(factors, masks)
-        return self.mapped_outputs(self._low_rank_maps(factors, inputs, shrink), inputs)
+        return self.mapped_outputs(self._low_rank_maps(factors, inputs, update_scale), inputs)
 
-    def gradient_norms(self, factors: Factors, inputs: Tokens, shrink: float = 1.0) -> Tensor:
+    def gradient_norms(self, factors: Factors, inputs: Tokens, update_scale: float = 1.0) -> Tensor:
         """Norm of every example's loss gradient in the adapted *weights*, (R, m).
 
         The gradient of a map's weight is the sum over tokens of outer products g_t x_t', whose
@@ -203,7 +208,7 @@ class Encoder(Network):
         trace: Trace = []
         with torch.inference_mode(False), torch.enable_grad():
             factors = [(A.clone().requires_grad_(), B.clone()) for A, B in factors]
-            maps = self._low_rank_maps(factors, inputs, shrink)
+            maps = self._low_rank_maps(factors, inputs, update_scale)
             outputs = self.mapped_outputs(maps, inputs, trace)
             value = self.loss.value(outputs, inputs.targets).sum()
             gradients = torch.autograd.grad(value, [output for _, output in trace])
@@ -236,11 +241,13 @@ class Encoder(Network):
         pooled = x[:, :, 0] if self.pooling == "cls" else _mean(x, inputs.mask)
         return (pooled @ self.head.mT).mT
 
-    def _low_rank_maps(self, factors: Factors, inputs: Tokens, shrink: float) -> list[AdaptedMap]:
+    def _low_rank_maps(
+        self, factors: Factors, inputs: Tokens, update_scale: float
+    ) -> list[AdaptedMap]:
         frozen: list[Tensor | None] = [inputs.queries, inputs.values]
         frozen += [None] * (len(factors) - len(frozen))
         return [
-            LowRankMap(weight, A, self.scaling * shrink * B, products)
+            LowRankMap(weight, A, self.scaling * update_scale * B, products)
             for weight, (A, B), products in zip(self.weights, factors, frozen, strict=True)
         ]
 

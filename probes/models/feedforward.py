@@ -105,13 +105,15 @@ class FeedForward(Network):
                 X = X.relu()
         return X
 
-    def gradient_norms(self, factors: Factors, inputs: Columns, shrink: float = 1.0) -> Tensor:
+    def gradient_norms(
+        self, factors: Factors, inputs: Columns, update_scale: float = 1.0
+    ) -> Tensor:
         """Norm of every example's loss gradient in the adapted *weights*, (R, m).
 
         The gradient of a linear layer's weight is the outer product of its output's gradient and
         its input, so its norm is the product of theirs and no gradient is formed.
         """
-        weights = self.merged_weights(factors, shrink=shrink)
+        weights = self.merged_weights(factors, update_scale=update_scale)
         *features, outputs = self._activations(weights, inputs)
         grad = self.loss.gradient(outputs, inputs.targets, None)
         total = torch.zeros_like(grad[:, 0])

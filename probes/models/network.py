@@ -80,7 +80,7 @@ class Network(ABC):
         """
 
     @abstractmethod
-    def gradient_norms(self, factors: Factors, inputs: Any, shrink: float = 1.0) -> Tensor:
+    def gradient_norms(self, factors: Factors, inputs: Any, update_scale: float = 1.0) -> Tensor:
         """Norm of every example's loss gradient in the adapted *weights*, (R, m)."""
 
     @abstractmethod
@@ -114,36 +114,43 @@ class Network(ABC):
         return pairs
 
     def merged_weights(
-        self, factors: Factors, masks: Masks | None = None, shrink: float = 1.0
+        self, factors: Factors, masks: Masks | None = None, update_scale: float = 1.0
     ) -> list[Tensor]:
         """Weights with the update added, one (R, d_out, d_in) a layer.
 
         Args:
             factors: of R replicas.
             masks: one mask pair a layer, the same for all replicas; none if left out.
-            shrink: factor of every update, such as its expected mask (1-p)^2.
+            update_scale: factor of every update, such as its expected mask (1-p)^2.
         """
         if masks is not None:
             factors = mask_layers(factors, masks)
         return [
-            merge_weight(weight, A, B, self.scaling * shrink)
+            merge_weight(weight, A, B, self.scaling * update_scale)
             for weight, (A, B) in zip(self.weights, factors, strict=True)
         ]
 
     def replica_outputs(
-        self, factors: Factors, inputs: Any, *, masks: Masks | None = None, shrink: float = 1.0
+        self,
+        factors: Factors,
+        inputs: Any,
+        *,
+        masks: Masks | None = None,
+        update_scale: float = 1.0,
     ) -> Tensor:
         """Outputs on m examples of R networks with the given factors, (R, k, m).
 
         Args:
-            factors, masks, shrink: as for :meth:`merged_weights`.
+            factors, masks, update_scale: as for :meth:`merged_weights`.
             inputs: as this kind of network reads them.
         """
-        return self.outputs(self.merged_weights(factors, masks, shrink), inputs)
+        return self.outputs(self.merged_weights(factors, masks, update_scale), inputs)
 
-    def losses(self, factors: Factors, inputs: Any, shrink: float = 1.0) -> Tensor:
+    def losses(self, factors: Factors, inputs: Any, update_scale: float = 1.0) -> Tensor:
         """Loss of every replica without masks on every example, (R, m)."""
-        return self.loss.value(self.replica_outputs(factors, inputs, shrink=shrink), inputs.targets)
+        return self.loss.value(
+            self.replica_outputs(factors, inputs, update_scale=update_scale), inputs.targets
+        )
 
 
 def mask_layers(factors: Factors, masks: Masks) -> Factors:

@@ -111,7 +111,7 @@ def matched_answers(result: MatchedResult) -> dict[str, str]:
         "undecided": "undecided at p = ", "not reached": "not reached at p = ",
     }  # fmt: skip
     answers = {}
-    for control, group in result.decision("beta").groupby("arm", sort=False):
+    for control, group in result.decision("beta").groupby("variant", sort=False):
         parts = [
             text + ", ".join(f"{p:g}" for p in group.loc[group["verdict"] == verdict, "p"])
             for verdict, text in words.items()
@@ -177,10 +177,10 @@ def of_ablation(result: AblationResult) -> Finding:
     verdicts = []
     for part, reference in PARTS.items():
         group = result.summary[
-            (result.summary["part"] == part) & (result.summary["arm"] != reference)
+            (result.summary["part"] == part) & (result.summary["variant"] != reference)
         ]
-        less = group[group["difference_high"] < 0]["arm"].unique()
-        more = group[group["difference_low"] > 0]["arm"].unique()
+        less = group[group["difference_high"] < 0]["variant"].unique()
+        more = group[group["difference_low"] > 0]["variant"].unique()
         found = [
             f"{word} test loss: {', '.join(names)}"
             for word, names in (("less", less), ("more", more))
@@ -202,11 +202,13 @@ def of_sensitivity(result: SensitivityResult) -> Finding:
 def of_cost(result: CostResult) -> Finding:
     summary = result.summary
     verdicts = [
-        f"{row.phase}, {row.way}, N = {row.N}: {row.ratio:.2f} times the time of plain LoRA and "
-        f"{row.memory:.2f} times its peak memory."
+        f"{row.phase}, {row.variant}, N = {row.N}: {row.ratio:.2f} times the time of plain "
+        f"LoRA and {row.memory:.2f} times its peak memory."
         for row in _records(summary[summary["N"] == summary.groupby("phase")["N"].transform("max")])
     ]
-    note = "medians, with quartiles, of rounds in which all ways take turns; the control is noise"
+    note = (
+        "medians, with quartiles, of rounds in which all variants take turns; the control is noise"
+    )
     tables = [Table.of(result.text(), note=note)]
     return Finding("What does it cost?", result.setting, verdicts, tables)
 

@@ -49,5 +49,5 @@ def with_interval(summary: pd.DataFrame, name: str) -> list[str]:
 #: Columns of words, set to the left; all others are numbers.
 TEXT_COLUMNS = (
     "inference", "statement", "reading", "data", "assumptions", "assumption", "found", "verdict",
-    "control", "quantity", "how", "part", "arm", "method",
+    "control", "quantity", "how", "part", "variant", "method",
 )  # fmt: skip

@@ -55,28 +55,30 @@ class Problem:
             * (self.features[:, None])
         )
 
-    def hessian(self, theta: Array, weights: Array, strength: float) -> Array:
+    def hessian(self, theta: Array, weights: Array, penalty_weight: float) -> Array:
         """Hessian of the objective of models (R, k, d) with example weights (R, n), (R, kd, kd)."""
         return self._pull_back(
-            self.loss.hessian(self.outputs(theta), self.targets), weights, strength
+            self.loss.hessian(self.outputs(theta), self.targets), weights, penalty_weight
         )
 
-    def lower_hessian(self, theta: Array, ends: Array, strength: float) -> Array:
+    def lower_hessian(self, theta: Array, ends: Array, penalty_weight: float) -> Array:
         """Matrices below the Hessian of the objective on S from theta (k, d) to ends (R, k, d)."""
         below = self.loss.lower_hessian(self.outputs(theta), self.outputs(ends))
-        return self._pull_back(below, np.full((len(ends), len(self)), 1 / len(self)), strength)
+        return self._pull_back(
+            below, np.full((len(ends), len(self)), 1 / len(self)), penalty_weight
+        )
 
-    def _pull_back(self, bend: Array, weights: Array, strength: float) -> Array:
+    def _pull_back(self, output_hessian: Array, weights: Array, penalty_weight: float) -> Array:
         """Hessian in theta from the examples' Hessians in the outputs, (R, n, k, k)."""
-        (replicas, _), k, d = weights.shape, bend.shape[-1], self.features.shape[1]
+        (replicas, _), k, d = weights.shape, output_hessian.shape[-1], self.features.shape[1]
         size = k * d
         result = np.empty((replicas, k, d, k, d))
         pairs = (self.features[:, :, None] * self.features[:, None]).reshape(len(self), d * d)
         for a in range(k):
             for b in range(k):
-                block = (weights * bend[:, :, a, b]) @ pairs
+                block = (weights * output_hessian[:, :, a, b]) @ pairs
                 result[:, a, :, b] = block.reshape(replicas, d, d)
-        return result.reshape(replicas, size, size) + 2 * strength * np.eye(size)
+        return result.reshape(replicas, size, size) + 2 * penalty_weight * np.eye(size)
 
 
 def load_problem(task: str) -> Problem:
@@ -112,12 +114,12 @@ class Minimisers:
     left_out: Array
 
 
-def minimisers(problem: Problem, strength: float, form: Form = "mean") -> Minimisers:
+def minimisers(problem: Problem, penalty_weight: float, form: Form = "mean") -> Minimisers:
     """Minimise the objective on S and on every S^i.
 
     Args:
         problem: S, n >= 2 examples.
-        strength: s = lambda (2p - p^2), positive.
+        penalty_weight: s = lambda (2p - p^2), positive.
         form: what S^i means.
 
     Raises:
@@ -126,14 +128,16 @@ def minimisers(problem: Problem, strength: float, form: Form = "mean") -> Minimi
     n, (k, d) = len(problem), (problem.targets.shape[1], problem.features.shape[1])
     everything = np.full((1, n), 1 / n)
     if problem.loss.quadratic:
-        full = newton(problem, everything, strength, np.zeros((1, k, d)))[0]
-        return Minimisers(full, ridge_left_out(problem, strength, form))
-    full = newton(problem, everything, strength, np.zeros((1, k, d)))
+        full = newton(problem, everything, penalty_weight, np.zeros((1, k, d)))[0]
+        return Minimisers(full, ridge_left_out(problem, penalty_weight, form))
+    full = newton(problem, everything, penalty_weight, np.zeros((1, k, d)))
     start = np.repeat(full, n, axis=0)
-    return Minimisers(full[0], newton(problem, leave_one_out_weights(n, form), strength, start))
+    return Minimisers(
+        full[0], newton(problem, leave_one_out_weights(n, form), penalty_weight, start)
+    )
 
 
-def ridge_left_out(problem: Problem, strength: float, form: Form = "mean") -> Array:
+def ridge_left_out(problem: Problem, penalty_weight: float, form: Form = "mean") -> Array:
     """All theta(S^i) of ridge regression in closed form, (n, k, d).
 
     The mean over n - 1 examples plus s ||.||^2 has the minimiser of the sum of squares plus
@@ -143,7 +147,7 @@ def ridge_left_out(problem: Problem, strength: float, form: Form = "mean") -> Ar
     the sum divided by n, s' = s.
     """
     X, Y, n = problem.features, problem.targets, len(problem)
-    total = strength * (n - 1 if form == "mean" else n)
+    total = penalty_weight * (n - 1 if form == "mean" else n)
     inverse_X = np.linalg.solve(X.T @ X + total * np.eye(X.shape[1]), X.T)
     theta = inverse_X @ Y
     residuals, leverages = Y - X @ theta, np.einsum("nd,dn->n", X, inverse_X)
@@ -151,7 +155,7 @@ def ridge_left_out(problem: Problem, strength: float, form: Form = "mean") -> Ar
     return theta.T - change
 
 
-def newton(problem: Problem, weights: Array, strength: float, start: Array) -> Array:
+def newton(problem: Problem, weights: Array, penalty_weight: float, start: Array) -> Array:
     """Minimise many objectives that differ in their example weights, together.
 
     Damped Newton steps: halved, replica by replica, until the objective falls.
@@ -159,7 +163,7 @@ def newton(problem: Problem, weights: Array, strength: float, start: Array) -> A
     Args:
         problem: n examples.
         weights: of the examples, one objective a row, (R, n).
-        strength: s, positive.
+        penalty_weight: s, positive.
         start: (R, k, d).
 
     Returns:
@@ -171,36 +175,40 @@ def newton(problem: Problem, weights: Array, strength: float, start: Array) -> A
     theta = start.copy()
     active = np.arange(len(theta))
     for _ in range(NEWTON_STEPS):
-        gradient = objective_gradient(problem, weights[active], strength, theta[active])
+        gradient = objective_gradient(problem, weights[active], penalty_weight, theta[active])
         # Not "larger than": a gradient that is not a number has not converged either.
         large = ~(np.linalg.norm(gradient, axis=(1, 2)) <= GRADIENT_TOLERANCE)
         active, gradient = active[large], gradient[large]
         if len(active) == 0:
             return theta
-        hessian = problem.hessian(theta[active], weights[active], strength)
+        hessian = problem.hessian(theta[active], weights[active], penalty_weight)
         step = np.linalg.solve(hessian, gradient.reshape(len(active), -1, 1))
         theta[active] = _descend(
-            problem, weights[active], strength, theta[active], step.reshape(gradient.shape)
+            problem, weights[active], penalty_weight, theta[active], step.reshape(gradient.shape)
         )
     raise ArithmeticError(f"Newton's method did not converge in {NEWTON_STEPS} steps")
 
 
-def objective(problem: Problem, weights: Array, strength: float, theta: Array) -> Array:
+def objective(problem: Problem, weights: Array, penalty_weight: float, theta: Array) -> Array:
     """Value of every objective, (R,)."""
-    return (weights * problem.losses(theta)).sum(1) + strength * np.square(theta).sum((1, 2))
+    return (weights * problem.losses(theta)).sum(1) + penalty_weight * np.square(theta).sum((1, 2))
 
 
-def objective_gradient(problem: Problem, weights: Array, strength: float, theta: Array) -> Array:
+def objective_gradient(
+    problem: Problem, weights: Array, penalty_weight: float, theta: Array
+) -> Array:
     """Gradient of every objective, (R, k, d)."""
     slope = problem.loss.gradient(problem.outputs(theta), problem.targets) * weights[..., None]
-    return np.swapaxes(slope, 1, 2) @ problem.features + 2 * strength * theta
+    return np.swapaxes(slope, 1, 2) @ problem.features + 2 * penalty_weight * theta
 
 
-def _descend(problem: Problem, weights: Array, strength: float, theta: Array, step: Array) -> Array:
-    before = objective(problem, weights, strength, theta)
+def _descend(
+    problem: Problem, weights: Array, penalty_weight: float, theta: Array, step: Array
+) -> Array:
+    before = objective(problem, weights, penalty_weight, theta)
     size = np.ones(len(theta))
     for _ in range(40):
-        after = objective(problem, weights, strength, theta - size[:, None, None] * step)
+        after = objective(problem, weights, penalty_weight, theta - size[:, None, None] * step)
         # Near the minimum the objective is flat to rounding: the full step is then right.
         worse = after > before + 1e-13 * (1 + np.abs(before))
         if not worse.any():

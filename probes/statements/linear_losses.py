@@ -22,7 +22,7 @@ class LinearLoss:
         lower_hessian: z and z' (..., n, k) to a matrix below the Hessian all along the segment.
         value_within: reach (n,) and targets to a bound on the loss wherever ||z|| <= reach, (n,).
         slope_within: the same for the norm of the gradient in z; an infinite reach is allowed.
-        bend: bound on the largest eigenvalue of the Hessian in z.
+        hessian_bound: on the largest eigenvalue of the Hessian in z.
         slope_peaks_at_ends: whether that norm is largest at an end of any segment.
     """
 
@@ -33,7 +33,7 @@ class LinearLoss:
     lower_hessian: Callable[[Array, Array], Array]
     value_within: Callable[[Array, Array], Array]
     slope_within: Callable[[Array, Array], Array]
-    bend: float
+    hessian_bound: float
     slope_peaks_at_ends: bool
 
     @property
@@ -73,7 +73,7 @@ SQUARED = LinearLoss(
     lower_hessian=lambda z, z_end: _twice_identity(z_end),
     value_within=lambda reach, y: np.square(np.linalg.norm(y, axis=-1) + reach),
     slope_within=lambda reach, y: 2 * (np.linalg.norm(y, axis=-1) + reach),
-    bend=2.0,
+    hessian_bound=2.0,
     slope_peaks_at_ends=True,
 )
 LOGISTIC = LinearLoss(
@@ -85,7 +85,7 @@ LOGISTIC = LinearLoss(
     lower_hessian=lambda z, z_end: np.minimum(_sigmoid_slope(z), _sigmoid_slope(z_end))[..., None],
     value_within=lambda reach, y: np.logaddexp(0, reach),
     slope_within=lambda reach, y: _sigmoid(reach),
-    bend=0.25,
+    hessian_bound=0.25,
     slope_peaks_at_ends=True,
 )
 SOFTMAX = LinearLoss(
@@ -100,6 +100,6 @@ SOFTMAX = LinearLoss(
     ),
     value_within=lambda reach, y: np.log(y.shape[-1]) + 2**0.5 * reach,
     slope_within=lambda reach, y: np.full(len(y), 2**0.5),
-    bend=0.5,
+    hessian_bound=0.5,
     slope_peaks_at_ends=False,
 )

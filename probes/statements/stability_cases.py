@@ -108,8 +108,8 @@ def segment_lipschitz(problem: Problem, found: Minimisers, s: float) -> tuple[fl
     raw = max((slope * norms).max() for slope in slopes)
     length = np.linalg.norm(ends - start, axis=(1, 2))
     if not problem.loss.slope_peaks_at_ends:
-        bend = problem.loss.bend * norms**2 * length
-        own = (slopes[0] * norms + slopes[1][each, each] * norms + bend) / 2
+        growth = problem.loss.hessian_bound * norms**2 * length
+        own = (slopes[0] * norms + slopes[1][each, each] * norms + growth) / 2
         raw = max(raw, own.max())
     at_start = np.linalg.norm(problem.gradients(start) + 2 * s * start, axis=(1, 2))
     own_slope = problem.loss.gradient(problem.outputs(ends)[each, each], problem.targets)
@@ -117,7 +117,7 @@ def segment_lipschitz(problem: Problem, found: Minimisers, s: float) -> tuple[fl
     at_end = np.linalg.norm(own_gradient, axis=(1, 2))
     within = np.maximum(at_start, at_end)
     if not problem.loss.quadratic:
-        lipschitz = problem.loss.bend * norms**2 + 2 * s
+        lipschitz = problem.loss.hessian_bound * norms**2 + 2 * s
         within = np.maximum(within, (at_start + at_end + lipschitz * length) / 2)
     return float(raw), float(within.max())
 

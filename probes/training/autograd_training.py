@@ -32,7 +32,7 @@ EXCESS = 1.5
 WARMUP, FINAL = 0.1, 0.3
 
 
-class Method(Protocol):
+class Parametrization(Protocol):
     """A parametrization of low-rank updates, with what it adds to training."""
 
     def start(self, generator: torch.Generator, replicas: int) -> list[Tensor]:
@@ -121,7 +121,7 @@ class AdaLoRA:
 
 
 @dataclass(frozen=True)
-class Run:
+class Setup:
     """What is trained and how.
 
     Attributes:
@@ -140,48 +140,50 @@ class Run:
 
 
 def train(
-    run: Run,
-    method: Method,
+    setup: Setup,
+    parametrization: Parametrization,
     generator: torch.Generator,
     checkpoint: Callable[[int, Factors], object] = lambda step, factors: None,
 ) -> Factors:
     """Train every replica from the same start with the same masks.
 
     Args:
-        run: what is trained and how.
-        method: LoRA or AdaLoRA, made for this training.
+        setup: what is trained and how.
+        parametrization: LoRA or AdaLoRA, made for this training.
         generator: of the initial parameters.
         checkpoint: called after every step with the factors as they are.
 
     Returns:
         The trained factors of all replicas: A (R, r, d_in) and B (R, d_out, r) of every layer.
     """
-    parameters = method.start(generator, len(run.weights))
+    parameters = parametrization.start(generator, len(setup.weights))
     for parameter in parameters:
         parameter.requires_grad_(True)
-    optimizer = torch.optim.Adam(parameters, lr=run.training.lr, fused=True)
-    order = batches(len(run.inputs), run.training.batch, run.training.steps, run.training.seed)
-    weights = run.weights.to(run.inputs.targets)
+    optimizer = torch.optim.Adam(parameters, lr=setup.training.lr, fused=True)
+    order = batches(
+        len(setup.inputs), setup.training.batch, setup.training.steps, setup.training.seed
+    )
+    weights = setup.weights.to(setup.inputs.targets)
     for step, index in enumerate(order):
         optimizer.zero_grad()
         with torch.enable_grad():
-            for sample in range(run.training.samples):
-                _loss(run, method, parameters, weights, index, step, sample).backward()
+            for sample in range(setup.training.samples):
+                _loss(setup, parametrization, parameters, weights, index, step, sample).backward()
         optimizer.step()
         slopes = [
             torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             for parameter in parameters
         ]
         with torch.no_grad():
-            method.after_step(step + 1, parameters, slopes)
-            checkpoint(step + 1, method.factors(parameters))
+            parametrization.after_step(step + 1, parameters, slopes)
+            checkpoint(step + 1, parametrization.factors(parameters))
     with torch.no_grad():
-        return method.factors(parameters)
+        return parametrization.factors(parameters)
 
 
 def _loss(
-    run: Run,
-    method: Method,
+    setup: Setup,
+    parametrization: Parametrization,
     parameters: Sequence[Tensor],
     weights: Tensor,
     index: Tensor | None,
@@ -189,18 +191,18 @@ def _loss(
     sample: int,
 ) -> Tensor:
     """The objective of all replicas for one mask sample, over the number of samples."""
-    inputs, scale = run.inputs, 1.0
+    inputs, scale = setup.inputs, 1.0
     if index is not None:
         inputs, weights, scale = inputs.take(index), weights[:, index], len(inputs) / len(index)
-    network, seed = run.network, run.training.seed
-    drawn = run.dropping.draw(network, len(inputs), step=step, sample=sample, seed=seed)
-    outputs = masked_outputs(network, method.factors(parameters), inputs, drawn)
+    network, seed = setup.network, setup.training.seed
+    drawn = setup.dropping.draw(network, len(inputs), step=step, sample=sample, seed=seed)
+    outputs = masked_outputs(network, parametrization.factors(parameters), inputs, drawn)
     losses = network.loss.value(outputs, inputs.targets)
     total = (losses * weights).sum() * scale
-    extra = method.regularizer(parameters)
+    extra = parametrization.regularizer(parameters)
     if extra is not None:
         total = total + extra.sum()
-    return total / run.training.samples
+    return total / setup.training.samples
 
 
 def _triplets(tensors: Sequence[Tensor]) -> list[Triplets]:

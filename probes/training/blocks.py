@@ -15,7 +15,7 @@ CUDA_BLOCK_ACTIVATIONS = 2**28
 
 def replica_blocks(
     network: Network, replicas: int, examples: int, training: Training, objective: Objective,
-    most: int | None = None,
+    max_replicas: int | None = None,
 ) -> list[slice]:  # fmt: skip
     """Cut the replicas into those that are trained together, which decides how products round.
 
@@ -23,11 +23,11 @@ def replica_blocks(
         network, training, objective: as for :func:`retrain`.
         replicas: R.
         examples: of the pool.
-        most: largest length of a block; as many as fit the cache if left out.
+        max_replicas: largest length of a block; as many as fit the cache if left out.
     """
     samples = training.samples if _draws_masks(objective) else 1
     fitting = replicas_per_block(network, examples, samples)
-    return list(blocks(replicas, fitting if most is None else min(fitting, most)))
+    return list(blocks(replicas, fitting if max_replicas is None else min(fitting, max_replicas)))
 
 
 def replicas_per_block(network: Network, examples: int, samples: int = 1) -> int:

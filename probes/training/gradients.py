@@ -42,12 +42,12 @@ class ObjectiveGradient(ABC):
     def write(self, masks: Masks) -> None:
         """Write the gradient at the factors as they are, under N mask pairs a layer."""
 
-    def add_penalty(self, strength: float) -> None:
-        """Add the gradient of strength * (sum of the squared norms of all updates)."""
+    def add_penalty(self, penalty_weight: float) -> None:
+        """Add the gradient of penalty_weight * (sum of the squared norms of all updates)."""
         for (A, B), (grad_A, grad_B) in zip(self.factors, self.gradient, strict=True):
             add_A, add_B = penalty_gradient(A, B, self.scaling)
-            grad_A.add_(add_A, alpha=strength)
-            grad_B.add_(add_B, alpha=strength)
+            grad_A.add_(add_A, alpha=penalty_weight)
+            grad_B.add_(add_B, alpha=penalty_weight)
 
 
 class AutogradGradient(ObjectiveGradient):

@@ -43,12 +43,12 @@ class Dropout:
 
 @dataclass(frozen=True)
 class Penalty:
-    """The theorem's setting: strength * ||update||^2 is added to the loss; no masks.
+    """The theorem's setting: penalty_weight * ||update||^2 is added to the loss; no masks.
 
-    ``strength`` is lambda (2p - p^2) in the paper's symbols.
+    ``penalty_weight`` is lambda (2p - p^2) in the paper's symbols.
     """
 
-    strength: float
+    penalty_weight: float
 
 
 Objective = Dropout | Penalty

@@ -123,8 +123,8 @@ def _steps(
 
     def take_step(drawn: Masks) -> None:
         gradient_of.write(drawn)
-        if isinstance(objective, Penalty) and objective.strength > 0:
-            gradient_of.add_penalty(objective.strength)
+        if isinstance(objective, Penalty) and objective.penalty_weight > 0:
+            gradient_of.add_penalty(objective.penalty_weight)
         optimizer()
 
     order = batches(len(inputs), training.batch, training.steps, training.seed)

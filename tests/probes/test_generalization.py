@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes.cells.matched_controls import ARMS
+from probes.cells.matched_controls import CONTROLS
 from probes.generalization import GeneralizationSettings, generalize, plot
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_probe
@@ -46,7 +46,7 @@ def test_the_figure_has_a_curve_a_rate(over_n):
 
 def test_every_rate_meets_every_control(matched):
     decision = matched.decision()
-    assert len(decision) == 2 * len(ARMS)
+    assert len(decision) == 2 * len(CONTROLS)
     assert set(decision["verdict"]) <= {"dropout", "control", "undecided", "not reached"}
     with pytest.raises(ValueError, match="quantity must be one of beta"):
         matched.decision("speed")
@@ -56,9 +56,9 @@ def test_the_matched_figure_shows_the_decision(matched):
     _, right = plot(matched).axes
     drawn = {c.get_label(): c[0].get_ydata().astype(float) for c in right.containers}
     decision = matched.decision()
-    for arm in ARMS:
-        expected = decision.loc[decision["arm"] == arm, "difference"]
-        assert np.allclose(drawn[arm], expected, equal_nan=True)
+    for variant in CONTROLS:
+        expected = decision.loc[decision["variant"] == variant, "difference"]
+        assert np.allclose(drawn[variant], expected, equal_nan=True)
 
 
 def test_the_command_line_measures_and_compares(tmp_path):
@@ -79,7 +79,7 @@ def test_the_command_line_measures_and_compares(tmp_path):
 
 def test_json_is_json(tmp_path):
     done = run_probe("generalization", *QUICK, "--p", "0.5", "--matched", "--json", cwd=tmp_path)
-    assert {row["arm"] for row in json.loads(done.stdout)["beta"]} == set(ARMS)
+    assert {row["variant"] for row in json.loads(done.stdout)["beta"]} == set(CONTROLS)
 
 
 @pytest.mark.parametrize(

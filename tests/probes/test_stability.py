@@ -69,7 +69,7 @@ def test_left_out_loss_is_that_of_a_model_that_never_saw_the_example():
         trained.network, trained.train.take(keep), full_sample(cell.n - 1), start, training,
         Dropout(cell.p),
     )  # fmt: skip
-    unseen = trained.network.losses(without, trained.train, shrink=cell.shrink)[0, 4]
+    unseen = trained.network.losses(without, trained.train, update_scale=cell.update_scale)[0, 4]
     assert rows_of(cell)["loss_left_out"][4] == pytest.approx(unseen.item(), rel=1e-9)
 
 

@@ -69,8 +69,8 @@ def ablation():
     return ablate(p=0.4, ensemble=3, **SMALL)
 
 
-def arm(result, part, name):
-    return result.rows[(result.rows["part"] == part) & (result.rows["arm"] == name)]
+def variant(result, part, name):
+    return result.rows[(result.rows["part"] == part) & (result.rows["variant"] == name)]
 
 
 STATISTICS = ("train_loss", "test_loss", "test_score", "beta", "gap")
@@ -87,24 +87,24 @@ def test_arms_of_the_ablation_are_what_the_stability_probe_measures(ablation):
         ("inference", "ensemble", dropped.loc[3]),
     ]
     for part, name, expected in same:
-        assert_same(arm(ablation, part, name), expected, STATISTICS)
+        assert_same(variant(ablation, part, name), expected, STATISTICS)
     rescaled = table_of(0.4, ensemble=3, rescale=True)
-    assert_same(arm(ablation, "inference", "rescaled, no masks"), rescaled.loc[0], STATISTICS)
-    assert_same(arm(ablation, "inference", "rescaled, ensemble"), rescaled.loc[3], STATISTICS)
+    assert_same(variant(ablation, "inference", "rescaled, no masks"), rescaled.loc[0], STATISTICS)
+    assert_same(variant(ablation, "inference", "rescaled, ensemble"), rescaled.loc[3], STATISTICS)
 
 
 def test_differences_are_paired_and_zero_at_the_reference(ablation):
-    summary = ablation.summary.set_index(["part", "arm"])
+    summary = ablation.summary.set_index(["part", "variant"])
     assert summary.loc[("inference", "expected weight"), "difference"] == 0
-    ensemble = arm(ablation, "inference", "ensemble").set_index("draw")["test_loss"]
-    expected = arm(ablation, "inference", "expected weight").set_index("draw")["test_loss"]
+    ensemble = variant(ablation, "inference", "ensemble").set_index("draw")["test_loss"]
+    expected = variant(ablation, "inference", "expected weight").set_index("draw")["test_loss"]
     found = summary.loc[("inference", "ensemble"), "difference"]
     assert found == pytest.approx((ensemble - expected).mean())
 
 
 def test_every_place_is_measured_once_a_draw(ablation):
     where = ablation.rows[ablation.rows["part"] == "dropped where"]
-    assert sorted(where["arm"].unique()) == [
+    assert sorted(where["variant"].unique()) == [
         "both", "columns of A", "entries", "inputs", "rank", "rows of B",
     ]  # fmt: skip
     assert len(where) == 6 * 2
@@ -187,13 +187,13 @@ def test_the_figure_of_calibration_shows_the_summary(calibration):
 
 def test_peak_memory_grows_with_groups_and_not_with_passes():
     result = cost(width=48, heads=4, batch=4, tokens=16, rounds=1, samples=[1, 4], ensemble=2)
-    memory = result.summary.set_index(["way", "N"])["memory"]
+    memory = result.summary.set_index(["variant", "N"])["memory"]
     one_pass, four = (float(memory["N passes", count]) for count in (1, 4))
     # Beside the activations there is what a step holds anyway.
     assert float(memory["one grouped pass", 4]) > 2 * four
     assert four == pytest.approx(one_pass, rel=0.1)
     assert memory["LoRA again (control)", 0].tolist() == pytest.approx([1.0, 1.0])
-    assert (result.rows.query("way == 'LoRA'")["ratio"] == 1).all()
+    assert (result.rows.query("variant == 'LoRA'")["ratio"] == 1).all()
 
 
 def test_means_leave_out_what_is_not_there_and_keep_the_order():

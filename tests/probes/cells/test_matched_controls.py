@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from probes.cells.matched_controls import (
-    ARMS,
+    CONTROLS,
     RATE_SHARES,
     WEIGHT_DECAYS,
     ControlCell,
@@ -26,8 +26,8 @@ def rows():
 
 
 def test_every_arm_is_there(rows):
-    counts = rows["arm"].value_counts()
-    assert set(counts.index) == {"dropout", *ARMS}
+    counts = rows["variant"].value_counts()
+    assert set(counts.index) == {"dropout", *CONTROLS}
     assert counts["dropout"] == 2
     assert counts["weight decay"] == 1 + len(WEIGHT_DECAYS)
     assert counts["learning rate"] == 1 + len(RATE_SHARES)
@@ -35,7 +35,7 @@ def test_every_arm_is_there(rows):
 
 @pytest.mark.parametrize("p", [0.3, 0.6])
 def test_dropout_is_the_network_of_the_stability_probe(rows, p):
-    found = rows[(rows["arm"] == "dropout") & (rows["value"] == p)].iloc[0]
+    found = rows[(rows["variant"] == "dropout") & (rows["value"] == p)].iloc[0]
     expected = measure(p=p, **SMALL).table.iloc[0]
     for name in ("beta", "train_loss", "test_loss", "gap", "test_score", "beta_median"):
         assert found[name] == pytest.approx(expected[name], rel=1e-9), name
@@ -43,15 +43,15 @@ def test_dropout_is_the_network_of_the_stability_probe(rows, p):
 
 def test_without_stopping_or_shrinking_it_is_the_network_of_p_0(rows):
     expected = measure(p=0, **SMALL).table.iloc[0]
-    for arm, value in zip(ARMS, (12, 0.0, 1.0, 1.0), strict=True):
-        found = rows[(rows["arm"] == arm) & (rows["value"] == value)].iloc[0]
+    for variant, value in zip(CONTROLS, (12, 0.0, 1.0, 1.0), strict=True):
+        found = rows[(rows["variant"] == variant) & (rows["value"] == value)].iloc[0]
         assert found["beta"] == pytest.approx(expected["beta"], rel=1e-9)
         assert found["gap"] == pytest.approx(expected["gap"], rel=1e-9)
 
 
 def test_at_step_0_and_without_an_update_nothing_depends_on_s(rows):
-    for arm in ("early stopping", "shrunk update"):
-        start = rows[(rows["arm"] == arm) & (rows["value"] == 0)].iloc[0]
+    for variant in ("early stopping", "shrunk update"):
+        start = rows[(rows["variant"] == variant) & (rows["value"] == 0)].iloc[0]
         assert start["beta"] == 0
         assert start["train_loss"] == pytest.approx(np.log(2))
 
@@ -59,7 +59,7 @@ def test_at_step_0_and_without_an_update_nothing_depends_on_s(rows):
 def test_the_top_tenth_has_its_share():
     (base,) = StabilitySettings(**SMALL | {"n": 20}).cells()
     rows = run_controls(ControlCell(base, (0.3,)), lambda steps: None)[""]
-    found = rows[rows["arm"] == "dropout"].iloc[0]
+    found = rows[rows["variant"] == "dropout"].iloc[0]
     measured = measure(p=0.3, **SMALL | {"n": 20}).rows
     size = (measured["loss_left_out"] - measured["loss_kept"]).abs().sort_values(ascending=False)
     assert found["beta_top_tenth"] == pytest.approx(size[:2].sum() / size.sum())
@@ -69,12 +69,13 @@ def test_the_top_tenth_has_its_share():
 def synthetic(draw, beta_dropout=1.0, slope=1.0):
     """A control whose beta is slope * (3 - train loss), and dropout at train loss 1."""
     names = ("beta", "beta_median", "beta_top_tenth", "gap", "test_loss", "test_score")
-    dropped = {"arm": "dropout", "value": 0.5, "train_loss": 1.0} | dict.fromkeys(
+    dropped = {"variant": "dropout", "value": 0.5, "train_loss": 1.0} | dict.fromkeys(
         names, beta_dropout
     )
     controls = [
-        {"arm": arm, "value": loss, "train_loss": loss} | dict.fromkeys(names, slope * (3 - loss))
-        for arm in ARMS
+        {"variant": variant, "value": loss, "train_loss": loss}
+        | dict.fromkeys(names, slope * (3 - loss))
+        for variant in CONTROLS
         for loss in (2.0, 0.5, 1.5)
     ]
     return pd.DataFrame([dropped, *controls]).assign(draw=draw)
@@ -82,14 +83,14 @@ def synthetic(draw, beta_dropout=1.0, slope=1.0):
 
 def test_controls_are_interpolated_to_the_train_loss_of_dropout():
     matched = match(synthetic(0, beta_dropout=0.4))
-    assert len(matched) == len(ARMS)
+    assert len(matched) == len(CONTROLS)
     assert np.allclose(matched["beta_control"], 2.0)
     assert np.allclose(matched["beta_difference"], 1.6)
 
 
 def test_a_control_that_does_not_reach_the_train_loss_is_not_extrapolated():
     rows = synthetic(0)
-    rows.loc[rows["arm"] == "dropout", "train_loss"] = 0.1
+    rows.loc[rows["variant"] == "dropout", "train_loss"] = 0.1
     assert match(rows)["beta_difference"].isna().all()
     assert decide(match(rows))["verdict"].eq("not reached").all()
 

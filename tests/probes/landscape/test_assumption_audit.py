@@ -12,7 +12,7 @@ from tests.probes.landscape.test_curvature import make
 
 def run(loss, widths, **changes):
     network, inputs, factors = make(loss, widths)
-    settings = {"shrink": 1.0, "curvature": 0.1, "clipped": False, "seed": 0} | changes
+    settings = {"update_scale": 1.0, "curvature": 0.1, "clipped": False, "seed": 0} | changes
     return network, inputs, factors, audit(network, factors, inputs, **settings)
 
 

@@ -43,8 +43,8 @@ CASES = [
 @pytest.mark.parametrize(("loss", "widths"), CASES, ids=lambda case: getattr(case, "name", None))
 def test_gradient_norms_are_those_of_autograd(loss, widths):
     network, inputs, factors = make(loss, widths)
-    norms = network.gradient_norms(factors, inputs, shrink=0.7)
-    merged = flat_weights(network.merged_weights(factors, shrink=0.7))
+    norms = network.gradient_norms(factors, inputs, update_scale=0.7)
+    merged = flat_weights(network.merged_weights(factors, update_scale=0.7))
     for replica in range(3):
         for example in range(N):
             one = training_loss(network, inputs.take(torch.tensor([example])))
@@ -83,7 +83,7 @@ def test_a_diverged_network_has_no_curvature():
 
 def test_tracker_takes_the_largest_finite_norm_of_chosen_steps():
     network, inputs, factors = make(cross_entropy, (5, 4))
-    tracker = LipschitzTracker(network, inputs, steps=20, shrink=1.0)
+    tracker = LipschitzTracker(network, inputs, steps=20, update_scale=1.0)
     tracker.visit(3, slice(0, 3), factors)
     assert tracker.largest == 0.0
     tracker.visit(20, slice(0, 3), factors)

@@ -22,8 +22,8 @@ def one_of(factors):
 def test_linear_modules_make_the_same_network(layers, pooling):
     network, inputs, _ = make(layers, pooling)
     factors = one_of(random_factors(network))
-    outputs = Replica(network, factors, shrink=0.7)(inputs)
-    expected = network.replica_outputs(factors, inputs, shrink=0.7)[0]
+    outputs = Replica(network, factors, update_scale=0.7)(inputs)
+    expected = network.replica_outputs(factors, inputs, update_scale=0.7)[0]
     torch.testing.assert_close(outputs, expected)
 
 
@@ -46,7 +46,7 @@ def test_the_inverse_is_exact_where_the_curvature_is_a_kronecker_product():
         return network.losses(made, inputs).sum()
 
     gradient = torch.func.grad(loss)(flat).unsqueeze(0)
-    inverse = ekfac_inverse(network, inputs, factors, shrink=1.0, damping=0.1, seed=0)
+    inverse = ekfac_inverse(network, inputs, factors, update_scale=1.0, damping=0.1, seed=0)
     found = inverse(gradient)
     probability = network.replica_outputs(factors, inputs)[0, :, 0].softmax(0)
     # The drawn label is either class: the gradient is as large, or larger by this ratio.

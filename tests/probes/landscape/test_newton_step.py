@@ -63,14 +63,21 @@ def dense_steps(network, inputs, factors, weights, strength, damping):
 
 @pytest.mark.parametrize(("loss", "widths"), [(cross_entropy, (5, 4, 3)), (squared, (6, 1))])
 @pytest.mark.parametrize("strength", [0.0, 0.3])
-@pytest.mark.parametrize("held", [influence.HELD, 0])
-def test_the_step_is_that_of_dense_algebra(loss, widths, strength, held):
+@pytest.mark.parametrize("memory_budget", [influence.MEMORY_BUDGET, 0])
+def test_the_step_is_that_of_dense_algebra(loss, widths, strength, memory_budget):
     """With the Jacobian held, and by products through the network, one at a time."""
     network, inputs, factors = make(loss, widths)
     one = [(A[:1], B[:1]) for A, B in factors]
     weights = torch.cat([full_sample(len(inputs)), leave_one_out(len(inputs))])
     found, how = newton_step(
-        network, inputs, one, weights, shrink=1.0, strength=strength, damping=0.05, held=held
+        network,
+        inputs,
+        one,
+        weights,
+        update_scale=1.0,
+        penalty_weight=strength,
+        damping=0.05,
+        memory_budget=memory_budget,
     )
     expected = dense_steps(network, inputs, one, weights, strength, 0.05)
     flat = torch.cat([factor.flatten(1) for pair in found for factor in pair], dim=1)

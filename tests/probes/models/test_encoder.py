@@ -82,8 +82,8 @@ def test_every_replica_is_the_model_with_its_weights_merged(layers, pooling):
 def test_gradient_norms_are_those_of_autograd(layers, pooling):
     network, inputs, _ = make(layers, pooling)
     factors = random_factors(network)
-    norms = network.gradient_norms(factors, inputs, shrink=0.7)
-    merged = flat_weights(network.merged_weights(factors, shrink=0.7))
+    norms = network.gradient_norms(factors, inputs, update_scale=0.7)
+    merged = flat_weights(network.merged_weights(factors, update_scale=0.7))
     for replica in range(3):
         for example in range(N):
             one = training_loss(network, inputs.take(torch.tensor([example])))
@@ -122,7 +122,7 @@ def train_one(network, inputs, weight, start, training, objective, model, layers
             )
             loss = (weight[index] * losses).sum() * N / len(index) / training.samples
             if isinstance(objective, Penalty):
-                loss = loss + objective.strength * sum(
+                loss = loss + objective.penalty_weight * sum(
                     (layer.scaling * layer.lora_B @ layer.lora_A).square().sum()
                     for layer in adapted
                 )

@@ -142,7 +142,7 @@ def test_ranges_hold_within_their_reach(loss):
         np.linalg.norm(loss.gradient(z, y), axis=1) <= loss.slope_within(reach, y) + 1e-12
     ).all()
     bends = np.linalg.eigvalsh(loss.hessian(z, y))
-    assert bends.max() <= loss.bend + 1e-12
+    assert bends.max() <= loss.hessian_bound + 1e-12
     assert bends.min() >= -1e-12
 
 

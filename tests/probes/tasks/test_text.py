@@ -92,7 +92,7 @@ def test_a_file_and_a_model_of_ones_own_give_rows(options):
 
 def test_matched_controls_run_on_texts(options):
     result = generalize(**options, n=5, p=0.5, draws=2, steps=4, lr=1e-2, matched=True)
-    assert set(result.decision()["arm"]) >= {"early stopping", "shrunk update"}
+    assert set(result.decision()["variant"]) >= {"early stopping", "shrunk update"}
 
 
 def test_another_file_is_another_cell(options, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lora_dropout.masks import LayerShape
-from probes.training.autograd_training import AdaLoRA, LoRA, Run, train
+from probes.training.autograd_training import AdaLoRA, LoRA, Setup, train
 from probes.training.blocks import blocks
 from probes.training.example_weights import full_sample, leave_one_out
 from probes.training.mask_placements import PLACES, Drawn, Dropping, masked_outputs
@@ -18,7 +18,7 @@ N = 12
 def make_run(training, dropping, network=None):
     network = network or make_network()
     weights = torch.cat([full_sample(N), leave_one_out(N)])
-    return Run(network, make_inputs(network), weights, training, dropping)
+    return Setup(network, make_inputs(network), weights, training, dropping)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_replicas_of_adalora_are_trained_as_if_alone():
     for replica in (0, 5):
         run = make_run(training, dropping, network)
         alone = train(
-            Run(network, run.inputs, run.weights[replica : replica + 1], training, dropping),
+            Setup(network, run.inputs, run.weights[replica : replica + 1], training, dropping),
             AdaLoRA(network, 20), torch.Generator().manual_seed(1),
         )  # fmt: skip
         one = [(A[replica : replica + 1], B[replica : replica + 1]) for A, B in together]

@@ -98,7 +98,7 @@ def train_one(network, inputs, weight, start, training, objective):
             loss = (w * losses).sum() / training.samples
             if isinstance(objective, Penalty):
                 # The strength is lambda (2p - p^2); the layers here have p = 0 and sparsity 0.
-                loss = loss + objective.strength * sum(
+                loss = loss + objective.penalty_weight * sum(
                     (layer.scaling * layer.lora_B @ layer.lora_A).square().sum()
                     for layer in adapted
                 )

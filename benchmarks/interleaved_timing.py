@@ -1,4 +1,4 @@
-"""Ways of doing one thing take turns, so that a machine whose speed drifts slows them alike."""
+"""Variants of doing one thing take turns, so that a machine whose speed drifts slows them alike."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of retraining.
+class Variant:
+    """One variant of retraining.
 
     Attributes:
         name: what it is called.
@@ -25,23 +25,25 @@ class Way:
     replicas: int
 
 
-def compare(ways: Sequence[Way], repetitions: int, references: Sequence[str]) -> dict[str, float]:
-    """Time the ways, print them beside the references, and return their best seconds a replica.
+def compare(
+    variants: Sequence[Variant], repetitions: int, references: Sequence[str]
+) -> dict[str, float]:
+    """Time the variants, print them beside the references, and return their best seconds a replica.
 
     Args:
-        ways: the losses of the first one are what those of the others are compared with, of as
+        variants: the losses of the first one are what those of the others are compared with, of as
             many replicas as they train.
-        repetitions: of all ways, after one that is not timed.
-        references: names of the ways that ratios are given to.
+        repetitions: of all variants, after one that is not timed.
+        references: names of the variants that ratios are given to.
     """
-    results = [way.run() for way in ways]
-    times: dict[str, list[float]] = {way.name: [] for way in ways}
+    results = [variant.run() for variant in variants]
+    times: dict[str, list[float]] = {variant.name: [] for variant in variants}
     for _ in range(repetitions):
-        for way in ways:
-            times[way.name].append(timed(way.run) / way.replicas)
+        for variant in variants:
+            times[variant.name].append(timed(variant.run) / variant.replicas)
     each = {name: np.array(found) for name, found in times.items()}
-    for way, result in zip(ways, results, strict=True):
-        print(f"  {_line(way.name, each, references)}{_difference(result, results[0])}")
+    for variant, result in zip(variants, results, strict=True):
+        print(f"  {_line(variant.name, each, references)}{_difference(result, results[0])}")
     return {name: float(found.min()) for name, found in each.items()}
 
 
@@ -60,7 +62,7 @@ def matmul_peak(dtype: torch.dtype) -> float:
 
 
 def print_peak(flops: float, seconds: dict[str, float], dtype: torch.dtype) -> None:
-    """Print the rates of ways beside the peak: operations and seconds of one replica."""
+    """Print the rates of variants beside the peak: operations and seconds of one replica."""
     peak = matmul_peak(dtype)
     for name, each in seconds.items():
         rate = flops / each / 1e9

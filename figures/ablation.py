@@ -1,51 +1,56 @@
 """What LoRA Dropout's parts do: test loss and stability of every variant."""
 
-from typing import TYPE_CHECKING
+import pandas as pd
+from matplotlib.axes import Axes
 
-import numpy as np
+from figures.intervals import dodge, finite, reach
+from figures.style import Drawing, looks, style
 
-from figures.style import MARKERS, Drawing, curve_colours, style
+#: What is drawn, a row of panels each.
+LABELS = {"test_loss": "test loss", "beta": "β  (units of the loss)"}
+#: Distance of the rates' points, where the variants are 1 apart.
+APART = 0.16
 
-if TYPE_CHECKING:
-    from probes.ablation import AblationResult
 
-
-def draw(result: "AblationResult") -> Drawing:
+def draw(summary: pd.DataFrame, caption: str) -> Drawing:
     """Draw the ablation.
+
+    Args:
+        summary: one row a part, variant and rate: ``part``, ``variant``, ``p``, and ``test_loss``
+            and ``beta`` with their ``_low``.
+        caption: the settings.
 
     Returns:
         A figure of a row for the test loss and one for beta, a column a part: a point a variant
         with its interval, a marker a rate.
     """
-    summary = result.summary
-    parts, rates = (list(dict.fromkeys(summary[name])) for name in ("part", "p"))
+    parts = list(summary.groupby("part", sort=False))
+    rates = list(dict.fromkeys(summary["p"]))
     with style():
         figure = Drawing(figsize=(12, 6))
-        panels = figure.subplots(2, len(parts), sharey="col")
-        for row, (name, label) in enumerate((("test_loss", "test loss"), ("beta", "β"))):
-            for part, axes in zip(parts, panels[row], strict=True):
-                variants = list(dict.fromkeys(summary.loc[summary["part"] == part, "variant"]))
-                for number, (p, colour, marker) in enumerate(
-                    zip(rates, curve_colours(len(rates)), MARKERS, strict=False)
-                ):
-                    group = summary[(summary["part"] == part) & (summary["p"] == p)]
-                    places = np.array([variants.index(variant) for variant in group["variant"]])
-                    places = places + 0.16 * (number - (len(rates) - 1) / 2)
-                    half = np.nan_to_num(group[name] - group[f"{name}_low"])
-                    axes.errorbar(group[name], places, xerr=half, linestyle="", marker=marker,
-                                  color=colour, capsize=2, label=f"p = {p:g}")  # fmt: skip
-                axes.set_yticks(range(len(variants)), variants)
-                axes.set_ylim(len(variants) - 0.5, -0.5)
-                axes.set(xlabel=f"{label}  (units of the loss)" if name == "beta" else label)
-                if row == 0:
-                    axes.set_title(part)
+        panels = figure.subplots(2, len(parts), sharey="col", squeeze=False)
+        for row, (name, label) in zip(panels, LABELS.items(), strict=True):
+            for (_, group), axes in zip(parts, row, strict=True):
+                _variants(axes, group, name, rates)
+                axes.set(xlabel=label)
+        for (part, _), axes in zip(parts, panels[0], strict=True):
+            axes.set_title(str(part))
         if len(rates) > 1:
             panels[0][0].legend(framealpha=0.9)
-        rate = f", p = {rates[0]:g}" if len(rates) == 1 else ""
-        size = result.rows["ensemble"].iloc[0]
-        figure.suptitle(
-            f"{result.setting}{rate}, objective dropout; ensembles of N = {size}; 95 % intervals "
-            "over draws",
-            fontsize="small",
-        )
+        figure.suptitle(caption, fontsize="small")
     return figure
+
+
+def _variants(axes: Axes, part: pd.DataFrame, name: str, rates: list[float]) -> None:
+    """A line of the y axis a variant, the first on top."""
+    variants = list(dict.fromkeys(part["variant"]))
+    shifts = dodge(len(rates), APART)
+    for p, look, shift in zip(rates, looks(len(rates)), shifts, strict=True):
+        group = part[part["p"] == p]
+        places = [variants.index(variant) + shift for variant in group["variant"]]
+        axes.errorbar(
+            finite(group[name]), places, xerr=reach(group, name), linestyle="", marker=look.marker,
+            color=look.colour, capsize=2, label=f"p = {p:g}",
+        )  # fmt: skip
+    axes.set_yticks(range(len(variants)), variants)
+    axes.set_ylim(len(variants) - 0.5, -0.5)

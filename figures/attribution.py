@@ -1,42 +1,43 @@
 """How well an attribution says what leaving out does, by held-out example."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 
+from figures.intervals import finite
 from figures.style import Drawing, curve_colours, style
 
-if TYPE_CHECKING:
-    from probes.attribution import AttributionResult
+#: Edges of the histograms' bins.
+EDGES = np.linspace(-1, 1, 41).tolist()
 
 
-def draw(result: "AttributionResult") -> Drawing:
-    """Draw the distribution of both scores over the held-out examples.
+def draw(summary: pd.DataFrame, by_example: pd.DataFrame, caption: str) -> Drawing:
+    """Draw the distribution of the scores over the held-out examples.
+
+    Args:
+        summary: one row a score: ``score``, ``mean``, ``mean_low``, ``mean_high``.
+        by_example: one row a score and held-out example: ``score``, ``held_out``, ``correlation``.
+        caption: the settings.
 
     Returns:
         A figure of one panel a score: a histogram, with the mean and its interval.
     """
-    first = result.rows.iloc[0]
+    count = len(summary)
     with style():
-        figure = Drawing(figsize=(9, 3.8))
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, (_, row), colour in zip(
-            panels, result.summary.iterrows(), curve_colours(2), strict=True
+        figure = Drawing(figsize=(4.5 * count, 3.8))
+        panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+        for axes, row, colour in zip(
+            panels, summary.to_dict("records"), curve_colours(count), strict=True
         ):
-            found = result.by_example
-            values = found.loc[found["score"] == row["score"], "correlation"].dropna()
-            axes.hist(values, bins=np.linspace(-1, 1, 41).tolist(), color=colour, alpha=0.8)
-            axes.axvline(row["mean"], color="black")
-            axes.axvspan(row["mean_low"], row["mean_high"], color="0.5", alpha=0.3)
+            values = finite(by_example.loc[by_example["score"] == row["score"], "correlation"])
+            axes.hist(values[~np.isnan(values)], bins=EDGES, color=colour, edgecolor="white",
+                      alpha=0.8)  # fmt: skip
+            mean, low, high = finite([row["mean"], row["mean_low"], row["mean_high"]])
+            axes.axvline(mean, color="black")
+            axes.axvspan(low, high, color="0.5", alpha=0.3)
             axes.set(
                 xlabel="rank correlation", xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1),
-                title=f"{row['score']}\n{row['mean']:.3f} "
-                f"({row['mean_low']:.3f} to {row['mean_high']:.3f})",
+                title=f"{row['score']}\n{mean:.3f} ({low:.3f} to {high:.3f})",
             )  # fmt: skip
         panels[0].set_ylabel("held-out examples")
-        figure.suptitle(
-            f"{result.setting}, objective dropout, N = 1, p = {first['p']:g}; line and band: mean, "
-            "95 % bootstrap interval",
-            fontsize="small",
-        )
+        figure.suptitle(caption, fontsize="small")
     return figure

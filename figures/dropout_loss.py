@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
@@ -14,7 +13,7 @@ from theory.exact import dropout_loss_terms, effective_strength
 RATES = np.linspace(0.025, 0.95, 38)
 
 
-def draw(features: Mapping[str, ArrayLike], update: ArrayLike) -> Figure:
+def draw(features: Mapping[str, ArrayLike], update: ArrayLike) -> Drawing:
     """Draw the added terms for several feature sets, and the effective lambda.
 
     Args:

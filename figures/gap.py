@@ -1,63 +1,55 @@
 """The generalization gap, measured on a test set and estimated without one."""
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
+from figures.equality_line import equality_line
+from figures.intervals import error_bars, finite
 from figures.style import Drawing, curve_colours, style
-from probes.metrics.confidence_intervals import mean_interval
 
 #: What is drawn: column, label, marker, place beside p.
 CURVES = (
     ("gap", "test loss − train loss", "o", -0.006),
-    ("beta_signed", "mean signed leave-one-out difference", "s", 0.006),
+    ("gap_estimate", "mean signed leave-one-out difference", "s", 0.006),
 )
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(points: pd.DataFrame, cells: pd.DataFrame, caption: str) -> Drawing:
     """Draw both sides of the gap identity.
 
     Args:
-        table: ``StabilityResult.table``: one row a cell and inference mode.
+        points: one row a rate: ``p``, and ``gap`` and ``gap_estimate`` with their ``_low``.
+        cells: one row a rate and draw: ``p``, ``gap``, ``gap_estimate``.
+        caption: the settings.
 
     Returns:
-        A figure of two panels: both against p with intervals over draws, and draw by draw, for the
-        deterministic network.
+        A figure of two panels: both against p with intervals over draws, and draw by draw.
     """
-    cells = table[table["ensemble"] == 0]
     with style():
         figure = Drawing(figsize=(9, 4))
         left, right = figure.subplots(1, 2)
-        for (column, label, marker, shift), colour in zip(CURVES, curve_colours(2), strict=True):
-            points = cells.groupby("p")[column].apply(mean_interval)
-            means = np.array([mean for mean, _, _ in points])
-            lows = np.array([low for _, low, _ in points])
-            left.errorbar(
-                points.index + shift, means, yerr=np.nan_to_num(means - lows), label=label,
-                marker=marker, color=colour, capsize=2, linewidth=1.2,
-            )  # fmt: skip
-        left.set(xlabel="dropout rate p", ylabel="gap  (units of the loss)",
-                 title="Means over draws, 95 % intervals")  # fmt: skip
-        left.axhline(0, color="0.7", linewidth=0.8)
-        left.legend(framealpha=0.9)
-        for (p, group), colour in zip(
-            cells.groupby("p"), curve_colours(cells["p"].nunique()), strict=True
-        ):
-            right.plot(
-                group["beta_signed"], group["gap"], "o", color=colour, label=f"p = {p:g}", alpha=0.8
-            )
-        ends = cells[["gap", "beta_signed"]].to_numpy()
-        ends = ends[np.isfinite(ends)]
-        if len(ends):
-            right.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color="0.5", linewidth=1)
-        right.set(xlabel="estimate without a test set", ylabel="measured gap",
-                  title="Draw by draw; line: equal")  # fmt: skip
-        right.legend(framealpha=0.9)
-        row = cells.iloc[0]
-        figure.suptitle(
-            f"{row['task']}, n = {row['n']}, objective {row['objective']}, {row['inference']} "
-            "network; the estimate is of the risk at n − 1: larger, in expectation, by what one "
-            "example is worth",
-            fontsize="small",
-        )
+        _means(left, points.sort_values("p"))
+        _draws(right, cells)
+        figure.suptitle(caption, fontsize="small")
     return figure
+
+
+def _means(axes: Axes, points: pd.DataFrame) -> None:
+    for (name, label, marker, shift), colour in zip(CURVES, curve_colours(2), strict=True):
+        error_bars(axes, points["p"] + shift, points, name, label=label, marker=marker,
+                   color=colour, linewidth=1.2)  # fmt: skip
+    axes.set(xlabel="dropout rate p", ylabel="gap  (units of the loss)",
+             title="Means over draws, 95 % intervals")  # fmt: skip
+    axes.axhline(0, color="0.7", linewidth=0.8)
+    axes.legend(framealpha=0.9)
+
+
+def _draws(axes: Axes, cells: pd.DataFrame) -> None:
+    rates = list(cells.groupby("p"))
+    for (p, group), colour in zip(rates, curve_colours(len(rates)), strict=True):
+        axes.plot(finite(group["gap_estimate"]), finite(group["gap"]), "o", color=colour,
+                  label=f"p = {p:g}", alpha=0.8)  # fmt: skip
+    equality_line(axes, cells[["gap", "gap_estimate"]], "0.5")
+    axes.set(xlabel="estimate without a test set", ylabel="measured gap",
+             title="Draw by draw; line: equal")  # fmt: skip
+    axes.legend(framealpha=0.9)

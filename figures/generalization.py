@@ -1,64 +1,46 @@
 """The generalization gap against n, one curve a rate, with the bound of Theorem 4.4."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import pandas as pd
 
-from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
-from probes.metrics.confidence_intervals import mean_interval
-from probes.results.bounds_table import bounds
+from figures.intervals import dodge, error_bars, finite
+from figures.size_axis import size_axis
+from figures.style import DASHES, Drawing, looks, style
+
+#: Distance of the curves' points, relative to n.
+APART = 0.02
 
 
-def draw(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> Drawing:
-    """Draw the generalization probe's table.
+def draw(points: pd.DataFrame, caption: str, strength: float, delta: float) -> Drawing:
+    """Draw the gap against the number of training examples.
 
     Args:
-        table: ``StabilityResult.table`` over several n: one row a cell and inference mode.
-        strengths: values of lambda for which the bound is drawn; the largest is.
-        delta: failure probability of Theorem 4.4.
+        points: one row a size and rate: ``n``, ``p``, ``gap`` with ``gap_low``, ``gap_estimate``
+            (without a test set), ``bound`` (Theorem 4.4; NaN where its assumption fails).
+        caption: the settings.
+        strength: lambda of the bound.
+        delta: failure probability of the bound.
 
     Returns:
-        A figure of two panels: the gap of the deterministic network, measured and, dashed, without
-        a test set; and the same on a logarithmic scale with the bound at the largest lambda.
+        A figure of two panels: the gap, measured and, dotted, without a test set; and the same on
+        a logarithmic scale with the bound, dashed.
     """
-    cells = table[table["ensemble"] == 0]
-    stated = bounds(cells, strengths, delta)
-    theorem = stated[
-        (stated["statement"] == "Theorem 4.4") & (stated["strength"] == max(strengths))
-    ]
-    rates = sorted(cells["p"].unique())
+    rates = list(points.sort_values("n").groupby("p"))
+    shifts = 1 + dodge(len(rates), APART)
     with style():
         figure = Drawing(figsize=(9.5, 4.4))
         left, right = figure.subplots(1, 2)
-        for number, (p, colour, marker) in enumerate(
-            zip(rates, curve_colours(len(rates)), MARKERS * len(rates), strict=False)
-        ):
-            group = cells[cells["p"] == p]
-            shift = 1 + 0.02 * (number - (len(rates) - 1) / 2)
+        for (p, curve), look, shift in zip(rates, looks(len(rates)), shifts, strict=True):
             for axes in (left, right):
-                points = group.groupby("n")["gap"].apply(mean_interval)
-                means = np.array([mean for mean, _, _ in points])
-                half = np.nan_to_num(means - np.array([low for _, low, _ in points]))
-                axes.errorbar(points.index * shift, means, yerr=half, color=colour, marker=marker,
-                              capsize=2, label=f"p = {p:g}")  # fmt: skip
-            estimate = group.groupby("n")["beta_signed"].mean()
-            left.plot(estimate.index * shift, estimate, linestyle=DASHES[2], color=colour)
-            bound = theorem[theorem["p"] == p].groupby("n")["bound"].mean()
-            right.plot(bound.index, bound, linestyle=DASHES[0], color=colour)
+                error_bars(axes, curve["n"] * shift, curve, "gap", color=look.colour,
+                           marker=look.marker, label=f"p = {p:g}")  # fmt: skip
+            left.plot(curve["n"] * shift, finite(curve["gap_estimate"]), linestyle=DASHES[2],
+                      color=look.colour)  # fmt: skip
+            right.plot(curve["n"], finite(curve["bound"]), linestyle=DASHES[0], color=look.colour)
         left.set(title="measured; dotted: without a test set", ylabel="gap  (units of the loss)")
-        right.set(title=f"dashed: Theorem 4.4, λ = {max(strengths):g}, δ = {delta:g}",
-                  yscale="log", ylabel="gap")  # fmt: skip
+        right.set(title=f"dashed: Theorem 4.4, λ = {strength:g}, δ = {delta:g}", yscale="log",
+                  ylabel="gap")  # fmt: skip
         for axes in (left, right):
-            axes.set(xscale="log", xlabel="n")
-            axes.set_xticks(sorted(cells["n"].unique()), sorted(cells["n"].unique()), minor=False)
-            axes.minorticks_off()
+            size_axis(axes, points["n"], "n")
         left.legend(framealpha=0.9)
-        first = cells.iloc[0]
-        figure.suptitle(
-            f"{first['task']}, {cells['draw'].nunique()} draws of S, objective "
-            f"{first['objective']}, {first['inference']} network, {first['steps']} steps; 95 % "
-            "intervals over draws",
-            fontsize="small",
-        )
+        figure.suptitle(caption, fontsize="small")
     return figure

@@ -1,56 +1,65 @@
 """Estimated effects of leaving an example out, against retraining without it."""
 
+import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
-from figures.style import MARKERS, Drawing, curve_colours, style
+from figures.equality_line import equality_line
+from figures.intervals import known
+from figures.style import Drawing, looks, style
 
 
-def draw(rows: pd.DataFrame) -> Figure:
+def draw(rows: pd.DataFrame, caption: str) -> Drawing:
     """Draw every checked example of every draw, a panel a task.
 
     Args:
-        rows: of results whose effects are estimated and checked, of one task or several: ``task``,
-            ``p``, ``ensemble``, ``loss_kept``, ``loss_left_out``, ``loss_retrained`` and settings.
+        rows: one row a checked example, of one task or several: ``task``, ``n``, ``p``, ``draw``,
+            ``objective``, ``samples``, ``steps``, ``damping``, and its loss under the network
+            trained on S (``loss_kept``), without it by the estimate (``loss_left_out``) and by
+            retraining (``loss_retrained``).
+        caption: what the figure shows.
 
     Returns:
         A figure of one panel a task: the change of the example's loss by one Newton step against
         that by retraining, on axes that are linear near 0 and logarithmic beyond.
     """
-    shown = rows[(rows["ensemble"] == 0) & rows["loss_retrained"].notna()]
-    tasks = list(shown["task"].unique())
+    changes = rows.assign(
+        retrained=rows["loss_retrained"] - rows["loss_kept"],
+        estimated=rows["loss_left_out"] - rows["loss_kept"],
+    )
+    tasks = list(changes.groupby("task", sort=False))
     with style():
         figure = Drawing(figsize=(0.5 + 4.5 * len(tasks), 4.6))
-        for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-            group = shown[shown["task"] == task]
-            retrained = group["loss_retrained"] - group["loss_kept"]
-            estimated = group["loss_left_out"] - group["loss_kept"]
-            rates = sorted(group["p"].unique())
-            for p, colour, marker in zip(
-                rates, curve_colours(len(rates)), MARKERS * len(rates), strict=False
-            ):
-                own = group["p"] == p
-                rank = estimated[own].rank().corr(retrained[own].rank())
-                axes.plot(
-                    retrained[own], estimated[own], marker, color=colour, alpha=0.5, markersize=4,
-                    label=f"p = {p:g}: rank correlation {rank:.2f}",
-                )  # fmt: skip
-            ends = [min(retrained.min(), estimated.min()), max(retrained.max(), estimated.max())]
-            axes.plot(ends, ends, color="0.3", linewidth=1)
-            near = max(float(retrained.abs().median()), 1e-6)
-            axes.set_xscale("symlog", linthresh=near)
-            axes.set_yscale("symlog", linthresh=near)
-            first = group.iloc[0]
-            axes.set(
-                xlabel="change of the loss by retraining", ylabel="estimate, one Newton step",
-                title=(
-                    f"{task}, n = {first['n']}, {group['draw'].nunique()} draws of S\n"
-                    f"objective {first['objective']}, N = {first['samples']}, "
-                    f"{first['steps']} steps, damping {first['damping']:g}"
-                ),
-            )  # fmt: skip
-            axes.legend(loc="upper left", framealpha=0.9)
-        figure.suptitle(
-            "change of an example's loss when it is left out; line: equal", fontsize="small"
-        )
+        panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+        for axes, (task, group) in zip(panels, tasks, strict=True):
+            _examples(axes, group)
+            axes.set(xlabel="change of the loss by retraining", ylabel="estimate, one Newton step",
+                     title=f"{task}, {_settings(group)}")  # fmt: skip
+        figure.suptitle(caption, fontsize="small")
     return figure
+
+
+def _examples(axes: Axes, changes: pd.DataFrame) -> None:
+    # A change without end has a rank, but no place on the axes.
+    found = known(changes, ["retrained", "estimated"])
+    rates = list(changes.groupby("p"))
+    for (p, group), look in zip(rates, looks(len(rates)), strict=True):
+        shown = found[found["p"] == p]
+        rank = group["estimated"].rank().corr(group["retrained"].rank())
+        axes.plot(shown["retrained"], shown["estimated"], look.marker, color=look.colour,
+                  alpha=0.5, markersize=4,
+                  label=f"p = {p:g}: rank correlation {rank:.2f}")  # fmt: skip
+    equality_line(axes, found[["retrained", "estimated"]], "0.3")
+    near = float(np.fmax(found["retrained"].abs().median(), 1e-6))
+    axes.set_xscale("symlog", linthresh=near)
+    axes.set_yscale("symlog", linthresh=near)
+    axes.legend(loc="upper left", framealpha=0.9)
+
+
+def _settings(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    return (
+        f"n = {first['n']}, {rows['draw'].nunique()} draws of S\n"
+        f"objective {first['objective']}, N = {first['samples']}, {first['steps']} steps, "
+        f"damping {first['damping']:g}"
+    )

@@ -1,51 +1,51 @@
 """Heat maps of accuracy, gap and stability over p and N."""
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 
+from figures.intervals import finite
 from figures.style import Drawing, style
 
-if TYPE_CHECKING:
-    from probes.sensitivity import SensitivityResult
 
-
-def draw(result: "SensitivityResult") -> Drawing:
+def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
     """Draw the grid.
+
+    Args:
+        summary: one row an inference, rate and number of mask pairs: ``inference``, ``p``,
+            ``samples``, and ``test_score``, ``gap`` and ``beta`` with their ``_low``.
+        caption: the settings.
+        score_name: what the score is called.
 
     Returns:
         A figure of heat maps: a column each for the test score, the gap and beta, a row an
         inference; every field has its mean and, below, the half width of its 95 % interval. One
         scale a column; light is large.
     """
-    summary = result.summary
-    score = result.rows["score_name"].iloc[0]
-    quantities = {"test_score": f"test {score}", "gap": "gap", "beta": "β"}
-    inferences = list(dict.fromkeys(summary["inference"]))
+    quantities = {"test_score": f"test {score_name}", "gap": "gap", "beta": "β"}
+    known = summary.assign(**{name: finite(summary[name]) for name in quantities})
+    inferences = list(known.groupby("inference", sort=False))
     with style():
         figure = Drawing(figsize=(12, 3.6 * len(inferences)))
         panels = figure.subplots(len(inferences), len(quantities), squeeze=False)
-        for row, inference in zip(panels, inferences, strict=True):
-            group = summary[summary["inference"] == inference]
+        for row, (inference, group) in zip(panels, inferences, strict=True):
             for axes, (name, label) in zip(row, quantities.items(), strict=True):
-                sns.heatmap(
-                    _grid(group, name), annot=_words(group, name), fmt="", cmap="viridis", ax=axes,
-                    vmin=summary[name].min(), vmax=summary[name].max(), linewidths=0.5,
-                    annot_kws={"fontsize": "small"},
-                )  # fmt: skip
+                _heat_map(axes, group, name, (known[name].min(), known[name].max()))
                 axes.set(title=f"{label}, {inference}", xlabel="N", ylabel="dropout rate p")
-                axes.tick_params(axis="y", rotation=0)
-        figure.suptitle(
-            f"{result.setting}, objective dropout; N mask pairs a step and N members; means ± half "
-            "of the 95 % interval over draws",
-            fontsize="small",
-        )
+        figure.suptitle(caption, fontsize="small")
     return figure
 
 
+def _heat_map(axes: Axes, group: pd.DataFrame, name: str, scale: tuple[float, float]) -> None:
+    sns.heatmap(
+        _grid(group, name), annot=_words(group, name), fmt="", cmap="viridis", ax=axes,
+        vmin=scale[0], vmax=scale[1], linewidths=0.5, annot_kws={"fontsize": "small"},
+    )  # fmt: skip
+    axes.tick_params(axis="y", rotation=0)
+
+
 def _grid(group: pd.DataFrame, name: str) -> pd.DataFrame:
-    return group.pivot_table(index="p", columns="samples", values=name)
+    return group.pivot(index="p", columns="samples", values=name)
 
 
 def _words(group: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -1,18 +1,23 @@
 """LoRA Dropout (arXiv 2404.09610): one layer, for a 64-neuron probe and for a full-scale model."""
 
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
+from importlib.metadata import version as _version
+
 from lora_dropout.ensemble import Ensemble, inference_mode, members
-from lora_dropout.injection import describe, inject, mask_schedule, merge
+from lora_dropout.injection import AdaptedLayer, describe, inject, mask_schedule, merge
 from lora_dropout.layer import LoRADropoutLinear
 from lora_dropout.masked import Inference, MaskedUpdate
 from lora_dropout.objective import backward_over_samples, grouped_samples, sparsity_penalty
 from lora_dropout.schedule import MaskSchedule
 
 __all__ = [
+    "AdaptedLayer",
     "Ensemble",
     "Inference",
     "LoRADropoutLinear",
     "MaskSchedule",
     "MaskedUpdate",
+    "__version__",
     "backward_over_samples",
     "describe",
     "grouped_samples",
@@ -23,3 +28,9 @@ __all__ = [
     "merge",
     "sparsity_penalty",
 ]
+
+try:
+    __version__ = _version("lora-dropout")
+except _PackageNotFoundError:
+    # The folder was put on the path and not installed.
+    __version__ = "0+unknown"

@@ -39,7 +39,14 @@ class Ensemble(nn.Module):
         self.model, self.ensemble, self.output = model, ensemble, output
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Run the model once a member, in ``eval()``, and return the average."""
+        """Run the model once a member, in ``eval()``, and return the average.
+
+        Args:
+            *args, **kwargs: passed on to the model.
+
+        Returns:
+            The average of what ``output`` picks, of its shape.
+        """
         total: Tensor | None = None
         for _ in members(self.model, self.ensemble):
             output = self.output(self.model(*args, **kwargs))
@@ -51,9 +58,18 @@ class Ensemble(nn.Module):
 def members(model: nn.Module, ensemble: int) -> Iterator[int]:
     """Make the model one sampled network after the other, for as long as one iterates.
 
+    Source: arXiv 2404.09610, Eq. 8.
+
+    Args:
+        model: a model with adapted layers.
+        ensemble: N, at least 1.
+
     Yields:
         The number of the member, 0 to N - 1; meanwhile the model is in ``eval()`` with that
         member's masks. Afterwards it is as it was.
+
+    Raises:
+        ValueError: the model has no adapted layer.
     """
     before = [(one, one.step, one.samples) for one in mask_schedules(model)]
     training = model.training
@@ -73,6 +89,10 @@ def members(model: nn.Module, ensemble: int) -> Iterator[int]:
 @contextmanager
 def inference_mode(model: nn.Module, mode: Inference) -> Iterator[None]:
     """Within the block, all adapted layers treat masks in ``eval()`` as ``mode`` says.
+
+    Args:
+        model: a model with adapted layers.
+        mode: "no masks", "expected weight" or "ensemble": see :class:`MaskedUpdate`.
 
     Raises:
         ValueError: an unknown mode, or no adapted layer.

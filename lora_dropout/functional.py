@@ -27,13 +27,16 @@ def mask_factors(A: Tensor, B: Tensor, mask_in: Tensor, mask_out: Tensor) -> tup
 
 
 def merge_weight(weight: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
-    """Return W0 + scaling * B A, of shape (..., d_out, d_in).
+    """Add the update to the frozen weight.
 
     Args:
         weight: W0, (d_out, d_in).
         A: (..., r, d_in).
         B: (..., d_out, r).
         scaling: alpha / r, times the expected weight of the masks where that is meant.
+
+    Returns:
+        W0 + scaling * B A, (..., d_out, d_in).
     """
     return torch.add(weight, B @ A, alpha=scaling)
 
@@ -93,6 +96,15 @@ def penalty(A: Tensor, B: Tensor, scaling: float) -> Tensor:
 
 
 def penalty_gradient(A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-    """Gradient of :func:`penalty`: dA = 2 scaling^2 (B^T B) A and dB = 2 scaling^2 B (A A^T)."""
+    """Gradient of :func:`penalty` in A and B.
+
+    Args:
+        A: (..., r, d_in).
+        B: (..., d_out, r).
+        scaling: alpha / r.
+
+    Returns:
+        2 scaling^2 (B^T B) A, of A's shape, and 2 scaling^2 B (A A^T), of B's shape.
+    """
     factor = 2 * scaling**2
     return factor * ((B.mT @ B) @ A), factor * (B @ (A @ A.mT))

@@ -1,8 +1,8 @@
 """Putting LoRA Dropout into a model, taking it out again, and telling what is on."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-import pandas as pd
 import torch
 from torch import nn
 
@@ -44,8 +44,8 @@ def inject(
 
     >>> model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
     >>> model = inject(model, rank=2, p=0.5, target="0")
-    >>> describe(model)[["layer", "rank", "sparsity", "masks"]].to_dict("records")
-    [{'layer': '0', 'rank': 2, 'sparsity': 0.75, 'masks': True}]
+    >>> [(one.layer, one.rank, one.sparsity, one.masks) for one in describe(model)]
+    [('0', 2, 0.75, True)]
     """
     names = _match(model, target)
     adapted = adapted_layers(model)
@@ -114,40 +114,67 @@ def merge(model: nn.Module) -> nn.Module:
     return model
 
 
-def describe(model: nn.Module) -> pd.DataFrame:
+@dataclass(frozen=True)
+class AdaptedLayer:
+    """What :func:`describe` says of one adapted layer.
+
+    Attributes:
+        layer: name of the layer in the model.
+        adapter: name of the adapter in PEFT, "" otherwise.
+        number: of the layer in its mask schedule.
+        d_in, d_out: sides of the update.
+        rank, alpha: the update is multiplied by alpha / rank.
+        p_in, p_out: rates at which A's input columns and B's output rows are dropped, in [0, 1).
+        sparsity: probability that an entry of the update is dropped, 2p - p^2 for equal rates.
+        rescale: whether survivors are divided by 1 - p.
+        mode: "training", the inference mode, or "off" where the update is not added.
+        masks: whether a forward pass now would use masks.
+        step: the optimizer step whose masks the layer holds.
+    """
+
+    layer: str
+    adapter: str
+    number: int
+    d_in: int
+    d_out: int
+    rank: int
+    alpha: float
+    p_in: float
+    p_out: float
+    sparsity: float
+    rescale: bool
+    mode: str
+    masks: bool
+    step: int
+
+
+def describe(model: nn.Module) -> list[AdaptedLayer]:
     """List every adapted layer and whether its dropout is on.
 
+    ``pandas.DataFrame(describe(model))`` shows the list as a table.
+
     Returns:
-        One row a layer: ``layer`` (name), ``adapter`` (its name in PEFT, "" otherwise),
-        ``number`` (in the mask schedule), ``d_in``, ``d_out``, ``rank``, ``alpha``, ``p_in``,
-        ``p_out``, ``sparsity`` (2p - p^2 for equal rates), ``rescale``, ``mode`` ("training", the
-        inference mode, or "off" where the update is not added), ``masks`` (whether masks are being
-        drawn now), ``step`` (whose masks the layer holds).
+        One entry a layer, in the order of the model.
 
     Raises:
         ValueError: there is no adapted layer, so there is no LoRA Dropout at all.
     """
-    return pd.DataFrame(
-        [
-            {
-                "layer": name.removesuffix(layer.place),
-                "adapter": layer.adapter,
-                "number": layer.number,
-                "d_in": layer.shape.d_in,
-                "d_out": layer.shape.d_out,
-                "rank": layer.rank,
-                "alpha": layer.alpha,
-                "p_in": layer.shape.p_in,
-                "p_out": layer.shape.p_out,
-                "sparsity": layer.sparsity,
-                "rescale": layer.rescale,
-                "mode": _mode(layer),
-                "masks": layer.draws_masks,
-                "step": layer.masks.step,
-            }
-            for name, layer in _require_adapted(model)
-        ]
-    )
+    return [
+        AdaptedLayer(
+            layer=name.removesuffix(layer.place),
+            adapter=layer.adapter,
+            number=layer.number,
+            **layer.shape._asdict(),
+            rank=layer.rank,
+            alpha=layer.alpha,
+            sparsity=layer.sparsity,
+            rescale=layer.rescale,
+            mode=_mode(layer),
+            masks=layer.draws_masks,
+            step=layer.masks.step,
+        )
+        for name, layer in _require_adapted(model)
+    ]
 
 
 def adapted_layers(model: nn.Module) -> list[tuple[str, MaskedUpdate]]:

@@ -101,6 +101,11 @@ class LoRADropoutLinear(MaskedUpdate):
 def initial_factor(rank: int, d_in: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw LoRA's initial A: uniform in [-1/sqrt(d_in), 1/sqrt(d_in)], as ``nn.Linear`` does.
 
+    Args:
+        rank: r, at least 1.
+        d_in: number of A's columns, at least 1.
+        generator: source of the values; PyTorch's own if left out.
+
     Returns:
         (rank, d_in), float32, on the CPU.
     """
@@ -109,7 +114,15 @@ def initial_factor(rank: int, d_in: int, generator: torch.Generator | None = Non
 
 
 def layer_shape(d_in: int, d_out: int, p: float, p_out: float | None = None) -> LayerShape:
-    """Describe a layer, with ``p_out`` equal to ``p`` if left out.
+    """Put together what the masks of a layer depend on, and check the rates.
+
+    Args:
+        d_in, d_out: sides of the update.
+        p: rate at which A's input columns are dropped, in [0, 1).
+        p_out: rate at which B's output rows are dropped, in [0, 1); ``p`` if left out.
+
+    Returns:
+        The sides and both rates.
 
     Raises:
         ValueError: a rate out of range.

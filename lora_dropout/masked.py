@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_dropout.functional import add_update_rows, mask_factors
-from lora_dropout.masks import LayerShape
+from lora_dropout.masks import LayerShape, drop_probability, expected_mask
 from lora_dropout.schedule import MaskSchedule
 
 #: How the masks are treated in ``eval()``: see :class:`MaskedUpdate`.
@@ -97,12 +97,12 @@ class MaskedUpdate(nn.Module, ABC):
     @property
     def expected_mask(self) -> float:
         """Expected product of the two masks at an entry of the update."""
-        return 1.0 if self.rescale else (1 - self.shape.p_in) * (1 - self.shape.p_out)
+        return expected_mask(self.shape.p_in, self.shape.p_out, self.rescale)
 
     @property
     def sparsity(self) -> float:
         """Probability that an entry of the update is dropped, 2p - p^2 for equal rates."""
-        return self.shape.p_in + self.shape.p_out * (1 - self.shape.p_in)
+        return drop_probability(self.shape.p_in, self.shape.p_out)
 
     @property
     def draws_masks(self) -> bool:
@@ -127,13 +127,25 @@ class MaskedUpdate(nn.Module, ABC):
             x: its input, (..., d_in), in the precision of the factors, except under autocast.
             A, B: the factors, (r, d_in) and (d_out, r).
             scaling: alpha / r.
+
+        Returns:
+            The sum, (..., d_out).
         """
         if base.dtype != A.dtype and not torch.is_autocast_enabled(x.device.type):
             base = base.to(torch.promote_types(base.dtype, A.dtype))
         return add_update_rows(base, x, *self.mask(A, B, scaling))
 
     def mask(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
-        """Return the factors and their scaling in a forward pass now."""
+        """Apply the masks, or their expected weight, as a forward pass does now.
+
+        Args:
+            A, B: the factors, (r, d_in) and (d_out, r).
+            scaling: alpha / r.
+
+        Returns:
+            The factors and their scaling. The factors are (G, r, d_in) and (G, d_out, r) where the
+            layer holds masks for G groups of the batch.
+        """
         if self._masked:
             return *mask_factors(A, B, self.mask_in, self.mask_out), scaling
         return A, B, scaling * (1.0 if self.training else self.deterministic_mask)

@@ -22,6 +22,46 @@ class LayerShape(NamedTuple):
     p_out: float
 
 
+def expected_mask(p_in: float, p_out: float, rescale: bool = False) -> float:
+    """Expected value of the product of the two masks at an entry of the update.
+
+    It is the probability that the entry survives, times what rescaling multiplies survivors by.
+
+    Source: arXiv 2404.09610, Eq. 2: the two masks are independent.
+
+    Args:
+        p_in: rate at which A's input columns are dropped, in [0, 1).
+        p_out: rate at which B's output rows are dropped, in [0, 1).
+        rescale: whether survivors are divided by their probability.
+
+    Returns:
+        (1 - p_in) (1 - p_out), or 1 with ``rescale``.
+
+    >>> expected_mask(0.5, 0.2), expected_mask(0.5, 0.2, rescale=True)
+    (0.4, 1.0)
+    """
+    return 1.0 if rescale else (1 - p_in) * (1 - p_out)
+
+
+def drop_probability(p_in: float, p_out: float) -> float:
+    """Probability that an entry of the update is dropped: its sparsity.
+
+    Source: arXiv 2404.09610, Section 4, "2p - p^2" for equal rates.
+
+    Args:
+        p_in: rate at which A's input columns are dropped, in [0, 1].
+        p_out: rate at which B's output rows are dropped, in [0, 1].
+
+    Returns:
+        p_in + p_out (1 - p_in), in [0, 1]. For small rates this form is more precise than
+        1 - (1 - p_in) (1 - p_out).
+
+    >>> drop_probability(0.5, 0.2)
+    0.6
+    """
+    return p_in + p_out * (1 - p_in)
+
+
 def draw_masks(
     shape: LayerShape, *, seed: int, step: int, layer: int, sample: int = 0, rescale: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -64,6 +104,14 @@ def stack_masks(
     rescale: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw the masks of many steps and samples of one layer at once.
+
+    Args:
+        shape: sides and rates of the layer.
+        seed: seed of the run, in [0, 2**64).
+        steps: optimizer steps, each in [0, 2**64).
+        layer: number of the layer in its model.
+        samples: numbers of the mask pairs within each step.
+        rescale: whether survivors are multiplied by 1/(1-p).
 
     Returns:
         ``mask_in`` of shape (steps, samples, d_in) and ``mask_out`` of shape

@@ -2,19 +2,39 @@
 
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
-from lora_dropout.masks import step_masks
-
-if TYPE_CHECKING:
-    from lora_dropout.masked import MaskedUpdate
+from lora_dropout.masks import LayerShape, step_masks
 
 _schedules: "weakref.WeakSet[MaskSchedule]" = weakref.WeakSet()
+
+
+class ScheduledLayer(Protocol):
+    """What a schedule needs of a layer.
+
+    Attributes:
+        masks: the schedule that the layer belongs to.
+        number: of the layer in its schedule.
+        shape: sides and rates.
+        rescale: whether survivors are divided by 1 - p.
+        mask_in, mask_out: held masks, (d_in,) and (d_out,), or (G, d) for G groups of the batch.
+    """
+
+    masks: "MaskSchedule"
+    number: int
+    shape: LayerShape
+    rescale: bool
+    mask_in: Tensor
+    mask_out: Tensor
+
+    @property
+    def factors(self) -> tuple[Tensor, ...]:
+        """The trained tensors of the update."""
 
 
 class MaskSchedule:
@@ -44,7 +64,7 @@ class MaskSchedule:
         self.seed = seed
         self.step = 0
         self.samples = range(1)
-        self.layers: list[MaskedUpdate] = []
+        self.layers: list[ScheduledLayer] = []
         self.frozen: list[nn.Parameter] = []
         self.stale = True
         self._waiting: weakref.WeakSet[_Waiting] = weakref.WeakSet()
@@ -60,13 +80,13 @@ class MaskSchedule:
         vars(self).update(state, _waiting=weakref.WeakSet(), _seen=None, _handles=[])
         _schedules.add(self)
 
-    def join(self, layer: "MaskedUpdate") -> None:
+    def join(self, layer: ScheduledLayer) -> None:
         """Number a layer and make its masks those of this schedule, from the next draw on."""
         layer.masks, layer.number = self, len(self.layers)
         self.layers.append(layer)
         self.stale = True
 
-    def leave(self, layer: "MaskedUpdate") -> None:
+    def leave(self, layer: ScheduledLayer) -> None:
         """Forget a layer; without layers, watch no model."""
         self.layers.remove(layer)
         if not self.layers:
@@ -173,11 +193,11 @@ class _Seen:
     Held weakly and not by their id, which another tensor may have once they are gone.
     """
 
-    def __init__(self, layer: "MaskedUpdate") -> None:
+    def __init__(self, layer: ScheduledLayer) -> None:
         self.masks = weakref.ref(layer.mask_in)
         self.factors = [(weakref.ref(factor), factor._version) for factor in layer.factors]
 
-    def unchanged(self, layer: "MaskedUpdate") -> bool:
+    def unchanged(self, layer: ScheduledLayer) -> bool:
         """Whether the layer's factors are still these, as they were."""
         return all(
             held() is factor and version == factor._version

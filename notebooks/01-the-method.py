@@ -21,6 +21,7 @@
 # This notebook looks at what that does to one layer. The other notebooks ask what it is good for.
 
 # %%
+import pandas as pd
 import seaborn as sns
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ from lora_dropout import Ensemble, describe, inference_mode, inject, mask_schedu
 
 torch.manual_seed(0)
 model = inject(nn.Sequential(nn.Linear(24, 24)), rank=4, p=0.3, seed=1)
-describe(model)
+pd.DataFrame(describe(model))
 
 # %% [markdown]
 # ## Which entries are dropped

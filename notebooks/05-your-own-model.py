@@ -18,6 +18,7 @@
 # %%
 import copy
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -55,7 +56,7 @@ accuracy(turned[800:], labels[800:]), accuracy(images[800:], labels[800:])
 # else; `describe` tells what is on.
 
 # %%
-describe(inject(copy.deepcopy(model), rank=4, p=0.2))
+pd.DataFrame(describe(inject(copy.deepcopy(model), rank=4, p=0.2)))
 
 # %% [markdown]
 # Now measure (`measure_model` copies the plain model and injects by itself): for each p and each of

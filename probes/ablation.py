@@ -2,6 +2,10 @@
 
 python -m probes.ablation
 python -m probes.ablation --p 0.1 0.3 --ensemble 16 --draws 8
+
+>>> result = measure(task="ridge", p=0.5, n=6, draws=2, steps=10, ensemble=2)
+>>> result.summary["part"].unique().tolist()
+['dropout when', 'dropped where', 'inference']
 """
 
 if __name__ == "__main__":
@@ -13,30 +17,32 @@ if __name__ == "__main__":
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from lora_dropout.masks import ENSEMBLE_STEP
-from probes.cells.cell import Cell
+from probes.cells.cell import Cell, CellJob
 from probes.cells.prepare import Prepared, prepare
-from probes.cli.command_line import run
-from probes.cli.run_study import print_study, study
-from probes.cli.stability_settings import from_keywords
+from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
-from probes.jobs.job import Progress, Tables
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
+from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, replica
-from probes.results.study_result import StudyResult, means
+from probes.results.result import Result
 from probes.results.text_tables import with_interval
 from probes.training.autograd_training import LoRA, Setup, train
 from probes.training.mask_placements import PLACES, Dropping, Place, masked_outputs
 from probes.training.plan import Dropout
 from probes.training.retrain import retrain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Inference = Literal["no masks", "expected weight", "ensemble"]
 #: What is compared, and with which of its variants the others are paired.
@@ -65,18 +71,9 @@ class AblationSettings(StudySettings):
 
 
 @dataclass(frozen=True)
-class CommandLine(AblationSettings):
-    """Compare LoRA Dropout with parts of it and with masks at other places."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
-@dataclass(frozen=True)
-class AblationCell:
+class AblationCell(CellJob):
     """All variants at one rate on one draw of S, every network with its leave-one-out replicas."""
 
-    base: Cell
     ensemble: int
 
     @property
@@ -85,8 +82,8 @@ class AblationCell:
         return (self.base.n + 1) * self.base.steps * (2 + len(PLACES))
 
 
-class AblationResult(StudyResult):
-    """One row a part, variant, rate and draw: see :func:`run_ablation`."""
+class AblationResult(Result):
+    """One row a part, variant, rate and draw: see :func:`measure_cell`."""
 
     name = "ablation"
     question = "What LoRA Dropout's parts do"
@@ -106,6 +103,18 @@ class AblationResult(StudyResult):
         rows = rows.join(reference, on=keys)
         rows["difference"] = rows["test_loss"] - rows["reference"]
         return means(rows, ["part", "variant", "p"], [*QUANTITIES, "difference"])
+
+    def plot(self) -> "Figure":
+        """Draw test loss and stability of every variant."""
+        from figures.ablation import draw
+
+        rates = self.summary["p"].unique()
+        rate = f", p = {rates[0]:g}" if len(rates) == 1 else ""
+        caption = (
+            f"{self.setting}{rate}, objective dropout; ensembles of "
+            f"N = {self.rows['ensemble'].iloc[0]}; 95 % intervals over draws"
+        )
+        return draw(self.summary, caption)
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
@@ -128,35 +137,8 @@ class AblationResult(StudyResult):
         )
 
 
-def ablate(**settings: Any) -> AblationResult:
-    """Compare LoRA Dropout with parts of it.
-
-    Args:
-        **settings: fields of :class:`AblationSettings`, the same as the flags of
-            ``python -m probes.ablation``; ``p`` takes one value or several.
-
-    Raises:
-        ValueError: a value is out of range.
-        TypeError: there is no such setting.
-
-    >>> result = ablate(task="ridge", p=0.5, n=6, draws=2, steps=10, ensemble=2)
-    >>> result.summary["part"].unique().tolist()
-    ['dropout when', 'dropped where', 'inference']
-    """
-    return run_probe(from_keywords(AblationSettings, settings))
-
-
-def run_probe(settings: AblationSettings) -> AblationResult:
-    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    return study(settings, settings.cells(), run_ablation, AblationResult)
-
-
 @torch.no_grad()
-def run_ablation(cell: AblationCell, progress: Progress) -> Tables:
+def measure_cell(cell: AblationCell, progress: Progress) -> Tables:
     """Train every network that a variant needs, with its leave-one-out replicas, and measure the
     variants.
 
@@ -214,7 +196,7 @@ def run_ablation(cell: AblationCell, progress: Progress) -> Tables:
         ensemble=cell.ensemble,
         score_name=ready.network.loss.score_name,
     )
-    return {"": table}
+    return {TableKind.ROWS: table}
 
 
 def _other_places(ready: Prepared) -> Iterator[Place]:
@@ -268,10 +250,14 @@ def _infer(
     return total / cell.ensemble
 
 
-def main(settings: CommandLine) -> None:
-    """Run the probe from the command line."""
-    print_study(settings, run_probe, AblationResult.name, settings.json)
-
+PROBE = Probe(
+    "ablation",
+    AblationSettings,
+    cells=AblationSettings.cells,
+    run=lambda settings: measure_cell,
+    result=lambda settings, tables: AblationResult(tables[TableKind.ROWS]),
+)
+measure = PROBE.measure
 
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

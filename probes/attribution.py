@@ -16,36 +16,34 @@ if __name__ == "__main__":
     probes.cli.early_interrupt.be_brief()
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from probes.cells.cell import Cell, objective_of
+from probes.cells.cell import Cell, CellJob, objective_of
 from probes.cells.leave_one_out import estimated_factors
 from probes.cells.measure_cell import deterministic_losses
 from probes.cells.prepare import prepare
-from probes.cli.command_line import run
-from probes.cli.run_study import print_study, study
-from probes.cli.stability_settings import from_keywords
+from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
-from probes.jobs.job import Progress, Tables
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
-from probes.landscape.newton_step import EXPECTED_PRODUCTS
+from probes.landscape.newton_plan import EXPECTED_PRODUCTS
 from probes.models.network import replica
-from probes.results.study_result import StudyResult
+from probes.results.result import Result
 from probes.tasks import load_task
 from probes.training.example_weights import leave_k_out
 from probes.training.retrain import retrain
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Array = NDArray[np.float64]
-#: Kind of the table that says which examples a replica leaves out.
-LEFT_OUT = ".left_out"
 #: Resamples of the bootstrap, of subsets and held-out examples alike.
 RESAMPLES = 200
 
@@ -87,19 +85,23 @@ class AttributionSettings(StudySettings):
         left = round(self.share * self.n) if 0 < self.share < 1 else 0
         require(0 < left < self.n, "share", "in (0, 1), of at least one example", self.share)
         *_, base = self.base_cells(method="influence", solver=self.solver, damping=self.damping)
+        self.read_scores(base)
         return [AttributionCell(base, self.subsets, left)]
 
+    def read_scores(self, base: Cell) -> "Array | None":
+        """Read the given scores, which must fit the cell; None if none were given.
+
+        Raises:
+            ValueError: scores that do not fit.
+        """
+        if self.scores is None:
+            return None
+        held_out = len(load_task(base.task, base.text)) - self.n
+        return read_scores(Path(self.scores), self.n, held_out)
+
 
 @dataclass(frozen=True)
-class CommandLine(AttributionSettings):
-    """Score a data attribution against retrained networks."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
-@dataclass(frozen=True)
-class AttributionCell:
+class AttributionCell(CellJob):
     """The networks that attributions of one draw of S are scored against.
 
     Attributes:
@@ -108,7 +110,6 @@ class AttributionCell:
         left: their number.
     """
 
-    base: Cell
     subsets: int
     left: int
 
@@ -119,14 +120,14 @@ class AttributionCell:
         return networks * self.base.steps + self.base.n * EXPECTED_PRODUCTS
 
 
-def run_truth(cell: AttributionCell, progress: Progress) -> Tables:
+def measure_cell(cell: AttributionCell, progress: Progress) -> Tables:
     """Retrain without each example and without random subsets.
 
     Returns:
         One row a network and held-out example: ``network`` (0 for S, then those without one
         example each, then those without a subset), ``held_out`` (its number), ``loss``, the
         settings, and ``estimate``, for networks without one example this project's estimate of its
-        loss. The kind ``LEFT_OUT``: pairs ``network``, ``example`` (its number in S).
+        loss. Left-out examples: pairs ``network``, ``example`` (its number in S).
     """
     ready, base = prepare(cell.base), cell.base
     generator = torch.Generator().manual_seed(base.seeds()[0] % 2**63)
@@ -153,12 +154,15 @@ def run_truth(cell: AttributionCell, progress: Progress) -> Tables:
         }
     )  # fmt: skip
     left = pd.DataFrame((weights == 0).nonzero().numpy(), columns=["network", "example"])
-    return {"": rows.assign(**base.training, p=base.p, left=cell.left), LEFT_OUT: left}
+    return {
+        TableKind.ROWS: rows.assign(**base.training, p=base.p, left=cell.left),
+        TableKind.LEFT_OUT: left,
+    }
 
 
 @dataclass(frozen=True, repr=False)
-class AttributionResult(StudyResult):
-    """Networks as :func:`run_truth` returns them, and the scores, (n, m), that are scored.
+class AttributionResult(Result):
+    """Networks as :func:`measure_cell` returns them, and the scores, (n, m), that are scored.
 
     The leave-one-out correlation is Spearman's, over the n examples, of the scores and the change
     of the loss when each is left out. The linear datamodeling score (Ilyas et al. 2022, Park et al.
@@ -200,7 +204,7 @@ class AttributionResult(StudyResult):
         columns = self.judged.shape[1]
         truth = self.losses[:, :columns]
         left = np.zeros((len(truth), self.n))
-        places = self.more[LEFT_OUT]
+        places = self.more[TableKind.LEFT_OUT]
         left[places["network"], places["example"]] = 1
         return {
             "leave-one-out correlation": (self.judged, truth[1 : self.n + 1] - truth[0]),
@@ -232,6 +236,16 @@ class AttributionResult(StudyResult):
         names = ["score", "mean", "mean_low", "mean_high", "held_out"]
         return pd.DataFrame(records, columns=names)
 
+    def plot(self) -> "Figure":
+        """Draw the distribution of both scores over the held-out examples."""
+        from figures.attribution import draw
+
+        caption = (
+            f"{self.setting}, objective dropout, N = 1, p = {self.rows['p'].iloc[0]:g}; line and "
+            "band: mean, 95 % bootstrap interval"
+        )
+        return draw(self.summary, self.by_example, caption)
+
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary = self.summary
@@ -250,6 +264,8 @@ class AttributionResult(StudyResult):
 
 def rank_correlations(given: Array, truth: Array) -> Array:
     """Spearman's correlation of every column with its own, (m,); NaN where one is constant."""
+    from scipy.stats import rankdata
+
     one, other = (rankdata(values, axis=0) for values in (given, truth))
     one, other = one - one.mean(0), other - other.mean(0)
     sizes = np.sqrt((one**2).sum(0) * (other**2).sum(0))
@@ -290,39 +306,22 @@ def read_scores(path: Path, n: int, held_out: int) -> Array:
     return scores
 
 
-def score(**settings: Any) -> AttributionResult:
-    """Score a data attribution against retrained networks.
-
-    Args:
-        **settings: fields of :class:`AttributionSettings`, the same as the flags of
-            ``python -m probes.attribution``.
-
-    Raises:
-        ValueError: a value is out of range, or scores that do not fit.
-        TypeError: there is no such setting.
-    """
-    return run_probe(from_keywords(AttributionSettings, settings))
-
-
-def run_probe(settings: AttributionSettings) -> AttributionResult:
-    """Score; with ``settings.out``, keep networks' losses, summary and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
+def _result(settings: AttributionSettings, tables: Tables) -> AttributionResult:
     (cell,) = settings.cells()
-    scores = None
-    if settings.scores is not None:
-        held_out = len(load_task(cell.base.task, cell.base.text)) - settings.n
-        scores = read_scores(Path(settings.scores), settings.n, held_out)
-    result = partial(AttributionResult, scores=scores)
-    return study(settings, [cell], run_truth, result, (LEFT_OUT,))
+    return AttributionResult(
+        tables.pop(TableKind.ROWS), tables, scores=settings.read_scores(cell.base)
+    )
 
 
-def main(settings: CommandLine) -> None:
-    """Run the probe from the command line."""
-    print_study(settings, run_probe, AttributionResult.name, settings.json)
-
+PROBE = Probe(
+    "attribution",
+    AttributionSettings,
+    cells=AttributionSettings.cells,
+    run=lambda settings: measure_cell,
+    result=_result,
+    kinds=lambda settings: (TableKind.ROWS, TableKind.LEFT_OUT),
+)
+measure = PROBE.measure
 
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

@@ -2,6 +2,10 @@
 
 python -m probes.calibration
 python -m probes.calibration --task tweets --p 0.3 --ensemble 16
+
+>>> result = measure(task="breast_cancer", p=0.5, n=8, draws=2, steps=20, ensemble=2)
+>>> result.summary["inference"].unique().tolist()
+['no masks', 'expected weight', 'ensemble']
 """
 
 if __name__ == "__main__":
@@ -13,21 +17,18 @@ if __name__ == "__main__":
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.calibration import calibration_curve
 from torch import Tensor
 
-from probes.cells.cell import Cell, objective_of
+from probes.cells.cell import CellJob, objective_of
 from probes.cells.prepare import Prepared, prepare
-from probes.cli.command_line import run
-from probes.cli.run_study import print_study, study
-from probes.cli.stability_settings import from_keywords
+from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
-from probes.jobs.job import Progress, Tables
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
 from probes.metrics.calibration_error import (
     ECE_BINS,
@@ -35,20 +36,22 @@ from probes.metrics.calibration_error import (
     class_probabilities,
     has_classes,
 )
+from probes.metrics.confidence_intervals import means
 from probes.models.network import Factors
-from probes.results.study_result import StudyResult, means
+from probes.results.result import Result
 from probes.results.text_tables import with_interval
 from probes.tasks import load_task
 from probes.training.ensemble_members import ensemble_output
 from probes.training.example_weights import full_sample
 from probes.training.retrain import retrain
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 #: Bins of the reliability diagram.
 DIAGRAM_BINS = 10
 #: Checkpoints along training.
 CHECKPOINTS = 24
-#: The kind of the reliability diagram's table.
-DIAGRAM = ".diagram"
 QUANTITIES = ("ece", "test_loss", "accuracy", "confidence")
 
 
@@ -74,18 +77,9 @@ class CalibrationSettings(StudySettings):
 
 
 @dataclass(frozen=True)
-class CommandLine(CalibrationSettings):
-    """Measure calibration along training: LoRA, with dropout, with the test-time ensemble."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
-@dataclass(frozen=True)
-class CalibrationCell:
+class CalibrationCell(CellJob):
     """One rate on one draw of S; its network is trained on S alone."""
 
-    base: Cell
     ensemble: int
 
     @property
@@ -94,8 +88,9 @@ class CalibrationCell:
         return self.base.steps
 
 
-class CalibrationResult(StudyResult):
-    """One row a rate, draw, inference and checkpoint; ``more[DIAGRAM]``: see :func:`run_cell`."""
+class CalibrationResult(Result):
+    """One row a rate, draw, inference and checkpoint; ``more[TableKind.DIAGRAM]``: see
+    :func:`measure_cell`."""
 
     name = "calibration"
     question = "Calibration at the best checkpoint and at the end of training"
@@ -119,6 +114,23 @@ class CalibrationResult(StudyResult):
         both = pd.concat([self.best.assign(moment="best"), end.assign(moment="end")])
         return means(both, ["p", "inference", "moment"], [*QUANTITIES, "step"])
 
+    def plot(self) -> "Figure":
+        """Draw the calibration error along training, and reliability at the best checkpoint."""
+        from figures.calibration import draw
+
+        points = means(self.rows, ["p", "inference", "step"], ["ece"])
+        tables = (points, self.summary, self.more[TableKind.DIAGRAM])
+        caption = f"{self.setting}, objective dropout; bands and bars: 95 % intervals over draws"
+        points, moments, diagram = (table.assign(label=self._labels(table)) for table in tables)
+        return draw(points, moments, diagram, caption)
+
+    def _labels(self, table: pd.DataFrame) -> list[str]:
+        size = self.rows["ensemble"].iloc[0]
+        return [
+            f"p = {p:g}, {inference}" + (f" N = {size}" if inference == "ensemble" else "")
+            for p, inference in zip(table["p"], table["inference"], strict=True)
+        ]
+
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary = self.summary
@@ -136,42 +148,15 @@ class CalibrationResult(StudyResult):
         )
 
 
-def calibrate(**settings: Any) -> CalibrationResult:
-    """Measure calibration along training.
-
-    Args:
-        **settings: fields of :class:`CalibrationSettings`, the same as the flags of
-            ``python -m probes.calibration``; ``p`` takes one value or several.
-
-    Raises:
-        ValueError: a value is out of range, or the task has no classes.
-        TypeError: there is no such setting.
-
-    >>> result = calibrate(task="breast_cancer", p=0.5, n=8, draws=2, steps=20, ensemble=2)
-    >>> result.summary["inference"].unique().tolist()
-    ['no masks', 'expected weight', 'ensemble']
-    """
-    return run_probe(from_keywords(CalibrationSettings, settings))
-
-
-def run_probe(settings: CalibrationSettings) -> CalibrationResult:
-    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    return study(settings, settings.cells(), run_calibration, CalibrationResult, (DIAGRAM,))
-
-
 @torch.no_grad()
-def run_calibration(cell: CalibrationCell, progress: Progress) -> Tables:
+def measure_cell(cell: CalibrationCell, progress: Progress) -> Tables:
     """Train on S and measure calibration at checkpoints, evenly spaced in the step's logarithm.
 
     Returns:
         One row an inference and checkpoint: the settings, ``p``, ``inference`` ("no masks" for
         p = 0, else "expected weight" and "ensemble"), ``step``, ``validation_loss``, and on the
         other half of the held-out data ``test_loss``, ``accuracy``, ``confidence`` (mean
-        probability of the most probable class) and ``ece``. The kind ``DIAGRAM``: at the best
+        probability of the most probable class) and ``ece``. The reliability diagram: at the best
         checkpoint, one row an inference and bin of confidence that is not empty, with its mean
         ``confidence`` and ``accuracy``.
     """
@@ -198,8 +183,10 @@ def run_calibration(cell: CalibrationCell, progress: Progress) -> Tables:
     )  # fmt: skip
     settings = {**base.training, "p": base.p, "ensemble": cell.ensemble}
     return {
-        "": pd.DataFrame(records).assign(**settings),
-        DIAGRAM: pd.concat([diagram for _, diagram in diagrams.values()]).assign(**settings),
+        TableKind.ROWS: pd.DataFrame(records).assign(**settings),
+        TableKind.DIAGRAM: pd.concat([diagram for _, diagram in diagrams.values()]).assign(
+            **settings
+        ),
     }
 
 
@@ -236,14 +223,25 @@ def _measure(ready: Prepared, outputs: Tensor) -> tuple[dict[str, float], pd.Dat
         "confidence": float(confidence.mean()),
         "ece": calibration_error(probabilities, labels),
     }
+    from sklearn.calibration import calibration_curve
+
     accuracy, average = calibration_curve(right.numpy(), confidence.numpy(), n_bins=DIAGRAM_BINS)
     return record, pd.DataFrame({"confidence": average, "accuracy": accuracy})
 
 
-def main(settings: CommandLine) -> None:
-    """Run the probe from the command line."""
-    print_study(settings, run_probe, CalibrationResult.name, settings.json)
+def _result(settings: CalibrationSettings, tables: Tables) -> CalibrationResult:
+    return CalibrationResult(tables.pop(TableKind.ROWS), tables)
 
+
+PROBE = Probe(
+    "calibration",
+    CalibrationSettings,
+    cells=CalibrationSettings.cells,
+    run=lambda settings: measure_cell,
+    result=_result,
+    kinds=lambda settings: (TableKind.ROWS, TableKind.DIAGRAM),
+)
+measure = PROBE.measure
 
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

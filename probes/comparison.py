@@ -2,6 +2,9 @@
 
 python -m probes.comparison
 python -m probes.comparison --task wine --p 0.3 --strength 1 --n 50 100 200 400
+
+>>> len(measure(n=20, draws=5).summary)
+7
 """
 
 if __name__ == "__main__":
@@ -10,26 +13,23 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import tyro
 
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
-from probes.cli.command_line import run
-from probes.cli.stability_settings import from_keywords
-from probes.jobs.atomic_files import make_folder, write_figure, write_whole
-from probes.jobs.manifest import write_manifest
-from probes.jobs.sweep import progress_bar
+from probes.cli.probe import Probe
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, check_one_of, require
-from probes.results.text_tables import print_table
+from probes.results.json_records import as_json
+from probes.results.result import Result
+from probes.results.text_tables import TextTable
 from probes.statements.exact_minimisers import TASKS, Problem, newton
 from probes.statements.linear_losses import Array
 from probes.statements.setting import Setting
@@ -49,8 +49,6 @@ from theory.readings import CORRECTED
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Where the command line puts its files unless ``--out`` says otherwise.
-DEFAULT_OUT = Path("runs/comparison")
 #: Sizes at which the bounds are continued beyond those that are measured.
 CONTINUED = tuple(round(10**power) for power in np.arange(1.5, 9.01, 0.25))
 #: Samples of the posterior that estimate a randomized predictor's losses.
@@ -96,8 +94,10 @@ class ComparisonSettings:
     """Folder for the table, the manifest and the figure. Default: runs/comparison from the command
     line, none from Python."""
 
-    def check(self) -> None:
-        """Check every value.
+    engine_options: ClassVar[EngineOptions] = EngineOptions()
+
+    def cells(self) -> "list[ComparisonCell]":
+        """Check every value and return the cell.
 
         Raises:
             ValueError: a value is out of range; the message names it and what is allowed.
@@ -111,55 +111,84 @@ class ComparisonSettings:
         check_count("draws", self.draws, least=2)
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
         require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
+        sizes = tuple(sorted(set(self.n)))
+        return [
+            ComparisonCell(
+                self.task, self.p, self.strength, sizes, self.draws, self.delta, self.seed
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class ComparisonCell:
+    """All sizes together, as the bounds are continued beyond the largest.
+
+    Attributes:
+        task, p, strength, n, draws, delta, seed: of the settings.
+    """
+
+    task: str
+    p: float
+    strength: float
+    n: tuple[int, ...]
+    draws: int
+    delta: float
+    seed: int
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """What its numbers are computed with."""
+        return ("torch", "numpy", "scipy", "scikit-learn")
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work, in draws."""
+        return len(self.n) * self.draws
 
     def setting(self, n: int) -> Setting:
         """The setting at one size."""
         return Setting(self.task, n, self.p, self.strength, 1, self.draws, self.delta, self.seed)
 
 
-@dataclass(frozen=True)
-class CommandLine(ComparisonSettings):
-    """Compare bounds on the generalization gap: their size, and how often they hold."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
 @dataclass(frozen=True, repr=False)
-class ComparisonResult:
+class ComparisonResult(Result):
     """Bounds side by side.
 
     Attributes:
-        table: one row a size and bound, all in units of the largest possible loss C (1 for the
-            error rate of the test set): ``n``, ``name``, ``bound``, ``vacuous`` (at least 1),
-            ``measured`` (the 1 - delta quantile of the gap that it bounds), ``coverage`` (share of
-            the draws in which it held), ``draws``; NaN where n was not drawn.
+        rows: one row a size and bound: see :func:`measure_cell`.
         settings: of the run.
     """
 
-    table: pd.DataFrame
-    settings: ComparisonSettings
+    settings: ComparisonSettings = ComparisonSettings()
+
+    name = "comparison"
+    question = "Bounds on the generalization gap"
+    note = (
+        "bound, measured (1 - δ quantile of the gap that it bounds) and coverage (share of the "
+        "draws in which it held) at the largest n drawn; vacuous at 1 and above"
+    )
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows."""
+        return self.rows
 
     @cached_property
-    def thresholds(self) -> pd.DataFrame:
+    def summary(self) -> pd.DataFrame:
         """One row a bound: ``name``, ``reference``, ``first_n`` from which on it is not vacuous.
 
-        Among the sizes of the table; infinite where none suffices.
+        Among the sizes of the rows; infinite where none suffices.
         """
         records = []
-        for name, group in self.table.groupby("name", sort=False):
+        for name, group in self.rows.groupby("name", sort=False):
             vacuous = group.loc[group["vacuous"], "n"]
             later = group.loc[group["n"] > (vacuous.max() if len(vacuous) else 0), "n"]
             first = later.min() if len(later) else float("inf")
             records.append({"name": name, "reference": BOUNDS[str(name)], "first_n": first})
         return pd.DataFrame(records)
 
-    def plot(self) -> "Figure":
-        """Draw the bounds against n, with the measured gap."""
-        return import_module("figures.comparison").draw(self.table, self.caption)
-
     @property
-    def caption(self) -> str:
+    def setting(self) -> str:
         """What was compared."""
         s = self.settings
         return (
@@ -169,74 +198,55 @@ class ComparisonResult:
 
     def text(self) -> pd.DataFrame:
         """The thresholds as they are printed."""
-        return _text(self)
+        drawn = self.rows[self.rows["draws"] > 0]
+        last = drawn[drawn["n"] == drawn["n"].max()].set_index("name")
+        return pd.DataFrame(
+            [
+                {
+                    "statement": row["name"],
+                    "reference": row["reference"],
+                    "n": str(last.loc[row["name"], "n"]),
+                    "bound": f"{last.loc[row['name'], 'bound']:.4g}",
+                    "measured": f"{last.loc[row['name'], 'measured']:.4g}",
+                    "coverage": f"{last.loc[row['name'], 'coverage']:.0%}",
+                    "not vacuous from n": f"{row['first_n']:.3g}",
+                }
+                for row in self.summary.to_dict("records")
+            ]
+        )
 
-    def __repr__(self) -> str:
-        return self.text().to_string(index=False)
+    def text_tables(self) -> list[TextTable]:
+        """The thresholds."""
+        title = f"{self.question}\n{self.setting}"
+        return [TextTable(self.text(), title, self.note, width=170)]
 
-    def _repr_html_(self) -> str:
-        return self.text().to_html(index=False)
+    def plot(self) -> "Figure":
+        """Draw the bounds against n, with the measured gap."""
+        from figures.comparison import draw
+
+        return draw(self.rows, self.setting)
+
+    def to_json(self) -> str:
+        """Return the rows as a JSON document."""
+        return as_json(self.rows)
 
 
-def compare(**settings: Any) -> ComparisonResult:
-    """Compare the bounds.
+def measure_cell(cell: ComparisonCell, progress: Progress) -> Tables:
+    """Draw S at every size, and state every bound there and beyond.
 
-    Args:
-        **settings: fields of :class:`ComparisonSettings`, the same as the flags of
-            ``python -m probes.comparison``; ``n`` takes a number or several.
-
-    Raises:
-        ValueError: a value is out of range.
-        TypeError: there is no such setting.
-
-    >>> result = compare(n=20, draws=5)
-    >>> len(result.thresholds)
-    7
+    Returns:
+        One row a size and bound, all in units of the largest possible loss C (1 for the error rate
+        of the test set): ``n``, ``name``, ``bound``, ``vacuous`` (at least 1), ``measured`` (the
+        1 - delta quantile of the gap that it bounds), ``coverage`` (share of the draws in which it
+        held), ``draws``; NaN where n was not drawn.
     """
-    return run_probe(from_keywords(ComparisonSettings, settings))
-
-
-def run_probe(settings: ComparisonSettings) -> ComparisonResult:
-    """Run the probe; with ``settings.out``, keep table, manifest and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    settings.check()
-    folder = make_folder(settings.out) if settings.out else None
-    start = time.perf_counter()
     records: list[dict[str, Any]] = []
-    with progress_bar(len(settings.n) * settings.draws, "drawing", "draw") as bar:
-        for n in sorted(set(settings.n)):
-            measured = _measure(settings, n, bar.update)
-            records += _rows(settings, n, measured)
-    for n in sorted(set(CONTINUED) - set(settings.n)):
-        records += _continued_rows(settings, n, measured)
-    result = ComparisonResult(pd.DataFrame(records), settings)
-    if folder:
-        write_whole(folder / "table.parquet", result.table.to_parquet)
-        write_figure(folder / "comparison.png", result.plot())
-        write_manifest(folder / "manifest.json", settings, time.perf_counter() - start)
-    return result
-
-
-def main(settings: CommandLine) -> None:
-    """Run the probe from the command line."""
-    settings = replace(settings, out=settings.out or DEFAULT_OUT)
-    result = run_probe(settings)
-    if settings.json:
-        print(result.table.to_json(orient="records", indent=2, force_ascii=False))
-        return
-    print_table(
-        _text(result),
-        title=f"Bounds on the generalization gap\n{result.caption}",
-        caption=(
-            "bound, measured (1 - δ quantile of the gap that it bounds) and coverage (share of the "
-            "draws in which it held) at the largest n drawn; vacuous at 1 and above"
-        ),
-        width=170,
-    )
-    print(f"table, manifest and figure: {settings.out}/")
+    for n in cell.n:
+        measured = _measure(cell, n, progress)
+        records += _rows(cell, n, measured)
+    for n in sorted(set(CONTINUED) - set(cell.n)):
+        records += _continued_rows(cell, n, measured)
+    return {TableKind.ROWS: pd.DataFrame(records)}
 
 
 @dataclass(frozen=True)
@@ -262,15 +272,15 @@ class _Draws:
     error_rate: float
 
 
-def _measure(settings: ComparisonSettings, n: int, progress: Callable[[], object]) -> _Draws:
-    setting, rows, norms = settings.setting(n), [], []
+def _measure(cell: ComparisonCell, n: int, progress: Progress) -> _Draws:
+    setting, rows, norms = cell.setting(n), [], []
     population = setting.population
     ceiling = largest_loss(population, common_radius(population, setting.s))
-    for draw in range(settings.draws):
+    for draw in range(cell.draws):
         problem = setting.sample(draw)
         shape = (1, problem.targets.shape[1], problem.features.shape[1])
         theta = newton(problem, np.full((1, n), 1 / n), setting.s, np.zeros(shape))[0]
-        generator = np.random.default_rng([settings.seed, draw, 1])
+        generator = np.random.default_rng([cell.seed, draw, 1])
         test = population.take(generator.integers(len(population), size=n))
         errors = _wrong(test, theta)
         norms.append(float(np.square(theta).sum()))
@@ -278,12 +288,12 @@ def _measure(settings: ComparisonSettings, n: int, progress: Callable[[], object
             (
                 (population.losses(theta).mean() - problem.losses(theta).mean()) / ceiling,
                 _randomized_gap(setting, problem, theta, ceiling, draw),
-                masked_gaussian_divergence(theta, settings.p, _deviation(setting)),
+                masked_gaussian_divergence(theta, cell.p, _deviation(setting)),
                 _wrong(population, theta).mean() - errors.mean(),
                 errors.sum(),
             )
         )
-        progress()
+        progress(1)
     gap, randomized, divergence, excess, errors = np.array(rows).T
     return _Draws(
         gap, randomized, divergence, excess, errors, float(np.mean(norms)), float(errors.mean() / n)
@@ -325,25 +335,25 @@ def _randomized_gap(
     return float(clipped[0] - clipped[1]) / ceiling
 
 
-def _rows(settings: ComparisonSettings, n: int, measured: _Draws) -> list[dict[str, Any]]:
+def _rows(cell: ComparisonCell, n: int, measured: _Draws) -> list[dict[str, Any]]:
     """Rows of one size that was drawn; a bound that depends on the draw is shown at its mean."""
-    setting, rows = settings.setting(n), []
+    setting, rows = cell.setting(n), []
     for name, bound in _bounds(setting, measured.norm, measured.error_rate).items():
         gap, limit = _measured_side(name, setting, measured, bound)
         rows.append(
             _row(n, name, float(np.mean(limit)))
             | {
-                "measured": float(np.quantile(gap, 1 - settings.delta, method="higher")),
+                "measured": float(np.quantile(gap, 1 - cell.delta, method="higher")),
                 "coverage": float(np.mean(gap <= limit)),
-                "draws": settings.draws,
+                "draws": cell.draws,
             }
         )
     return rows
 
 
-def _continued_rows(settings: ComparisonSettings, n: int, last: _Draws) -> list[dict[str, Any]]:
+def _continued_rows(cell: ComparisonCell, n: int, last: _Draws) -> list[dict[str, Any]]:
     """Rows of a size that was not drawn, at the norm and the error rate of the largest that was."""
-    bounds = _bounds(settings.setting(n), last.norm, last.error_rate)
+    bounds = _bounds(cell.setting(n), last.norm, last.error_rate)
     return [_row(n, name, bound) for name, bound in bounds.items()]
 
 
@@ -415,24 +425,19 @@ def _bounds(setting: Setting, norm: float, error_rate: float) -> dict[str, float
     return {name: float(np.asarray(value)) for name, value in found.items()}
 
 
-def _text(result: ComparisonResult) -> pd.DataFrame:
-    drawn = result.table[result.table["draws"] > 0]
-    last = drawn[drawn["n"] == drawn["n"].max()].set_index("name")
-    return pd.DataFrame(
-        [
-            {
-                "statement": row["name"],
-                "reference": row["reference"],
-                "n": str(last.loc[row["name"], "n"]),
-                "bound": f"{last.loc[row['name'], 'bound']:.4g}",
-                "measured": f"{last.loc[row['name'], 'measured']:.4g}",
-                "coverage": f"{last.loc[row['name'], 'coverage']:.0%}",
-                "not vacuous from n": f"{row['first_n']:.3g}",
-            }
-            for row in result.thresholds.to_dict("records")
-        ]
-    )
+def _result(settings: ComparisonSettings, tables: Tables) -> ComparisonResult:
+    return ComparisonResult(tables[TableKind.ROWS], settings=settings)
 
+
+PROBE = Probe(
+    "comparison",
+    ComparisonSettings,
+    cells=ComparisonSettings.cells,
+    run=lambda settings: measure_cell,
+    result=_result,
+    doing="drawing",
+)
+measure = PROBE.measure
 
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

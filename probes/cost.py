@@ -2,6 +2,10 @@
 
 python -m probes.cost
 python -m probes.cost --width 768 --heads 12 --tokens 128 --samples 1 2 4 8
+
+>>> result = measure(width=8, heads=2, batch=2, tokens=4, rounds=2, samples=2, ensemble=2)
+>>> result.summary["phase"].unique().tolist()
+['training', 'inference']
 """
 
 if __name__ == "__main__":
@@ -15,11 +19,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,20 +32,17 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from lora_dropout import Ensemble, backward_over_samples, grouped_samples, inject
-from probes.cli.command_line import run
-from probes.cli.stability_settings import from_keywords
-from probes.jobs.atomic_files import write_figure, write_whole
-from probes.jobs.manifest import device_name, write_manifest
-from probes.jobs.store import Store
-from probes.jobs.sweep import InterruptedSweepError, progress_bar
+from probes.cli.probe import Probe
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.job import Progress, TableKind, Tables
+from probes.jobs.manifest import device_name
 from probes.jobs.validation import check_count, check_device, require
-from probes.results.text_tables import print_table
+from probes.results.result import Result
+from probes.results.text_tables import decimals
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Where the command line puts its files unless ``--out`` says otherwise.
-DEFAULT_OUT = Path("runs/cost")
 #: Rank of the updates, and the linear layers that are adapted: all of the block.
 RANK, LAYERS = 8, ("q", "k", "v", "o", "up", "down")
 #: Steps of every variant that are not counted.
@@ -84,12 +84,17 @@ class CostSettings:
     device: str = "cpu"
     """Where to compute: cpu, cuda, cuda:1, ..."""
 
+    reuse: bool = False
+    """Take a finished timing of this machine that lies in the folder, if there is one."""
+
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder for the rows, the manifest and the figure. Default: runs/cost from the command line,
     none from Python."""
 
-    def check(self) -> None:
-        """Check every value.
+    engine_options: ClassVar[EngineOptions] = EngineOptions()
+
+    def cells(self) -> "list[CostCell]":
+        """Check every value and return one cell a phase.
 
         Raises:
             ValueError: a value is out of range; the message names it and what is allowed.
@@ -104,49 +109,60 @@ class CostSettings:
         divisible = self.width >= RANK and self.width % self.heads == 0
         require(divisible, "width", allowed, self.width)
         check_device(self.device)
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        del known["out"], known["reuse"]
+        hardware = device_name(self.device)
+        return [CostCell(phase, hardware, **known) for phase in ("training", "inference")]
 
 
 @dataclass(frozen=True)
-class CommandLine(CostSettings):
-    """Measure time and memory of a transformer block with LoRA Dropout, relative to plain LoRA."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.heads = heads
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, tokens, width) to the same."""
-        h = self.first(x)
-        q, k, v = (f(h).unflatten(-1, (self.heads, -1)) for f in (self.q, self.k, self.v))
-        mixed = nn.functional.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)))
-        x = x + self.o(mixed.transpose(1, 2).flatten(2))
-        return x + self.down(nn.functional.gelu(self.up(self.second(x))))
-
-
-@dataclass(frozen=True, repr=False)
-class CostResult:
-    """Time and memory.
+class CostCell:
+    """One phase, on one machine.
 
     Attributes:
-        rows: one row a variant and round: ``phase`` ("training" or "inference"), ``variant``,
-        ``N``,
-            ``round``, ``seconds``, ``ratio`` (to plain LoRA in the same round), ``bytes`` (peak
-            beyond what was held before), ``memory`` (ratio of that), and the settings.
-        device: name of the hardware.
+        phase: "training" or "inference".
+        hardware: name of what computes.
+        p, samples, ensemble, width, heads, batch, tokens, rounds, seed, device: of the settings.
     """
 
-    rows: pd.DataFrame
-    device: str = field(default="")
+    phase: str
+    hardware: str
+    p: float
+    samples: tuple[int, ...]
+    ensemble: tuple[int, ...]
+    width: int
+    heads: int
+    batch: int
+    tokens: int
+    rounds: int
+    seed: int
+    device: str
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """What is timed."""
+        return ("torch",)
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work, in rounds."""
+        return self.rounds
+
+
+class CostResult(Result):
+    """Time and memory, one row a variant and round: see :func:`measure_cell`."""
+
+    name = "cost"
+    question = "Time and memory relative to plain LoRA"
+
+    @property
+    def note(self) -> str:
+        """How it was measured."""
+        return (
+            f"medians of {self.rows['round'].nunique()} rounds in which all variants take turns, "
+            "with quartiles; the control is plain LoRA once more: what it differs from 1 is noise; "
+            "memory: peak of one step beyond what is held between steps"
+        )
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -176,12 +192,12 @@ class CostResult:
                 "part": summary["phase"],
                 "variant": summary["variant"],
                 "N": summary["N"].map(lambda size: str(size) if size else ""),
-                "median ms": summary["milliseconds"].map("{:.2f}".format),
+                "median ms": decimals(summary["milliseconds"], 2),
                 "time": [
                     f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
                     for row in summary.itertuples()
                 ],
-                "peak memory": summary["memory"].map("{:.2f}".format),
+                "peak memory": decimals(summary["memory"], 2),
             }
         )
 
@@ -191,68 +207,78 @@ class CostResult:
         first = self.rows.iloc[0]
         return (
             f"transformer block of width {first['width']}, {first['batch']} × {first['tokens']} "
-            f"tokens, rank {RANK} on all its linear layers, p = {first['p']:g}, {self.device}"
+            f"tokens, rank {RANK} on all its linear layers, p = {first['p']:g}, "
+            f"{first['hardware']}"
         )
 
     def plot(self) -> "Figure":
         """Draw time and memory against N."""
-        return import_module("figures.cost").draw(self)
+        from figures.cost import draw
 
-    def __repr__(self) -> str:
-        return f"{self.setting}\n{self.text().to_string(index=False)}"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self.setting}</p>" + self.text().to_html(index=False)
+        caption = f"{self.setting}; medians and quartiles; dotted: plain LoRA against itself"
+        return draw(self.summary, caption)
 
 
-def cost(**settings: Any) -> CostResult:
-    """Measure what LoRA Dropout costs.
+def measure_cell(cell: CostCell, progress: Progress) -> Tables:
+    """Time all variants of a phase in turn, round by round, so that what disturbs one disturbs all.
 
-    Args:
-        **settings: fields of :class:`CostSettings`, the same as the flags of
-            ``python -m probes.cost``; ``samples`` and ``ensemble`` take one value or several.
-
-    Raises:
-        ValueError: a value is out of range.
-        TypeError: there is no such setting.
-
-    >>> result = cost(width=8, heads=2, batch=2, tokens=4, rounds=2, samples=2, ensemble=2)
-    >>> result.summary["phase"].unique().tolist()
-    ['training', 'inference']
+    Returns:
+        One row a variant and round: ``phase``, ``variant``, ``N`` (0 where there is none),
+        ``round``, ``seconds``, ``ratio`` (to plain LoRA in the same round), ``bytes`` (peak beyond
+        what was held before), ``memory`` (ratio of that), ``hardware`` and the settings.
     """
-    return run_probe(from_keywords(CostSettings, settings))
-
-
-def run_probe(settings: CostSettings) -> CostResult:
-    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    settings.check()
-    store = Store(settings.out) if settings.out else None
-    start = time.perf_counter()
-    parts = [
-        _interleave(phase, variants, settings)
-        for phase, variants in (
-            ("training", _training(settings)),
-            ("inference", _inference(settings)),
-        )
+    variants = _training(cell) if cell.phase == "training" else _inference(cell)
+    for variant in variants.values():
+        for _ in range(WARM_UP):
+            variant()
+    peaks = {key: peak_bytes(variant, cell.device) for key, variant in variants.items()}
+    records = []
+    for number in range(cell.rounds):
+        seconds = {key: timed(variant, cell.device) for key, variant in variants.items()}
+        records += [(number, *key, value) for key, value in seconds.items()]
+        progress(1)
+    table = pd.DataFrame(records, columns=["round", "variant", "N", "seconds"])
+    base = table[table["variant"] == BASELINE].set_index("round")["seconds"]
+    held = [
+        peaks[variant, size] for variant, size in zip(table["variant"], table["N"], strict=True)
     ]
-    result = CostResult(pd.concat(parts, ignore_index=True), device_name(settings.device))
-    if store:
-        write_whole(store.folder / "rows.parquet", result.rows.to_parquet)
-        write_figure(store.folder / "cost.png", result.plot())
-        write_manifest(store.folder / "manifest.json", settings, time.perf_counter() - start)
-    return result
+    known = {name: getattr(cell, name) for name in ("p", "width", "heads", "batch", "tokens")}
+    rows = table.assign(
+        phase=cell.phase,
+        ratio=table["seconds"] / table["round"].map(base),
+        bytes=held,
+        memory=np.array(held) / peaks[BASELINE, 0],
+        **known,
+        hardware=cell.hardware,
+    )
+    return {TableKind.ROWS: rows}
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.heads = heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, tokens, width) to the same."""
+        h = self.first(x)
+        q, k, v = (f(h).unflatten(-1, (self.heads, -1)) for f in (self.q, self.k, self.v))
+        mixed = nn.functional.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)))
+        x = x + self.o(mixed.transpose(1, 2).flatten(2))
+        return x + self.down(nn.functional.gelu(self.up(self.second(x))))
 
 
 #: What is timed, by its name and N; the first is what the others are compared with.
 Variants = dict[tuple[str, int], Callable[[], object]]
 
 
-def _training(settings: CostSettings) -> Variants:
-    """One optimizer step by every variant."""
+def _training(cell: CostCell) -> Variants:
+    """Return one optimizer step by every variant."""
 
     def step(model: nn.Module, backward: Callable[[], object]) -> Callable[[], object]:
         trained = [one for one in model.parameters() if one.requires_grad]
@@ -279,22 +305,22 @@ def _training(settings: CostSettings) -> Variants:
 
     variants: Variants = {}
     for name in (BASELINE, CONTROL):
-        model, inputs = _adapted(settings, 0.0)
+        model, inputs = _adapted(cell, 0.0)
         loss = loss_of(model, inputs)
         variants[name, 0] = step(model, lambda loss=loss: loss().backward())  # type: ignore[misc]
-    for size in dict.fromkeys(settings.samples):
-        model, inputs = _adapted(settings, settings.p)
+    for size in dict.fromkeys(cell.samples):
+        model, inputs = _adapted(cell, cell.p)
         loss = loss_of(model, inputs)
         variants["N passes", size] = step(
             model,
             lambda model=model, loss=loss, size=size: backward_over_samples(model, loss, size),  # type: ignore[misc]
         )
-        model, inputs = _adapted(settings, settings.p)
+        model, inputs = _adapted(cell, cell.p)
         variants["one grouped pass", size] = step(model, grouped(model, inputs, size))
     return variants
 
 
-def _inference(settings: CostSettings) -> Variants:
+def _inference(cell: CostCell) -> Variants:
     """One forward pass of the network as it is deployed, by every variant."""
 
     def forward(model: nn.Module, inputs: Tensor) -> Callable[[], object]:
@@ -305,57 +331,23 @@ def _inference(settings: CostSettings) -> Variants:
         return run
 
     variants: Variants = {}
-    for name, p in ((BASELINE, 0.0), (CONTROL, 0.0), ("expected weight", settings.p)):
-        model, inputs = _adapted(settings, p)
+    for name, p in ((BASELINE, 0.0), (CONTROL, 0.0), ("expected weight", cell.p)):
+        model, inputs = _adapted(cell, p)
         variants[name, 0] = forward(model.eval(), inputs)
-    for size in dict.fromkeys(settings.ensemble):
-        model, inputs = _adapted(settings, settings.p)
+    for size in dict.fromkeys(cell.ensemble):
+        model, inputs = _adapted(cell, cell.p)
         variants["ensemble", size] = forward(Ensemble(model.eval(), size), inputs)
     return variants
 
 
-def _adapted(settings: CostSettings, p: float) -> tuple[nn.Module, Tensor]:
-    generator = torch.Generator().manual_seed(settings.seed)
+def _adapted(cell: CostCell, p: float) -> tuple[nn.Module, Tensor]:
+    generator = torch.Generator().manual_seed(cell.seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        block = Block(settings.width, settings.heads)
-    inputs = torch.randn(settings.batch, settings.tokens, settings.width, generator=generator)
-    model = inject(block.to(settings.device), rank=RANK, p=p, target=LAYERS)
-    return model, inputs.to(settings.device)
-
-
-def _interleave(phase: str, variants: Variants, settings: CostSettings) -> pd.DataFrame:
-    """Time all variants in turn, round by round, so that what disturbs one disturbs all."""
-    records = []
-    try:
-        with progress_bar(settings.rounds, f"timing {phase}", "round") as bar:
-            for variant in variants.values():
-                for _ in range(WARM_UP):
-                    variant()
-            memory = {
-                key: peak_bytes(variant, settings.device) for key, variant in variants.items()
-            }
-            for number in range(settings.rounds):
-                seconds = {
-                    key: timed(variant, settings.device) for key, variant in variants.items()
-                }
-                records += [(number, *key, value) for key, value in seconds.items()]
-                bar.update(1)
-    except KeyboardInterrupt:
-        raise InterruptedSweepError(0, 1) from None
-    table = pd.DataFrame(records, columns=["round", "variant", "N", "seconds"])
-    base = table[table["variant"] == BASELINE].set_index("round")["seconds"]
-    held = [
-        memory[variant, size] for variant, size in zip(table["variant"], table["N"], strict=True)
-    ]
-    known = {name: getattr(settings, name) for name in ("p", "width", "heads", "batch", "tokens")}
-    return table.assign(
-        phase=phase,
-        ratio=table["seconds"] / table["round"].map(base),
-        bytes=held,
-        memory=np.array(held) / memory[BASELINE, 0],
-        **known,
-    )
+        torch.manual_seed(cell.seed)
+        block = Block(cell.width, cell.heads)
+    inputs = torch.randn(cell.batch, cell.tokens, cell.width, generator=generator)
+    model = inject(block.to(cell.device), rank=RANK, p=p, target=LAYERS)
+    return model, inputs.to(cell.device)
 
 
 def timed(variant: Callable[[], object], device: str) -> float:
@@ -399,24 +391,17 @@ def _silenced() -> Iterator[None]:
         os.close(kept)
 
 
-def main(settings: CommandLine) -> None:
-    """Run the probe from the command line."""
-    settings = replace(settings, out=settings.out or DEFAULT_OUT)
-    result = run_probe(settings)
-    if settings.json:
-        print(result.summary.to_json(orient="records", indent=2))
-        return
-    print_table(
-        result.text(),
-        title=f"Time and memory relative to plain LoRA\n{result.setting}",
-        caption=(
-            f"medians of {settings.rounds} rounds in which all variants take turns, with "
-            "quartiles; the control is plain LoRA once more: what it differs from 1 is noise; "
-            "memory: peak of one step beyond what is held between steps"
-        ),
-    )
-    print(f"rows, manifest and figure: {settings.out}/")
-
+PROBE = Probe(
+    "cost",
+    CostSettings,
+    cells=CostSettings.cells,
+    run=lambda settings: measure_cell,
+    result=lambda settings, tables: CostResult(tables[TableKind.ROWS]),
+    # A timing is of one moment: it is taken again unless it is asked for.
+    keeps_cells=lambda settings: settings.reuse,
+    doing="timing",
+)
+measure = PROBE.measure
 
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

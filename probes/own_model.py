@@ -1,38 +1,55 @@
-"""Stability and gap of any PyTorch model, by retraining it once without each example.
+"""How stable is a model of my own? It is retrained once without each example.
+
+python -m probes.own_model --own mine.py:model --p 0 0.3 --n 32
 
 One replica after another, through the layers that ``inject`` puts in: slow, and without any
 assumption on the model. For the tasks' networks ``probes.stability`` gives the same numbers some
 hundred times faster.
 """
 
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.cli.early_interrupt
+
+    probes.cli.early_interrupt.be_brief()
+
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import runpy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
+import tyro
 from torch import Tensor, nn
 
 from lora_dropout import Ensemble, inject, mask_schedule
 from lora_dropout.injection import adapted_layers
 from lora_dropout.layer import initial_factor
 from probes.cells.cell import seeds_of
-from probes.jobs.sweep import progress_bar
+from probes.cli.probe import Probe
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
-from probes.metrics.confidence_intervals import mean_interval
+from probes.metrics.confidence_intervals import mean_interval, means
 from probes.metrics.labels import inference_label
 from probes.metrics.metrics_of_outputs import measure_losses
-from probes.results.study_result import StudyResult, means
+from probes.results.result import Result
 from probes.results.text_tables import with_interval
 from probes.training.example_weights import full_sample, leave_one_out
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 QUANTITIES = ("train_loss", "test_loss", "gap", "beta", "beta_signed", "test_score")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OwnModel:
     """A model, its data, and how it is adapted.
 
@@ -65,7 +82,7 @@ class OwnModel:
     adapt: Callable[[nn.Module, float, int], nn.Module] | None = None
 
 
-class OwnModelResult(StudyResult):
+class OwnModelResult(Result):
     """One row a rate, draw and inference; ``ensemble`` is N, 0 for the expected weight."""
 
     name = "own_model"
@@ -76,6 +93,14 @@ class OwnModelResult(StudyResult):
     def summary(self) -> pd.DataFrame:
         """One row a rate and inference: means of ``QUANTITIES``."""
         return means(self.rows, ["p", "ensemble"], QUANTITIES)
+
+    def plot(self) -> "Figure":
+        """Draw test loss, gap and beta against p."""
+        from figures.own_model import draw
+
+        labels = [inference_label(size) for size in self.summary["ensemble"]]
+        caption = f"{self.setting}; 95 % intervals over draws"
+        return draw(self.summary.assign(label=labels), caption)
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
@@ -98,83 +123,145 @@ class OwnModelResult(StudyResult):
         return mean_interval(losses.loc[one] - losses.loc[other])
 
 
-def measure_model(
-    own: OwnModel,
-    *,
-    p: float | Sequence[float],
-    n: int,
-    draws: int = 4,
-    ensemble: Sequence[int] = (),
-    seed: int = 0,
-) -> OwnModelResult:
-    """Measure a model of one's own by leave-one-out retraining.
+@dataclass(frozen=True)
+class OwnModelSettings:
+    """Measure stability and gap of a PyTorch model of your own, by leave-one-out retraining."""
+
+    own: Annotated[Any, tyro.conf.arg(constructor=str, metavar="FILE.py:NAME")]
+    """The model, its data, and how it is adapted: an ``OwnModel``, or a function that makes one."""
+
+    p: tuple[float, ...] = (0.0, 0.3)
+    """Dropout rates in [0, 1)."""
+
+    n: int = 32
+    """Number of training examples; the others are test data."""
+
+    draws: int = 4
+    """Number of independent training sets S; intervals are over these."""
+
+    ensemble: tuple[int, ...] = ()
+    """Sizes N of test-time ensembles to measure beside the expected weight."""
+
+    seed: int = 0
+    """Seed of everything random."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder for the rows, the manifest and the figure. Default: runs/own_model from the command
+    line, none from Python."""
+
+    engine_options: ClassVar[EngineOptions] = EngineOptions()
+
+    def cells(self) -> "list[OwnModelCell]":
+        """Check every value and return one cell a rate and draw.
+
+        Raises:
+            ValueError: a value is out of range; the message names it and what is allowed.
+        """
+        own = load_own(self.own)
+        require(len(self.p) > 0, "p", "at least one rate", "none")
+        for p in self.p:
+            require(0 <= p < 1, "p", "in [0, 1)", p)
+        require(2 <= self.n < len(own.features), "n", f"from 2 to {len(own.features) - 1}", self.n)
+        check_count("draws", self.draws)
+        for size in self.ensemble:
+            check_count("ensemble", size)
+        return [
+            OwnModelCell(own, float(p), draw, self.n, tuple(self.ensemble), self.seed)
+            for p, draw in product(dict.fromkeys(self.p), range(self.draws))
+        ]
+
+
+def load_own(own: OwnModel | str) -> OwnModel:
+    """Return the model that a user names.
 
     Args:
-        own: the model, its data, and how it is adapted.
-        p: dropout rates in [0, 1).
-        n: number of training examples; the others are test data.
-        draws: number of independent training sets S.
-        ensemble: sizes N of test-time ensembles to measure beside the expected weight.
-        seed: of everything random.
+        own: the model itself, or ``FILE.py:NAME``, a name in a Python file, which is run.
 
     Raises:
-        ValueError: a value is out of range, or a layer that is not there.
+        ValueError: no such file or name, or it is no ``OwnModel`` and makes none.
     """
-    rates = (p,) if isinstance(p, float | int) else tuple(p)
-    for rate in rates:
-        require(0 <= rate < 1, "p", "in [0, 1)", rate)
-    require(2 <= n < len(own.features), "n", f"from 2 to {len(own.features) - 1}", n)
-    check_count("draws", draws)
-    for size in ensemble:
-        check_count("ensemble", size)
-    records: list[dict[str, Any]] = []
-    with progress_bar(len(rates) * draws * (n + 1), "retraining", "replica") as bar:
-        for rate in dict.fromkeys(rates):
-            for draw in range(draws):
-                seeds = seeds_of(seed, draw)
-                order = np.random.default_rng(seeds[0]).permutation(len(own.features))
-                index = torch.from_numpy(order)
-                for record in _cell(own, rate, index, n, ensemble, seeds, bar.update):
-                    records.append({"p": float(rate), "draw": draw} | record)
-    known: dict[str, Any] = {
-        "task": type(own.model).__name__,
-        "n": n,
-        "rank": own.rank,
-        "steps": own.steps,
-    }
-    return OwnModelResult(pd.DataFrame(records).assign(**known))
+    if isinstance(own, OwnModel):
+        return own
+    file, _, name = str(own).rpartition(":")
+    require(Path(file).is_file(), "own", "FILE.py:NAME, a name in a Python file", repr(own))
+    found = runpy.run_path(file).get(name)
+    made = found() if callable(found) else found
+    require(isinstance(made, OwnModel), "own", "an OwnModel, or a function that makes one", own)
+    assert isinstance(made, OwnModel)
+    return made
 
 
-def _cell(
-    own: OwnModel,
-    p: float,
-    index: Tensor,
-    n: int,
-    ensemble: Sequence[int],
-    seeds: tuple[int, int, int],
-    progress: Callable[[int], object],
-) -> Iterator[dict[str, Any]]:
-    """Train the replica of S and those of all S^i; yield a record for every inference."""
+@dataclass(frozen=True, eq=False)
+class OwnModelCell:
+    """One draw of S at one rate. A model has no name that its numbers could be kept by.
+
+    Attributes:
+        own: the model.
+        p, draw, n, ensemble, seed: as in the settings.
+    """
+
+    own: OwnModel
+    p: float
+    draw: int
+    n: int
+    ensemble: tuple[int, ...]
+    seed: int
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """What its numbers are computed with."""
+        return ("torch", "numpy")
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work, in replicas."""
+        return self.n + 1
+
+
+def measure_cell(cell: OwnModelCell, progress: Progress) -> Tables:
+    """Train the replica of S and those of all S^i, one after the other.
+
+    Returns:
+        One row an inference, by ``ensemble`` (N; 0 for the expected weight): ``p``, ``draw``,
+        ``train_loss``, ``test_loss``, ``gap``, ``beta`` and how it is spread, ``beta_signed``,
+        ``test_score`` where the model has a score, ``task``, ``n``, ``rank`` and ``steps``.
+    """
+    own, n = cell.own, cell.n
+    seeds = seeds_of(cell.seed, cell.draw)
+    index = torch.from_numpy(np.random.default_rng(seeds[0]).permutation(len(own.features)))
     train, test = index[:n], index[n:]
-    on_train: dict[int, list[Tensor]] = {size: [] for size in (0, *ensemble)}
+    sizes = (0, *cell.ensemble)
+    on_train: dict[int, list[Tensor]] = {size: [] for size in sizes}
     on_test: dict[int, Tensor] = {}
-    scores: dict[int, dict[str, float]] = {size: {} for size in on_train}
     for number, weights in enumerate(torch.cat([full_sample(n), leave_one_out(n)])):
-        model = _trained(own, p, train, weights, seeds)
+        model = _trained(own, cell.p, train, weights, seeds)
         progress(1)
-        for size in on_train:
+        for size in sizes:
             deployed = Ensemble(model, size) if size else model
             outputs = _outputs(deployed, own.features[train])
             on_train[size].append(own.loss(outputs, own.targets[train]).double())
             if number == 0:
-                outputs = _outputs(deployed, own.features[test])
-                on_test[size] = own.loss(outputs, own.targets[test]).double()
-                if own.score is not None:
-                    right = own.score(outputs, own.targets[test]).double()
-                    scores[size]["test_score"] = float(right.mean())
-    for size, losses in on_train.items():
-        measured = measure_losses(torch.stack(losses).cpu(), on_test[size].cpu())
-        yield {"ensemble": size} | measured | scores[size]
+                on_test[size] = _outputs(deployed, own.features[test])
+    rows = [
+        {"p": cell.p, "draw": cell.draw, "ensemble": size}
+        | _measured(own, torch.stack(on_train[size]), on_test[size], own.targets[test])
+        for size in sizes
+    ]
+    known: dict[str, Any] = {
+        "task": type(own.model).__name__, "n": n, "rank": own.rank, "steps": own.steps,
+    }  # fmt: skip
+    return {TableKind.ROWS: pd.DataFrame(rows).assign(**known)}
+
+
+def _measured(
+    own: OwnModel, on_train: Tensor, test_outputs: Tensor, targets: Tensor
+) -> dict[str, float]:
+    """Measure from losses on S, (n + 1, n), and outputs on the test data."""
+    on_test = own.loss(test_outputs, targets).double()
+    measured = measure_losses(on_train.cpu(), on_test.cpu())
+    if own.score is not None:
+        measured["test_score"] = float(own.score(test_outputs, targets).double().mean())
+    return measured
 
 
 def _trained(
@@ -209,3 +296,17 @@ def _trained(
 @torch.no_grad()
 def _outputs(model: nn.Module, features: Tensor) -> Tensor:
     return model(features)
+
+
+PROBE = Probe(
+    "own_model",
+    OwnModelSettings,
+    cells=OwnModelSettings.cells,
+    run=lambda settings: measure_cell,
+    result=lambda settings, tables: OwnModelResult(tables[TableKind.ROWS]),
+    keeps_cells=lambda settings: False,
+)
+measure = PROBE.measure
+
+if __name__ == "__main__":
+    PROBE.main()

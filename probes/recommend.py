@@ -2,6 +2,10 @@
 
 python -m probes.recommend --data mine.csv --text-column text --label-column label --minutes 5
 python -m probes.recommend --task digits --minutes 1
+
+>>> result = measure(task="ridge", p=[0, 0.5], samples=1, n=6, steps=10, minutes=0.001)
+>>> result.choice.p in (0, 0.5)
+True
 """
 
 if __name__ == "__main__":
@@ -10,12 +14,12 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
-import json
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -23,31 +27,29 @@ import torch
 import tyro
 from torch import Tensor
 
-from probes.cells.cell import Cell, objective_of
+from probes.cells.cell import CellJob, objective_of
 from probes.cells.prepare import Prepared, prepare
-from probes.cli.command_line import run
-from probes.cli.stability_settings import StabilitySettings, from_keywords
+from probes.cli.probe import Probe, Sweep
+from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
-from probes.jobs.atomic_files import write_figure, write_whole
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.job import Progress, Tables
-from probes.jobs.manifest import write_manifest
-from probes.jobs.store import Store
-from probes.jobs.sweep import sweep
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
 from probes.metrics.calibration_error import calibration_error, class_probabilities, has_classes
-from probes.metrics.confidence_intervals import mean_interval
+from probes.metrics.confidence_intervals import mean_interval, means
 from probes.metrics.labels import inference_label
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors, replica
-from probes.results.study_result import StudyResult, means
-from probes.results.text_tables import print_table, with_interval
+from probes.results.json_records import as_json
+from probes.results.result import Result
+from probes.results.text_tables import with_interval
 from probes.tasks import load_task
 from probes.training.ensemble_members import ensemble_output
 from probes.training.retrain import retrain
 
-#: Where the command line puts its files unless ``--out`` says otherwise.
-DEFAULT_OUT = Path("runs/recommend")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 #: With fewer held-out examples than this, the leave-one-out replicas estimate the risk.
 LEAST_HELD_OUT = 100
 #: Draws of S, however much time there is.
@@ -127,15 +129,7 @@ class RecommendSettings(TextOptions, EngineOptions):
 
 
 @dataclass(frozen=True)
-class CommandLine(RecommendSettings):
-    """Measure a grid of p and N on your data, and recommend a choice."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
-@dataclass(frozen=True)
-class Candidates:
+class Candidates(CellJob):
     """One rate and number of mask pairs on one draw of S, with all leave-one-out replicas.
 
     Attributes:
@@ -144,7 +138,6 @@ class Candidates:
         held_out: whether held-out data estimate the risk, or the replicas where there are too few.
     """
 
-    base: Cell
     ensemble: int
     held_out: bool
 
@@ -179,8 +172,8 @@ class Choice:
     reason: str
 
 
-class RecommendResult(StudyResult):
-    """One row a candidate and draw: see :func:`run_candidates`."""
+class RecommendResult(Result):
+    """One row a candidate and draw: see :func:`measure_cell`."""
 
     name = "recommend"
     question = "Loss on new data, stability and calibration of every candidate"
@@ -259,10 +252,33 @@ class RecommendResult(StudyResult):
             }
         )
 
-    def show(self) -> None:
-        """Print the table and the recommendation."""
-        print_table(self.text(), title=f"{self.question}\n{self.setting}", caption=self.note)
-        print(self.choice.reason)
+    @property
+    def conclusion(self) -> str:
+        """The recommendation."""
+        return self.choice.reason
+
+    def plot(self) -> "Figure":
+        """Draw why it was chosen."""
+        from figures.recommend import draw
+
+        size = self.rows["ensemble"].iloc[0]
+        labels = [
+            "p = 0"
+            if p == 0
+            else f"N = {samples} in training, "
+            + (f"ensemble of {size}" if inference == "ensemble" else inference)
+            for p, samples, inference in self.summary[CANDIDATE].itertuples(index=False)
+        ]
+        how = "held-out examples" if self.rows["held_out"].iloc[0] else "leave-one-out replicas"
+        caption = (
+            f"{self.setting}, objective dropout; loss and calibration by {how}; 95 % intervals "
+            "over draws"
+        )
+        return draw(self.summary.assign(label=labels), caption, self.rows["score_name"].iloc[0])
+
+    def to_json(self) -> str:
+        """Return the choice and the candidates as a JSON document."""
+        return as_json({"choice": asdict(self.choice), "candidates": self.summary})
 
     def _risk_of(self, candidate: pd.Series) -> pd.Series:
         same = np.logical_and.reduce([self.rows[name] == candidate[name] for name in CANDIDATE])
@@ -311,53 +327,8 @@ class RecommendResult(StudyResult):
         return text
 
 
-def recommend(**settings: Any) -> RecommendResult:
-    """Measure a grid of p and N and choose.
-
-    Args:
-        **settings: fields of :class:`RecommendSettings`, the same as the flags of
-            ``python -m probes.recommend``; ``p`` and ``samples`` take one value or several.
-
-    Returns:
-        The result: ``.choice``, ``.summary``, ``.plot()``.
-
-    Raises:
-        ValueError: a value is out of range.
-        TypeError: there is no such setting.
-
-    >>> result = recommend(task="ridge", p=[0, 0.5], samples=1, n=6, steps=10, minutes=0.001)
-    >>> result.choice.p in (0, 0.5)
-    True
-    """
-    return run_probe(from_keywords(RecommendSettings, settings))
-
-
-def run_probe(settings: RecommendSettings) -> RecommendResult:
-    """Measure draw after draw while there is time; with ``settings.out``, keep what was measured.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    cells = settings.cells(draw=0)
-    store = Store(settings.out) if settings.out else None
-    start = time.perf_counter()
-    tables: list[pd.DataFrame] = []
-    spent = last = 0.0
-    # The next draw is begun if it should end in time.
-    while not tables or (spent + last <= 60 * settings.minutes and len(tables) < MOST_DRAWS):
-        draw = [replace(cell, base=replace(cell.base, draw=len(tables))) for cell in cells]
-        tables.append(sweep(draw, run_candidates, store, engine=settings.engine_options)[""])
-        last, spent = time.perf_counter() - start - spent, time.perf_counter() - start
-    result = RecommendResult(pd.concat(tables, ignore_index=True))
-    if store:
-        write_whole(store.folder / "rows.parquet", result.rows.to_parquet)
-        write_figure(store.folder / "recommend.png", result.plot())
-        write_manifest(store.folder / "manifest.json", settings, time.perf_counter() - start)
-    return result
-
-
 @torch.no_grad()
-def run_candidates(cell: Candidates, progress: Progress) -> Tables:
+def measure_cell(cell: Candidates, progress: Progress) -> Tables:
     """Retrain, and measure every way of inference.
 
     Returns:
@@ -378,7 +349,7 @@ def run_candidates(cell: Candidates, progress: Progress) -> Tables:
         for inference in inferences
     ]
     return {
-        "": pd.DataFrame(records).assign(
+        TableKind.ROWS: pd.DataFrame(records).assign(
             **base.training, p=base.p, samples=base.samples, ensemble=cell.ensemble,
             held_out=cell.held_out, score_name=ready.network.loss.score_name,
         )
@@ -419,22 +390,28 @@ def _measure(
     }
 
 
-def main(settings: CommandLine) -> None:
-    """Run the probe from the command line."""
-    settings = replace(settings, out=settings.out or DEFAULT_OUT)
-    result = run_probe(settings)
-    if settings.json:
-        choice = {name: getattr(result.choice, name) for name in Choice.__dataclass_fields__}
-        summary = json.loads(result.summary.to_json(orient="records"))
-        print(json.dumps({"choice": _without_nan(choice), "candidates": summary}, indent=2))
-        return
-    result.show()
-    print(f"rows, manifest and figure: {settings.out}/")
+def _gather(settings: RecommendSettings, cells: Sequence[Candidates], sweep: Sweep) -> Tables:
+    """Measure draw after draw while there is time."""
+    start = time.perf_counter()
+    tables: list[pd.DataFrame] = []
+    spent = last = 0.0
+    # The next draw is begun if it should end in time.
+    while not tables or (spent + last <= 60 * settings.minutes and len(tables) < MOST_DRAWS):
+        draw = [replace(cell, base=replace(cell.base, draw=len(tables))) for cell in cells]
+        tables.append(sweep(draw)[TableKind.ROWS])
+        last, spent = time.perf_counter() - start - spent, time.perf_counter() - start
+    return {TableKind.ROWS: pd.concat(tables, ignore_index=True)}
 
 
-def _without_nan(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if value != value else value for key, value in record.items()}
-
+PROBE = Probe(
+    "recommend",
+    RecommendSettings,
+    cells=lambda settings: settings.cells(draw=0),
+    run=lambda settings: measure_cell,
+    result=lambda settings, tables: RecommendResult(tables[TableKind.ROWS]),
+    gather=_gather,
+)
+measure = PROBE.measure
 
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

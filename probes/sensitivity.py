@@ -2,6 +2,10 @@
 
 python -m probes.sensitivity
 python -m probes.sensitivity --p 0.1 0.3 0.5 --samples 1 4 16 --draws 8
+
+>>> result = measure(task="ridge", p=0.5, samples=[1, 2], n=6, draws=2, steps=10)
+>>> result.summary[["inference", "samples"]].values.tolist()
+[['expected weight', 1], ['expected weight', 2], ['ensemble', 1], ['ensemble', 2]]
 """
 
 if __name__ == "__main__":
@@ -12,26 +16,28 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from probes.cells.cell import Cell, objective_of
+from probes.cells.cell import Cell, CellJob, objective_of
 from probes.cells.prepare import prepare
-from probes.cli.command_line import run
-from probes.cli.run_study import print_study, study
-from probes.cli.stability_settings import from_keywords
+from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
-from probes.jobs.job import Progress, Tables
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import require
+from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors, Inputs, Network, replica
-from probes.results.study_result import StudyResult, means
+from probes.results.result import Result
 from probes.results.text_tables import with_interval
 from probes.training.ensemble_members import ensemble_output
 from probes.training.retrain import retrain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 QUANTITIES = ("test_score", "gap", "beta", "train_loss", "test_loss")
 
@@ -62,18 +68,8 @@ class SensitivitySettings(StudySettings):
 
 
 @dataclass(frozen=True)
-class CommandLine(SensitivitySettings):
-    """Measure accuracy, gap and stability over a grid of p and N."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
-@dataclass(frozen=True)
-class SensitivityCell:
+class SensitivityCell(CellJob):
     """One rate, N and draw of S, with all leave-one-out replicas."""
-
-    base: Cell
 
     @property
     def replica_steps(self) -> int:
@@ -81,8 +77,8 @@ class SensitivityCell:
         return (self.base.n + 1) * self.base.steps * self.base.samples
 
 
-class SensitivityResult(StudyResult):
-    """One row a rate, N (``samples``), draw and inference: see :func:`run_point`."""
+class SensitivityResult(Result):
+    """One row a rate, N (``samples``), draw and inference: see :func:`measure_cell`."""
 
     name = "sensitivity"
     question = "Accuracy, gap and stability over p and N"
@@ -97,6 +93,16 @@ class SensitivityResult(StudyResult):
         keys = ["inference", "p", "samples"]
         ordered = self.rows.sort_values(keys, ascending=[False, True, True])
         return means(ordered, keys, QUANTITIES)
+
+    def plot(self) -> "Figure":
+        """Draw score, gap and stability over p and N."""
+        from figures.sensitivity import draw
+
+        caption = (
+            f"{self.setting}, objective dropout; N mask pairs a step and N members; means ± half "
+            "of the 95 % interval over draws"
+        )
+        return draw(self.summary, caption, self.rows["score_name"].iloc[0])
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
@@ -115,35 +121,8 @@ class SensitivityResult(StudyResult):
         )
 
 
-def sensitivity(**settings: Any) -> SensitivityResult:
-    """Measure over a grid of p and N.
-
-    Args:
-        **settings: fields of :class:`SensitivitySettings`, the same as the flags of
-            ``python -m probes.sensitivity``; ``p`` and ``samples`` take one value or several.
-
-    Raises:
-        ValueError: a value is out of range.
-        TypeError: there is no such setting.
-
-    >>> result = sensitivity(task="ridge", p=0.5, samples=[1, 2], n=6, draws=2, steps=10)
-    >>> result.summary[["inference", "samples"]].values.tolist()
-    [['expected weight', 1], ['expected weight', 2], ['ensemble', 1], ['ensemble', 2]]
-    """
-    return run_probe(from_keywords(SensitivitySettings, settings))
-
-
-def run_probe(settings: SensitivitySettings) -> SensitivityResult:
-    """Run the probe; with ``settings.out``, keep rows, manifest and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    return study(settings, settings.cells(), run_point, SensitivityResult)
-
-
 @torch.no_grad()
-def run_point(cell: SensitivityCell, progress: Progress) -> Tables:
+def measure_cell(cell: SensitivityCell, progress: Progress) -> Tables:
     """Retrain with N mask pairs a step; measure the expected weight and an ensemble of N.
 
     Returns:
@@ -167,7 +146,7 @@ def run_point(cell: SensitivityCell, progress: Progress) -> Tables:
         records.append({"inference": inference} | measured)
     table = pd.DataFrame(records)
     return {
-        "": table.assign(
+        TableKind.ROWS: table.assign(
             **base.training, p=base.p, samples=base.samples, score_name=network.loss.score_name
         )
     }
@@ -185,10 +164,14 @@ def outputs_by(
     )
 
 
-def main(settings: CommandLine) -> None:
-    """Run the probe from the command line."""
-    print_study(settings, run_probe, SensitivityResult.name, settings.json)
-
+PROBE = Probe(
+    "sensitivity",
+    SensitivitySettings,
+    cells=SensitivitySettings.cells,
+    run=lambda settings: measure_cell,
+    result=lambda settings, tables: SensitivityResult(tables[TableKind.ROWS]),
+)
+measure = PROBE.measure
 
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

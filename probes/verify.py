@@ -2,6 +2,9 @@
 
 python -m probes.verify
 python -m probes.verify --statement 4.2 --task breast_cancer --strength 0.01 0.1 --n 50 200 400
+
+>>> measure(statement="sparsity", p=0.3).summary["verdict"].tolist()
+['holds', 'holds']
 """
 
 if __name__ == "__main__":
@@ -10,31 +13,29 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
 import tyro
 
-from probes.cli.command_line import run
-from probes.cli.stability_settings import from_keywords
-from probes.jobs.atomic_files import make_folder, write_figure, write_whole
-from probes.jobs.manifest import write_manifest
-from probes.jobs.sweep import progress_bar
+from probes.cli.probe import Probe
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, check_one_of, require
-from probes.results.text_tables import print_table
+from probes.results.result import Result
+from probes.results.text_tables import TextTable
 from probes.statements import counterexample_cases as counterexamples
 from probes.statements import dropout_loss_cases as dropout_loss
 from probes.statements import ensemble_cases as ensembles
 from probes.statements import risk_cases as risk
 from probes.statements import stability_cases as stability
 from probes.statements.case import VIOLATED, Case, case_table, summarize
+from probes.statements.counterexample_cases import COMMAND
 from probes.statements.exact_minimisers import TASKS
 from probes.statements.setting import Grid, Setting
 from theory.readings import CORRECTED, PRINTED, READINGS, Reading
@@ -42,8 +43,6 @@ from theory.readings import CORRECTED, PRINTED, READINGS, Reading
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Where the command line puts its files unless ``--out`` says otherwise.
-DEFAULT_OUT = Path("runs/verify")
 #: Rates at which masked training is compared with the optimum: it takes seconds for each.
 TRAINED_RATES = 2
 #: Readings of Proposition 4.2 that the printed table shows; the files hold all 36.
@@ -57,6 +56,16 @@ SHOWN = [
         Reading(form="sum", curvature="segment"),
     )
 ]
+
+#: The readings that are drawn, from the printed one to the loosest.
+DRAWN = {
+    str(Reading()): "as printed",
+    str(Reading(curvature="segment")): "curvature: segment",
+    str(Reading(curvature="penalty")): "curvature: 2s",
+    str(Reading(curvature="penalty", region="ball")): "2s, η: ball",
+    str(Reading(form="sum", curvature="segment")): "S^i: sum / n",
+    str(Reading(loss="regularized", curvature="segment")): "regularized loss",
+}
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,10 @@ class VerifySettings:
     """Folder for the cases, the table, the manifest and the figure. Default: runs/verify from the
     command line, none from Python."""
 
-    def grid(self) -> Grid:
-        """Check every value and return the grid.
+    engine_options: ClassVar[EngineOptions] = EngineOptions()
+
+    def cells(self) -> "list[VerifyCell]":
+        """Check every value and return one cell a statement.
 
         Raises:
             ValueError: a value is out of range; the message names it and what is allowed.
@@ -116,140 +127,137 @@ class VerifySettings:
         require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
         for name in ("task", "p", "strength", "n"):
             require(len(getattr(self, name)) > 0, name, "at least one value", "none")
-        return Grid(
+        grid = Grid(
             self.task, self.n, self.p, self.strength, self.draws, self.coverage_draws,
             self.delta, self.seed,
         )  # fmt: skip
+        names = dict.fromkeys(self.statement or STATEMENTS)
+        return [VerifyCell(name, grid) for name in names]
 
 
 @dataclass(frozen=True)
-class CommandLine(VerifySettings):
-    """Try every statement where its assumptions hold, and say where they fail."""
-
-    json: bool = False
-    """Print JSON in place of the table."""
-
-
-@dataclass(frozen=True, repr=False)
-class VerifyResult:
-    """What came of every statement.
+class VerifyCell:
+    """One statement in all settings of a grid.
 
     Attributes:
-        cases: one row a case, with the fields of ``probes.statements.case.Case``, its ``verdict``
-            and its tightness ``ratio``.
+        statement: one of ``STATEMENTS``.
+        grid: the settings.
     """
 
-    cases: pd.DataFrame
+    statement: str
+    grid: Grid
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """What its numbers are computed with."""
+        return ("torch", "numpy", "scipy", "scikit-learn")
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work, in settings."""
+        return len(list(STATEMENTS[self.statement](self.grid)))
+
+
+class VerifyResult(Result):
+    """What came of every statement.
+
+    One row a case, with the fields of ``probes.statements.case.Case``, its ``verdict`` and its
+    tightness ``ratio``.
+    """
+
+    name = "verify"
+    question = "Statements, where their assumptions hold and where not"
+    setting = "linear models, exact minimisers, risks over a known population"
+    note = (
+        "measured, bound: of the tightest case; ratio: bound / measured; equalities show "
+        "the largest error. All cases and readings are in the files."
+    )
+
+    @property
+    def cases(self) -> pd.DataFrame:
+        """The rows."""
+        return self.rows
 
     @cached_property
-    def table(self) -> pd.DataFrame:
+    def summary(self) -> pd.DataFrame:
         """One row a statement, reading and data set: see ``probes.statements.case.summarize``."""
-        return summarize(self.cases)
+        return summarize(self.rows)
 
     @property
     def violated(self) -> pd.DataFrame:
         """The cases in which something fails that the project holds to be true."""
-        return self.cases[self.cases["verdict"] == VIOLATED]
+        return self.rows[self.rows["verdict"] == VIOLATED]
+
+    @property
+    def status(self) -> int:
+        """1 if something fails that should hold."""
+        return int(len(self.violated) > 0)
+
+    @property
+    def conclusion(self) -> str:
+        """The cases that fail and should hold, each with the command that tries it again."""
+        return "\n".join(
+            f"violated: {case['statement']} ({case['reading']}; {case['setting']}): "
+            f"python -m probes.verify {case['command']}"
+            for case in self.violated.to_dict("records")
+        )
+
+    def text(self) -> pd.DataFrame:
+        """The summary as text, with all readings of Proposition 4.2."""
+        return _text(self.summary)
+
+    def text_tables(self) -> list[TextTable]:
+        """The summary, with the readings that matter most."""
+        readings = self.summary["reading"]
+        shown = self.summary[readings.isin(SHOWN) | ~readings.isin(map(str, READINGS))]
+        title = f"{self.question}\n{self.setting}"
+        return [TextTable(_text(shown), title, self.note, width=190)]
+
+    def spreadsheets(self) -> dict[str, pd.DataFrame]:
+        """The summary."""
+        return {"table": self.summary}
 
     def plot(self) -> "Figure":
         """Draw how tight Proposition 4.2 is in its readings, and where it fails as printed."""
-        return import_module("figures.verify").draw(self.cases)
+        from figures.verify import draw
 
-    def to_json(self) -> str:
-        """Return the table as a JSON document; infinity becomes a word."""
-        words = self.table.replace(np.inf, "inf")
-        return words.to_json(orient="records", indent=2, force_ascii=False)
-
-    def text(self) -> pd.DataFrame:
-        """The table as it is printed."""
-        return _text(self.table)
-
-    def __repr__(self) -> str:
-        return self.text().to_string(index=False)
-
-    def _repr_html_(self) -> str:
-        return self.text().to_html(index=False)
-
-
-def verify(**settings: Any) -> VerifyResult:
-    """Try the statements.
-
-    Args:
-        **settings: fields of :class:`VerifySettings`, the same as the flags of
-            ``python -m probes.verify``; the plural ones take one value or several.
-
-    Raises:
-        ValueError: a value is out of range.
-        TypeError: there is no such setting.
-
-    >>> result = verify(statement="sparsity", p=0.3)
-    >>> result.table["verdict"].tolist()
-    ['holds', 'holds']
-    """
-    return run_probe(from_keywords(VerifySettings, settings))
-
-
-def run_probe(settings: VerifySettings) -> VerifyResult:
-    """Run the verifier; with ``settings.out``, keep cases, table, manifest and figure there.
-
-    Raises:
-        ValueError: a value is out of range, or the folder cannot be written.
-    """
-    grid = settings.grid()
-    folder = make_folder(settings.out) if settings.out else None
-    start = time.perf_counter()
-    jobs = [job for name in settings.statement or STATEMENTS for job in STATEMENTS[name](grid)]
-    with progress_bar(len(jobs), "verifying", "setting") as bar:
-        cases = []
-        for job in jobs:
-            cases += list(job())
-            bar.update()
-    result = VerifyResult(case_table(cases))
-    if folder:
-        write_whole(folder / "cases.parquet", result.cases.to_parquet)
-        write_whole(folder / "table.csv", lambda path: result.table.to_csv(path, index=False))
-        write_figure(folder / "verify.png", result.plot())
-        write_manifest(folder / "manifest.json", settings, time.perf_counter() - start)
-    return result
-
-
-def main(settings: CommandLine) -> int:
-    """Run the verifier from the command line; 1 if something fails that should hold."""
-    settings = replace(settings, out=settings.out or DEFAULT_OUT)
-    result = run_probe(settings)
-    if settings.json:
-        print(result.to_json())
-    else:
-        shown = result.table[
-            result.table["reading"].isin(SHOWN) | ~result.table["reading"].isin(map(str, READINGS))
-        ]
-        print_table(
-            _text(shown),
-            title="Statements, where their assumptions hold and where not",
-            caption=(
-                "measured, bound: of the tightest case; ratio: bound / measured; equalities show "
-                "the largest error. All cases and readings are in the files."
-            ),
-            width=190,
+        drawn = self.rows[self.rows["reading"].isin(DRAWN) & np.isfinite(self.rows["ratio"])]
+        readings = drawn.assign(
+            data=drawn["setting"].str.split(",").str[0], name=drawn["reading"].map(DRAWN)
+        ).sort_values("name", key=lambda name: name.map(list(DRAWN.values()).index), kind="stable")
+        known = self.rows["command"] == COMMAND
+        known &= ~self.rows["reading"].str.startswith("β")
+        counterexamples = self.rows[known].assign(
+            kind=np.where(self.rows.loc[known, "provable"], "corrected", "as printed")
         )
-        print(f"cases, table, manifest and figure: {settings.out}/")
-    for case in result.violated.to_dict("records"):
-        print(f"violated: {case['statement']} ({case['reading']}; {case['setting']}): "
-              f"python -m probes.verify {case['command']}")  # fmt: skip
-    return int(len(result.violated) > 0)
+        caption = "exact minimisers of the penalized objective; left of the line a statement fails"
+        return draw(readings, counterexamples, caption)
 
 
-#: A piece of work: the cases of one statement in one setting.
-Job = Callable[[], Iterable[Case]]
+def measure_cell(cell: VerifyCell, progress: Progress) -> Tables:
+    """Try a statement in every setting.
+
+    Returns:
+        One row a case: see :class:`probes.statements.case.Case`.
+    """
+    cases: list[Case] = []
+    for case_of in STATEMENTS[cell.statement](cell.grid):
+        cases += list(case_of())
+        progress(1)
+    return {TableKind.ROWS: case_table(cases)}
 
 
-def _each_setting(cases: Callable[[Setting], Iterable[Case]]) -> Callable[[Grid], Iterator[Job]]:
+#: Makes the cases of one statement in one setting.
+Cases = Callable[[], Iterable[Case]]
+
+
+def _each_setting(cases: Callable[[Setting], Iterable[Case]]) -> Callable[[Grid], Iterator[Cases]]:
     return lambda grid: (partial(cases, setting) for setting in grid.settings())
 
 
 def _each_rate(
     cases: Callable[[float, int], Iterable[Case]], rates: int | None = None
-) -> Callable[[Grid], Iterator[Job]]:
+) -> Callable[[Grid], Iterator[Cases]]:
     return lambda grid: (partial(cases, p, grid.seed) for p in grid.p[:rates])
 
 
@@ -259,18 +267,18 @@ def _only(
     return lambda setting: [case for case in cases(setting) if case.statement == statement]
 
 
-def _loss(grid: Grid) -> Iterator[Job]:
+def _loss(grid: Grid) -> Iterator[Cases]:
     yield from _each_rate(dropout_loss.expected_loss_cases)(grid)
     yield from _each_rate(dropout_loss.optimum_cases, TRAINED_RATES)(grid)
 
 
-def _ensemble_law(grid: Grid) -> Iterator[Job]:
+def _ensemble_law(grid: Grid) -> Iterator[Cases]:
     yield from _each_rate(ensembles.squared_cases)(grid)
     yield from _each_rate(ensembles.cross_entropy_cases, TRAINED_RATES)(grid)
 
 
 #: What ``--statement`` takes.
-STATEMENTS: dict[str, Callable[[Grid], Iterator[Job]]] = {
+STATEMENTS: dict[str, Callable[[Grid], Iterator[Cases]]] = {
     "sparsity": _each_rate(dropout_loss.sparsity_cases),
     "4.1": _each_setting(stability.definition_cases),
     "4.2": _each_setting(stability.proposition_cases),
@@ -307,5 +315,15 @@ def _text(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+PROBE = Probe(
+    "verify",
+    VerifySettings,
+    cells=VerifySettings.cells,
+    run=lambda settings: measure_cell,
+    result=lambda settings, tables: VerifyResult(tables[TableKind.ROWS]),
+    doing="verifying",
+)
+measure = PROBE.measure
+
 if __name__ == "__main__":
-    run(CommandLine, main)
+    PROBE.main()

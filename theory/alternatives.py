@@ -7,9 +7,9 @@ convex objective have it: Proposition 4.2's bound holds at every point.
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from theory.domain import Real, count, nonnegative, probability, rate, unwrap
+from theory.binomial import upper_limit
+from theory.domain import Real, count, nonnegative, probability, rate, unwrap, whole
 
 
 def uniform_stability_gap_bound(
@@ -22,10 +22,16 @@ def uniform_stability_gap_bound(
     Source: Bousquet & Elisseeff 2002, Theorem 12.
 
     Args:
-        loss_bound: C.
-        beta: uniform stability under deletion.
-        n: number of training examples.
+        loss_bound: C, at least 0, in units of the loss.
+        beta: uniform stability under deletion, at least 0, in units of the loss.
+        n: number of training examples, at least 1.
         delta: failure probability in (0, 1].
+
+    Returns:
+        The bound on the gap in units of the loss, of the broadcast shape.
+
+    Raises:
+        ValueError: an argument is out of range.
 
     >>> round(uniform_stability_gap_bound(loss_bound=1.0, beta=0.002, n=10_000, delta=0.05), 2)
     1.0
@@ -56,10 +62,16 @@ def second_moment_gap_bound(
     of Feldman & Vondrak 2018; see :func:`feldman_vondrak_gap_bound`.
 
     Args:
-        loss_bound: C.
-        gamma: uniform stability under replacement.
-        n: number of training examples.
+        loss_bound: C, at least 0, in units of the loss.
+        gamma: uniform stability under replacement, at least 0, in units of the loss.
+        n: number of training examples, at least 1.
         delta: failure probability in (0, 1].
+
+    Returns:
+        The bound on the gap in units of the loss, of the broadcast shape.
+
+    Raises:
+        ValueError: an argument is out of range.
 
     >>> round(second_moment_gap_bound(loss_bound=1.0, gamma=0.004, n=10_000, delta=0.05), 3)
     0.064
@@ -79,7 +91,17 @@ def feldman_vondrak_gap_bound(
     Source: Feldman & Vondrak 2018 (arXiv 1812.09859), whose constants follow from
     :func:`second_moment_gap_bound` too.
 
-    Args: as in :func:`second_moment_gap_bound`.
+    Args:
+        loss_bound: C, at least 0, in units of the loss.
+        gamma: uniform stability under replacement, at least 0, in units of the loss.
+        n: number of training examples, at least 1.
+        delta: failure probability in (0, 1].
+
+    Returns:
+        The bound on the gap in units of the loss, of the broadcast shape.
+
+    Raises:
+        ValueError: an argument is out of range.
 
     >>> round(feldman_vondrak_gap_bound(loss_bound=1.0, gamma=0.004, n=10_000, delta=0.05), 4)
     0.0955
@@ -106,10 +128,18 @@ def moment_gap_bound(
 
     Source: Bousquet, Klochkov & Zhivotovskiy 2020, Theorem 4; the constants as derived above.
 
-    Args: as in :func:`second_moment_gap_bound`.
+    Args:
+        loss_bound: C, at least 0, in units of the loss.
+        gamma: uniform stability under replacement, at least 0, in units of the loss.
+        n: number of training examples, at least 1.
+        delta: failure probability in (0, 1].
 
     Returns:
-        The bound; ``nan`` where ``delta`` exceeds e^-2, of which the statement does not speak.
+        The bound on the gap in units of the loss, of the broadcast shape; ``nan`` where ``delta``
+        exceeds e^-2, of which the statement does not speak.
+
+    Raises:
+        ValueError: an argument is out of range.
 
     >>> moment_gap_bound(loss_bound=1.0, gamma=0.004, n=10_000, delta=0.05) > 1
     True
@@ -133,9 +163,16 @@ def masked_gaussian_divergence(update: ArrayLike, p: float, deviation: float) ->
     (1-p)^2\|\Delta\|^2/(2\sigma^2)`: it falls as p grows.
 
     Args:
-        update: :math:`\Delta`.
-        p: dropout rate.
-        deviation: :math:`\sigma`, chosen without looking at the data.
+        update: :math:`\Delta`, any shape; its norm runs over all entries.
+        p: dropout rate in [0, 1].
+        deviation: :math:`\sigma > 0`, in the units of the update, chosen without looking at the
+            data.
+
+    Returns:
+        The bound on the divergence, in nats.
+
+    Raises:
+        ValueError: p lies outside [0, 1].
 
     >>> masked_gaussian_divergence([[2.0]], p=0.5, deviation=1.0)
     0.5
@@ -156,10 +193,16 @@ def pac_bayes_gap_bound(
     inequality; n at least 8.
 
     Args:
-        loss_bound: C.
-        divergence: KL(Q || P), at least 0.
-        n: number of training examples.
+        loss_bound: C, at least 0, in units of the loss.
+        divergence: KL(Q || P), at least 0, in nats.
+        n: number of training examples, at least 1.
         delta: failure probability in (0, 1].
+
+    Returns:
+        The bound on the gap in units of the loss, of the broadcast shape.
+
+    Raises:
+        ValueError: an argument is out of range.
 
     >>> round(pac_bayes_gap_bound(loss_bound=1.0, divergence=0.5, n=1000, delta=0.05), 4)
     0.0618
@@ -181,13 +224,21 @@ def binomial_tail_bound(errors: ArrayLike, examples: ArrayLike, delta: ArrayLike
     theory for classification", the test set bound.
 
     Args:
-        errors: number of wrong answers on the test set.
-        examples: its size, at least 1.
+        errors: number of wrong answers on the test set, a whole number, at least 0.
+        examples: its size, a whole number, at least 1.
         delta: failure probability in (0, 1].
+
+    Returns:
+        The bound on the error rate, in [0, 1], of the broadcast shape; 1 where every answer is
+        wrong.
+
+    Raises:
+        ValueError: an argument is out of range, or a count is not a whole number.
 
     >>> round(binomial_tail_bound(0, 100, 0.05), 4)
     0.0295
     """
-    wrong, size = nonnegative("errors", errors), count("examples", examples)
-    tail = stats.beta.ppf(1 - probability("delta", delta), wrong + 1, size - wrong)
-    return unwrap(np.where(wrong >= size, 1.0, tail))
+    wrong = whole("errors", nonnegative("errors", errors))
+    size = whole("examples", count("examples", examples))
+    limit = np.vectorize(upper_limit, otypes=[np.float64])
+    return unwrap(limit(wrong, size, probability("delta", delta)))

@@ -47,12 +47,15 @@ def ensemble_cross_entropy(
     H at their softmax :math:`\pi`. Good where the logits vary little beside 1, so for large N.
 
     Args:
-        limit: :math:`R_\infty`, the cross-entropy of the mean logits.
+        limit: :math:`R_\infty`, the cross-entropy of the mean logits, in nats.
         spread: mean over examples of :math:`\mathrm{tr}(H\,\mathrm{Cov}\,z)`, at the mean logits.
         ensemble: N, at least 1.
 
     Returns:
-        The prediction, of the broadcast shape.
+        The prediction in nats, of the broadcast shape.
+
+    Raises:
+        ValueError: ``ensemble`` is below 1.
 
     >>> ensemble_cross_entropy(limit=0.5, spread=0.8, ensemble=4)
     0.6
@@ -73,12 +76,15 @@ def ensemble_cross_entropy_of_probabilities(
     :math:`1/\bar p_y^2`.
 
     Args:
-        limit: :math:`R_\infty`, the mean of :math:`-\log\bar p_y`.
+        limit: :math:`R_\infty`, the mean of :math:`-\log\bar p_y`, in nats.
         relative_variance: mean over examples of :math:`\mathrm{Var}(p_y)/\bar p_y^2`.
         ensemble: N, at least 1.
 
     Returns:
-        The prediction, of the broadcast shape.
+        The prediction in nats, of the broadcast shape.
+
+    Raises:
+        ValueError: ``ensemble`` is below 1.
 
     >>> ensemble_cross_entropy_of_probabilities(limit=0.5, relative_variance=0.8, ensemble=4)
     0.6

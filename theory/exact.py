@@ -26,11 +26,14 @@ def expected_dropout_loss(
         residual: t = y - W0 x, (m, d_out).
         features: x, (m, d_in).
         update: the weight update, (d_out, d_in).
-        p: dropout rate of rows and of columns, in [0, 1); with ``rescale`` 1 is excluded.
+        p: dropout rate of rows and of columns, in [0, 1]; with ``rescale`` 1 is excluded.
         rescale: whether survivors are divided by 1 - p.
 
     Returns:
         The expectation over the masks of the sum of squares, (m,).
+
+    Raises:
+        ValueError: p lies outside [0, 1].
 
     >>> expected_dropout_loss([[1.0]], [[1.0]], [[1.0]], p=0.5).tolist()
     [0.75]
@@ -41,10 +44,25 @@ def expected_dropout_loss(
 def dropout_loss_terms(
     residual: ArrayLike, features: ArrayLike, update: ArrayLike, p: float, rescale: bool = False
 ) -> dict[str, Real]:
-    """Return the three terms of :func:`expected_dropout_loss`, (m,) each.
+    """Split :func:`expected_dropout_loss` into its three terms.
 
     ``mean`` is the loss of the expected-weight network, ``rows`` and ``columns`` are what the
     dropping of rows and of columns adds.
+
+    Source: derived at the top of this module.
+
+    Args:
+        residual: t = y - W0 x, (m, d_out).
+        features: x, (m, d_in).
+        update: the weight update, (d_out, d_in).
+        p: dropout rate of rows and of columns, in [0, 1]; with ``rescale`` 1 is excluded.
+        rescale: whether survivors are divided by 1 - p.
+
+    Returns:
+        The terms by name, (m,) each, in units of the squared loss.
+
+    Raises:
+        ValueError: p lies outside [0, 1].
     """
     t, x, delta = (np.asarray(a, np.float64) for a in (residual, features, update))
     keep = 1 - float(rate("p", p))
@@ -69,8 +87,11 @@ def elementwise_difference(covariance: ArrayLike, update: ArrayLike, p: float) -
 
     Args:
         covariance: mean of x x^T, (d_in, d_in).
-        update: (d_out, d_in).
+        update: the weight update, (d_out, d_in).
         p: dropout rate, in [0, 1).
+
+    Returns:
+        The difference of the mean squared losses; negative where independent entries add more.
     """
     sigma, delta = np.asarray(covariance, np.float64), np.asarray(update, np.float64)
     off = sigma - np.diag(np.diag(sigma))
@@ -86,8 +107,14 @@ def effective_strength(variance: ArrayLike, p: ArrayLike) -> float | Real:
     the paper's penalty with a fixed lambda stays finite.
 
     Args:
-        variance: :math:`\sigma^2`.
+        variance: :math:`\sigma^2`, of every feature.
         p: dropout rate, in [0, 1).
+
+    Returns:
+        :math:`\lambda_{\mathrm{eff}}`, of the broadcast shape.
+
+    Raises:
+        ValueError: p lies outside [0, 1].
 
     >>> effective_strength(1.0, 0.5)
     4.0

@@ -109,7 +109,14 @@ def sparsity_gap_bound(
 
     Assumes: what :func:`stability_gap_bound` and :func:`theory.stability_bound` assume.
 
-    Args: as in :func:`stability_gap_bound` and :func:`theory.stability_bound`.
+    Args:
+        loss_bound: C, at least 0, in units of the loss.
+        lipschitz: :math:`\eta \ge 0`, units of loss per unit of parameter.
+        curvature: :math:`\Lambda_{\min}`, units of loss per squared unit of parameter.
+        strength: :math:`\lambda \ge 0`, in the units of ``curvature``.
+        p: dropout rate in [0, 1].
+        n: number of training examples, at least 1.
+        delta: failure probability in (0, 1].
 
     Returns:
         The bound on the gap in units of the loss, of the broadcast shape; ``inf`` where the

@@ -88,10 +88,13 @@ def regularized_curvature(
 
     Source: the denominator of Proposition 4.2 and Theorem 4.4, arXiv 2404.09610.
 
-    Args: as in :func:`stability_bound`.
+    Args:
+        curvature: :math:`\Lambda_{\min}`, units of loss per squared unit of parameter.
+        strength: :math:`\lambda \ge 0`, in the units of ``curvature``.
+        p: dropout rate in [0, 1].
 
     Returns:
-        The curvature, at least 0, of the broadcast shape.
+        The curvature, at least 0, of the broadcast shape, in the units of ``curvature``.
 
     Raises:
         ValueError: the sum is negative, or an argument is out of range.

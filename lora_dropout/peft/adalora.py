@@ -28,7 +28,18 @@ class SVDLinear(HoldsMasks, PlainSVDLinear):
         return A * scaled, B, 1.0
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """As PEFT's forward pass, with masks."""
+        """As PEFT's forward pass, with masks.
+
+        Args:
+            x: input of the layer, (..., d_in).
+            *args, **kwargs: passed on to the frozen layer.
+
+        Returns:
+            The output, (..., d_out).
+
+        Raises:
+            ValueError: adapters with and without LoRA Dropout are active together.
+        """
         active = [name for name in self.active_adapters if name in self.lora_A]
         masked = [name for name in active if self.masks_of(name) is not None]
         if self.disable_adapters or self.merged or not masked:

@@ -106,7 +106,15 @@ class HoldsMasks(LayerOfPEFT):
     def update_layer(
         self, adapter_name: str, r: int, lora_alpha: float, config: Any, **kwargs: Any
     ) -> None:
-        """Add an adapter, with masks where its config says so."""
+        """Add an adapter, with masks where its config says so.
+
+        Args:
+            adapter_name: name of the adapter.
+            r: rank of its factors, at least 1.
+            lora_alpha: scaling numerator of its update.
+            config: of the adapter; it gets masks if this is one of this package.
+            **kwargs: passed on to PEFT's layer.
+        """
         if isinstance(config, DropoutFields) and not hasattr(self, PLACE):
             setattr(self, PLACE, nn.ModuleDict())
             self.adapter_layer_names = (*self.adapter_layer_names, PLACE)
@@ -117,7 +125,15 @@ class HoldsMasks(LayerOfPEFT):
             getattr(self, PLACE)[adapter_name] = masks
 
     def get_delta_weight(self, adapter_name: str, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the update as the deterministic network has it."""
+        """Compute the update as the deterministic network has it.
+
+        Args:
+            adapter_name: name of the adapter.
+            *args, **kwargs: passed on to PEFT's layer.
+
+        Returns:
+            The update, of the shape of the frozen weight.
+        """
         delta = super().get_delta_weight(adapter_name, *args, **kwargs)
         masks = self.masks_of(adapter_name)
         return delta if masks is None else delta * masks.deterministic_mask
@@ -138,7 +154,16 @@ class DropoutTuner:
     def inject_adapter(
         self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Put an adapter into the layers, and number their masks in the model's order."""
+        """Put an adapter into the layers, and number their masks in the model's order.
+
+        Args:
+            model: the model whose layers are adapted.
+            adapter_name: name of the adapter, whose config is in ``peft_config``.
+            *args, **kwargs: passed on to PEFT's tuner.
+
+        Raises:
+            ValueError: the rate is above 0, and no layer would drop anything.
+        """
         super().inject_adapter(model, adapter_name, *args, **kwargs)  # type: ignore[misc]
         config = self.peft_config[adapter_name]
         if not isinstance(config, DropoutFields):
@@ -171,7 +196,15 @@ def base_layer(target: nn.Module) -> nn.Module:
 
 
 def refuse(target: nn.Module, name: str = "") -> None:
-    """Raise ``ValueError`` for a layer whose rows and columns cannot be dropped here."""
+    """Refuse a layer whose rows and columns cannot be dropped here.
+
+    Args:
+        target: the layer, with or without adapters.
+        name: of the layer in its model, for the message.
+
+    Raises:
+        ValueError: always.
+    """
     kind = type(base_layer(target)).__name__
     raise ValueError(
         f"LoRA Dropout does not support {kind}{' ' + name if name else ''}: take it "

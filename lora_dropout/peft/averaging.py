@@ -67,7 +67,16 @@ class Averaged(nn.Module):
 
 
 def loss_of(adapted: nn.Module, output: Any, inputs: dict[str, Any]) -> Tensor:
-    """Return the loss of a model's outputs by the loss function that transformers gives it."""
+    """Compute the loss of a model's outputs by the loss function that transformers gives it.
+
+    Args:
+        adapted: the model, with or without adapters.
+        output: what the model returned: "logits", or "start_logits" and "end_logits".
+        inputs: what the model was given, labels included.
+
+    Returns:
+        The loss, a scalar.
+    """
     base = base_model(adapted)
     known: dict[str, Any] = {"num_items_in_batch": inputs.get("num_items_in_batch")}
     if "start_logits" in output:

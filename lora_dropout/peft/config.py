@@ -8,6 +8,7 @@ from peft import AdaLoraConfig, LoraConfig
 
 from lora_dropout.layer import layer_shape
 from lora_dropout.masked import Inference
+from lora_dropout.masks import expected_mask
 
 #: What a saved config's ``training_alpha`` may hold.
 TRAINING_ALPHA = ("lora_alpha", "alpha_pattern")
@@ -86,13 +87,18 @@ class DropoutFields:
     @property
     def saved_factor(self) -> float:
         """Factor of alpha in a saved adapter."""
-        if self.rescale or self.inference == "no masks":
+        if self.inference == "no masks":
             return 1.0
         shape = layer_shape(1, 1, self.dropout_rate or 0.0, self.dropout_rate_out)
-        return (1 - shape.p_in) * (1 - shape.p_out)
+        return expected_mask(shape.p_in, shape.p_out, self.rescale)
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
-        """Save the config so that PEFT without this package loads the deterministic network."""
+        """Save the config so that PEFT without this package loads the deterministic network.
+
+        Args:
+            save_directory: folder of ``adapter_config.json``; made if missing.
+            **kwargs: passed on to ``save_pretrained`` of PEFT's config.
+        """
         saved = copy.copy(self)
         saved.training_alpha = {"lora_alpha": self.lora_alpha}  # type: ignore[attr-defined]
         saved.lora_alpha = self.lora_alpha * self.saved_factor  # type: ignore[attr-defined]

@@ -33,30 +33,71 @@ class DropoutVariant(LoraVariant):
 
     @staticmethod
     def init(module: Any, adapter_name: str, **kwargs: Any) -> None:
-        """The masks are there already."""
+        """Do nothing: the masks are there already.
+
+        Args:
+            module: the layer.
+            adapter_name: name of the adapter.
+            **kwargs: ignored.
+        """
 
     @staticmethod
     def forward(
         module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
     ) -> Tensor:
-        """Add the update by the same kernel as ``LoRADropoutLinear``."""
+        """Add the update by the same kernel as ``LoRADropoutLinear``.
+
+        Args:
+            module: the layer.
+            active_adapter: name of the adapter.
+            x: input of the layer, (..., d_in).
+            result: output of the frozen layer, (..., d_out).
+            **kwargs: ignored.
+
+        Returns:
+            The output with the update, (..., d_out).
+        """
         masks = module.lora_masks[active_adapter]
         A, B = module.lora_A[active_adapter].weight, module.lora_B[active_adapter].weight
         return masks.add_update(result, x, A, B, module.scaling[active_adapter])
 
     @staticmethod
     def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
-        """Return the weight with the update of the deterministic network added."""
+        """Add the update of the deterministic network to a copy of the weight.
+
+        Args:
+            module: the layer.
+            active_adapter: name of the adapter.
+            orig_weight: the frozen weight, (d_out, d_in), or as the layer holds it.
+
+        Returns:
+            The sum, of the weight's shape and precision.
+        """
         return orig_weight + module.get_delta_weight(active_adapter).to(orig_weight.dtype)
 
     @staticmethod
     def merge_unsafe(module: Any, active_adapter: str, orig_weight: Tensor) -> None:
-        """Add it in place."""
+        """Add the update of the deterministic network to the weight, in place.
+
+        Args:
+            module: the layer.
+            active_adapter: name of the adapter.
+            orig_weight: the frozen weight, (d_out, d_in), or as the layer holds it.
+        """
         orig_weight.data += module.get_delta_weight(active_adapter).to(orig_weight.dtype)
 
     @staticmethod
     def unmerge(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
-        """Return the weight without it."""
+        """Subtract the update of the deterministic network from the weight.
+
+        Args:
+            module: the layer.
+            active_adapter: name of the adapter.
+            orig_weight: the merged weight, (d_out, d_in), or as the layer holds it.
+
+        Returns:
+            The difference, of the weight's shape and precision.
+        """
         return orig_weight - module.get_delta_weight(active_adapter).to(orig_weight.dtype)
 
 
@@ -64,7 +105,15 @@ class VariantOfConfig(HoldsMasks):
     """Chooses the variant; asking by name would make PEFT look for the field in every config."""
 
     def resolve_lora_variant(self, *, config: Any, **kwargs: Any) -> LoraVariant | None:
-        """The masked update for a config of this package, PEFT's choice for another."""
+        """Choose the masked update for a config of this package, PEFT's variant for another.
+
+        Args:
+            config: of the adapter.
+            **kwargs: passed on to PEFT's layer.
+
+        Returns:
+            The variant; None for plain LoRA.
+        """
         ours = isinstance(config, DropoutFields)
         if ours and config.drops:
             return DropoutVariant()
@@ -80,7 +129,18 @@ class ExpertMasks(AdapterMasks):
     """Masks over the rows and columns of all experts' matrices, one after the other."""
 
     def mask(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
-        """Return A (experts, r, d_in), B (experts, d_out, r) and their scaling."""
+        """Apply the masks, or their expected weight, as a forward pass does now.
+
+        Args:
+            A, B: the factors, (experts, r, d_in) and (experts, d_out, r).
+            scaling: alpha / r.
+
+        Returns:
+            The factors, of their shapes, and their scaling.
+
+        Raises:
+            GroupsNotSupportedError: the layer holds masks for several groups of the batch.
+        """
         if not self._masked:
             return super().mask(A, B, scaling)
         if self.mask_in.dim() > 1:
@@ -102,7 +162,15 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
     _in_forward = False
 
     def resolve_lora_variant(self, *, config: Any, **kwargs: Any) -> LoraVariant | None:
-        """None: a bare parameter has no forward pass that a variant could take over."""
+        """Choose no variant: a bare parameter has no forward pass that one could take over.
+
+        Args:
+            config: of the adapter.
+            **kwargs: passed on to PEFT's layer.
+
+        Returns:
+            None for a config of this package, PEFT's choice for another.
+        """
         if isinstance(config, DropoutFields):
             return None
         return super().resolve_lora_variant(config=config, **kwargs)
@@ -118,7 +186,15 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
         return A, B.unflatten(1, (-1, self.num_experts)).permute(2, 0, 1), self.scaling[adapter]
 
     def get_delta_weight(self, adapter_name: str, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the update, with masks where they are drawn."""
+        """Compute the update, with masks where they are drawn.
+
+        Args:
+            adapter_name: name of the adapter.
+            *args, **kwargs: passed on to PEFT's layer.
+
+        Returns:
+            The update, of the shape of the parameter.
+        """
         masks = self.masks_of(adapter_name)
         if masks is None or not (masks.draws_masks and self._in_forward):
             return super().get_delta_weight(adapter_name, *args, **kwargs)
@@ -199,6 +275,11 @@ class LoraModel(DropoutTuner, PlainLoraModel):
 
     def add_weighted_adapter(self, adapters: list[str], *args: Any, **kwargs: Any) -> None:
         """Combine adapters, if all of them mean the same by their factors.
+
+        Args:
+            adapters: names of the adapters.
+            *args, **kwargs: passed on to PEFT's model: weights, the new adapter's name, and
+                ``combination_type``.
 
         Raises:
             ValueError: with dropout, for a combination by SVD or of adapters of different rates.

@@ -27,7 +27,13 @@ class MaskCallback(TrainerCallback):
         self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
         model: nn.Module | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        """Seek the step that begins."""
+        """Seek the step that begins.
+
+        Args:
+            args, state, control: the trainer's, of which ``state.global_step`` is used.
+            model: the trainer's model, with adapters.
+            **kwargs: ignored.
+        """
         assert model is not None
         for schedule in mask_schedules(model):
             schedule.seek(state.global_step)
@@ -40,7 +46,13 @@ class AllocationCallback(TrainerCallback):
         self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
         model: nn.Module | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        """Allocate."""
+        """Allocate the ranks of the step that ends.
+
+        Args:
+            args, state, control: the trainer's, of which ``state.global_step`` is used.
+            model: the trainer's model, with adapters.
+            **kwargs: ignored.
+        """
         if _allocates(model):
             model.base_model.update_and_allocate(state.global_step)  # type: ignore[union-attr, operator]
 
@@ -106,7 +118,18 @@ class LoraDropoutTrainerMixin:
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
-        """Backpropagate the loss of a batch, averaged over the samples."""
+        """Backpropagate the loss of a batch, averaged over the samples.
+
+        Source: arXiv 2404.09610, Eq. 7.
+
+        Args:
+            model: the model, which may be wrapped for several processes.
+            inputs: the batch, tensors by name.
+            num_items_in_batch: number of labels in the whole accumulated batch, if known.
+
+        Returns:
+            The average loss, detached.
+        """
         self._check_scaling(model, inputs)
         samples = self._numbers()
         if samples == range(1):
@@ -122,7 +145,14 @@ class LoraDropoutTrainerMixin:
         return self._passes(model, inputs, num_items_in_batch, samples)
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """The loss, or its share of the average over samples."""
+        """Compute the loss, or its share of the average over samples.
+
+        Args:
+            *args, **kwargs: passed on to the trainer.
+
+        Returns:
+            The loss, or the loss and the model's output, as the trainer was asked for.
+        """
         loss = super().compute_loss(*args, **kwargs)  # type: ignore[misc]
         if self._share == 1:
             return loss
@@ -133,7 +163,16 @@ class LoraDropoutTrainerMixin:
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
-        """Evaluate a batch, by the ensemble if there is one."""
+        """Evaluate a batch, by the ensemble if there is one.
+
+        Args:
+            model: the model, which may be wrapped for several processes.
+            inputs: the batch, tensors by name.
+            *args, **kwargs: passed on to the trainer.
+
+        Returns:
+            Loss, logits and labels, as the trainer's own step returns them.
+        """
         self._check_scaling(model, inputs)
         if _allocates(self.model):
             # PEFT's AdaLoRA adds its regularizer to every loss, which is then none of the data.

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from probes.landscape.newton_step import EXPECTED_PRODUCTS, Solver
+from lora_dropout.masks import expected_mask
+from probes.landscape.newton_plan import EXPECTED_PRODUCTS, Solver
 from probes.tasks import TextSource
 from probes.training.plan import Dropout, Objective, Optimizer, Penalty
+from theory import sparsity
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,26 @@ class Cell:
     @property
     def update_scale(self) -> float:
         """Factor of the update in the deterministic network: the expected mask, (1-p)^2."""
-        return 1.0 if self.objective == "penalty" or self.rescale else (1 - self.p) ** 2
+        unscaled = self.objective == "penalty" or self.rescale
+        return expected_mask(self.p, self.p, rescale=unscaled)
 
     @property
     def sparsity(self) -> float:
         """Probability 2p - p^2 that an entry of the update is dropped."""
-        return self.p * (2 - self.p)
+        return float(sparsity(self.p))
 
     @property
     def training(self) -> dict[str, Any]:
         """The settings, apart from the rate, of a network that is trained in this cell."""
         names = ("task", "n", "draw", "rank", "steps", "lr", "optimizer", "rescale", "seed")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """What its numbers are computed with."""
+        text = ("transformers",) if self.text else ()
+        solver = ("kronfluence",) if self.solver == "ekfac" else ()
+        return ("torch", "numpy", "scipy", "scikit-learn", *text, *solver)
 
     @property
     def replica_steps(self) -> int:
@@ -78,6 +88,22 @@ class Cell:
     def seeds(self) -> tuple[int, int, int]:
         """Seeds of the split, the initial factors and the masks: the same for every p."""
         return seeds_of(self.seed, self.draw)
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """What a question does with one draw of S at one rate: it depends on what the cell does.
+
+    Attributes:
+        base: the cell.
+    """
+
+    base: Cell
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """What its numbers are computed with."""
+        return self.base.libraries
 
 
 def seeds_of(seed: int, draw: int) -> tuple[int, int, int]:

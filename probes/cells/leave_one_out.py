@@ -10,7 +10,7 @@ from probes.cells.cell import Cell, objective_of
 from probes.cells.prepare import Prepared, prepare
 from probes.jobs.job import Progress, silent
 from probes.landscape.lipschitz import LipschitzTracker
-from probes.landscape.newton_step import MEMORY_BUDGET, newton_step
+from probes.landscape.newton_plan import MEMORY_BUDGET
 from probes.models.network import Factors, Inputs, Network, replica
 from probes.training.blocks import replica_blocks
 from probes.training.plan import Penalty
@@ -101,6 +101,9 @@ def estimated_factors(
 
     The cell is one of method influence.
     """
+    # Imported where it is needed: it brings PyTorch's function transforms, which take a while.
+    from probes.landscape.newton_step import newton_step
+
     assert cell.damping is not None
     assert cell.solver is not None
     objective = objective_of(cell)

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from probes.cells.cell import Cell
+from lora_dropout.masks import expected_mask
+from probes.cells.cell import CellJob
 from probes.cells.prepare import Prepared, prepare
-from probes.jobs.job import Progress, Tables
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.metrics.confidence_intervals import mean_interval
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors, replica
@@ -37,7 +38,7 @@ CONTROLS = ("early stopping", "weight decay", "learning rate", "shrunk update")
 
 
 @dataclass(frozen=True)
-class ControlCell:
+class ControlCell(CellJob):
     """One draw of S with all rates and all controls.
 
     Attributes:
@@ -45,7 +46,6 @@ class ControlCell:
         rates: the rates p > 0 that are compared with the controls.
     """
 
-    base: Cell
     rates: tuple[float, ...]
 
     @property
@@ -55,7 +55,7 @@ class ControlCell:
         return (self.base.n + 1) * self.base.steps * runs
 
 
-def run_controls(cell: ControlCell, progress: Progress) -> Tables:
+def measure_controls(cell: ControlCell, progress: Progress) -> Tables:
     """Train the network with dropout at every rate, and all controls.
 
     Returns:
@@ -69,7 +69,7 @@ def run_controls(cell: ControlCell, progress: Progress) -> Tables:
     records: list[dict[str, Any]] = []
     for p in cell.rates:
         factors = _train(ready, ready.training, Dropout(p, base.rescale), progress)
-        update_scale = 1.0 if base.rescale else (1 - p) ** 2
+        update_scale = expected_mask(p, p, rescale=base.rescale)
         records.append(_record(ready, factors, update_scale, "dropout", p))
     plain = ready.training
     records += _stopped_and_shrunk(ready, plain, progress)
@@ -79,14 +79,14 @@ def run_controls(cell: ControlCell, progress: Progress) -> Tables:
     for share in RATE_SHARES:
         factors = _train(ready, replace(plain, lr=share * plain.lr), Dropout(0.0), progress)
         records.append(_record(ready, factors, 1.0, "learning rate", share))
-    return {"": pd.DataFrame(records).assign(**base.training)}
+    return {TableKind.ROWS: pd.DataFrame(records).assign(**base.training)}
 
 
 def match(rows: pd.DataFrame) -> pd.DataFrame:
     """Interpolate every control to the train loss that dropout reached, draw by draw.
 
     Args:
-        rows: of :func:`run_controls`, of many draws.
+        rows: of :func:`measure_controls`, of many draws.
 
     Returns:
         One row a draw, rate and control: ``p``, ``draw``, ``variant``, ``train_loss``, and for each

@@ -17,9 +17,6 @@ from probes.models.network import Factors, Inputs, Network, replica
 from probes.training.blocks import blocks, examples_per_block, replicas_per_block
 from probes.training.ensemble_members import member_outputs
 
-#: The kind of a cell's loss matrix among its tables.
-MATRIX = ".matrix"
-
 
 def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
     """Measure what retraining a cell left.

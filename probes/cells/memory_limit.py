@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from probes.landscape.newton_step import bytes_of_a_product
+from probes.landscape.newton_plan import bytes_of_a_product
 from probes.models.network import Network
 
 #: Share of the memory that is free which is used where nothing is said.

@@ -15,11 +15,11 @@ from probes.cells.leave_one_out import (
     replica_blocks_of,
     train_part,
 )
-from probes.cells.measure_cell import MATRIX, loss_matrix, measure_cell
+from probes.cells.measure_cell import loss_matrix, measure_cell
 from probes.cells.memory_limit import Size, safe_limit
 from probes.cells.prepare import Prepared, prepare
-from probes.jobs.job import Progress, Tables
-from probes.landscape.newton_step import MEMORY_BUDGET
+from probes.jobs.job import Progress, TableKind, Tables
+from probes.landscape.newton_plan import MEMORY_BUDGET
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,21 @@ class CellRun:
         groups = np.array_split(np.arange(len(cut)), min(pieces, len(cut)))
         return [[cut[number] for number in group] for group in groups]
 
-    def part(self, cell: Cell, part: list[slice]) -> "TrainedPart":
+    def part(self, cell: Cell, part: list[slice]) -> TrainedPart:
         """Train the replicas of a part."""
         return train_part(cell, prepare(cell), part)
 
-    def join(self, cell: Cell, parts: Sequence["TrainedPart"]) -> Tables:
+    def join(self, cell: Cell, parts: Sequence[TrainedPart]) -> Tables:
         """Measure a cell of which all parts are trained."""
         return self._tables(cell, joined(prepare(cell), parts))
 
-    def _tables(self, cell: Cell, trained: "Trained") -> Tables:
-        rows = {"": measure_cell(cell, trained)}
-        return rows | {MATRIX: loss_matrix(cell, trained)} if self.matrix else rows
+    def _tables(self, cell: Cell, trained: Trained) -> Tables:
+        tables = {TableKind.ROWS: measure_cell(cell, trained)}
+        if self.matrix:
+            tables[TableKind.LOSS_MATRIX] = loss_matrix(cell, trained)
+        return tables
 
-    def _estimate(self, cell: Cell, ready: "Prepared", progress: Progress) -> "Trained":
+    def _estimate(self, cell: Cell, ready: Prepared, progress: Progress) -> Trained:
         # The estimates are made on the CPU wherever the training is.
         left = self._size(cell, ready).products_within(self._limit)
         max_replicas = self._together(cell, ready)
@@ -77,10 +79,10 @@ class CellRun:
             cell, ready, progress, max_replicas=max_replicas, memory_budget=min(MEMORY_BUDGET, left)
         )
 
-    def _blocks(self, cell: Cell, ready: "Prepared") -> list[slice]:
+    def _blocks(self, cell: Cell, ready: Prepared) -> list[slice]:
         return replica_blocks_of(cell, ready, self._together(cell, ready))
 
-    def _together(self, cell: Cell, ready: "Prepared") -> int | None:
+    def _together(self, cell: Cell, ready: Prepared) -> int | None:
         """How many replicas may train together; as many as are best where the memory is a GPU's."""
         if torch.device(cell.device).type != "cpu":
             return None
@@ -90,7 +92,7 @@ class CellRun:
     def _limit(self) -> int:
         return self.max_memory or safe_limit(self.processes)
 
-    def _size(self, cell: Cell, ready: "Prepared") -> Size:
+    def _size(self, cell: Cell, ready: Prepared) -> Size:
         replicas, examples = len(ready.weights), len(ready.train)
         pairs = replicas * (examples + len(ready.test)) if self.matrix else 0
         return Size(ready.network, replicas, examples, cell.samples, cell.steps, pairs)

@@ -1,8 +1,8 @@
-"""How the command lines behave: one line and a status for trouble."""
+"""How the command lines behave: flags are settings; one line and a status for trouble."""
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from itertools import takewhile
 from typing import NoReturn, TypeVar
@@ -12,36 +12,34 @@ import tyro
 from probes.cli.early_interrupt import STATUS, be_normal
 from probes.jobs.sweep import InterruptedSweepError
 
-Settings = TypeVar("Settings")
+T = TypeVar("T")
 
 
-def run(settings: type[Settings], main: Callable[[Settings], int | None]) -> NoReturn:
-    """Parse the command line into settings, run the probe and exit.
-
-    Exit status: what ``main`` returns, 0 if nothing; 2 for a bad value, with one line on standard
-    error; 130 for Ctrl-C.
-    """
-
-    def known(values: Settings, rest: list[str]) -> int | None:
-        if rest:
-            raise ValueError(f"unknown arguments: {' '.join(rest)} (see --help)")
-        return main(values)
-
-    run_with_rest(settings, known)
-
-
-def run_with_rest(
-    settings: type[Settings], main: Callable[[Settings, list[str]], int | None]
+def run_command_line(
+    settings: type[T],
+    main: Callable[[T, list[str]], int],
+    arguments: Sequence[str] | None = None,
+    program: str | None = None,
 ) -> NoReturn:
-    """As :func:`run`, with the arguments that are no settings left to ``main``."""
+    """Parse the command line into settings, do what it asks for and exit.
+
+    Exit status: what ``main`` returns; 2 for a bad value, with one line on standard error; 130 for
+    Ctrl-C.
+
+    Args:
+        settings: dataclass of the settings.
+        main: takes the settings, and the words that are no flags.
+        arguments: words of the command line; those of the process if left out.
+        program: module that ``--help`` names.
+    """
     be_normal()
     try:
-        status = main(*_parse(settings)) or 0
+        status = main(*_parse(settings, arguments, program))
     except (ValueError, OSError) as error:
         leave(f"error: {error}", 2)
     except InterruptedSweepError as stop:
         leave(
-            f"interrupted: {stop.finished} of {stop.cells} cells are done and kept; "
+            f"interrupted: {stop.finished} of {stop.jobs} cells are done and kept; "
             "the same command goes on from there",
             STATUS,
         )
@@ -50,12 +48,18 @@ def run_with_rest(
     sys.exit(status)
 
 
-def _parse(settings: type[Settings]) -> tuple[Settings, list[str]]:
+def _parse(
+    settings: type[T], arguments: Sequence[str] | None, program: str | None
+) -> tuple[T, list[str]]:
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
             return tyro.cli(
-                settings, config=(tyro.conf.FlagCreatePairsOff,), return_unknown_args=True
+                settings,
+                args=arguments,
+                prog=program and f"python -m {program}",
+                config=(tyro.conf.FlagCreatePairsOff,),
+                return_unknown_args=True,
             )
     except SystemExit as stop:
         if not stop.code:
@@ -67,7 +71,12 @@ def _parse(settings: type[Settings]) -> tuple[Settings, list[str]]:
 
 
 def leave(message: str, status: int) -> NoReturn:
-    """Print one line on standard error, whatever a value in it holds, and exit."""
+    """Print one line on standard error, whatever a value in it holds, and exit.
+
+    Args:
+        message: its lines are joined.
+        status: of the process.
+    """
     line = " ".join(message.splitlines())
     print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
     sys.exit(status)

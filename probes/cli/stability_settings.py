@@ -1,35 +1,24 @@
 """The settings of a cell's sweep, checked once, where the user's values enter."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated
 
 import tyro
 
 from probes.cells.cell import Cell
 from probes.cells.memory_limit import parse_size
+from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.validation import check_count, check_device, check_one_of, require
-from probes.landscape.newton_step import DAMPING, SOLVERS
+from probes.landscape.newton_plan import DAMPING, SOLVERS
 from probes.models.pretrained import require_package
 from probes.tasks import TEXT_TASKS, Task, load_task
 from probes.training.plan import OPTIMIZERS
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-from probes.cli.text_options import TextOptions
-
-S = TypeVar("S", bound="DataclassInstance")
-
-
 OBJECTIVES = ("dropout", "penalty")
-
-
 DTYPES = ("float32", "float64")
-
-
 METHODS = ("retrain", "influence")
 
 
@@ -259,24 +248,3 @@ class StabilitySettings(TextOptions, EngineOptions):
         allowed = "cg, but for objective dropout of " + " and ".join(TEXT_TASKS)
         require(fits, "solver", allowed, self.solver)
         require_package("kronfluence", extra="ekfac")
-
-
-def from_keywords(kind: type[S], keywords: dict[str, Any]) -> S:
-    """Make settings from what a notebook passes: one value where there may be several, text paths.
-
-    Args:
-        kind: the dataclass of the settings.
-        keywords: its fields; those that hold several values take one as well.
-
-    Raises:
-        TypeError: there is no such setting.
-    """
-    several = {field.name for field in fields(kind) if isinstance(field.default, tuple)}
-    made = dict(keywords)
-    for name in several & made.keys():
-        value = made[name]
-        single = isinstance(value, str) or not isinstance(value, Iterable)
-        made[name] = (value,) if single else tuple(value)
-    if made.get("out") is not None:
-        made["out"] = Path(made["out"])
-    return kind(**made)

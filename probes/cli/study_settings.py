@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -10,9 +10,6 @@ from probes.cells.cell import Cell
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

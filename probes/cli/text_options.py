@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from probes.jobs.validation import check_count, check_one_of, require
 from probes.models.encoder import POOLINGS
 from probes.tasks import TEXT_TASKS, TextSource
-from probes.tasks.text import digest_of
+from probes.tasks.source_digest import digest_of
 from probes.tasks.tweets import MODEL, TEXTS, packaged
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class TextOptions:
             layers=self.layers,
             pooling=self.pooling,  # type: ignore[arg-type]
             tokens=self.tokens,
-            digest=digest_of(data, model),
+            digest=digest_of(str(data), model),
         )
 
     @property

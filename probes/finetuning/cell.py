@@ -51,12 +51,20 @@ class FinetuneCell:
     training: tuple[tuple[str, Any], ...]
 
     @property
+    def libraries(self) -> tuple[str, ...]:
+        """What its numbers are computed with."""
+        return (
+            "torch", "numpy", "scikit-learn", "torchmetrics", "transformers", "peft", "accelerate",
+            "datasets",
+        )  # fmt: skip
+
+    @property
     def replica_steps(self) -> int:
         """Size of the work."""
         return self.samples
 
     @property
     def name(self) -> str:
-        """Short name, of the adapter's folder."""
+        """What a reader knows it by; cells that differ in something else have the same name."""
         task = Path(self.task).stem
         return f"{task}-{self.method}-p{self.p:g}-N{self.samples}-seed{self.corpus.seed}"

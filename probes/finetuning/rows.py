@@ -9,11 +9,7 @@ import torch
 
 from probes.finetuning.cell import FinetuneCell
 from probes.finetuning.task import FinetuneTask
-from probes.jobs.job import Tables
-
-#: The kind of the reliability diagram's table.
-DIAGRAM = ".diagram"
-
+from probes.jobs.job import TableKind, Tables
 
 #: What is measured at an evaluation, as it is called in rows.
 MEASURED = {
@@ -24,7 +20,7 @@ MEASURED = {
 }  # fmt: skip
 
 
-def _tables(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: float) -> Tables:
+def tables_of(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: float) -> Tables:
     """Make rows of the trainer's log, which a resumed run has from before."""
     entries: dict[int, dict[str, Any]] = {}
     for entry in trainer.state.log_history:
@@ -52,7 +48,10 @@ def _tables(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: float
         **{f"training_{name}": str(value) for name, value in cell.training},
     }  # fmt: skip
     rows = pd.DataFrame(records).assign(**settings)
-    return {"": rows.drop(columns="bins", errors="ignore"), DIAGRAM: _diagram(rows)}
+    return {
+        TableKind.ROWS: rows.drop(columns="bins", errors="ignore"),
+        TableKind.DIAGRAM: _diagram(rows),
+    }
 
 
 def _diagram(rows: pd.DataFrame) -> pd.DataFrame:

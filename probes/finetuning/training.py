@@ -16,17 +16,17 @@ import torch
 
 from probes.finetuning.classification import GLUE, glue_task, text_task
 from probes.finetuning.instructions import instruction_task
+from probes.finetuning.rows import tables_of
 from probes.finetuning.spans import HUB_NAMES, squad_task
 from probes.finetuning.task import FinetuneTask
 from probes.jobs.atomic_files import unwritten
-from probes.jobs.fingerprint import cell_key
-from probes.jobs.job import Progress, Tables
+from probes.jobs.fingerprint import code_fingerprint, job_key
+from probes.jobs.job import Progress, TableKind, Tables
 from probes.models.pretrained import load_pretrained
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 from probes.finetuning.cell import FinetuneCell
-from probes.finetuning.rows import _tables
 
 #: AdaLoRA's budget, in shares of the steps and of the rank at the end; ours.
 WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
@@ -64,15 +64,17 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
         (without masks, on at most ``EVALUATED`` training examples), ``test_loss``, ``gap``,
         ``test_score`` and what else the task measures, ``seconds`` of the whole run (of a killed
         one, up to the checkpoint and from there on), and ``peak_mib``, its largest memory on the
-        GPU, or the process's so far where there is none.
-        The kind ``DIAGRAM``: the reliability diagram at the evaluation with the least validation
+        GPU, or the process's so far where there is none, and ``adapter``, the name of the folder
+        that its weights are kept in.
+        And the reliability diagram at the evaluation with the least validation
         loss.
 
     Raises:
         ValueError: a model or data that cannot be used, not enough memory, or a full disk.
     """
     with TemporaryDirectory() as temporary:
-        place = Path(temporary) if folder is None else folder / "checkpoints" / cell_key(cell)
+        key = job_key(cell, code_fingerprint(run_finetune))
+        place = Path(temporary) if folder is None else folder / "checkpoints" / key
         try:
             tables, save = _run(cell, place)
         except (torch.OutOfMemoryError, MemoryError):
@@ -81,10 +83,12 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
             if "allocate memory" not in str(error):
                 raise
             raise _out_of_memory() from None
+        adapter = f"{cell.name}-{key}"
         if folder is not None:
-            save(folder / "adapters" / cell.name)
+            save(folder / "adapters" / adapter)
     progress(cell.replica_steps)
-    return tables
+    rows = tables[TableKind.ROWS].assign(adapter=adapter if folder is not None else "")
+    return tables | {TableKind.ROWS: rows}
 
 
 def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None]]:
@@ -140,7 +144,7 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     if not trainer.evaluated_at_the_end:
         trainer.evaluate()
     seconds = time.perf_counter() - trainer.checkpoints.begin
-    tables = _tables(cell, task, trainer, seconds)
+    tables = tables_of(cell, task, trainer, seconds)
 
     def save(folder: Path) -> None:
         if trainer.is_world_process_zero():

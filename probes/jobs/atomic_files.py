@@ -3,12 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def make_folder(folder: Path) -> Path:
@@ -68,8 +63,3 @@ def _ordinary_mode() -> int:
 
 #: Read once: asking for the mask sets it, for all threads.
 ORDINARY_MODE = _ordinary_mode()
-
-
-def write_figure(path: Path, figure: "Figure") -> None:
-    """Write a figure as PNG, whole or not at all."""
-    write_whole(path, partial(figure.savefig, format="png"))

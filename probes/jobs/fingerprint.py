@@ -1,37 +1,189 @@
-"""What a kept cell depends on: its settings and the code that measures it."""
+"""What the numbers of a job depend on beside its settings: the code that it reaches, and libraries.
 
+A job that was run by other code is not taken for this one: a change of the trainer would otherwise
+go unnoticed behind old files. What only says or draws numbers does not count, nor do comments,
+docstrings and layout.
+"""
+
+import ast
 import hashlib
+import inspect
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from functools import cache
-from importlib import import_module
+from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+#: The folder that this project's packages lie in.
+ROOT = Path(__file__).parent.parent.parent
+#: The packages of this project, and those of their rooms that determine no number.
+PACKAGES = ("theory", "lora_dropout", "probes")
+WITHOUT_NUMBERS = ("probes.jobs", "probes.results", "probes.cli", "probes.report")
 
 
-#: The packages whose code determines a cell's numbers.
-MEASURING = ("lora_dropout", "probes")
+def job_key(job: Any, code: str) -> str:
+    """Name a job by all that its numbers depend on.
 
+    Args:
+        job: a dataclass.
+        code: fingerprint of the code that runs it.
 
-def cell_key(cell: Any) -> str:
-    """Name a cell by its settings and by the code that measures it.
-
-    A cell that was measured by other code is not taken for this one: a change of the trainer would
-    otherwise go unnoticed behind old files.
+    Returns:
+        24 hexadecimal digits.
     """
-    settings = json.dumps([type(cell).__name__, asdict(cell)], sort_keys=True)
-    return hashlib.sha256(f"{settings} {code_fingerprint()}".encode()).hexdigest()[:24]
+    settings = [type(job).__name__, asdict(job)]
+    known = json.dumps([settings, code, versions_of(job.libraries)], sort_keys=True)
+    return hashlib.sha256(known.encode()).hexdigest()[:24]
 
 
 @cache
-def code_fingerprint() -> str:
-    """Hash of the source of the packages that determine a cell's numbers."""
-    digest = hashlib.sha256()
-    for package in MEASURING:
-        folder = Path(next(iter(import_module(package).__path__)))
-        for source in sorted(folder.rglob("*.py")):
-            digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
-    return digest.hexdigest()[:16]
+def versions_of(libraries: tuple[str, ...]) -> dict[str, str]:
+    """Return the installed versions of distributions.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: one is not installed.
+    """
+    return {name: version(name) for name in libraries}
+
+
+def code_fingerprint(run: Callable[..., Any]) -> str:
+    """Hash the code of this project that a run reaches.
+
+    Args:
+        run: a function, a ``functools.partial`` of one, or an object of a class that is called.
+
+    Returns:
+        16 hexadecimal digits, the same for every layout of the same code.
+    """
+    reached = json.dumps(reached_code(run), sort_keys=True)
+    return hashlib.sha256(reached.encode()).hexdigest()[:16]
+
+
+def reached_code(run: Callable[..., Any]) -> dict[str, str]:
+    """Find the code of this project that a run reaches.
+
+    A question stands in one file with what it says of its numbers. So of the file that the run
+    stands in only those definitions count that it uses; of all files that these import, everything.
+
+    Args:
+        run: as for :func:`code_fingerprint`.
+
+    Returns:
+        The code as Python's parser reads it, by file. The run's own file is called "".
+    """
+    while isinstance(run, partial):
+        run = run.func
+    start: Any = run if inspect.isroutine(run) else type(run)
+    tree = _tree(Path(str(inspect.getsourcefile(start))))
+    definitions, imported = _names_reached(tree, {start.__name__})
+    if not definitions:
+        raise ValueError(f"{start} must be defined at the top of a file")
+    reached = {"": " ".join(ast.dump(node) for node in definitions)}
+    for path, held in _closure(imported).items():
+        reached[str(path.relative_to(ROOT))] = ast.dump(held)
+    return reached
+
+
+def _closure(imported: Iterable[tuple[str, str]]) -> dict[Path, ast.Module]:
+    """Return the files behind imported names, and behind what these import in turn."""
+    found: dict[Path, ast.Module] = {}
+    waiting, seen = list(imported), set(imported)
+    while waiting:
+        module, name = waiting.pop()
+        path = _file_of(f"{module}.{name}") or _file_of(module)
+        if path is None:
+            continue
+        tree = _tree(path)
+        # Of what a package hands on, the one name counts, and not all that it lists.
+        listed = path.name == "__init__.py"
+        definitions, imports = _names_reached(tree, {name}) if listed else ([], _imports(tree))
+        if definitions or not listed:
+            found[path] = tree
+        fresh = set(imports) - seen
+        seen |= fresh
+        waiting += fresh
+    return found
+
+
+def _names_reached(
+    tree: ast.Module, names: set[str]
+) -> tuple[list[ast.stmt], list[tuple[str, str]]]:
+    """Return the definitions of a file that names reach, and the imports that those use."""
+    defined = {name: node for node in tree.body for name in _defined(node)}
+    brought = {name: origin for node in tree.body for name, origin in _bound(node)}
+    waiting, reached = set(names), set()
+    while waiting:
+        name = waiting.pop()
+        reached.add(name)
+        if name in defined:
+            used = {one.id for one in ast.walk(defined[name]) if isinstance(one, ast.Name)}
+            waiting |= used - reached
+    kept = [node for node in tree.body if reached & set(_defined(node))]
+    within = [origin for node in kept for origin in _imports(node)]
+    return kept, within + [origin for name, origin in brought.items() if name in reached]
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    """Names that a statement of a module defines."""
+    match node:
+        case ast.FunctionDef() | ast.ClassDef():
+            return [node.name]
+        case ast.Assign():
+            places = [one for target in node.targets for one in ast.walk(target)]
+            return [one.id for one in places if isinstance(one, ast.Name)]
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return [name]
+    return []
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield module and name of every import of this project that may change numbers."""
+    for node in ast.walk(tree):
+        for _, origin in _bound(node):
+            yield origin
+
+
+def _bound(node: ast.AST) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the names that an import binds, each with the module and the name behind it."""
+    if isinstance(node, ast.Import):
+        for one in node.names:
+            if _counts(one.name):
+                yield one.asname or one.name.partition(".")[0], (one.name, "")
+    if isinstance(node, ast.ImportFrom) and node.module and _counts(node.module):
+        for one in node.names:
+            if _counts(f"{node.module}.{one.name}"):
+                yield one.asname or one.name, (node.module, one.name)
+
+
+def _counts(module: str) -> bool:
+    ours = module.partition(".")[0] in PACKAGES
+    return ours and not any(f"{module}.".startswith(f"{room}.") for room in WITHOUT_NUMBERS)
+
+
+def _file_of(module: str) -> Path | None:
+    place = ROOT.joinpath(*module.strip(".").split("."))
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    """Parse a file, without docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            body[:] = [one for one in body if not _is_text(one)]
+    return tree
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

@@ -1,26 +1,41 @@
-"""What a sweep runs: cells, which are all that determines their tables."""
+"""What a sweep runs: jobs, which are all that determines their tables."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Protocol, TypeVar, runtime_checkable
 
 import pandas as pd
 
-#: The tables of one cell by kind; "" is its rows, other kinds are kept in files of their own.
-Tables = dict[str, pd.DataFrame]
-#: Called with the number of replica steps done since the last call.
+
+class TableKind(StrEnum):
+    """The tables that a job may give; the name is that of the file."""
+
+    ROWS = "rows"
+    LOSS_MATRIX = "matrix"
+    DIAGRAM = "diagram"
+    LEFT_OUT = "left_out"
+
+
+#: The tables of one job, or of all jobs together.
+Tables = dict[TableKind, pd.DataFrame]
+#: Called with the number of steps done since the last call.
 Progress = Callable[[int], object]
 
 
 class Job(Protocol):
-    """A cell: a hashable dataclass."""
+    """A frozen dataclass whose fields are JSON: same job, same tables."""
 
     @property
     def replica_steps(self) -> int:
-        """Size of the work."""
+        """Size of the work, in optimizer steps of one network, or in what else its run counts."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions, by their names on PyPI, whose versions its numbers depend on."""
 
 
 J = TypeVar("J", bound=Job)
-#: What running a cell is; importable or picklable, as other processes run it too.
+#: What running a job is; importable or picklable, as other processes run it too.
 RunJob = Callable[[J, Progress], Tables]
 
 
@@ -30,16 +45,16 @@ def silent(steps: int) -> None:
 
 @runtime_checkable
 class SplitJobRunner(Protocol):
-    """A run whose cells can be done in parts, on several machines, with the same tables."""
+    """A run whose jobs can be done in parts, on several machines, with the same tables."""
 
-    def __call__(self, cell: J, progress: Progress) -> Tables:
+    def __call__(self, job: J, progress: Progress) -> Tables:
         """Do all of it here."""
 
-    def split(self, cell: J, pieces: int) -> list[object]:
+    def split(self, job: J, pieces: int) -> list[object]:
         """Name the parts, at most so many."""
 
-    def part(self, cell: J, part: object) -> object:
+    def part(self, job: J, part: object) -> object:
         """Do one part."""
 
-    def join(self, cell: J, parts: list[object]) -> Tables:
+    def join(self, job: J, parts: list[object]) -> Tables:
         """Make the tables of what the parts, in order, gave."""

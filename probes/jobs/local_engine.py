@@ -13,16 +13,16 @@ import torch
 from probes.jobs.job import J, Progress, RunJob, Tables, silent
 
 
-def run_here(cells: Sequence[J], run: RunJob[J], progress: Progress) -> Iterator[tuple[J, Tables]]:
-    """Run cells one after the other in this process; yield each when it is done."""
-    for cell in cells:
-        yield cell, run(cell, progress)
+def run_here(jobs: Sequence[J], run: RunJob[J], progress: Progress) -> Iterator[tuple[J, Tables]]:
+    """Run jobs one after the other in this process; yield each when it is done."""
+    for job in jobs:
+        yield job, run(job, progress)
 
 
 def run_in_workers(
-    workers: int, cells: Sequence[J], run: RunJob[J], progress: Progress
+    workers: int, jobs: Sequence[J], run: RunJob[J], progress: Progress
 ) -> Iterator[tuple[J, Tables]]:
-    """Run cells in processes of one thread each; yield each when it is done.
+    """Run jobs in processes of one thread each; yield each when it is done.
 
     Processes, as the threads of one would wait for each other between the many small operations of
     a step. They are started afresh, not forked, which a process with threads does not survive.
@@ -31,11 +31,11 @@ def run_in_workers(
         try:
             # Started while Ctrl-C is ignored, workers ignore it: it is for this process alone.
             with _interrupts_ignored():
-                futures = {pool.submit(run, cell, silent): cell for cell in cells}
+                futures = {pool.submit(run, job, silent): job for job in jobs}
             for future in as_completed(futures):
-                cell = futures[future]
-                yield cell, future.result()
-                progress(cell.replica_steps)
+                job = futures[future]
+                yield job, future.result()
+                progress(job.replica_steps)
         except BaseException:
             _stop(pool)
             raise

@@ -3,8 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,35 +12,46 @@ from typing import Any
 import torch
 
 from probes.jobs.atomic_files import write_whole
-from probes.jobs.fingerprint import code_fingerprint
 
+#: Name of a run's manifest in its folder.
+MANIFEST = "manifest.json"
 PACKAGES = ("lora-dropout", "torch", "numpy", "scipy", "pandas", "scikit-learn")
 
 
-def write_manifest(path: Path, settings: Any, seconds: float, cells: Sequence[str] = ()) -> None:
+def write_manifest(
+    path: Path,
+    settings: Mapping[str, Any],
+    seconds: float,
+    code: str,
+    cells: Sequence[str] = (),
+    files: Sequence[str] = (),
+) -> None:
     """Write the manifest of a finished run as JSON.
 
     Args:
         path: of the file.
-        settings: of the run, a dataclass.
+        settings: of the run; a value that JSON does not know is written as text.
         seconds: wall time, in which cells that were there already took none.
+        code: fingerprint of the code that the numbers come from.
         cells: names of its cell files.
+        files: names of the tables and figures that it wrote beside the manifest.
     """
-    device = getattr(settings, "device", "cpu")
     content = {
-        "settings": asdict(settings) | {"out": str(settings.out)},
+        "settings": settings,
         "versions": versions(),
-        "code": code_fingerprint(),
+        "code": code,
         "git": git_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": device_name(device),
+        "device": device_name(settings.get("device", "cpu")),
         "threads": torch.get_num_threads(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "cells": list(cells),
+        "files": list(files),
     }
-    write_whole(path, lambda place: place.write_text(json.dumps(content, indent=2) + "\n"))
+    text = json.dumps(content, indent=2, default=str)
+    write_whole(path, lambda place: place.write_text(text + "\n"))
 
 
 def versions() -> dict[str, str]:
@@ -57,7 +67,6 @@ def environment() -> dict[str, str]:
         "platform": platform.platform(),
         "processor": device_name("cpu"),
         "git": git_revision() or "not in a checkout",
-        "code": code_fingerprint(),
     }
 
 

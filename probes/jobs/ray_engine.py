@@ -20,36 +20,36 @@ PATIENCE = 10
 
 
 def run_on_ray(
-    options: EngineOptions, cells: Sequence[J], run: RunJob[J], progress: Progress
+    options: EngineOptions, jobs: Sequence[J], run: RunJob[J], progress: Progress
 ) -> Iterator[tuple[J, Tables]]:
-    """Run cells as Ray tasks; yield each when it is done.
+    """Run jobs as Ray tasks; yield each when it is done.
 
-    Where there are fewer cells than places for them, those that can be are split into parts.
+    Where there are fewer jobs than places for them, those that can be are split into parts.
 
     Raises:
-        ValueError: there is no such cluster, or none of its nodes has what a cell asks for.
+        ValueError: there is no such cluster, or none of its nodes has what a job asks for.
     """
     import ray
 
     with _connected(options):
-        waiting = _submit(options, cells, run)
+        waiting = _submit(options, jobs, run)
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
-            cell = waiting.pop(done)
+            job = waiting.pop(done)
             try:
                 tables = ray.get(done)
             except ray.exceptions.RayTaskError as error:
-                # What went wrong in the cell itself, as if it had run here.
+                # What went wrong in the job itself, as if it had run here.
                 raise error.cause from None
             except ray.exceptions.RayError as error:
                 reason = str(error).strip().splitlines()[0]
                 raise ValueError(f"the cluster failed, finished cells are kept: {reason}") from None
-            yield cell, tables
-            progress(cell.replica_steps)
+            yield job, tables
+            progress(job.replica_steps)
 
 
-def _submit(options: EngineOptions, cells: Sequence[J], run: RunJob[J]) -> dict[Any, J]:
-    """Hand all cells to Ray; return what stands for the tables of each."""
+def _submit(options: EngineOptions, jobs: Sequence[J], run: RunJob[J]) -> dict[Any, J]:
+    """Hand all jobs to Ray; return what stands for the tables of each."""
     import ray
 
     settings = {
@@ -58,21 +58,21 @@ def _submit(options: EngineOptions, cells: Sequence[J], run: RunJob[J]) -> dict[
     }  # fmt: skip
     remote: Any = ray.remote
     whole, part, join = (remote(task).options(**settings) for task in (_whole, _part, _join))
-    pieces = _places(options) // max(1, len(cells))
+    pieces = _places(options) // max(1, len(jobs))
     kept, threads = ray.put(run), options.cpus_per_cell
     waiting = {}
-    for cell in cells:
-        named = run.split(cell, pieces) if pieces > 1 and isinstance(run, SplitJobRunner) else []
+    for job in jobs:
+        named = run.split(job, pieces) if pieces > 1 and isinstance(run, SplitJobRunner) else []
         if len(named) > 1:
-            parts = [part.remote(kept, cell, one, threads) for one in named]
-            waiting[join.remote(kept, cell, threads, *parts)] = cell
+            parts = [part.remote(kept, job, one, threads) for one in named]
+            waiting[join.remote(kept, job, threads, *parts)] = job
         else:
-            waiting[whole.remote(kept, cell, threads)] = cell
+            waiting[whole.remote(kept, job, threads)] = job
     return waiting
 
 
 def _places(options: EngineOptions) -> int:
-    """How many cells the cluster can run at once."""
+    """How many jobs the cluster can run at once."""
     import ray
 
     there = ray.cluster_resources()
@@ -128,16 +128,16 @@ def _check_that_somebody_listens(address: str) -> None:
         ) from None
 
 
-def _whole(run: RunJob[J], cell: J, threads: int) -> Tables:
+def _whole(run: RunJob[J], job: J, threads: int) -> Tables:
     torch.set_num_threads(threads)
-    return run(cell, silent)
+    return run(job, silent)
 
 
-def _part(run: SplitJobRunner, cell: Any, part: object, threads: int) -> object:
+def _part(run: SplitJobRunner, job: Any, part: object, threads: int) -> object:
     torch.set_num_threads(threads)
-    return run.part(cell, part)
+    return run.part(job, part)
 
 
-def _join(run: SplitJobRunner, cell: Any, threads: int, *parts: object) -> Tables:
+def _join(run: SplitJobRunner, job: Any, threads: int, *parts: object) -> Tables:
     torch.set_num_threads(threads)
-    return run.join(cell, list(parts))
+    return run.join(job, list(parts))

@@ -2,22 +2,26 @@
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-if TYPE_CHECKING:
-    pass
-
-
 #: Name of the digest among the metadata of a Parquet file.
 SEAL = b"lora-dropout-contents"
 
 
+class DamagedTableError(ValueError):
+    """A file does not hold what was written."""
+
+
 def write_sealed(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet, with a digest of its contents among the metadata."""
+    """Write a table as Parquet, with a digest of its contents among the metadata.
+
+    Args:
+        table: what is written.
+        path: of the file.
+    """
     content = pa.Table.from_pandas(table)
     # Of what Arrow makes of it, as a missing value may come back as another kind of nothing.
     seal = {SEAL: contents_digest(content.to_pandas()).encode()}
@@ -28,19 +32,22 @@ def read_sealed(path: Path) -> pd.DataFrame:
     """Read what :func:`write_sealed` wrote.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not what was written.
+        DamagedTableError: the file's contents are not what was written.
+        OSError: the file is not there, or cannot be read; that says nothing of its contents.
+        MemoryError: there is too little memory to read it; nor does that.
     """
+    # Read first, then parsed: Arrow calls damaged contents an OSError, too.
+    content = path.read_bytes()
     try:
-        content = pq.read_table(path)
-        table = content.to_pandas()
-        intact = (content.schema.metadata or {}).get(SEAL) == contents_digest(table).encode()
-    except FileNotFoundError:
+        read = pq.read_table(pa.BufferReader(content))
+        table = read.to_pandas()
+        intact = (read.schema.metadata or {}).get(SEAL) == contents_digest(table).encode()
+    except MemoryError:
         raise
     except Exception as error:  # whatever a reader says of bytes that are no Parquet
-        raise ValueError(f"{path} cannot be read: {error}") from None
+        raise DamagedTableError(f"{path} cannot be read: {error}") from None
     if not intact:
-        raise ValueError(f"{path} does not hold what was written")
+        raise DamagedTableError(f"{path} does not hold what was written")
     return table
 
 

@@ -1,63 +1,95 @@
-"""A folder of finished cells: one Parquet file a cell and kind of table."""
+"""A folder of finished jobs: one Parquet file a job and kind of table."""
 
 import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    pass
 from probes.jobs.atomic_files import make_folder, write_whole
-from probes.jobs.fingerprint import cell_key
-from probes.jobs.sealed_tables import read_sealed, write_sealed
+from probes.jobs.fingerprint import job_key
+from probes.jobs.job import TableKind
+from probes.jobs.sealed_tables import DamagedTableError, read_sealed, write_sealed
 
 
 class Store:
-    """A folder of finished cells.
+    """A folder of finished jobs.
 
     Args:
         folder: made if it is missing.
+        code: fingerprint of the code that runs the jobs.
+
+    Attributes:
+        used: names of the files of rows that this store has read or written, in order.
 
     Raises:
         ValueError: the folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, code: str) -> None:
         self.folder, self.cells = make_folder(folder), make_folder(folder / "cells")
+        self.code = code
+        self.used: list[str] = []
 
-    def path(self, cell: Any, kind: str = "") -> Path:
-        """Where a cell's rows are kept, or another kind of table of it."""
-        return self.cells / f"{cell_key(cell)}{kind}.parquet"
+    def path(self, job: Any, kind: TableKind = TableKind.ROWS) -> Path:
+        """Where a kind of table of a job is kept."""
+        return self.cells / f"{job_key(job, self.code)}.{kind}.parquet"
 
-    def load(self, cell: Any, kind: str = "") -> pd.DataFrame | None:
-        """Return a finished cell's rows, or another kind of table; None if there is none.
+    def load(self, job: Any, kind: TableKind = TableKind.ROWS) -> pd.DataFrame | None:
+        """Return a table of a finished job.
 
-        A file that cannot be read is named on standard error and set aside, and its cell counts as
-        not done.
+        A file whose contents are damaged is named on standard error and set aside, and its job
+        counts as not done.
+
+        Args:
+            job: whose table.
+            kind: of the table.
+
+        Returns:
+            The table; None if there is none.
+
+        Raises:
+            ValueError: the file cannot be read for another reason, and is left as it is.
         """
-        path = self.path(cell, kind)
+        path = self.path(job, kind)
         try:
-            return read_sealed(path)
+            table = read_sealed(path)
         except FileNotFoundError:
             return None
-        except ValueError:
-            aside = path.with_suffix(".damaged")
-            # Another sweep in this folder may have been faster.
-            with suppress(FileNotFoundError):
-                path.replace(aside)
-                print(
-                    f"{path} is damaged: set aside as {aside.name}, computed again",
-                    file=sys.stderr,
-                )
+        except DamagedTableError:
+            _set_aside(path)
             return None
+        except (OSError, MemoryError) as error:
+            reason = getattr(error, "strerror", None) or "not enough memory"
+            raise ValueError(f"{path} cannot be read ({reason}); it is left as it is") from None
+        self._note(path, kind)
+        return table
 
-    def save(self, cell: Any, table: pd.DataFrame, kind: str = "") -> None:
-        """Keep a cell's rows, or another kind of table.
+    def save(self, job: Any, table: pd.DataFrame, kind: TableKind = TableKind.ROWS) -> None:
+        """Keep a table of a job.
+
+        Args:
+            job: whose table.
+            table: what is kept.
+            kind: of the table.
 
         Raises:
             ValueError: the file cannot be written.
         """
-        write_whole(self.path(cell, kind), partial(write_sealed, table))
+        path = self.path(job, kind)
+        write_whole(path, partial(write_sealed, table))
+        self._note(path, kind)
+
+    def _note(self, path: Path, kind: TableKind) -> None:
+        if kind is TableKind.ROWS:
+            self.used.append(path.name)
+
+
+def _set_aside(path: Path) -> None:
+    aside = path.with_suffix(".damaged")
+    # Another sweep in this folder may have been faster.
+    with suppress(FileNotFoundError):
+        path.replace(aside)
+        print(f"{path} is damaged: set aside as {aside.name}, computed again", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Running the cells of a grid: what is finished is kept, what is kept is not run again."""
+"""Running many jobs: what is finished is kept, what is kept is not run again."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.engines import run_jobs
-from probes.jobs.job import J, Job, RunJob, Tables
+from probes.jobs.job import J, Job, RunJob, TableKind, Tables
 from probes.jobs.store import Store
 
 #: Seconds after which a progress bar appears.
@@ -19,68 +19,68 @@ class InterruptedSweepError(Exception):
     """The user stopped a sweep.
 
     Attributes:
-        finished: number of cells that are done.
-        cells: number of cells in the grid.
+        finished: number of jobs that are done.
+        jobs: number of jobs in all.
     """
 
-    def __init__(self, finished: int, cells: int) -> None:
-        super().__init__(f"interrupted after {finished} of {cells} cells")
-        self.finished, self.cells = finished, cells
+    def __init__(self, finished: int, jobs: int) -> None:
+        super().__init__(f"interrupted after {finished} of {jobs} cells")
+        self.finished, self.jobs = finished, jobs
 
 
 def sweep(
-    cells: Sequence[J],
+    jobs: Sequence[J],
     run: RunJob[J],
     store: Store | None = None,
-    kinds: Sequence[str] = ("",),
+    kinds: Sequence[TableKind] = (TableKind.ROWS,),
     engine: EngineOptions | None = None,
+    doing: str = "retraining",
 ) -> Tables:
-    """Run the cells that the store does not hold.
+    """Run the jobs that the store does not hold.
 
     Args:
-        cells: of the grid.
-        run: what a cell is; a function of a module, as workers import it. It reports its progress.
-        store: where finished cells are kept; nowhere if None.
+        jobs: all that are asked for.
+        run: what a job is; a function of a module, as workers import it. It reports its progress.
+        store: where finished jobs are kept; nowhere if None.
         kinds: of the tables that ``run`` returns.
-        engine: where cells run; in this process if None.
+        engine: where jobs run; in this process if None.
+        doing: what the progress bar says.
 
     Returns:
-        The tables of all cells together, by kind.
+        The tables of all jobs together, by kind.
 
     Raises:
-        InterruptedSweepError: by Ctrl-C; the finished cells are in the store.
-        ValueError: the store cannot be written; the cells that it holds are kept.
+        InterruptedSweepError: by Ctrl-C; the finished jobs are in the store.
+        ValueError: the store cannot be read or written; the jobs that it holds are kept.
     """
     done: dict[J, Tables] = {}
     try:
         if store:
-            done = {cell: kept for cell in cells if (kept := _kept(cell, store, kinds))}
-        missing = [cell for cell in cells if cell not in done]
-        steps = [sum(cell.replica_steps for cell in some) for some in (cells, done)]
+            done = {job: kept for job in jobs if (kept := _kept(job, store, kinds))}
+        missing = [job for job in jobs if job not in done]
+        steps = [sum(job.replica_steps for job in some) for some in (jobs, done)]
         # What was there already took no time, and says nothing about the time that is left.
-        with progress_bar(steps[0], "retraining", "step", steps[1]) as bar:
-            for cell, tables in run_jobs(engine or EngineOptions(), missing, run, bar.update):
+        with progress_bar(steps[0], doing, "step", steps[1]) as bar:
+            for job, tables in run_jobs(engine or EngineOptions(), missing, run, bar.update):
                 if store:
-                    _keep(cell, store, tables)
-                done[cell] = tables
-                bar.set_postfix_str(f"{len(done)} of {len(cells)} cells", refresh=False)
+                    _keep(job, store, tables)
+                done[job] = tables
+                bar.set_postfix_str(f"{len(done)} of {len(jobs)} cells", refresh=False)
     except KeyboardInterrupt:
-        raise InterruptedSweepError(len(done), len(cells)) from None
-    return {
-        kind: pd.concat([done[cell][kind] for cell in cells], ignore_index=True) for kind in kinds
-    }
+        raise InterruptedSweepError(len(done), len(jobs)) from None
+    return {kind: pd.concat([done[job][kind] for job in jobs], ignore_index=True) for kind in kinds}
 
 
-def _kept(cell: Job, store: Store, kinds: Sequence[str]) -> Tables | None:
-    found = {kind: store.load(cell, kind) for kind in kinds}
+def _kept(job: Job, store: Store, kinds: Sequence[TableKind]) -> Tables | None:
+    found = {kind: store.load(job, kind) for kind in kinds}
     kept = {kind: table for kind, table in found.items() if table is not None}
     return kept if len(kept) == len(kinds) else None
 
 
-def _keep(cell: Job, store: Store, tables: Tables) -> None:
-    # The rows last: a cell whose rows are there is finished.
-    for kind in sorted(tables, reverse=True):
-        store.save(cell, tables[kind], kind)
+def _keep(job: Job, store: Store, tables: Tables) -> None:
+    # The rows last: a job whose rows are there is finished.
+    for kind in sorted(tables, key=lambda kind: kind is TableKind.ROWS):
+        store.save(job, tables[kind], kind)
 
 
 def progress_bar(total: int, what: str, unit: str, initial: int = 0) -> "tqdm":

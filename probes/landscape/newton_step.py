@@ -22,7 +22,6 @@ The loss is that of the deterministic network: what the masks do in training is 
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -33,23 +32,17 @@ from torch.func import jvp, vjp, vmap
 
 from probes.jobs.job import Progress, silent
 from probes.landscape.ekfac import ekfac_inverse
+from probes.landscape.newton_plan import (
+    EXPECTED_PRODUCTS,
+    MEMORY_BUDGET,
+    Solver,
+    bytes_of_a_product,
+)
 from probes.models.encoder import Encoder, Tokens
 from probes.models.network import Factors, Inputs, Network
 
-Solver = Literal["cg", "ekfac"]
-SOLVERS: tuple[str, ...] = get_args(Solver)
-
 #: Relative residual at which conjugate gradients stop, and products with the matrix at most.
 TOLERANCE, MOST_PRODUCTS = 1e-6, 1000
-#: Products that the progress expects; it does not know how many it will take.
-EXPECTED_PRODUCTS = 50
-#: Bytes that the Jacobian and the products of a batch of steps hold at most, one half each.
-MEMORY_BUDGET = 2**30
-#: Numbers, float64, that a product of one replica's matrix holds for each output and each
-#: activation.
-OUTPUT_COPIES, PRODUCT_COPIES = 4, 8
-#: Damping where none is given; ours. A minimiser needs none.
-DAMPING = {"dropout": 0.05, "penalty": 1e-6}
 
 
 def newton_step(
@@ -261,14 +254,3 @@ class _Point:
                 self.factors(self.at + steps), self.like, strict=True
             )
         ]
-
-
-def bytes_of_a_product(network: Network, examples: int, *, by_jacobian: bool) -> int:
-    """Bytes that a product of one replica's Gauss-Newton matrix holds, on so many examples.
-
-    It goes by the outputs' Jacobian, or through the network.
-    """
-    each = network.outputs_count * OUTPUT_COPIES
-    if not by_jacobian:
-        each += network.activations * PRODUCT_COPIES
-    return 8 * examples * each

@@ -1,8 +1,12 @@
-"""Confidence intervals over independent draws of the training set."""
+"""Means over independent draws of the training set, with confidence intervals."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
@@ -28,5 +32,29 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float,
     mean = float(finite.mean())
     if len(finite) == 1:
         return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf((1 + level) / 2, len(finite) - 1) * stats.sem(finite))
+    error = finite.std(ddof=1) / np.sqrt(len(finite))
+    half = float(stdtrit(len(finite) - 1, (1 + level) / 2) * error)
     return mean, mean - half, mean + half
+
+
+def means(rows: pd.DataFrame, keys: Sequence[str], quantities: Sequence[str]) -> pd.DataFrame:
+    """Average over draws, with 95 % Student intervals.
+
+    Args:
+        rows: one a draw and key.
+        keys: columns that identify what is averaged.
+        quantities: columns that are averaged; those that are not there are left out.
+
+    Returns:
+        One row a key, in order of first appearance: the keys, ``draws``, and for each quantity its
+        mean, ``..._low`` and ``..._high``.
+    """
+    records = []
+    for key, group in rows.groupby(list(keys), sort=False, dropna=False):
+        record: dict[str, Any] = dict(zip(keys, key, strict=True)) | {"draws": len(group)}
+        for name in quantities:
+            if name in group:
+                mean, low, high = mean_interval(group[name])
+                record |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        records.append(record)
+    return pd.DataFrame(records)

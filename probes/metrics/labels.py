@@ -2,5 +2,20 @@
 
 
 def inference_label(members: int, otherwise: str = "expected weight") -> str:
-    """What a network of so many members is called in tables and legends; 0 for no ensemble."""
+    """Name a network by its test-time ensemble.
+
+    Args:
+        members: N; 0 for no ensemble.
+        otherwise: its name without an ensemble.
+    """
     return f"ensemble, N = {members}" if members else otherwise
+
+
+def named_inference(inference: str, members: int) -> str:
+    """Name a way of inference, where "ensemble" stands for one of N members.
+
+    Args:
+        inference: "no masks", "expected weight" or "ensemble".
+        members: N.
+    """
+    return inference_label(members) if inference == "ensemble" else inference

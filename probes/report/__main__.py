@@ -1,12 +1,41 @@
-"""``python -m probes.report``."""
+"""What does the whole study say? Tables, figures and verdicts on one page, each with its command.
 
-import probes.cli.early_interrupt
+python -m probes.report --out report/
+python -m probes.report --out report/ --sections matched calibration --draws 16
+"""
 
-# Importing takes seconds, in which Ctrl-C must not end in a traceback.
-probes.cli.early_interrupt.be_brief()
-
-from probes.cli.command_line import run  # noqa: E402
-from probes.report.page import CommandLine, main  # noqa: E402
+from typing import NoReturn
 
 if __name__ == "__main__":
-    run(CommandLine, main)
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.cli.early_interrupt
+
+    probes.cli.early_interrupt.be_brief()
+
+import time
+
+from probes.cli.command_line import run_command_line
+from probes.jobs.sweep import InterruptedSweepError
+from probes.report.page import write_report
+from probes.report.sections import ReportSettings
+
+
+def main() -> NoReturn:
+    """Write the report from the command line."""
+    run_command_line(ReportSettings, _answer, program="probes.report")
+
+
+def _answer(settings: ReportSettings, words: list[str]) -> int:
+    if words:
+        raise ValueError(f"unknown arguments: {' '.join(words)} (see --help)")
+    start = time.perf_counter()
+    try:
+        page = write_report(settings)
+    except InterruptedSweepError:
+        raise KeyboardInterrupt from None
+    print(f"{page} ({time.perf_counter() - start:.0f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

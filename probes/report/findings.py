@@ -1,13 +1,12 @@
 """What the report says of each probe's result: question, verdicts in words, tables."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 
-from probes import generalization, stability
 from probes.ablation import PARTS, AblationResult
 from probes.calibration import CalibrationResult
 from probes.comparison import ComparisonResult
@@ -15,27 +14,12 @@ from probes.cost import CostResult
 from probes.curves import CurvesResult
 from probes.ensemble import EnsembleResult
 from probes.finetune import FinetuneResult
-from probes.generalization import MatchedResult
+from probes.generalization import GapResult, MatchedResult
+from probes.results.result import Result
 from probes.results.stability_result import StabilityResult
-from probes.results.study_result import StudyResult
+from probes.results.text_tables import TextTable
 from probes.sensitivity import SensitivityResult
 from probes.verify import VerifyResult
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    note: str = ""
-
-    @classmethod
-    def of(cls, table: pd.DataFrame, title: str = "", note: str = "") -> "Table":
-        """Take a table whose cells are text."""
-        rows = [[str(value) for value in row] for row in table.itertuples(index=False)]
-        return cls(title, [str(column) for column in table.columns], rows, note)
 
 
 @dataclass(frozen=True)
@@ -52,11 +36,11 @@ class Finding:
     question: str
     setting: str
     verdicts: list[str]
-    tables: list[Table]
+    tables: list[TextTable]
 
 
 def of_stability(result: StabilityResult) -> Finding:
-    first, summary = result.table.iloc[0], result.summary
+    summary = result.summary
     plain = summary[summary["ensemble"] == 0]
     low, high = plain.iloc[0], plain.iloc[-1]
     bounds = result.bounds[result.bounds["ensemble"] == 0]
@@ -66,42 +50,22 @@ def of_stability(result: StabilityResult) -> Finding:
         + ", ".join(f"{verdict} {count}" for verdict, count in counts[statement].items())
         for statement in counts.index.get_level_values(0).unique()
     )
-    setting = (
-        f"{first['task']}, n = {first['n']}, rank {first['rank']}, {first['steps']} steps, "
-        f"{result.rows['draw'].nunique()} draws of S, objective {first['objective']}"
-    )
     verdicts = [
         f"β is {low['beta']:.3f} at p = {low['p']:g} and {high['beta']:.3f} at p = {high['p']:g}; "
         f"the gap {low['gap']:.3f} and {high['gap']:.3f}.",
         f"What the bounds say, over all cells and λ: {said}.",
     ]
-    tables = [
-        Table.of(stability.summary_text(result)),
-        Table.of(stability.bounds_text(result), "Bounds"),
-        Table.of(result.audit, "Which assumptions hold"),
-    ]
-    return Finding(
-        "How stable is LoRA Dropout, and what do the bounds say?", setting, verdicts, tables
-    )
+    question = "How stable is LoRA Dropout, and what do the bounds say?"
+    return Finding(question, result.setting, verdicts, result.text_tables())
 
 
 def of_matched(result: MatchedResult) -> Finding:
-    first = result.rows.iloc[0]
     verdicts = [
         f"At equal train loss, β against {control}: {answer}."
         for control, answer in matched_answers(result).items()
     ]
-    setting = (
-        f"{first['task']}, n = {first['n']}, rank {first['rank']}, {first['steps']} steps, "
-        f"{result.rows['draw'].nunique()} draws of S"
-    )
-    note = "difference: p = 0 less dropout, paired over draws; above 0 dropout has less"
-    tables = [
-        Table.of(result.text("beta"), "Stability β", note),
-        Table.of(result.text("gap"), "Generalization gap", note),
-    ]
-    question = f"Does it buy stability beyond fitting less? On {first['task']}"
-    return Finding(question, setting, verdicts, tables)
+    question = f"Does it buy stability beyond fitting less? On {result.rows['task'].iloc[0]}"
+    return Finding(question, result.setting, verdicts, result.text_tables())
 
 
 def matched_answers(result: MatchedResult) -> dict[str, str]:
@@ -121,12 +85,7 @@ def matched_answers(result: MatchedResult) -> dict[str, str]:
     return answers
 
 
-def of_generalization(result: StabilityResult) -> Finding:
-    first = result.table.iloc[0]
-    setting = (
-        f"{first['task']}, rank {first['rank']}, {first['steps']} steps, "
-        f"{result.rows['draw'].nunique()} draws of S"
-    )
+def of_generalization(result: GapResult) -> Finding:
     theorem = result.bounds.query("statement == 'Theorem 4.4' and ensemble == 0")
     vacuous = (theorem["verdict"] == "vacuous").mean()
     failed = (theorem["verdict"] == "assumption failed").mean()
@@ -134,12 +93,13 @@ def of_generalization(result: StabilityResult) -> Finding:
         f"Theorem 4.4, over all cells and λ: vacuous in {vacuous:.0%}, its assumption failed in "
         f"{failed:.0%}."
     ]
-    tables = [Table.of(generalization.gap_text(result))]
-    return Finding("How does the gap change with n and p?", setting, verdicts, tables)
+    question = "How does the gap change with n and p?"
+    return Finding(question, result.setting, verdicts, result.text_tables())
 
 
-def _of_study(result: StudyResult, question: str, verdicts: list[str]) -> Finding:
-    return Finding(question, result.setting, verdicts, [Table.of(result.text(), note=result.note)])
+def _finding(result: Result, question: str, verdicts: list[str]) -> Finding:
+    tables = [replace(table, title="") for table in result.text_tables()]
+    return Finding(question, result.setting, verdicts, tables)
 
 
 def of_ensemble(result: EnsembleResult) -> Finding:
@@ -151,7 +111,7 @@ def of_ensemble(result: EnsembleResult) -> Finding:
         "expected-weight network, which costs one pass."
         for row in _records(largest)
     ]
-    return _of_study(result, "What does the test-time ensemble buy?", verdicts)
+    return _finding(result, "What does the test-time ensemble buy?", verdicts)
 
 
 def of_curves(result: CurvesResult) -> Finding:
@@ -160,7 +120,7 @@ def of_curves(result: CurvesResult) -> Finding:
         f"{row.best_step:.0f}), the gap at {row.gap:.3f}."
         for row in _records(result.summary)
     ]
-    return _of_study(result, "How do train and test loss run along training?", verdicts)
+    return _finding(result, "How do train and test loss run along training?", verdicts)
 
 
 def of_calibration(result: CalibrationResult) -> Finding:
@@ -170,7 +130,7 @@ def of_calibration(result: CalibrationResult) -> Finding:
         f"confidence {row.confidence:.3f} for accuracy {row.accuracy:.3f}."
         for row in _records(best)
     ]
-    return _of_study(result, "Are the predicted probabilities right?", verdicts)
+    return _finding(result, "Are the predicted probabilities right?", verdicts)
 
 
 def of_ablation(result: AblationResult) -> Finding:
@@ -187,7 +147,7 @@ def of_ablation(result: AblationResult) -> Finding:
             if len(names)
         ]
         verdicts.append(f"{part}, against “{reference}”: {'; '.join(found) or 'undecided'}.")
-    return _of_study(result, "Which part of the method does it?", verdicts)
+    return _finding(result, "Which part of the method does it?", verdicts)
 
 
 def of_sensitivity(result: SensitivityResult) -> Finding:
@@ -196,7 +156,7 @@ def of_sensitivity(result: SensitivityResult) -> Finding:
         f"The least test loss, {best['test_loss']:.3f}, is at p = {best['p']:g}, "
         f"N = {best['samples']}, {best['inference']}."
     ]
-    return _of_study(result, "How much depends on p and N?", verdicts)
+    return _finding(result, "How much depends on p and N?", verdicts)
 
 
 def of_cost(result: CostResult) -> Finding:
@@ -206,11 +166,7 @@ def of_cost(result: CostResult) -> Finding:
         f"LoRA and {row.memory:.2f} times its peak memory."
         for row in _records(summary[summary["N"] == summary.groupby("phase")["N"].transform("max")])
     ]
-    note = (
-        "medians, with quartiles, of rounds in which all variants take turns; the control is noise"
-    )
-    tables = [Table.of(result.text(), note=note)]
-    return Finding("What does it cost?", result.setting, verdicts, tables)
+    return _finding(result, "What does it cost?", verdicts)
 
 
 def of_verify(result: VerifyResult) -> Finding:
@@ -218,19 +174,16 @@ def of_verify(result: VerifyResult) -> Finding:
         f"{len(result.cases)} cases; violated, of what the project holds to be true: "
         f"{len(result.violated)}."
     ]
-    setting = "linear models, exact minimisers, risks over a known population"
-    return Finding("Do the theorems hold?", setting, verdicts, [Table.of(result.text())])
+    return _finding(result, "Do the theorems hold?", verdicts)
 
 
 def of_comparison(result: ComparisonResult) -> Finding:
     verdicts = [
         f"{row.name}: "
         + (f"not vacuous from n = {row.first_n:.3g}." if row.first_n < float("inf") else "vacuous.")
-        for row in _records(result.thresholds)
+        for row in _records(result.summary)
     ]
-    tables = [Table.of(result.text())]
-    question = "From which n on do other bounds say anything?"
-    return Finding(question, result.caption, verdicts, tables)
+    return _finding(result, "From which n on do other bounds say anything?", verdicts)
 
 
 def of_finetune(result: FinetuneResult) -> Finding:
@@ -241,7 +194,7 @@ def of_finetune(result: FinetuneResult) -> Finding:
         f"{least['method']}, p = {least['p']:g}, {least['inference']}; the gaps lie between "
         f"{summary['gap'].min():.3f} and {summary['gap'].max():.3f}."
     ]
-    return _of_study(result, "Full scale: what does fine-tuning show?", verdicts)
+    return _finding(result, "Full scale: what does fine-tuning show?", verdicts)
 
 
 def _more(difference: float, low: float, high: float) -> str:

@@ -1,6 +1,7 @@
 """The bounds at measured quantities, each with its verdict."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ from theory import (
 
 #: Values of lambda for which the bounds are drawn where the algorithm has none.
 STRENGTHS = (0.01, 0.1, 1.0)
+
+#: Rates at which the bounds are drawn where a single rate was measured.
+RATES = np.linspace(0, 1, 101)
 
 
 def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.DataFrame:
@@ -50,6 +54,54 @@ def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.
                 }
             )
     return pd.DataFrame(records)
+
+
+def bound_curves(
+    table: pd.DataFrame, strengths: Sequence[float], delta: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """State Proposition 4.2 and Theorem 4.4 as curves over p, at means over draws.
+
+    Where a single rate was measured, its quantities are continued over all rates.
+
+    Args:
+        table: cells of the deterministic network, as ``StabilityResult.table``.
+        strengths: the values of lambda.
+        delta: failure probability.
+
+    Returns:
+        The curves: ``strength``, ``p``, ``stability_bound``, ``gap_bound``, ``continued``, without
+        the rates at which the regularized Hessian is not positive (NaN in one row where that is so
+        at all of them). And C: ``p``, ``loss_bound``.
+    """
+    columns = ["lipschitz", "curvature", "loss_bound_used"]
+    known = table.groupby("p")[columns].mean().sort_index()
+    continued = len(known) == 1
+    if continued:
+        known = pd.DataFrame([known.iloc[0]] * len(RATES), index=RATES)
+    n = int(table["n"].iloc[0])
+    curves = [_curve(known, strength, n, delta) for strength in strengths]
+    ceiling = {"p": known.index, "loss_bound": known["loss_bound_used"].to_numpy()}
+    return pd.concat(curves, ignore_index=True).assign(continued=continued), pd.DataFrame(ceiling)
+
+
+def _curve(known: pd.DataFrame, strength: float, n: int, delta: float) -> pd.DataFrame:
+    usable = known[known["curvature"] + 2 * strength * sparsity(known.index.to_numpy()) > 0]
+    if len(usable) == 0:
+        nothing = dict.fromkeys(("p", "stability_bound", "gap_bound"), np.nan)
+        return pd.DataFrame([{"strength": strength} | nothing])
+    arguments: dict[str, Any] = {
+        "lipschitz": usable["lipschitz"].to_numpy(), "curvature": usable["curvature"].to_numpy(),
+        "strength": strength, "p": usable.index.to_numpy(), "n": n,
+    }  # fmt: skip
+    ceiling = usable["loss_bound_used"].to_numpy()
+    return pd.DataFrame(
+        {
+            "strength": strength,
+            "p": usable.index.to_numpy(),
+            "stability_bound": stability_bound(**arguments),
+            "gap_bound": sparsity_gap_bound(**arguments, loss_bound=ceiling, delta=delta),
+        }
+    )
 
 
 def _statements(

@@ -1,18 +1,24 @@
-"""The result of a probe: tidy tables that show, save and draw themselves."""
+"""Measured stability and gap, beside the bounds: tidy tables that show, save and draw
+themselves."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from probes.jobs.job import TableKind
 from probes.landscape.assumption_audit import audit_table
 from probes.metrics.change_statistics import change_statistics
-from probes.metrics.confidence_intervals import mean_interval
-from probes.results.bounds_table import STRENGTHS, bounds
+from probes.metrics.confidence_intervals import mean_interval, means
+from probes.metrics.labels import inference_label
+from probes.results.bounds_table import STRENGTHS, bound_curves, bounds
+from probes.results.estimate_agreement import AGREEMENT, agreement, agreement_over_draws
+from probes.results.json_records import as_json
+from probes.results.result import Result
+from probes.results.stability_text import stability_tables, summary_text
+from probes.results.text_tables import TextTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,19 +26,12 @@ if TYPE_CHECKING:
 #: What identifies a point of the grid, and what identifies a cell and its inference mode.
 POINT = ["n", "p", "inference", "ensemble"]
 CELL = [*POINT, "draw"]
-#: How estimated effects compare with retrained ones.
-AGREEMENT = (
-    "pearson", "spearman", "beta_estimated", "beta_retrained", "bias", "beta_corrected",
-)  # fmt: skip
-#: Estimates are trusted in their order from this rank correlation on, in their size up to this
-#: relative bias of beta; nothing is said of fewer checked examples.
-TRUSTED_RANKS, TRUSTED_BIAS, FEWEST_CHECKED = 0.8, 0.1, 8
 #: Columns of the rows that vary within a cell and inference mode.
 PER_EXAMPLE = ["example", "loss_kept", "loss_left_out", "loss_retrained", "diverged"]
 
 
-@dataclass(frozen=True)
-class StabilityResult:
+@dataclass(frozen=True, repr=False)
+class StabilityResult(Result):
     """Measured stability and gap, beside the bounds.
 
     Attributes:
@@ -40,13 +39,19 @@ class StabilityResult:
             (position in the data set), ``loss_kept`` and ``loss_left_out`` (its loss under the
             model trained with and without it), ``diverged`` (whether the latter is not finite), and
             what was measured once a cell.
+        more: losses of every replica on every example, where they were asked for.
         delta: failure probability of the bounds.
-        matrix: losses of every replica on every example, where they were asked for.
     """
 
-    rows: pd.DataFrame
-    delta: float
-    matrix: pd.DataFrame | None = None
+    delta: float = 0.05
+
+    name = "stability"
+    question = "Pointwise hypothesis stability β (Definition 4.1) and generalization gap"
+
+    @property
+    def matrix(self) -> pd.DataFrame | None:
+        """Losses of every replica on every example, where they were asked for."""
+        return self.more.get(TableKind.LOSS_MATRIX)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -108,7 +113,10 @@ class StabilityResult:
         ]
         cells = pd.DataFrame(records, columns=[*CELL, "checked", *AGREEMENT])
         return pd.DataFrame(
-            [_validation_record(group) for _, group in cells.groupby(POINT, sort=False)]
+            [
+                dict(zip(POINT, point, strict=True)) | agreement_over_draws(group)
+                for point, group in cells.groupby(POINT, sort=False)
+            ]
         )
 
     @property
@@ -116,30 +124,6 @@ class StabilityResult:
         """Number of replicas, S and S^i alike, that did not end at a finite loss."""
         cells = self.table[self.table["ensemble"] == 0]
         return int(cells["diverged"].sum() + (~np.isfinite(cells["train_loss"])).sum())
-
-    def plot(self) -> "Figure":
-        """Draw measured stability and gap against p, with intervals, and the bounds as lines."""
-        # By name, so that measuring never needs the drawing: figures/stability.py draws this table.
-        return import_module("figures.stability").draw(self.table, self.strengths, self.delta)
-
-    def plot_gap(self) -> "Figure":
-        """Draw the measured gap beside its estimate without a test set."""
-        return import_module("figures.gap").draw(self.table)
-
-    def plot_validation(self) -> "Figure":
-        """Draw estimated against retrained effects."""
-        return import_module("figures.influence").draw(self.rows)
-
-    def to_json(self) -> str:
-        """Return summary and bounds as a JSON document; NaN becomes null."""
-        content = {
-            "diverged": self.diverged,
-            "summary": _records(self.summary),
-            "bounds": _records(self.bound_summary),
-            "audit": _records(self.audit),
-            "validation": _records(self.validation),
-        }
-        return json.dumps(content, indent=2)
 
     @cached_property
     def bound_summary(self) -> pd.DataFrame:
@@ -163,24 +147,115 @@ class StabilityResult:
             )
         return pd.DataFrame(records)
 
+    @property
+    def note(self) -> str:
+        """Setting and number of diverged replicas."""
+        return f"intervals: 95 %, Student, over draws; {self.diverged} replicas diverged"
+
+    @property
+    def setting(self) -> str:
+        """Task, n, draws, objective and training."""
+        first = self.rows.iloc[0]
+        return (
+            f"{first['task']}, n = {first['n']}, {self.rows['draw'].nunique()} draws of S, "
+            f"objective {first['objective']}, rank {first['rank']}, {first['steps']} steps"
+        )
+
+    def text(self) -> pd.DataFrame:
+        """Measured stability and gap as they are printed."""
+        return summary_text(self.summary, self.rows["score_name"].iloc[0])
+
+    def text_tables(self) -> list[TextTable]:
+        """What is measured, how estimates did, the bounds, and the audit."""
+        return stability_tables(self)
+
+    def spreadsheets(self) -> dict[str, pd.DataFrame]:
+        """One row a cell and inference mode."""
+        return {"table": self.table}
+
+    def figures(self) -> "dict[str, Figure]":
+        """Stability and bounds, the gap with and without a test set, and how estimates did."""
+        drawn = {"stability": self.plot(), "gap": self.plot_gap()}
+        if len(self.validation):
+            drawn["influence"] = self.plot_validation()
+        return drawn
+
+    def plot(self) -> "Figure":
+        """Draw measured stability and gap against p, with intervals, and the bounds as lines."""
+        from figures.stability import draw
+
+        keys = ["inference", "ensemble", "p"]
+        ordered = self.table.sort_values(["ensemble", "p"], kind="stable")
+        points = means(ordered, keys, ["beta", "gap"])
+        names = zip(points["ensemble"], points["inference"], strict=True)
+        deterministic = self.table[self.table["ensemble"] == 0]
+        curves, ceiling = bound_curves(deterministic, self.strengths, self.delta)
+        return draw(
+            points.assign(
+                label=[inference_label(size, f"{name} network") for size, name in names],
+                deterministic=points["ensemble"] == 0,
+            ),
+            curves,
+            ceiling,
+            self._caption,
+            self.delta,
+        )
+
+    def plot_gap(self) -> "Figure":
+        """Draw the measured gap beside its estimate without a test set."""
+        from figures.gap import draw
+
+        cells = self.table[self.table["ensemble"] == 0]
+        cells = cells.rename(columns={"beta_signed": "gap_estimate"}).sort_values("p")
+        first = cells.iloc[0]
+        caption = (
+            f"{first['task']}, n = {first['n']}, objective {first['objective']}, "
+            f"{first['inference']} network; the estimate is of the risk at n − 1: larger, in "
+            "expectation, by what one example is worth"
+        )
+        return draw(means(cells, ["p"], ["gap", "gap_estimate"]), cells, caption)
+
+    def plot_validation(self) -> "Figure":
+        """Draw estimated against retrained effects."""
+        from figures.influence import draw
+
+        checked = self.rows[(self.rows["ensemble"] == 0) & self.rows["loss_retrained"].notna()]
+        return draw(checked, "change of an example's loss when it is left out; line: equal")
+
+    @property
+    def _caption(self) -> str:
+        first = self.table.iloc[0]
+        masks = "rescaled" if first["rescale"] else "not rescaled"
+        where = (
+            "at the means of η, Λ_min and C measured at each p"
+            if self.table["p"].nunique() > 1
+            else f"with η, Λ_min and C as measured at p = {first['p']:g}, whatever p"
+        )
+        return (
+            f"{self.setting}, masks {masks}; points: means over draws, 95 % intervals\nbounds: "
+            f"{where}; missing where the regularized Hessian is not positive"
+        )
+
+    def to_json(self) -> str:
+        """Return summary and bounds as a JSON document; NaN becomes null."""
+        return as_json(
+            {
+                "diverged": self.diverged,
+                "summary": self.summary,
+                "bounds": self.bound_summary,
+                "audit": self.audit,
+                "validation": self.validation,
+            }
+        )
+
     def _repr_html_(self) -> str:
-        note = f"<p>{self._note()}</p>"
         tables = (self.summary, self.audit)
         shown = [table.to_html(index=False, float_format="{:.4g}".format) for table in tables]
-        return note.join(shown)
+        return f"<p>{self.setting}; {self.note}</p>".join(shown)
 
     def __repr__(self) -> str:
-        return (
-            self.summary.to_string(index=False, float_format="{:.4g}".format) + "\n" + self._note()
-        )
-
-    def _note(self) -> str:
-        row = self.rows.iloc[0]
-        draws = self.rows["draw"].nunique()
-        return (
-            f"{row['task']}, n = {row['n']}, {draws} draws of S, objective {row['objective']}; "
-            f"intervals: 95 %, Student, over draws; {self.diverged} replicas diverged"
-        )
+        table = self.summary.to_string(index=False, float_format="{:.4g}".format)
+        return f"{table}\n{self.setting}; {self.note}"
 
 
 def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
@@ -203,50 +278,6 @@ def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
             "loss_bound_how": "given; losses are clipped" if given else "largest observed loss",
         }
     )
-
-
-def agreement(group: pd.DataFrame) -> dict[str, float]:
-    """Compare the estimates of one cell and inference mode with retraining, where it was done.
-
-    Args:
-        group: rows of the cell; ``loss_retrained`` is missing where it was not.
-
-    Returns:
-        The columns of :attr:`StabilityResult.validation`, of this cell.
-    """
-    change = group["loss_left_out"] - group["loss_kept"]
-    checked = group["loss_retrained"].notna()
-    estimated = change[checked]
-    retrained = (group["loss_retrained"] - group["loss_kept"])[checked]
-    sizes = estimated.abs().mean(), retrained.abs().mean()
-    return {
-        "checked": len(estimated),
-        "pearson": estimated.corr(retrained),
-        # Of the ranks, which is the same and says nothing where one of the two is constant.
-        "spearman": estimated.rank().corr(retrained.rank()),
-        "beta_estimated": sizes[0],
-        "beta_retrained": sizes[1],
-        "bias": sizes[0] / sizes[1] - 1,
-        "beta_corrected": change.abs().mean() * sizes[1] / sizes[0],
-    }
-
-
-def _validation_record(group: pd.DataFrame) -> dict[str, Any]:
-    record: dict[str, Any] = {name: group[name].iloc[0] for name in POINT}
-    record |= {"draws": len(group), "checked": int(group["checked"].iloc[0])}
-    for name in AGREEMENT:
-        mean, low, high = mean_interval(group[name])
-        record |= {name: mean, f"{name}_low": low, f"{name}_high": high}
-    return record | {"verdict": _trust(record)}
-
-
-def _trust(record: dict[str, Any]) -> str:
-    """What the estimates may be used for."""
-    if record["checked"] < FEWEST_CHECKED:
-        return f"not known: fewer than {FEWEST_CHECKED} checked"
-    if not record["spearman"] >= TRUSTED_RANKS:
-        return "not trustworthy"
-    return "order and size" if abs(record["bias"]) <= TRUSTED_BIAS else "order alone"
 
 
 def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
@@ -272,18 +303,3 @@ def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
         "test_score": group["test_score"].mean(),
         "diverged": int(group["diverged"].sum()),
     }
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    # JSON has neither NaN nor infinity: the one becomes null, the other a word.
-    return [
-        {
-            str(key): None
-            if isinstance(value, float) and np.isnan(value)
-            else "inf"
-            if isinstance(value, float) and np.isinf(value)
-            else value
-            for key, value in record.items()
-        }
-        for record in table.to_dict("records")
-    ]

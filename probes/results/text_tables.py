@@ -1,29 +1,70 @@
 """Tables as text: how numbers are written, and how a table is printed."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from probes.metrics.change_statistics import SATURATED
 
+#: Columns of words, set to the left; all others are numbers.
+TEXT_COLUMNS = (
+    "inference", "statement", "reading", "data", "assumptions", "assumption", "found", "verdict",
+    "control", "quantity", "how", "part", "variant", "method",
+)  # fmt: skip
 
-def print_table(table: pd.DataFrame, title: str, caption: str = "", width: int = 160) -> None:
-    """Print a table whose cells are text already; ``width`` is that of a pipe."""
-    shown = Table(
-        title=title, caption=caption or None, title_justify="left", caption_justify="left"
-    )
-    for column in table.columns:
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table whose cells are text already.
+
+    Attributes:
+        table: the cells.
+        title, caption: above and below it.
+        width: characters a line, where the output is no terminal and has no width of its own.
+    """
+
+    table: pd.DataFrame
+    title: str = ""
+    caption: str = ""
+    width: int = 160
+
+
+def print_table(shown: TextTable) -> None:
+    """Print a table on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    made = Table(
+        title=shown.title, caption=shown.caption or None,
+        title_justify="left", caption_justify="left",
+    )  # fmt: skip
+    for column in shown.table.columns:
         # Where it is narrow, what does not fit goes on in the next line: no digit is cut off.
         justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
-        shown.add_column(column, justify=justify, overflow="fold")
-    for row in table.itertuples(index=False):
-        shown.add_row(*(str(value) for value in row))
+        made.add_column(column, justify=justify, overflow="fold")
+    for row in shown.table.itertuples(index=False):
+        made.add_row(*(str(value) for value in row))
     # A pipe has no width: the table then fits, instead of being folded at 80 columns.
-    console = Console() if sys.stdout.isatty() else Console(width=width)
-    console.print(shown)
+    console = Console() if sys.stdout.isatty() else Console(width=shown.width)
+    console.print(made)
+
+
+def rates(values: Sequence[float] | pd.Series) -> list[str]:
+    """Format dropout rates."""
+    return [f"{value:g}" for value in values]
+
+
+def decimals(values: Sequence[float] | pd.Series, digits: int = 4) -> list[str]:
+    """Format numbers with so many decimals.
+
+    Args:
+        values: numbers; NaN is written as such.
+        digits: behind the point.
+    """
+    return [f"{value:.{digits}f}" for value in values]
 
 
 def train_losses(summary: pd.DataFrame) -> list[str]:
@@ -44,10 +85,3 @@ def with_interval(summary: pd.DataFrame, name: str) -> list[str]:
         f"{mean:.4f}" if pd.isna(low) else f"{mean:.4f} ± {mean - low:.4f}"
         for mean, low in zip(summary[name], summary[f"{name}_low"], strict=True)
     ]
-
-
-#: Columns of words, set to the left; all others are numbers.
-TEXT_COLUMNS = (
-    "inference", "statement", "reading", "data", "assumptions", "assumption", "found", "verdict",
-    "control", "quantity", "how", "part", "variant", "method",
-)  # fmt: skip

@@ -1,7 +1,6 @@
 """Theorem 4.5 and the 1/N law: sampled members against their average."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -13,11 +12,11 @@ from torch import Tensor
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
 from probes.cells.cell import Cell
 from probes.cells.leave_one_out import train_cell
-from probes.cli.stability_settings import StabilitySettings
 from probes.models.network import replica
 from probes.statements.case import Case
 from probes.statements.exact_minimisers import load_problem
 from probes.statements.linear_losses import Array
+from probes.tasks import load_task
 from probes.training.ensemble_members import member_outputs
 from theory import (
     ensemble_cross_entropy,
@@ -203,8 +202,13 @@ def _masked_outputs(update: Array, features: Array, p: float, seed: int) -> Arra
 @cache
 def _member_logits(p: float, seed: int) -> tuple[Tensor, Tensor]:
     """Logits of sampled members of a network trained on digits, on its test set, and the labels."""
-    (first,) = StabilitySettings(p=(p,), draws=1, seed=seed, dtype="float64").cells()
-    cell: Cell = replace(first, n=64)
+    task = load_task("digits")
+    cell = Cell(
+        task=task.name, n=64, p=p, draw=0, objective="dropout", strength=None, rank=task.rank,
+        alpha=float(task.rank), steps=task.steps, lr=task.lr, optimizer="adam", batch=None,
+        samples=1, rescale=False, warm_start=False, ensemble=(), loss_bound=None, seed=seed,
+        device="cpu", dtype="float64",
+    )  # fmt: skip
     trained = train_cell(cell)
     full = replica(trained.factors, 0)
     *_, mask_seed = cell.seeds()

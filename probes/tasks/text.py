@@ -1,6 +1,5 @@
 """Classifying texts with a pretrained transformer encoder, whose last layers are adapted."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -210,21 +209,6 @@ def load_encoder(name: str) -> tuple[Any, Any]:
     if kind not in FAMILY or getattr(model.config, "is_decoder", False):
         raise ValueError(f"model must be an encoder of {', '.join(FAMILY)}; {name} is {kind}")
     return tokenizer, model.eval().requires_grad_(False)
-
-
-def digest_of(data: Path, model: str) -> str:
-    """Hash the contents of a data file, and of a model's files where it is a folder."""
-    folder = Path(model)
-    files = [data]
-    if folder.is_dir():
-        files += sorted(
-            path for path in folder.iterdir() if path.suffix in (".json", ".safetensors")
-        )
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:16]
 
 
 def _read_file(path: Path) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from lora_dropout.functional import mask_factors
 from lora_dropout.masks import LayerShape, stack_masks
 from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Network
+from theory import sparsity
 
 Place = Literal["both", "columns of A", "rows of B", "rank", "entries", "inputs"]
 PLACES: tuple[Place, ...] = get_args(Place)
@@ -39,7 +40,7 @@ class Dropping:
     @property
     def sparsity(self) -> float:
         """Probability 2p - p^2 that an entry of the update is dropped."""
-        return self.p * (2 - self.p)
+        return float(sparsity(self.p))
 
     @property
     def expected_mask(self) -> float:

@@ -1,32 +1,72 @@
-"""The gap figure shows both sides of the identity, as the table has them."""
+"""The gap figure shows both sides of the identity, as the tables have them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from probes.stability import measure
+from figures.gap import draw
+from tests.figures import artists
+from tests.figures.tables import grid, without_high
+
+LABELS = {"gap": "test loss − train loss", "gap_estimate": "mean signed leave-one-out difference"}
+#: Rates fall, so that the drawing has to order them.
+POINTS = without_high(grid(list(LABELS), p=[0.5, 0.1]))
+CELLS = pd.DataFrame(
+    {"p": [0.5, 0.5, 0.1, 0.1], "gap": [0.1, 0.3, 0.2, 0.4], "gap_estimate": [0.15, 0.2, 0.5, 0.3]}
+)
 
 
-@pytest.fixture(scope="module")
-def result():
-    return measure(p=[0.1, 0.5], ensemble=[2], task="breast_cancer", n=8, draws=3, steps=10)
+@pytest.mark.parametrize(("name", "shift"), [("gap", -0.006), ("gap_estimate", 0.006)])
+def test_curves_pass_through_the_means(name, shift):
+    left, _ = draw(POINTS, CELLS, "").axes
+    points, ends = artists.error_bars(left)[LABELS[name]]
+    own = POINTS.sort_values("p")
+    assert np.allclose(points[:, 0], own["p"] + shift)
+    assert np.allclose(points[:, 1], own[name])
+    assert np.allclose(ends[:, 0], own[f"{name}_low"])
+    assert np.allclose(ends[:, 1], 2 * own[name] - own[f"{name}_low"])
 
 
-def test_curves_pass_through_the_means_of_the_deterministic_network(result):
-    left, _ = result.plot_gap().axes
-    summary = result.summary.query("ensemble == 0")
-    for container, column in zip(left.containers, ("gap", "gap_estimate"), strict=True):
-        line, _, (bars,) = container
-        assert np.allclose(line.get_ydata(), summary[column])
-        ends = np.array([segment[:, 1] for segment in bars.get_segments()])
-        assert np.allclose(ends, summary[[f"{column}_low", f"{column}_high"]])
+def test_every_draw_is_a_point():
+    _, right = draw(POINTS, CELLS, "").axes
+    lines = artists.lines(right)
+    assert lines["p = 0.5"].tolist() == [[0.15, 0.1], [0.2, 0.3]]
+    assert lines["p = 0.1"].tolist() == [[0.5, 0.2], [0.3, 0.4]]
+    equal = right.lines[-1]
+    assert equal.get_xydata().tolist() == [[0.1, 0.1], [0.5, 0.5]]
 
 
-def test_every_draw_is_a_point(result):
-    _, right = result.plot_gap().axes
-    points = [line for line in right.lines if line.get_label().startswith("p = ")]
-    assert sum(len(line.get_xdata()) for line in points) == 2 * 3
+def test_panels_and_curves_are_named():
+    figure = draw(POINTS, CELLS, "settings")
+    left, right = figure.axes
+    assert artists.legend(left) == list(LABELS.values())
+    assert artists.legend(right) == ["p = 0.1", "p = 0.5"]
+    assert artists.labels(figure) == [
+        ("dropout rate p", "gap  (units of the loss)"),
+        ("estimate without a test set", "measured gap"),
+    ]
+    assert figure.get_suptitle() == "settings"
 
 
-def test_a_single_draw_is_drawn_too():
-    figure = measure(p=0.3, task="ridge", n=6, draws=1, steps=5).plot_gap()
+def test_a_single_draw_has_no_interval():
+    single = POINTS.assign(gap_low=np.nan, gap_estimate_low=np.nan)
+    figure = draw(single, CELLS[::2], "")
     figure.canvas.draw()
+    _, ends = artists.error_bars(figure.axes[0])[LABELS["gap"]]
+    assert np.allclose(ends[:, 0], ends[:, 1])
+
+
+def test_what_diverged_is_left_out():
+    artists.assert_unmoved(
+        lambda table: draw(table, CELLS, ""), POINTS, [0],
+        ["gap", "gap_low", "gap_estimate", "gap_estimate_low"], LABELS.values(),
+    )  # fmt: skip
+    artists.assert_unmoved(
+        lambda table: draw(POINTS, table, ""), CELLS, [1], ["gap", "gap_estimate"], ["p = 0.5"]
+    )
+
+
+def test_draws_that_all_diverged_are_no_point():
+    figure = draw(POINTS, CELLS.assign(gap=np.inf, gap_estimate=np.nan), "")
+    figure.canvas.draw()
+    assert not any(artists.points(figure)[1, f"p = {p}"] for p in (0.1, 0.5))

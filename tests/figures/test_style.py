@@ -1,20 +1,61 @@
-"""Figures show themselves."""
+"""Figures show themselves, in seaborn's look without seaborn."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import pytest
+import seaborn as sns
 
 from figures.dropout_loss import draw
-from figures.style import Drawing
-from probes.verify import verify
+from figures.style import DASHES, MARKERS, Drawing, curve_colours, looks, style
+
+#: What may differ: seaborn hides ticks in place of giving them no length, colours heat maps, and
+#: gives patches white edges, which the one histogram does itself.
+DIFFERENT = {
+    "image.cmap", "patch.edgecolor", "patch.force_edgecolor", "font.sans-serif",
+    *(f"{axis}.{name}" for axis in ("xtick", "ytick") for name in ("major.size", "minor.size")),
+    "xtick.bottom", "ytick.left",
+}  # fmt: skip
+#: What the project's style sets beyond the sheet.
+OURS = {"figure.dpi", "savefig.dpi", "axes.titlesize", "axes.labelsize", "legend.fontsize",
+        "lines.markersize", "figure.constrained_layout.use"}  # fmt: skip
 
 
 def test_a_figure_is_a_picture_in_a_notebook_without_pyplot():
-    figure = verify(statement="counterexamples").plot()
+    figure = draw({"white": [[1.0, 1.0], [1.0, -1.0]]}, [[2.0, 0.0]])
     assert isinstance(figure, Drawing)
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
-def test_white_features_add_the_papers_penalty_at_the_effective_strength():
-    left, right = draw({"white": [[1.0, 1.0], [1.0, -1.0]]}, [[2.0, 0.0]]).axes
-    rates, added = left.lines[0].get_data()
-    _, penalty = left.lines[-1].get_data()
-    _, strength = right.lines[0].get_data()
-    assert abs(added[10] - strength[10] * penalty[10]) < 1e-9
-    assert 0 < rates[0] < rates[-1] < 1
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 12])
+def test_colours_are_seaborn_s(count):
+    assert curve_colours(count) == list(sns.color_palette("viridis", count + 1)[:count])
+
+
+def test_the_style_is_seaborn_s():
+    with sns.axes_style("whitegrid"):
+        expected = dict(mpl.rcParams)
+    with style():
+        found = dict(mpl.rcParams)
+    assert found["legend.frameon"]
+    assert {name for name in expected if expected[name] != found[name]} <= DIFFERENT | OURS
+
+
+def test_the_style_ends_with_its_block():
+    before = dict(mpl.rcParams)
+    with style():
+        assert mpl.rcParams["axes.grid"]
+    assert dict(mpl.rcParams) == before
+
+
+def test_looks_begin_again_where_markers_and_dashes_run_out():
+    found = looks(9)
+    assert [look.marker for look in found] == [*MARKERS, *MARKERS[:2]]
+    assert [look.dash for look in found[:5]] == ["-", *DASHES, "-"]
+    assert [look.colour for look in found] == curve_colours(9)
+
+
+def test_the_style_needs_no_seaborn():
+    code = "import sys, figures.style; assert 'seaborn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

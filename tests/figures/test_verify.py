@@ -1,26 +1,81 @@
 """The verifier's figure shows its cases."""
 
 import numpy as np
+import pandas as pd
+import pytest
 
-from figures.verify import DRAWN
-from probes.verify import verify
-from theory.readings import READINGS
+from figures.verify import draw
+from tests.figures import artists
+
+READINGS = pd.DataFrame(
+    {"name": ["as printed", "as printed", "2s", "2s"], "data": ["wine", "digits"] * 2,
+     "ratio": [0.5, 0.7, 3.0, 9.0]}
+)  # fmt: skip
+COUNTEREXAMPLES = pd.DataFrame(
+    {"setting": ["two points", "two points", "a square"],
+     "kind": ["as printed", "corrected", "as printed"], "ratio": [0.4, 1.0, 0.8]}
+)  # fmt: skip
 
 
-def test_drawn_readings_are_readings():
-    assert set(DRAWN) <= set(map(str, READINGS))
+def drawing(readings=READINGS, counterexamples=COUNTEREXAMPLES):
+    return draw(readings, counterexamples, "settings")
+
+
+def strips(axes):
+    """Ratios by reading, whatever the data."""
+    offsets = np.concatenate([np.ma.filled(one.get_offsets(), np.nan) for one in axes.collections])
+    places = {}
+    for x, y in offsets[np.isfinite(offsets).all(axis=1)].tolist():
+        places.setdefault(round(y), []).append(x)
+    return {place: sorted(found) for place, found in places.items()}
+
+
+def test_readings_are_in_the_order_of_the_rows():
+    left, _ = drawing().axes
+    left.figure.canvas.draw()
+    assert [text.get_text() for text in left.get_yticklabels()] == ["as printed", "2s"]
+    assert strips(left) == {0: [0.5, 0.7], 1: [3.0, 9.0]}
 
 
 def test_counterexamples_are_where_the_table_has_them():
-    result = verify(statement="counterexamples")
-    _, right = result.plot().axes
-    lines = {line.get_label(): line for line in right.lines}
-    known = result.cases[~result.cases["reading"].str.startswith("β")]
-    for label, provable in (("as printed", False), ("corrected", True)):
-        expected = known.loc[known["provable"] == provable, "ratio"]
-        assert np.allclose(np.sort(lines[label].get_xdata()), np.sort(expected))
+    _, right = drawing().axes
+    lines = artists.lines(right)
+    assert lines["as printed"].tolist() == [[0.4, 0], [0.8, 1]]
+    assert lines["corrected"].tolist() == [[1.0, 0]]
+    assert [text.get_text() for text in right.get_yticklabels()] == ["two points", "a square"]
+    assert right.yaxis_inverted()
+
+
+def test_panels_and_curves_are_named():
+    figure = drawing()
+    left, right = figure.axes
+    assert artists.legend(left) == ["wine", "digits"]
+    assert artists.legend(right) == ["as printed", "corrected"]
+    assert left.get_title() == "Proposition 4.2 on real data, by reading"
+    assert right.get_title() == "Known counterexamples"
+    assert artists.labels(figure) == [("bound / measured", "")] * 2
+    for axes in figure.axes:
+        assert axes.get_xscale() == "log"
+        assert set(axes.lines[-1].get_xdata()) == {1}
+    assert figure.get_suptitle() == "settings"
 
 
 def test_a_figure_without_cases_says_so():
-    left, right = verify(statement="sparsity", p=0.5).plot().axes
+    figure = drawing(READINGS[:0], COUNTEREXAMPLES[:0])
+    figure.canvas.draw()
+    left, right = figure.axes
     assert left.texts[0].get_text() == right.texts[0].get_text() == "not among the cases"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_ratios_without_end_are_left_out(value):
+    readings, cases = READINGS.copy(), COUNTEREXAMPLES.copy()
+    readings.loc[:1, "ratio"] = value
+    cases.loc[2, "ratio"] = value
+    figure = drawing(readings, cases)
+    figure.canvas.draw()
+    left = figure.axes[0]
+    assert [text.get_text() for text in left.get_yticklabels()] == ["as printed", "2s"]
+    assert strips(left) == {1: [3.0, 9.0]}
+    assert artists.points(figure)[1, "as printed"] == {(0.4, 0)}
+    assert artists.points(figure)[1, "corrected"] == {(1.0, 0)}

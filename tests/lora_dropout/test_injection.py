@@ -1,7 +1,9 @@
 """Putting the layer into models and out again; never silently off."""
 
 import copy
+from dataclasses import FrozenInstanceError
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -39,7 +41,7 @@ X = torch.randn(5, 8, generator=torch.Generator().manual_seed(3), dtype=torch.fl
 
 def test_target_chooses_layers_by_the_end_of_their_names():
     model = inject(make_model(), rank=2, p=0.1, target=["query", "1.value"])
-    assert describe(model)["layer"].tolist() == ["0.query", "1.query", "1.value"]
+    assert [one.layer for one in describe(model)] == ["0.query", "1.query", "1.value"]
     everything = inject(make_model(), rank=2, p=0.1)
     assert len(describe(everything)) == 5
 
@@ -78,26 +80,45 @@ def test_nothing_left_to_adapt_is_an_error():
 def test_a_second_injection_joins_the_schedule():
     model = inject(make_model(), rank=2, p=0.1, target="query", seed=5)
     inject(model, rank=1, p=0.5, target="value")
-    table = describe(model)
-    assert table["number"].tolist() == [0, 2, 1, 3]
-    assert table["sparsity"].tolist() == [pytest.approx(s) for s in (0.19, 0.75, 0.19, 0.75)]
-    assert len({id(model.get_submodule(name).masks) for name in table["layer"]}) == 1
-    assert all(model.get_submodule(name).lora_A.requires_grad for name in table["layer"])
+    found = describe(model)
+    assert [one.number for one in found] == [0, 2, 1, 3]
+    assert [one.sparsity for one in found] == [pytest.approx(s) for s in (0.19, 0.75, 0.19, 0.75)]
+    layers = [model.get_submodule(one.layer) for one in found]
+    assert len({id(layer.masks) for layer in layers}) == 1
+    assert all(layer.lora_A.requires_grad for layer in layers)
 
 
 def test_describe_tells_whether_masks_are_drawn():
     model = inject(make_model(), rank=2, p=0.1, target="query", p_out=0.5)
-    assert describe(model)["masks"].all()
-    assert describe(model)["mode"].eq("training").all()
-    assert describe(model)["sparsity"].eq(1 - 0.9 * 0.5).all()
+
+    def told():
+        return {(one.mode, one.masks) for one in describe(model)}
+
+    assert told() == {("training", True)}
+    assert {one.sparsity for one in describe(model)} == {1 - 0.9 * 0.5}
     model.eval()
-    assert not describe(model)["masks"].any()
-    assert describe(model)["mode"].eq("expected weight").all()
+    assert told() == {("expected weight", False)}
     with inference_mode(model, "ensemble"):
-        assert describe(model)["masks"].all()
-    assert not describe(inject(make_model(), rank=2, p=0.0))["masks"].any()
+        assert told() == {("ensemble", True)}
+    assert {one.masks for one in describe(inject(make_model(), rank=2, p=0.0))} == {False}
     with pytest.raises(ValueError, match="no layer with LoRA Dropout"):
         describe(make_model())
+
+
+def test_a_description_is_a_table_for_pandas_and_cannot_be_changed():
+    model = inject(make_model(), rank=2, p=0.5, p_out=0.25, alpha=3, target="query")
+    mask_schedule(model).seek(4)
+    expected = {
+        "layer": "0.query", "adapter": "", "number": 0, "d_in": 8, "d_out": 8, "rank": 2,
+        "alpha": 3.0, "p_in": 0.5, "p_out": 0.25, "sparsity": 0.625, "rescale": False,
+        "mode": "training", "masks": True, "step": 4,
+    }  # fmt: skip
+    table = pd.DataFrame(describe(model))
+    assert list(table) == list(expected)
+    assert table.to_dict("records") == [expected, expected | {"layer": "1.query", "number": 1}]
+    assert table["masks"].dtype == table["rescale"].dtype == bool
+    with pytest.raises(FrozenInstanceError):
+        describe(model)[0].step = 0
 
 
 def test_merged_equals_unmerged_and_has_the_old_structure():

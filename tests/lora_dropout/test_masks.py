@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, draw_masks, stack_masks, step_masks
+from lora_dropout.masks import (
+    ENSEMBLE_STEP,
+    LayerShape,
+    draw_masks,
+    drop_probability,
+    expected_mask,
+    stack_masks,
+    step_masks,
+)
+from theory import sparsity
 
 #: Chance that a Monte-Carlo test fails although the law holds.
 ERROR_RATE = 1e-6
@@ -23,11 +32,23 @@ def draws(p, d_in=7, d_out=5, rescale=False):
     return mask_in[:, 0].double(), mask_out[:, 0].double()
 
 
+rates = st.floats(0, 1, exclude_max=True)
+
+
+@given(rates, rates)
+def test_an_entry_survives_or_is_dropped(p_in, p_out):
+    assert expected_mask(p_in, p_out) == (1 - p_in) * (1 - p_out)
+    assert drop_probability(p_in, p_out) == sparsity(p_in, p_out)
+    assert expected_mask(p_in, p_out) + drop_probability(p_in, p_out) == pytest.approx(1, rel=1e-15)
+    assert expected_mask(p_in, p_out, rescale=True) == 1
+    assert drop_probability(1e-20, 0) == 1e-20
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_entries_survive_with_the_squared_probability(p):
     mask_in, mask_out = draws(p)
     survive = torch.einsum("ti,tj->tij", mask_out, mask_in).mean(0)
-    expected = (1 - p) ** 2
+    expected = expected_mask(p, p)
     tolerance = stats.norm.isf(ERROR_RATE / 2 / survive.numel()) * np.sqrt(
         expected * (1 - expected) / DRAWS
     )
@@ -51,7 +72,7 @@ def test_expected_dropped_norm_is_the_sparsity_times_the_norm(p):
     dropped = 1 - torch.einsum("ti,tj->tij", mask_out, mask_in)
     norms = (dropped * delta).square().sum((1, 2))
     error = norms.std() / np.sqrt(DRAWS)
-    expected = (2 * p - p**2) * delta.square().sum()
+    expected = drop_probability(p, p) * delta.square().sum()
     assert (norms.mean() - expected).abs() < STANDARD_ERRORS * error
 
 

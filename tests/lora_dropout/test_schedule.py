@@ -2,7 +2,9 @@
 
 import copy
 import gc
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,6 +18,8 @@ from lora_dropout import (
     mask_schedule,
     members,
 )
+from lora_dropout.masks import LayerShape, draw_masks
+from lora_dropout.schedule import MaskSchedule
 
 X = torch.randn(5, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
@@ -111,6 +115,26 @@ def test_resuming_continues_the_sequence():
         mask_schedule(model).advance()
     mask_schedule(resumed).seek(3)
     assert torch.equal(masks_of(model), masks_of(resumed))
+
+
+def test_whatever_has_masks_of_its_own_can_be_scheduled():
+    """A schedule knows nothing of our layers, or of modules."""
+    schedule = MaskSchedule(seed=9)
+    layers = [
+        SimpleNamespace(
+            masks=None, number=-1, shape=LayerShape(4, 3, 0.5, 0.25), rescale=rescale, factors=(),
+            mask_in=torch.ones(4), mask_out=torch.ones(3),
+        )
+        for rescale in (False, True)
+    ]  # fmt: skip
+    for layer in layers:
+        schedule.join(layer)
+    schedule.seek(2)
+    for number, layer in enumerate(layers):
+        assert (layer.masks, layer.number) == (schedule, number)
+        drawn = draw_masks(layer.shape, seed=9, step=2, layer=number, rescale=layer.rescale)
+        for held, one in zip((layer.mask_in, layer.mask_out), drawn, strict=True):
+            assert np.array_equal(held, one)
 
 
 def test_masks_cannot_change_between_a_forward_and_its_backward():

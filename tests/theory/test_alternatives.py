@@ -1,5 +1,6 @@
 """The other bounds: values from elsewhere, their laws, and what they assume."""
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,6 +31,10 @@ def test_values_at_the_usual_point_are_those_worked_out_by_hand():
     assert theorem == pytest.approx(0.49, abs=5e-3)
     assert uniform_stability_gap_bound(beta=0.002, **AT) == pytest.approx(1.00, abs=5e-3)
     assert feldman_vondrak_gap_bound(gamma=0.004, **AT) == pytest.approx(0.0955, abs=5e-5)
+    # (2 * 0.004 + sqrt(0.004^2 + 1/40,000)) / sqrt(0.05)
+    assert second_moment_gap_bound(gamma=0.004, **AT) == pytest.approx(0.06441, abs=5e-6)
+    # 0.008 + e (24 sqrt(2) * 0.004 * 14 * 2.9957 + 4 * 0.017308)
+    assert moment_gap_bound(gamma=0.004, **AT) == pytest.approx(15.674, abs=5e-3)
 
 
 @given(stabilities, sizes, deltas, st.floats(0.01, 10))
@@ -63,15 +68,99 @@ def test_bounds_scale_with_the_unit_of_the_loss(bound, gamma, n, unit):
 
 
 def test_the_moment_bound_says_nothing_for_large_delta():
-    assert np.isnan(moment_gap_bound(loss_bound=1.0, gamma=0.1, n=100, delta=0.5))
+    last = np.exp(-2)
+    found = moment_gap_bound(loss_bound=1.0, gamma=0.1, n=100, delta=[0.99 * last, 1.01 * last])
+    assert np.isnan(found).tolist() == [False, True]
 
 
-@given(st.integers(1, 200), st.data(), st.floats(0.001, 0.5))
-def test_the_binomial_tail_is_exact(n, data, delta):
-    errors = data.draw(st.integers(0, n - 1))
+SIZES = [1, 2, 3, 10, 31, 100, 1000, 10**4, 10**6]
+FAILURES = [1e-300, 1e-20, 1e-6, 0.05, 0.5, 0.500001, 0.9, 1 - 1e-9, 1 - 2**-53]
+
+
+def some_errors(n):
+    shares = {0, 1, 2, n // 100, n // 10, n // 3, n // 2, 9 * n // 10, n - 2, n - 1}
+    return sorted(shares & set(range(n)))
+
+
+def tail_exceeds(k, n, p, delta):
+    """Whether P(X <= k) > delta, by the smaller tail, summed away from k."""
+    upper, p = delta > 0.5, mpmath.mpf(p)
+    at = k + 1 if upper else k
+    log = mpmath.loggamma(n + 1) - mpmath.loggamma(at + 1) - mpmath.loggamma(n - at + 1)
+    term = mpmath.exp(log + at * mpmath.log(p) + (n - at) * mpmath.log1p(-p))
+    total, odds = mpmath.mpf(0), p / (1 - p)
+    while term > total * mpmath.mpf(10) ** -25:
+        total += term
+        if upper:
+            term, at = term * odds * (n - at) / (at + 1), at + 1
+        else:
+            term, at = term / odds * at / (n - at + 1), at - 1
+    return total < 1 - mpmath.mpf(delta) if upper else total > delta
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_the_binomial_tail_has_the_size_delta_to_the_twelfth_digit(n):
+    """The tail is larger than delta just below the bound, and smaller just above."""
+    with mpmath.workdps(30):
+        digit = mpmath.mpf("1e-12")
+        for k in some_errors(n):
+            for delta, bound in zip(FAILURES, binomial_tail_bound(k, n, FAILURES), strict=True):
+                assert tail_exceeds(k, n, bound * (1 - digit), delta)
+                above = bound * (1 + digit)
+                assert above >= 1 or not tail_exceeds(k, n, above, delta)
+
+
+def test_the_binomial_tail_is_scipys():
+    for n in SIZES:
+        errors = np.array(some_errors(n))[:, None]
+        rare = np.array(FAILURES[1:5])  # SciPy has no answer at 1e-300
+        expected = stats.beta.isf(rare, errors + 1, n - errors)
+        np.testing.assert_allclose(binomial_tail_bound(errors, n, rare), expected, rtol=1e-9)
+        often = np.array(FAILURES[4:])
+        expected = stats.beta.ppf(1 - often, errors + 1, n - errors)
+        np.testing.assert_allclose(binomial_tail_bound(errors, n, often), expected, rtol=1e-9)
+
+
+@given(st.integers(1, 10**6), st.data(), st.floats(1e-300, 1))
+def test_the_binomial_tail_is_a_rate_above_the_measured_one(n, data, delta):
+    errors = data.draw(st.integers(0, n))
     bound = binomial_tail_bound(errors, n, delta)
-    assert stats.binom.cdf(errors, n, bound) == pytest.approx(delta, rel=1e-6)
-    assert binomial_tail_bound(n, n, delta) == 1
+    assert 0 <= bound <= 1
+    assert bound >= errors / n or delta > 0.5
+    assert binomial_tail_bound(min(errors + 1, n), n, delta) >= bound
+    assert binomial_tail_bound(errors, n, delta / 2) >= bound
+
+
+def test_the_binomial_tail_at_its_ends():
+    for n in SIZES:
+        assert binomial_tail_bound(n, n, 0.05) == binomial_tail_bound(n + 1, n, 1) == 1
+        assert binomial_tail_bound(n - 1, n, 1) == 0
+        # No error: (1 - p)^n = delta.
+        assert binomial_tail_bound(0, n, 0.05) == pytest.approx(-np.expm1(np.log(0.05) / n))
+        # One right answer: p^n = 1 - delta.
+        assert binomial_tail_bound(n - 1, n, 0.05) == pytest.approx(0.95 ** (1 / n))
+
+
+def test_the_binomial_tail_takes_arrays():
+    table = binomial_tail_bound([[0], [3]], [5, 10, 20], 0.05)
+    assert table.shape == (2, 3)
+    assert table[1, 2] == binomial_tail_bound(3, 20, 0.05)
+    assert isinstance(binomial_tail_bound(3, 20, 0.05), float)
+    assert binomial_tail_bound([], 20, 0.05).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ((-1, 5, 0.1), "errors must be at least 0"), ((1.5, 5, 0.1), "errors must be a whole"),
+        ((0, 0, 0.1), "examples must be at least 1"), ((0, 5.5, 0.1), "examples must be a whole"),
+        ((0, np.inf, 0.1), "examples must be a whole"), ((np.nan, 5, 0.1), "errors must be at"),
+        ((0, 5, 0), "delta must be in"), ((0, 5, 1.1), "delta must be in"),
+    ],
+)  # fmt: skip
+def test_bad_counts_are_named(bad, message):
+    with pytest.raises(ValueError, match=message):
+        binomial_tail_bound(*bad)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

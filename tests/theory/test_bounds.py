@@ -1,8 +1,8 @@
 """Laws and values of the statements."""
 
 import math
-import subprocess
 import sys
+from itertools import product
 
 import mpmath
 import numpy as np
@@ -262,6 +262,41 @@ def test_empty_ensemble_is_refused():
         theory.ensemble_risk(1.0, 0.5, 0)
 
 
-def test_importing_theory_does_not_import_torch():
-    code = "import sys, theory; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+def test_one_stability_twice_is_the_lemma():
+    known = {"loss_bound": 2.0, "n": 50, "delta": 0.1}
+    found = theory.two_stabilities_gap_bound(beta_pointwise=0.05, beta_hypothesis=0.05, **known)
+    assert found == pytest.approx(lemma())
+    one, other = (
+        theory.two_stabilities_gap_bound(beta_pointwise=a, beta_hypothesis=0.1 - a, **known)
+        for a in (0.0, 0.1)
+    )
+    assert one == other == pytest.approx(lemma())
+
+
+@pytest.mark.parametrize("ensemble", [1, 2, 5])
+def test_cross_entropy_of_an_ensemble_to_second_order(ensemble):
+    """All outcomes of N members with logits at z + s or z - s: the rest is of order s^4."""
+    z, way, errors = np.array([0.3, -0.5, 0.9]), np.array([1.0, -0.4, 0.2]), []
+    for size in (0.2, 0.1):
+        members = np.array(list(product((-size, size), repeat=ensemble))).mean(1)
+        logits = z + members[:, None] * way
+        entropy = (np.log(np.exp(logits).sum(1)) - logits[:, 0]).mean()
+        limit = np.log(np.exp(z).sum()) - z[0]
+        pi = np.exp(z) / np.exp(z).sum()
+        spread = size**2 * (pi @ way**2 - (pi @ way) ** 2)
+        errors.append(entropy - theory.ensemble_cross_entropy(limit, spread, ensemble))
+        assert abs(errors[-1]) < 0.01 * spread
+    assert errors[0] / errors[1] == pytest.approx(16, rel=0.05)
+
+
+@pytest.mark.parametrize("ensemble", [1, 2, 5])
+def test_cross_entropy_of_averaged_probabilities_to_second_order(ensemble):
+    mean, errors = 0.6, []
+    for size in (0.02, 0.01):
+        members = np.array(list(product((-size, size), repeat=ensemble))).mean(1)
+        entropy = -np.log(mean + members).mean()
+        found = theory.ensemble_cross_entropy_of_probabilities(
+            -np.log(mean), size**2 / mean**2, ensemble
+        )
+        errors.append(entropy - found)
+    assert errors[0] / errors[1] == pytest.approx(16, rel=0.05)

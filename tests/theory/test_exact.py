@@ -8,7 +8,7 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory import sparsity
+from theory import expected_penalty, sparsity
 from theory.exact import (
     dropout_loss_terms,
     effective_strength,
@@ -56,12 +56,31 @@ def test_white_features_make_it_the_papers_penalty(p, seed):
     )
 
 
-def test_the_effective_strength_diverges_where_the_papers_penalty_does_not():
-    p = np.array([0.5, 0.9, 0.99, 0.999])
-    effective = effective_strength(1.0, p) * sparsity(p)
-    assert (np.diff(effective) > 0).all()
-    assert effective[-1] > 1e5
-    assert (1.0 * np.asarray(sparsity(p)) <= 1).all()
+def test_what_dropout_adds_diverges_where_the_papers_penalty_does_not():
+    update, features = np.array([[1.0, -2.0], [0.5, 3.0]]), np.sqrt(2) * np.eye(2)
+    for p in (0.5, 0.9, 0.99, 0.999):
+        terms = dropout_loss_terms(np.zeros((2, 2)), features, update, p, rescale=True)
+        added = (terms["rows"] + terms["columns"]).mean()
+        paper = expected_penalty(update, p)
+        assert paper < np.square(update).sum()
+        assert added / paper == pytest.approx(effective_strength(1.0, p), rel=1e-9)
+    assert added > 1e5 * paper
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+def test_rows_and_columns_add_more_than_independent_entries_where_features_correlate(p):
+    """All 16 masks of independent entries of a 2 by 2 update, at equal sparsity."""
+    features = np.array([[1.0, 0.5], [2.0, 1.5], [-1.0, -2.0]])
+    update, keep = np.array([[1.0, 2.0], [0.5, 3.0]]), (1 - p) ** 2
+    independent = 0.0
+    for bits in product((0, 1), repeat=4):
+        mask = np.reshape(bits, (2, 2))
+        chance = keep ** mask.sum() * (1 - keep) ** (4 - mask.sum())
+        independent += chance * np.square(features @ (mask * update / keep).T).sum(1).mean()
+    structured = expected_dropout_loss(np.zeros((3, 2)), features, update, p, rescale=True).mean()
+    difference = elementwise_difference(features.T @ features / 3, update, p)
+    assert structured - independent == pytest.approx(difference, rel=1e-9)
+    assert difference > 0.1
 
 
 @given(rates, st.integers(1, 3), st.booleans(), st.integers(0, 1000))

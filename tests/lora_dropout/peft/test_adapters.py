@@ -104,7 +104,12 @@ def test_merging_in_training_draws_no_masks(config):
 
 
 def test_training_after_unloading_leaves_no_hooks_behind():
-    plain = adapted().merge_and_unload()
+    model = adapted()
+    held = model.base_model.model
+    assert held._forward_hooks
+    assert held._forward_pre_hooks
+    plain = model.merge_and_unload()
+    assert plain is held
     assert not plain._forward_hooks
     assert not plain._forward_pre_hooks
 
@@ -126,13 +131,11 @@ def test_several_adapters_have_masks_and_rates_of_their_own():
     model.add_adapter("second", lora(["query", "key"], None, p=0.6, mask_seed=2))
     model.add_adapter("plain", LoraConfig(r=2, target_modules=["value", "key"]))
     randomize(model)
-    table = describe(model).set_index(["adapter", "layer"])
-    assert set(table.loc["default", "p_in"]) == {0.3}
-    assert set(table.loc["second", "p_in"]) == {0.6}
-    assert table.loc["default", "number"].tolist() == list(range(4))
-    assert table.loc["second", "number"].tolist() == list(range(4))
+    for name, rate, mode in (("default", 0.3, "training"), ("second", 0.6, "off")):
+        found = [one for one in describe(model) if one.adapter == name]
+        assert [one.number for one in found] == list(range(4))
+        assert {(one.p_in, one.mode) for one in found} == {(rate, mode)}
     assert mask_schedule(model).seed == 1
-    assert set(table.loc["second", "mode"]) == {"off"}
     model.set_adapter("second")
     assert mask_schedule(model).seed == 2
     model.base_model.set_adapter(["default", "second"])
@@ -179,7 +182,7 @@ def test_deleting_an_adapter_takes_its_masks_along():
     model.add_adapter("second", lora(["query"], p=0.6))
     gone = next(one.masks for _, one in adapted_layers(model) if one.adapter == "second")
     model.delete_adapter("second")
-    assert set(describe(model)["adapter"]) == {"default"}
+    assert {one.adapter for one in describe(model)} == {"default"}
     assert gone.layers == []
     assert gone._handles == []
 
@@ -188,7 +191,7 @@ def test_an_adapter_added_to_a_model_in_use_draws_no_masks():
     model = adapted().eval()
     model.add_adapter("second", lora(["query"], p=0.6))
     model.set_adapter("second")
-    assert not describe(model)["masks"].any()
+    assert {one.masks for one in describe(model)} == {False}
 
 
 @pytest.mark.parametrize("kind", ["linear", "cat"])
@@ -238,7 +241,8 @@ def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(l
 
     with pytest.raises(ValueError, match=words):
         get_peft_model(nn.Sequential(layer), config(0.5))
-    assert get_peft_model(nn.Sequential(layer), config(0.0)) is not None
+    allowed = get_peft_model(nn.Sequential(layer), config(0.0))
+    assert any("lora_" in name for name, _ in allowed.named_parameters())
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,16 @@ def prompt():
     return {name: inputs[name] for name in ("input_ids", "attention_mask")}
 
 
-def by_hand(model, inputs, size):
-    """Greedy search without a cache: every step runs all members over the whole text."""
+def likeliest(logits):
+    return logits.argmax(-1, keepdim=True)
+
+
+def sampled(logits):
+    return torch.multinomial(logits.softmax(-1), 1)
+
+
+def by_hand(model, inputs, size, choose=likeliest):
+    """Generate without a cache: every step runs all members over the whole text."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     for _ in range(NEW):
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
@@ -27,7 +35,7 @@ def by_hand(model, inputs, size):
             logits = Ensemble(model, size, lambda result: result.logits)(
                 input_ids=ids, attention_mask=mask, position_ids=positions
             )
-        token = logits[:, -1].argmax(-1, keepdim=True)
+        token = choose(logits[:, -1])
         ids, mask = torch.cat([ids, token], 1), torch.cat([mask, torch.ones_like(token)], 1)
     return ids
 
@@ -51,9 +59,11 @@ def test_members_matter():
 def test_sampling_draws_one_text_for_all_members():
     model = adapted("llama", p=0.5).eval()
     torch.manual_seed(0)
+    expected = by_hand(model, prompt(), 3, sampled)
+    torch.manual_seed(0)
     with ensemble_generation(model, 3):
         found = model.generate(**prompt(), max_new_tokens=NEW, do_sample=True, pad_token_id=0)
-    assert found.shape == (2, prompt()["input_ids"].shape[1] + NEW)
+    assert found.tolist() == expected.tolist() != by_hand(model, prompt(), 3).tolist()
 
 
 def test_afterwards_the_model_is_as_before():

@@ -31,7 +31,9 @@ def test_peft_itself_has_to_refuse_dropout_here():
 
 def test_every_expert_loses_rows_and_columns_of_its_own():
     model = made().train()
-    for place, masks in adapted_layers(model):
+    layers = adapted_layers(model)
+    assert len(layers) == 2 * len(TARGETS)
+    for place, masks in layers:
         layer = model.get_submodule(place.removesuffix(masks.place))
         mask_in, mask_out = (
             torch.from_numpy(mask).unflatten(0, (3, -1))
@@ -58,6 +60,7 @@ def test_at_rate_0_it_is_pefts_own():
     for model in (ours, theirs):
         model(**batch(causal=True)).loss.backward()
     assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert gradients(ours).keys() == gradients(theirs).keys() != set()
     for key, value in gradients(theirs).items():
         torch.testing.assert_close(gradients(ours)[key], value, rtol=1e-4, atol=1e-6)
 
@@ -82,7 +85,8 @@ def test_merging_in_training_draws_no_masks():
 def test_it_trains_and_its_masks_advance():
     model = made().train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    values = []
+    factors = [factor for _, masks in adapted_layers(model) for factor in masks.factors]
+    before, values = [factor.detach().clone() for factor in factors], []
     for _ in range(3):
         optimizer.zero_grad()
         loss = model(**batch(causal=True)).loss
@@ -91,6 +95,8 @@ def test_it_trains_and_its_masks_advance():
         values.append(float(loss.detach()))
     assert mask_schedule(model).step == 3
     assert len(set(values)) == 3
+    assert len(factors) == 4 * len(TARGETS)
+    assert not any(torch.equal(*pair) for pair in zip(factors, before, strict=True))
 
 
 def test_groups_are_refused():

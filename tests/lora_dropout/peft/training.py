@@ -31,7 +31,7 @@ class Rows(torch.utils.data.Dataset):
 
 
 def trainer(folder, *, name="bert", config="lora", p=0.5, batch=8, accumulate=1, steps=4,
-            keep=None, arguments=(), **options):  # fmt: skip
+            keep=None, arguments=(), kind=LoraDropoutTrainer, **options):  # fmt: skip
     set_seed(0)
     model = adapted(name, CONFIGS[config], p=p)
     settings = {
@@ -42,7 +42,7 @@ def trainer(folder, *, name="bert", config="lora", p=0.5, batch=8, accumulate=1,
         "use_cpu": True, "disable_tqdm": True, "optim": "sgd", "max_grad_norm": 0.0,
         "dataloader_pin_memory": False, "train_sampling_strategy": "sequential",
     }  # fmt: skip
-    return LoraDropoutTrainer(
+    return kind(
         model, TrainingArguments(str(folder), **(settings | dict(arguments))),
         train_dataset=Rows(name), eval_dataset=Rows(name), **options,
     )  # fmt: skip

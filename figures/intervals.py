@@ -1,0 +1,105 @@
+"""Means and their intervals, as error bars and as bands: columns x, x_low and perhaps x_high."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+
+from figures.style import Look, looks
+
+Reals = NDArray[np.float64]
+
+
+def finite(values: ArrayLike) -> Reals:
+    """The values, NaN for what is not finite: a run that diverged has no place on an axis.
+
+    >>> finite([1.0, float("inf")]).tolist()
+    [1.0, nan]
+    """
+    reals = np.asarray(values, np.float64)
+    return np.where(np.isfinite(reals), reals, np.nan)
+
+
+def known(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The rows whose numbers in the named columns are all finite.
+
+    >>> known(pd.DataFrame({"gap": [1.0, float("nan")], "p": [0.1, 0.2]}), ["gap"])["p"].tolist()
+    [0.1]
+    """
+    return table.loc[np.isfinite(table[names].to_numpy(np.float64)).all(axis=1)]
+
+
+def reach(table: pd.DataFrame, name: str) -> Reals:
+    """How far an interval reaches below and above its mean, (2, rows).
+
+    Without ``_high`` it is symmetric. A single draw has no interval; a length of 0 says so.
+
+    >>> reach(pd.DataFrame({"gap": [1.0, 2.0], "gap_low": [0.5, float("nan")]}), "gap").tolist()
+    [[0.5, 0.0], [0.5, 0.0]]
+    """
+    means = finite(table[name])
+    below = means - finite(table[f"{name}_low"])
+    above = finite(table[f"{name}_high"]) - means if f"{name}_high" in table else below
+    return np.nan_to_num([below, above])
+
+
+def error_bars(axes: Axes, places: ArrayLike, table: pd.DataFrame, name: str, **look: Any) -> None:
+    """Draw a column at the places on the x axis, with its intervals upright.
+
+    Args:
+        axes: where.
+        places: one a row.
+        table: with the column ``name``, and where it has intervals ``name_low`` and perhaps
+            ``name_high``.
+        name: column that is drawn.
+        **look: of ``Axes.errorbar``.
+    """
+    lengths = reach(table, name) if f"{name}_low" in table else None
+    axes.errorbar(
+        np.asarray(places), finite(table[name]), yerr=lengths, **({"capsize": 2} | look)
+    )  # fmt: skip
+
+
+def dodge(count: int, apart: float) -> Reals:
+    """Shifts that set the points of several curves beside one another, around 0.
+
+    >>> dodge(3, 0.1).tolist()
+    [-0.1, 0.0, 0.1]
+    """
+    return np.asarray(apart * (np.arange(count) - (count - 1) / 2), np.float64)
+
+
+def labelled_error_bars(axes: Axes, table: pd.DataFrame, name: str, apart: float = 0.006) -> None:
+    """Draw a column against the dropout rate p, a curve a label in order of appearance.
+
+    Args:
+        axes: where.
+        table: columns ``label``, ``p``, ``name``, ``name_low`` and perhaps ``name_high``.
+        name: column that is drawn.
+        apart: distance in p of the curves, so that their intervals stay apart.
+    """
+    curves = list(table.groupby("label", sort=False))
+    for (label, curve), look, shift in zip(
+        curves, looks(len(curves)), dodge(len(curves), apart), strict=True
+    ):
+        error_bars(axes, curve["p"] + shift, curve, name, color=look.colour, marker=look.marker,
+                   linestyle=look.dash, label=label)  # fmt: skip
+
+
+def band(axes: Axes, curve: pd.DataFrame, name: str, label: str, look: Look, every: int) -> None:
+    """Draw a column against the step, with its interval as a band.
+
+    Args:
+        axes: where.
+        curve: columns ``step``, ``name``, ``name_low`` and ``name_high``.
+        name: column that is drawn.
+        label: legend text.
+        look: of the curve.
+        every: steps from a marker to the next.
+    """
+    axes.plot(curve["step"], finite(curve[name]), look.dash, color=look.colour, marker=look.marker,
+              markevery=every, label=label)  # fmt: skip
+    axes.fill_between(curve["step"], finite(curve[f"{name}_low"]), finite(curve[f"{name}_high"]),
+                      color=look.colour, alpha=0.12, linewidth=0)  # fmt: skip

@@ -1,0 +1,218 @@
+"""A question that can be measured: the same from Python, the command line and the report."""
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, make_dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, get_origin
+
+from probes.cli.command_line import run_command_line
+from probes.jobs.atomic_files import write_whole
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.fingerprint import code_fingerprint
+from probes.jobs.job import Job, RunJob, TableKind, Tables
+from probes.jobs.manifest import MANIFEST, write_manifest
+from probes.jobs.store import Store
+from probes.jobs.sweep import sweep
+from probes.results.result import Result
+
+
+class Settings(Protocol):
+    """The settings of a question: a frozen dataclass whose fields are the command line's flags."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def out(self) -> Path | None:
+        """Folder of what is kept; nothing is if None."""
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """Where the cells run."""
+
+
+S = TypeVar("S", bound=Settings)
+R = TypeVar("R", bound=Result)
+#: Runs cells, or takes what is kept of them, and returns all their tables together.
+Sweep = Callable[[Sequence[Job]], Tables]
+
+
+@dataclass(frozen=True)
+class Probe(Generic[S, R]):
+    """A question: what may be set, what a cell is, and what is made of the cells' tables.
+
+    Attributes:
+        name: of its module, its folder below ``runs`` and its figure.
+        settings: class of its settings.
+        cells: checks the settings and returns the cells; raises ``ValueError`` for a bad value.
+        run: what running a cell is.
+        result: what is made of the settings and the tables of all cells.
+        kinds: tables that a cell gives.
+        gather: runs cells until enough are measured; by default all cells, once.
+        keeps_cells: whether finished cells are kept in the folder and taken from there.
+        take_words: takes words of the command line that are no flags; by default they are refused.
+        doing: what a progress bar says.
+    """
+
+    name: str
+    settings: type[S]
+    cells: Callable[[S], Sequence[Any]]
+    run: Callable[[S], RunJob[Any]]
+    result: Callable[[S, Tables], R]
+    kinds: Callable[[S], Sequence[TableKind]] = lambda settings: (TableKind.ROWS,)
+    gather: Callable[[S, Sequence[Any], Sweep], Tables] = lambda settings, cells, sweep: sweep(
+        cells
+    )
+    keeps_cells: Callable[[S], bool] = lambda settings: True
+    take_words: Callable[[S, list[str]], S] | None = None
+    doing: str = "retraining"
+
+    @property
+    def measure(self) -> Callable[..., R]:
+        """The question as a function of its settings: what a notebook calls."""
+
+        def measure(**settings: Any) -> R:
+            return self.run_with(from_keywords(self.settings, settings))
+
+        known = self.settings.__name__
+        measure.__doc__ = f"""{self.settings.__doc__}
+
+        Args:
+            **settings: fields of :class:`{known}`, the same as the flags of
+                ``python -m probes.{self.name}``. What may have several values takes one as well.
+                With ``out``, rows, manifest and figure are kept there, and finished cells are not
+                run again.
+
+        Returns:
+            The result: it shows itself as a table; ``.rows``, ``.summary``, ``.plot()``.
+
+        Raises:
+            ValueError: a value is out of range, or the folder cannot be written.
+            TypeError: there is no such setting.
+        """
+        parameters = [
+            inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=_default(field),
+                annotation=_plain_type(field.type),
+            )
+            for field in fields(self.settings)
+        ]  # fmt: skip
+        measure.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return measure
+
+    def run_with(self, settings: S) -> R:
+        """Measure; with ``settings.out``, keep rows, manifest and figures there.
+
+        Args:
+            settings: of the question.
+
+        Raises:
+            ValueError: a value is out of range, or the folder cannot be written.
+        """
+        cells, run = self.cells(settings), self.run(settings)
+        code = code_fingerprint(run) if settings.out else ""
+        store = Store(settings.out, code) if settings.out else None
+        start = time.perf_counter()
+        swept = partial(
+            sweep, run=run, store=store if self.keeps_cells(settings) else None,
+            kinds=self.kinds(settings), engine=settings.engine_options, doing=self.doing,
+        )  # fmt: skip
+        result = self.result(settings, self.gather(settings, cells, swept))
+        if store:
+            files = _keep(result, store)
+            seconds = time.perf_counter() - start
+            write_manifest(
+                store.folder / MANIFEST,
+                self.settings_of(settings),
+                seconds,
+                code,
+                store.used,
+                files,
+            )
+        return result
+
+    def settings_of(self, settings: S) -> dict[str, Any]:
+        """Return the settings by name, without what only the command line adds."""
+        return {field.name: getattr(settings, field.name) for field in fields(self.settings)}
+
+    def main(self, arguments: Sequence[str] | None = None) -> NoReturn:
+        """Measure from the command line and exit.
+
+        Args:
+            arguments: words of the command line; those of the process if left out.
+        """
+        run_command_line(self._command_line, self._answer, arguments, f"probes.{self.name}")
+
+    @cached_property
+    def _command_line(self) -> Any:
+        """The settings with what the command line has beside them."""
+        import tyro
+
+        words = Annotated[bool, tyro.conf.arg(help="Print JSON in place of tables.")]
+        kind: Any = self.settings
+        made = make_dataclass("CommandLine", [("json", words, False)], bases=(kind,), frozen=True)
+        made.__doc__ = kind.__doc__
+        return made
+
+    def _answer(self, settings: Any, words: list[str]) -> int:
+        if words:
+            if self.take_words is None:
+                raise ValueError(f"unknown arguments: {' '.join(words)} (see --help)")
+            settings = self.take_words(settings, words)
+        settings = replace(settings, out=settings.out or Path("runs") / self.name)
+        result = self.run_with(settings)
+        if settings.json:
+            print(result.to_json())
+        else:
+            result.show()
+            print(f"rows, manifest and figure: {settings.out}/")
+        return result.status
+
+
+def from_keywords(kind: type[S], keywords: Mapping[str, Any]) -> S:
+    """Make settings from what a notebook passes: one value where there may be several, text paths.
+
+    Args:
+        kind: the dataclass of the settings.
+        keywords: its fields; those that hold several values take one as well.
+
+    Returns:
+        The settings.
+
+    Raises:
+        TypeError: there is no such setting.
+    """
+    several = {field.name for field in fields(kind) if isinstance(_default(field), tuple)}
+    made = dict(keywords)
+    for name in several & made.keys():
+        value = made[name]
+        single = isinstance(value, str) or not hasattr(value, "__iter__")
+        made[name] = (value,) if single else tuple(value)
+    if made.get("out") is not None:
+        made["out"] = Path(made["out"])
+    return kind(**made)
+
+
+def _default(field: "Field[Any]") -> Any:
+    return {} if field.default_factory is dict else field.default
+
+
+def _plain_type(annotation: Any) -> Any:
+    """The type without what it says to the parser of the command line."""
+    return annotation.__origin__ if get_origin(annotation) is Annotated else annotation
+
+
+def _keep(result: Result, store: Store) -> list[str]:
+    """Write tables and figures of a result, each whole or not at all, and return their names."""
+    writers: dict[str, Callable[[Path], object]] = {}
+    for name, table in result.tables().items():
+        writers[f"{name}.parquet"] = table.to_parquet
+    for name, table in result.spreadsheets().items():
+        writers[f"{name}.csv"] = partial(table.to_csv, index=False)
+    for name, figure in result.figures().items():
+        writers[f"{name}.png"] = partial(figure.savefig, format="png")
+    for name, write in writers.items():
+        write_whole(store.folder / name, write)
+    return list(writers)

@@ -1,0 +1,108 @@
+"""What every question's result has: tables that are kept, shown, drawn and handed on."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+import pandas as pd
+
+from probes.jobs.job import TableKind, Tables
+from probes.results.json_records import as_json
+from probes.results.text_tables import TextTable, print_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, repr=False)
+class Result(ABC):
+    """What a question measured.
+
+    Attributes:
+        rows: one record a network and what was done with it, with every setting.
+        more: further tables, by kind.
+    """
+
+    rows: pd.DataFrame
+    more: Tables = field(default_factory=dict)
+
+    #: Name of the question and of its figure's file.
+    name: ClassVar[str] = ""
+
+    @cached_property
+    @abstractmethod
+    def summary(self) -> pd.DataFrame:
+        """Means over draws with their intervals."""
+
+    @abstractmethod
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed."""
+
+    @property
+    @abstractmethod
+    def question(self) -> str:
+        """What the table answers, a line."""
+
+    @property
+    @abstractmethod
+    def note(self) -> str:
+        """What one must know to read the table."""
+
+    @abstractmethod
+    def plot(self) -> "Figure":
+        """Draw the result."""
+
+    @property
+    def setting(self) -> str:
+        """Task, n, steps and draws, for titles and captions."""
+        first = self.rows.iloc[0]
+        return (
+            f"{first['task']}, n = {first['n']}, rank {first['rank']}, {first['steps']} steps, "
+            f"{self.rows['draw'].nunique()} draws of S"
+        )
+
+    @property
+    def status(self) -> int:
+        """Exit status of the command line."""
+        return 0
+
+    @property
+    def conclusion(self) -> str:
+        """What is said below the tables, in lines; nothing if empty."""
+        return ""
+
+    def text_tables(self) -> list[TextTable]:
+        """Return the tables that the command line prints."""
+        return [TextTable(self.text(), f"{self.question}\n{self.setting}", self.note)]
+
+    def figures(self) -> "dict[str, Figure]":
+        """Return the figures that are kept, by name."""
+        return {self.name: self.plot()}
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables that are kept as Parquet, by name."""
+        return {TableKind.ROWS.value: self.rows} | {
+            kind.value: table for kind, table in self.more.items()
+        }
+
+    def spreadsheets(self) -> dict[str, pd.DataFrame]:
+        """Return the tables that are kept as CSV, by name."""
+        return {}
+
+    def show(self) -> None:
+        """Print the tables, and what follows from them."""
+        for table in self.text_tables():
+            print_table(table)
+        if self.conclusion:
+            print(self.conclusion)
+
+    def to_json(self) -> str:
+        """Return the summary as a JSON document; NaN becomes null, infinity a word."""
+        return as_json(self.summary)
+
+    def __repr__(self) -> str:
+        return f"{self.setting}\n{self.text().to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.setting}</p>" + self.text().to_html(index=False)

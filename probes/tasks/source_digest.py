@@ -1,0 +1,74 @@
+"""What data and models are made of: contents of local files, revisions of what the hub holds."""
+
+import hashlib
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from probes.jobs.validation import require
+
+#: Files below a folder of data or of a model, at most.
+MOST_FILES = 10_000
+#: Seconds within which the hub has to answer.
+PATIENCE = 10
+
+RepositoryKind = Literal["model", "dataset"]
+
+
+def digest_of(data: str | None, model: str, dataset: str | None = None) -> str:
+    """Hash what data and model are made of.
+
+    Args:
+        data: local file or folder; None where the data are on the hub or come with the project.
+        model: local folder, or a name on the hub.
+        dataset: name on the hub, where the data are there.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        ValueError: a folder that holds too much to be data or a model.
+    """
+    digest = hashlib.sha256(model.encode())
+    for place in (Path(data) if data else None, Path(model)):
+        if place is not None and place.exists():
+            _add_contents(digest, place)
+    if not Path(model).exists():
+        digest.update(hub_revision(model, "model").encode())
+    if dataset is not None:
+        digest.update(hub_revision(dataset, "dataset").encode())
+    return digest.hexdigest()[:16]
+
+
+def hub_revision(name: str, kind: RepositoryKind) -> str:
+    """Find the commit that a name on the hub stands for now.
+
+    Args:
+        name: of the repository.
+        kind: of the repository.
+
+    Returns:
+        The commit: as the hub says, or of the copy on this machine where the hub cannot be reached;
+        empty where there is neither, as loading it will say.
+    """
+    from huggingface_hub import HfApi, constants
+
+    try:
+        return HfApi().repo_info(name, repo_type=kind, timeout=PATIENCE).sha or ""
+    except Exception:  # no network, offline by choice, no such repository, no right to it
+        folder = f"{kind}s--" + name.replace("/", "--")
+        known = Path(constants.HF_HUB_CACHE, folder, "refs", "main")
+        return known.read_text().strip() if known.is_file() else ""
+
+
+def _add_contents(digest: "hashlib._Hash", place: Path) -> None:
+    """Add the contents of a file, or of all files below a folder, in order of their paths."""
+    found = list(islice(place.rglob("*"), MOST_FILES + 1)) if place.is_dir() else [place]
+    require(
+        len(found) <= MOST_FILES, "data", "a folder of data or of a model alone",
+        f"{place}, with more than {MOST_FILES} files",
+    )  # fmt: skip
+    for file in sorted(found):
+        if file.is_file():
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())

@@ -1,0 +1,51 @@
+"""The ablation's points are the table's, on the line of their variant."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from figures.ablation import APART, draw
+from tests.figures import artists
+from tests.figures.tables import grid, without_high
+
+
+@pytest.fixture
+def summary():
+    kinds = grid(["test_loss", "beta"], part=["masks"], variant=["LoRA", "rows", "both"],
+                 p=[0.1, 0.5])  # fmt: skip
+    more = grid(["test_loss", "beta"], part=["scale"], variant=["rescaled"], p=[0.1, 0.5])
+    return without_high(pd.concat([kinds, more], ignore_index=True))
+
+
+@pytest.mark.parametrize(("row", "name"), [(0, "test_loss"), (1, "beta")])
+def test_points_are_on_their_variant_s_line(summary, row, name):
+    figure = draw(summary, "settings")
+    points, ends = artists.error_bars(figure.axes[2 * row], across=True)["p = 0.5"]
+    own = summary.query("part == 'masks' and p == 0.5")
+    assert np.allclose(points[:, 0], own[name])
+    assert np.allclose(points[:, 1], np.arange(3) + APART / 2)
+    assert np.allclose(ends[:, 0], own[f"{name}_low"])
+    assert np.allclose(ends[:, 1], 2 * own[name] - own[f"{name}_low"])
+    lines = [text.get_text() for text in figure.axes[2 * row].get_yticklabels()]
+    assert lines == ["LoRA", "rows", "both"]
+
+
+def test_parts_rates_and_quantities_are_named(summary):
+    figure = draw(summary, "settings")
+    assert [axes.get_title() for axes in figure.axes] == ["masks", "scale", "", ""]
+    assert artists.labels(figure) == [
+        (label, "") for label in ("test loss", "β  (units of the loss)") for _ in range(2)
+    ]
+    assert artists.legend(figure.axes[0]) == ["p = 0.1", "p = 0.5"]
+    assert figure.get_suptitle() == "settings"
+
+
+def test_one_rate_and_one_part_need_no_legend(summary):
+    figure = draw(summary.query("p == 0.5 and part == 'scale'"), "settings")
+    assert len(figure.axes) == 2
+    assert figure.axes[0].get_legend() is None
+
+
+def test_a_diverged_variant_is_left_out(summary):
+    names = ["test_loss", "test_loss_low", "beta", "beta_low"]
+    artists.assert_unmoved(lambda table: draw(table, ""), summary, [1], names, {"p = 0.5"})

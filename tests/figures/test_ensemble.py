@@ -1,0 +1,59 @@
+"""Ensembles are curves over N, the expected-weight network a level."""
+
+import numpy as np
+import pytest
+
+from figures.ensemble import draw
+from tests.figures import artists
+from tests.figures.tables import grid, without_high
+
+SUMMARY = without_high(
+    grid(["test_loss", "test_score", "predicted"], p=[0.5, 0.1], ensemble=[0, 1, 4, 16])
+)
+
+
+def drawing(summary=SUMMARY):
+    return draw(summary, "settings", "accuracy")
+
+
+@pytest.mark.parametrize(("panel", "name"), [(0, "test_loss"), (1, "test_score")])
+def test_curves_are_the_ensembles_and_levels_the_single_network(panel, name):
+    axes = drawing().axes[panel]
+    points, ends = artists.error_bars(axes)["p = 0.5"]
+    own = SUMMARY.query("p == 0.5 and ensemble > 0")
+    assert np.allclose(points, own[["ensemble", name]])
+    assert np.allclose(ends[:, 0], own[f"{name}_low"])
+    levels = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+    assert levels == pytest.approx(SUMMARY.query("ensemble == 0").sort_values("p")[name].tolist())
+
+
+def test_the_dotted_line_is_the_prediction():
+    dotted = [line for line in drawing().axes[0].lines if line.get_linestyle() == ":"]
+    for line, p in zip(dotted, [0.1, 0.5], strict=True):
+        own = SUMMARY[(SUMMARY["p"] == p) & (SUMMARY["ensemble"] > 0)]
+        assert np.allclose(line.get_xydata(), own[["ensemble", "predicted"]])
+
+
+def test_panels_and_curves_are_named():
+    figure = drawing()
+    assert artists.legend(figure) == ["p = 0.1", "p = 0.5"]
+    assert artists.labels(figure) == [("members N", "test loss"), ("members N", "test accuracy")]
+    assert [axes.get_title() for axes in figure.axes] == [
+        "dotted: 1/N law; dashed: expected weight", "dashed: expected weight"
+    ]  # fmt: skip
+    for axes in figure.axes:
+        assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "4", "16"]
+    assert figure.get_suptitle() == "settings"
+
+
+def test_a_diverged_ensemble_is_left_out():
+    names = ["test_loss", "test_loss_low", "test_score", "test_score_low"]
+    artists.assert_unmoved(drawing, SUMMARY, [2], names, ["p = 0.5"])
+
+
+def test_a_diverged_network_has_no_level():
+    losses = SUMMARY["test_loss"].where(SUMMARY.index != 0, np.inf)
+    figure = drawing(SUMMARY.assign(test_loss=losses))
+    figure.canvas.draw()
+    levels = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert np.isfinite(levels).tolist() == [True, False]

@@ -1,0 +1,74 @@
+"""Every checked example is a point: what retraining does, and the estimate of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from figures.influence import draw
+from tests.figures import artists
+
+RETRAINED = np.array([-0.3, -0.1, 0.2, 0.5])
+ESTIMATED = np.array([-0.2, -0.1, 0.4, 0.3])
+
+
+def examples(task, p, scale=1.0):
+    settings = {"task": task, "n": 8, "p": p, "draw": [0, 0, 1, 1], "objective": "dropout",
+                "samples": 2, "steps": 30, "damping": 0.01}  # fmt: skip
+    losses = {"loss_kept": 1.0, "loss_left_out": 1 + scale * ESTIMATED,
+              "loss_retrained": 1 + scale * RETRAINED}  # fmt: skip
+    return pd.DataFrame(settings | losses)
+
+
+ROWS = pd.concat(
+    [examples("wine", 0.5), examples("wine", 0.1, 2.0), examples("digits", 0.1)], ignore_index=True
+)
+
+
+def test_points_are_the_changes_of_the_loss():
+    first, second = draw(ROWS, "").axes
+    changes = np.stack([RETRAINED, ESTIMATED], axis=1)
+    assert np.allclose(artists.lines(first)["p = 0.5: rank correlation 0.80"], changes)
+    assert np.allclose(artists.lines(first)["p = 0.1: rank correlation 0.80"], 2 * changes)
+    assert np.allclose(artists.lines(second)["p = 0.1: rank correlation 0.80"], changes)
+
+
+def test_the_line_is_where_both_are_equal():
+    first, _ = draw(ROWS, "").axes
+    assert np.allclose(first.lines[-1].get_xydata(), [[-0.6, -0.6], [1.0, 1.0]])
+
+
+def test_panels_and_curves_are_named():
+    figure = draw(ROWS, "what it shows")
+    first, second = figure.axes
+    assert first.get_title() == (
+        "wine, n = 8, 2 draws of S\nobjective dropout, N = 2, 30 steps, damping 0.01"
+    )
+    assert second.get_title().startswith("digits, ")
+    labels = ("change of the loss by retraining", "estimate, one Newton step")
+    assert artists.labels(figure) == [labels] * 2
+    assert [text[:7] for text in artists.legend(first)] == ["p = 0.1", "p = 0.5"]
+    assert figure.get_suptitle() == "what it shows"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_diverged_example_is_no_point_and_moves_none(value):
+    broken = ROWS.copy()
+    broken.loc[1, "loss_retrained"] = value
+    figure = draw(broken, "")
+    figure.canvas.draw()
+    first, second = figure.axes
+    sound = draw(ROWS, "").axes
+    own, other = (
+        next(line for label, line in artists.lines(axes).items() if label.startswith("p = 0.5"))
+        for axes in (first, sound[0])
+    )
+    assert np.allclose(own, np.delete(other, 1, axis=0))
+    assert np.allclose(first.lines[0].get_xydata(), sound[0].lines[0].get_xydata())
+    assert np.allclose(first.lines[-1].get_xydata(), sound[0].lines[-1].get_xydata())
+    assert np.allclose(second.lines[0].get_xydata(), sound[1].lines[0].get_xydata())
+
+
+def test_examples_that_all_diverged_are_drawn_too():
+    figure = draw(ROWS.assign(loss_retrained=np.inf), "")
+    figure.canvas.draw()
+    assert not any(len(line.get_xdata()) for line in figure.axes[0].lines[:-1])

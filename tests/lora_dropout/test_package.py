@@ -1,0 +1,72 @@
+"""What the packages need, and what they say of themselves."""
+
+import importlib
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lora_dropout
+
+WITHOUT = """
+import sys
+sys.modules |= dict.fromkeys(
+    ["pandas", "scipy", "sklearn", "matplotlib", "transformers", "peft", {also}], None
+)
+{code}
+"""
+
+
+def in_a_bare_environment(code, also=""):
+    script = WITHOUT.format(code=code, also=also)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_layer_needs_pytorch_and_numpy_alone():
+    code = """
+from torch import nn
+import lora_dropout, theory
+model = lora_dropout.inject(nn.Sequential(nn.Linear(3, 2)), rank=1, p=0.5)
+print(lora_dropout.describe(model)[0].sparsity, theory.sparsity(0.5))
+"""
+    assert in_a_bare_environment(code) == "0.75 0.75"
+
+
+def test_the_theory_needs_numpy_alone():
+    """Every module of it, and the one bound that used to need SciPy."""
+    code = """
+import importlib, pkgutil, theory
+for module in pkgutil.iter_modules(theory.__path__):
+    importlib.import_module("theory." + module.name)
+from theory.alternatives import binomial_tail_bound
+print(round(binomial_tail_bound(0, 100, 0.05), 4))
+"""
+    assert in_a_bare_environment(code, also='"torch", "mpmath", "sympy"') == "0.0295"
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert lora_dropout.__version__ == importlib.metadata.version("lora-dropout")
+
+
+def test_a_package_that_is_not_installed_says_so(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.metadata, "version", missing)
+        assert importlib.reload(lora_dropout).__version__ == "0+unknown"
+    importlib.reload(lora_dropout)
+    assert lora_dropout.__version__ != "0+unknown"
+
+
+@pytest.mark.parametrize("package", ["lora_dropout", "theory", "probes", "figures"])
+def test_type_checkers_are_told_that_annotations_hold(package):
+    assert (Path(importlib.import_module(package).__path__[0]) / "py.typed").exists()
+
+
+def test_what_is_offered_exists():
+    assert all(hasattr(lora_dropout, name) for name in lora_dropout.__all__)

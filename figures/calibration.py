@@ -57,7 +57,7 @@ def draw(
 
 
 def _reliability(axes: Axes, diagram: pd.DataFrame, label: str, look: Look) -> None:
-    bins = _by_bin(diagram)
+    bins = _by_bin(known(diagram, ["confidence", "accuracy"]))
     axes.plot(bins["confidence"], bins["accuracy"], look.dash, color=look.colour,
               marker=look.marker, label=label)  # fmt: skip
 

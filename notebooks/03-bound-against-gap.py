@@ -16,8 +16,7 @@
 # does it?
 
 # %%
-from probes.comparison import compare
-from probes.generalization import generalize
+from probes import comparison, generalization
 
 # %% [markdown]
 # ## The gap over n and p
@@ -26,7 +25,7 @@ from probes.generalization import generalize
 # independent training sets with 95 % intervals.
 
 # %%
-gaps = generalize(n=[24, 48, 96], p=[0, 0.1, 0.5], draws=4, steps=200)
+gaps = generalization.measure(n=[24, 48, 96], p=[0, 0.1, 0.5], draws=4, steps=200)
 gaps.plot()
 
 # %% [markdown]
@@ -48,7 +47,7 @@ theorem["verdict"].value_counts()
 # at the train loss that dropout reached.
 
 # %%
-matched = generalize(matched=True, n=32, p=[0.1, 0.5], draws=6)
+matched = generalization.measure(matched=True, n=32, p=[0.1, 0.5], draws=6)
 matched.plot()
 
 # %%
@@ -64,7 +63,7 @@ matched
 # largest loss: from which n on is a bound below 1?
 
 # %%
-bounds = compare(task="breast_cancer")
+bounds = comparison.measure(task="breast_cancer")
 bounds.plot()
 
 # %%

@@ -16,12 +16,10 @@
 # and true. But is the average member what one would use otherwise?
 
 # %%
-from probes.calibration import calibrate
-from probes.ensemble import ensembles
-from probes.sensitivity import sensitivity
+from probes import calibration, ensemble, sensitivity
 
 # %%
-result = ensembles(p=[0.1, 0.3], sizes=[1, 2, 4, 8, 16, 32], draws=8)
+result = ensemble.measure(p=[0.1, 0.3], sizes=[1, 2, 4, 8, 16, 32], draws=8)
 result.plot()
 
 # %% [markdown]
@@ -44,7 +42,7 @@ largest[["test_loss", "members", "against_expected", "against_expected_low"]]
 # then overfits.
 
 # %%
-calibration = calibrate(p=0.3, ensemble=16, draws=8, lr=5e-3)
+calibration = calibration.measure(p=0.3, ensemble=16, draws=8, lr=5e-3)
 calibration.plot()
 
 # %%
@@ -61,7 +59,7 @@ calibration
 # so that the network fits faster; the gap grows with N at every p, if slightly.
 
 # %%
-grid = sensitivity(p=[0.1, 0.3, 0.5], samples=[1, 4], n=32, draws=4, steps=200)
+grid = sensitivity.measure(p=[0.1, 0.3, 0.5], samples=[1, 4], n=32, draws=4, steps=200)
 grid.plot()
 
 # %% [markdown]

@@ -23,8 +23,8 @@ import torch
 from torch import nn
 
 from lora_dropout import describe, inject
-from probes.own_model import OwnModel, measure_model
-from probes.recommend import recommend
+from probes import own_model, recommend
+from probes.own_model import OwnModel
 from probes.tasks import load_task
 
 digits = load_task("digits")
@@ -74,7 +74,7 @@ own = OwnModel(
     steps=80,
     lr=1e-2,
 )
-result = measure_model(own, p=[0, 0.1, 0.3, 0.5], n=24, draws=3, ensemble=[8])
+result = own_model.measure(own=own, p=[0, 0.1, 0.3, 0.5], n=24, draws=3, ensemble=[8])
 result
 
 # %%
@@ -92,7 +92,7 @@ result.plot()
 # the time that you give it: `python -m probes.recommend --minutes 5`.
 
 # %%
-answer = recommend(task="digits", n=32, p=[0, 0.1, 0.3], samples=1, minutes=0.2)
+answer = recommend.measure(task="digits", n=32, p=[0, 0.1, 0.3], samples=1, minutes=0.2)
 answer.plot()
 
 # %%

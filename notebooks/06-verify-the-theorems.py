@@ -20,10 +20,9 @@ import numpy as np
 
 import theory
 from figures import dropout_loss
-from probes.comparison import compare
+from probes import comparison, verify
 from probes.stability import measure
 from probes.statements.exact_minimisers import load_problem
-from probes.verify import verify
 from theory.exact import optimal_update
 
 # %% [markdown]
@@ -33,7 +32,9 @@ from theory.exact import optimal_update
 # statement fails. Equalities hold to rounding.
 
 # %%
-result = verify(statement=["sparsity", "4.1", "4.2", "gap"], n=[50], p=[0.1, 0.5], strength=[0.1])
+result = verify.measure(
+    statement=["sparsity", "4.1", "4.2", "gap"], n=[50], p=[0.1, 0.5], strength=[0.1]
+)
 result
 
 # %% [markdown]
@@ -60,11 +61,11 @@ tight[tight.index.get_level_values("reading").str.contains("segment, η: segment
 #    size n and answers a constant at n - 1 is perfectly stable at its training points.
 
 # %%
-failures = verify(statement="counterexamples")
+failures = verify.measure(statement="counterexamples")
 failures.cases[["statement", "reading", "setting", "measured", "bound", "verdict"]]
 
 # %%
-verify(statement=["4.2", "counterexamples"], n=[50], p=[0.1, 0.5]).plot()
+verify.measure(statement=["4.2", "counterexamples"], n=[50], p=[0.1, 0.5]).plot()
 
 # %% [markdown]
 # ## What dropout really regularizes
@@ -113,7 +114,7 @@ trained.summary.pivot(index="p", columns="ensemble", values="beta")
 # Side by side, in units of the largest possible loss: which one says anything, and from which n on?
 
 # %%
-bounds = compare(n=[50, 200], draws=20)
+bounds = comparison.measure(n=[50, 200], draws=20)
 bounds.plot()
 
 # %%

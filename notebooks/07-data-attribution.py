@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch.func import jacrev
 
-from probes.attribution import AttributionSettings, score
+from probes import attribution
+from probes.attribution import AttributionSettings
 from probes.cells.cell import objective_of
 from probes.cells.prepare import prepare
 from probes.stability import measure
@@ -112,16 +113,16 @@ np.save(folder / "products.npy", (gradients(ready.train) @ gradients(held_out).T
 # rank correlations, means over the held-out examples.
 
 # %%
-products = score(**settings, scores=str(folder / "products.npy"))
+products = attribution.measure(**settings, scores=str(folder / "products.npy"))
 products
 
 # %% [markdown]
 # Beside it our Newton step, and chance:
 
 # %%
-newton = score(**settings)
+newton = attribution.measure(**settings)
 np.save(folder / "chance.npy", np.random.default_rng(0).normal(size=(32, 200)))
-chance = score(**settings, scores=str(folder / "chance.npy"))
+chance = attribution.measure(**settings, scores=str(folder / "chance.npy"))
 table = {
     name: result.summary.set_index("score")["mean"].round(2).to_dict()
     for name, result in (("gradients", products), ("Newton", newton), ("chance", chance))

@@ -278,6 +278,10 @@ class MatchedResult(Result):
         )
         return draw(points, decision, caption)
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The rows, which may lie in one folder with those of the gap."""
+        return {self.name: self.rows}
+
     def to_json(self) -> str:
         """Return the decisions on all quantities as a JSON document."""
         return as_json({name: self.decision(name) for name in QUANTITIES})

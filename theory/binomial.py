@@ -19,7 +19,7 @@ def upper_limit(wrong: float, size: float, delta: float) -> float:
         delta: :math:`\delta`, in (0, 1].
 
     Returns:
-        p in [0, 1], to a relative accuracy of 1e-12; 1 where k is n or more.
+        p in [0, 1], to a relative accuracy of 1e-13; 1 where k is n or more.
 
     >>> round(upper_limit(0, 100, 0.05), 4)
     0.0295

@@ -75,7 +75,7 @@ def reached_code(run: Callable[..., Any]) -> dict[str, str]:
     """
     while isinstance(run, partial):
         run = run.func
-    start: Any = run if inspect.isroutine(run) else type(run)
+    start: Any = inspect.unwrap(run) if inspect.isroutine(run) else type(run)
     tree = _tree(Path(str(inspect.getsourcefile(start))))
     definitions, imported = _names_reached(tree, {start.__name__})
     if not definitions:

@@ -17,7 +17,12 @@ from probes.results.bounds_table import STRENGTHS, bound_curves, bounds
 from probes.results.estimate_agreement import AGREEMENT, agreement, agreement_over_draws
 from probes.results.json_records import as_json
 from probes.results.result import Result
-from probes.results.stability_text import stability_tables, summary_text
+from probes.results.stability_text import (
+    bounds_text,
+    quantities_text,
+    summary_text,
+    validation_text,
+)
 from probes.results.text_tables import TextTable
 
 if TYPE_CHECKING:
@@ -28,6 +33,17 @@ POINT = ["n", "p", "inference", "ensemble"]
 CELL = [*POINT, "draw"]
 #: Columns of the rows that vary within a cell and inference mode.
 PER_EXAMPLE = ["example", "loss_kept", "loss_left_out", "loss_retrained", "diverged"]
+
+INTERVALS = "means over draws, 95 % intervals (Student, over draws)"
+HOW_TO_READ = (
+    "the gap without test set is the mean signed leave-one-out difference, which estimates the "
+    "risk at n - 1; top tenth: share of β that comes from the 10 % most affected examples; where "
+    "the train loss is near 0, β equals the leave-one-out loss and adds nothing to the gap"
+)
+CURVES_ALONE = (
+    "bounds at trial values of λ, for comparison: objective dropout has no λ, and no theorem "
+    "covers this run"
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,7 +183,42 @@ class StabilityResult(Result):
 
     def text_tables(self) -> list[TextTable]:
         """What is measured, how estimates did, the bounds, and the audit."""
-        return stability_tables(self)
+        first = self.table.iloc[0]
+        replicas = int(self.table.loc[self.table["ensemble"] == 0, "replicas"].sum())
+        title = f"{self.question}\n{self.setting}, start {first['start']}{self._estimated}"
+        diverged = f"{replicas} leave-one-out replicas; diverged: {self.diverged}"
+        bounds = (
+            "Bounds: Proposition 4.2 on β, Lemma 4.3 and Theorem 4.4 on the gap, "
+            f"δ = {self.delta:g}; {first['inference']} network"
+        )
+        curves = "" if pd.notna(first["strength"]) else CURVES_ALONE
+        quantities = quantities_text(self.table, self.strengths)
+        return [
+            TextTable(self.text(), title, f"{INTERVALS}; {diverged}; {HOW_TO_READ}"),
+            *self._validation_tables(),
+            TextTable(bounds_text(self.bound_summary), bounds, curves),
+            TextTable(quantities, "Quantities of the bounds, mean over all cells"),
+            TextTable(self.audit, "Audit of the assumptions, over all cells"),
+        ]
+
+    def _validation_tables(self) -> list[TextTable]:
+        if not len(self.validation):
+            return []
+        title = "Estimated effects of leaving an example out, against retraining without it"
+        caption = (
+            f"{INTERVALS}; {self.rows['effect_how'].iloc[0]}; corrected: mean estimate of S times "
+            "retrained / estimated over the checked examples"
+        )
+        return [TextTable(validation_text(self.validation), title, caption)]
+
+    @property
+    def _estimated(self) -> str:
+        """Says in the title that effects are estimates, and whether anybody checked them."""
+        first = self.rows.iloc[0]
+        if first["method"] == "retrain":
+            return ""
+        checked = "" if first["validate"] else ", NOT CHECKED (see --validate)"
+        return f"; leaving out is estimated by {first['effect_how'].split(',')[0]}{checked}"
 
     def spreadsheets(self) -> dict[str, pd.DataFrame]:
         """One row a cell and inference mode."""

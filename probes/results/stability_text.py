@@ -1,36 +1,11 @@
 """What the stability probe prints: measured stability, estimates, bounds, quantities, audit."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pandas as pd
 
 from probes.metrics.labels import inference_label
-from probes.results.text_tables import TextTable, decimals, rates, train_losses, with_interval
-
-if TYPE_CHECKING:
-    from probes.results.stability_result import StabilityResult
-
-
-def stability_tables(result: "StabilityResult") -> list[TextTable]:
-    """Return the tables of a result, in the order in which they are printed."""
-    first = result.rows.iloc[0]
-    tables = [
-        TextTable(result.text(), f"{result.question}\n{_title(result)}", _summary_caption(result)),
-        TextTable(
-            bounds_text(result.bound_summary),
-            "Bounds: Proposition 4.2 on β, Lemma 4.3 and Theorem 4.4 on the gap, "
-            f"δ = {result.delta:g}; {first['inference']} network",
-            ""
-            if pd.notna(first["strength"])
-            else "λ is not defined for objective dropout: the bounds are curves for a family of "
-            "λ, and no theorem",
-        ),
-        TextTable(quantities_text(result), "Quantities of the bounds, mean over all cells"),
-        TextTable(result.audit, "Audit of the assumptions, over all cells"),
-    ]
-    if len(result.validation):
-        tables.insert(1, _validation_table(result))
-    return tables
+from probes.results.text_tables import decimals, rates, train_losses, with_interval
 
 
 def summary_text(summary: pd.DataFrame, score_name: str) -> pd.DataFrame:
@@ -94,54 +69,24 @@ def validation_text(validation: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def quantities_text(result: "StabilityResult") -> pd.DataFrame:
-    """The quantities of the bounds, and how each was obtained."""
-    table = result.table[result.table["ensemble"] == 0]
+def quantities_text(table: pd.DataFrame, strengths: Sequence[float]) -> pd.DataFrame:
+    """The quantities of the bounds, means over cells, and how each was obtained.
+
+    Args:
+        table: ``StabilityResult.table``.
+        strengths: the values of lambda.
+    """
+    table = table[table["ensemble"] == 0]
     first = table.iloc[0]
-    strengths = ", ".join(f"{strength:g}" for strength in result.strengths)
     given = "given" if pd.notna(first["strength"]) else "not defined for dropout: a family"
     return pd.DataFrame(
         [
             ("η", f"{table['lipschitz'].mean():.4g}", first["lipschitz_how"]),
             ("Λ_min", f"{table['curvature'].mean():.4g}", first["curvature_how"]),
             ("C", f"{table['loss_bound_used'].mean():.4g}", first["loss_bound_how"]),
-            ("λ", strengths, given),
+            ("λ", ", ".join(f"{strength:g}" for strength in strengths), given),
         ],
         columns=["quantity", "value", "how"],
-    )
-
-
-def _title(result: "StabilityResult") -> str:
-    first = result.table.iloc[0]
-    return f"{result.setting}, start {first['start']}{_estimated(result)}"
-
-
-def _estimated(result: "StabilityResult") -> str:
-    """Say in the title that effects are estimates, and whether anybody checked them."""
-    first = result.rows.iloc[0]
-    if first["method"] == "retrain":
-        return ""
-    checked = "" if first["validate"] else ", NOT CHECKED (see --validate)"
-    return f"; leaving out is estimated by {first['effect_how'].split(',')[0]}{checked}"
-
-
-def _summary_caption(result: "StabilityResult") -> str:
-    replicas = int(result.table.loc[result.table["ensemble"] == 0, "replicas"].sum())
-    return (
-        f"means over draws, 95 % intervals (Student, over draws); {replicas} leave-one-out "
-        f"replicas; diverged: {result.diverged}; the gap without test set is the mean signed "
-        "leave-one-out difference, which estimates the risk at n - 1; top tenth: share of β "
-        "that comes from the 10 % most affected examples; where the train loss is near 0, β then "
-        "equals the leave-one-out loss and adds nothing to the gap"
-    )
-
-
-def _validation_table(result: "StabilityResult") -> TextTable:
-    return TextTable(
-        validation_text(result.validation),
-        "Estimated effects of leaving an example out, against retraining without it",
-        f"means over draws, 95 % intervals (Student); {result.rows['effect_how'].iloc[0]}; "
-        "corrected: mean estimate of S times retrained / estimated over the checked examples",
     )
 
 

@@ -60,8 +60,9 @@ def test_panels_and_curves_are_named():
     assert figure.get_suptitle() == "settings"
 
 
-def test_a_figure_without_cases_says_so():
-    figure = drawing(READINGS[:0], COUNTEREXAMPLES[:0])
+@pytest.mark.parametrize("readings", [READINGS[:0], READINGS.assign(ratio=np.inf)])
+def test_a_figure_without_cases_says_so(readings):
+    figure = drawing(readings, COUNTEREXAMPLES[:0])
     figure.canvas.draw()
     left, right = figure.axes
     assert left.texts[0].get_text() == right.texts[0].get_text() == "not among the cases"

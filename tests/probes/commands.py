@@ -7,8 +7,6 @@ import subprocess
 import sys
 from unittest.mock import patch
 
-from probes.cli.command_line import run, run_with_rest
-
 
 def run_probe(name, *arguments, cwd):
     """Run ``python -m probes.NAME`` in a folder."""
@@ -20,9 +18,6 @@ def run_probe(name, *arguments, cwd):
 
 def run_here(name, *arguments, cwd):
     """Run a probe's command line in this process, where its packages are imported already."""
-    module = importlib.import_module(f"probes.{name}")
-    # The arguments that probes.finetune does not know are the Trainer's.
-    start = run_with_rest if name == "finetune" else run
     words = [f"probes.{name}", *arguments]
     said, complaint = io.StringIO(), io.StringIO()
     try:
@@ -30,12 +25,20 @@ def run_here(name, *arguments, cwd):
             contextlib.chdir(cwd), patch.object(sys, "argv", words),
             contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint),
         ):  # fmt: skip
-            start(module.CommandLine, module.main)
+            question(name).main()
     except SystemExit as stop:
         return subprocess.CompletedProcess(
             words, stop.code, said.getvalue(), complaint.getvalue()
         )  # fmt: skip
     raise AssertionError("a command line always exits")
+
+
+def question(name):
+    """What has the command line of a question: its module, or its probe."""
+    if name == "report":
+        return importlib.import_module("probes.report.__main__")
+    module = importlib.import_module(f"probes.{name}")
+    return module if hasattr(module, "main") else module.PROBE
 
 
 def assert_refused(name, arguments, words, folder, run=run_here):

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from probes.attribution import LEFT_OUT, AttributionResult, rank_correlations, score
+from probes import attribution
+from probes.attribution import AttributionResult, rank_correlations
+from probes.jobs.job import TableKind
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_probe
 
@@ -17,7 +19,7 @@ SMALL = {"task": "breast_cancer", "n": 16, "steps": 40, "subsets": 30, "p": 0.2}
 
 @pytest.fixture(scope="module")
 def own():
-    return score(**SMALL)
+    return attribution.measure(**SMALL)
 
 
 def scored(own, scores):
@@ -47,7 +49,7 @@ def test_the_networks_are_those_of_the_stability_probe(own):
 
 
 def test_every_network_leaves_out_what_is_said(own):
-    counts = own.more[LEFT_OUT].groupby("network").size()
+    counts = own.more[TableKind.LEFT_OUT].groupby("network").size()
     assert counts.loc[1:16].tolist() == [1] * 16
     assert counts.loc[17:].tolist() == [8] * 30
 
@@ -58,7 +60,7 @@ def test_the_truth_itself_scores_one(own):
 
 
 def test_damping_changes_the_estimates_and_not_the_truth(own):
-    damped = score(**SMALL, damping=5.0)
+    damped = attribution.measure(**SMALL, damping=5.0)
     np.testing.assert_array_equal(damped.losses, own.losses)
     assert np.abs(damped.judged).mean() < np.abs(own.judged).mean() / 2
 
@@ -80,14 +82,14 @@ def test_losses_that_are_sums_have_a_datamodeling_score_of_one():
         {"network": networks.flatten(), "held_out": held_out.flatten(), "loss": losses.flatten()}
     ).assign(n=6)
     pairs = pd.DataFrame(np.argwhere(left), columns=["network", "example"])
-    result = AttributionResult(rows, {LEFT_OUT: pairs}, scores)
+    result = AttributionResult(rows, {TableKind.LEFT_OUT: pairs}, scores)
     assert result.summary["mean"].tolist() == pytest.approx([1.0, 1.0])
     assert result.summary["mean_low"].tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_the_estimates_say_much_of_what_leaving_out_does():
     """As measured before: 0.69 and 0.84 on one draw."""
-    found = score(task="breast_cancer").summary.set_index("score")["mean"]
+    found = attribution.measure(task="breast_cancer").summary.set_index("score")["mean"]
     assert found["leave-one-out correlation"] > 0.6
     assert found["linear datamodeling score"] > 0.7
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes.comparison import BOUNDS, CONTINUED, ComparisonSettings, compare
+from probes import comparison
+from probes.comparison import BOUNDS, CONTINUED, ComparisonSettings
 from probes.statements.exact_minimisers import TASKS
 from probes.statements.risk_cases import population_losses, tiny_draws
 from probes.statements.setting import Setting
@@ -18,7 +19,7 @@ from theory.readings import CORRECTED
 
 @pytest.fixture(scope="module")
 def result():
-    return compare(task="wine", n=[40, 20], draws=30, p=0.5, strength=10.0)
+    return comparison.measure(task="wine", n=[40, 20], draws=30, p=0.5, strength=10.0)
 
 
 def test_there_is_a_row_a_size_and_bound(result):

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from probes.ensemble import EnsembleSettings, _spread, ensembles
+from probes import ensemble
+from probes.ensemble import EnsembleSettings, _spread
 from probes.models.losses import cross_entropy, logistic, squared
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_probe
@@ -15,7 +16,7 @@ SMALL = {"task": "breast_cancer", "n": 12, "draws": 2, "steps": 15}
 
 @pytest.fixture(scope="module")
 def result():
-    return ensembles(p=[0.0, 0.5], sizes=[4, 1], **SMALL)
+    return ensemble.measure(p=[0.0, 0.5], sizes=[4, 1], **SMALL)
 
 
 def test_ensembles_are_those_of_the_stability_probe(result):

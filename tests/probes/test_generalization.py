@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probes import generalization
 from probes.cells.matched_controls import CONTROLS
-from probes.generalization import GeneralizationSettings, generalize, plot
+from probes.generalization import GeneralizationSettings
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_probe
 
@@ -17,12 +18,12 @@ QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "10"]
 
 @pytest.fixture(scope="module")
 def over_n():
-    return generalize(p=[0, 0.5], n=[8, 16], ensemble=2, **SMALL)
+    return generalization.measure(p=[0, 0.5], n=[8, 16], ensemble=2, **SMALL)
 
 
 @pytest.fixture(scope="module")
 def matched():
-    return generalize(p=[0.3, 0.6], n=10, matched=True, **SMALL)
+    return generalization.measure(p=[0.3, 0.6], n=10, matched=True, **SMALL)
 
 
 def test_every_size_is_that_of_the_stability_probe(over_n):
@@ -38,7 +39,7 @@ def test_bounds_are_stated_at_their_own_n(over_n):
 
 
 def test_the_figure_has_a_curve_a_rate(over_n):
-    left, _ = plot(over_n).axes
+    left, _ = over_n.plot().axes
     assert [c.get_label() for c in left.containers] == ["p = 0", "p = 0.5"]
     line, *_ = left.containers[0]
     assert np.allclose(line.get_ydata(), over_n.summary.query("p == 0 and ensemble == 0")["gap"])
@@ -53,7 +54,7 @@ def test_every_rate_meets_every_control(matched):
 
 
 def test_the_matched_figure_shows_the_decision(matched):
-    _, right = plot(matched).axes
+    _, right = matched.plot().axes
     drawn = {c.get_label(): c[0].get_ydata().astype(float) for c in right.containers}
     decision = matched.decision()
     for variant in CONTROLS:
@@ -72,7 +73,7 @@ def test_the_command_line_measures_and_compares(tmp_path):
     assert "early stopping" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
     assert kept == {
-        "cells", "generalization.parquet", "generalization.png", "matched.parquet", "matched.png",
+        "cells", "rows.parquet", "generalization.png", "matched.parquet", "matched.png",
         "manifest.json",
     }  # fmt: skip
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from probes.own_model import OwnModel, measure_model
+from probes import own_model
+from probes.own_model import OwnModel
 from probes.stability import measure
 from probes.tasks import load_task
 
@@ -28,7 +29,7 @@ def digits_model(**changes):
 
 
 def test_it_measures_what_the_fast_path_measures():
-    slow = measure_model(digits_model(), p=[0.0, 0.4], n=6, draws=2, ensemble=[3], seed=5)
+    slow = own_model.measure(own=digits_model(), p=[0.0, 0.4], n=6, draws=2, ensemble=[3], seed=5)
     fast = measure(
         p=[0.0, 0.4], n=6, draws=2, ensemble=3, steps=15, seed=5, dtype="float64"
     ).table  # fmt: skip
@@ -43,7 +44,7 @@ def test_it_measures_what_the_fast_path_measures():
 def test_the_model_stays_as_it_is():
     own = digits_model(steps=2)
     before = {name: value.clone() for name, value in own.model.state_dict().items()}
-    measure_model(own, p=0.3, n=3, draws=1)
+    own_model.measure(own=own, p=0.3, n=3, draws=1)
     after = own.model.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -51,7 +52,7 @@ def test_the_model_stays_as_it_is():
 
 
 def test_differences_are_paired():
-    result = measure_model(digits_model(steps=3), p=[0.0, 0.5], n=4, draws=3)
+    result = own_model.measure(own=digits_model(steps=3), p=[0.0, 0.5], n=4, draws=3)
     losses = result.rows.pivot_table(index="draw", columns="p", values="test_loss")
     mean, low, high = result.difference((0.5, 0), (0.0, 0))
     assert mean == pytest.approx((losses[0.5] - losses[0.0]).mean())
@@ -69,9 +70,9 @@ def test_differences_are_paired():
 )
 def test_bad_values_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
-        measure_model(digits_model(), **settings)
+        own_model.measure(own=digits_model(), **settings)
 
 
 def test_a_layer_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="matches no"):
-        measure_model(digits_model(target="query"), p=0.1, n=4, draws=1)
+        own_model.measure(own=digits_model(target="query"), p=0.1, n=4, draws=1)

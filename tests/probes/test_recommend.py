@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from figures import recommend as figure
-from probes.recommend import RecommendResult, RecommendSettings, recommend
+from probes import recommend
+from probes.recommend import RecommendResult, RecommendSettings
 from tests.probes.commands import assert_refused, run_probe
 from tests.probes.encoders import save_bert, write_reviews
 
@@ -75,15 +76,15 @@ def test_the_gain_is_paired_with_no_dropout():
 
 
 def test_one_pass_over_the_grid_is_made_however_short_the_time():
-    result = recommend(p=[0, 0.3], samples=[1, 2], ensemble=2, **SMALL)
+    result = recommend.measure(p=[0, 0.3], samples=[1, 2], ensemble=2, **SMALL)
     assert result.rows["draw"].unique().tolist() == [0]
     counts = result.rows.groupby(["p", "samples"]).size()
     assert counts.to_dict() == {(0.0, 1): 1, (0.3, 1): 2, (0.3, 2): 2}
 
 
 def test_more_time_is_more_draws_and_the_first_ones_are_the_same():
-    short = recommend(p=0.3, samples=1, ensemble=2, **SMALL)
-    long = recommend(p=0.3, samples=1, ensemble=2, **(SMALL | {"minutes": 0.05}))
+    short = recommend.measure(p=0.3, samples=1, ensemble=2, **SMALL)
+    long = recommend.measure(p=0.3, samples=1, ensemble=2, **(SMALL | {"minutes": 0.05}))
     assert long.rows["draw"].nunique() > 1
     first = long.rows[long.rows["draw"] == 0].reset_index(drop=True)
     pd.testing.assert_frame_equal(first, short.rows)
@@ -91,7 +92,7 @@ def test_more_time_is_more_draws_and_the_first_ones_are_the_same():
 
 def test_without_held_out_data_the_replicas_judge(tmp_path):
     data = write_reviews(tmp_path / "reviews.csv")
-    result = recommend(
+    result = recommend.measure(
         data=data, text_column="review", label_column="liked", model=save_bert(tmp_path / "m"),
         tokens=8, n=20, p=[0, 0.3], samples=1, ensemble=2, steps=2, minutes=1e-6,
     )  # fmt: skip

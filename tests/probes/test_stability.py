@@ -150,7 +150,7 @@ def test_some_diverged_replicas_are_left_out_of_beta_and_counted(result):
     rows = result.rows.copy()
     first = rows.index[0]
     rows.loc[first, ["loss_left_out", "diverged"]] = [math.inf, True]
-    table = StabilityResult(rows, 0.05).table
+    table = StabilityResult(rows).table
     clean = result.rows.iloc[1:10]
     assert table["diverged"].iloc[0] == 1
     assert table["beta"].iloc[0] == pytest.approx(

@@ -5,16 +5,15 @@ import pytest
 import torch
 import tyro
 
-from figures import calibration as calibration_figure
-from probes.ablation import ablate
-from probes.calibration import DIAGRAM, calibrate
+from probes import ablation as ablation_probe
+from probes import calibration as calibration_probe
+from probes import cost, curves, sensitivity
 from probes.cli.study_settings import StudySettings
-from probes.cost import CostSettings, cost
-from probes.curves import curves
+from probes.cost import CostSettings
+from probes.jobs.job import TableKind
 from probes.metrics.calibration_error import ECE_BINS, calibration_error, class_probabilities
+from probes.metrics.confidence_intervals import means
 from probes.models.losses import cross_entropy, logistic
-from probes.results.study_result import means
-from probes.sensitivity import sensitivity
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_probe
 
@@ -36,7 +35,7 @@ def assert_same(rows, expected, names=("train_loss", "test_loss", "test_score"))
 
 @pytest.fixture(scope="module")
 def curve():
-    return curves(p=[0.0, 0.4], **SMALL)
+    return curves.measure(p=[0.0, 0.4], **SMALL)
 
 
 def test_curves_of_lora_end_where_the_stability_probe_ends(curve):
@@ -66,7 +65,7 @@ def test_the_best_checkpoint_is_no_worse_than_the_end(curve):
 
 @pytest.fixture(scope="module")
 def ablation():
-    return ablate(p=0.4, ensemble=3, **SMALL)
+    return ablation_probe.measure(p=0.4, ensemble=3, **SMALL)
 
 
 def variant(result, part, name):
@@ -111,7 +110,7 @@ def test_every_place_is_measured_once_a_draw(ablation):
 
 
 def test_sensitivity_is_the_stability_probe_over_a_grid():
-    result = sensitivity(p=[0.4], samples=[1, 2], **SMALL)
+    result = sensitivity.measure(p=[0.4], samples=[1, 2], **SMALL)
     for samples in (1, 2):
         expected = table_of(0.4, samples=samples, ensemble=samples)
         rows = result.rows[result.rows["samples"] == samples]
@@ -148,7 +147,7 @@ def test_calibration_error_is_the_definition(loss):
 
 @pytest.fixture(scope="module")
 def calibration():
-    return calibrate(p=0.4, ensemble=3, **SMALL)
+    return calibration_probe.measure(p=0.4, ensemble=3, **SMALL)
 
 
 def test_calibration_is_measured_on_the_other_half_of_the_held_out_data(calibration):
@@ -171,14 +170,14 @@ def test_the_best_checkpoint_has_the_least_validation_loss(calibration):
 
 
 def test_the_diagram_lies_between_zero_and_one(calibration):
-    diagram = calibration.more[DIAGRAM]
+    diagram = calibration.more[TableKind.DIAGRAM]
     assert diagram[["confidence", "accuracy"]].min().min() >= 0
     assert diagram[["confidence", "accuracy"]].max().max() <= 1
     assert set(diagram["inference"]) == {"no masks", "expected weight", "ensemble"}
 
 
 def test_the_figure_of_calibration_shows_the_summary(calibration):
-    figure = calibration_figure.draw(calibration)
+    figure = calibration.plot()
     lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) > 2]
     points = means(calibration.rows, ["p", "inference", "step"], ["ece"])
     shown = np.concatenate([line.get_ydata() for line in lines])
@@ -186,7 +185,9 @@ def test_the_figure_of_calibration_shows_the_summary(calibration):
 
 
 def test_peak_memory_grows_with_groups_and_not_with_passes():
-    result = cost(width=48, heads=4, batch=4, tokens=16, rounds=1, samples=[1, 4], ensemble=2)
+    result = cost.measure(
+        width=48, heads=4, batch=4, tokens=16, rounds=1, samples=[1, 4], ensemble=2
+    )
     memory = result.summary.set_index(["variant", "N"])["memory"]
     one_pass, four = (float(memory["N passes", count]) for count in (1, 4))
     # Beside the activations there is what a step holds anyway.
@@ -197,7 +198,7 @@ def test_peak_memory_grows_with_groups_and_not_with_passes():
 
 
 def test_means_leave_out_what_is_not_there_and_keep_the_order():
-    rows = curves(task="ridge", p=[0.5, 0.1], methods="LoRA", n=6, draws=3, steps=3).rows
+    rows = curves.measure(task="ridge", p=[0.5, 0.1], methods="LoRA", n=6, draws=3, steps=3).rows
     table = means(rows, ["p"], ["test_loss", "nothing"])
     assert table["p"].tolist() == [0.5, 0.1]
     assert list(table) == ["p", "draws", "test_loss", "test_loss_low", "test_loss_high"]

@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probes import verify
 from probes import verify as verifier
 from probes.statements import dropout_loss_cases as dropout_loss
 from probes.statements import risk_cases as risk
 from probes.statements.case import Case, case_table, summarize
 from probes.statements.counterexample_cases import counterexample_cases, rank_stability
 from probes.statements.setting import Grid
-from probes.verify import CommandLine, VerifySettings, main, verify
-from tests.probes.commands import assert_refused, run_probe
+from probes.verify import VerifySettings
+from tests.probes.commands import assert_refused, run_here, run_probe
 
 TINY = {"task": "ridge", "n": 12, "p": 0.3, "strength": 0.1, "coverage_draws": 3}
 CASE = Case("Proposition 4.2", "a reading", "ridge, n = 3", measured=1.0, bound=2.0)
@@ -50,7 +51,7 @@ def test_the_table_shows_the_worst_first_and_how_to_have_it_again():
 
 @pytest.mark.parametrize("statement", ["sparsity", "4.1", "4.2", "4.3", "4.4", "gap"])
 def test_every_statement_about_minimisers_holds(statement):
-    result = verify(statement=statement, **TINY)
+    result = verify.measure(statement=statement, **TINY)
     assert len(result.cases) > 0
     assert set(result.cases["verdict"]) <= {"holds", "vacuous"}
     assert len(result.violated) == 0
@@ -58,7 +59,7 @@ def test_every_statement_about_minimisers_holds(statement):
 
 @pytest.mark.parametrize("statement", ["4.5", "loss", "1/N"])
 def test_every_statement_about_masks_holds(statement):
-    result = verify(statement=statement, p=0.3)
+    result = verify.measure(statement=statement, p=0.3)
     verdicts = result.cases.set_index("reading")["verdict"]
     assert set(verdicts) <= {"holds", "assumption failed"}
     failed = verdicts[verdicts == "assumption failed"]
@@ -67,7 +68,7 @@ def test_every_statement_about_masks_holds(statement):
 
 
 def test_the_zero_one_loss_is_not_bounded_by_its_average():
-    table = verify(statement="4.5", p=0.3).cases
+    table = verify.measure(statement="4.5", p=0.3).cases
     assert table.loc[table["failed"] != "", "measured"].item() > 0
 
 
@@ -100,13 +101,13 @@ def test_the_gap_identity_fails_without_its_bias():
     assert abs(deleting.measured - replacing.measured) > 0.01
 
 
-def test_a_wrong_theory_is_reported_with_how_to_have_it_again(monkeypatch, tmp_path, capsys):
+def test_a_wrong_theory_is_reported_with_how_to_have_it_again(monkeypatch, tmp_path):
     monkeypatch.setattr(
         dropout_loss, "expected_penalty", lambda update, p: 2 * p * (update**2).sum()
     )
-    status = main(CommandLine(statement=("sparsity",), p=(0.3,), out=tmp_path))
-    assert status == 1
-    shown = capsys.readouterr().out
+    done = run_here("verify", "--statement", "sparsity", "--p", "0.3", cwd=tmp_path)
+    assert done.returncode == 1
+    shown = done.stdout
     assert "violated" in shown
     assert "python -m probes.verify --statement sparsity --p 0.3 --seed 0" in shown
 
@@ -119,9 +120,9 @@ def test_the_command_line_prints_a_table_and_keeps_its_files(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Proposition 4.2" in done.stdout
     assert {path.name for path in (tmp_path / "here").iterdir()} == {
-        "cases.parquet", "table.csv", "verify.png", "manifest.json",
+        "cells", "rows.parquet", "table.csv", "verify.png", "manifest.json",
     }  # fmt: skip
-    assert len(pd.read_parquet(tmp_path / "here/cases.parquet")) == 36 + 2
+    assert len(pd.read_parquet(tmp_path / "here/rows.parquet")) == 36 + 2
     assert json.loads((tmp_path / "here/manifest.json").read_text())["settings"]["task"] == ["wine"]
 
 
@@ -166,6 +167,6 @@ def test_the_printed_readings_are_readings():
 
 def test_settings_of_python_are_those_of_the_command_line():
     with pytest.raises(TypeError, match="wrong"):
-        verify(wrong=1)
+        verify.measure(wrong=1)
     with pytest.raises(ValueError, match="n must be at least 2"):
         VerifySettings(n=(1,)).grid()

@@ -11,7 +11,7 @@ from torch import nn
 from lora_dropout import describe, grouped_samples, inject, mask_schedule
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import LoraDropoutConfig
-from probes.own_model import measure_model
+from probes import own_model
 from tests.lora_dropout.peft.models import adapted, batch_for
 from tests.probes.test_own_model import digits_model
 
@@ -75,8 +75,8 @@ def by_peft(model, p, seed):
 
 def test_leave_one_out_gives_the_same_stability():
     settings = {"p": [0.0, 0.4], "n": 5, "draws": 2, "ensemble": [3]}
-    expected = measure_model(digits_model(steps=5), **settings).rows
-    found = measure_model(digits_model(steps=5, adapt=by_peft), **settings).rows
+    expected = own_model.measure(own=digits_model(steps=5), **settings).rows
+    found = own_model.measure(own=digits_model(steps=5, adapt=by_peft), **settings).rows
     for name in ("beta", "beta_signed", "gap", "train_loss", "test_loss"):
         assert found[name].tolist() == pytest.approx(expected[name].tolist(), rel=1e-12)
 

@@ -11,9 +11,10 @@ from probes.cells.matched_controls import (
     ControlCell,
     decide,
     match,
-    run_controls,
+    measure_controls,
 )
 from probes.cli.stability_settings import StabilitySettings
+from probes.jobs.job import TableKind
 from probes.stability import measure
 
 SMALL = {"task": "breast_cancer", "n": 10, "draws": 1, "steps": 12, "dtype": "float64"}
@@ -22,7 +23,7 @@ SMALL = {"task": "breast_cancer", "n": 10, "draws": 1, "steps": 12, "dtype": "fl
 @pytest.fixture(scope="module")
 def rows():
     (base,) = StabilitySettings(**SMALL).cells()
-    return run_controls(ControlCell(base, (0.3, 0.6)), lambda steps: None)[""]
+    return measure_controls(ControlCell(base, (0.3, 0.6)), lambda steps: None)[TableKind.ROWS]
 
 
 def test_every_arm_is_there(rows):
@@ -58,7 +59,7 @@ def test_at_step_0_and_without_an_update_nothing_depends_on_s(rows):
 
 def test_the_top_tenth_has_its_share():
     (base,) = StabilitySettings(**SMALL | {"n": 20}).cells()
-    rows = run_controls(ControlCell(base, (0.3,)), lambda steps: None)[""]
+    rows = measure_controls(ControlCell(base, (0.3,)), lambda steps: None)[TableKind.ROWS]
     found = rows[rows["variant"] == "dropout"].iloc[0]
     measured = measure(p=0.3, **SMALL | {"n": 20}).rows
     size = (measured["loss_left_out"] - measured["loss_kept"]).abs().sort_values(ascending=False)

@@ -58,8 +58,8 @@ LEFT_OUT = ("workers", "engine", "address", "json", "training", "out", "statemen
 
 
 def flags(probe):
-    command = importlib.import_module(f"probes.{probe}").CommandLine
-    return [field.name for field in dataclasses.fields(command) if field.name not in LEFT_OUT]
+    settings = importlib.import_module(f"probes.{probe}").PROBE.settings
+    return [field.name for field in dataclasses.fields(settings) if field.name not in LEFT_OUT]
 
 
 @st.composite

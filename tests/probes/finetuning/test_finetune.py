@@ -19,11 +19,11 @@ from transformers import AutoModelForSequenceClassification
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
 from probes.finetune import (
     FinetuneResult,
-    digest_of,
     read_result,
     trainer_arguments,
 )
 from probes.report.page import ReportSettings, full_scale
+from probes.tasks.source_digest import digest_of
 from tests.probes.commands import assert_refused, run_here, run_probe
 from tests.probes.finetuning.corpora import (
     GLUE_COLUMNS,
@@ -323,7 +323,7 @@ def test_recipes_say_what_is_taken(recipe, tmp_path, monkeypatch):
 
     from probes import finetune as probe
 
-    monkeypatch.setattr(probe, "digest_of", lambda data, model: "")
+    monkeypatch.setattr(probe, "digest_of", lambda data, model, dataset: "")
     script = recipe.read_text().replace("\\\n", " ")
     lines = [line.split() for line in script.splitlines() if "-m probes.finetune" in line]
     assert lines
@@ -335,7 +335,7 @@ def test_recipes_say_what_is_taken(recipe, tmp_path, monkeypatch):
     }
     for words in lines:
         words = [filled.get(word, word.strip('"')) for word in words[3:]]
-        settings, rest = tyro.cli(probe.CommandLine, args=words, return_unknown_args=True)
+        settings, rest = tyro.cli(probe.FinetuneSettings, args=words, return_unknown_args=True)
         training = trainer_arguments(rest)
         assert "learning_rate" in training
         assert dataclasses.replace(settings, training=training).cells()
@@ -363,6 +363,6 @@ def test_a_folder_that_holds_too_much_is_refused(tmp_path, monkeypatch):
     for number in range(4):
         (tmp_path / f"{number}.txt").write_text("x")
     digest_of(str(tmp_path), "a-name-on-the-hub")
-    monkeypatch.setattr("probes.finetune.MOST_FILES", 3)
+    monkeypatch.setattr("probes.tasks.source_digest.MOST_FILES", 3)
     with pytest.raises(ValueError, match="data must be a folder of data"):
         digest_of(str(tmp_path), "a-name-on-the-hub")

@@ -1,6 +1,6 @@
 """A fine-tuning run of a few steps."""
 
-from probes.finetune import finetune
+from probes import finetune
 
 QUICK = {
     "max_steps": 4, "learning_rate": 0.01, "per_device_train_batch_size": 4, "eval_steps": 2,
@@ -10,4 +10,4 @@ QUICK = {
 
 def tuned(task, model, **changes):
     settings = {"p": 0.3, "ensemble": 2, "rank": 2, "tokens": 24, "training": QUICK} | changes
-    return finetune(task=task, model=model, **settings)
+    return finetune.measure(task=task, model=model, **settings)

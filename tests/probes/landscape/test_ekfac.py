@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from probes.attribution import score
+from probes import attribution
 from probes.landscape.ekfac import Replica, ekfac_inverse
 from probes.models.encoder import Encoder
 from probes.models.losses import cross_entropy
@@ -87,7 +87,7 @@ def test_another_device_gives_the_numbers_of_the_cpu(device, solver, reviews):
 
 
 def test_its_attributions_are_scored(reviews):
-    found = score(**reviews, subsets=30).summary.set_index("score")["mean"]
+    found = attribution.measure(**reviews, subsets=30).summary.set_index("score")["mean"]
     assert found["leave-one-out correlation"] > 0.5
     assert found["linear datamodeling score"] > 0.3
 

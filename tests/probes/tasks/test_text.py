@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2Model
 
+from probes import generalization
 from probes.cli.stability_settings import StabilitySettings
-from probes.generalization import generalize
 from probes.stability import measure
 from probes.tasks import load_task
 from probes.tasks.text import TextSource, one_of_each, read_texts
@@ -91,7 +91,7 @@ def test_a_file_and_a_model_of_ones_own_give_rows(options):
 
 
 def test_matched_controls_run_on_texts(options):
-    result = generalize(**options, n=5, p=0.5, draws=2, steps=4, lr=1e-2, matched=True)
+    result = generalization.measure(**options, n=5, p=0.5, draws=2, steps=4, lr=1e-2, matched=True)
     assert set(result.decision()["variant"]) >= {"early stopping", "shrunk update"}
 
 

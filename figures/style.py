@@ -8,6 +8,7 @@ from typing import NamedTuple
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 Colour = tuple[float, float, float]
@@ -22,6 +23,12 @@ NOTEBOOK_DPI = 80
 
 class Drawing(Figure):
     """A figure that shows itself in a notebook, whether or not anybody has imported pyplot."""
+
+    def png(self) -> bytes:
+        """Return the picture at its own resolution, drawn once where ``savefig`` draws twice."""
+        buffer = BytesIO()
+        FigureCanvasAgg(self).print_png(buffer)
+        return buffer.getvalue()
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()

@@ -67,7 +67,7 @@ bounds = comparison.measure(task="breast_cancer")
 bounds.plot()
 
 # %%
-bounds.thresholds
+bounds.summary
 
 # %% [markdown]
 # What was told above, checked:

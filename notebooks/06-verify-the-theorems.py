@@ -118,7 +118,7 @@ bounds = comparison.measure(n=[50, 200], draws=20)
 bounds.plot()
 
 # %%
-bounds.thresholds
+bounds.summary
 
 # %% [markdown]
 # What was told above, checked:
@@ -140,5 +140,5 @@ assert verdicts["Hessian at θ(S) positive semidefinite"] != "holds"
 assert verdicts["loss convex in the final activation"] == "holds"
 stable = trained.summary.set_index(["p", "ensemble"])["beta"]
 assert stable[0.1, 16] < 1.1 * stable[0.1, 1]
-first = bounds.thresholds.set_index("name")["first_n"]
+first = bounds.summary.set_index("name")["first_n"]
 assert first["test set, binomial tail"] < first["Theorem 4.4"]

@@ -42,7 +42,7 @@ from probes.training.plan import Dropout
 from probes.training.retrain import retrain
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 Inference = Literal["no masks", "expected weight", "ensemble"]
 #: What is compared, and with which of its variants the others are paired.
@@ -104,7 +104,7 @@ class AblationResult(Result):
         rows["difference"] = rows["test_loss"] - rows["reference"]
         return means(rows, ["part", "variant", "p"], [*QUANTITIES, "difference"])
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw test loss and stability of every variant."""
         from figures.ablation import draw
 
@@ -150,6 +150,10 @@ def measure_cell(cell: AblationCell, progress: Progress) -> Tables:
       masks on inputs are left out for networks that are not feed-forward;
     - "inference": "no masks", "expected weight" and "ensemble" after training as the paper does,
       and "rescaled, ..." after training with survivors divided by 1 - p.
+
+    Args:
+        cell: one draw of S at one rate.
+        progress: told the replica steps of a network when it is trained.
 
     Returns:
         One row a variant: the settings, ``p``, ``ensemble`` (N), ``part``, ``variant``, and what

@@ -41,7 +41,7 @@ from probes.training.example_weights import leave_k_out
 from probes.training.retrain import retrain
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 Array = NDArray[np.float64]
 #: Resamples of the bootstrap, of subsets and held-out examples alike.
@@ -123,6 +123,11 @@ class AttributionCell(CellJob):
 def measure_cell(cell: AttributionCell, progress: Progress) -> Tables:
     """Retrain without each example and without random subsets.
 
+    Args:
+        cell: one draw of S at one rate.
+        progress: told the number of replicas after every step of a block, and by the estimate as in
+            :func:`probes.landscape.newton_step.newton_step`.
+
     Returns:
         One row a network and held-out example: ``network`` (0 for S, then those without one
         example each, then those without a subset), ``held_out`` (its number), ``loss``, the
@@ -165,9 +170,13 @@ class AttributionResult(Result):
     """Networks as :func:`measure_cell` returns them, and the scores, (n, m), that are scored.
 
     The leave-one-out correlation is Spearman's, over the n examples, of the scores and the change
-    of the loss when each is left out. The linear datamodeling score (Ilyas et al. 2022, Park et al.
-    2023) is Spearman's correlation, over subsets, of the loss of the network that leaves a subset
-    out and the sum of the scores of what it leaves out. Both are means over held-out examples.
+    of the loss when each is left out. The linear datamodeling score is Spearman's correlation, over
+    subsets, of the loss of the network that leaves a subset out and the sum of the scores of what
+    it leaves out. Both are means over held-out examples.
+
+    Source: Ilyas et al. 2022, arXiv 2202.00622 (datamodels: losses as linear functions of the
+    training set); Park et al. 2023, arXiv 2303.14186 (the linear datamodeling score). Here one
+    network is trained for each subset.
     """
 
     scores: Array | None = None
@@ -236,7 +245,7 @@ class AttributionResult(Result):
         names = ["score", "mean", "mean_low", "mean_high", "held_out"]
         return pd.DataFrame(records, columns=names)
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw the distribution of both scores over the held-out examples."""
         from figures.attribution import draw
 
@@ -263,7 +272,15 @@ class AttributionResult(Result):
 
 
 def rank_correlations(given: Array, truth: Array) -> Array:
-    """Spearman's correlation of every column with its own, (m,); NaN where one is constant."""
+    """Spearman's correlation of every column with its own.
+
+    Args:
+        given: scores, (rows, m).
+        truth: what they should order, (rows, m).
+
+    Returns:
+        Correlations over rows, (m,), in [-1, 1]; NaN where a column is constant.
+    """
     from scipy.stats import rankdata
 
     one, other = (rankdata(values, axis=0) for values in (given, truth))
@@ -287,6 +304,14 @@ def _resampled(
 
 def read_scores(path: Path, n: int, held_out: int) -> Array:
     """Read the scores of a file; nothing in it is unpickled.
+
+    Args:
+        path: of a Parquet file if it ends so, otherwise of a NumPy file.
+        n: size of S.
+        held_out: number of held-out examples.
+
+    Returns:
+        Scores, (n, at most ``held_out``), float64.
 
     Raises:
         ValueError: no such file, or not n rows of finite numbers for at most ``held_out`` columns.

@@ -46,7 +46,7 @@ from probes.training.example_weights import full_sample
 from probes.training.retrain import retrain
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 #: Bins of the reliability diagram.
 DIAGRAM_BINS = 10
@@ -114,7 +114,7 @@ class CalibrationResult(Result):
         both = pd.concat([self.best.assign(moment="best"), end.assign(moment="end")])
         return means(both, ["p", "inference", "moment"], [*QUANTITIES, "step"])
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw the calibration error along training, and reliability at the best checkpoint."""
         from figures.calibration import draw
 
@@ -151,6 +151,10 @@ class CalibrationResult(Result):
 @torch.no_grad()
 def measure_cell(cell: CalibrationCell, progress: Progress) -> Tables:
     """Train on S and measure calibration at checkpoints, evenly spaced in the step's logarithm.
+
+    Args:
+        cell: one draw of S at one rate.
+        progress: told 1 after every step.
 
     Returns:
         One row an inference and checkpoint: the settings, ``p``, ``inference`` ("no masks" for

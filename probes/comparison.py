@@ -47,7 +47,7 @@ from theory.alternatives import (
 from theory.readings import CORRECTED
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 #: Sizes at which the bounds are continued beyond those that are measured.
 CONTINUED = tuple(round(10**power) for power in np.arange(1.5, 9.01, 0.25))
@@ -220,7 +220,7 @@ class ComparisonResult(Result):
         title = f"{self.question}\n{self.setting}"
         return [TextTable(self.text(), title, self.note, width=170)]
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw the bounds against n, with the measured gap."""
         from figures.comparison import draw
 
@@ -233,6 +233,10 @@ class ComparisonResult(Result):
 
 def measure_cell(cell: ComparisonCell, progress: Progress) -> Tables:
     """Draw S at every size, and state every bound there and beyond.
+
+    Args:
+        cell: the data set, the rate and the sizes.
+        progress: told 1 after every draw.
 
     Returns:
         One row a size and bound, all in units of the largest possible loss C (1 for the error rate

@@ -41,7 +41,7 @@ from probes.results.result import Result
 from probes.results.text_tables import decimals
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 #: Rank of the updates, and the linear layers that are adapted: all of the block.
 RANK, LAYERS = 8, ("q", "k", "v", "o", "up", "down")
@@ -211,7 +211,7 @@ class CostResult(Result):
             f"{first['hardware']}"
         )
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw time and memory against N."""
         from figures.cost import draw
 
@@ -221,6 +221,10 @@ class CostResult(Result):
 
 def measure_cell(cell: CostCell, progress: Progress) -> Tables:
     """Time all variants of a phase in turn, round by round, so that what disturbs one disturbs all.
+
+    Args:
+        cell: the phase, "training" or "inference", and the sizes of the block.
+        progress: told 1 after every round.
 
     Returns:
         One row a variant and round: ``phase``, ``variant``, ``N`` (0 where there is none),
@@ -255,7 +259,12 @@ def measure_cell(cell: CostCell, progress: Progress) -> Tables:
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block."""
+    """A pre-norm transformer block.
+
+    Args:
+        width: number of features of a token.
+        heads: number of attention heads, a divisor of ``width``.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -351,7 +360,15 @@ def _adapted(cell: CostCell, p: float) -> tuple[nn.Module, Tensor]:
 
 
 def timed(variant: Callable[[], object], device: str) -> float:
-    """Seconds that a call takes, until the device is done."""
+    """Time a call until the device is done.
+
+    Args:
+        variant: what is called.
+        device: that it computes on, such as "cpu" or "cuda".
+
+    Returns:
+        Wall time in seconds.
+    """
     cuda = torch.device(device).type == "cuda"
     if cuda:
         torch.cuda.synchronize(device)
@@ -363,7 +380,15 @@ def timed(variant: Callable[[], object], device: str) -> float:
 
 
 def peak_bytes(variant: Callable[[], object], device: str) -> int:
-    """Largest memory that a call holds beyond what was held before it."""
+    """Measure the largest memory that a call holds beyond what was held before it.
+
+    Args:
+        variant: what is called.
+        device: that it computes on, such as "cpu" or "cuda".
+
+    Returns:
+        Bytes that PyTorch's allocator handed out.
+    """
     if torch.device(device).type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)

@@ -39,7 +39,7 @@ from probes.training.example_weights import full_sample
 from probes.training.mask_placements import Dropping
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 METHODS = ("LoRA", "AdaLoRA")
 #: Checkpoints along training.
@@ -109,7 +109,7 @@ class CurvesResult(Result):
         )  # fmt: skip
         return means(table, ["method", "p"], quantities)
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw the losses and the score against the step."""
         from figures.curves import draw
 
@@ -145,6 +145,10 @@ class CurvesResult(Result):
 
 def measure_cell(cell: CurveCell, progress: Progress) -> Tables:
     """Train on S and measure at checkpoints, evenly spaced in the logarithm of the step.
+
+    Args:
+        cell: one draw of S, one method, one rate.
+        progress: told 1 after every step.
 
     Returns:
         One row a checkpoint, 0 before training: the settings, ``method``, ``p``, ``step``,

@@ -38,7 +38,7 @@ from probes.training.retrain import retrain
 from theory import ensemble_cross_entropy
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class EnsembleResult(Result):
         quantities = ("test_loss", "test_score", "members", "predicted", "against_expected")
         return means(paired, ["p", "ensemble"], quantities)
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw test loss and score against N."""
         from figures.ensemble import draw
 
@@ -133,6 +133,10 @@ class EnsembleResult(Result):
 @torch.no_grad()
 def measure_cell(cell: EnsembleCell, progress: Progress) -> Tables:
     """Train on S and evaluate ensembles on the rest of the data set.
+
+    Args:
+        cell: one draw of S at one rate.
+        progress: told 1 after every step.
 
     Returns:
         One row a size, with the settings and ``ensemble`` (N; 0 for the expected-weight network),

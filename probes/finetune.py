@@ -43,11 +43,12 @@ from probes.metrics.labels import inference_label
 from probes.models.pretrained import require_package
 from probes.results.result import Result
 from probes.results.text_tables import with_interval
+from probes.tasks.packaged import packaged
 from probes.tasks.source_digest import digest_of
-from probes.tasks.tweets import MODEL, packaged
+from probes.tasks.tweets import MODEL
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 METHODS = ("lora", "adalora")
 NAMED = (*(f"glue/{name}" for name in GLUE), *HUB_NAMES, "alpaca", "tweets")
@@ -296,7 +297,7 @@ class FinetuneResult(Result):
         }
         return pd.DataFrame(columns)
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw losses, score, gap and calibration against the step."""
         from figures.finetune import draw
 

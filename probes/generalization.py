@@ -46,7 +46,7 @@ from probes.results.stability_text import bound_in_words
 from probes.results.text_tables import TextTable, decimals, rates, train_losses, with_interval
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 #: What the verdicts of the comparison are called where they are printed.
 VERDICTS = {
@@ -170,7 +170,7 @@ class GapResult(StabilityResult):
             TextTable(self.audit, "Audit of the assumptions, over all cells"),
         ]
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw the gap against n, with the bound of Theorem 4.4 at the largest lambda."""
         from figures.generalization import draw
 
@@ -183,7 +183,7 @@ class GapResult(StabilityResult):
         shown = points[points["ensemble"] == 0].sort_values(["p", "n"], kind="stable")
         return draw(shown, caption, strength, self.delta)
 
-    def figures(self) -> "dict[str, Figure]":
+    def figures(self) -> "dict[str, Drawing]":
         """The gap against n."""
         return {self.name: self.plot()}
 
@@ -264,7 +264,7 @@ class MatchedResult(Result):
             for quantity, name in (("beta", "stability β"), ("gap", "generalization gap"))
         ]
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw beta against train loss, for dropout and every control, at the smallest n."""
         from figures.matched import draw
 

@@ -44,7 +44,7 @@ from probes.results.text_tables import with_interval
 from probes.training.example_weights import full_sample, leave_one_out
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 QUANTITIES = ("train_loss", "test_loss", "gap", "beta", "beta_signed", "test_score")
 
@@ -94,7 +94,7 @@ class OwnModelResult(Result):
         """One row a rate and inference: means of ``QUANTITIES``."""
         return means(self.rows, ["p", "ensemble"], QUANTITIES)
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw test loss, gap and beta against p."""
         from figures.own_model import draw
 
@@ -118,7 +118,16 @@ class OwnModelResult(Result):
         return pd.DataFrame(columns)
 
     def difference(self, one: tuple[float, int], other: tuple[float, int]) -> tuple[float, ...]:
-        """Test loss of one less that of another, each a (p, N): mean and 95 % interval, paired."""
+        """Compare the test losses of two networks, paired over draws.
+
+        Args:
+            one: rate p and size N of the ensemble, 0 for the expected weight.
+            other: the same of the network whose loss is subtracted.
+
+        Returns:
+            Mean of the difference and the ends of its 95 % Student interval, in units of the loss;
+            the ends are NaN for fewer than two draws.
+        """
         losses = self.rows.set_index(["p", "ensemble", "draw"])["test_loss"]
         return mean_interval(losses.loc[one] - losses.loc[other])
 
@@ -220,6 +229,10 @@ class OwnModelCell:
 
 def measure_cell(cell: OwnModelCell, progress: Progress) -> Tables:
     """Train the replica of S and those of all S^i, one after the other.
+
+    Args:
+        cell: one draw of S at one rate.
+        progress: told 1 after every replica.
 
     Returns:
         One row an inference, by ``ensemble`` (N; 0 for the expected weight): ``p``, ``draw``,

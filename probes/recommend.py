@@ -48,7 +48,7 @@ from probes.training.ensemble_members import ensemble_output
 from probes.training.retrain import retrain
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 #: With fewer held-out examples than this, the leave-one-out replicas estimate the risk.
 LEAST_HELD_OUT = 100
@@ -257,7 +257,7 @@ class RecommendResult(Result):
         """The recommendation."""
         return self.choice.reason
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw why it was chosen."""
         from figures.recommend import draw
 
@@ -330,6 +330,10 @@ class RecommendResult(Result):
 @torch.no_grad()
 def measure_cell(cell: Candidates, progress: Progress) -> Tables:
     """Retrain, and measure every way of inference.
+
+    Args:
+        cell: one draw of S, one rate, one number of mask pairs.
+        progress: told replicas times mask pairs after every step of a block.
 
     Returns:
         One row an ``inference``: the settings, ``p``, ``samples``, ``ensemble``, ``held_out``, what

@@ -37,7 +37,7 @@ from probes.training.ensemble_members import ensemble_output
 from probes.training.retrain import retrain
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 QUANTITIES = ("test_score", "gap", "beta", "train_loss", "test_loss")
 
@@ -94,7 +94,7 @@ class SensitivityResult(Result):
         ordered = self.rows.sort_values(keys, ascending=[False, True, True])
         return means(ordered, keys, QUANTITIES)
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw score, gap and stability over p and N."""
         from figures.sensitivity import draw
 
@@ -124,6 +124,10 @@ class SensitivityResult(Result):
 @torch.no_grad()
 def measure_cell(cell: SensitivityCell, progress: Progress) -> Tables:
     """Retrain with N mask pairs a step; measure the expected weight and an ensemble of N.
+
+    Args:
+        cell: one draw of S, one rate, one N.
+        progress: told replicas times N after every step of a block.
 
     Returns:
         Two rows, by ``inference``: the settings, ``p``, ``samples`` (N), and what
@@ -155,7 +159,18 @@ def measure_cell(cell: SensitivityCell, progress: Progress) -> Tables:
 def outputs_by(
     cell: Cell, network: Network, factors: Factors, inputs: Inputs, inference: str
 ) -> Tensor:
-    """Outputs of R replicas, (R, k, m), by "expected weight" or by an "ensemble" of N."""
+    """Compute the outputs of R replicas by a way of inference.
+
+    Args:
+        cell: says the rate, the masks and N (``samples``).
+        network: the frozen network.
+        factors: of R replicas.
+        inputs: m examples.
+        inference: "expected weight", or "ensemble" of N members.
+
+    Returns:
+        Outputs, (R, k, m).
+    """
     if inference == "expected weight":
         return network.replica_outputs(factors, inputs, update_scale=cell.update_scale)
     *_, mask_seed = cell.seeds()

@@ -41,7 +41,7 @@ from probes.statements.setting import Grid, Setting
 from theory.readings import CORRECTED, PRINTED, READINGS, Reading
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 #: Rates at which masked training is compared with the optimum: it takes seconds for each.
 TRAINED_RATES = 2
@@ -217,7 +217,7 @@ class VerifyResult(Result):
         """The summary."""
         return {"table": self.summary}
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw how tight Proposition 4.2 is in its readings, and where it fails as printed."""
         from figures.verify import draw
 
@@ -236,6 +236,10 @@ class VerifyResult(Result):
 
 def measure_cell(cell: VerifyCell, progress: Progress) -> Tables:
     """Try a statement in every setting.
+
+    Args:
+        cell: the statement and the grid of settings.
+        progress: told 1 after every setting.
 
     Returns:
         One row a case: see :class:`probes.statements.case.Case`.

@@ -107,7 +107,15 @@ class CellJob:
 
 
 def seeds_of(seed: int, draw: int) -> tuple[int, int, int]:
-    """Seeds of the split, the initial factors and the masks of a draw."""
+    """Derive the seeds of one draw of S.
+
+    Args:
+        seed: of the run.
+        draw: number of the draw, from 0.
+
+    Returns:
+        Seeds of the split, the initial factors and the masks, in [0, 2**64).
+    """
     words = np.random.SeedSequence([seed, draw]).generate_state(3, np.uint64)
     split, factors, masks = (int(word) for word in words)
     return split, factors, masks

@@ -54,7 +54,16 @@ class TrainedPart:
 
 
 def train_cell(cell: Cell, progress: Progress = silent) -> Trained:
-    """Train the replica of S and those of all S^i."""
+    """Train the replica of S and those of all S^i.
+
+    Args:
+        cell: of method retrain.
+        progress: told the number of replicas after every step of a block.
+
+    Returns:
+        The data, the network and the trained factors; those of replicas that diverge are not
+        finite.
+    """
     ready = prepare(cell)
     return joined(ready, [train_part(cell, ready, replica_blocks_of(cell, ready), progress)])
 
@@ -70,9 +79,16 @@ def estimate_cell(
     """Train on S, and as many replicas as are checked; estimate all that leave an example out.
 
     Args:
-        cell, ready, progress: the cell.
-        max_replicas: replicas that train together at most.
+        cell: of method influence.
+        ready: of :func:`probes.cells.prepare.prepare` for this cell.
+        progress: told the number of replicas after every step of a block, and by the estimate as in
+            :func:`probes.landscape.newton_step.newton_step`.
+        max_replicas: replicas that train together at most; None for as many as are best.
         memory_budget: bytes that the products of the estimate may hold.
+
+    Returns:
+        As :func:`train_cell`, with estimated factors of the n replicas that leave an example out.
+        ``checked`` holds those of the first ``cell.validate`` by retraining, None if that is 0.
     """
     few = replace(ready, weights=ready.weights[: 1 + cell.validate])
     part = train_part(cell, few, replica_blocks_of(cell, few, max_replicas), progress)
@@ -97,9 +113,17 @@ def estimated_factors(
     progress: Progress = silent,
     memory_budget: int = MEMORY_BUDGET,
 ) -> tuple[Factors, str]:
-    """Estimate the factors of all S^i from those trained on S, and say how.
+    """Estimate the factors of all S^i from those trained on S.
 
-    The cell is one of method influence.
+    Args:
+        cell: of method influence.
+        ready: of :func:`probes.cells.prepare.prepare` for this cell.
+        full: factors trained on S, of one replica.
+        progress: as in :func:`probes.landscape.newton_step.newton_step`.
+        memory_budget: bytes that the products may hold.
+
+    Returns:
+        Factors of the n replicas that leave an example out, and how they were obtained.
     """
     # Imported where it is needed: it brings PyTorch's function transforms, which take a while.
     from probes.landscape.newton_step import newton_step
@@ -118,7 +142,18 @@ def estimated_factors(
 def train_part(
     cell: Cell, ready: Prepared, pieces: Sequence[slice], progress: Progress = silent
 ) -> TrainedPart:
-    """Train some blocks of a cell's replicas; for a warm start, all of them."""
+    """Train some blocks of a cell's replicas.
+
+    Args:
+        cell: the cell.
+        ready: of :func:`probes.cells.prepare.prepare` for this cell.
+        pieces: the blocks, slices of 0 to n; with a warm start they must be all of them, as all
+            replicas are trained again from the factors of replica 0.
+        progress: told the number of replicas after every step of a block.
+
+    Returns:
+        Factors of these replicas, in order, and the largest gradient norm met on the way.
+    """
     tracker = LipschitzTracker(ready.network, ready.train, cell.steps, cell.update_scale)
 
     def checkpoint(step: int, rows: slice, factors: Factors) -> None:
@@ -139,7 +174,16 @@ def train_part(
 
 
 def replica_blocks_of(cell: Cell, ready: Prepared, max_replicas: int | None = None) -> list[slice]:
-    """Cut a cell's replicas into those that are trained together, at most so many."""
+    """Cut a cell's replicas into those that are trained together.
+
+    Args:
+        cell: the cell.
+        ready: what it comes to before training; its ``weights`` say how many replicas there are.
+        max_replicas: largest length of a block; None for as many as are best.
+
+    Returns:
+        Slices of the replicas, in order, that cover them.
+    """
     return replica_blocks(
         ready.network, len(ready.weights), len(ready.train), ready.training, objective_of(cell),
         max_replicas,
@@ -147,7 +191,15 @@ def replica_blocks_of(cell: Cell, ready: Prepared, max_replicas: int | None = No
 
 
 def joined(ready: Prepared, parts: Sequence[TrainedPart]) -> Trained:
-    """Put the parts of a cell together, in order."""
+    """Put the parts of a cell together.
+
+    Args:
+        ready: of :func:`probes.cells.prepare.prepare` for this cell.
+        parts: in the order of their replicas, all of them.
+
+    Returns:
+        The whole cell, with the largest gradient norm of all parts.
+    """
     factors = [
         (torch.cat([A for A, _ in layers]), torch.cat([B for _, B in layers]))
         for layers in zip(*(part.factors for part in parts), strict=True)

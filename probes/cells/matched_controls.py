@@ -58,6 +58,10 @@ class ControlCell(CellJob):
 def measure_controls(cell: ControlCell, progress: Progress) -> Tables:
     """Train the network with dropout at every rate, and all controls.
 
+    Args:
+        cell: one draw of S.
+        progress: told the number of replicas after every step of a block.
+
     Returns:
         One row a trained (or shrunk, or stopped) network: ``variant`` ("dropout" or one of
         ``CONTROLS``), ``value`` (p, step, weight decay, share of the learning rate, or factor), the

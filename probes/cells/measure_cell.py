@@ -21,6 +21,10 @@ from probes.training.ensemble_members import member_outputs
 def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
     """Measure what retraining a cell left.
 
+    Args:
+        cell: the cell.
+        trained: its n + 1 replicas.
+
     Returns:
         One row for every inference mode and left-out example. See
         ``probes.results.stability_result`` for the columns.
@@ -65,9 +69,14 @@ def loss_matrix(cell: Cell, trained: Trained) -> pd.DataFrame:
 
     The ground truth of data attribution.
 
+    Args:
+        cell: the cell.
+        trained: its n + 1 replicas.
+
     Returns:
         One row a pair: ``replica`` (-1 for the one trained on S, otherwise the left-out example),
-        ``example`` (both as positions in the data set), ``split`` ("train" or "test"), ``loss``.
+        ``example`` (both as positions in the data set), ``loss`` (NaN or infinite where a replica
+        diverged), ``split`` ("train" or "test"), ``p`` and ``draw``.
     """
     left_out = [-1, *trained.index[: cell.n].tolist()]
     parts = []
@@ -94,7 +103,17 @@ class Evaluation:
 
 @torch.no_grad()
 def deterministic_losses(cell: Cell, network: Network, factors: Factors, inputs: Inputs) -> Tensor:
-    """Losses of R replicas on m examples without masks, (R, m), float64 on the CPU."""
+    """Compute the losses of R replicas on m examples without masks.
+
+    Args:
+        cell: says the factor of the update and where losses are clipped.
+        network: the frozen network.
+        factors: of R replicas.
+        inputs: m examples.
+
+    Returns:
+        Losses, (R, m), float64 on the CPU, clipped at ``cell.loss_bound``; NaN stays NaN.
+    """
     found = torch.empty(len(factors[0][0]), len(inputs), dtype=torch.float64)
     for rows, columns, some, part in _pieces(network, factors, inputs):
         outputs = network.replica_outputs(some, part, update_scale=cell.update_scale)
@@ -110,8 +129,14 @@ def evaluate(
 
     The members of a smaller ensemble are the first of a larger one, and the same for all replicas.
 
+    Args:
+        cell: says the sizes of the ensembles, the masks, and where losses are clipped.
+        network: the frozen network.
+        factors: of R replicas.
+        inputs: m examples.
+
     Yields:
-        The size of the ensemble, 0 for the deterministic network, and its losses.
+        The size of the ensemble, 0 for the deterministic network, and its losses and scores.
     """
     replicas, examples = len(factors[0][0]), len(inputs)
     found = {

@@ -39,6 +39,13 @@ class CellRun:
     def __call__(self, cell: Cell, progress: Progress) -> Tables:
         """Retrain and measure a cell.
 
+        Args:
+            cell: the cell.
+            progress: told the number of replica steps since the last call.
+
+        Returns:
+            ``rows``, and ``matrix`` where it is asked for.
+
         Raises:
             ValueError: it does not fit into memory.
         """
@@ -49,7 +56,20 @@ class CellRun:
         return self._tables(cell, joined(ready, [part]))
 
     def split(self, cell: Cell, pieces: int) -> list[list[slice]]:
-        """Name at most so many parts of a cell: whole blocks of replicas, for the same numbers."""
+        """Cut a cell into parts, as in :meth:`SplitJobRunner.split`.
+
+        A part is a list of whole blocks of replicas: products then round as they do in one piece.
+
+        Args:
+            cell: the cell.
+            pieces: largest number of parts.
+
+        Returns:
+            The parts; none for a warm start or an estimate, which cannot be cut.
+
+        Raises:
+            ValueError: it does not fit into memory.
+        """
         if cell.warm_start or cell.method == "influence":
             # Its replicas start from what another of them has learned.
             return []
@@ -58,11 +78,11 @@ class CellRun:
         return [[cut[number] for number in group] for group in groups]
 
     def part(self, cell: Cell, part: list[slice]) -> TrainedPart:
-        """Train the replicas of a part."""
+        """Train the replicas of a part, as in :meth:`SplitJobRunner.part`."""
         return train_part(cell, prepare(cell), part)
 
     def join(self, cell: Cell, parts: Sequence[TrainedPart]) -> Tables:
-        """Measure a cell of which all parts are trained."""
+        """Measure a cell of which all parts are trained, as in :meth:`SplitJobRunner.join`."""
         return self._tables(cell, joined(prepare(cell), parts))
 
     def _tables(self, cell: Cell, trained: Trained) -> Tables:

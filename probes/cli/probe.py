@@ -212,7 +212,7 @@ def _keep(result: Result, store: Store) -> list[str]:
     for name, table in result.spreadsheets().items():
         writers[f"{name}.csv"] = partial(table.to_csv, index=False)
     for name, figure in result.figures().items():
-        writers[f"{name}.png"] = partial(figure.savefig, format="png")
+        writers[f"{name}.png"] = partial(Path.write_bytes, data=figure.png())
     for name, write in writers.items():
         write_whole(store.folder / name, write)
     return list(writers)

@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes.jobs.validation import check_count, check_one_of, require
 from probes.models.encoder import POOLINGS
 from probes.tasks import TEXT_TASKS, TextSource
+from probes.tasks.packaged import packaged
 from probes.tasks.source_digest import digest_of
-from probes.tasks.tweets import MODEL, TEXTS, packaged
-
-if TYPE_CHECKING:
-    pass
+from probes.tasks.tweets import MODEL, TEXTS
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,17 @@ class CheckpointCallback(TrainerCallback):
         self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
         **parts: Any,
     ) -> None:  # fmt: skip
-        """Complete the checkpoint that the trainer just wrote."""
+        """Complete the checkpoint that the trainer just wrote.
+
+        Args:
+            args: of the trainer; ``output_dir`` is where the checkpoint is.
+            state: of the trainer; its step names the checkpoint.
+            control: of the trainer, not read.
+            **parts: ``model``, ``optimizer`` and ``lr_scheduler`` of the trainer.
+
+        Raises:
+            ValueError: the checkpoint cannot be written.
+        """
         if args.deepspeed or args.fsdp:
             return
         folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
@@ -101,7 +111,14 @@ class CheckpointCallback(TrainerCallback):
         self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
         **parts: Any,
     ) -> None:  # fmt: skip
-        """Restore everything but the random generators."""
+        """Restore everything but the random generators.
+
+        Args:
+            args: of the trainer; ``process_index`` says whose random generators are read.
+            state: of the trainer, not read.
+            control: of the trainer, not read.
+            **parts: ``model``, ``optimizer`` and ``lr_scheduler`` of the trainer, changed in place.
+        """
         if self.checkpoint is None:
             return
         kept = read_state(self.checkpoint / TRAINING)
@@ -113,12 +130,20 @@ class CheckpointCallback(TrainerCallback):
         self.random = read_state(file) if file.exists() else None
 
     def on_epoch_begin(self, *args: Any, **parts: Any) -> None:
-        """Restore the random generators where an epoch begins, before its examples are ordered."""
+        """Restore the random generators where an epoch begins, before its examples are ordered.
+
+        Args:
+            *args, **parts: what the trainer gives every callback, not read.
+        """
         if not self.in_epoch:
             self._restore_random()
 
     def on_step_begin(self, *args: Any, **parts: Any) -> None:
-        """Restore the random generators within an epoch, after what was seen of it is skipped."""
+        """Restore the random generators within an epoch, after what was seen of it is skipped.
+
+        Args:
+            *args, **parts: what the trainer gives every callback, not read.
+        """
         self._restore_random()
 
     def _restore_random(self) -> None:

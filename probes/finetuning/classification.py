@@ -21,8 +21,9 @@ from probes.finetuning.task import (
     take_held_out,
 )
 from probes.metrics.calibration_error import calibration_error
+from probes.tasks.packaged import packaged
 from probes.tasks.text import TextSource, read_texts
-from probes.tasks.tweets import TEXTS, clean_tweets, packaged
+from probes.tasks.tweets import TEXTS, clean_tweets
 
 #: Bins of the reliability diagram.
 BINS = 10
@@ -31,7 +32,9 @@ HUB_NAME = "nyu-mll/glue"
 
 @dataclass(frozen=True)
 class Glue:
-    """A task of GLUE (Wang et al. 2019).
+    """A task of GLUE.
+
+    Source: Wang et al. 2019, arXiv 1804.07461.
 
     Attributes:
         columns: one or two columns of text.
@@ -65,6 +68,16 @@ SCORES: dict[str, Callable[[Any, Any], float]] = {
 def glue_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     """Load a task of GLUE.
 
+    Source: Wang et al. 2019, arXiv 1804.07461.
+
+    Args:
+        name: of the task, a key of ``GLUE``.
+        corpus: where the examples are, how many are used, and how many tokens of a text.
+        tokenizer: of the model.
+
+    Returns:
+        Tokenized examples; ``score`` is the benchmark's metric.
+
     Raises:
         ValueError: data that is not there, or not of that task.
     """
@@ -86,6 +99,14 @@ def text_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     """Load tweets, or a CSV or Parquet file of texts and their labels.
 
     What is not drawn for training is held out.
+
+    Args:
+        name: "tweets", or the name of the file for messages.
+        corpus: the file and its columns, how many examples are used, and how many tokens of a text.
+        tokenizer: of the model.
+
+    Returns:
+        Tokenized examples; ``score`` is the accuracy.
 
     Raises:
         ValueError: data that is not there or not usable.

@@ -67,7 +67,17 @@ class FinetuneTrainer(LoraDropoutTrainer):
         return self.state.max_steps in steps
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluate the held-out examples, and the loss on training examples, by every inference."""
+        """Evaluate the held-out examples, and the loss on training examples, by every inference.
+
+        The ensemble is left out before the last step, unless it is evaluated along training.
+
+        Args:
+            *args, **kwargs: what the trainer gives, not read.
+
+        Returns:
+            Numbers by name: ``eval_<inference>_...`` on held-out examples and
+            ``eval_train_<inference>_...`` on at most ``EVALUATED`` training examples.
+        """
         found: dict[str, float] = {}
         ended = self.state.global_step >= self.state.max_steps
         for mode, members in self.modes.items():

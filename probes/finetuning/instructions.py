@@ -23,6 +23,15 @@ CONTEXT = "### Input:\n{input}\n\n"
 def instruction_task(corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     """Load instructions and their answers; the loss is over the tokens of the answers.
 
+    Source: the data and their format are those of Taori et al. 2023, "Stanford Alpaca".
+
+    Args:
+        corpus: where the examples are, how many are used, and how many tokens of each.
+        tokenizer: of the model; it gets a token for padding if it has none.
+
+    Returns:
+        Tokenized examples, without those whose question fills all tokens.
+
     Raises:
         ValueError: data that is not there or not of that kind.
     """

@@ -21,7 +21,17 @@ MEASURED = {
 
 
 def tables_of(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: float) -> Tables:
-    """Make rows of the trainer's log, which a resumed run has from before."""
+    """Make rows of the trainer's log, which a resumed run has from before.
+
+    Args:
+        cell: the run.
+        task: its examples.
+        trainer: after training, a :class:`probes.finetuning.evaluation.FinetuneTrainer`.
+        seconds: wall time of the run.
+
+    Returns:
+        ``rows`` and ``diagram``: see :func:`probes.finetuning.training.run_finetune`.
+    """
     entries: dict[int, dict[str, Any]] = {}
     for entry in trainer.state.log_history:
         entries.setdefault(entry["step"], {}).update(entry)

@@ -29,6 +29,17 @@ LONGEST, CANDIDATES = 30, 20
 def squad_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     """Load SQuAD.
 
+    Source: Rajpurkar et al. 2016, arXiv 1606.05250 (1.1); Rajpurkar et al. 2018, arXiv 1806.03822
+    (2.0, with questions that have no answer).
+
+    Args:
+        name: "squad" or "squad_v2".
+        corpus: where the examples are, how many are used, and how many tokens a window has.
+        tokenizer: of the model, a fast one.
+
+    Returns:
+        Tokenized windows of the texts, which overlap by ``OVERLAP``; ``score`` is F1.
+
     Raises:
         ValueError: data that is not there or not of that kind, or a tokenizer that does not say
             which token is which part of the text.
@@ -63,7 +74,19 @@ def squad_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
 
 
 def span_metrics(examples: Any, windows: Any, cls: int, predictions: Any) -> dict[str, Any]:
-    """Measure the predicted answers: ``score`` (F1, in [0, 1]) and ``exact_match``."""
+    """Measure the predicted answers.
+
+    Source: Rajpurkar et al. 2016, arXiv 1606.05250 (F1 and exact match), by torchmetrics.
+
+    Args:
+        examples: questions, contexts and answers.
+        windows: tokenized windows of these examples.
+        cls: id of the token that a span of no answer consists of.
+        predictions: of a trainer: logits of starts and ends, (windows, tokens) each.
+
+    Returns:
+        ``score`` (F1) and ``exact_match``, means over examples, in [0, 1].
+    """
     starts, ends = predictions.predictions[:2]
     answers = {key: text for key, text in _answers(examples, windows, starts, ends, cls)}
     made, given = [], []

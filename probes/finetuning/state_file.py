@@ -19,6 +19,10 @@ def write_state(path: Path, state: Any) -> None:
     Tensors go into a file of safetensors; all else, with their places, is JSON in its header, with
     a digest of both.
 
+    Args:
+        path: of the file.
+        state: what is written.
+
     Raises:
         ValueError: a value of another type, or the file cannot be written.
     """

@@ -74,6 +74,9 @@ def read_split(name: str, config: str | None, split: str, corpus: Corpus) -> "Da
         split: its name; in a folder, files whose names begin with it.
         corpus: says where to look.
 
+    Returns:
+        The split as it stands there.
+
     Raises:
         ValueError: there is no such folder, split or data set, or it cannot be read.
     """
@@ -94,7 +97,16 @@ def read_split(name: str, config: str | None, split: str, corpus: Corpus) -> "Da
 
 
 def require_columns(table: "Dataset", names: Sequence[str], where: str) -> None:
-    """Raise ``ValueError`` unless the examples have the columns."""
+    """Check that the examples have the columns.
+
+    Args:
+        table: the examples.
+        names: of the columns.
+        where: what the examples are called in the message.
+
+    Raises:
+        ValueError: one is missing.
+    """
     missing = [name for name in names if name not in table.column_names]
     if missing:
         known = ", ".join(table.column_names)
@@ -104,8 +116,15 @@ def require_columns(table: "Dataset", names: Sequence[str], where: str) -> None:
 def draw_training(table: "Dataset", corpus: Corpus) -> "Dataset":
     """Draw the training examples.
 
+    Args:
+        table: all training examples.
+        corpus: its ``n`` says how many, None for all; its ``seed`` says which.
+
+    Returns:
+        n examples in random order, without replacement.
+
     Raises:
-        ValueError: there are fewer than asked for.
+        ValueError: there are fewer than asked for, or n is below 2.
     """
     n = len(table) if corpus.n is None else corpus.n
     if not 2 <= n <= len(table):
@@ -115,7 +134,18 @@ def draw_training(table: "Dataset", corpus: Corpus) -> "Dataset":
 
 
 def take_held_out(table: "Dataset", corpus: Corpus) -> "Dataset":
-    """Take as many held-out examples as are asked for, the same for every seed."""
+    """Take as many held-out examples as are asked for, the same for every seed.
+
+    Args:
+        table: all held-out examples.
+        corpus: its ``held_out`` is the largest number, None for all.
+
+    Returns:
+        The examples, in an order that is fixed.
+
+    Raises:
+        ValueError: there are fewer than 2.
+    """
     count = len(table) if corpus.held_out is None else min(corpus.held_out, len(table))
     if count < 2:
         raise ValueError(f"at least 2 held-out examples are needed; there are {count}")

@@ -40,6 +40,13 @@ NOT_WRITTEN = "os error|IoError|inline_container|iostream error"
 def load_task(cell: FinetuneCell, tokenizer: Any) -> FinetuneTask:
     """Load and tokenize the examples of a cell.
 
+    Args:
+        cell: says the task and its corpus.
+        tokenizer: of the cell's model.
+
+    Returns:
+        The examples, and how predictions are scored.
+
     Raises:
         ValueError: data that is not there or not usable.
     """
@@ -57,6 +64,11 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
     """Fine-tune, evaluating along the way, and save the adapter.
 
     What a killed run had saved in ``folder`` is where it goes on from.
+
+    Args:
+        folder: of checkpoints and adapters; None to keep neither.
+        cell: the run.
+        progress: told ``cell.replica_steps`` at the end.
 
     Returns:
         One row an evaluation and inference ("no masks" for p = 0, else "expected weight" and, at
@@ -158,6 +170,18 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
 def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any:
     """Put the cell's adapter into a model.
 
+    Source: Hu et al. 2022, arXiv 2106.09685 (LoRA); Zhang et al. 2023, arXiv 2303.10512 (AdaLoRA);
+    arXiv 2404.09610 (dropout in both).
+
+    Args:
+        model: of transformers; its layers are replaced in place.
+        cell: method, rates, rank and target.
+        task: says the kind of task.
+        steps: of the training, for AdaLoRA's budget.
+
+    Returns:
+        PEFT's model around it.
+
     Raises:
         ValueError: layers that are not there, or a method that does not fit.
     """
@@ -189,7 +213,15 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
 
 
 def total_steps(arguments: "TrainingArguments", examples: int) -> int:
-    """Number of optimizer steps that the trainer will take."""
+    """Number of optimizer steps that the trainer will take.
+
+    Args:
+        arguments: of the trainer.
+        examples: number of training examples.
+
+    Returns:
+        ``max_steps`` where that is positive, otherwise the steps of all epochs.
+    """
     if arguments.max_steps > 0:
         return arguments.max_steps
     batches = math.ceil(examples / (arguments.train_batch_size * arguments.world_size))

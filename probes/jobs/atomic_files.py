@@ -27,6 +27,10 @@ def make_folder(folder: Path) -> Path:
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place and move it there, so that nobody sees half of it.
 
+    Args:
+        path: of the file; its folder exists.
+        write: writes the contents to the path that it is given.
+
     Raises:
         ValueError: it cannot be written, as on a full disk; what was there before still is.
     """
@@ -46,7 +50,15 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def unwritten(path: Path, error: Exception) -> ValueError:
-    """Say that a path cannot be written, and why."""
+    """Say that a path cannot be written, and why.
+
+    Args:
+        path: of the file or folder.
+        error: what its writer raised.
+
+    Returns:
+        An error with a message for the user, to be raised by the caller.
+    """
     reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
     return ValueError(
         f"{path} cannot be written ({reason}); what is finished is kept, and the same command "

@@ -95,13 +95,16 @@ def _closure(imported: Iterable[tuple[str, str]]) -> dict[Path, ast.Module]:
         path = _file_of(f"{module}.{name}") or _file_of(module)
         if path is None:
             continue
-        tree = _tree(path)
-        # Of what a package hands on, the one name counts, and not all that it lists.
-        listed = path.name == "__init__.py"
-        definitions, imports = _names_reached(tree, {name}) if listed else ([], _imports(tree))
-        if definitions or not listed:
-            found[path] = tree
-        fresh = set(imports) - seen
+        more: list[tuple[str, str]] = []
+        if path.name == "__init__.py":
+            # Of what a package hands on, the one name counts, and not all that it lists.
+            definitions, more = _names_reached(_tree(path), {name})
+            if definitions:
+                found[path] = _tree(path)
+        elif path not in found:
+            found[path] = _tree(path)
+            more = list(_imports(found[path]))
+        fresh = set(more) - seen
         seen |= fresh
         waiting += fresh
     return found

@@ -48,13 +48,46 @@ class SplitJobRunner(Protocol):
     """A run whose jobs can be done in parts, on several machines, with the same tables."""
 
     def __call__(self, job: J, progress: Progress) -> Tables:
-        """Do all of it here."""
+        """Do all of a job in this process.
+
+        Args:
+            job: what is run.
+            progress: told the number of steps done since the last call.
+
+        Returns:
+            The tables of the job.
+        """
 
     def split(self, job: J, pieces: int) -> list[object]:
-        """Name the parts, at most so many."""
+        """Cut a job into parts.
+
+        Args:
+            job: what is run.
+            pieces: largest number of parts.
+
+        Returns:
+            The parts, which can be pickled; fewer than two where the job is not worth cutting or
+            cannot be.
+        """
 
     def part(self, job: J, part: object) -> object:
-        """Do one part."""
+        """Do one part.
+
+        Args:
+            job: what is run.
+            part: one of those that :meth:`split` returned.
+
+        Returns:
+            What :meth:`join` takes; it can be pickled.
+        """
 
     def join(self, job: J, parts: list[object]) -> Tables:
-        """Make the tables of what the parts, in order, gave."""
+        """Put a job together.
+
+        Args:
+            job: what was run.
+            parts: what :meth:`part` returned, in the order of :meth:`split`.
+
+        Returns:
+            The tables of the job, as calling this with the whole job makes them.
+        """

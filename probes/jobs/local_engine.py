@@ -14,7 +14,14 @@ from probes.jobs.job import J, Progress, RunJob, Tables, silent
 
 
 def run_here(jobs: Sequence[J], run: RunJob[J], progress: Progress) -> Iterator[tuple[J, Tables]]:
-    """Run jobs one after the other in this process; yield each when it is done."""
+    """Run jobs one after the other in this process.
+
+    Args:
+        jobs, run, progress: as for :func:`probes.jobs.engines.run_jobs`.
+
+    Yields:
+        Each job with its tables, in order.
+    """
     for job in jobs:
         yield job, run(job, progress)
 
@@ -22,10 +29,18 @@ def run_here(jobs: Sequence[J], run: RunJob[J], progress: Progress) -> Iterator[
 def run_in_workers(
     workers: int, jobs: Sequence[J], run: RunJob[J], progress: Progress
 ) -> Iterator[tuple[J, Tables]]:
-    """Run jobs in processes of one thread each; yield each when it is done.
+    """Run jobs in processes of one thread each.
 
     Processes, as the threads of one would wait for each other between the many small operations of
     a step. They are started afresh, not forked, which a process with threads does not survive.
+
+    Args:
+        workers: number of processes.
+        jobs, run: as for :func:`probes.jobs.engines.run_jobs`; they can be pickled.
+        progress: told the steps of a job when it is done.
+
+    Yields:
+        Each job with its tables, in the order in which they are done.
     """
     with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
         try:

@@ -22,9 +22,17 @@ PATIENCE = 10
 def run_on_ray(
     options: EngineOptions, jobs: Sequence[J], run: RunJob[J], progress: Progress
 ) -> Iterator[tuple[J, Tables]]:
-    """Run jobs as Ray tasks; yield each when it is done.
+    """Run jobs as Ray tasks.
 
     Where there are fewer jobs than places for them, those that can be are split into parts.
+
+    Args:
+        options: address of the cluster, cores and GPUs of a job.
+        jobs, run: as for :func:`probes.jobs.engines.run_jobs`; they can be pickled.
+        progress: told the steps of a job when it is done.
+
+    Yields:
+        Each job with its tables, in the order in which they are done.
 
     Raises:
         ValueError: there is no such cluster, or none of its nodes has what a job asks for.

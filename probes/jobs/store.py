@@ -34,7 +34,15 @@ class Store:
         self.used: list[str] = []
 
     def path(self, job: Any, kind: TableKind = TableKind.ROWS) -> Path:
-        """Where a kind of table of a job is kept."""
+        """Say where a table of a job is kept.
+
+        Args:
+            job: whose table.
+            kind: of the table.
+
+        Returns:
+            Path of the Parquet file, whether it is there or not.
+        """
         return self.cells / f"{job_key(job, self.code)}.{kind}.parquet"
 
     def load(self, job: Any, kind: TableKind = TableKind.ROWS) -> pd.DataFrame | None:

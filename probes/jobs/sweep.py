@@ -84,7 +84,18 @@ def _keep(job: Job, store: Store, tables: Tables) -> None:
 
 
 def progress_bar(total: int, what: str, unit: str, initial: int = 0) -> "tqdm":
-    """Return a progress bar that shows itself after two seconds, where there is someone to see."""
+    """Return a progress bar that shows itself after a while, where there is someone to see.
+
+    Args:
+        total: number of units of the whole.
+        what: is done, the bar's label.
+        unit: what is counted.
+        initial: number of units that were done before.
+
+    Returns:
+        A bar to be used as a context; it is silent where standard error is no terminal, but for
+        notebooks.
+    """
     # In a notebook the bar is a widget; elsewhere it belongs on a terminal and not in a log.
     notebook = "ipykernel" in sys.modules
     return tqdm(

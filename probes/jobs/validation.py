@@ -7,18 +7,46 @@ LARGEST_COUNT = 10**6
 
 
 def require(valid: bool, name: str, allowed: str, value: object) -> None:
-    """Raise ``ValueError`` that names the setting, what is allowed and the value, unless valid."""
+    """Refuse a value in one line.
+
+    Args:
+        valid: whether the value is allowed.
+        name: of the setting.
+        allowed: what is, in words that go on from "must be".
+        value: that was given.
+
+    Raises:
+        ValueError: the value is not valid; the message names the setting, what is allowed and it.
+    """
     if not valid:
         raise ValueError(f"{name} must be {allowed}; got {value}")
 
 
 def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise ``ValueError`` unless the value is one of those allowed."""
+    """Check a choice.
+
+    Args:
+        name: of the setting.
+        value: that was given.
+        allowed: all values that are.
+
+    Raises:
+        ValueError: the value is another.
+    """
     require(value in allowed, name, f"one of {', '.join(allowed)}", repr(value))
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:
-    """Raise ``ValueError`` unless a number of things is at least that and no more than is sane."""
+    """Check a number of things.
+
+    Args:
+        name: of the setting.
+        value: that was given.
+        least: smallest number that is allowed.
+
+    Raises:
+        ValueError: the value is below ``least`` or above ``LARGEST_COUNT``.
+    """
     require(value >= least, name, f"at least {least}", value)
     require(value <= LARGEST_COUNT, name, f"at most {LARGEST_COUNT}", value)
 

@@ -62,11 +62,15 @@ def audit(
     Args:
         network: the frozen network.
         factors: of n + 1 replicas, that of S first.
-        inputs: S.
+        inputs: S, n examples.
         update_scale: factor of the update in the deterministic network.
-        curvature: smallest eigenvalue of the Hessian at theta(S).
+        curvature: smallest eigenvalue of the Hessian at theta(S); NaN if it is not known.
         clipped: whether losses are clipped.
         seed: of the random pairs.
+
+    Returns:
+        What was found. Distances are NaN, and the radius is 0, where theta(S) or all theta(S^i) are
+        not finite.
     """
     paths = _Paths(network, factors, update_scale)
     distances = paths.distances()

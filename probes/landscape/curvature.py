@@ -35,9 +35,15 @@ def smallest_curvature(
 ) -> Curvature:
     """Smallest eigenvalue of the Hessian of the mean loss of one replica, in float64 on the CPU.
 
+    Up to ``DENSE_WEIGHTS`` weights the Hessian is formed. Above, the implicitly restarted Lanczos
+    method finds the eigenvalue from products with the Hessian.
+
+    Source: Lehoucq, Sorensen & Yang 1998, "ARPACK Users' Guide" (Lanczos, by SciPy's ``eigsh``);
+    Pearlmutter 1994, "Fast exact multiplication by the Hessian" (products).
+
     Args:
-        network: the network.
-        factors: of one replica.
+        network: the frozen network.
+        factors: of one replica, A (1, r, d_in) and B (1, d_out, r).
         inputs: the examples of S.
         update_scale: factor of the update in the deployed network.
         seed: of Lanczos' starting vector.
@@ -57,12 +63,14 @@ def smallest_curvature(
 
 
 def _lanczos(loss: Callable[[Tensor], Tensor], point: Tensor, seed: int) -> Curvature:
+    """Smallest eigenvalue by ARPACK, from Hessian-vector products by double backpropagation."""
     position = point.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(loss(position), position, create_graph=True)
 
     def multiply(vector: np.ndarray) -> np.ndarray:
         direction = torch.from_numpy(np.ascontiguousarray(vector).reshape(-1))
-        (product,) = torch.autograd.grad(gradient, position, direction, retain_graph=True)
+        # Of a number and not of a vector, for which PyTorch would import half a second of packages.
+        (product,) = torch.autograd.grad(gradient @ direction, position, retain_graph=True)
         return product.numpy()
 
     size = len(point)

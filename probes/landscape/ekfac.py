@@ -24,7 +24,14 @@ BATCH = 32
 
 
 class FactorMap(AdaptedMap):
-    """The map of one replica whose factors are linear modules, as kronfluence needs them."""
+    """The map of one replica whose factors are linear modules, as kronfluence needs them.
+
+    Args:
+        weight: W0, (d_out, d_in).
+        A: linear module whose weight is (r, d_in).
+        B: linear module whose weight is (d_out, r).
+        scale: factor of the update B A.
+    """
 
     def __init__(self, weight: Tensor, A: nn.Module, B: nn.Module, scale: float) -> None:
         self.weight, self.A, self.B, self.scale = weight, A, B, scale
@@ -35,13 +42,22 @@ class FactorMap(AdaptedMap):
         return torch.add(nn.functional.linear(x, self.weight), update, alpha=self.scale)
 
     def averaged(self, attention: Tensor, x: Tensor) -> Tensor:
-        """Map all tokens, then average them: the modules must see every token."""
+        """Map all tokens, then average them, as in :meth:`AdaptedMap.averaged`.
+
+        The modules must see every token.
+        """
         values = self(x).unflatten(-1, (attention.shape[2], -1))
         return torch.einsum("rmht,rmthe->rmhe", attention, values)
 
 
 class Replica(nn.Module):
-    """One replica of an encoder, its factors as linear modules."""
+    """One replica of an encoder, its factors as linear modules.
+
+    Args:
+        network: the frozen network.
+        factors: of one replica, A (1, r, d_in) and B (1, d_out, r).
+        update_scale: factor of the update in the deterministic network.
+    """
 
     def __init__(self, network: Encoder, factors: Factors, update_scale: float) -> None:
         super().__init__()
@@ -68,14 +84,22 @@ def ekfac_inverse(
 ) -> "EkfacInverse":
     """Fit the curvature of the mean loss on S at one replica's factors.
 
+    Source: George et al. 2018, arXiv 1806.03884 (EK-FAC); Grosse et al. 2023, arXiv 2308.03296
+    (EK-FAC with damping for influence functions; kronfluence implements it).
+
     Args:
         network: the frozen network; its loss is cross-entropy.
         inputs: the n examples of S.
-        factors: of one replica.
+        factors: of one replica, A (1, r, d_in) and B (1, d_out, r).
         update_scale: factor of the update in the deterministic network.
-        damping: added to every eigenvalue.
+        damping: added to every eigenvalue; positive, in units of the loss per squared unit of a
+            factor.
         seed: of the labels drawn from the network's own predictions, whose gradients make the
             Fisher matrix, which for cross-entropy is the Gauss-Newton matrix.
+
+    Returns:
+        What multiplies gradients by the inverse of the damped curvature. It computes in float32 on
+        the CPU.
 
     Raises:
         ValueError: kronfluence is not installed.
@@ -154,14 +178,23 @@ def _names(factors: Factors) -> list[str]:
 
 
 class EkfacInverse:
-    """The inverse of the damped curvature, block by block, one block a factor."""
+    """The inverse of the damped curvature, block by block, one block a factor.
+
+    Source: George et al. 2018, arXiv 1806.03884.
+
+    Args:
+        config: kronfluence's configuration of EK-FAC, which has the product with a gradient.
+        held: eigenvectors and reciprocals of the damped eigenvalues of every factor, as ``config``
+            prepared them.
+        like: factors of one replica, for their shapes.
+    """
 
     def __init__(self, config: Any, held: list[dict[str, Tensor]], like: Factors) -> None:
         self.config, self.held = config, held
         self.shapes = [factor.shape[1:] for pair in like for factor in pair]
 
     def __call__(self, gradients: Tensor) -> Tensor:
-        """Multiply gradients in all factors, (R, size)."""
+        """Multiply gradients in all factors, (R, size), by the inverse: (R, size)."""
         parts = gradients.split([shape.numel() for shape in self.shapes], dim=1)
         solved = [
             self.config.precondition_gradient(part.reshape(-1, *shape).float(), storage)

@@ -11,6 +11,16 @@ class LipschitzTracker:
 
     It looks at all replicas on the examples of the pool, at evenly spaced steps and the last. A
     maximum over finitely many points is a lower estimate of the Lipschitz constant.
+
+    Args:
+        network: the frozen network.
+        inputs: the m examples of the pool.
+        steps: of the training; at most 10 of them are looked at.
+        update_scale: factor of the update in the deterministic network.
+
+    Attributes:
+        largest: the largest finite norm so far, in units of the loss per unit of weight; 0 before
+            any step was looked at.
     """
 
     def __init__(self, network: Network, inputs: Inputs, steps: int, update_scale: float) -> None:
@@ -24,7 +34,13 @@ class LipschitzTracker:
         return f"largest per-example gradient in W at {len(self.at)} steps of all replicas"
 
     def visit(self, step: int, rows: slice, factors: Factors) -> None:
-        """Take the factors of a block of replicas into account."""
+        """Take the factors of a block of replicas into account.
+
+        Args:
+            step: number of the step just taken, from 1.
+            rows: numbers of the replicas; they do not matter here.
+            factors: of these replicas.
+        """
         if step in self.at:
             norms = self.network.gradient_norms(factors, self.inputs, self.update_scale)
             self.largest = max(self.largest, _largest_finite(norms))

@@ -61,11 +61,18 @@ def newton_step(
 ) -> tuple[Factors, str]:
     """Estimate the factors of every replica that leaves an example out.
 
+    The formula stands at the top of this module.
+
+    Source: Beirami et al. 2017, "On optimal generalizability in parametric learning" (one Newton
+    step for leave-one-out); Giordano et al. 2019, arXiv 1806.00550 (the same to first order in the
+    weights, with the matrix of S); Koh & Liang 2017, arXiv 1703.04730 (for networks, with damping);
+    Martens 2020, arXiv 1412.1193 (the Gauss-Newton matrix in the place of the Hessian).
+
     Args:
         network: the frozen network.
         inputs: the n examples of S.
-        factors: trained on S, of one replica.
-        weights: of the examples, for S and then every S^i, (n + 1, n).
+        factors: trained on S, of one replica, A (1, r, d_in) and B (1, d_out, r).
+        weights: of the examples, for S and then every S^i, (n + 1, n); a row sums to 1.
         update_scale: factor of the update in the deterministic network.
         penalty_weight: of ||update||^2 in the objective, 0 for none.
         damping: positive, in units of the loss per squared unit of a factor.
@@ -76,7 +83,12 @@ def newton_step(
         progress: told n for each of ``EXPECTED_PRODUCTS``, however many it takes.
 
     Returns:
-        The factors of the n replicas, and how they were obtained.
+        The factors of the n replicas, A (n, r, d_in) and B (n, d_out, r), in the dtype and on the
+        device of ``factors``; and how they were obtained, in words, which also say where conjugate
+        gradients did not converge.
+
+    Raises:
+        ValueError: solver "ekfac", and kronfluence is not installed.
     """
     exact = torch.empty((), dtype=torch.float64)
     placed = _Point(
@@ -104,7 +116,24 @@ def newton_step(
 def _conjugate_gradients(
     placed: "_Point", change: Tensor, wanted: Tensor, damping: float, progress: Progress
 ) -> tuple[Tensor, str]:
-    """Solve all systems at once: a matrix of blocks, one an example."""
+    """Solve (G_i + damping I) step_i = -change_i for all n examples i at once.
+
+    The systems are the blocks of one block-diagonal system, so that their products are computed
+    together; they share the steps of conjugate gradients, and the residual is that of all.
+
+    Source: Koh & Liang 2017, arXiv 1703.04730 (conjugate gradients from matrix-vector products);
+    Martens 2020, arXiv 1412.1193 (Gauss-Newton products).
+
+    Args:
+        placed: the objective around theta(S).
+        change: right-hand sides with the opposite sign, (n, size).
+        wanted: example weights of every S^i, (n, n).
+        damping: positive.
+        progress: told n for each of ``EXPECTED_PRODUCTS`` products.
+
+    Returns:
+        Steps, (n, size), float64, and how they were obtained.
+    """
     products = 0
 
     def multiply(steps: np.ndarray) -> np.ndarray:

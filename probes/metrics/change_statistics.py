@@ -11,6 +11,8 @@ SATURATED = 0.05
 def change_statistics(change: ArrayLike) -> dict[str, float]:
     """Describe the leave-one-out changes of one draw of S.
 
+    Source: arXiv 2404.09610, Definition 4.1 (beta).
+
     Args:
         change: signed changes of the left-out examples' losses, at least one, all finite.
 

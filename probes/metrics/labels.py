@@ -7,6 +7,9 @@ def inference_label(members: int, otherwise: str = "expected weight") -> str:
     Args:
         members: N; 0 for no ensemble.
         otherwise: its name without an ensemble.
+
+    Returns:
+        Such as "ensemble, N = 16".
     """
     return f"ensemble, N = {members}" if members else otherwise
 
@@ -16,6 +19,9 @@ def named_inference(inference: str, members: int) -> str:
 
     Args:
         inference: "no masks", "expected weight" or "ensemble".
-        members: N.
+        members: N; it matters for "ensemble" alone.
+
+    Returns:
+        ``inference`` itself, or such as "ensemble, N = 16".
     """
     return inference_label(members) if inference == "ensemble" else inference

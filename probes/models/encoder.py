@@ -28,7 +28,10 @@ Trace = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class EncoderLayer:
-    """Frozen weights of one post-norm transformer layer (Vaswani et al. 2017, Devlin et al. 2019).
+    """Frozen weights of one post-norm transformer layer.
+
+    Source: Vaswani et al. 2017, arXiv 1706.03762 (the layer); Devlin et al. 2019, arXiv 1810.04805
+    (BERT, whose layers these are).
 
     Attributes:
         query, key, value, output: of the attention, (d, d) weights.
@@ -116,6 +119,9 @@ class Tokens:
 class Encoder(Network):
     """The adapted layers, a pooling and a frozen linear head.
 
+    Source: Devlin et al. 2019, arXiv 1810.04805 (layers); Hu et al. 2022, arXiv 2106.09685 (updates
+    of query and value).
+
     Args:
         layers: frozen weights of the adapted layers, first layer first.
         head: frozen weight of the readout, (k, d).
@@ -124,7 +130,7 @@ class Encoder(Network):
         tokens: of the longest text.
         activation: of the feed-forward block.
         epsilon: of the layer norms.
-        rank, alpha, loss: as for every network.
+        rank, alpha, loss: as for :class:`Network`.
     """
 
     def __init__(
@@ -169,7 +175,16 @@ class Encoder(Network):
         )
 
     def read(self, hidden: Tensor, mask: Tensor, targets: Tensor) -> Tokens:
-        """Prepare examples: hidden (m, tokens, d), mask (m, tokens), targets (m, k)."""
+        """Prepare examples: move them to the network and compute what never changes.
+
+        Args:
+            hidden: inputs of the first adapted layer, (m, tokens, d).
+            mask: whether a token is there, (m, tokens), bool.
+            targets: one-hot classes, (m, k).
+
+        Returns:
+            The examples on the network's device and in its dtype.
+        """
         like, first = self.weights[0], self.layers[0]
         hidden = hidden.to(like)
         read = hidden[:, :1] if self._reads_first_token(0) else hidden
@@ -183,7 +198,7 @@ class Encoder(Network):
         )
 
     def outputs(self, weights: Sequence[Tensor], inputs: Tokens) -> Tensor:
-        """Outputs on m examples of R networks with the given weights, (R, k, m)."""
+        """Compute outputs from merged weights, as in :meth:`Network.outputs`."""
         return self.mapped_outputs([MergedMap(weight) for weight in weights], inputs)
 
     def replica_outputs(
@@ -194,13 +209,13 @@ class Encoder(Network):
         masks: Masks | None = None,
         update_scale: float = 1.0,
     ) -> Tensor:
-        """Outputs on m examples of R networks with the given factors, (R, k, m)."""
+        """Compute outputs without merging the weights, as in :meth:`Network.replica_outputs`."""
         if masks is not None:
             factors = mask_layers(factors, masks)
         return self.mapped_outputs(self._low_rank_maps(factors, inputs, update_scale), inputs)
 
     def gradient_norms(self, factors: Factors, inputs: Tokens, update_scale: float = 1.0) -> Tensor:
-        """Norm of every example's loss gradient in the adapted *weights*, (R, m).
+        """Compute per-example gradient norms, as in :meth:`Network.gradient_norms`.
 
         The gradient of a map's weight is the sum over tokens of outer products g_t x_t', whose
         squared norm is the sum over pairs of tokens of (g_s . g_t)(x_s . x_t).
@@ -224,12 +239,15 @@ class Encoder(Network):
     def mapped_outputs(
         self, maps: Sequence[AdaptedMap], inputs: Tokens, trace: Trace | None = None
     ) -> Tensor:
-        """Outputs on m examples by the given maps, (R, k, m).
+        """Compute outputs by the given maps.
 
         Args:
-            maps: query and value of every adapted layer, of R replicas.
-            inputs: the examples.
-            trace: receives inputs and output of every map, if given.
+            maps: query and value of every adapted layer, first layer first, of R replicas.
+            inputs: m examples.
+            trace: a list to which input and output of every map are appended; None to keep none.
+
+        Returns:
+            Outputs, (R, k, m); differentiable in the maps.
         """
         x, keys = inputs.hidden.unsqueeze(0), inputs.keys.unsqueeze(0)
         pairs = zip(maps[::2], maps[1::2], strict=True)

@@ -47,7 +47,7 @@ class FeedForward(Network):
     Args:
         weights: W0 of every layer, (d_out, d_in), in order; all of one dtype and device.
         biases: of every layer, (d_out,).
-        rank, alpha, loss: as for every network.
+        rank, alpha, loss: as for :class:`Network`.
     """
 
     def __init__(
@@ -77,25 +77,36 @@ class FeedForward(Network):
         )
 
     def read(self, features: Tensor, targets: Tensor) -> Columns:
-        """Prepare examples: features (m, d_in) and targets (m, k), rows as data sets hold them."""
+        """Prepare examples: transpose them and compute the first frozen product.
+
+        Args:
+            features: one example a row, (m, d_in).
+            targets: one example a row, (m, k).
+
+        Returns:
+            The examples as columns, on the network's device and in its dtype.
+        """
         weight = self.weights[0]
         columns = features.to(weight).mT.contiguous()
         frozen = torch.addmm(self.biases[0], weight, columns)
         return Columns(columns, targets.to(weight).mT.contiguous(), frozen)
 
     def outputs(self, weights: Sequence[Tensor], inputs: Columns) -> Tensor:
-        """Outputs on m examples of R networks with the given weights, (R, k, m)."""
+        """Compute outputs from merged weights, as in :meth:`Network.outputs`."""
         return self._activations(weights, inputs)[-1]
 
     def outputs_with_masked_inputs(
         self, updates: Sequence[Tensor], masks: Sequence[Tensor], inputs: Columns
     ) -> Tensor:
-        """Outputs where every update reads its layer's input under a mask, (R, k, m).
+        """Compute outputs where every update reads its layer's input under a mask.
 
         Args:
-            updates: of every layer, (R, d_out, d_in).
-            masks: of every layer, (d_in, m).
-            inputs: the examples.
+            updates: one a layer, (R, d_out, d_in), scaled by alpha / r.
+            masks: one a layer, (d_in, m), the same for all replicas.
+            inputs: m examples.
+
+        Returns:
+            Outputs, (R, k, m).
         """
         X = inputs.features
         layers = zip(self.weights, self.biases, updates, masks, strict=True)
@@ -108,7 +119,7 @@ class FeedForward(Network):
     def gradient_norms(
         self, factors: Factors, inputs: Columns, update_scale: float = 1.0
     ) -> Tensor:
-        """Norm of every example's loss gradient in the adapted *weights*, (R, m).
+        """Compute per-example gradient norms, as in :meth:`Network.gradient_norms`.
 
         The gradient of a linear layer's weight is the outer product of its output's gradient and
         its input, so its norm is the product of theirs and no gradient is formed.
@@ -135,7 +146,17 @@ class FeedForward(Network):
 def random_network_weights(
     widths: Sequence[int], generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Draw the weights (He's normal law) and zero biases of a frozen random ReLU network."""
+    """Draw the weights and zero biases of a frozen random ReLU network.
+
+    Source: the normal law of variance 2 / d_in is that of He et al. 2015, arXiv 1502.01852.
+
+    Args:
+        widths: number of features before the first layer and after every layer, at least 2 numbers.
+        generator: of the weights.
+
+    Yields:
+        Weight (d_out, d_in) and bias (d_out,) of every layer, first layer first; float64, CPU.
+    """
     for d_in, d_out in pairwise(widths):
         weight = torch.randn(d_out, d_in, generator=generator, dtype=torch.float64)
         yield weight * (2 / d_in) ** 0.5, torch.zeros(d_out, dtype=torch.float64)

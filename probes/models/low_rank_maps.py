@@ -24,11 +24,11 @@ class AdaptedMap(ABC):
         """Average the mapped tokens, every head by its own attention and in its own outputs.
 
         Args:
-            attention: (R, m, heads, tokens).
-            x: (R or 1, m, tokens, d_in).
+            attention: weights of the tokens, (R, m, heads, tokens).
+            x: tokens, (R or 1, m, tokens, d_in).
 
         Returns:
-            (R, m, heads, d_out / heads).
+            Averages, (R, m, heads, d_out / heads).
         """
 
 
@@ -43,7 +43,10 @@ class MergedMap(AdaptedMap):
         return torch.matmul(_rows(x), self.weight.mT).unflatten(1, x.shape[1:3])
 
     def averaged(self, attention: Tensor, x: Tensor) -> Tensor:
-        """Average the tokens, then map: W (sum_t a_t x_t) is sum_t a_t (W x_t)."""
+        """Average the tokens, then map, as in :meth:`AdaptedMap.averaged`.
+
+        W (sum_t a_t x_t) is sum_t a_t (W x_t).
+        """
         return _by_head(self.weight, average(attention, x))
 
 
@@ -69,7 +72,11 @@ class LowRankMap(AdaptedMap):
         return added.unflatten(1, x.shape[1:3])
 
     def averaged(self, attention: Tensor, x: Tensor) -> Tensor:
-        """Average frozen products and A x where they are common, and otherwise the tokens."""
+        """Average mapped tokens, as in :meth:`AdaptedMap.averaged`.
+
+        Frozen products and A x are averaged where they are common to all replicas, and otherwise
+        the tokens.
+        """
         heads = attention.shape[2]
         if self.frozen is None:
             averages = average(attention, x)
@@ -92,9 +99,16 @@ class LowRankMap(AdaptedMap):
 
 
 def average(attention: Tensor, x: Tensor) -> Tensor:
-    """Attention (R, m, heads, tokens) over x (R or 1, m, tokens, d), to (R, m, heads, d).
+    """Average tokens by the attention of every head.
 
     A product that broadcasts would make R copies of what is common to all replicas.
+
+    Args:
+        attention: weights of the tokens, (R, m, heads, tokens).
+        x: tokens, (R or 1, m, tokens, d).
+
+    Returns:
+        Averages, (R, m, heads, d).
     """
     if len(x) == 1:
         return torch.einsum("rmht,mtd->rmhd", attention, x[0])

@@ -72,16 +72,28 @@ class Network(ABC):
 
     @abstractmethod
     def outputs(self, weights: Sequence[Tensor], inputs: Any) -> Tensor:
-        """Outputs on m examples of R networks with the given weights, (R, k, m).
+        """Compute the outputs of R networks with the given weights.
 
         Args:
             weights: of the adapted layers, (R, d_out, d_in) each.
-            inputs: as this kind of network reads them.
+            inputs: m examples, as this kind of network reads them.
+
+        Returns:
+            Outputs, (R, k, m); differentiable in the weights.
         """
 
     @abstractmethod
     def gradient_norms(self, factors: Factors, inputs: Any, update_scale: float = 1.0) -> Tensor:
-        """Norm of every example's loss gradient in the adapted *weights*, (R, m)."""
+        """Compute the norm of every example's loss gradient in the adapted *weights*.
+
+        Args:
+            factors: of R replicas.
+            inputs: m examples, as this kind of network reads them.
+            update_scale: factor of every update, such as its expected mask (1-p)^2.
+
+        Returns:
+            Norms over all adapted layers together, (R, m), in units of the loss per unit of weight.
+        """
 
     @abstractmethod
     def place(self, like: Tensor) -> Self:
@@ -99,7 +111,16 @@ class Network(ABC):
         ]
 
     def views(self, flat: Tensor, replicas: int) -> Factors:
-        """See a flat buffer of replicas * size numbers as factors; B is stored transposed."""
+        """View a flat buffer as factors.
+
+        Args:
+            flat: buffer of ``replicas * size`` numbers. For every layer it holds all A,
+                (R, r, d_in), then all B transposed, (R, r, d_out).
+            replicas: R.
+
+        Returns:
+            One pair a layer, A (R, r, d_in) and B (R, d_out, r), that share the buffer's memory.
+        """
         pairs, start = [], 0
         for d_in, d_out in self.sides:
             middle = start + replicas * self.rank * d_in
@@ -116,12 +137,15 @@ class Network(ABC):
     def merged_weights(
         self, factors: Factors, masks: Masks | None = None, update_scale: float = 1.0
     ) -> list[Tensor]:
-        """Weights with the update added, one (R, d_out, d_in) a layer.
+        """Add the updates to the frozen weights.
 
         Args:
             factors: of R replicas.
-            masks: one mask pair a layer, the same for all replicas; none if left out.
+            masks: one mask pair a layer, the same for all replicas; None for no masks.
             update_scale: factor of every update, such as its expected mask (1-p)^2.
+
+        Returns:
+            One weight a layer, (R, d_out, d_in).
         """
         if masks is not None:
             factors = mask_layers(factors, masks)
@@ -138,23 +162,43 @@ class Network(ABC):
         masks: Masks | None = None,
         update_scale: float = 1.0,
     ) -> Tensor:
-        """Outputs on m examples of R networks with the given factors, (R, k, m).
+        """Compute the outputs of R networks with the given factors.
 
         Args:
             factors, masks, update_scale: as for :meth:`merged_weights`.
-            inputs: as this kind of network reads them.
+            inputs: m examples, as this kind of network reads them.
+
+        Returns:
+            Outputs, (R, k, m).
         """
         return self.outputs(self.merged_weights(factors, masks, update_scale), inputs)
 
     def losses(self, factors: Factors, inputs: Any, update_scale: float = 1.0) -> Tensor:
-        """Loss of every replica without masks on every example, (R, m)."""
+        """Compute the loss of every replica on every example, without masks.
+
+        Args:
+            factors: of R replicas.
+            inputs: m examples, as this kind of network reads them.
+            update_scale: factor of every update, such as its expected mask (1-p)^2.
+
+        Returns:
+            Losses, (R, m), not clipped.
+        """
         return self.loss.value(
             self.replica_outputs(factors, inputs, update_scale=update_scale), inputs.targets
         )
 
 
 def mask_layers(factors: Factors, masks: Masks) -> Factors:
-    """Mask the factors of R replicas, every layer by its pair, the same for all replicas."""
+    """Mask the factors of R replicas by one mask pair a layer, the same for all replicas.
+
+    Args:
+        factors: A (R, r, d_in) and B (R, d_out, r) of every layer.
+        masks: of one sample: mask_in with d_in and mask_out with d_out entries for every layer.
+
+    Returns:
+        Factors of the same shapes, A's columns and B's rows multiplied by the masks.
+    """
     return [
         mask_factors(A, B, mask_in.flatten(), mask_out.flatten())
         for (A, B), (mask_in, mask_out) in zip(factors, masks, strict=True)
@@ -164,7 +208,13 @@ def mask_layers(factors: Factors, masks: Masks) -> Factors:
 def training_loss(network: Network, inputs: Inputs) -> Callable[[Tensor], Tensor]:
     """Return the mean loss as a differentiable function of all adapted weights.
 
-    The weights are one flat vector, float64 on the CPU, layer by layer and row by row.
+    Args:
+        network: the frozen network.
+        inputs: the examples that the loss is averaged over.
+
+    Returns:
+        A function of one flat vector of weights, float64 on the CPU, layer by layer and row by row.
+        Its value is a scalar tensor.
     """
     exact = torch.empty((), dtype=torch.float64)
     network, inputs = network.place(exact), inputs.place(exact)

@@ -17,6 +17,9 @@ def load_pretrained(
         trust_remote_code: whether code that comes with it may run.
         **settings: of its ``from_pretrained``.
 
+    Returns:
+        An object of that class; a model is on the CPU.
+
     Raises:
         ValueError: there is no such model, or it cannot be loaded.
     """
@@ -37,7 +40,15 @@ def load_pretrained(
 
 
 def require_package(name: str, extra: str = "text") -> None:
-    """Raise ``ValueError`` unless a package of an extra is installed."""
+    """Check that an optional package is installed.
+
+    Args:
+        name: of the package, as it is imported.
+        extra: of this project that installs it.
+
+    Raises:
+        ValueError: it is not installed.
+    """
     if find_spec(name) is None:
         raise ValueError(f"package {name} is needed: pip install 'lora-dropout[{extra}]'")
 

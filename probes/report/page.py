@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from probes import finetune
 from probes.cli.probe import from_keywords
@@ -20,9 +19,6 @@ from probes.jobs.manifest import MANIFEST, environment
 from probes.report.findings import Finding, of_finetune
 from probes.report.sections import Plan, ReportSettings, words_of
 from probes.results.text_tables import TEXT_COLUMNS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -84,6 +80,9 @@ def full_scale(folder: Path, number: int) -> Section:
         folder: of the runs.
         number: of the section.
 
+    Returns:
+        The section, with the pictures drawn.
+
     Raises:
         ValueError: there are no finished runs, or the files are damaged.
     """
@@ -96,7 +95,7 @@ def full_scale(folder: Path, number: int) -> Section:
     settings = from_keywords(
         finetune.FinetuneSettings, {key: manifest[key] for key in known & manifest.keys()}
     )
-    pictures = [_encoded(_png(figure)) for figure in figures]
+    pictures = [_encoded(figure.png()) for figure in figures]
     command = _command("finetune", settings)
     return Section(f"finetune-{number}", of_finetune(result), pictures, command)
 
@@ -139,12 +138,6 @@ def _cell_files(folder: Path) -> set[str]:
 
 def _command(name: str, settings: Any) -> str:
     return shlex.join(["python", "-m", f"probes.{name}", *words_of(settings)])
-
-
-def _png(figure: "Figure") -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
 
 
 def _encoded(content: bytes) -> str:

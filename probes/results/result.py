@@ -12,7 +12,7 @@ from probes.results.json_records import as_json
 from probes.results.text_tables import TextTable, print_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,7 +50,7 @@ class Result(ABC):
         """What one must know to read the table."""
 
     @abstractmethod
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw the result."""
 
     @property
@@ -76,7 +76,7 @@ class Result(ABC):
         """Return the tables that the command line prints."""
         return [TextTable(self.text(), f"{self.question}\n{self.setting}", self.note)]
 
-    def figures(self) -> "dict[str, Figure]":
+    def figures(self) -> "dict[str, Drawing]":
         """Return the figures that are kept, by name."""
         return {self.name: self.plot()}
 

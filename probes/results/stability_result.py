@@ -26,7 +26,7 @@ from probes.results.stability_text import (
 from probes.results.text_tables import TextTable
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from figures.style import Drawing
 
 #: What identifies a point of the grid, and what identifies a cell and its inference mode.
 POINT = ["n", "p", "inference", "ensemble"]
@@ -224,14 +224,14 @@ class StabilityResult(Result):
         """One row a cell and inference mode."""
         return {"table": self.table}
 
-    def figures(self) -> "dict[str, Figure]":
+    def figures(self) -> "dict[str, Drawing]":
         """Stability and bounds, the gap with and without a test set, and how estimates did."""
         drawn = {"stability": self.plot(), "gap": self.plot_gap()}
         if len(self.validation):
             drawn["influence"] = self.plot_validation()
         return drawn
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "Drawing":
         """Draw measured stability and gap against p, with intervals, and the bounds as lines."""
         from figures.stability import draw
 
@@ -252,7 +252,7 @@ class StabilityResult(Result):
             self.delta,
         )
 
-    def plot_gap(self) -> "Figure":
+    def plot_gap(self) -> "Drawing":
         """Draw the measured gap beside its estimate without a test set."""
         from figures.gap import draw
 
@@ -266,7 +266,7 @@ class StabilityResult(Result):
         )
         return draw(means(cells, ["p"], ["gap", "gap_estimate"]), cells, caption)
 
-    def plot_validation(self) -> "Figure":
+    def plot_validation(self) -> "Drawing":
         """Draw estimated against retrained effects."""
         from figures.influence import draw
 

@@ -13,7 +13,10 @@ def summary_text(summary: pd.DataFrame, score_name: str) -> pd.DataFrame:
 
     Args:
         summary: ``StabilityResult.summary``.
-        score_name: what the score is called.
+        score_name: what the score is called, such as "accuracy".
+
+    Returns:
+        One row a rate and inference; all cells are text.
     """
     return pd.DataFrame(
         {
@@ -75,6 +78,9 @@ def quantities_text(table: pd.DataFrame, strengths: Sequence[float]) -> pd.DataF
     Args:
         table: ``StabilityResult.table``.
         strengths: the values of lambda.
+
+    Returns:
+        One row a quantity: ``quantity``, ``value``, ``how``; all cells are text.
     """
     table = table[table["ensemble"] == 0]
     first = table.iloc[0]

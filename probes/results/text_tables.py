@@ -63,6 +63,9 @@ def decimals(values: Sequence[float] | pd.Series, digits: int = 4) -> list[str]:
     Args:
         values: numbers; NaN is written as such.
         digits: behind the point.
+
+    Returns:
+        One text a number.
     """
     return [f"{value:.{digits}f}" for value in values]
 
@@ -80,6 +83,9 @@ def with_interval(summary: pd.DataFrame, name: str) -> list[str]:
     Args:
         summary: with columns ``name`` and ``name_low``.
         name: of the quantity.
+
+    Returns:
+        One text a row, such as "0.1234 ± 0.0056"; the mean alone where the interval is NaN.
     """
     return [
         f"{mean:.4f}" if pd.isna(low) else f"{mean:.4f} ± {mean - low:.4f}"

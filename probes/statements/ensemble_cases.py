@@ -41,6 +41,15 @@ def jensen_cases(p: float, seed: int) -> Iterator[Case]:
 
     The loss of the averaged logits against the average loss of 16 members: the number of examples
     for which the first is larger.
+
+    Source: arXiv 2404.09610, Theorem 4.5 (Jensen's inequality).
+
+    Args:
+        p: dropout rate, in [0, 1).
+        seed: of everything random.
+
+    Yields:
+        One case a loss.
     """
     logits, labels = _member_logits(p, seed)
     logits = logits[:16]
@@ -67,7 +76,17 @@ def jensen_cases(p: float, seed: int) -> Iterator[Case]:
 
 
 def squared_cases(p: float, seed: int) -> Iterator[Case]:
-    """The 1/N law of the squared loss: all pairs of masks, drawn masks, and the limit below."""
+    """The 1/N law of the squared loss: all pairs of masks, drawn masks, and the limit below.
+
+    Source: the law is derived in ``theory.ensemble``.
+
+    Args:
+        p: dropout rate, in [0, 1).
+        seed: of everything random.
+
+    Yields:
+        Cases of N = 2 over all pairs, of several N over drawn masks, and of the limit.
+    """
     problem, update = load_problem("wine"), _update(seed, 3, 13)
     terms = dropout_loss_terms(problem.targets, problem.features, update, p)
     limit = float(terms["mean"].mean())
@@ -95,6 +114,15 @@ def cross_entropy_cases(p: float, seed: int) -> Iterator[Case]:
     """Second-order predictions of the cross-entropy, for averaged logits and probabilities.
 
     What is compared is R_N - R_inf, with R_inf from all members.
+
+    Source: the predictions are derived in ``theory.ensemble``.
+
+    Args:
+        p: dropout rate, in [0, 1).
+        seed: of everything random.
+
+    Yields:
+        One case a size N and what is averaged.
     """
     logits, labels = _member_logits(p, seed)
     index = torch.arange(len(labels))

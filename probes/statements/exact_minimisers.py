@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from probes.statements.linear_losses import LOGISTIC, SOFTMAX, SQUARED, Array, LinearLoss
 from theory.readings import Form
@@ -56,13 +55,32 @@ class Problem:
         )
 
     def hessian(self, theta: Array, weights: Array, penalty_weight: float) -> Array:
-        """Hessian of the objective of models (R, k, d) with example weights (R, n), (R, kd, kd)."""
+        """Hessians of the objectives of R models.
+
+        Args:
+            theta: models, (R, k, d).
+            weights: of the examples, one model a row, (R, n).
+            penalty_weight: s, at least 0.
+
+        Returns:
+            (R, kd, kd), in units of the loss per squared unit of theta.
+        """
         return self._pull_back(
             self.loss.hessian(self.outputs(theta), self.targets), weights, penalty_weight
         )
 
     def lower_hessian(self, theta: Array, ends: Array, penalty_weight: float) -> Array:
-        """Matrices below the Hessian of the objective on S from theta (k, d) to ends (R, k, d)."""
+        """Lower bounds of the Hessian of the objective on S along R segments.
+
+        Args:
+            theta: start of all segments, (k, d).
+            ends: their ends, (R, k, d).
+            penalty_weight: s, at least 0.
+
+        Returns:
+            Matrices, (R, kd, kd), that are at most the Hessian, in the order of symmetric matrices,
+            at every point of a segment.
+        """
         below = self.loss.lower_hessian(self.outputs(theta), self.outputs(ends))
         return self._pull_back(
             below, np.full((len(ends), len(self)), 1 / len(self)), penalty_weight
@@ -87,6 +105,8 @@ def load_problem(task: str) -> Problem:
     ``ridge`` is diabetes with squared loss, ``breast_cancer`` logistic regression, ``wine`` softmax
     regression; all from scikit-learn.
     """
+    from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
+
     loaders = {"ridge": load_diabetes, "breast_cancer": load_breast_cancer, "wine": load_wine}
     features, labels = loaders[task](return_X_y=True)
     features = (features - features.mean(0)) / features.std(0)
@@ -102,7 +122,15 @@ TASKS = ("ridge", "breast_cancer", "wine")
 
 
 def leave_one_out_weights(n: int, form: Form) -> Array:
-    """Example weights of all S^i, (n, n): the mean over n - 1 examples, or their sum over n."""
+    """Example weights of all S^i: the mean over n - 1 examples, or their sum over n.
+
+    Args:
+        n: size of S, at least 2 for the mean.
+        form: "mean" or "sum".
+
+    Returns:
+        (n, n), row i for S^i: 0 for example i, elsewhere 1/(n-1) or 1/n.
+    """
     return (1 - np.eye(n)) / (n - 1 if form == "mean" else n)
 
 
@@ -120,7 +148,10 @@ def minimisers(problem: Problem, penalty_weight: float, form: Form = "mean") -> 
     Args:
         problem: S, n >= 2 examples.
         penalty_weight: s = lambda (2p - p^2), positive.
-        form: what S^i means.
+        form: "mean" over the n - 1 examples of S^i, or their "sum" divided by n.
+
+    Returns:
+        theta(S) and all theta(S^i).
 
     Raises:
         ArithmeticError: Newton's method did not reach a gradient norm of 1e-10.
@@ -143,8 +174,18 @@ def ridge_left_out(problem: Problem, penalty_weight: float, form: Form = "mean")
     The mean over n - 1 examples plus s ||.||^2 has the minimiser of the sum of squares plus
     s (n-1) ||.||^2. So it is a downdate, by one example, of the solution theta' on *all* n examples
     with G = X'X + s (n-1) I, that is with s' = s (n-1)/n in the place of s: theta(S^i) =
-    theta' - G^-1 x_i e_i / (1 - h_i) with its residuals e and leverages h (Sherman & Morrison). For
-    the sum divided by n, s' = s.
+    theta' - G^-1 x_i e_i / (1 - h_i) with its residuals e and leverages h. For the sum divided by
+    n, s' = s.
+
+    Source: Sherman & Morrison 1950 (the downdate).
+
+    Args:
+        problem: S, n >= 2 examples, squared loss.
+        penalty_weight: s, positive.
+        form: "mean" over the n - 1 examples of S^i, or their "sum" divided by n.
+
+    Returns:
+        (n, k, d).
     """
     X, Y, n = problem.features, problem.targets, len(problem)
     total = penalty_weight * (n - 1 if form == "mean" else n)
@@ -190,14 +231,31 @@ def newton(problem: Problem, weights: Array, penalty_weight: float, start: Array
 
 
 def objective(problem: Problem, weights: Array, penalty_weight: float, theta: Array) -> Array:
-    """Value of every objective, (R,)."""
+    """Value of every objective: weighted loss plus s ||theta||^2.
+
+    Args:
+        problem: n examples.
+        weights: of the examples, one objective a row, (R, n).
+        penalty_weight: s.
+        theta: (R, k, d).
+
+    Returns:
+        (R,), in units of the loss.
+    """
     return (weights * problem.losses(theta)).sum(1) + penalty_weight * np.square(theta).sum((1, 2))
 
 
 def objective_gradient(
     problem: Problem, weights: Array, penalty_weight: float, theta: Array
 ) -> Array:
-    """Gradient of every objective, (R, k, d)."""
+    """Gradient of every objective in theta.
+
+    Args:
+        problem, weights, penalty_weight, theta: as for :func:`objective`.
+
+    Returns:
+        (R, k, d).
+    """
     slope = problem.loss.gradient(problem.outputs(theta), problem.targets) * weights[..., None]
     return np.swapaxes(slope, 1, 2) @ problem.features + 2 * penalty_weight * theta
 

@@ -94,7 +94,7 @@ SOFTMAX = LinearLoss(
     gradient=lambda z, y: _softmax(z) - y,
     hessian=lambda z, y: _softmax_hessian(z),
     # The third cumulant E[(v - Ev)(u - Eu)^2] is at most (max v - min v) Var u: so the Hessian
-    # falls no faster than exponentially along v.
+    # falls no faster than exponentially along v (in the manner of Bach 2010, arXiv 0910.4627).
     lower_hessian=lambda z, z_end: (
         np.exp(-np.ptp(z_end - z, axis=-1))[..., None, None] * _softmax_hessian(z)
     ),

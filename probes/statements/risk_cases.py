@@ -64,6 +64,8 @@ def bound_cases(setting: Setting) -> Iterator[Case]:
 
     The measured side is the (1 - delta) quantile of the gap over the draws, which the bound exceeds
     unless it fails more often than delta; and the second moment that the lemma's proof bounds.
+
+    Source: arXiv 2404.09610, Lemma 4.3 and Theorem 4.4; Bousquet & Elisseeff 2002, Theorem 11.
     """
     draws = draw_many(setting)
     n, delta = setting.n, setting.delta
@@ -156,7 +158,16 @@ def tiny_draws(setting: Setting) -> tuple[Problem, NDArray[np.int64]]:
 
 
 def population_losses(population: Problem, draws: NDArray[np.int64], s: float) -> Array:
-    """Losses on the population of the minimisers on every draw, (draws, population)."""
+    """Losses on the population of the minimisers on every draw.
+
+    Args:
+        population: all examples.
+        draws: numbers of the examples of every draw, repetitions allowed, (draws, n).
+        s: weight of the penalty, lambda (2p - p^2), positive.
+
+    Returns:
+        (draws, examples of the population).
+    """
     weights = np.stack([np.bincount(draw, minlength=len(population)) for draw in draws])
     return population.losses(_minimise(population, weights / draws.shape[1], s))
 

@@ -16,7 +16,7 @@ class Grid:
     """The settings in which statements about minimisers are tried.
 
     Attributes:
-        tasks: data sets, see ``probes.minimisers.load_problem``.
+        tasks: data sets, see ``exact_minimisers.load_problem``.
         n: sizes of S.
         p: dropout rates; at p = 0 there is no penalty and minimisers need not exist.
         strength: values of lambda.

@@ -46,7 +46,15 @@ class Measured:
     lipschitz: dict[Region, tuple[float, float]]
 
     def bound(self, reading: Reading, n: int) -> float:
-        """The reading's bound at these quantities."""
+        """Evaluate a reading's bound at these quantities.
+
+        Args:
+            reading: which curvature and which region of the gradient it takes.
+            n: size of S.
+
+        Returns:
+            The bound on beta, in units of the loss; infinite where the curvature is not positive.
+        """
         raw, regularized = self.lipschitz[reading.region]
         return float(
             reading.bound(
@@ -62,10 +70,13 @@ def measure(problem: Problem, found: Minimisers, s: float, form: Form) -> Measur
     """Measure both sides of Proposition 4.2.
 
     Args:
-        problem: S.
+        problem: S, n examples.
         found: its minimisers.
-        s: lambda (2p - p^2).
-        form: what S^i means.
+        s: weight of the penalty, lambda (2p - p^2), positive.
+        form: "mean" over the n - 1 examples of S^i, or their "sum" divided by n.
+
+    Returns:
+        Both sides, one entry a left-out example.
     """
     n, each = len(problem), np.arange(len(problem))
     full, left_out = found.full, found.left_out
@@ -98,6 +109,14 @@ def segment_lipschitz(problem: Problem, found: Minimisers, s: float) -> tuple[fl
     Of the raw loss: of all examples at the ends, and of the left-out one in between. A gradient
     that is L-Lipschitz and g, g' at the ends of a segment of length D is at most (g + g' + L D)/2
     within; where it peaks at an end, that is not needed.
+
+    Args:
+        problem: S, n examples.
+        found: its minimisers; a segment goes from theta(S) to each theta(S^i).
+        s: weight of the penalty, lambda (2p - p^2).
+
+    Returns:
+        Bounds on the norms of both gradients, in units of the loss per unit of theta.
     """
     norms, each = np.linalg.norm(problem.features, axis=1), np.arange(len(problem))
     start, ends = found.full, found.left_out
@@ -127,6 +146,14 @@ def ball_radius(problem: Problem, s: float, form: Form) -> float:
 
     The penalty of a minimiser is at most the objective at 0: s ||theta||^2 <= mean loss at 0, and
     the mean over n - 1 examples is at most n/(n-1) times that over n.
+
+    Args:
+        problem: S, n examples; n >= 2 for the mean.
+        s: weight of the penalty, lambda (2p - p^2), positive.
+        form: "mean" over the n - 1 examples of S^i, or their "sum" divided by n.
+
+    Returns:
+        The radius, in units of theta.
     """
     zero = np.zeros((problem.targets.shape[1], problem.features.shape[1]))
     n = len(problem)
@@ -137,14 +164,31 @@ def ball_radius(problem: Problem, s: float, form: Form) -> float:
 def common_radius(population: Problem, s: float) -> float:
     """Radius of a ball around 0 that holds the minimisers of *every* sample of the population.
 
-    As in :func:`ball_radius`, with the largest loss at 0 in the place of the mean.
+    The argument is that of :func:`ball_radius`, with the largest loss at 0 in place of the mean.
+
+    Args:
+        population: all examples that samples are drawn from.
+        s: weight of the penalty, lambda (2p - p^2), positive.
+
+    Returns:
+        The radius, in units of theta.
     """
     zero = np.zeros((population.targets.shape[1], population.features.shape[1]))
     return float(np.sqrt(population.losses(zero).max() / s))
 
 
 def ball_lipschitz(problem: Problem, s: float, radius: float) -> tuple[float, float]:
-    """Largest gradients of the raw and the regularized loss where ||theta|| <= radius."""
+    """Bound the gradients of the raw and the regularized loss where ||theta|| <= radius.
+
+    Args:
+        problem: the examples whose losses are meant.
+        s: weight of the penalty, lambda (2p - p^2).
+        radius: in units of theta; may be infinite.
+
+    Returns:
+        Bounds on the norms of both gradients, in units of the loss per unit of theta. With an
+        infinite radius the second is infinite, and the first is for the squared loss.
+    """
     norms = np.linalg.norm(problem.features, axis=1)
     # An example at 0 has no gradient in theta, however far theta is.
     moving = np.flatnonzero(norms)
@@ -154,13 +198,24 @@ def ball_lipschitz(problem: Problem, s: float, radius: float) -> tuple[float, fl
 
 
 def largest_loss(problem: Problem, radius: float) -> float:
-    """Bound C on the loss of every example of the problem where ||theta|| <= radius."""
+    """Bound the loss of every example of the problem where ||theta|| <= radius.
+
+    Args:
+        problem: the examples whose losses are meant.
+        radius: in units of theta.
+
+    Returns:
+        C, in units of the loss.
+    """
     reach = radius * np.linalg.norm(problem.features, axis=1)
     return float(problem.loss.value_within(reach, problem.targets).max())
 
 
 def definition_cases(setting: Setting) -> Iterator[Case]:
-    """Definition 4.1: leave-one-out minimisers found together equal those found one by one."""
+    """Definition 4.1: leave-one-out minimisers found together equal those found one by one.
+
+    Source: arXiv 2404.09610, Definition 4.1; Bousquet & Elisseeff 2002, Definition 4.
+    """
     for draw in range(setting.draws):
         problem = setting.sample(draw)
         found = minimisers(problem, setting.s)
@@ -185,7 +240,10 @@ def definition_cases(setting: Setting) -> Iterator[Case]:
 
 
 def proposition_cases(setting: Setting) -> Iterator[Case]:
-    """Proposition 4.2 in every reading, and the parameter-distance step inside it."""
+    """Proposition 4.2 in every reading, and the parameter-distance step inside it.
+
+    Source: arXiv 2404.09610, Proposition 4.2; the readings are derived in ``theory.readings``.
+    """
     for draw in range(setting.draws):
         problem = setting.sample(draw)
         for form in ("mean", "sum"):
@@ -195,7 +253,18 @@ def proposition_cases(setting: Setting) -> Iterator[Case]:
 
 
 def stopping_error(lipschitz: float, s: float) -> float:
-    """What an optimizer stopped at gradient norm 1e-10 adds to a change of the loss."""
+    """What an optimizer stopped at gradient norm 1e-10 adds to a change of the loss.
+
+    The objective is 2s strongly convex, so that theta is within 1e-10 / (2s) of the minimiser. A
+    change of the loss has two such ends.
+
+    Args:
+        lipschitz: of the loss, in units of the loss per unit of theta.
+        s: weight of the penalty, lambda (2p - p^2), positive.
+
+    Returns:
+        The error, in units of the loss.
+    """
     return 2 * lipschitz * GRADIENT_TOLERANCE / (2 * s)
 
 

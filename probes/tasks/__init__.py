@@ -24,8 +24,11 @@ def load_task(name: str, text: TextSource | None = None) -> Task:
     """Load a task.
 
     Args:
-        name: of the task.
-        text: files and model of a text task.
+        name: of the task, one of ``TASKS`` or ``TEXT_TASKS``.
+        text: files and model of a text task; None for a task of vectors.
+
+    Returns:
+        The task. Features and targets of a task of vectors are finite.
 
     Raises:
         ValueError: an unknown name, or data that cannot be used.

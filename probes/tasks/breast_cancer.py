@@ -1,7 +1,6 @@
 """Breast cancer: a logistic model of 30 features, adapted from zero."""
 
 import torch
-from sklearn.datasets import load_breast_cancer
 
 from probes.models.losses import logistic
 from probes.tasks.task import FeedForwardTask, standardize
@@ -13,6 +12,8 @@ def breast_cancer() -> FeedForwardTask:
     scikit-learn's ``load_breast_cancer``. The frozen weight is 0, so that the update is the whole
     parameter and the loss is convex in it.
     """
+    from sklearn.datasets import load_breast_cancer
+
     features, labels = load_breast_cancer(return_X_y=True)
     return FeedForwardTask(
         name="breast_cancer",

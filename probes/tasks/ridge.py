@@ -1,7 +1,6 @@
 """Diabetes progression: linear regression with squared loss, adapted from zero."""
 
 import torch
-from sklearn.datasets import load_diabetes
 
 from probes.models.losses import squared
 from probes.tasks.task import FeedForwardTask, standardize
@@ -13,6 +12,8 @@ def ridge() -> FeedForwardTask:
     scikit-learn's ``load_diabetes``. The frozen weight is 0, so that the objective ``penalty`` is
     ridge regression.
     """
+    from sklearn.datasets import load_diabetes
+
     features, values = load_diabetes(return_X_y=True)
     return FeedForwardTask(
         name="ridge",

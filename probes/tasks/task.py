@@ -47,10 +47,28 @@ class Task(Protocol):
     def network(
         self, *, rank: int, alpha: float, dtype: torch.dtype, device: str | torch.device
     ) -> Network:
-        """Build the network with its adapted layers."""
+        """Build the network with its adapted layers.
+
+        Args:
+            rank: r of every update, from 1 to :attr:`largest_rank`.
+            alpha: the update is multiplied by alpha / rank.
+            dtype: of the frozen weights and of the factors.
+            device: of the same.
+
+        Returns:
+            The frozen network; it holds no factors.
+        """
 
     def read(self, network: Any, index: Tensor) -> Inputs:
-        """Return the examples at the given positions, as the network reads them."""
+        """Return the examples at the given positions, as the network reads them.
+
+        Args:
+            network: made by :meth:`network`.
+            index: positions in the data set, (m,), int64.
+
+        Returns:
+            The m examples, in the order of ``index``, on the network's device and in its dtype.
+        """
 
 
 @dataclass(frozen=True)
@@ -58,7 +76,7 @@ class FeedForwardTask:
     """A task whose examples are vectors and whose network is feed-forward.
 
     Attributes:
-        name, loss, rank, lr, steps: as for every task.
+        name, loss, rank, lr, steps: as for :class:`Task`.
         features: (examples, d_in), float64.
         targets: (examples, k), float64: one-hot classes, 0/1 labels, or values.
         weights: frozen weights, (d_out, d_in) each, float64, first layer first.
@@ -86,7 +104,7 @@ class FeedForwardTask:
     def network(
         self, *, rank: int, alpha: float, dtype: torch.dtype, device: str | torch.device
     ) -> FeedForward:
-        """Build the network with its adapted layers."""
+        """Build the network, as in :meth:`Task.network`."""
         return FeedForward(
             [weight.to(device, dtype) for weight in self.weights],
             [bias.to(device, dtype) for bias in self.biases],
@@ -96,7 +114,7 @@ class FeedForwardTask:
         )
 
     def read(self, network: FeedForward, index: Tensor) -> Columns:
-        """Return the examples at the given positions, as the network reads them."""
+        """Return examples, as in :meth:`Task.read`."""
         return network.read(self.features[index], self.targets[index])
 
 

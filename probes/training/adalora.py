@@ -33,7 +33,16 @@ class Triplets(NamedTuple):
 
 
 def initial_triplets(rank: int, d_in: int, d_out: int, generator: torch.Generator) -> Triplets:
-    """Draw normal P and Q, and Lambda = 0, so that the update is zero; float32, on the CPU."""
+    """Draw normal P and Q, and Lambda = 0, so that the update is zero.
+
+    Args:
+        rank: r, number of triplets.
+        d_in, d_out: of the layer.
+        generator: of P and Q.
+
+    Returns:
+        P (d_out, r), Lambda's diagonal (r,) and Q (r, d_in), float32, on the CPU.
+    """
 
     def normal(rows: int, columns: int) -> Tensor:
         return INITIAL_SPREAD * torch.randn(rows, columns, generator=generator)

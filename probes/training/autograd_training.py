@@ -36,7 +36,16 @@ class Parametrization(Protocol):
     """A parametrization of low-rank updates, with what it adds to training."""
 
     def start(self, generator: torch.Generator, replicas: int) -> list[Tensor]:
-        """Initial parameters, the same for all replicas: (R, ...) each."""
+        """Return initial parameters, the same for all replicas.
+
+        Args:
+            generator: of the parameters.
+            replicas: R.
+
+        Returns:
+            Tensors (R, ...), in the dtype and on the device of the frozen weights; those of the
+            first layer come first.
+        """
 
     def factors(self, parameters: Sequence[Tensor]) -> Factors:
         """The pairs (A, B) whose products are the updates."""
@@ -47,17 +56,26 @@ class Parametrization(Protocol):
     def after_step(
         self, step: int, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
     ) -> None:
-        """What happens after the optimizer's step 1, 2, ..."""
+        """Change the parameters, in place, after a step of the optimizer.
+
+        Args:
+            step: number of the step just taken, from 1.
+            parameters: as they are after the step, laid out as by :meth:`start`.
+            gradients: that the step was taken with, laid out as ``parameters``.
+        """
 
 
 class LoRA:
-    """B A, with LoRA's initial factors."""
+    """B A, with LoRA's initial factors.
+
+    Source: Hu et al. 2022, arXiv 2106.09685.
+    """
 
     def __init__(self, network: Network) -> None:
         self.network = network
 
     def start(self, generator: torch.Generator, replicas: int) -> list[Tensor]:
-        """Initial A and B of every layer."""
+        """Return initial A and B of every layer, as in :meth:`Parametrization.start`."""
         pairs = self.network.initial_factors(generator)
         return [factor.repeat(replicas, 1, 1) for pair in pairs for factor in pair]
 
@@ -72,11 +90,13 @@ class LoRA:
     def after_step(
         self, step: int, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
     ) -> None:
-        """Nothing."""
+        """Do nothing; arguments as in :meth:`Parametrization.after_step`."""
 
 
 class AdaLoRA:
-    """P Lambda Q with orthogonality regularizer and rank allocation (arXiv 2303.10512).
+    """P Lambda Q with orthogonality regularizer and rank allocation.
+
+    Source: Zhang et al. 2023, arXiv 2303.10512.
 
     It starts with ``EXCESS`` times the network's rank in every layer and ends with as many triplets
     as LoRA of that rank has over all layers. Masks fall on Q's input columns and P's output rows.
@@ -96,7 +116,7 @@ class AdaLoRA:
         self.allocator = RankAllocator(schedule)
 
     def start(self, generator: torch.Generator, replicas: int) -> list[Tensor]:
-        """Initial P, Lambda and Q of every layer."""
+        """Return initial P, Lambda and Q of every layer, as in :meth:`Parametrization.start`."""
         like = self.network.weights[0]
         return [
             part.to(like).repeat(replicas, *[1] * part.dim())
@@ -116,7 +136,7 @@ class AdaLoRA:
     def after_step(
         self, step: int, parameters: Sequence[Tensor], gradients: Sequence[Tensor]
     ) -> None:
-        """Allocate the ranks."""
+        """Allocate the ranks; arguments as in :meth:`Parametrization.after_step`."""
         self.allocator.step(step, _triplets(parameters), _triplets(gradients))
 
 

@@ -23,7 +23,11 @@ def replica_blocks(
         network, training, objective: as for :func:`retrain`.
         replicas: R.
         examples: of the pool.
-        max_replicas: largest length of a block; as many as fit the cache if left out.
+        max_replicas: largest length of a block; None for as many as
+            :func:`replicas_per_block` says.
+
+    Returns:
+        Slices of ``range(replicas)``, in order, that cover it.
     """
     samples = training.samples if _draws_masks(objective) else 1
     fitting = replicas_per_block(network, examples, samples)
@@ -31,7 +35,16 @@ def replica_blocks(
 
 
 def replicas_per_block(network: Network, examples: int, samples: int = 1) -> int:
-    """Number of replicas that are best computed together, at least 1."""
+    """Number of replicas that are best computed together.
+
+    Args:
+        network: the frozen network; its device decides how much a block may hold.
+        examples: m, that every replica is computed on.
+        samples: mask pairs that are computed at once.
+
+    Returns:
+        At least 1.
+    """
     return max(1, _block_activations(network) // (examples * samples * network.activations))
 
 
@@ -46,7 +59,15 @@ def _block_activations(network: Network) -> int:
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:
-    """Cut ``range(count)`` into slices of at most ``size`` whose lengths differ by one at most."""
+    """Cut ``range(count)`` into slices whose lengths differ by one at most.
+
+    Args:
+        count: at least 0.
+        size: largest length of a slice, at least 1.
+
+    Yields:
+        Slices in order; none where ``count`` is 0.
+    """
     pieces = -(-count // size)
     edges = [count * piece // pieces for piece in range(pieces + 1)]
     yield from (slice(*edge) for edge in pairwise(edges))

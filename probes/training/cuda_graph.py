@@ -40,6 +40,10 @@ def captured(step: Step, masks: Masks, state: Sequence[Tensor], record: Recorder
         masks: of any step, for their shapes.
         state: all that a step changes; it is as before when this returns.
         record: how the step is captured; it may run it.
+
+    Returns:
+        A step that copies its masks into memory of its own and replays what was captured. The masks
+        must be shaped as ``masks``.
     """
     held = [(mask_in.clone(), mask_out.clone()) for mask_in, mask_out in masks]
     before = [tensor.clone() for tensor in state]

@@ -20,7 +20,7 @@ def member_outputs(
     seed: int,
     rescale: bool = False,
 ) -> Iterator[Tensor]:
-    """Yield the outputs of one sampled member after the other, (R, k, m).
+    """Compute the outputs of one sampled member after the other.
 
     Members are the same for all replicas, and those of a smaller ensemble the first of a larger.
 
@@ -32,6 +32,9 @@ def member_outputs(
         p: dropout rate.
         seed: of the masks.
         rescale: whether survivors are divided by 1 - p.
+
+    Yields:
+        Outputs of members 0 to N - 1, (R, k, m) each.
     """
     for member in range(members):
         (masks,) = draw_steps(network, p, [ENSEMBLE_STEP], range(member, member + 1), seed, rescale)
@@ -48,7 +51,17 @@ def ensemble_output(
     seed: int,
     rescale: bool = False,
 ) -> Tensor:
-    """Average the members' outputs, (R, k, m), before the softmax; arguments as above."""
+    """Average the members' outputs before the softmax.
+
+    Source: arXiv 2404.09610, Eq. 8.
+
+    Args:
+        network, factors, inputs, p, seed, rescale: as for :func:`member_outputs`.
+        members: N, at least 1.
+
+    Returns:
+        Mean outputs, (R, k, m).
+    """
     outputs = member_outputs(network, factors, inputs, members, p=p, seed=seed, rescale=rescale)
     total = next(outputs)
     for output in outputs:

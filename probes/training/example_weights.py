@@ -25,11 +25,14 @@ def leave_one_out(n: int) -> Tensor:
 
 
 def leave_out(subsets: list[list[int]], n: int) -> Tensor:
-    """Return the weights of replicas that each leave out a subset, (len(subsets), n), float64.
+    """Return the weights of replicas that each leave out a subset.
 
     Args:
-        subsets: the examples that each replica does not see.
+        subsets: the examples, 0 to n - 1, that each replica does not see.
         n: size of the pool.
+
+    Returns:
+        Weights, (len(subsets), n), float64: 0 for what is left out, equal for all others.
 
     Raises:
         ValueError: a replica would see no example.
@@ -44,7 +47,20 @@ def leave_out(subsets: list[list[int]], n: int) -> Tensor:
 
 
 def leave_k_out(n: int, k: int, replicas: int, generator: torch.Generator) -> Tensor:
-    """Return the weights of replicas that each leave out k examples at random, (replicas, n)."""
+    """Return the weights of replicas that each leave out k examples at random.
+
+    Args:
+        n: size of the pool.
+        k: number of examples that a replica does not see, 0 to n - 1.
+        replicas: number of subsets, drawn independently.
+        generator: of the subsets.
+
+    Returns:
+        Weights, (replicas, n), float64.
+
+    Raises:
+        ValueError: k is n or more.
+    """
     draws = [torch.randperm(n, generator=generator)[:k].tolist() for _ in range(replicas)]
     return leave_out(draws, n)
 
@@ -59,7 +75,18 @@ def replace_one(n: int) -> Tensor:
 
 
 def bootstrap(n: int, replicas: int, generator: torch.Generator) -> Tensor:
-    """Return the weights of replicas drawn with replacement, (replicas, n), float64."""
+    """Return the weights of replicas trained on n examples drawn with replacement.
+
+    Source: Efron 1979, "Bootstrap methods: another look at the jackknife".
+
+    Args:
+        n: size of the pool, and of every draw.
+        replicas: number of draws.
+        generator: of the draws.
+
+    Returns:
+        Weights, (replicas, n), float64: how often an example was drawn, divided by n.
+    """
     draws = torch.randint(n, (replicas, n), generator=generator)
     counts = torch.zeros(replicas, n, dtype=torch.float64)
     return counts.scatter_add_(1, draws, torch.ones_like(draws, dtype=torch.float64)) / n

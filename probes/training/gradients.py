@@ -34,7 +34,12 @@ class ObjectiveGradient(ABC):
         self.factors, self.gradient, self.samples = factors, gradient, samples
 
     def feed(self, inputs: Inputs, weights: Tensor) -> None:
-        """Take the examples of the step and their weights, (R, m)."""
+        """Take the examples of the next steps and their weights.
+
+        Args:
+            inputs: m examples.
+            weights: one replica a row, (R, m), in the dtype of the network.
+        """
         self.targets = inputs.targets
         self.weights = weights.unsqueeze(1) / self.samples
 
@@ -51,7 +56,11 @@ class ObjectiveGradient(ABC):
 
 
 class AutogradGradient(ObjectiveGradient):
-    """For any network, by automatic differentiation, one pass a mask sample."""
+    """For any network, by automatic differentiation, one pass a mask sample.
+
+    Args:
+        network, factors, gradient, samples: as for :class:`ObjectiveGradient`.
+    """
 
     def __init__(
         self, network: Network, factors: Factors, gradient: Factors, *, samples: int
@@ -60,7 +69,7 @@ class AutogradGradient(ObjectiveGradient):
         self.network = network
 
     def feed(self, inputs: Inputs, weights: Tensor) -> None:
-        """Take the examples of the step and their weights, (R, m)."""
+        """Take examples and weights, as in :meth:`ObjectiveGradient.feed`."""
         super().feed(inputs, weights)
         self.inputs = inputs
 
@@ -91,7 +100,7 @@ class FeedForwardGradient(ObjectiveGradient):
     """For a feed-forward network, with the backward pass written out, in held memory.
 
     Args:
-        network, factors, gradient, samples: as for every gradient.
+        network, factors, gradient, samples: as for :class:`ObjectiveGradient`.
         examples: m, the examples of a step.
     """
 
@@ -129,7 +138,7 @@ class FeedForwardGradient(ObjectiveGradient):
         self.grad_by_sample = self.grad.unflatten(0, (samples, -1))
 
     def feed(self, inputs: Inputs, weights: Tensor) -> None:
-        """Take the examples of the step and their weights, (R, m)."""
+        """Take examples and weights, as in :meth:`ObjectiveGradient.feed`."""
         assert isinstance(inputs, Columns)
         super().feed(inputs, weights)
         self.maps[0].feed(inputs.features, inputs.frozen)
@@ -162,7 +171,16 @@ class FeedForwardGradient(ObjectiveGradient):
 def objective_gradient(
     network: Network, factors: Factors, gradient: Factors, *, samples: int, examples: int
 ) -> ObjectiveGradient:
-    """Return the fastest gradient that there is for a network; arguments as for the classes."""
+    """Choose the fastest gradient that there is for a network.
+
+    Args:
+        network, factors, gradient, samples: as for :class:`ObjectiveGradient`.
+        examples: m, the examples of a step.
+
+    Returns:
+        A :class:`FeedForwardGradient` where the network is feed-forward, otherwise an
+        :class:`AutogradGradient`. Examples are not fed yet.
+    """
     if isinstance(network, FeedForward):
         return FeedForwardGradient(network, factors, gradient, samples=samples, examples=examples)
     return AutogradGradient(network, factors, gradient, samples=samples)

@@ -16,7 +16,20 @@ def draw_steps(
     seed: int,
     rescale: bool = False,
 ) -> list[Masks]:
-    """Draw the masks of many steps, one pair a layer for every step, on the network's device."""
+    """Draw the masks of many steps.
+
+    Args:
+        network: the frozen network.
+        p: dropout rate of A's columns and of B's rows, in [0, 1).
+        steps: numbers of the steps; ``ENSEMBLE_STEP`` for the members of an ensemble.
+        samples: numbers of the N mask pairs within each step.
+        seed: of the masks.
+        rescale: whether survivors are divided by 1 - p.
+
+    Returns:
+        For every step one pair a layer, (N, 1, 1, d_in) and (N, 1, 1, d_out), in the dtype and on
+        the device of the network.
+    """
     layers = []
     for layer, (d_in, d_out) in enumerate(network.sides):
         pair = stack_masks(

@@ -24,6 +24,8 @@ PLACES: tuple[Place, ...] = get_args(Place)
 class Dropping:
     """A place and a rate.
 
+    Source: arXiv 2404.09610, Eq. 2 ("both").
+
     Attributes:
         place: "both" (LoRA Dropout: A's input columns and B's output rows, each at rate p),
             "columns of A" or "rows of B" alone, "rank" (components of the rank dimension),
@@ -50,7 +52,20 @@ class Dropping:
     def draw(
         self, network: Network, examples: int, *, step: int, sample: int, seed: int
     ) -> "list[Drawn]":
-        """Draw the masks of one forward pass, a pure function of the arguments; one a layer."""
+        """Draw the masks of one forward pass.
+
+        Equal arguments give equal masks.
+
+        Args:
+            network: the frozen network.
+            examples: m, of the pass; it matters for the place "inputs" alone.
+            step: number of the step, from 0.
+            sample: number of the mask sample within the step.
+            seed: of the masks.
+
+        Returns:
+            One a layer, the same for all replicas.
+        """
         pairs = []
         for layer, sides in enumerate(network.sides):
             shape = self._shape(*sides, network.rank, examples)
@@ -75,14 +90,29 @@ class Dropping:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One layer's masks: of A's columns and B's rows, or a single one of another shape, flat."""
+    """One layer's masks.
+
+    Attributes:
+        place: where they fall.
+        first: of A's columns, (d_in,); or of "rank", (r,), "entries", (d_out d_in,), or "inputs",
+            (d_in m,).
+        second: of B's rows, (d_out,); empty where ``first`` is all there is.
+    """
 
     place: Place
     first: Tensor
     second: Tensor
 
     def update(self, A: Tensor, B: Tensor) -> Tensor:
-        """Masked product B A of R replicas, (R, d_out, d_in)."""
+        """Return the masked product B A of R replicas; of place "inputs", without a mask.
+
+        Args:
+            A: (R, r, d_in).
+            B: (R, d_out, r).
+
+        Returns:
+            Updates, (R, d_out, d_in), not multiplied by alpha / r.
+        """
         if self.place == "rank":
             return (B * self.first) @ A
         if self.place == "entries":
@@ -100,7 +130,16 @@ class Drawn:
 def masked_outputs(
     network: Network, factors: Factors, inputs: Any, drawn: Sequence[Drawn]
 ) -> Tensor:
-    """Outputs of R networks under the masks, (R, k, m).
+    """Compute the outputs of R networks under the masks.
+
+    Args:
+        network: the frozen network.
+        factors: of R replicas.
+        inputs: m examples.
+        drawn: masks of one place, one a layer.
+
+    Returns:
+        Outputs, (R, k, m).
 
     Raises:
         TypeError: masks on inputs, and a network that is not feed-forward.

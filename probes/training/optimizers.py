@@ -11,13 +11,16 @@ fused_adamw = torch.ops.aten._fused_adamw_.default
 class OptimizerStep(ABC):
     """A step of an elementwise optimizer over a flat buffer: one a replica, that is.
 
-    With PyTorch's defaults and decoupled weight decay (Loshchilov & Hutter 2019).
+    With PyTorch's defaults. The weight decay is decoupled: a step multiplies ``flat`` by
+    1 - lr * weight_decay.
+
+    Source: Loshchilov & Hutter 2019, arXiv 1711.05101 (decoupled weight decay).
 
     Args:
-        flat: what is trained.
-        gradient: of it, read at every step.
+        flat: what is trained, (numbers,); changed in place.
+        gradient: of it, of the same shape, read at every step.
         lr: learning rate.
-        weight_decay: decoupled.
+        weight_decay: decoupled, at least 0.
 
     Attributes:
         state: what a step changes besides ``flat``.
@@ -44,7 +47,16 @@ class SGDStep(OptimizerStep):
 
 
 class AdamStep(OptimizerStep):
-    """Adam by PyTorch's fused kernel, without the class around it, which takes as long."""
+    """AdamW by PyTorch's fused kernel; without weight decay, Adam.
+
+    PyTorch's class around the kernel is left out: it takes as long as the kernel.
+
+    Source: Kingma & Ba 2015, arXiv 1412.6980 (Adam); Loshchilov & Hutter 2019, arXiv 1711.05101
+    (AdamW).
+
+    Args:
+        flat, gradient, lr, weight_decay: as for :class:`OptimizerStep`.
+    """
 
     def __init__(self, flat: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
         super().__init__(flat, gradient, lr, weight_decay)

@@ -45,7 +45,7 @@ class Dropout:
 class Penalty:
     """The theorem's setting: penalty_weight * ||update||^2 is added to the loss; no masks.
 
-    ``penalty_weight`` is lambda (2p - p^2) in the paper's symbols.
+    ``penalty_weight`` is lambda (2p - p^2) in the symbols of arXiv 2404.09610, Section 4.
     """
 
     penalty_weight: float

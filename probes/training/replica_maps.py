@@ -61,12 +61,22 @@ class ReplicaMap(ABC):
             self.input, self.input_T = input, input.mT
 
     def feed(self, X: Tensor, frozen: Tensor) -> None:
-        """Take an input common to all replicas, (d_in, m), and W0 X + b, (d_out, m)."""
+        """Take an input common to all replicas.
+
+        Args:
+            X: the input, (d_in, m).
+            frozen: W0 X + b, (d_out, m).
+        """
         self.input, self.input_T = X, X.mT
         self.base = frozen.expand(self.count, *frozen.shape)
 
     def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
-        """Take masks of shape (N, 1, 1, d_in) and (N, 1, 1, d_out)."""
+        """Take the masks of the next pass, common to all replicas.
+
+        Args:
+            mask_in: of A's columns, (N, 1, 1, d_in).
+            mask_out: of B's rows, (N, 1, 1, d_out).
+        """
         self.mask_in = mask_in
         self.mask_out = mask_out if self.scaling == 1 else mask_out * self.scaling
 
@@ -90,6 +100,9 @@ def cheaper_map(rank: int, d_in: int, d_out: int, examples: int, common: bool) -
         rank, d_in, d_out: of the layer.
         examples: m.
         common: whether all replicas have the same input, so that W0 X is computed once for all.
+
+    Returns:
+        :class:`Merged` or :class:`LowRank`.
     """
     frozen = 0 if common else examples * d_in * d_out
     merged = (rank + examples) * d_in * d_out
@@ -97,7 +110,11 @@ def cheaper_map(rank: int, d_in: int, d_out: int, examples: int, common: bool) -
 
 
 class LowRank(ReplicaMap):
-    """The update as B (A x), beside the frozen product."""
+    """The update as B (A x), beside the frozen product.
+
+    Args:
+        *tensors, **sizes: arguments of :class:`ReplicaMap`.
+    """
 
     def __init__(self, *tensors: Any, **sizes: Any) -> None:
         super().__init__(*tensors, **sizes)
@@ -156,7 +173,11 @@ class LowRank(ReplicaMap):
 
 
 class Merged(ReplicaMap):
-    """The update formed and added: W0 + D * (B A), D the outer product of the masks."""
+    """The update formed and added: W0 + D * (B A), D the outer product of the masks.
+
+    Args:
+        *tensors, **sizes: arguments of :class:`ReplicaMap`.
+    """
 
     def __init__(self, *tensors: Any, **sizes: Any) -> None:
         super().__init__(*tensors, **sizes)
@@ -176,6 +197,7 @@ class Merged(ReplicaMap):
         self.output_gradient_rows = self.output_gradient.flatten(0, 1)
 
     def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
+        """Take the masks, as in :meth:`ReplicaMap.hold_masks`, and their outer product."""
         super().hold_masks(mask_in, mask_out)
         self.mask = self.mask_out.mT * self.mask_in
 

@@ -40,13 +40,13 @@ def retrain(
     Args:
         network: the frozen network.
         inputs: the m examples of the pool.
-        weights: example weights, one replica a row, (R, m).
-        start: one replica's factors, the start of all.
+        weights: example weights, one replica a row, (R, m); a row sums to 1.
+        start: one replica's factors, A (1, r, d_in) and B (1, d_out, r), the start of all.
         training: how.
         objective: what is minimised.
         checkpoint: called after every step of every block; it may read the factors, not keep them.
-        pieces: of the replicas, each trained together; replicas in none of them are not trained.
-            All of them, by :func:`replica_blocks`, if left out.
+        pieces: blocks of replicas to train; the others are skipped. None for all replicas, cut by
+            :func:`replica_blocks`.
 
     Returns:
         The trained factors of the replicas of all pieces, in order. Replicas that diverge hold
@@ -79,8 +79,14 @@ def retrain(
 def batches(examples: int, size: int | None, steps: int, seed: int) -> Iterator[Tensor | None]:
     """Draw the examples of every step: shuffled epochs, the last incomplete batch dropped.
 
+    Args:
+        examples: number of examples of the pool.
+        size: examples a step; None, or as many as there are or more, for all of them.
+        steps: number of steps.
+        seed: of the order.
+
     Yields:
-        The indices of the step's examples; None where a step takes all of them.
+        The indices of the step's examples, (size,), int64; None where a step takes all of them.
     """
     if size is None or size >= examples:
         yield from [None] * steps

@@ -38,7 +38,7 @@ def test_bounds_hold_about_as_often_as_they_should(result):
 
 
 def test_a_threshold_is_where_vacuity_ends(result):
-    first = result.thresholds.set_index("name")["first_n"]
+    first = result.summary.set_index("name")["first_n"]
     for name, group in result.table.groupby("name"):
         assert not group.loc[group["n"] >= first[name], "vacuous"].any()
         assert group.loc[group["n"] < first[name], "vacuous"].any() or first[name] == min(
@@ -76,8 +76,8 @@ def test_the_command_line_keeps_its_files(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Theorem 4.4" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
-    assert kept == {"table.parquet", "comparison.png", "manifest.json"}
-    assert len(pd.read_parquet(tmp_path / "here/table.parquet")) > 0
+    assert kept == {"cells", "rows.parquet", "comparison.png", "manifest.json"}
+    assert len(pd.read_parquet(tmp_path / "here/rows.parquet")) > 0
 
 
 def test_json_is_json(tmp_path):
@@ -101,4 +101,4 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
 
 def test_settings_are_checked_in_python_too():
     with pytest.raises(ValueError, match="strength must be positive"):
-        ComparisonSettings(strength=0.0).check()
+        ComparisonSettings(strength=0.0).cells()

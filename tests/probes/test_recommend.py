@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures import recommend as figure
 from probes import recommend
 from probes.recommend import RecommendResult, RecommendSettings
 from tests.probes.commands import assert_refused, run_probe
@@ -107,7 +106,7 @@ def test_without_held_out_data_the_replicas_judge(tmp_path):
 
 def test_the_figure_marks_the_choice():
     result = made_up({(0.0, 1, "no masks"): 1.0, (0.3, 1, EXPECTED): 0.5, (0.5, 1, EXPECTED): 0.7})
-    axes = figure.draw(result).axes[0]
+    axes = result.plot().axes[0]
     rings = [line for line in axes.get_lines() if line.get_label() == "recommended"]
     assert rings[0].get_xdata().tolist() == [0.3]
     assert rings[0].get_ydata().tolist() == [result.choice.risk]

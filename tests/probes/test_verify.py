@@ -169,4 +169,4 @@ def test_settings_of_python_are_those_of_the_command_line():
     with pytest.raises(TypeError, match="wrong"):
         verify.measure(wrong=1)
     with pytest.raises(ValueError, match="n must be at least 2"):
-        VerifySettings(n=(1,)).grid()
+        VerifySettings(n=(1,)).cells()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.func import grad
 
-from probes import landscape
+from probes.landscape import curvature
 from probes.landscape.curvature import smallest_curvature
 from probes.landscape.lipschitz import LipschitzTracker
 from probes.models.feedforward import FeedForward, random_network_weights
@@ -56,7 +56,7 @@ def test_lanczos_finds_the_dense_eigenvalue(loss, widths, monkeypatch):
     network, inputs, factors = make(loss, widths)
     one = [(A[:1], B[:1]) for A, B in factors]
     dense = smallest_curvature(network, one, inputs, 0.7, seed=0)
-    monkeypatch.setattr(landscape, "DENSE_WEIGHTS", 0)
+    monkeypatch.setattr(curvature, "DENSE_WEIGHTS", 0)
     if sum(weight.numel() for weight in network.weights) < 10:
         pytest.skip("Lanczos needs more than a few weights")
     lanczos = smallest_curvature(network, one, inputs, 0.7, seed=0)

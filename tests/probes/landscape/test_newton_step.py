@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 import torch
 
-from probes import cells
+from probes.cells import cell as cells
 from probes.cells.leave_one_out import estimate_cell
 from probes.cli.stability_settings import StabilitySettings
 from probes.landscape import newton_step as influence
 from probes.landscape.newton_step import newton_step
 from probes.models.losses import cross_entropy, squared
-from probes.results.stability_result import FEWEST_CHECKED, StabilityResult
+from probes.results.estimate_agreement import FEWEST_CHECKED
+from probes.results.stability_result import StabilityResult
 from probes.stability import measure
 from probes.training.example_weights import full_sample, leave_one_out
 from tests.probes.commands import assert_refused

@@ -11,8 +11,9 @@ from probes import generalization
 from probes.cli.stability_settings import StabilitySettings
 from probes.stability import measure
 from probes.tasks import load_task
+from probes.tasks.packaged import packaged
 from probes.tasks.text import TextSource, one_of_each, read_texts
-from probes.tasks.tweets import LEAST_CONFIDENCE, TEXTS, clean_tweets, packaged
+from probes.tasks.tweets import LEAST_CONFIDENCE, TEXTS, clean_tweets
 from tests.probes.encoders import save_bert, tiny_bert, write_reviews
 
 

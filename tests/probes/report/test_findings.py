@@ -1,0 +1,458 @@
+"""What the report concludes, on tables whose verdict is known."""
+
+from probes.report import findings
+from probes.report.findings import Finding
+from tests.probes.report.tables import (
+    INFINITE,
+    NAN,
+    WHERE,
+    ablation_result,
+    calibration_result,
+    comparison_result,
+    cost_result,
+    curves_result,
+    ensemble_result,
+    finetune_result,
+    gap_result,
+    matched_result,
+    sensitivity_result,
+    stability_result,
+    verify_result,
+)
+
+APART, CLOSE = (0.40, 0.42), (0.50, 0.52)
+#: Beta of dropout is 0.10 and 0.12 in two draws, at a train loss of 0.5.
+DROPPED = [(0.5, 0.10), (0.5, 0.12)]
+#: Beta of a control at train losses 0 and 1 in two draws: in between it is more, less, neither.
+MORE, LESS, ALIKE = (
+    [(0.2, 0.4), (0.2, 0.44)],
+    [(0.0, 0.1), (0.0, 0.138)],
+    [(0.0, 0.18), (0.0, 0.26)],
+)
+
+
+def cells(p, *gaps, changes=(0.1, 0.3), **more):
+    """Cells of the stability probe at one rate, whose train loss is 0.25: one a gap."""
+    return [
+        {"p": p, "draw": draw, "train_loss": 0.25, "test_loss": 0.25 + gap, "changes": changes}
+        | more
+        for draw, gap in enumerate(gaps)
+    ]
+
+
+def diverged(p, draw, **more):
+    """A cell whose network trained on S diverged, and all others with it."""
+    lost = {"lipschitz": 0.0, "curvature": NAN, "largest_loss": NAN}
+    return {"p": p, "draw": draw, "train_loss": NAN, "test_loss": NAN, "changes": (NAN, NAN)} | (
+        lost | more
+    )
+
+
+# Stability
+
+
+def test_stability_names_beta_and_gap_at_the_first_and_the_last_rate():
+    middle = cells(0.3, 0.9, 0.9, changes=(0.9, -0.9))
+    last = cells(0.5, 0.1, 0.12, changes=(0.0, -0.1))
+    found = findings.of_stability(stability_result(*cells(0.0, 0.2, 0.22), *middle, *last))
+    assert found.question == "How stable is LoRA Dropout, and what do the bounds say?"
+    assert found.setting == "made up, n = 10, 2 draws of S, objective dropout, rank 2, 40 steps"
+    assert found.verdicts[0] == (
+        "β is 0.200 at p = 0 and 0.050 at p = 0.5; the gap 0.210 and 0.110."
+    )
+
+
+def test_stability_does_not_count_ensembles():
+    """Two draws, three values of lambda; at n = 1000 with C = 1 all three verdicts are known."""
+    ensembles = [one | {"ensemble": 4} for one in cells(0.5, 9.0, 9.0, changes=(9.0, 9.0))]
+    found = findings.of_stability(stability_result(*cells(0.0, 0.2, 0.22), *ensembles, n=1000))
+    assert found.verdicts == [
+        "β is 0.200 at p = 0 and 0.200 at p = 0; the gap 0.210 and 0.210.",
+        "What the bounds say, over all cells and λ: Lemma 4.3: vacuous 2; "
+        "Proposition 4.2: exceeded 6; Theorem 4.4: holds 6.",
+    ]
+
+
+def test_stability_says_where_assumptions_fail_and_that_a_diverged_run_was_not_measured():
+    saddle = cells(0.0, 0.2, changes=(0.1, 0.3), curvature=-1.0)
+    found = findings.of_stability(stability_result(*saddle, diverged(0.0, 1), n=1000))
+    assert found.verdicts == [
+        "β is 0.200 at p = 0 and 0.200 at p = 0; the gap 0.200 and 0.200.",
+        "What the bounds say, over all cells and λ: Lemma 4.3: vacuous 1, not measured 1; "
+        "Proposition 4.2: assumption failed 3, not measured 3; "
+        "Theorem 4.4: assumption failed 3, not measured 3.",
+    ]
+
+
+def test_a_penalty_that_is_exceeded_is_violated():
+    known = {"objective": "penalty", "strength": 1.0}
+    found = findings.of_stability(stability_result(*cells(0.0, 0.2, 0.22, **known), n=1000))
+    assert found.verdicts[1] == (
+        "What the bounds say, over all cells and λ: Lemma 4.3: vacuous 2; "
+        "Proposition 4.2: violated 2; Theorem 4.4: holds 2."
+    )
+
+
+# Dropout against its controls
+
+
+def matched_answers(dropout, controls):
+    found = findings.of_matched(matched_result(dropout, controls))
+    start = "At equal train loss, β against "
+    assert all(verdict.startswith(start) for verdict in found.verdicts)
+    pairs = (verdict.removeprefix(start).split(": ", 1) for verdict in found.verdicts)
+    return dict(pairs)
+
+
+def test_every_control_is_answered_for():
+    controls = {"early stopping": MORE, "weight decay": LESS, "learning rate": ALIKE}
+    assert matched_answers({0.3: DROPPED}, controls) == {
+        "early stopping": "dropout stabler at p = 0.3.",
+        "weight decay": "the control stabler at p = 0.3.",
+        "learning rate": "undecided at p = 0.3.",
+        "shrunk update": "not reached at p = 0.3.",
+    }
+
+
+def test_rates_with_the_same_answer_stand_together():
+    worse, beyond = [(0.5, 0.9), (0.5, 0.92)], [(1.5, 0.1), (1.5, 0.12)]
+    dropout = {0.1: DROPPED, 0.3: worse, 0.5: DROPPED, 0.7: beyond}
+    assert matched_answers(dropout, {"early stopping": MORE})["early stopping"] == (
+        "dropout stabler at p = 0.1, 0.5; the control stabler at p = 0.3; not reached at p = 0.7."
+    )
+
+
+def test_the_comparison_names_its_task():
+    found = findings.of_matched(matched_result({0.3: DROPPED}, {"early stopping": MORE}))
+    assert found.question == "Does it buy stability beyond fitting less? On made up"
+    assert found.setting == WHERE.format(2)
+    assert [table.title.split("\n")[0] for table in found.tables] == [
+        "Does LoRA Dropout buy stability β beyond fitting less?",
+        "Does LoRA Dropout buy generalization gap beyond fitting less?",
+    ]
+
+
+def test_of_two_draws_one_that_diverged_leaves_nothing_to_decide():
+    dropout = {0.1: [(0.5, 0.1), (NAN, NAN)], 0.3: [(0.5, 0.1), (INFINITE, NAN)]}
+    assert matched_answers(dropout, {"early stopping": MORE})["early stopping"] == (
+        "not reached at p = 0.1, 0.3."
+    )
+
+
+def test_of_three_draws_two_that_did_not_diverge_decide():
+    answers = matched_answers({0.1: [*DROPPED, (NAN, NAN)]}, {"early stopping": [*MORE, (0, 0)]})
+    assert answers["early stopping"] == "dropout stabler at p = 0.1."
+
+
+# The gap
+
+
+def test_the_gap_counts_where_theorem_4_4_says_nothing():
+    """Of eight cells, two have a flat start and four a C that is too small for the bound."""
+    small = cells(0.0, 0.01, 0.01, 0.01, 0.01, largest_loss=0.01, changes=(0.0, 0.0))
+    found = findings.of_generalization(
+        gap_result(*small, *cells(0.1, 0.2, 0.2, curvature=-9.0), *cells(0.5, 0.2, 0.2), n=1000)
+    )
+    assert found.question == "How does the gap change with n and p?"
+    assert found.setting == "made up, rank 2, 40 steps, 4 draws of S, objective dropout"
+    assert found.verdicts == [
+        "Theorem 4.4, over all cells and λ: vacuous in 50%, its assumption failed in 25%."
+    ]
+
+
+def test_the_gap_leaves_ensembles_out():
+    ensembles = cells(0.5, 0.2, 0.2, curvature=-9.0, ensemble=4)
+    found = findings.of_generalization(gap_result(*cells(0.5, 0.2, 0.2), *ensembles, n=1000))
+    assert found.verdicts == [
+        "Theorem 4.4, over all cells and λ: vacuous in 0%, its assumption failed in 0%."
+    ]
+
+
+# The ensemble
+
+
+def ensemble_verdicts(losses):
+    found = findings.of_ensemble(ensemble_result(losses))
+    assert found.question == "What does the test-time ensemble buy?"
+    assert [table.title for table in found.tables] == [""]
+    return found.verdicts
+
+
+def test_the_largest_ensemble_is_better_worse_or_not_told_apart():
+    verdicts = ensemble_verdicts(
+        {
+            (0.1, 0): CLOSE, (0.1, 2): (9.0, 9.0), (0.1, 8): (0.40, 0.4204),
+            (0.3, 0): CLOSE, (0.3, 2): (9.0, 9.0), (0.3, 8): (0.60, 0.6204),
+            (0.5, 0): CLOSE, (0.5, 2): (9.0, 9.0), (0.5, 8): (0.50, 0.54),
+        }
+    )  # fmt: skip
+    assert verdicts == [
+        "p = 0.1: 8 members have a test loss smaller by 0.0998 (95 %: 0.0973 or more) than the "
+        "expected-weight network, which costs one pass.",
+        "p = 0.3: 8 members have a test loss larger by 0.1002 (95 %: 0.0977 or more) than the "
+        "expected-weight network, which costs one pass.",
+        "p = 0.5: 8 members have a test loss not told apart (+0.0100) from that of the "
+        "expected-weight network, which costs one pass.",
+    ]
+
+
+def test_the_ensemble_is_judged_by_the_draws_that_did_not_diverge():
+    verdicts = ensemble_verdicts(
+        {(0.1, 0): (0.50, 0.52, NAN), (0.1, 4): (0.40, 0.4204, NAN)}
+        | {(0.3, 0): (0.50, 0.52, INFINITE), (0.3, 4): (0.50, 0.54, 0.5)}
+    )
+    assert verdicts[0].startswith("p = 0.1: 4 members have a test loss smaller by 0.0998 (95 %: ")
+    assert verdicts[1].startswith("p = 0.3: 4 members have a test loss not told apart (+0.0100) ")
+
+
+# Along training
+
+
+def test_curves_say_how_far_the_test_loss_rises_after_its_best():
+    found = findings.of_curves(
+        curves_result(
+            {
+                ("LoRA", 0.0, 0): (1.0, 0.5, 0.4, 0.6), ("LoRA", 0.0, 1): (1.0, 0.4, 0.5, 0.6),
+                ("AdaLoRA", 0.3, 0): (1.0, 0.9, 0.8, 0.7),
+                ("AdaLoRA", 0.3, 1): (1.0, 0.9, 0.8, 0.7),
+            }
+        )
+    )  # fmt: skip
+    assert found.question == "How do train and test loss run along training?"
+    assert found.setting == WHERE.format(2)
+    assert found.verdicts == [
+        "LoRA, p = 0: the test loss ends 0.200 above its best (at step 15), the gap at 0.250.",
+        "AdaLoRA, p = 0.3: the test loss ends 0.000 above its best (at step 40), the gap at 0.250.",
+    ]
+
+
+# Calibration
+
+
+def test_calibration_is_told_at_the_best_checkpoint():
+    """By validation loss: the second checkpoint of one draw, the first of the other."""
+    found = findings.of_calibration(
+        calibration_result(
+            {
+                (0.0, "no masks", 0): [(1, 0.9, 0.9, 0.1, 0.1, 0.9), (40, 0.5, 0.5, 0.7, 0.8, 0.1)],
+                (0.0, "no masks", 1): [(1, 0.4, 0.5, 0.9, 0.9, 0.2), (40, 0.6, 0.4, 0.2, 0.3, 0.8)],
+                (0.3, "ensemble", 0): [(1, 0.9, 0.9, 0.1, 0.1, 0.9), (40, 0.5, 0.5, 0.6, 0.7, 0.3)],
+                (0.3, "ensemble", 1): [(1, 0.9, 0.9, 0.1, 0.1, 0.9), (40, 0.5, 0.5, 0.6, 0.7, 0.3)],
+            }
+        )
+    )
+    assert found.question == "Are the predicted probabilities right?"
+    assert found.verdicts == [
+        "p = 0, no masks: calibration error 0.150 at the best checkpoint, confidence 0.850 for "
+        "accuracy 0.800.",
+        "p = 0.3, ensemble: calibration error 0.300 at the best checkpoint, confidence 0.700 for "
+        "accuracy 0.600.",
+    ]
+
+
+def test_a_run_that_diverges_later_keeps_its_best_checkpoint():
+    first, later = (1, 0.4, 0.5, 0.9, 0.9, 0.2), (40, NAN, NAN, 0.1, NAN, NAN)
+    along = {(0.0, "no masks", draw): [first, later] for draw in (0, 1)}
+    assert findings.of_calibration(calibration_result(along)).verdicts == [
+        "p = 0, no masks: calibration error 0.200 at the best checkpoint, confidence 0.900 for "
+        "accuracy 0.900."
+    ]
+
+
+# The parts of the method
+
+
+def test_every_part_says_which_variants_differ_from_its_reference():
+    found = findings.of_ablation(
+        ablation_result(
+            {
+                ("dropout when", "never", 0.3): CLOSE,
+                ("dropout when", "training alone", 0.3): (0.40, 0.4204),
+                ("dropout when", "ensemble alone", 0.3): (0.45, 0.4704),
+                ("dropout when", "training and ensemble", 0.3): (0.60, 0.6204),
+                ("dropped where", "both", 0.3): CLOSE,
+                ("dropped where", "inputs", 0.3): (0.50, 0.54),
+                ("inference", "expected weight", 0.3): CLOSE,
+                ("inference", "ensemble", 0.3): (0.60, 0.6204),
+            }
+        )
+    )
+    assert found.question == "Which part of the method does it?"
+    assert found.verdicts == [
+        "dropout when, against “never”: less test loss: training alone, ensemble alone; more test "
+        "loss: training and ensemble.",
+        "dropped where, against “both”: undecided.",
+        "inference, against “expected weight”: more test loss: ensemble.",
+    ]
+
+
+def test_a_variant_that_diverged_in_one_of_two_draws_is_undecided():
+    found = findings.of_ablation(
+        ablation_result(
+            {
+                ("dropout when", "never", 0.3): CLOSE,
+                ("dropout when", "training alone", 0.3): (0.40, NAN),
+                ("dropped where", "both", 0.3): CLOSE,
+                ("dropped where", "inputs", 0.3): (0.9, INFINITE),
+                ("inference", "expected weight", 0.3): (0.50, NAN),
+                ("inference", "ensemble", 0.3): (0.60, 0.62),
+            }
+        )
+    )
+    assert found.verdicts == [
+        "dropout when, against “never”: undecided.", "dropped where, against “both”: undecided.",
+        "inference, against “expected weight”: undecided.",
+    ]  # fmt: skip
+
+
+# The grid of p and N
+
+
+def test_sensitivity_names_the_point_with_the_least_test_loss():
+    found = findings.of_sensitivity(
+        sensitivity_result(
+            {
+                (0.1, 1, "expected weight"): CLOSE, (0.1, 1, "ensemble"): (0.9, 0.9),
+                (0.5, 8, "expected weight"): (0.9, 0.9), (0.5, 8, "ensemble"): APART,
+            }
+        )
+    )  # fmt: skip
+    assert found.question == "How much depends on p and N?"
+    assert found.setting == WHERE.format(2)
+    assert found.verdicts == ["The least test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
+
+
+def test_a_point_that_diverged_in_a_draw_is_not_the_least_by_that():
+    found = findings.of_sensitivity(
+        sensitivity_result({(0.1, 1, "ensemble"): (0.9, NAN), (0.5, 8, "ensemble"): APART})
+    )
+    assert found.verdicts == ["The least test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
+
+
+# Cost
+
+
+def test_cost_names_the_largest_n_of_every_phase():
+    found = findings.of_cost(
+        cost_result(
+            {
+                ("training", "LoRA", 0): ((1.0, 1.0, 1.0), 1.0),
+                ("training", "N passes", 2): ((2.0, 2.0, 2.0), 1.0),
+                ("training", "N passes", 8): ((7.0, 8.5, 99.0), 1.25),
+                ("training", "one grouped pass", 8): ((5.0, 4.0, 6.0), 6.5),
+                ("inference", "LoRA", 0): ((1.0, 1.0, 1.0), 1.0),
+                ("inference", "ensemble", 4): ((4.0, 4.0, 4.125), 1.5),
+            }
+        )
+    )
+    assert found.question == "What does it cost?"
+    assert found.setting == (
+        "transformer block of width 8, 2 × 4 tokens, rank 8 on all its linear layers, p = 0.3, "
+        "an abacus"
+    )
+    assert found.verdicts == [
+        "training, N passes, N = 8: 8.50 times the time of plain LoRA and 1.25 times its peak "
+        "memory.",
+        "training, one grouped pass, N = 8: 5.00 times the time of plain LoRA and 6.50 times its "
+        "peak memory.",
+        "inference, ensemble, N = 4: 4.00 times the time of plain LoRA and 1.50 times its peak "
+        "memory.",
+    ]
+
+
+# The statements
+
+
+def violated(*cases):
+    return findings.of_verify(verify_result(*cases)).verdicts
+
+
+def test_what_fails_and_should_hold_is_counted():
+    case = ("Theorem 4.4", "as printed", "wine, n = 50")
+    holds, above = (*case, 0.1, 0.2), (*case, 0.3, 0.2)
+    assert violated(
+        (holds, {}), (above, {"provable": False}), (above, {"failed": "convexity"})
+    ) == ["3 cases; violated, of what the project holds to be true: 0."]
+    assert violated((holds, {}), (above, {}), (above, {})) == [
+        "3 cases; violated, of what the project holds to be true: 2."
+    ]
+
+
+def test_what_could_not_be_measured_is_no_success():
+    assert violated((("Theorem 4.4", "", "wine", NAN, 0.2), {})) == [
+        "1 cases; violated, of what the project holds to be true: 1."
+    ]
+
+
+# Other bounds
+
+
+def test_a_bound_is_worth_something_from_where_it_is_no_longer_vacuous():
+    """A size at which it happens to be small does not count if a larger one is vacuous again."""
+    found = findings.of_comparison(
+        comparison_result(
+            {
+                "Theorem 4.4": {50: 3.0, 100: 0.9, 316: 1.0, 1778: 0.5, 3162: 0.4},
+                "Feldman & Vondrák": {50: 3.0, 100: 2.0, 316: 1.5},
+                "test set, binomial tail": {50: 0.5, 100: 0.4, 316: 0.3},
+                "second moment, derived": {50: 0.5, 100: NAN, 316: INFINITE},
+            }
+        )
+    )
+    assert found.question == "From which n on do other bounds say anything?"
+    assert found.verdicts == [
+        "Theorem 4.4: not vacuous from n = 1.78e+03.", "Feldman & Vondrák: vacuous.",
+        "test set, binomial tail: not vacuous from n = 50.", "second moment, derived: vacuous.",
+    ]  # fmt: skip
+
+
+# Fine-tuning
+
+
+def test_finetuning_is_judged_at_the_end_of_training():
+    found = findings.of_finetune(
+        finetune_result(
+            {
+                ("lora", 0.0, "no masks", 0): (0.1, 0.50),
+                ("lora", 0.0, "no masks", 1): (0.1, 0.52),
+                ("lora", 0.3, "ensemble", 0): (0.9, 0.40),
+                ("lora", 0.3, "ensemble", 1): (0.9, 0.42),
+                ("adalora", 0.3, "ensemble", 0): (0.9, 0.75),
+                ("adalora", 0.3, "ensemble", 1): (0.9, 0.75),
+            }
+        )
+    )  # fmt: skip
+    assert found.question == "Full scale: what does fine-tuning show?"
+    assert found.setting == (
+        "made up, hub/name, n = 10, rank 2, 40 steps, N = 1 in training, 2 seeds"
+    )
+    assert found.verdicts == [
+        "At the end of training the least test loss, 0.410, is that of lora, p = 0.3, ensemble; "
+        "the gaps lie between 0.160 and 0.500."
+    ]
+
+
+def test_a_run_that_diverged_in_a_seed_is_not_the_least_by_that():
+    losses = {
+        ("lora", 0.0, "no masks", 0): (0.1, 0.50),
+        ("lora", 0.0, "no masks", 1): (0.1, NAN),
+        ("lora", 0.3, "no masks", 0): (0.9, 0.40),
+        ("lora", 0.3, "no masks", 1): (0.9, 0.42),
+    }
+    assert findings.of_finetune(finetune_result(losses)).verdicts == [
+        "At the end of training the least test loss, 0.410, is that of lora, p = 0.3, no masks; "
+        "the gaps lie between 0.160 and 0.250."
+    ]
+
+
+# All of them
+
+
+def test_a_finding_has_the_tables_that_the_question_prints():
+    result = sensitivity_result({(0.1, 1, "ensemble"): CLOSE})
+    found = findings.of_sensitivity(result)
+    assert isinstance(found, Finding)
+    (table,) = found.tables
+    assert table.table.equals(result.text())
+    # The question is the section's heading already.
+    assert (table.title, table.caption) == ("", result.note)

@@ -1,17 +1,48 @@
-"""What is in the checkout is what is installed."""
+"""What is in the checkout is what is installed, and stands in the contract of the layers."""
 
+import re
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
+import lora_dropout
+
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("theory", "lora_dropout", "probes", "figures")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_every_package_is_listed():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    listed = set(project["tool"]["setuptools"]["packages"])
+    listed = set(PROJECT["tool"]["setuptools"]["packages"])
     found = {
         ".".join(init.parent.relative_to(ROOT).parts)
-        for name in ("theory", "lora_dropout", "probes", "figures")
+        for name in PACKAGES
         for init in (ROOT / name).rglob("__init__.py")
     }
     assert listed == found
+
+
+def test_every_room_and_every_question_stands_in_the_contract():
+    (contract,) = (
+        one for one in PROJECT["tool"]["importlinter"]["contracts"] if one["type"] == "layers"
+    )
+    named = [name.strip() for layer in contract["layers"] for name in layer.split("|")]
+    here = ROOT / "probes"
+    rooms = {path.parent.name for path in here.glob("*/__init__.py")}
+    questions = {path.stem for path in here.glob("*.py") if not path.stem.startswith("_")}
+    expected = {f"probes.{name}" for name in rooms | questions}
+    assert sorted(named) == sorted(expected | {"figures", "lora_dropout", "theory"})
+
+
+def test_the_layer_and_the_theory_need_pytorch_and_numpy_alone():
+    needed = {re.split(r"[<>=]", one)[0] for one in PROJECT["project"]["dependencies"]}
+    assert needed == {"torch", "numpy"}
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert lora_dropout.__version__ == version("lora-dropout") == PROJECT["project"]["version"]
+    assert f"version: {lora_dropout.__version__}" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_the_packages_say_that_they_are_typed():
+    assert all((ROOT / name / "py.typed").is_file() for name in PACKAGES)

@@ -1,14 +1,20 @@
 """What is kept survives: damaged files, two sweeps in one folder, a full disk."""
 
+import os
 import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.jobs.sealed_tables import read_sealed, write_sealed
+from probes.jobs import sealed_tables
+from probes.jobs.sealed_tables import DamagedTableError, read_sealed, write_sealed
+from probes.jobs.store import Store
 from tests.probes.commands import run_probe
 
 QUICK = ("--task", "breast_cancer", "--n", "12", "--p", "0.1", "0.5", "--draws", "3",
@@ -94,7 +100,7 @@ def test_no_flipped_bit_goes_unnoticed(sealed, place, bit):
 def test_no_missing_end_goes_unnoticed(sealed, share):
     _, content, path = sealed
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(DamagedTableError, match="cannot be read"):
         read_sealed(path)
 
 
@@ -126,3 +132,71 @@ def test_a_full_disk_is_said_in_one_line_and_loses_nothing(undisturbed, small_di
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
     assert_same_tables(sweep(small_disk)[0], undisturbed)
     assert all((cells / name).read_bytes() == content for name, content in kept.items())
+
+
+@dataclass(frozen=True)
+class Thing:
+    size: int = 1
+    libraries: tuple[str, ...] = ()
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A store that holds a table, and its file."""
+    store = Store(tmp_path, "code")
+    store.save(Thing(), pd.DataFrame({"a": [1.0]}))
+    return store, store.path(Thing())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (MemoryError(), "not enough memory"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (pa.ArrowMemoryError("malloc failed"), "not enough memory"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_trouble_of_reading_is_said_and_leaves_the_file_alone(kept, trouble, said, monkeypatch):
+    store, path = kept
+    content = path.read_bytes()
+
+    def fail(*arguments):
+        raise trouble
+
+    of_arrow = isinstance(trouble, pa.ArrowMemoryError)
+    with monkeypatch.context() as patched:
+        place = (sealed_tables.pq, "read_table") if of_arrow else (Path, "read_bytes")
+        patched.setattr(*place, fail)
+        with pytest.raises(ValueError, match=f"cannot be read .{said}.; it is left as it is"):
+            store.load(Thing())
+    assert path.read_bytes() == content
+    assert [one.name for one in store.cells.iterdir()] == [path.name]
+
+
+def test_a_file_without_the_right_to_read_it_is_left_alone(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    sweep(tmp_path)
+    file = sorted((tmp_path / "here/cells").glob("*.parquet"))[0]
+    file.chmod(0)
+    done = run_probe("stability", *QUICK, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Permission denied" in done.stderr
+    file.chmod(0o600)
+    assert sweep(tmp_path)[1] == ""
+
+
+def test_a_store_of_other_code_does_not_take_it(kept):
+    store, _ = kept
+    assert store.load(Thing()) is not None
+    assert store.load(Thing(2)) is None
+    assert Store(store.folder, "other code").load(Thing()) is None
+
+
+def test_a_store_names_what_it_used(kept):
+    store, path = kept
+    again = Store(store.folder, "code")
+    again.load(Thing())
+    assert again.used == store.used == [path.name]

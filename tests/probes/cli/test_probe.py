@@ -1,0 +1,138 @@
+"""Every question is used the same way: from Python, from the command line, by one console script."""
+
+import ast
+import dataclasses
+import inspect
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import probes
+from probes.__main__ import questions
+from probes.cli.probe import Probe, from_keywords
+from probes.stability import StabilitySettings
+from tests.probes.commands import question, run_here
+
+PLACE = Path(probes.__file__).parent
+QUESTIONS = sorted(path.stem for path in PLACE.glob("[a-z]*.py"))
+SCRIPT = Path(sys.executable).with_name("lora-dropout")
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_is_a_probe_with_one_verb(name):
+    module = import_module(f"probes.{name}")
+    assert isinstance(module.PROBE, Probe)
+    assert module.PROBE.name == name
+    parameters = inspect.signature(module.measure).parameters
+    assert list(parameters) == [one.name for one in dataclasses.fields(module.PROBE.settings)]
+    assert "Raises:" in module.measure.__doc__
+
+
+@pytest.mark.parametrize("name", [*QUESTIONS, "report"])
+def test_help_is_told_and_nothing_is_written(name, tmp_path):
+    done = run_here(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"python -m probes.{name}" in done.stdout
+    assert "--out" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_lies_in_the_folder_are_questions_and_rooms():
+    files = {path.stem for path in PLACE.glob("*.py") if not path.stem.startswith("_")}
+    assert files == set(QUESTIONS)
+    for name in files:
+        assert hasattr(question(name), "main")
+
+
+def test_the_questions_are_listed_a_line_each(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "probes"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    listed = [line.split()[0] for line in done.stdout.splitlines()[2:]]
+    assert listed == sorted([*QUESTIONS, "report"]) == list(questions())
+    for name, asked in questions().items():
+        assert asked[-1] in "?.", name
+
+
+def run_script(*arguments, cwd):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(
+        [SCRIPT, *arguments], cwd=cwd, capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def test_the_console_script_runs_where_folders_of_the_same_names_lie_in_the_way(tmp_path):
+    for name in ("probes", "theory"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('not this one')\n")
+    quick = ["--task", "ridge", "--n", "6", "--draws", "2", "--steps", "3", "--p", "0.5"]
+    for more in ([], ["--workers", "2"]):
+        done = run_script("stability", *quick, "--json", *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["summary"][0]["p"] == 0.5
+    assert (tmp_path / "runs/stability/rows.parquet").exists()
+
+
+def test_a_question_that_is_not_there_is_refused_with_the_nearest(tmp_path):
+    done = run_script("stabilty", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [
+        "error: there is no question 'stabilty': did you mean stability?"
+    ]
+
+
+def test_the_manifest_names_the_files_and_cells_of_the_run(tmp_path):
+    quick = ["--task", "ridge", "--n", "6", "--draws", "2", "--steps", "3", "--p", "0.5"]
+    done = run_here("sensitivity", *quick, "--samples", "1", "2", "--out", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "here/manifest.json").read_text())
+    there = {path.name for path in (tmp_path / "here").iterdir()} - {"cells", "manifest.json"}
+    assert set(manifest["files"]) == there == {"rows.parquet", "sensitivity.png"}
+    cells = {path.name for path in (tmp_path / "here/cells").iterdir()}
+    assert set(manifest["cells"]) == cells
+    assert manifest["settings"]["samples"] == [1, 2]
+    assert "json" not in manifest["settings"]
+
+
+def test_one_value_stands_for_several():
+    made = from_keywords(StabilitySettings, {"p": 0.3, "ensemble": [4, 8], "out": "there"})
+    assert (made.p, made.ensemble, made.out) == ((0.3,), (4, 8), Path("there"))
+    with pytest.raises(TypeError, match="colour"):
+        from_keywords(StabilitySettings, {"colour": "red"})
+
+
+def imports_of(code):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(sorted(sys.modules))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return {name.partition(".")[0] for name in ast.literal_eval(done.stdout.splitlines()[-1])} | {
+        name for name in ast.literal_eval(done.stdout.splitlines()[-1])
+    }
+
+
+#: What takes long to import and the main job does not use.
+UNUSED = {
+    "sklearn", "scipy.stats", "seaborn", "torchmetrics", "transformers", "peft", "ray", "sympy",
+    "jinja2", "jax", "datasets", "accelerate",
+}  # fmt: skip
+
+
+def test_the_main_job_imports_only_what_it_uses(tmp_path):
+    code = f"from probes.stability import measure; measure(p=0.1, draws=1, out={str(tmp_path)!r})"
+    assert not imports_of(code) & UNUSED
+
+
+def test_asking_for_help_imports_no_drawing_and_no_data(tmp_path):
+    code = """
+from contextlib import suppress
+from probes.stability import PROBE
+with suppress(SystemExit):
+    PROBE.main(["--help"])
+"""
+    assert not imports_of(code) & (UNUSED | {"matplotlib"})

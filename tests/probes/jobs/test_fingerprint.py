@@ -1,0 +1,119 @@
+"""A kept cell depends on the code that its numbers come from, and on no other."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from probes import ensemble, stability
+from probes.jobs import fingerprint
+from probes.jobs.fingerprint import code_fingerprint, job_key, reached_code
+
+ROOT = Path(__file__).parents[3]
+#: Changes one file after the other and prints, a line each, which of two fingerprints change: that
+#: of a run that has no theory in its rows, and of one that has.
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from probes import ensemble, stability
+from probes.jobs import fingerprint
+
+def both():
+    fingerprint._tree.cache_clear()
+    probes = (stability.PROBE, ensemble.PROBE)
+    return [fingerprint.code_fingerprint(one.run(one.settings())) for one in probes]
+
+before = both()
+for file, old, new in json.load(sys.stdin):
+    path, text = Path(file), Path(file).read_text(encoding="utf-8")
+    assert old in text, (file, old)
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    print(json.dumps([one != other for one, other in zip(before, both(), strict=True)]))
+    path.write_text(text, encoding="utf-8")
+"""
+NEITHER, BOTH, ENSEMBLE_ALONE = [False, False], [True, True], [False, True]
+CHANGES = [
+    ("probes/training/retrain.py", "done = 0", "done = 0 + 0", BOTH),
+    ("probes/tasks/digits.py", "lr=1e-3", "lr=2e-3", BOTH),
+    ("lora_dropout/masks.py", "part >= p", "part > p", BOTH),
+    ("theory/ensemble.py", "floor + (", "floor - (", ENSEMBLE_ALONE),
+    ("theory/generalization.py", "    return ", "    return 2 * ", NEITHER),
+    ("probes/ensemble.py", "centred * bent", "centred * bent * 1", ENSEMBLE_ALONE),
+    ("probes/ensemble.py", '"less expected weight"', '"minus"', NEITHER),
+    ("probes/results/stability_text.py", '"median"', '"middle"', NEITHER),
+    ("probes/report/findings.py", "best = ", "found = best = ", NEITHER),
+    ("figures/stability.py", "figsize=(9, 7.2)", "figsize=(9, 7.3)", NEITHER),
+    ("probes/jobs/sweep.py", "PROGRESS_DELAY = 2", "PROGRESS_DELAY = 3", NEITHER),
+    ("probes/training/retrain.py", "done = 0", "done = 0  # none yet", NEITHER),
+    ("probes/training/retrain.py", '"""Train every', '"""Train each and every', NEITHER),
+]
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory):
+    """Which fingerprints change, for all of ``CHANGES``, in a copy of the packages."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for package in ("theory", "lora_dropout", "figures", "probes"):
+        shutil.copytree(
+            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.png")
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=folder, capture_output=True, text=True, check=False,
+        input=json.dumps([change[:3] for change in CHANGES]),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "number", range(len(CHANGES)), ids=[f"{file}: {new}" for file, _, new, _ in CHANGES]
+)
+def test_a_fingerprint_changes_with_what_makes_numbers_and_with_nothing_else(number, changed):
+    assert changed[number] == CHANGES[number][3]
+
+
+def test_of_the_runs_own_file_only_what_it_uses_counts():
+    reached = reached_code(ensemble.measure_cell)
+    assert "_spread" in reached[""]
+    assert "EnsembleResult" not in reached[""]
+    assert "EnsembleSettings" not in reached[""]
+    assert "probes/results/result.py" not in reached
+
+
+def test_a_partial_and_a_callable_object_are_what_is_behind_them():
+    assert code_fingerprint(partial(ensemble.measure_cell)) == code_fingerprint(
+        ensemble.measure_cell
+    )
+    run = stability.PROBE.run(stability.PROBE.settings())
+    assert code_fingerprint(run) != code_fingerprint(ensemble.measure_cell)
+
+
+def test_a_run_that_cannot_be_found_again_is_refused():
+    with pytest.raises(ValueError, match="defined at the top of a file"):
+        code_fingerprint(lambda job, progress: {})
+
+
+@dataclass(frozen=True)
+class Thing:
+    size: int
+    libraries: tuple[str, ...] = ("numpy",)
+
+
+def test_a_key_depends_on_settings_code_and_versions(monkeypatch):
+    key = job_key(Thing(1), "code")
+    assert key == job_key(Thing(1), "code")
+    assert key != job_key(Thing(2), "code")
+    assert key != job_key(Thing(1), "other code")
+    monkeypatch.setattr(fingerprint, "versions_of", lambda names: {"numpy": "99"})
+    assert key != job_key(Thing(1), "code")
+
+
+def test_cells_name_the_libraries_that_compute_them():
+    (cell,) = stability.StabilitySettings(draws=1).cells()
+    assert {"torch", "numpy", "scipy"} <= set(cell.libraries)
+    assert "transformers" not in cell.libraries

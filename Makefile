@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install stability test falsify lint notebooks check figures bench clean
+.PHONY: help install stability test quick falsify lint notebooks check figures bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -26,8 +26,11 @@ stability: $(STAMP)  ## measure pointwise hypothesis stability at p = 0.1 (the m
 test: $(STAMP)  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+quick: $(STAMP)  ## run what is fast of the tests, at every save (90 s)
+	$(BIN)/python -m pytest -n 2 -m "not slow and not cuda" -q
+
 falsify: $(STAMP)  ## search long for problems that refute what the project holds to be true
-	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 tests/probes/test_falsification.py
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 tests/probes/statements/test_falsification.py
 
 lint: $(STAMP)  ## check style, types and the direction of imports
 	$(BIN)/ruff check .

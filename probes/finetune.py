@@ -12,7 +12,6 @@ if __name__ == "__main__":
     probes.cli.early_interrupt.be_brief()
 
 import argparse
-import logging
 import os
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -389,8 +388,6 @@ measure = PROBE.measure
 
 def main() -> NoReturn:
     """Measure from the command line; under torchrun all processes do, and one of them says it."""
-    # Where it is installed, it says on every import which of its kernels are missing.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     quiet = redirect_stdout(StringIO()) if os.environ.get("RANK", "0") != "0" else nullcontext()
     try:
         with quiet:

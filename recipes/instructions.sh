@@ -10,5 +10,5 @@ python -m probes.finetune --task alpaca --model "$base" \
   --gradient_accumulation_steps 8 --activation_checkpointing --bf16 --out runs/alpaca
 for p in 0 0.1 0.3; do
   lm_eval --model hf --tasks mmlu --num_fewshot 5 --batch_size auto \
-    --model_args "pretrained=$base,peft=runs/alpaca/adapters/alpaca-lora-p$p-N1-seed0,dtype=bfloat16"
+    --model_args "pretrained=$base,peft=$(echo runs/alpaca/adapters/alpaca-lora-p$p-N1-seed0-*),dtype=bfloat16"
 done

@@ -3,6 +3,8 @@
 Importing this module makes PEFT load adapters that were trained with LoRA Dropout as such.
 """
 
+# First of all: what follows imports PEFT.
+from lora_dropout.peft import quiet_import  # noqa: F401
 from lora_dropout.peft.averaging import ensemble_generation
 from lora_dropout.peft.config import AdaLoraDropoutConfig, LoraDropoutConfig
 from lora_dropout.peft.registration import register

@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,10 @@ def test_type_checkers_are_told_that_annotations_hold(package):
 
 def test_what_is_offered_exists():
     assert all(hasattr(lora_dropout, name) for name in lora_dropout.__all__)
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_what_bitsandbytes_says_of_itself_stays_off_the_screen():
+    code = "import lora_dropout.peft, sys; print('bitsandbytes' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -12,7 +12,7 @@ from probes import attribution
 from probes.attribution import AttributionResult, rank_correlations
 from probes.jobs.job import TableKind
 from probes.stability import measure
-from tests.probes.commands import assert_refused, run_probe
+from tests.probes.commands import assert_refused, run_here
 
 SMALL = {"task": "breast_cancer", "n": 16, "steps": 40, "subsets": 30, "p": 0.2}
 
@@ -104,7 +104,7 @@ def test_scores_come_from_a_file(own, ending, tmp_path):
         pd.DataFrame(effects).to_parquet(file)
     arguments = ["--task", "breast_cancer", "--n", "16", "--steps", "40", "--subsets", "30",
                  "--p", "0.2", "--scores", str(file), "--json", "--out", "out"]  # fmt: skip
-    done = run_probe("attribution", *arguments, cwd=tmp_path)
+    done = run_here("attribution", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = pd.DataFrame(json.loads(done.stdout)).set_index("score")
     assert found.loc["leave-one-out correlation", "mean"] > 0.99

@@ -12,7 +12,7 @@ from probes.statements.exact_minimisers import TASKS
 from probes.statements.risk_cases import population_losses, tiny_draws
 from probes.statements.setting import Setting
 from probes.statements.stability_cases import ball_lipschitz, common_radius, largest_loss
-from tests.probes.commands import assert_refused, run_probe
+from tests.probes.commands import assert_refused, run_here
 from theory.alternatives import second_moment_gap_bound
 from theory.readings import CORRECTED
 
@@ -72,7 +72,7 @@ def test_the_figure_draws_every_bound(result):
 
 
 def test_the_command_line_keeps_its_files(tmp_path):
-    done = run_probe("comparison", "--n", "10", "--draws", "3", "--out", "here", cwd=tmp_path)
+    done = run_here("comparison", "--n", "10", "--draws", "3", "--out", "here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Theorem 4.4" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
@@ -81,7 +81,7 @@ def test_the_command_line_keeps_its_files(tmp_path):
 
 
 def test_json_is_json(tmp_path):
-    done = run_probe("comparison", "--n", "10", "--draws", "2", "--json", cwd=tmp_path)
+    done = run_here("comparison", "--n", "10", "--draws", "2", "--json", cwd=tmp_path)
     assert len(json.loads(done.stdout)) == len(BOUNDS) * (1 + len(CONTINUED))
 
 

@@ -9,7 +9,7 @@ from probes import ensemble
 from probes.ensemble import EnsembleSettings, _spread
 from probes.models.losses import cross_entropy, logistic, squared
 from probes.stability import measure
-from tests.probes.commands import assert_refused, run_probe
+from tests.probes.commands import assert_refused, run_here
 
 SMALL = {"task": "breast_cancer", "n": 12, "draws": 2, "steps": 15}
 
@@ -73,12 +73,12 @@ def test_the_figure_draws_every_rate(result):
 
 def test_the_command_line_prints_and_keeps(tmp_path):
     quick = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "10", "--sizes", "1", "3"]
-    done = run_probe("ensemble", *quick, "--out", "here", cwd=tmp_path)
+    done = run_here("ensemble", *quick, "--out", "here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "ensemble, N = 3" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
     assert kept == {"cells", "rows.parquet", "ensemble.png", "manifest.json"}
-    again = run_probe("ensemble", *quick, "--out", "here", "--json", cwd=tmp_path)
+    again = run_here("ensemble", *quick, "--out", "here", "--json", cwd=tmp_path)
     assert {row["ensemble"] for row in json.loads(again.stdout)} == {0, 1, 3}
 
 

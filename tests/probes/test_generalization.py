@@ -10,7 +10,7 @@ from probes import generalization
 from probes.cells.matched_controls import CONTROLS
 from probes.generalization import GeneralizationSettings
 from probes.stability import measure
-from tests.probes.commands import assert_refused, run_probe
+from tests.probes.commands import assert_refused, run_here
 
 SMALL = {"task": "breast_cancer", "draws": 3, "steps": 12}
 QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "10"]
@@ -63,10 +63,10 @@ def test_the_matched_figure_shows_the_decision(matched):
 
 
 def test_the_command_line_measures_and_compares(tmp_path):
-    done = run_probe("generalization", *QUICK, "--p", "0", "0.5", "--out", "here", cwd=tmp_path)
+    done = run_here("generalization", *QUICK, "--p", "0", "0.5", "--out", "here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Theorem 4.4" in done.stdout
-    done = run_probe(
+    done = run_here(
         "generalization", *QUICK, "--p", "0.5", "--matched", "--out", "here", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
@@ -79,7 +79,7 @@ def test_the_command_line_measures_and_compares(tmp_path):
 
 
 def test_json_is_json(tmp_path):
-    done = run_probe("generalization", *QUICK, "--p", "0.5", "--matched", "--json", cwd=tmp_path)
+    done = run_here("generalization", *QUICK, "--p", "0.5", "--matched", "--json", cwd=tmp_path)
     assert {row["variant"] for row in json.loads(done.stdout)["beta"]} == set(CONTROLS)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from probes import recommend
 from probes.recommend import RecommendResult, RecommendSettings
-from tests.probes.commands import assert_refused, run_probe
+from tests.probes.commands import assert_refused, run_here
 from tests.probes.encoders import save_bert, write_reviews
 
 SMALL = {"task": "breast_cancer", "n": 8, "steps": 5, "minutes": 1e-6}
@@ -115,11 +115,11 @@ def test_the_figure_marks_the_choice():
 def test_the_command_line_answers(tmp_path):
     flags = ["--task", "breast_cancer", "--n", "8", "--steps", "5", "--p", "0", "0.3",
              "--samples", "1", "--minutes", "0.02"]  # fmt: skip
-    done = run_probe("recommend", *flags, cwd=tmp_path)
+    done = run_here("recommend", *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Use p = " in done.stdout
     assert (tmp_path / "runs/recommend/recommend.png").exists()
-    content = json.loads(run_probe("recommend", *flags, "--json", cwd=tmp_path).stdout)
+    content = json.loads(run_here("recommend", *flags, "--json", cwd=tmp_path).stdout)
     assert content["choice"]["p"] in (0, 0.3)
     assert len(content["candidates"]) == 3
 

@@ -15,7 +15,7 @@ from probes.statements.case import Case, case_table, summarize
 from probes.statements.counterexample_cases import counterexample_cases, rank_stability
 from probes.statements.setting import Grid
 from probes.verify import VerifySettings
-from tests.probes.commands import assert_refused, run_here, run_probe
+from tests.probes.commands import assert_refused, run_here
 
 TINY = {"task": "ridge", "n": 12, "p": 0.3, "strength": 0.1, "coverage_draws": 3}
 CASE = Case("Proposition 4.2", "a reading", "ridge, n = 3", measured=1.0, bound=2.0)
@@ -113,7 +113,7 @@ def test_a_wrong_theory_is_reported_with_how_to_have_it_again(monkeypatch, tmp_p
 
 
 def test_the_command_line_prints_a_table_and_keeps_its_files(tmp_path):
-    done = run_probe(
+    done = run_here(
         "verify", "--statement", "4.2", "--task", "wine", "--n", "20", "--p", "0.1",
         "--strength", "0.1", "--out", "here", cwd=tmp_path,
     )  # fmt: skip
@@ -127,7 +127,7 @@ def test_the_command_line_prints_a_table_and_keeps_its_files(tmp_path):
 
 
 def test_json_is_json(tmp_path):
-    done = run_probe(
+    done = run_here(
         "verify",
         "--statement",
         "4.2",

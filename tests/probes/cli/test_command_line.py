@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from probes.metrics.change_statistics import SATURATED
-from tests.probes.commands import assert_refused, run_probe
+from tests.probes.commands import assert_refused, run_here, run_probe
 
 COMMAND = [sys.executable, "-m", "probes.stability"]
 QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "20"]
@@ -47,24 +47,24 @@ def test_default_job(tmp_path):
 
 def test_small_sweep_prints_json_and_is_reused(tmp_path):
     sweep = ["--p", "0", "0.5", "--ensemble", "1", "4", *QUICK, "--out", "here", "--json"]
-    first = run(*sweep, cwd=tmp_path)
+    first = run_here("stability", *sweep, cwd=tmp_path)
     content = json.loads(first.stdout)
     assert [(row["p"], row["ensemble"]) for row in content["summary"]] == [
         (p, size) for p in (0, 0.5) for size in (0, 1, 4)
     ]
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "here/cells").iterdir()}
     assert len(files) == 4
-    second = run(*sweep, cwd=tmp_path)
+    second = run_here("stability", *sweep, cwd=tmp_path)
     assert second.stdout == first.stdout
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "here/cells").iterdir()}
 
 
 def test_a_damaged_cell_is_named_set_aside_and_computed_again(tmp_path):
     arguments = ["--p", "0.5", *QUICK, "--out", "here", "--json"]
-    first = run(*arguments, cwd=tmp_path)
+    first = run_here("stability", *arguments, cwd=tmp_path)
     victim = sorted((tmp_path / "here/cells").iterdir())[0]
     victim.write_bytes(victim.read_bytes()[:100])
-    second = run(*arguments, cwd=tmp_path)
+    second = run_here("stability", *arguments, cwd=tmp_path)
     assert victim.name in second.stderr
     assert second.stdout == first.stdout
     assert victim.with_suffix(".damaged").exists()
@@ -72,7 +72,12 @@ def test_a_damaged_cell_is_named_set_aside_and_computed_again(tmp_path):
 
 
 def test_matrix_is_kept_on_demand(tmp_path):
-    assert run("--p", "0.5", *QUICK, "--matrix", "--out", ".", cwd=tmp_path).returncode == 0
+    assert (
+        run_here(
+            "stability", "--p", "0.5", *QUICK, "--matrix", "--out", ".", cwd=tmp_path
+        ).returncode
+        == 0
+    )
     assert len(pd.read_parquet(tmp_path / "matrix.parquet")) == 2 * 9 * 442
 
 
@@ -193,7 +198,7 @@ def test_interrupt_while_importing_is_one_line_and_status_130(tmp_path):
 
 
 def test_help_names_the_flags(tmp_path):
-    done = run("--help", cwd=tmp_path)
+    done = run_here("stability", "--help", cwd=tmp_path)
     assert done.returncode == 0
     for flag in (
         "p", "ensemble", "task", "n", "draws", "rank", "alpha", "steps", "lr", "objective",

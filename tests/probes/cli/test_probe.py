@@ -1,4 +1,4 @@
-"""Every question is used the same way: from Python, from the command line, by one console script."""
+"""Every question is used the same way: from Python, on the command line, by one console script."""
 
 import ast
 import dataclasses

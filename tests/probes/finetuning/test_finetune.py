@@ -23,7 +23,6 @@ from probes.finetune import (
     trainer_arguments,
 )
 from probes.report.page import ReportSettings, full_scale
-from probes.tasks.source_digest import digest_of
 from tests.probes.commands import assert_refused, run_here, run_probe
 from tests.probes.finetuning.corpora import (
     GLUE_COLUMNS,
@@ -64,7 +63,8 @@ def test_every_task_of_glue_is_learned_and_measured(name, models, tmp_path):
 def test_scores_are_those_of_the_saved_adapter(models, tmp_path):
     data = write_glue("mrpc", tmp_path / "data", 2)
     result = tuned("glue/mrpc", models["classifier"], data=data, out=tmp_path / "out")
-    adapter = tmp_path / "out/adapters/mrpc-lora-p0.3-N1-seed0"
+    (name,) = result.rows["adapter"].unique()
+    adapter = tmp_path / "out/adapters" / name
     base = AutoModelForSequenceClassification.from_pretrained(models["classifier"])
     model = PeftModel.from_pretrained(base, adapter).eval()
     assert type(model.peft_config["default"]) is LoraDropoutConfig
@@ -91,7 +91,9 @@ def test_adalora_is_tuned(models, tmp_path):
                    out=tmp_path / "out")  # fmt: skip
     assert result.rows["method"].unique().tolist() == ["adalora"]
     base = AutoModelForSequenceClassification.from_pretrained(models["classifier"])
-    model = PeftModel.from_pretrained(base, tmp_path / "out/adapters/rte-adalora-p0.3-N1-seed0")
+    (name,) = result.rows["adapter"].unique()
+    assert name.startswith("rte-adalora-p0.3-N1-seed0-")
+    model = PeftModel.from_pretrained(base, tmp_path / "out/adapters" / name)
     config = model.peft_config["default"]
     assert type(config) is AdaLoraDropoutConfig
     assert sum(sum(kept) for kept in config.rank_pattern.values()) <= 2 * len(config.rank_pattern)
@@ -115,7 +117,9 @@ def test_instructions_are_followed_and_the_adapter_is_written(models, tmp_path):
     rows = result.rows
     assert rows["test_loss"].notna().all()
     assert "ece" not in rows
-    assert (tmp_path / "out/adapters/alpaca-lora-p0.3-N2-seed0/adapter_config.json").exists()
+    (name,) = rows["adapter"].unique()
+    assert name.startswith("alpaca-lora-p0.3-N2-seed0-")
+    assert (tmp_path / "out/adapters" / name / "adapter_config.json").exists()
     assert (tmp_path / "out/finetune.png").stat().st_size > 0
 
 
@@ -359,10 +363,20 @@ def test_damaged_runs_are_named(tmp_path):
         read_result(tmp_path)
 
 
-def test_a_folder_that_holds_too_much_is_refused(tmp_path, monkeypatch):
-    for number in range(4):
-        (tmp_path / f"{number}.txt").write_text("x")
-    digest_of(str(tmp_path), "a-name-on-the-hub")
-    monkeypatch.setattr("probes.tasks.source_digest.MOST_FILES", 3)
-    with pytest.raises(ValueError, match="data must be a folder of data"):
-        digest_of(str(tmp_path), "a-name-on-the-hub")
+def test_adapters_that_differ_in_anything_lie_apart_and_rows_say_where(models, tmp_path):
+    file = write_texts(tmp_path / "mine.csv")
+    shared = {
+        "n": 10, "text_column": "review", "label_column": "liked", "ensemble": 0,
+        "out": tmp_path / "out",
+    }  # fmt: skip
+    found = {}
+    for rank, steps in ((2, 4), (4, 4), (2, 3), (2, 4)):
+        training = QUICK | {"max_steps": steps}
+        rows = tuned(file, models["classifier"], **shared, rank=rank, training=training).rows
+        (name,) = rows["adapter"].unique()
+        config = tmp_path / "out/adapters" / name / "adapter_config.json"
+        assert json.loads(config.read_text())["r"] == rank
+        assert found.setdefault((rank, steps), name) == name
+    kept = {path.name for path in (tmp_path / "out/adapters").iterdir()}
+    assert kept == set(found.values())
+    assert len(kept) == 3

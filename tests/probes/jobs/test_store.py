@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from probes.jobs import sealed_tables
 from probes.jobs.sealed_tables import DamagedTableError, read_sealed, write_sealed
 from probes.jobs.store import Store
-from tests.probes.commands import run_probe
+from tests.probes.commands import run_here, run_probe
 
 QUICK = ("--task", "breast_cancer", "--n", "12", "--p", "0.1", "0.5", "--draws", "3",
          "--steps", "5", "--matrix", "--out", "here")  # fmt: skip
@@ -23,7 +23,7 @@ CELL_FILES = 12
 
 
 def sweep(folder):
-    done = run_probe("stability", *QUICK, cwd=folder)
+    done = run_here("stability", *QUICK, cwd=folder)
     assert done.returncode == 0, done.stderr
     return [pd.read_parquet(folder / "here" / f"{name}.parquet") for name in ("rows", "matrix")], (
         done.stderr

@@ -1,0 +1,48 @@
+"""The questions of the study on the command line: kept, gone on with, refused."""
+
+import pytest
+import tyro
+
+from probes.cli.study_settings import StudySettings
+from probes.cost import CostSettings
+from tests.probes.commands import assert_refused, run_here
+
+
+@pytest.mark.parametrize("name", ["curves", "ablation", "calibration", "sensitivity"])
+def test_a_probe_prints_keeps_and_goes_on(name, tmp_path):
+    flags = ["--task", "breast_cancer", "--n", "8", "--draws", "2", "--steps", "5", "--p", "0.4"]
+    done = run_here(name, *flags, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "breast_cancer, n = 8" in done.stdout
+    out = tmp_path / "runs" / name
+    assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert {"rows.parquet", "manifest.json"} <= {path.name for path in out.iterdir()}
+    cells = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    assert run_here(name, *flags, "--json", cwd=tmp_path).returncode == 0
+    assert cells == {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("curves", ["--methods", "DoRA"], ["methods must be LoRA or AdaLoRA", "DoRA"]),
+        ("curves", ["--p", "1"], ["p must be in [0, 1)"]),
+        ("ablation", ["--p", "0"], ["p must be in (0, 1)"]),
+        ("ablation", ["--ensemble", "0"], ["ensemble must be at least 1"]),
+        ("calibration", ["--task", "ridge"], ["task must be one with classes"]),
+        ("sensitivity", ["--samples", "0"], ["samples must be at least 1"]),
+        ("cost", ["--width", "100", "--heads", "7"], ["width must be a multiple of heads = 7"]),
+        ("cost", ["--device", "cuda:99"], ["device must be one of cpu"]),
+    ],
+)
+def test_bad_values_are_refused(name, arguments, words, tmp_path):
+    assert_refused(name, arguments, words, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [StudySettings, CostSettings])
+def test_settings_document_every_flag(kind, capsys):
+    with pytest.raises(SystemExit):
+        tyro.cli(kind, args=["--help"])
+    shown = capsys.readouterr().out
+    for word in ("--seed", "--out", "--p"):
+        assert word in shown

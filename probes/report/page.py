@@ -132,8 +132,9 @@ def _section(plan: Plan) -> tuple[Section, bool]:
     return section, bool(before) and _cell_files(folder) == before
 
 
-def _cell_files(folder: Path) -> set[str]:
-    return {path.name for path in (folder / "cells").glob("*.parquet")}
+def _cell_files(folder: Path) -> set[tuple[str, int]]:
+    """Name and time of every kept cell: one that was damaged is written again under its name."""
+    return {(path.name, path.stat().st_mtime_ns) for path in (folder / "cells").glob("*.parquet")}
 
 
 def _command(name: str, settings: Any) -> str:

@@ -165,5 +165,11 @@ def words_of(settings: Any) -> list[str]:
         words.append("--" + field.name.replace("_", "-"))
         if value is not True:
             several = value if isinstance(value, tuple) else (value,)
-            words += [f"{one:g}" if isinstance(one, float) else str(one) for one in several]
+            words += [_in_words(one) for one in several]
     return words
+
+
+def _in_words(value: Any) -> str:
+    """Write a value so that it is read again as it is."""
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)

@@ -72,12 +72,8 @@ def test_a_damaged_cell_is_named_set_aside_and_computed_again(tmp_path):
 
 
 def test_matrix_is_kept_on_demand(tmp_path):
-    assert (
-        run_here(
-            "stability", "--p", "0.5", *QUICK, "--matrix", "--out", ".", cwd=tmp_path
-        ).returncode
-        == 0
-    )
+    done = run_here("stability", "--p", "0.5", *QUICK, "--matrix", "--out", ".", cwd=tmp_path)
+    assert done.returncode == 0
     assert len(pd.read_parquet(tmp_path / "matrix.parquet")) == 2 * 9 * 442
 
 

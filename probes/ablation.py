@@ -259,7 +259,7 @@ PROBE = Probe(
     AblationSettings,
     cells=AblationSettings.cells,
     run=lambda settings: measure_cell,
-    result=lambda settings, tables: AblationResult(tables[TableKind.ROWS]),
+    result=lambda settings, tables: AblationResult.of(tables),
 )
 measure = PROBE.measure
 

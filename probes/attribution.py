@@ -333,9 +333,7 @@ def read_scores(path: Path, n: int, held_out: int) -> Array:
 
 def _result(settings: AttributionSettings, tables: Tables) -> AttributionResult:
     (cell,) = settings.cells()
-    return AttributionResult(
-        tables.pop(TableKind.ROWS), tables, scores=settings.read_scores(cell.base)
-    )
+    return AttributionResult.of(tables, scores=settings.read_scores(cell.base))
 
 
 PROBE = Probe(

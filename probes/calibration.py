@@ -233,16 +233,12 @@ def _measure(ready: Prepared, outputs: Tensor) -> tuple[dict[str, float], pd.Dat
     return record, pd.DataFrame({"confidence": average, "accuracy": accuracy})
 
 
-def _result(settings: CalibrationSettings, tables: Tables) -> CalibrationResult:
-    return CalibrationResult(tables.pop(TableKind.ROWS), tables)
-
-
 PROBE = Probe(
     "calibration",
     CalibrationSettings,
     cells=CalibrationSettings.cells,
     run=lambda settings: measure_cell,
-    result=_result,
+    result=lambda settings, tables: CalibrationResult.of(tables),
     kinds=lambda settings: (TableKind.ROWS, TableKind.DIAGRAM),
 )
 measure = PROBE.measure

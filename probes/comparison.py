@@ -429,16 +429,12 @@ def _bounds(setting: Setting, norm: float, error_rate: float) -> dict[str, float
     return {name: float(np.asarray(value)) for name, value in found.items()}
 
 
-def _result(settings: ComparisonSettings, tables: Tables) -> ComparisonResult:
-    return ComparisonResult(tables[TableKind.ROWS], settings=settings)
-
-
 PROBE = Probe(
     "comparison",
     ComparisonSettings,
     cells=ComparisonSettings.cells,
     run=lambda settings: measure_cell,
-    result=_result,
+    result=lambda settings, tables: ComparisonResult.of(tables, settings=settings),
     doing="drawing",
 )
 measure = PROBE.measure

@@ -421,7 +421,7 @@ PROBE = Probe(
     CostSettings,
     cells=CostSettings.cells,
     run=lambda settings: measure_cell,
-    result=lambda settings, tables: CostResult(tables[TableKind.ROWS]),
+    result=lambda settings, tables: CostResult.of(tables),
     # A timing is of one moment: it is taken again unless it is asked for.
     keeps_cells=lambda settings: settings.reuse,
     doing="timing",

@@ -224,7 +224,7 @@ PROBE = Probe(
     CurvesSettings,
     cells=CurvesSettings.cells,
     run=lambda settings: measure_cell,
-    result=lambda settings, tables: CurvesResult(tables[TableKind.ROWS]),
+    result=lambda settings, tables: CurvesResult.of(tables),
 )
 measure = PROBE.measure
 

@@ -200,7 +200,7 @@ PROBE = Probe(
     EnsembleSettings,
     cells=EnsembleSettings.cells,
     run=lambda settings: measure_cell,
-    result=lambda settings, tables: EnsembleResult(tables[TableKind.ROWS]),
+    result=lambda settings, tables: EnsembleResult.of(tables),
 )
 measure = PROBE.measure
 

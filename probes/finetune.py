@@ -35,7 +35,7 @@ from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
 from probes.finetuning.training import leave_process_group, run_finetune
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.job import TableKind, Tables
+from probes.jobs.job import TableKind
 from probes.jobs.validation import check_one_of, require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import inference_label
@@ -369,16 +369,12 @@ def _with_words(settings: FinetuneSettings, words: list[str]) -> FinetuneSetting
     return replace(settings, training=trainer_arguments(words))
 
 
-def _result(settings: FinetuneSettings, tables: Tables) -> FinetuneResult:
-    return FinetuneResult(tables.pop(TableKind.ROWS), tables)
-
-
 PROBE = Probe(
     "finetune",
     FinetuneSettings,
     cells=FinetuneSettings.cells,
     run=lambda settings: partial(run_finetune, settings.out),
-    result=_result,
+    result=lambda settings, tables: FinetuneResult.of(tables),
     kinds=lambda settings: KINDS,
     take_words=_with_words,
     doing="fine-tuning",

@@ -36,7 +36,7 @@ from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.job import RunJob, TableKind, Tables
+from probes.jobs.job import RunJob, Tables
 from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.results.json_records import as_json
@@ -296,8 +296,9 @@ def _run(settings: GeneralizationSettings) -> RunJob[Any]:
 
 
 def _result(settings: GeneralizationSettings, tables: Tables) -> GapResult | MatchedResult:
-    rows = tables[TableKind.ROWS]
-    return MatchedResult(rows) if settings.matched else GapResult(rows, delta=settings.delta)
+    if settings.matched:
+        return MatchedResult.of(tables)
+    return GapResult.of(tables, delta=settings.delta)
 
 
 PROBE = Probe("generalization", GeneralizationSettings, cells=_cells, run=_run, result=_result)

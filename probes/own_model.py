@@ -316,7 +316,7 @@ PROBE = Probe(
     OwnModelSettings,
     cells=OwnModelSettings.cells,
     run=lambda settings: measure_cell,
-    result=lambda settings, tables: OwnModelResult(tables[TableKind.ROWS]),
+    result=lambda settings, tables: OwnModelResult.of(tables),
     keeps_cells=lambda settings: False,
 )
 measure = PROBE.measure

@@ -412,7 +412,7 @@ PROBE = Probe(
     RecommendSettings,
     cells=lambda settings: settings.cells(draw=0),
     run=lambda settings: measure_cell,
-    result=lambda settings, tables: RecommendResult(tables[TableKind.ROWS]),
+    result=lambda settings, tables: RecommendResult.of(tables),
     gather=_gather,
 )
 measure = PROBE.measure

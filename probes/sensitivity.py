@@ -184,7 +184,7 @@ PROBE = Probe(
     SensitivitySettings,
     cells=SensitivitySettings.cells,
     run=lambda settings: measure_cell,
-    result=lambda settings, tables: SensitivityResult(tables[TableKind.ROWS]),
+    result=lambda settings, tables: SensitivityResult.of(tables),
 )
 measure = PROBE.measure
 

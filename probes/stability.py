@@ -17,12 +17,8 @@ if __name__ == "__main__":
 from probes.cells.run_cell import CellRun
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
-from probes.jobs.job import TableKind, Tables
+from probes.jobs.job import TableKind
 from probes.results.stability_result import StabilityResult
-
-
-def _result(settings: StabilitySettings, tables: Tables) -> StabilityResult:
-    return StabilityResult(tables.pop(TableKind.ROWS), tables, delta=settings.delta)
 
 
 def _kinds(settings: StabilitySettings) -> tuple[TableKind, ...]:
@@ -35,7 +31,7 @@ PROBE = Probe(
     StabilitySettings,
     cells=StabilitySettings.cells,
     run=lambda settings: CellRun(settings.matrix, settings.memory_limit(), settings.workers),
-    result=_result,
+    result=lambda settings, tables: StabilityResult.of(tables, delta=settings.delta),
     kinds=_kinds,
 )
 measure = PROBE.measure

@@ -324,7 +324,7 @@ PROBE = Probe(
     VerifySettings,
     cells=VerifySettings.cells,
     run=lambda settings: measure_cell,
-    result=lambda settings, tables: VerifyResult(tables[TableKind.ROWS]),
+    result=lambda settings, tables: VerifyResult.of(tables),
     doing="verifying",
 )
 measure = PROBE.measure

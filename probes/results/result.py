@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pandas as pd
 
@@ -29,6 +29,20 @@ class Result(ABC):
 
     #: Name of the question and of its figure's file.
     name: ClassVar[str] = ""
+
+    @classmethod
+    def of(cls, tables: Tables, **more: Any) -> Self:
+        """Make a result of the tables of all cells.
+
+        Args:
+            tables: rows, and further ones by kind.
+            **more: what a result has beside them.
+
+        Returns:
+            The result.
+        """
+        others: Tables = {kind: one for kind, one in tables.items() if kind != TableKind.ROWS}
+        return cls(tables[TableKind.ROWS], others, **more)
 
     @cached_property
     @abstractmethod

@@ -157,17 +157,18 @@ class Probe(Generic[S, R]):
         return made
 
     def _answer(self, settings: Any, words: list[str]) -> int:
+        known: Any = self.settings(**self.settings_of(settings))
         if words:
             if self.take_words is None:
                 raise ValueError(f"unknown arguments: {' '.join(words)} (see --help)")
-            settings = self.take_words(settings, words)
-        settings = replace(settings, out=settings.out or Path("runs") / self.name)
-        result = self.run_with(settings)
+            known = self.take_words(known, words)
+        known = replace(known, out=known.out or Path("runs") / self.name)
+        result = self.run_with(known)
         if settings.json:
             print(result.to_json())
         else:
             result.show()
-            print(f"rows, manifest and figure: {settings.out}/")
+            print(f"rows, manifest and figure: {known.out}/")
         return result.status
 
 

@@ -99,11 +99,17 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
         if folder is not None:
             save(folder / "adapters" / adapter)
     progress(cell.replica_steps)
-    rows = tables[TableKind.ROWS].assign(adapter=adapter if folder is not None else "")
+    rows = tables[TableKind.ROWS].assign(adapter=adapter)
     return tables | {TableKind.ROWS: rows}
 
 
+def _import_peft() -> None:
+    """Import PEFT before transformers' trainer does it: ours leaves unsaid what nobody asked."""
+    import lora_dropout.peft  # noqa: F401
+
+
 def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None]]:
+    _import_peft()
     from datasets import disable_progress_bars
     from transformers import TrainingArguments, set_seed
 

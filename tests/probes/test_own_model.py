@@ -1,5 +1,6 @@
 """A model of one's own gives the numbers of the fast path where both can measure it."""
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from probes import own_model
 from probes.own_model import OwnModel
 from probes.stability import measure
 from probes.tasks import load_task
+from tests.probes.commands import assert_refused, run_here
 
 
 def digits_model(**changes):
@@ -76,3 +78,51 @@ def test_bad_values_are_named(settings, message):
 def test_a_layer_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="matches no"):
         own_model.measure(own=digits_model(target="query"), p=0.1, n=4, draws=1)
+
+
+OWN = """
+import torch
+from torch import nn
+from probes.own_model import OwnModel
+
+def own():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(20, 3, generator=generator)
+    model = nn.Linear(3, 1)
+    loss = lambda outputs, targets: (outputs[:, 0] - targets) ** 2
+    return OwnModel(nn.Sequential(model), features, features[:, 0], loss, rank=1, steps=2)
+
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(OWN)
+    return path
+
+
+def test_the_command_line_takes_a_model_from_a_file(file, tmp_path):
+    arguments = ["--p", "0.5", "--n", "4", "--draws", "2", "--ensemble", "2", "--out", "here"]
+    done = run_here("own_model", "--own", f"{file}:own", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Sequential, n = 4" in done.stdout
+    rows = pd.read_parquet(tmp_path / "here/rows.parquet")
+    assert rows[["draw", "ensemble"]].values.tolist() == [[0, 0], [0, 2], [1, 0], [1, 2]]
+    assert (tmp_path / "here/own_model.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--own", "nothing.py:own"], ["own must be FILE.py:NAME", "nothing.py"]),
+        (["--own", "mine.py:nothing"], ["own must be an OwnModel, or a function that makes one"]),
+        (["--own", "mine.py:number"], ["own must be an OwnModel, or a function that makes one"]),
+        (["--own", "mine.py:own", "--n", "20"], ["n must be from 2 to 19", "20"]),
+        (["--own", "mine.py:own", "--n", "4", "--p", "1"], ["p must be in [0, 1)"]),
+        ([], ["--own"]),
+    ],
+)
+def test_a_model_that_is_none_is_refused(arguments, words, file, tmp_path):
+    assert_refused("own_model", arguments, words, tmp_path)

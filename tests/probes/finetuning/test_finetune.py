@@ -352,7 +352,7 @@ def test_the_report_shows_full_scale_runs(models, tmp_path):
     section = full_scale(tmp_path / "runs", 1)
     assert len(section.pictures) == 3
     assert "--learning_rate 0.01" in section.command
-    assert section.finding.tables[0].rows
+    assert len(section.finding.tables[0].table)
     with pytest.raises(ValueError, match="finished runs"):
         ReportSettings(runs=(tmp_path,)).plans()
 

@@ -7,6 +7,7 @@ import torch
 
 from probes.cells import cell as cells
 from probes.cells.leave_one_out import estimate_cell
+from probes.cells.prepare import prepare
 from probes.cli.stability_settings import StabilitySettings
 from probes.landscape import newton_step as influence
 from probes.landscape.newton_step import newton_step
@@ -121,7 +122,7 @@ def test_progress_ends_where_it_should_however_many_products_it_takes(expected, 
         monkeypatch.setattr(module, "EXPECTED_PRODUCTS", expected)
     cell = StabilitySettings(n=16, p=(0.1,), steps=10, method="influence", validate=3).cells()[0]
     steps = []
-    estimate_cell(cell, cells.prepare(cell), steps.append)
+    estimate_cell(cell, prepare(cell), steps.append)
     assert sum(steps) == cell.replica_steps == 4 * 10 + 16 * expected
     assert len([step for step in steps if step == 16]) >= min(expected, 10)
 

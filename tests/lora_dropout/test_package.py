@@ -11,6 +11,8 @@ import pytest
 
 import lora_dropout
 
+pytestmark = pytest.mark.slow
+
 WITHOUT = """
 import sys
 sys.modules |= dict.fromkeys(

@@ -15,6 +15,8 @@ from probes import own_model
 from tests.lora_dropout.peft.models import adapted, batch_for
 from tests.probes.test_own_model import digits_model
 
+pytestmark = pytest.mark.slow
+
 
 def two_of_the_same(seed=3, p=0.4):
     """The digits network by ``inject`` and by PEFT, with equal factors and mask seeds."""

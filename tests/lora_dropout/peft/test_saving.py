@@ -24,6 +24,8 @@ from tests.lora_dropout.peft.models import (
     randomize,
 )
 
+pytestmark = pytest.mark.slow
+
 both = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 

@@ -13,6 +13,8 @@ from tests.lora_dropout.peft.models import adapted, batch_for
 from tests.lora_dropout.peft.training import Rows, factors, losses, trainer
 from tests.torchrun import two_processes
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 #: Relative; the losses and factors are sums in float32, taken in another order.
 ROUNDING = 2e-5

@@ -18,6 +18,8 @@ from probes.models.losses import cross_entropy
 from probes.stability import measure
 from tests.probes.commands import assert_refused
 
+pytestmark = pytest.mark.slow
+
 PEAK = """
 import json, sys
 from probes.stability import measure

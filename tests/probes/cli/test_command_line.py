@@ -13,6 +13,8 @@ import pytest
 from probes.metrics.change_statistics import SATURATED
 from tests.probes.commands import assert_refused, run_here, run_probe
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "probes.stability"]
 QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "20"]
 

@@ -16,6 +16,8 @@ from probes.tasks.text import TextSource, read_texts
 from tests.probes.commands import run_here
 from tests.probes.finetuning.corpora import save_model
 
+pytestmark = pytest.mark.slow
+
 #: Arguments that keep a run small, where nothing else is said.
 SMALL = {
     "stability": ["--task", "breast_cancer", "--n", "6", "--draws", "2", "--steps", "2"],

@@ -19,6 +19,8 @@ from probes.finetuning.state_file import read_state
 from tests.probes.finetuning.corpora import write_glue
 from tests.probes.finetuning.tuning import QUICK, tuned
 
+pytestmark = pytest.mark.slow
+
 
 def assert_same_rows(resumed, whole):
     """Number for number, but for what the machine took."""

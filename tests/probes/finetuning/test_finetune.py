@@ -34,6 +34,8 @@ from tests.probes.finetuning.corpora import (
 from tests.probes.finetuning.tuning import QUICK, tuned
 from tests.torchrun import two_processes
 
+pytestmark = pytest.mark.slow
+
 CLASSES = {"stsb": 1, "mnli": 3}
 
 

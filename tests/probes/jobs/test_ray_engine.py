@@ -17,7 +17,7 @@ from tests.probes.commands import assert_refused
 
 pytest.importorskip("ray")
 # One cluster, in one process of the tests.
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from probes.jobs.sealed_tables import DamagedTableError, read_sealed, write_seal
 from probes.jobs.store import Store
 from tests.probes.commands import run_here, run_probe
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--task", "breast_cancer", "--n", "12", "--p", "0.1", "0.5", "--draws", "3",
          "--steps", "5", "--matrix", "--out", "here")  # fmt: skip
 CELL_FILES = 12

@@ -13,6 +13,8 @@ from tests.probes.commands import assert_refused
 from tests.probes.encoders import save_bert, write_reviews
 from tests.probes.models.test_encoder import SHAPES, TOKENS, make, random_factors
 
+pytestmark = pytest.mark.slow
+
 
 def one_of(factors):
     return [(A[:1], B[:1]) for A, B in factors]

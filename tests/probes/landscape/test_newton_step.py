@@ -19,6 +19,8 @@ from probes.training.example_weights import full_sample, leave_one_out
 from tests.probes.commands import assert_refused
 from tests.probes.landscape.test_curvature import make
 
+pytestmark = pytest.mark.slow
+
 CONVEX = {
     "task": "breast_cancer", "objective": "penalty", "p": 0.3, "n": 64, "draws": 2, "steps": 3000,
     "lr": 1e-2, "dtype": "float64",

@@ -19,7 +19,7 @@ from tests.probes.commands import assert_refused, run_probe
 from tests.probes.report.pages import cell, read_page
 
 #: One report for all tests here.
-pytestmark = pytest.mark.xdist_group("report")
+pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 
 SMALL = {"n": 8, "draws": 2, "steps": 4, "workers": 1, "task": "breast_cancer"}
 MEASURED = ("stability", "matched", "ensemble", "calibration", "ablation")

@@ -20,6 +20,8 @@ from probes.statements.stability_cases import measure, stopping_error
 from theory import sparsity
 from theory.readings import CORRECTED, PRINTED, READINGS, Reading, displacement_bound
 
+pytestmark = pytest.mark.slow
+
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 #: Problems that the search for a planted flaw may look at.
 TRIES = 20_000 if LONG else 2_000

@@ -16,6 +16,8 @@ from probes.tasks.text import TextSource, one_of_each, read_texts
 from probes.tasks.tweets import LEAST_CONFIDENCE, TEXTS, clean_tweets
 from tests.probes.encoders import save_bert, tiny_bert, write_reviews
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory):

@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
-from probes.cli.early_interrupt import STATUS, be_normal
+from probes.cli.early_interrupt import STATUS, be_normal, finish
 from probes.jobs.sweep import InterruptedSweepError
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def run_command_line(
         )
     except KeyboardInterrupt:
         leave("interrupted", STATUS)
-    sys.exit(status)
+    finish(status)
 
 
 def _parse(
@@ -79,4 +79,4 @@ def leave(message: str, status: int) -> NoReturn:
     """
     line = " ".join(message.splitlines())
     print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
-    sys.exit(status)
+    finish(status)

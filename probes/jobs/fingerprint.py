@@ -143,7 +143,7 @@ def _defined(node: ast.stmt) -> list[str]:
 
 def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """Yield module and name of every import of this project that may change numbers."""
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         for _, origin in _bound(node):
             yield origin
 
@@ -177,14 +177,29 @@ def _file_of(module: str) -> Path | None:
 def _tree(path: Path) -> ast.Module:
     """Parse a file, without docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            body[:] = [one for one in body if not _is_text(one)]
+    for node in _statements(tree):
+        for block in _blocks(node):
+            block[:] = [one for one in block if not _is_text(one)]
     return tree
 
 
-def _is_text(node: ast.stmt) -> bool:
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node and all statements within it; expressions, which are most of it, are no part."""
+    yield node
+    for block in _blocks(node):
+        for one in block:
+            yield from _statements(one)
+
+
+def _blocks(node: ast.AST) -> Iterator[list[ast.AST]]:
+    """Yield the lists of statements, handlers and cases that a statement holds."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        block = getattr(node, name, None)
+        if isinstance(block, list):
+            yield block
+
+
+def _is_text(node: ast.AST) -> bool:
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)

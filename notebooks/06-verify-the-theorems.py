@@ -43,7 +43,7 @@ result
 # lost is lost in multiplying largest gradients.
 
 # %%
-tight = result.table.set_index(["statement", "reading", "data"])["ratio_smallest"].unstack("data")
+tight = result.summary.set_index(["statement", "reading", "data"])["ratio_smallest"].unstack("data")
 tight = tight[["ridge", "breast_cancer", "wine"]]
 tight[tight.index.get_level_values("reading").str.contains("segment, η: segment|^mean, curvature")]
 

@@ -1,7 +1,6 @@
 """The tasks, by the names that ``--task`` takes."""
 
 from collections.abc import Callable
-from functools import cache
 
 from probes.tasks.breast_cancer import breast_cancer
 from probes.tasks.digits import digits
@@ -39,7 +38,6 @@ def load_task(name: str, text: TextSource | None = None) -> Task:
     return _vectors(name)
 
 
-@cache
 def _vectors(name: str) -> FeedForwardTask:
     if name not in TASKS:
         known = ", ".join([*TASKS, *TEXT_TASKS])

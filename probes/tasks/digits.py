@@ -1,5 +1,7 @@
 """Handwritten digits: a frozen random two-layer ReLU network, 64-64-10, cross-entropy."""
 
+from functools import cache
+
 import numpy as np
 import torch
 
@@ -17,7 +19,7 @@ BASE_SEED = 0
 
 def digits() -> FeedForwardTask:
     """1,797 images of 8 x 8 pixels in [0, 1], 10 classes (scikit-learn's ``load_digits``)."""
-    table = np.loadtxt(packaged(IMAGES), delimiter=",")
+    table = _table()
     images, labels = table[:, :-1], table[:, -1].astype(int)
     layers = list(random_network_weights((64, 64, 10), torch.Generator().manual_seed(BASE_SEED)))
     return FeedForwardTask(
@@ -32,3 +34,9 @@ def digits() -> FeedForwardTask:
         lr=1e-3,
         steps=300,
     )
+
+
+@cache
+def _table() -> np.ndarray:
+    """Read the file, once: tasks hold copies. Pixels and class, (1797, 65)."""
+    return np.loadtxt(packaged(IMAGES), delimiter=",")

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("theory", "lora_dropout", "probes")
 WITHOUT_NUMBERS = ("probes.jobs", "probes.results", "probes.cli", "probes.report")
 
+_NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
 
 def job_key(job: Any, code: str) -> str:
     """Name a job by all that its numbers depend on.
@@ -92,11 +94,12 @@ def _closure(imported: Iterable[tuple[str, str]]) -> dict[Path, ast.Module]:
     waiting, seen = list(imported), set(imported)
     while waiting:
         module, name = waiting.pop()
-        path = _file_of(f"{module}.{name}") or _file_of(module)
+        whole = _file_of(f"{module}.{name}")
+        path = whole or _file_of(module)
         if path is None:
             continue
         more: list[tuple[str, str]] = []
-        if path.name == "__init__.py":
+        if path.name == "__init__.py" and whole is None:
             # Of what a package hands on, the one name counts, and not all that it lists.
             definitions, more = _names_reached(_tree(path), {name})
             if definitions:
@@ -113,32 +116,50 @@ def _closure(imported: Iterable[tuple[str, str]]) -> dict[Path, ast.Module]:
 def _names_reached(
     tree: ast.Module, names: set[str]
 ) -> tuple[list[ast.stmt], list[tuple[str, str]]]:
-    """Return the definitions of a file that names reach, and the imports that those use."""
-    defined = {name: node for node in tree.body for name in _defined(node)}
-    brought = {name: origin for node in tree.body for name, origin in _bound(node)}
-    waiting, reached = set(names), set()
-    while waiting:
-        name = waiting.pop()
-        reached.add(name)
-        if name in defined:
-            used = {one.id for one in ast.walk(defined[name]) if isinstance(one, ast.Name)}
-            waiting |= used - reached
-    kept = [node for node in tree.body if reached & set(_defined(node))]
-    within = [origin for node in kept for origin in _imports(node)]
-    return kept, within + [origin for name, origin in brought.items() if name in reached]
+    """Return the statements of a file that names reach, and the imports that those use.
+
+    A statement is reached by a name that it binds. One that binds none may change what a name
+    stands for: it is reached by any name that it uses.
+    """
+    told = [
+        (node, _binds(node), _uses(node))
+        for node in tree.body
+        if not isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    reached, before, kept = set(names), -1, []
+    while len(reached) > before:
+        before = len(reached)
+        kept = [one for one in told if reached & (one[1] or one[2])]
+        reached |= set().union(*(used for _, _, used in kept))
+    definitions = [node for node, _, _ in kept]
+    within = [origin for node in definitions for origin in _imports(node)]
+    brought = [pair for node in tree.body for pair in _bound(node)]
+    return definitions, within + [origin for name, origin in brought if name in reached]
 
 
-def _defined(node: ast.stmt) -> list[str]:
-    """Names that a statement of a module defines."""
-    match node:
-        case ast.FunctionDef() | ast.ClassDef():
-            return [node.name]
-        case ast.Assign():
-            places = [one for target in node.targets for one in ast.walk(target)]
-            return [one.id for one in places if isinstance(one, ast.Name)]
-        case ast.AnnAssign(target=ast.Name(id=name)):
-            return [name]
-    return []
+def _binds(node: ast.stmt) -> set[str]:
+    """Names of a module that one of its statements, no import, binds."""
+    if isinstance(node, _NAMED):
+        return {node.name}
+    within = list(ast.walk(node))
+    stored = {one.id for one in within if isinstance(one, ast.Name) and _is_stored(one)}
+    return stored | {one.name for one in within if isinstance(one, _NAMED)}
+
+
+def _is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def _uses(node: ast.AST) -> set[str]:
+    """Names that a statement uses, those in quoted annotations among them."""
+    found: set[str] = set()
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name) and not _is_stored(one):
+            found.add(one.id)
+        for quoted in (getattr(one, "annotation", None), getattr(one, "returns", None)):
+            if isinstance(quoted, ast.Constant) and isinstance(quoted.value, str):
+                found |= _uses(ast.parse(quoted.value, mode="eval"))
+    return found
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """A kept cell depends on the code that its numbers come from, and on no other."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import ensemble, stability
+from probes import ensemble, finetune, stability
 from probes.jobs import fingerprint
 from probes.jobs.fingerprint import code_fingerprint, job_key, reached_code
 
@@ -91,6 +92,67 @@ def test_a_partial_and_a_callable_object_are_what_is_behind_them():
     )
     run = stability.PROBE.run(stability.PROBE.settings())
     assert code_fingerprint(run) != code_fingerprint(ensemble.measure_cell)
+
+
+def test_fine_tuning_depends_on_the_layers_that_peft_is_given():
+    reached = reached_code(finetune.PROBE.run(finetune.PROBE.settings()))
+    layers = {f"lora_dropout/peft/{name}.py" for name in ("lora", "adalora", "registration")}
+    assert layers <= set(reached)
+
+
+#: Lines of a run's own file, and one of them that changes what the run computes.
+OWN_FILES = [
+    ("RATES = {}\nRATES.update(p=1)\ndef run():\n    return RATES", "p=1", "p=2"),
+    ("SIZE = 1\nSIZE = SIZE + 1\ndef run():\n    return SIZE", "SIZE = 1", "SIZE = 2"),
+    ("SIZE = 1\nSIZE += 1\ndef run():\n    return SIZE", "+= 1", "+= 2"),
+    ("if True:\n    def half():\n        return 2\ndef run():\n    return half()", "n 2", "n 3"),
+    ("try:\n    SIZE = 1\nexcept OSError:\n    pass\ndef run():\n    return SIZE", "= 1", "= 2"),
+    ("class Pair:\n    size = 1\ndef run(pair: 'list[Pair]'):\n    return pair", "= 1", "= 2"),
+]
+
+
+def module_of(file, source):
+    """Write a file and import it."""
+    file.write_text(source)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("source", "old", "new"), OWN_FILES, ids=[one[0] for one in OWN_FILES])
+def test_what_changes_a_name_that_the_run_uses_counts(source, old, new, tmp_path):
+    file = tmp_path / "own_file.py"
+    run = module_of(file, f"{source}\n\nUNUSED = 0\n").run
+    before = code_fingerprint(run)
+    for changed, same in ((source.replace(old, new), False), (source, True)):
+        file.write_text(f"{changed}\n\nUNUSED = 1\n")
+        fingerprint._tree.cache_clear()
+        assert (code_fingerprint(run) == before) is same
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("import probes.metrics.labels", "probes"),
+        ("import probes.metrics.labels as labels", "labels"),
+        ("from probes.metrics import labels", "labels"),
+        ("from probes.metrics.labels import inference_label", "inference_label"),
+        ("import probes.tasks\nimport probes.metrics.labels", "probes"),
+    ],
+)
+def test_a_file_is_reached_however_it_is_imported(line, name, tmp_path):
+    run = module_of(tmp_path / "own_file.py", f"{line}\ndef run():\n    return {name}\n").run
+    assert "probes/metrics/labels.py" in reached_code(run)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [("import probes.tasks", "probes"), ("from probes import tasks", "tasks")]
+)
+def test_a_package_imported_as_such_is_reached_whole(line, name, tmp_path):
+    run = module_of(tmp_path / "own_file.py", f"{line}\ndef run():\n    return {name}\n").run
+    assert {"probes/tasks/__init__.py", "probes/tasks/ridge.py"} <= set(reached_code(run))
 
 
 def test_a_run_that_cannot_be_found_again_is_refused():

@@ -21,9 +21,6 @@ class Store:
         folder: made if it is missing.
         code: fingerprint of the code that runs the jobs.
 
-    Attributes:
-        used: names of the files of rows that this store has read or written, in order.
-
     Raises:
         ValueError: the folder cannot be made or written.
     """
@@ -31,7 +28,12 @@ class Store:
     def __init__(self, folder: Path, code: str) -> None:
         self.folder, self.cells = make_folder(folder), make_folder(folder / "cells")
         self.code = code
-        self.used: list[str] = []
+        self._used: dict[str, None] = {}
+
+    @property
+    def used(self) -> list[str]:
+        """Names of the files of rows that this store has read or written, in order, each once."""
+        return list(self._used)
 
     def path(self, job: Any, kind: TableKind = TableKind.ROWS) -> Path:
         """Say where a table of a job is kept.
@@ -70,7 +72,8 @@ class Store:
             _set_aside(path)
             return None
         except (OSError, MemoryError) as error:
-            reason = getattr(error, "strerror", None) or "not enough memory"
+            memory = isinstance(error, MemoryError)
+            reason = "not enough memory" if memory else getattr(error, "strerror", None) or error
             raise ValueError(f"{path} cannot be read ({reason}); it is left as it is") from None
         self._note(path, kind)
         return table
@@ -92,7 +95,7 @@ class Store:
 
     def _note(self, path: Path, kind: TableKind) -> None:
         if kind is TableKind.ROWS:
-            self.used.append(path.name)
+            self._used[path.name] = None
 
 
 def _set_aside(path: Path) -> None:

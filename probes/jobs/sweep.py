@@ -63,7 +63,8 @@ def sweep(
         with progress_bar(steps[0], doing, "step", steps[1]) as bar:
             for job, tables in run_jobs(engine or EngineOptions(), missing, run, bar.update):
                 if store:
-                    _keep(job, store, tables)
+                    for kind, table in tables.items():
+                        store.save(job, table, kind)
                 done[job] = tables
                 bar.set_postfix_str(f"{len(done)} of {len(jobs)} cells", refresh=False)
     except KeyboardInterrupt:
@@ -72,15 +73,13 @@ def sweep(
 
 
 def _kept(job: Job, store: Store, kinds: Sequence[TableKind]) -> Tables | None:
-    found = {kind: store.load(job, kind) for kind in kinds}
-    kept = {kind: table for kind, table in found.items() if table is not None}
-    return kept if len(kept) == len(kinds) else None
-
-
-def _keep(job: Job, store: Store, tables: Tables) -> None:
-    # The rows last: a job whose rows are there is finished.
-    for kind in sorted(tables, key=lambda kind: kind is TableKind.ROWS):
-        store.save(job, tables[kind], kind)
+    kept = {}
+    for kind in kinds:
+        table = store.load(job, kind)
+        if table is None:
+            return None
+        kept[kind] = table
+    return kept
 
 
 def progress_bar(total: int, what: str, unit: str, initial: int = 0) -> "tqdm":

@@ -106,6 +106,15 @@ def test_no_missing_end_goes_unnoticed(sealed, share):
         read_sealed(path)
 
 
+def test_another_way_of_pandas_to_hold_text_is_no_damage(sealed):
+    table, content, path = sealed
+    path.write_bytes(content)
+    with pd.option_context("mode.string_storage", "python"):
+        found = read_sealed(path)
+    assert found["word"].dtype != table["word"].dtype
+    assert found["word"].tolist()[:2] == ["a", "b"]
+
+
 def test_two_sweeps_share_a_folder(undisturbed, tmp_path):
     both = [
         subprocess.Popen([sys.executable, "-m", "probes.stability", *QUICK], cwd=tmp_path,
@@ -201,4 +210,5 @@ def test_a_store_names_what_it_used(kept):
     store, path = kept
     again = Store(store.folder, "code")
     again.load(Thing())
+    again.save(Thing(), pd.DataFrame({"a": [1.0]}))
     assert again.used == store.used == [path.name]

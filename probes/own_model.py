@@ -14,8 +14,6 @@ if __name__ == "__main__":
     probes.cli.early_interrupt.be_brief()
 
 import copy
-import runpy
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -41,45 +39,13 @@ from probes.metrics.labels import inference_label
 from probes.metrics.metrics_of_outputs import measure_losses
 from probes.results.result import Result
 from probes.results.text_tables import with_interval
+from probes.tasks.own_model import OwnModel, load_own
 from probes.training.example_weights import full_sample, leave_one_out
 
 if TYPE_CHECKING:
     from figures.style import Drawing
 
 QUANTITIES = ("train_loss", "test_loss", "gap", "beta", "beta_signed", "test_score")
-
-
-@dataclass(frozen=True, eq=False)
-class OwnModel:
-    """A model, its data, and how it is adapted.
-
-    Attributes:
-        model: the frozen model; it is copied and stays as it is.
-        features: (examples, ...), what the model reads.
-        targets: (examples, ...).
-        loss: (outputs, targets) to the loss of every example, (m,).
-        score: (outputs, targets) to a score of every example, (m,), such as 1 where a class is
-            right; none if left out.
-        rank: r of the updates.
-        target: names of the adapted linear layers, as for ``inject``; all if left out.
-        alpha: the updates are scaled by alpha / rank; ``rank`` if left out.
-        steps: full-batch steps of Adam.
-        lr: learning rate.
-        adapt: (model, p, mask seed) to the adapted model, in place of ``inject``: an adapter of
-            PEFT, for example. Its first factors A are drawn anew, uniformly.
-    """
-
-    model: nn.Module
-    features: Tensor
-    targets: Tensor
-    loss: Callable[[Tensor, Tensor], Tensor]
-    score: Callable[[Tensor, Tensor], Tensor] | None = None
-    rank: int = 4
-    target: str | Sequence[str] | None = None
-    alpha: float | None = None
-    steps: int = 100
-    lr: float = 5e-3
-    adapt: Callable[[nn.Module, float, int], nn.Module] | None = None
 
 
 class OwnModelResult(Result):
@@ -178,26 +144,6 @@ class OwnModelSettings:
             OwnModelCell(own, float(p), draw, self.n, tuple(self.ensemble), self.seed)
             for p, draw in product(dict.fromkeys(self.p), range(self.draws))
         ]
-
-
-def load_own(own: OwnModel | str) -> OwnModel:
-    """Return the model that a user names.
-
-    Args:
-        own: the model itself, or ``FILE.py:NAME``, a name in a Python file, which is run.
-
-    Raises:
-        ValueError: no such file or name, or it is no ``OwnModel`` and makes none.
-    """
-    if isinstance(own, OwnModel):
-        return own
-    file, _, name = str(own).rpartition(":")
-    require(Path(file).is_file(), "own", "FILE.py:NAME, a name in a Python file", repr(own))
-    found = runpy.run_path(file).get(name)
-    made = found() if callable(found) else found
-    require(isinstance(made, OwnModel), "own", "an OwnModel, or a function that makes one", own)
-    assert isinstance(made, OwnModel)
-    return made
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from probes import own_model
 from probes.own_model import OwnModel
 from probes.stability import measure
 from probes.tasks import load_task
-from tests.probes.commands import assert_refused, run_here
+from tests.probes.commands import assert_refused, run_here, run_probe
 
 
 def digits_model(**changes):
@@ -103,9 +103,10 @@ def file(tmp_path):
     return path
 
 
-def test_the_command_line_takes_a_model_from_a_file(file, tmp_path):
+@pytest.mark.parametrize("run", [run_here, pytest.param(run_probe, marks=pytest.mark.slow)])
+def test_the_command_line_takes_a_model_from_a_file(run, file, tmp_path):
     arguments = ["--p", "0.5", "--n", "4", "--draws", "2", "--ensemble", "2", "--out", "here"]
-    done = run_here("own_model", "--own", f"{file}:own", *arguments, cwd=tmp_path)
+    done = run("own_model", "--own", f"{file}:own", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Sequential, n = 4" in done.stdout
     rows = pd.read_parquet(tmp_path / "here/rows.parquet")

@@ -1,0 +1,63 @@
+"""A model that somebody brings along, with its data."""
+
+import runpy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from probes.jobs.validation import require
+
+
+@dataclass(frozen=True, eq=False)
+class OwnModel:
+    """A model, its data, and how it is adapted.
+
+    Attributes:
+        model: the frozen model; it is copied and stays as it is.
+        features: (examples, ...), what the model reads.
+        targets: (examples, ...).
+        loss: (outputs, targets) to the loss of every example, (m,).
+        score: (outputs, targets) to a score of every example, (m,), such as 1 where a class is
+            right; none if left out.
+        rank: r of the updates.
+        target: names of the adapted linear layers, as for ``inject``; all if left out.
+        alpha: the updates are scaled by alpha / rank; ``rank`` if left out.
+        steps: full-batch steps of Adam.
+        lr: learning rate.
+        adapt: (model, p, mask seed) to the adapted model, in place of ``inject``: an adapter of
+            PEFT, for example. Its first factors A are drawn anew, uniformly.
+    """
+
+    model: nn.Module
+    features: Tensor
+    targets: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor]
+    score: Callable[[Tensor, Tensor], Tensor] | None = None
+    rank: int = 4
+    target: str | Sequence[str] | None = None
+    alpha: float | None = None
+    steps: int = 100
+    lr: float = 5e-3
+    adapt: Callable[[nn.Module, float, int], nn.Module] | None = None
+
+
+def load_own(own: OwnModel | str) -> OwnModel:
+    """Return the model that a user names.
+
+    Args:
+        own: the model itself, or ``FILE.py:NAME``, a name in a Python file, which is run.
+
+    Raises:
+        ValueError: no such file or name, or it is no ``OwnModel`` and makes none.
+    """
+    if isinstance(own, OwnModel):
+        return own
+    file, _, name = str(own).rpartition(":")
+    require(Path(file).is_file(), "own", "FILE.py:NAME, a name in a Python file", repr(own))
+    found = runpy.run_path(file).get(name)
+    made = found() if callable(found) else found
+    require(isinstance(made, OwnModel), "own", "an OwnModel, or a function that makes one", own)
+    assert isinstance(made, OwnModel)
+    return made

@@ -15,7 +15,7 @@ import tyro
 
 from probes.cli.command_line import leave
 from probes.jobs.validation import require
-from probes.results.stability_result import agreement
+from probes.results.estimate_agreement import agreement
 from probes.stability import measure
 
 CHOICES = 200
@@ -48,15 +48,15 @@ def main(
             task=task, n=n, draws=draws, p=list(p), damping=value, solver=solver,
             method="influence", validate=n,
         )  # fmt: skip
-        agreement = result.validation.set_index("p")
+        estimates = result.validation.set_index("p")
         for rate, rows in result.rows[result.rows["ensemble"] == 0].groupby("p"):
             corrected, alone = errors(rows, checked)
             records.append(
                 {
                     "damping": value,
                     "p": rate,
-                    "rank correlation": agreement.loc[rate, "spearman"],
-                    "bias": f"{agreement.loc[rate, 'bias']:+.0%}",
+                    "rank correlation": estimates.loc[rate, "spearman"],
+                    "bias": f"{estimates.loc[rate, 'bias']:+.0%}",
                     "corrected": f"{corrected:.0%}",
                     "alone": f"{alone:.0%}",
                 }

@@ -51,7 +51,7 @@ def written_out(
 def always_low_rank(
     network: Network, factors: Factors, gradient: Factors, examples: int
 ) -> ObjectiveGradient:
-    with patch("probes.step.cheaper_map", lambda *sizes, **more: LowRank):
+    with patch("probes.training.gradients.cheaper_map", lambda *sizes, **more: LowRank):
         return written_out(network, factors, gradient, examples)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lora_dropout.injection import layers_in_use, mask_schedules
+from lora_dropout.injection import layers_in_use, schedules_restored
 from lora_dropout.masked import Inference
 from lora_dropout.masks import ENSEMBLE_STEP
 
@@ -71,18 +71,15 @@ def members(model: nn.Module, ensemble: int) -> Iterator[int]:
     Raises:
         ValueError: the model has no adapted layer.
     """
-    before = [(one, one.step, one.samples) for one in mask_schedules(model)]
     training = model.training
-    with inference_mode(model, "ensemble"):
+    with schedules_restored(model) as schedules, inference_mode(model, "ensemble"):
         model.eval()
         try:
             for member in range(ensemble):
-                for schedule, _, _ in before:
+                for schedule in schedules:
                     schedule.seek(ENSEMBLE_STEP, range(member, member + 1))
                 yield member
         finally:
-            for schedule, step, samples in before:
-                schedule.seek(step, samples)
             model.train(training)
 
 

@@ -1,6 +1,7 @@
 """Putting LoRA Dropout into a model, taking it out again, and telling what is on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -201,6 +202,24 @@ def mask_schedules(model: nn.Module) -> list[MaskSchedule]:
         ValueError: there is no adapted layer, or none in use.
     """
     return list(dict.fromkeys(layer.masks for layer in layers_in_use(model)))
+
+
+@contextmanager
+def schedules_restored(model: nn.Module) -> Iterator[list[MaskSchedule]]:
+    """Within the block, masks may be those of any step; afterwards they are as they were.
+
+    Args:
+        model: a model with adapted layers.
+
+    Raises:
+        ValueError: there is no adapted layer, or none in use.
+    """
+    before = [(one, one.step, one.samples) for one in mask_schedules(model)]
+    try:
+        yield [one for one, _, _ in before]
+    finally:
+        for schedule, step, samples in before:
+            schedule.seek(step, samples)
 
 
 def mask_schedule(model: nn.Module) -> MaskSchedule:

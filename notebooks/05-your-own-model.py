@@ -59,9 +59,9 @@ accuracy(turned[800:], labels[800:]), accuracy(images[800:], labels[800:])
 pd.DataFrame(describe(inject(copy.deepcopy(model), rank=4, p=0.2)))
 
 # %% [markdown]
-# Now measure (`measure_model` copies the plain model and injects by itself): for each p and each of
-# three training sets, train once with all 24 examples and 24 times without one of them. The change
-# of the left-out example's loss is β; the rest of the data is the test set.
+# Now measure (`own_model.measure` copies the plain model and injects by itself): for each p and
+# each of three training sets, train once with all 24 examples and 24 times without one of them. The
+# change of the left-out example's loss is β; the rest of the data is the test set.
 
 # %%
 own = OwnModel(

@@ -26,7 +26,7 @@ from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
 from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
-from probes.jobs.validation import check_count, check_one_of, require
+from probes.jobs.validation import check_count, check_one_of, check_seed, require
 from probes.results.json_records import as_json
 from probes.results.result import Result
 from probes.results.text_tables import TextTable
@@ -110,7 +110,7 @@ class ComparisonSettings:
             require(n >= 8, "n", "at least 8", n)
         check_count("draws", self.draws, least=2)
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
-        require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
+        check_seed(self.seed)
         sizes = tuple(sorted(set(self.n)))
         return [
             ComparisonCell(
@@ -167,11 +167,6 @@ class ComparisonResult(Result):
         "bound, measured (1 - δ quantile of the gap that it bounds) and coverage (share of the "
         "draws in which it held) at the largest n drawn; vacuous at 1 and above"
     )
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """The rows."""
-        return self.rows
 
     @cached_property
     def summary(self) -> pd.DataFrame:

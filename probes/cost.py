@@ -36,7 +36,7 @@ from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.manifest import device_name
-from probes.jobs.validation import check_count, check_device, require
+from probes.jobs.validation import check_count, check_device, check_seed, require
 from probes.results.result import Result
 from probes.results.text_tables import decimals
 
@@ -109,6 +109,7 @@ class CostSettings:
         divisible = self.width >= RANK and self.width % self.heads == 0
         require(divisible, "width", allowed, self.width)
         check_device(self.device)
+        check_seed(self.seed)
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         del known["out"], known["reuse"]
         hardware = device_name(self.device)

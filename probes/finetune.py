@@ -38,7 +38,7 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind
 from probes.jobs.validation import check_one_of, require
 from probes.metrics.confidence_intervals import means
-from probes.metrics.labels import inference_label
+from probes.metrics.labels import named_inference
 from probes.models.pretrained import require_package
 from probes.results.result import Result
 from probes.results.text_tables import with_interval
@@ -164,19 +164,21 @@ class FinetuneSettings:
         of_file = self.task not in NAMED
         model, tokens = self._model(), self.tokens or TOKENS.get(self.task.partition("/")[0], 128)
         training = tuple(sorted((DEFAULTS | self.training).items()))
+        data = self.task if of_file else self.data
+        digest = digest_of(data, model, self._dataset())
+        alpha = float(2 * self.rank if self.alpha is None else self.alpha)
         cells = []
         for method, p, draw in product(
             dict.fromkeys(self.method), dict.fromkeys(self.p), range(self.draws)
         ):
             corpus = Corpus(
-                self.task if of_file else self.data, self.text_column, self.label_column, self.n,
-                self.held_out, tokens, self.seed + draw,
+                data, self.text_column, self.label_column, self.n, self.held_out, tokens,
+                self.seed + draw,
             )  # fmt: skip
-            alpha = float(2 * self.rank if self.alpha is None else self.alpha)
             cells.append(
                 FinetuneCell(
                     self.task,
-                    digest_of(corpus.data, model, self._dataset()),
+                    digest,
                     corpus,
                     model,
                     self.trust_remote_code,
@@ -278,9 +280,7 @@ class FinetuneResult(Result):
         columns: dict[str, Any] = {
             "method": summary["method"],
             "p": summary["p"].map("{:g}".format),
-            "inference": [
-                inference_label(size) if one == "ensemble" else one for one in summary["inference"]
-            ],
+            "inference": [named_inference(one, size) for one in summary["inference"]],
             "train loss": summary["train_loss"].map("{:.4f}".format),
             "test loss": with_interval(summary, "test_loss"),
             "best": with_interval(summary, "best"),

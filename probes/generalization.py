@@ -292,7 +292,7 @@ def _cells(settings: GeneralizationSettings) -> Sequence[Cell | ControlCell]:
 
 
 def _run(settings: GeneralizationSettings) -> RunJob[Any]:
-    return measure_controls if settings.matched else CellRun()
+    return measure_controls if settings.matched else CellRun(processes=settings.workers)
 
 
 def _result(settings: GeneralizationSettings, tables: Tables) -> GapResult | MatchedResult:

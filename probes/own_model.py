@@ -33,7 +33,7 @@ from probes.cells.cell import seeds_of
 from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
-from probes.jobs.validation import check_count, require
+from probes.jobs.validation import check_count, check_seed, require
 from probes.metrics.confidence_intervals import mean_interval, means
 from probes.metrics.labels import inference_label
 from probes.metrics.metrics_of_outputs import measure_losses
@@ -140,6 +140,7 @@ class OwnModelSettings:
         check_count("draws", self.draws)
         for size in self.ensemble:
             check_count("ensemble", size)
+        check_seed(self.seed)
         return [
             OwnModelCell(own, float(p), draw, self.n, tuple(self.ensemble), self.seed)
             for p, draw in product(dict.fromkeys(self.p), range(self.draws))

@@ -37,7 +37,7 @@ from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
 from probes.metrics.calibration_error import calibration_error, class_probabilities, has_classes
 from probes.metrics.confidence_intervals import mean_interval, means
-from probes.metrics.labels import inference_label
+from probes.metrics.labels import named_inference
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors, replica
 from probes.results.json_records import as_json
@@ -99,8 +99,8 @@ class RecommendSettings(TextOptions, EngineOptions):
     """Folder for the rows, the manifest and the figure. Default: runs/recommend from the command
     line, none from Python."""
 
-    def cells(self, draw: int) -> "list[Candidates]":
-        """Check every value and return the cells of one draw of S.
+    def cells(self) -> "list[Candidates]":
+        """Check every value and return the cells of the first draw of S.
 
         Raises:
             ValueError: a value is out of range; the message names it and what is allowed.
@@ -112,7 +112,7 @@ class RecommendSettings(TextOptions, EngineOptions):
         examples = len(load_task(task, self.text_source(task)))
         n = min(64, examples - 1) if self.n is None else self.n
         grid = [
-            replace(base, draw=draw)
+            base
             for samples in dict.fromkeys(self.samples)
             for base in StabilitySettings(
                 p=self.p, samples=samples, task=task, n=n, draws=1, rank=self.rank,
@@ -239,10 +239,7 @@ class RecommendResult(Result):
                 "": np.where(summary["chosen"], "*", ""),
                 "p": summary["p"].map("{:g}".format),
                 "N in training": summary["samples"].astype(str),
-                "inference": [
-                    inference_label(size) if one == "ensemble" else one
-                    for one in summary["inference"]
-                ],
+                "inference": [named_inference(one, size) for one in summary["inference"]],
                 "loss": with_interval(summary, "risk"),
                 "behind": with_interval(summary, "behind"),
                 score: summary["score"].map("{:.3f}".format),
@@ -410,7 +407,7 @@ def _gather(settings: RecommendSettings, cells: Sequence[Candidates], sweep: Swe
 PROBE = Probe(
     "recommend",
     RecommendSettings,
-    cells=lambda settings: settings.cells(draw=0),
+    cells=RecommendSettings.cells,
     run=lambda settings: measure_cell,
     result=lambda settings, tables: RecommendResult.of(tables),
     gather=_gather,

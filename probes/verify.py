@@ -26,7 +26,7 @@ import tyro
 from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
-from probes.jobs.validation import check_count, check_one_of, require
+from probes.jobs.validation import check_count, check_one_of, check_seed, require
 from probes.results.result import Result
 from probes.results.text_tables import TextTable
 from probes.statements import counterexample_cases as counterexamples
@@ -124,7 +124,7 @@ class VerifySettings:
         check_count("draws", self.draws)
         require(self.coverage_draws >= 2, "coverage_draws", "at least 2", self.coverage_draws)
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
-        require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
+        check_seed(self.seed)
         for name in ("task", "p", "strength", "n"):
             require(len(getattr(self, name)) > 0, name, "at least one value", "none")
         grid = Grid(

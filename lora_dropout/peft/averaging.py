@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_dropout.ensemble import inference_mode, members
-from lora_dropout.injection import mask_schedules
+from lora_dropout.injection import schedules_restored
 from lora_dropout.masks import ENSEMBLE_STEP
 
 #: Outputs of a model that are averaged: activations before the softmax.
@@ -117,8 +117,6 @@ def ensemble_generation(model: nn.Module, ensemble: int) -> Iterator[None]:
         raise ValueError(
             "generation by an ensemble takes decoders only, not encoder-decoder models"
         )
-    schedules = mask_schedules(model)
-    before = [(one, one.step, one.samples) for one in schedules]
 
     def repeat(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if args:
@@ -142,15 +140,13 @@ def ensemble_generation(model: nn.Module, ensemble: int) -> Iterator[None]:
         base.register_forward_hook(average, with_kwargs=True),
     ]
     try:
-        with inference_mode(model, "ensemble"):
+        with schedules_restored(model) as schedules, inference_mode(model, "ensemble"):
             for schedule in schedules:
                 schedule.seek(ENSEMBLE_STEP, range(ensemble))
             yield
     finally:
         for handle in handles:
             handle.remove()
-        for schedule, step, samples in before:
-            schedule.seek(step, samples)
 
 
 def _rows(kwargs: dict[str, Any]) -> int:

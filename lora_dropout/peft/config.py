@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from peft import AdaLoraConfig, LoraConfig
 
@@ -50,7 +50,7 @@ class DropoutFields:
     rescale: bool = field(default=False, metadata={"help": "Divide survivors by 1 - p."})
     mask_seed: int = field(default=0, metadata={"help": "Seed of the masks."})
     inference: Inference = field(
-        default="expected weight", metadata={"help": "Mode in eval(): see LoRADropoutLinear."}
+        default="expected weight", metadata={"help": "Mode in eval(): see MaskedUpdate."}
     )
     training_alpha: dict[str, Any] | None = field(
         default=None, metadata={"help": "In a saved config: the alpha of the training."}
@@ -72,7 +72,7 @@ class DropoutFields:
             if isinstance(value, bool) or not isinstance(value, int | float | None):
                 raise ValueError(f"{name} must be a number, got {value!r}")
         layer_shape(1, 1, self.dropout_rate, self.dropout_rate_out)
-        if self.inference not in ("expected weight", "no masks", "ensemble"):
+        if self.inference not in get_args(Inference):
             raise ValueError(f"unknown inference {self.inference!r}")
         if not 0 <= self.mask_seed < 2**64:
             raise ValueError(f"mask_seed must lie in [0, 2**64), got {self.mask_seed}")

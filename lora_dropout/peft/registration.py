@@ -1,4 +1,4 @@
-"""How PEFT comes to know of this package: two entries of its exported mappings, replaced.
+"""How PEFT comes to know of this package: two entries of its exported mappings a type, replaced.
 
 PEFT finds the class of a config and of a tuner by the type that a saved adapter names. LoRA and
 AdaLoRA with dropout keep these types, so that readers without this package load them; so the

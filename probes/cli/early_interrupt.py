@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -48,7 +49,10 @@ def _end() -> None:
 
     That would take a third of a second.
     """
-    if _answered is not None:
+    # Whatever went wrong after the answer, Python itself is to say.
+    if _answered is None or hasattr(sys, "last_value"):
+        return
+    with suppress(OSError):
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(_answered)

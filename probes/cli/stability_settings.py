@@ -11,7 +11,7 @@ from probes.cells.cell import Cell
 from probes.cells.memory_limit import parse_size
 from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.validation import check_count, check_device, check_one_of, require
+from probes.jobs.validation import check_count, check_device, check_one_of, check_seed, require
 from probes.landscape.newton_plan import DAMPING, SOLVERS
 from probes.models.pretrained import require_package
 from probes.tasks import TEXT_TASKS, Task, load_task
@@ -210,7 +210,7 @@ class StabilitySettings(TextOptions, EngineOptions):
             self.strength,
         )
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
-        require(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
+        check_seed(self.seed)
         if self.engine == "ray":
             # This machine need not have what the cluster has.
             check_one_of("device", self.device, ("cpu", "cuda"))

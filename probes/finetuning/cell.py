@@ -54,8 +54,8 @@ class FinetuneCell:
     def libraries(self) -> tuple[str, ...]:
         """What its numbers are computed with."""
         return (
-            "torch", "numpy", "scikit-learn", "torchmetrics", "transformers", "peft", "accelerate",
-            "datasets",
+            "torch", "numpy", "scipy", "scikit-learn", "torchmetrics", "transformers", "peft",
+            "accelerate", "datasets",
         )  # fmt: skip
 
     @property

@@ -7,6 +7,7 @@ from transformers import PrinterCallback, Trainer
 
 from lora_dropout.peft import LoraDropoutTrainer
 from probes.finetuning.checkpoints import CheckpointCallback
+from probes.finetuning.rows import HELD_OUT, SEEN, measured_name
 from probes.finetuning.task import FinetuneTask
 
 #: Training examples whose loss is evaluated beside the held-out ones, at most.
@@ -62,7 +63,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
     @property
     def evaluated_at_the_end(self) -> bool:
         """Whether the last step was evaluated, which the interval need not divide."""
-        key = f"eval_{next(iter(self.modes)).replace(' ', '_')}_loss"
+        key = measured_name(next(iter(self.modes)), "loss")
         steps = [entry["step"] for entry in self.state.log_history if key in entry]
         return self.state.max_steps in steps
 
@@ -85,11 +86,11 @@ class FinetuneTrainer(LoraDropoutTrainer):
                 continue
             self.ensemble = members
             for examples, prefix, measure in (
-                (self.eval_dataset, "eval", self.measure),
+                (self.eval_dataset, HELD_OUT, self.measure),
                 # Only the loss: scores that need all examples of a task cannot take a part of them.
-                (self.seen, "eval_train", None),
+                (self.seen, SEEN, None),
             ):
                 self.compute_metrics = measure
-                key = f"{prefix}_{mode.replace(' ', '_')}"
+                key = measured_name(mode, prefix=prefix)
                 found |= Trainer.evaluate(self, examples, metric_key_prefix=key)
         return found

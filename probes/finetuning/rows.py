@@ -19,6 +19,24 @@ MEASURED = {
     "bins": "bins",
 }  # fmt: skip
 
+#: What names in the trainer's log begin with: of held-out examples, as in every trainer of
+#: transformers, and of training examples.
+HELD_OUT, SEEN = "eval", "eval_train"
+
+
+def measured_name(inference: str, *what: str, prefix: str = HELD_OUT) -> str:
+    """Name what is measured by an inference, as in the trainer's log.
+
+    Args:
+        inference: such as "expected weight".
+        *what: the quantity; nothing for the beginning that all quantities share.
+        prefix: ``HELD_OUT`` or ``SEEN``.
+
+    Returns:
+        Such as "eval_expected_weight_loss".
+    """
+    return "_".join([prefix, inference.replace(" ", "_"), *what])
+
 
 def tables_of(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: float) -> Tables:
     """Make rows of the trainer's log, which a resumed run has from before.
@@ -38,11 +56,10 @@ def tables_of(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: flo
     records = []
     for step, entry in sorted(entries.items()):
         for mode in trainer.modes:
-            key = f"eval_{mode.replace(' ', '_')}_"
-            if f"{key}loss" not in entry:
+            if measured_name(mode, "loss") not in entry:
                 continue
-            found = {to: entry.get(key + name) for name, to in MEASURED.items()}
-            train_loss = entry[f"eval_train_{mode.replace(' ', '_')}_loss"]
+            found = {to: entry.get(measured_name(mode, name)) for name, to in MEASURED.items()}
+            train_loss = entry[measured_name(mode, "loss", prefix=SEEN)]
             records.append(
                 {"step": step, "epoch": entry.get("epoch"), "inference": mode}
                 | {name: value for name, value in found.items() if value is not None}

@@ -51,6 +51,11 @@ def check_count(name: str, value: int, least: int = 1) -> None:
     require(value <= LARGEST_COUNT, name, f"at most {LARGEST_COUNT}", value)
 
 
+def check_seed(seed: int) -> None:
+    """Raise ``ValueError`` unless generators of NumPy and PyTorch take the seed."""
+    require(0 <= seed < 2**63, "seed", "from 0 to 2**63 - 1", seed)
+
+
 def available_devices() -> list[str]:
     """Names of the devices that tensors can be put on here."""
     return ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]

@@ -22,7 +22,7 @@ Pooling = Literal["cls", "mean"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 #: A linear map or a layer norm: weight and bias.
 Affine = tuple[Tensor, Tensor]
-#: Inputs and output gradient of one adapted map, tokens or heads last but one.
+#: Input and output of every adapted map, in the order in which they run; tokens last but one.
 Trace = list[tuple[Tensor, Tensor]]
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
 from probes.cells.cell import Cell
-from probes.cells.leave_one_out import train_cell
-from probes.models.network import replica
+from probes.cells.leave_one_out import train_part
+from probes.cells.prepare import prepare
 from probes.statements.case import Case
 from probes.statements.exact_minimisers import load_problem
 from probes.statements.linear_losses import Array
@@ -237,9 +237,10 @@ def _member_logits(p: float, seed: int) -> tuple[Tensor, Tensor]:
         samples=1, rescale=False, warm_start=False, ensemble=(), loss_bound=None, seed=seed,
         device="cpu", dtype="float64",
     )  # fmt: skip
-    trained = train_cell(cell)
-    full = replica(trained.factors, 0)
+    ready = prepare(cell)
+    # The replica of S alone: those of the S^i have no part in this.
+    full = train_part(cell, ready, [slice(0, 1)]).factors
     *_, mask_seed = cell.seeds()
-    test = trained.test.take(torch.arange(200))
-    members = member_outputs(trained.network, full, test, MEMBERS, p=p, seed=mask_seed)
+    test = ready.test.take(torch.arange(200))
+    members = member_outputs(ready.network, full, test, MEMBERS, p=p, seed=mask_seed)
     return torch.stack([one[0].mT for one in members]), test.targets.argmax(0)

@@ -23,15 +23,15 @@ def result():
 
 
 def test_there_is_a_row_a_size_and_bound(result):
-    assert set(result.table["name"]) == set(BOUNDS)
-    assert len(result.table) == len(BOUNDS) * len({20, 40, *CONTINUED})
-    drawn = result.table[result.table["draws"] > 0]
+    assert set(result.rows["name"]) == set(BOUNDS)
+    assert len(result.rows) == len(BOUNDS) * len({20, 40, *CONTINUED})
+    drawn = result.rows[result.rows["draws"] > 0]
     assert set(drawn["n"]) == {20, 40}
     assert drawn[["measured", "coverage"]].notna().all().all()
 
 
 def test_bounds_hold_about_as_often_as_they_should(result):
-    drawn = result.table[result.table["draws"] > 0]
+    drawn = result.rows[result.rows["draws"] > 0]
     # At failure probability 0.05, 7 failures in 30 draws happen once in 2,000 times.
     assert (drawn["coverage"] >= 1 - 6 / 30).all()
     assert drawn.loc[drawn["vacuous"], "coverage"].eq(1).all()
@@ -39,7 +39,7 @@ def test_bounds_hold_about_as_often_as_they_should(result):
 
 def test_a_threshold_is_where_vacuity_ends(result):
     first = result.summary.set_index("name")["first_n"]
-    for name, group in result.table.groupby("name"):
+    for name, group in result.rows.groupby("name"):
         assert not group.loc[group["n"] >= first[name], "vacuous"].any()
         assert group.loc[group["n"] < first[name], "vacuous"].any() or first[name] == min(
             group["n"]

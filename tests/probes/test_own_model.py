@@ -66,6 +66,7 @@ def test_differences_are_paired():
     [
         ({"p": 1.0, "n": 4}, "p must be in"),
         ({"p": 0.1, "n": 1}, "n must be from 2"),
+        ({"p": 0.1, "n": 4, "seed": 10**27}, "seed must be from 0"),
         ({"p": 0.1, "n": 4, "draws": 0}, "draws must be at least 1"),
         ({"p": 0.1, "n": 4, "ensemble": [0]}, "ensemble must be at least 1"),
     ],

@@ -139,4 +139,4 @@ def test_bad_values_are_refused(arguments, words, tmp_path):
 
 def test_own_data_mean_the_task_text():
     with pytest.raises(ValueError, match=r"nowhere\.csv, which is not there"):
-        RecommendSettings(data="nowhere.csv").cells(0)
+        RecommendSettings(data="nowhere.csv").cells()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -186,13 +187,36 @@ def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, w
 
 def test_interrupt_while_importing_is_one_line_and_status_130(tmp_path):
     process = subprocess.Popen([*COMMAND], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    # Importing everything takes longer than this; starting Python takes less.
-    time.sleep(1.3)
+    # PyTorch is being imported: its library is there, which is not half of it.
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     (line,) = error.strip().splitlines()
-    assert line.startswith("interrupted")
+    # One that was running would say how many cells are done.
+    assert line == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("late", "status"), [("pass", 3), ("raise RuntimeError", 1), ("os.close(1)", 120)]
+)
+def test_what_goes_wrong_after_the_answer_decides_the_status(late, status):
+    code = f"""
+import os
+from probes.cli.early_interrupt import be_brief, finish
+be_brief()
+try:
+    print("said")
+    finish(3)
+finally:
+    {late}
+"""
+    # What is said waits in a buffer, as where a pipe or a file reads it.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=buffered)
+    assert done.returncode == status
 
 
 def test_help_names_the_flags(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from probes.__main__ import questions
 from probes.tasks.text import TextSource, read_texts
 from tests.probes.commands import run_here
 from tests.probes.finetuning.corpora import save_model
@@ -30,33 +31,32 @@ SMALL = {
     "attribution": ["--task", "breast_cancer", "--n", "6", "--steps", "2", "--subsets", "3"],
     "comparison": ["--n", "20", "--draws", "2"],
     "verify": ["--statement", "sparsity"],
-    "cost": [
-        "--rounds",
-        "1",
-        "--width",
-        "24",
-        "--heads",
-        "2",
-        "--tokens",
-        "4",
-        "--batch",
-        "2",
-        "--samples",
-        "1",
-        "--ensemble",
-        "1",
-    ],
+    "cost": ["--rounds", "1", "--width", "24", "--heads", "2", "--tokens", "4", "--batch", "2",
+             "--samples", "1", "--ensemble", "1"],
+    "own_model": ["--own", "mine.py:own", "--n", "4", "--draws", "1"],
     "recommend": ["--task", "breast_cancer", "--n", "6", "--steps", "2", "--minutes", "0.001"],
     "finetune": ["--task", "texts.csv", "--model", "broken"],
-}
+}  # fmt: skip
 HOSTILE = (
     "", " ", "nan", "inf", "-inf", "-1", "0", "1", "1e400", "1.5", "0.5", "9" * 23, "-" + "9" * 23,
     "é\u202e", "../..", "/dev/null", "/proc/self/mem", "/", "None", "true", "[1,2]", "{}",
     "a" * 5000, "digits", "text", "ray", "cuda", "penalty", "--", "-", "%s%n", "$(id)",
     "a\nb", "lora_dropout",
 )  # fmt: skip
+OWN = """
+import torch
+from torch import nn
+from probes.own_model import OwnModel
+
+features = torch.arange(24.0).reshape(8, 3)
+own = OwnModel(nn.Linear(3, 1), features, features[:, 0], lambda a, b: (a[:, 0] - b) ** 2, steps=2)
+"""
 #: Not fuzzed: they start processes, ask the hub, or are what the run is kept small by.
 LEFT_OUT = ("workers", "engine", "address", "json", "training", "out", "statement", "model")
+
+
+def test_every_question_with_flags_is_tried():
+    assert {*SMALL, "report"} == {*questions()}
 
 
 def flags(probe):
@@ -81,6 +81,7 @@ def test_no_command_line_gives_a_traceback(probe, tmp_path):
     texts.to_csv(tmp_path / "texts.csv", index=False)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/config.json").write_text("{}")
+    (tmp_path / "mine.py").write_text(OWN)
 
     @settings(
         max_examples=60,

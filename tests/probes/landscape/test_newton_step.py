@@ -139,7 +139,7 @@ def test_few_checks_correct_the_size():
         unchecked = generator.permutation(64)[16:]
         some = rows.copy()
         some.loc[some.groupby("draw").cumcount().isin(unchecked), "loss_retrained"] = np.nan
-        found.append(StabilityResult(some, 0.05).validation.iloc[0])
+        found.append(StabilityResult(some).validation.iloc[0])
     table = pd.DataFrame(found)
     assert (table["checked"] == 16).all()
     error = {
@@ -148,7 +148,7 @@ def test_few_checks_correct_the_size():
     }
     assert error["beta_corrected"] < error["beta_estimated"] / 3
     assert error["beta_corrected"] < error["beta_retrained"] * 0.7
-    whole = StabilityResult(rows, 0.05).validation.iloc[0]
+    whole = StabilityResult(rows).validation.iloc[0]
     assert whole["beta_corrected"] == pytest.approx(truth)
 
 
@@ -167,7 +167,7 @@ def test_the_verdict_says_what_the_estimates_are_good_for():
         changed["loss_retrained"] = changed["loss_kept"] + change
         changed.loc[changed.index >= checked, "loss_retrained"] = np.nan
         changed["loss_left_out"] = changed["loss_kept"] + estimate(change)
-        return StabilityResult(changed, 0.05).validation["verdict"].item()
+        return StabilityResult(changed).validation["verdict"].item()
 
     assert verdict(lambda change: change) == "order and size"
     assert verdict(lambda change: 2 * change) == "order alone"

@@ -4,17 +4,13 @@ In each of them one run diverged. Student's interval of two draws that are 0.02 
 either side; of one draw there is none.
 """
 
-import numpy as np
-import pandas as pd
-
-from probes.attribution import AttributionResult
-from probes.jobs.job import TableKind
 from probes.own_model import OwnModelResult
-from probes.recommend import RecommendResult
-from tests.probes.report.tables import (
+from tests.probes.tables import (
+    EFFECTS,
     INFINITE,
     NAN,
     ablation_result,
+    attribution_result,
     calibration_result,
     comparison_result,
     cost_result,
@@ -24,7 +20,9 @@ from tests.probes.report.tables import (
     gap_result,
     made,
     matched_result,
+    recommend_result,
     sensitivity_result,
+    stability_cells,
     stability_result,
     verify_result,
 )
@@ -37,13 +35,7 @@ def assert_reads(table, expected):
     assert table.astype(str).to_numpy().tolist() == lines
 
 
-def cells(p, *pairs, **more):
-    """Cells of the stability probe, one a pair of test loss and changes; the train loss is 0.25."""
-    return [
-        {"p": p, "draw": draw, "train_loss": 0.25, "test_loss": test_loss, "changes": changes}
-        | more
-        for draw, (test_loss, changes) in enumerate(pairs)
-    ]
+ENSEMBLE = {"inference": "ensemble", "ensemble": 4}
 
 
 def test_ensemble():
@@ -303,9 +295,11 @@ def test_stability():
     The diverged replica is left out of beta; the draw is left out of all means.
     """
     result = stability_result(
-        *cells(0.0, (0.50, (0.25, -0.75)), (0.52, (0.25, -0.75))),
-        *cells(0.5, (0.50, (0.25, NAN)), (NAN, (NAN, NAN))),
-        *cells(0.5, (0.40, (0.0, 0.5)), (0.42, (0.0, 0.5)), ensemble=4, inference="ensemble"),
+        *stability_cells(0.0, (0.50, (0.25, -0.75)), (0.52, (0.25, -0.75))),
+        *stability_cells(0.5, (0.50, (0.25, NAN)), (NAN, (NAN, NAN))),
+        *stability_cells(
+            0.5, (0.40, (0.0, 0.5)), (0.42, (0.0, 0.5)), ensemble=4, inference="ensemble"
+        ),
     )
     expected = [
         "p   | inference       | β               | median | top tenth | train loss | test loss | "
@@ -330,7 +324,7 @@ def test_stability_says_how_its_estimates_did():
         "retrained": again,
     }  # fmt: skip
     estimated = tuple(1.05 * change for change in again)
-    result = stability_result(*cells(0.1, (0.50, estimated), (0.52, estimated), **known))
+    result = stability_result(*stability_cells(0.1, (0.50, estimated), (0.52, estimated), **known))
     titles = [table.title for table in result.text_tables()]
     assert "leaving out is estimated by one step" in titles[0]
     assert "NOT CHECKED" not in titles[0]
@@ -341,7 +335,9 @@ def test_stability_says_how_its_estimates_did():
         "0.4500 ± 0.0000 | order and size",
     ]
     assert_reads(result.text_tables()[1].table, expected)
-    unchecked = cells(0.1, (0.5, estimated), **(known | {"validate": 0, "retrained": (NAN,) * 8}))
+    unchecked = stability_cells(
+        0.1, (0.5, estimated), **(known | {"validate": 0, "retrained": (NAN,) * 8})
+    )
     tables = stability_result(*unchecked).text_tables()
     assert "NOT CHECKED" in tables[0].title
     assert not any("Estimated effects" in table.title for table in tables)
@@ -350,9 +346,11 @@ def test_stability_says_how_its_estimates_did():
 def test_gap():
     """The least bound over lambda: at p = 0.5 two of three outweigh the saddle, at p = 0 none."""
     result = gap_result(
-        *cells(0.5, (0.50, (0.25, -0.75)), (0.52, (0.25, -0.75)), curvature=-0.1),
-        *cells(0.0, (0.50, (0.25, -0.75)), (NAN, (NAN, NAN)), curvature=-0.1),
-        *cells(0.0, (0.40, (0.0, 0.5)), (0.42, (0.0, 0.5)), ensemble=4, inference="ensemble"),
+        *stability_cells(0.5, (0.50, (0.25, -0.75)), (0.52, (0.25, -0.75)), curvature=-0.1),
+        *stability_cells(0.0, (0.50, (0.25, -0.75)), (NAN, (NAN, NAN)), curvature=-0.1),
+        *stability_cells(
+            0.0, (0.40, (0.0, 0.5)), (0.42, (0.0, 0.5)), ensemble=4, inference="ensemble"
+        ),
         n=1000,
     )
     expected = [
@@ -393,12 +391,7 @@ def test_recommend():
         (0.0, 1, "no masks"): (1.00, 1.01, 1.02), (0.3, 4, "expected weight"): (0.80, 0.81, NAN),
         (0.3, 4, "ensemble"): (0.50, 0.51, 0.52),
     }  # fmt: skip
-    records = [
-        {"p": p, "samples": samples, "inference": inference, "draw": draw, "risk": risk,
-         "score": 0.75, "gap": 0.125, "beta": 0.0625, "ece": 0.25 if p else NAN}
-        for (p, samples, inference), draws in risks.items() for draw, risk in enumerate(draws)
-    ]  # fmt: skip
-    result = RecommendResult(made(records, ensemble=16, held_out=True))
+    result = recommend_result(risks)
     same = "0.750 | 0.1250 ± 0.0000 | 0.0625 ± 0.0000"
     expected = [
         " | p | N in training | inference | loss | behind | accuracy | gap | β | ECE",
@@ -411,28 +404,6 @@ def test_recommend():
         "Use p = 0.3, 4 mask pairs a step, the test-time ensemble of 16: loss 0.5100 ± 0.0248 over "
         "3 draws of S. Against p = 0 it gains 0.5000 ± 0.0000."
     )
-
-
-def attribution_result(scores):
-    """Every one of four examples adds its own effect to the losses of eight held-out ones.
-
-    Networks leave out one example, then two.
-    """
-    subsets = [(0,), (1,), (2,), (3,), (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
-    left_out = [(1 + number, one) for number, some in enumerate(subsets) for one in some]
-    rows = [
-        {"network": network, "held_out": held_out, "loss": 0.25 + sum(EFFECTS[one] for one in some)}
-        for network, some in enumerate([(), *subsets])
-        for held_out in range(8)
-    ]
-    return AttributionResult(
-        made(rows, n=4, draw=0),
-        {TableKind.LEFT_OUT: pd.DataFrame(left_out, columns=["network", "example"])},
-        scores=np.array(scores).T,
-    )
-
-
-EFFECTS = (0.1, 0.2, 0.4, 0.8)
 
 
 def test_attribution():

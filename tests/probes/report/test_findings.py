@@ -2,7 +2,7 @@
 
 from probes.report import findings
 from probes.report.findings import Finding
-from tests.probes.report.tables import (
+from tests.probes.tables import (
     INFINITE,
     NAN,
     WHERE,
@@ -16,6 +16,7 @@ from tests.probes.report.tables import (
     gap_result,
     matched_result,
     sensitivity_result,
+    stability_cells,
     stability_result,
     verify_result,
 )
@@ -33,11 +34,7 @@ MORE, LESS, ALIKE = (
 
 def cells(p, *gaps, changes=(0.1, 0.3), **more):
     """Cells of the stability probe at one rate, whose train loss is 0.25: one a gap."""
-    return [
-        {"p": p, "draw": draw, "train_loss": 0.25, "test_loss": 0.25 + gap, "changes": changes}
-        | more
-        for draw, gap in enumerate(gaps)
-    ]
+    return stability_cells(p, *((0.25 + gap, changes) for gap in gaps), **more)
 
 
 def diverged(p, draw, **more):

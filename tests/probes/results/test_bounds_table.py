@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from probes.results.bounds_table import RATES, bound_curves, bounds
+from tests.probes.tables import INFINITE, NAN
 
-NAN, INFINITE = float("nan"), float("inf")
 #: With n = 1000, delta = 0.05 and p = 0: Proposition 4.2 is 0.002, Theorem 4.4 0.5.
 KNOWN = {
     "task": "made up", "n": 1000, "p": 0.0, "draw": 0, "inference": "expected weight",

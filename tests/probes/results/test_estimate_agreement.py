@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from probes.results.estimate_agreement import AGREEMENT, agreement, agreement_over_draws
+from tests.probes.tables import NAN
 
-NAN, INFINITE = float("nan"), float("inf")
 RETRAINED = [0.1, -0.2, 0.3, 0.4, -0.5, 0.6, 0.7, 0.8]
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from probes.results.json_records import as_json
-
-NAN, INFINITE = float("nan"), float("inf")
+from tests.probes.tables import INFINITE, NAN
 
 
 def strict(text):

@@ -9,8 +9,7 @@ from probes.results.stability_text import (
     summary_text,
     validation_text,
 )
-
-NAN, INFINITE = float("nan"), float("inf")
+from tests.probes.tables import INFINITE, NAN
 
 
 def assert_cells(table, expected):

@@ -11,8 +11,7 @@ from probes.results.text_tables import (
     train_losses,
     with_interval,
 )
-
-NAN, INFINITE = float("nan"), float("inf")
+from tests.probes.tables import INFINITE, NAN
 
 
 def test_rates_have_no_digits_that_say_nothing():

@@ -4,9 +4,11 @@ Student's interval of two draws that are 0.02 apart is 0.1271 to either side, an
 draws that are 0.01 apart is 0.0248.
 """
 
+import numpy as np
 import pandas as pd
 
 from probes.ablation import AblationResult
+from probes.attribution import AttributionResult
 from probes.calibration import CalibrationResult
 from probes.cells.matched_controls import CONTROLS, QUANTITIES
 from probes.comparison import BOUNDS, ComparisonResult, ComparisonSettings
@@ -16,6 +18,7 @@ from probes.ensemble import EnsembleResult
 from probes.finetune import FinetuneResult
 from probes.generalization import GapResult, MatchedResult
 from probes.jobs.job import TableKind
+from probes.recommend import RecommendResult
 from probes.results.stability_result import StabilityResult
 from probes.sensitivity import SensitivityResult
 from probes.statements.case import Case, case_table
@@ -217,3 +220,48 @@ def stability_result(*cells, kind=StabilityResult, **settings):
 def gap_result(*cells, **settings):
     """The same as a result of the generalization probe."""
     return stability_result(*cells, kind=GapResult, **settings)
+
+
+def stability_cells(p, *pairs, **more):
+    """Cells of the stability probe, one a pair of test loss and changes; the train loss is 0.25."""
+    return [
+        {"p": p, "draw": draw, "train_loss": 0.25, "test_loss": test_loss, "changes": changes}
+        | more
+        for draw, (test_loss, changes) in enumerate(pairs)
+    ]
+
+
+#: What each of the examples of :func:`attribution_result` adds to a loss.
+EFFECTS = (0.1, 0.2, 0.4, 0.8)
+
+
+def attribution_result(scores):
+    """Every one of four examples adds its own effect to the losses of eight held-out ones.
+
+    Networks leave out one example, then two.
+    """
+    subsets = [(0,), (1,), (2,), (3,), (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    left_out = [(1 + number, one) for number, some in enumerate(subsets) for one in some]
+    rows = [
+        {"network": network, "held_out": held_out, "loss": 0.25 + sum(EFFECTS[one] for one in some)}
+        for network, some in enumerate([(), *subsets])
+        for held_out in range(8)
+    ]
+    return AttributionResult(
+        made(rows, n=4, draw=0),
+        {TableKind.LEFT_OUT: pd.DataFrame(left_out, columns=["network", "example"])},
+        scores=np.array(scores).T,
+    )
+
+
+def recommend_result(risks):
+    """Losses on held-out examples by rate, N and inference, one a draw."""
+    records = [
+        {
+            "p": p, "samples": samples, "inference": inference, "draw": draw, "risk": risk,
+            "score": 0.75, "gap": 0.125, "beta": 0.0625, "ece": 0.25 if p else NAN,
+        }
+        for (p, samples, inference), draws in risks.items()
+        for draw, risk in enumerate(draws)
+    ]  # fmt: skip
+    return RecommendResult(made(records, ensemble=16, held_out=True))

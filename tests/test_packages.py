@@ -34,6 +34,13 @@ def test_every_room_and_every_question_stands_in_the_contract():
     assert sorted(named) == sorted(expected | {"figures", "lora_dropout", "theory"})
 
 
+def test_every_file_of_the_layer_stands_in_its_contract():
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    (named,) = (one["source_modules"] for one in contracts if one["name"].startswith("the layer"))
+    files = {path.stem for path in (ROOT / "lora_dropout").glob("*.py")} - {"__init__"}
+    assert set(named) == {f"lora_dropout.{name}" for name in files}
+
+
 def test_the_layer_and_the_theory_need_pytorch_and_numpy_alone():
     needed = {re.split(r"[<>=]", one)[0] for one in PROJECT["project"]["dependencies"]}
     assert needed == {"torch", "numpy"}

@@ -15,7 +15,7 @@ def variant(result, part, name):
     return result.rows[(result.rows["part"] == part) & (result.rows["variant"] == name)]
 
 
-def test_arms_of_the_ablation_are_what_the_stability_probe_measures(ablation):
+def test_variants_of_the_ablation_are_what_the_stability_probe_measures(ablation):
     dropped, plain = table_of(0.4, ensemble=3), table_of(0.0)
     same = [
         ("dropout when", "training and ensemble", dropped.loc[3]),

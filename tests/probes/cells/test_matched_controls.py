@@ -26,7 +26,7 @@ def rows():
     return measure_controls(ControlCell(base, (0.3, 0.6)), lambda steps: None)[TableKind.ROWS]
 
 
-def test_every_arm_is_there(rows):
+def test_every_variant_is_there(rows):
     counts = rows["variant"].value_counts()
     assert set(counts.index) == {"dropout", *CONTROLS}
     assert counts["dropout"] == 2

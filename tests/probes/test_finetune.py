@@ -319,7 +319,7 @@ def test_a_constant_prediction_has_no_correlation():
     assert math.isnan(found["score"])
 
 
-RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.sh"))
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.sh"))
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -4,6 +4,7 @@ import resource
 import sys
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -82,19 +83,16 @@ def tables_of(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: flo
 
 
 def _diagram(rows: pd.DataFrame) -> pd.DataFrame:
-    """Reliability at each inference's evaluation with the least validation loss."""
-    columns = ["p", "method", "draw", "inference", "confidence", "accuracy"]
+    """Reliability at each inference's evaluation with the least finite validation loss."""
+    keys = ["p", "method", "draw", "inference"]
     if "bins" not in rows:
-        return pd.DataFrame({name: pd.Series(dtype=float) for name in columns})
-    best = rows.loc[rows.groupby("inference")["validation_loss"].idxmin()]
-    return pd.DataFrame(
-        [
-            (*(row[name] for name in columns[:4]), confidence, accuracy)
-            for _, row in best.iterrows()
-            for confidence, accuracy in row["bins"]
-        ],
-        columns=columns,
-    )
+        names = [*keys, "confidence", "accuracy"]
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in names})
+    finite = rows[np.isfinite(rows["validation_loss"])]
+    best = finite.loc[finite.groupby("inference")["validation_loss"].idxmin()]
+    found = best[[*keys, "bins"]].explode("bins", ignore_index=True).dropna(subset="bins")
+    pairs = np.array(found.pop("bins").tolist(), np.float64).reshape(-1, 2)
+    return found.assign(confidence=pairs[:, 0], accuracy=pairs[:, 1])
 
 
 def peak_mib() -> float:

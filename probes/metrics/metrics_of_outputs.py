@@ -23,7 +23,8 @@ def measure_outputs(
     Returns:
         ``train_loss``, ``test_loss``, ``train_score``, ``test_score``, ``gap``; with all replicas
         also ``beta_signed``, the mean signed leave-one-out difference (which estimates the gap
-        without test data), and the statistics of ``probes.metrics.change_statistics``.
+        without test data), and the statistics of ``probes.metrics.change_statistics``. What is
+        measured of a replica whose outputs are not finite is NaN, its scores, too.
     """
     on_train, on_test = on_train.double().cpu(), on_test.double().cpu()
     train_targets, test_targets = (held.targets.double().cpu() for held in (train, test))

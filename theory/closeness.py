@@ -4,7 +4,53 @@ Proposition 4.2 grants that :math:`\theta(S^i)` "is close to" :math:`\theta(S)`,
 a second-order expansion of :math:`L_\lambda` in the place of :math:`L_\lambda`. So *close* means
 here that this expansion is accurate to 10 % at every step that is looked at, up to
 :math:`\theta(S^i)`. The same definition serves the audit of trained networks, the verifier, and
-the searches for counterexamples.
+the searches for counterexamples. It is enough to prove the bound as it is printed.
+
+In the notation of ``theory.readings``:
+
+**Theorem (Proposition 4.2 with closeness in numbers).** Let :math:`\Delta=\theta'-\theta`, let
+:math:`\nabla f_S(\theta)=0`, let :math:`\mu>0` be the smallest eigenvalue of
+:math:`H=\nabla^2f_S(\theta)`, let :math:`\theta'` minimise its leave-one-out form over the
+segment, and let the second-order expansion at :math:`\theta` be accurate to a share
+:math:`\varepsilon` at two steps, :math:`t<1` and 1:
+
+.. math:: f_S(\theta')-f_S(\theta)\ge(1-\varepsilon)\,q,\quad
+   f_S(\theta+t\Delta)-f_S(\theta)\le(1+\varepsilon)\,t^2q,\quad q=\tfrac12\Delta^\top H\Delta.
+
+Then every bound of the table in ``theory.readings`` holds with this :math:`\mu`, times
+
+.. math:: c(\varepsilon,t)=\frac{2(1-t)}{(1-\varepsilon)-(1+\varepsilon)t^2},
+
+if the denominator is positive. Neither convexity nor curvature elsewhere is needed.
+
+*Proof* (mean). :math:`n f_S=(n-1)f_{S^i}+\ell_{\lambda,i}`, and :math:`\theta'` is no worse for
+:math:`f_{S^i}` than :math:`\theta+t\Delta`. With :math:`G` the largest gradient of
+:math:`\ell_{\lambda,i}` between the two,
+
+.. math:: \bigl[(1-\varepsilon)-(1+\varepsilon)t^2\bigr]\,q
+   \le f_S(\theta')-f_S(\theta+t\Delta)
+   \le\tfrac1n\bigl[\ell_{\lambda,i}(\theta')-\ell_{\lambda,i}(\theta+t\Delta)\bigr]
+   \le\tfrac1n\,G\,(1-t)\,\|\Delta\|,
+
+and :math:`q\ge\mu\|\Delta\|^2/2`, so that :math:`\|\Delta\|\le c\,G/(\mu n)`. A loss whose gradient
+is at most :math:`\eta` on the segment changes by at most :math:`\eta\|\Delta\|`, which ends the
+proof: :math:`G\le\eta_\lambda`, and :math:`G\le2\eta` where both ends are stationary. For the sum
+divided by n, :math:`\ell_i` takes the place of :math:`\ell_{\lambda,i}`.
+
+The paper prints c = 2 for the regularized loss, :math:`2\eta_\lambda^2/(\mu n)`.
+
+- Accuracy *at* :math:`\theta'` *alone* (t = 0) gives it up to the factor :math:`1/(1-\varepsilon)`.
+- Accuracy at 1/2 and 1 gives :math:`c=2/(1.5-2.5\,\varepsilon)`, which is 1.6 at 10 % and at most 2
+  up to 20 %: **the printed bound is true wherever** :func:`is_close` **says so.**
+- Accuracy everywhere gives it up to :math:`\varepsilon=(\sqrt2-1)/2`, or 20.7 %.
+
+The first and the last constant are sharp, also among convex losses: a left-out loss of slope
+:math:`\eta`, and an :math:`f_S` that follows :math:`(1+\varepsilon)\mu x^2/2` up to :math:`t\Delta`
+and then the line to :math:`(1-\varepsilon)\mu\Delta^2/2`, come as near as one likes.
+
+With gradients of at most :math:`\eta_\lambda` for every z, not just for those of S, the loss of a
+fresh z changes by no more. So under the premise hypothesis stability has the same bound as
+pointwise hypothesis stability, and the constants of Theorem 4.4 stand for the regularized loss.
 """
 
 from collections.abc import Callable
@@ -12,12 +58,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.domain import Real, unwrap
+from theory.domain import Real, rate, unwrap
 
 #: Relative error of the second-order expansion up to which it counts as accurate.
 EXPANSION_ERROR = 0.1
 #: Steps at which the expansion is looked at, in multiples of theta(S^i) - theta(S).
 EXPANSION_STEPS = tuple(2.0**power for power in range(-8, 3))
+#: The step, beside the whole way, at which the theorem uses the expansion: one of those above.
+CHECKED_STEP = 0.5
 #: Absolute error of a change of the objective that counts as rounding, in units of the loss.
 EXPANSION_ROUNDING = 1e-12
 
@@ -83,3 +131,75 @@ def is_close(reach: ArrayLike) -> bool | NDArray[np.bool_]:
     """
     close = np.asarray(reach) >= 1
     return bool(close) if close.ndim == 0 else close
+
+
+def expansion_constant(*, error: ArrayLike, step: ArrayLike) -> float | Real:
+    r"""Constant of Proposition 4.2 where a second-order expansion is accurate at two steps.
+
+    .. math:: c(\varepsilon,t)=\frac{2(1-t)}{(1-\varepsilon)-(1+\varepsilon)t^2}
+
+    Source: the theorem at the top of this module, where it is proved; the bound is
+    :math:`c\,\eta_\lambda^2/(\mu n)`. The paper prints c = 2.
+
+    Assumes: theta(S) is stationary, theta(S^i) minimises its objective over the segment, the
+    Hessian at theta(S) is positive definite, and the expansion there is accurate to
+    :math:`\varepsilon` at :math:`t` and at 1.
+
+    Args:
+        error: :math:`\varepsilon`, relative error of the expansion, in [0, 1].
+        step: :math:`t`, in [0, 1], in multiples of theta(S^i) - theta(S); 0 for accuracy at
+            theta(S^i) alone.
+
+    Returns:
+        c, of the broadcast shape; infinite where such accuracy implies nothing.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    >>> round(expansion_constant(error=0.1, step=0.5), 12)
+    1.6
+    >>> round(expansion_constant(error=0.1, step=0.0) / 2, 4)
+    1.1111
+    """
+    accuracy, t = rate("error", error), rate("step", step)
+    left = (1 - accuracy) - (1 + accuracy) * t**2
+    constant = np.full(left.shape, np.inf)
+    np.divide(2 * (1 - t), left, out=constant, where=left > 0)
+    return unwrap(constant)
+
+
+def close_constant(error: ArrayLike) -> float | Real:
+    r"""Constant of Proposition 4.2 where a second-order expansion is accurate at every step.
+
+    .. math:: c(\varepsilon)=\min_t c(\varepsilon,t)
+       =\frac1{1+\varepsilon-\sqrt{2\varepsilon(1+\varepsilon)}},
+       \quad\text{at } t=1-\sqrt{2\varepsilon/(1+\varepsilon)}.
+
+    It is 1 where the expansion is exact, and the printed 2 at :math:`\varepsilon=(\sqrt2-1)/2`.
+
+    Source and assumptions: as for :func:`expansion_constant`.
+
+    Args:
+        error: :math:`\varepsilon`, largest relative error of the expansion on the way to
+            theta(S^i), in [0, 1].
+
+    Returns:
+        c, of the shape of ``error``; infinite at 1.
+
+    Raises:
+        ValueError: ``error`` is out of range.
+
+    >>> round(close_constant(0.1), 4)
+    1.5849
+    >>> round(close_constant((2**0.5 - 1) / 2), 12)
+    2.0
+    """
+    accuracy = rate("error", error)
+    left = 1 + accuracy - np.sqrt(2 * accuracy * (1 + accuracy))
+    constant = np.full(left.shape, np.inf)
+    np.divide(1.0, left, out=constant, where=left > 0)
+    return unwrap(constant)
+
+
+#: Constant of the theorem where :func:`is_close` says so: 1.6, of which the paper prints 2.
+CLOSE_CONSTANT = float(expansion_constant(error=EXPANSION_ERROR, step=CHECKED_STEP))

@@ -13,15 +13,16 @@ def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
 
     Args:
         summary: one row a candidate: ``label`` (of its number of mask pairs and its inference),
-            ``p``, ``chosen``, and ``risk`` (loss on new data), ``beta``, ``ece`` (all NaN for a
-            regression) and ``score`` with their ``_low``.
+            ``p`` (NaN for the constant prediction), ``chosen``, and ``risk`` (loss on new data),
+            ``beta``, ``ece`` (all NaN for a regression) and ``score`` with their ``_low``.
         caption: the settings.
         score_name: what the score is called.
 
     Returns:
         A figure of three panels against p: loss on new data, beta, and calibration error (the
-        score for a regression), a curve a label, with intervals; a star for p = 0, and a ring that
-        marks the recommended candidate.
+        score for a regression), a curve a label, with intervals; a star for p = 0, a line for the
+        constant prediction, and a ring that marks the recommended candidate. There is no ring if
+        the constant prediction is recommended.
     """
     labels = {"risk": "loss on new data", "beta": "β"}
     if np.isfinite(summary["ece"]).any():
@@ -46,6 +47,10 @@ def _candidates(axes: Axes, summary: pd.DataFrame, name: str) -> None:
     if len(plain):
         error_bars(axes, plain["p"], plain, name, color="black", marker="*", linestyle="",
                    label="p = 0")  # fmt: skip
-    chosen = summary[summary["chosen"]]
+    constant = summary[summary["p"].isna()]
+    for level, label in zip(finite(constant[name]), constant["label"], strict=True):
+        if np.isfinite(level):
+            axes.axhline(level, color="black", linestyle=":", linewidth=1, label=label)
+    chosen = summary[summary["chosen"] & summary["p"].notna()]
     axes.plot(chosen["p"], finite(chosen[name]), "o", color="black", markersize=14,
               fillstyle="none", label="recommended")  # fmt: skip

@@ -3,9 +3,9 @@
 python -m probes.recommend --data mine.csv --text-column text --label-column label --minutes 5
 python -m probes.recommend --task digits --minutes 1
 
->>> result = measure(task="ridge", p=[0, 0.5], samples=1, n=6, steps=10, minutes=0.001)
->>> result.choice.p in (0, 0.5)
-True
+>>> result = measure(task="ridge", p=[0, 0.5], samples=1, n=6, steps=10, minutes=1e-6)
+>>> result.choice.learned is None, result.choice.p  # of a single draw
+(True, 0.0)
 """
 
 if __name__ == "__main__":
@@ -36,13 +36,15 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
 from probes.metrics.calibration_error import calibration_error, class_probabilities, has_classes
-from probes.metrics.confidence_intervals import mean_interval, means
-from probes.metrics.labels import named_inference
+from probes.metrics.confidence_intervals import means, overlap_of
+from probes.metrics.constant_prediction import best_constant
 from probes.metrics.metrics_of_outputs import measure_outputs
+from probes.metrics.split_choice import SplitChoice, split_choice
 from probes.models.network import Factors, replica
 from probes.results.json_records import as_json
+from probes.results.recommendation import CONSTANT, Candidate, Choice, sentences
 from probes.results.result import Result
-from probes.results.text_tables import with_interval
+from probes.results.text_tables import averages, with_interval
 from probes.tasks import load_task
 from probes.training.ensemble_members import ensemble_output
 from probes.training.retrain import retrain
@@ -57,6 +59,8 @@ MOST_DRAWS = 64
 #: What identifies a candidate.
 CANDIDATE = ["p", "samples", "inference"]
 QUANTITIES = ("risk", "score", "gap", "beta", "ece", "train_loss", "test_loss", "loo_loss")
+#: A run of which one of these is not finite has diverged.
+TRAINED = ("risk", "gap", "beta", "train_loss", "test_loss", "loo_loss")
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class RecommendSettings(TextOptions, EngineOptions):
     """Folder for the rows, the manifest and the figure. Default: runs/recommend from the command
     line, none from Python."""
 
-    def cells(self) -> "list[Candidates]":
+    def cells(self) -> "list[CandidateCell]":
         """Check every value and return the cells of the first draw of S.
 
         Raises:
@@ -123,13 +127,13 @@ class RecommendSettings(TextOptions, EngineOptions):
         # Without masks there is nothing to average over.
         plain = [base for base in grid if base.p == 0][:1]
         return [
-            Candidates(base, self.ensemble, examples - n >= LEAST_HELD_OUT)
+            CandidateCell(base, self.ensemble, examples - n >= LEAST_HELD_OUT)
             for base in [*plain, *(base for base in grid if base.p > 0)]
         ]
 
 
 @dataclass(frozen=True)
-class Candidates(CellJob):
+class CandidateCell(CellJob):
     """One rate and number of mask pairs on one draw of S, with all leave-one-out replicas.
 
     Attributes:
@@ -147,31 +151,6 @@ class Candidates(CellJob):
         return (self.base.n + 1) * self.base.steps * self.base.samples
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What is recommended.
-
-    Attributes:
-        p, samples, inference: the chosen candidate.
-        risk, low, high: its mean loss on new data and the interval.
-        gain, gain_low, gain_high: risk of p = 0 less that, paired; NaN if p = 0 was not tried.
-        equals: rates that cannot be told apart from the best at 95 %.
-        reason: a sentence.
-    """
-
-    p: float
-    samples: int
-    inference: str
-    risk: float
-    low: float
-    high: float
-    gain: float
-    gain_low: float
-    gain_high: float
-    equals: tuple[float, ...]
-    reason: str
-
-
 class RecommendResult(Result):
     """One row a candidate and draw: see :func:`measure_cell`."""
 
@@ -180,74 +159,106 @@ class RecommendResult(Result):
 
     @property
     def note(self) -> str:
-        """How the risk was estimated."""
+        """How the risk was estimated, and which draws the table is made of."""
         how = (
             "held-out examples"
             if self.rows["held_out"].iloc[0]
-            else "leave-one-out replicas, each on the example that it did not see (draws then "
-            "share many examples, and intervals are too narrow)"
+            else "leave-one-out replicas, each on the example that it did not see"
         )
+        chose = int((~self._split.telling).sum())
+        which = f", but for the {chose} that chose" if chose else ""
         return (
-            f"means over draws, 95 % intervals (Student); loss, score and ECE on {how}; * chosen; "
-            "behind: loss less that of the candidate with the least, paired over draws"
+            f"means over the draws of S{which}, 95 % intervals (Student); loss, score and ECE on "
+            f"{how}; * recommended; behind: loss less that of the recommended, paired; constant: "
+            "the best prediction that ignores the input, for the examples that judge; where one "
+            "network of a run diverged, the run enters no mean"
         )
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a candidate: means of ``QUANTITIES`` and ``behind``, ``chosen`` for one of them.
+        """The constant prediction, then one row a candidate: means over the telling draws.
 
-        ``behind`` is the loss less that of the candidate with the least mean, paired over draws.
+        They are those of ``QUANTITIES`` and of ``behind``, the loss less that of the recommended
+        candidate, paired over draws. What diverged enters no mean: ``..._draws`` says over how many
+        of the ``draws`` a mean is. ``diverged`` says in how many of all draws a candidate diverged,
+        ``chosen`` which is recommended.
         """
-        plain = means(self.rows, CANDIDATE, ["risk"])
-        best = plain.iloc[int(plain["risk"].to_numpy().argmin())]
-        rows = self.rows.copy()
-        rows["behind"] = rows["risk"] - rows["draw"].map(self._risk_of(best))
+        rows = pd.concat([self._constant, self._finite], ignore_index=True)
+        rows = rows[rows["draw"].isin(self._draws[self._split.telling])]
+        chosen = self._split.recommended
+        recommended = self._chance if chosen is None else self._losses[:, chosen]
+        of_draw = pd.Series(recommended, self._draws)
+        rows = rows.assign(behind=rows["risk"] - rows["draw"].map(of_draw))
         summary = means(rows, CANDIDATE, [*QUANTITIES, "behind"])
-        chosen = self._choose(summary)
-        return summary.assign(chosen=np.arange(len(summary)) == chosen)
+        places = np.arange(len(summary)) - 1
+        return summary.assign(
+            diverged=[0, *self._split.diverged],
+            chosen=places == (-1 if chosen is None else chosen),
+        )
 
     @cached_property
     def choice(self) -> Choice:
         """The recommendation."""
+        split, candidates = self._split, self._candidates
         row = self.summary[self.summary["chosen"]].iloc[0]
-        gain = gain_low = gain_high = float("nan")
-        without = self.rows[self.rows["p"] == 0]
-        if len(without) and row["p"] > 0:
-            paired = without.set_index("draw")["risk"] - self._risk_of(row)
-            gain, gain_low, gain_high = mean_interval(paired)
-        close = self.summary[~(self.summary["behind_low"] > 0)]
-        return Choice(
+        tried = self.summary[self.summary["inference"] != CONSTANT]
+        close = tried[(tried["behind_low"] <= 0) & (tried["behind_high"] >= 0)]
+        margin, margin_low, margin_high = split.margin
+        gain, gain_low, gain_high = split.gain
+        size = int(self.rows["ensemble"].iloc[0])
+        choice = Choice(
             p=float(row["p"]),
             samples=int(row["samples"]),
             inference=str(row["inference"]),
+            learned=split.learned,
+            nothing_learned=split.learned is False,
             risk=float(row["risk"]),
             low=float(row["risk_low"]),
             high=float(row["risk_high"]),
+            chance=float(self._chance[split.telling].mean()),
+            margin=margin,
+            margin_low=margin_low,
+            margin_high=margin_high,
+            simplest=None if split.simplest is None else candidates[split.simplest],
+            rival=None if split.rival is None else candidates[split.rival],
             gain=gain,
             gain_low=gain_low,
             gain_high=gain_high,
+            gains=split.gains,
             equals=tuple(sorted({float(p) for p in close["p"]})),
-            reason=self._reason(row, gain, gain_low),
+            diverged={
+                one.named(size): int(count)
+                for one, count in zip(candidates, split.diverged, strict=True)
+                if count
+            },
+            choosing_draws=int((~split.telling).sum()),
+            telling_draws=int(split.telling.sum()),
         )
+        learner = None if split.learner is None else candidates[split.learner]
+        return replace(choice, reason=sentences(choice, learner, size))
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary, score = self.summary, self.rows["score_name"].iloc[0]
-        size = self.rows["ensemble"].iloc[0]
-        return pd.DataFrame(
+        size = int(self.rows["ensemble"].iloc[0])
+        names = [one.cells(size) for one in _candidates_of(summary)]
+        table = pd.DataFrame(
             {
                 "": np.where(summary["chosen"], "*", ""),
-                "p": summary["p"].map("{:g}".format),
-                "N in training": summary["samples"].astype(str),
-                "inference": [named_inference(one, size) for one in summary["inference"]],
+                "p": [p for p, _, _ in names],
+                "N in training": [samples for _, samples, _ in names],
+                "inference": [inference for _, _, inference in names],
                 "loss": with_interval(summary, "risk"),
                 "behind": with_interval(summary, "behind"),
-                score: summary["score"].map("{:.3f}".format),
+                score: averages(summary, "score", 3),
                 "gap": with_interval(summary, "gap"),
                 "β": with_interval(summary, "beta"),
                 "ECE": summary["ece"].map(lambda e: "" if pd.isna(e) else f"{e:.3f}"),
             }
         )
+        # A constant is not trained: it has neither a gap nor a beta.
+        table.loc[summary["inference"] == CONSTANT, ["gap", "β"]] = ""
+        return table
 
     @property
     def conclusion(self) -> str:
@@ -258,18 +269,13 @@ class RecommendResult(Result):
         """Draw why it was chosen."""
         from figures.recommend import draw
 
-        size = self.rows["ensemble"].iloc[0]
-        labels = [
-            "p = 0"
-            if p == 0
-            else f"N = {samples} in training, "
-            + (f"ensemble of {size}" if inference == "ensemble" else inference)
-            for p, samples, inference in self.summary[CANDIDATE].itertuples(index=False)
-        ]
+        size = int(self.rows["ensemble"].iloc[0])
+        labels = [one.label(size) for one in _candidates_of(self.summary)]
         how = "held-out examples" if self.rows["held_out"].iloc[0] else "leave-one-out replicas"
         caption = (
             f"{self.setting}, objective dropout; loss and calibration by {how}; 95 % intervals "
-            "over draws"
+            f"over the {self.choice.telling_draws} draws that did not choose"
+            + ("; nothing was learned" if self.choice.nothing_learned else "")
         )
         return draw(self.summary.assign(label=labels), caption, self.rows["score_name"].iloc[0])
 
@@ -277,55 +283,61 @@ class RecommendResult(Result):
         """Return the choice and the candidates as a JSON document."""
         return as_json({"choice": asdict(self.choice), "candidates": self.summary})
 
-    def _risk_of(self, candidate: pd.Series) -> pd.Series:
-        same = np.logical_and.reduce([self.rows[name] == candidate[name] for name in CANDIDATE])
-        return self.rows[same].set_index("draw")["risk"]
+    @cached_property
+    def _split(self) -> SplitChoice:
+        price = [one.price for one in self._candidates]
+        return split_choice(self._losses, price, self._chance, overlap=overlap_of(self.rows))
 
-    def _choose(self, summary: pd.DataFrame) -> int:
-        """Of the candidates that cannot be told from the best, the cheapest with the least loss.
+    @cached_property
+    def _candidates(self) -> list[Candidate]:
+        """In order of first appearance."""
+        return _candidates_of(self.rows.drop_duplicates(CANDIDATE))
 
-        An ensemble costs more than any number of mask pairs in training: its price is paid at every
-        use of the model.
-        """
-        close = summary["risk"] == summary["risk"].min()
-        if summary["draws"].iloc[0] > 1:
-            close |= summary["behind_low"] <= 0
-        price = summary["samples"] + 1e6 * (summary["inference"] == "ensemble")
-        order = np.lexsort((summary["risk"], price, ~close))
-        return int(order[0])
+    @cached_property
+    def _draws(self) -> np.ndarray:
+        """Numbers of the draws, in the order in which they choose and tell."""
+        return np.sort(self.rows["draw"].unique())
 
-    def _reason(self, row: pd.Series, gain: float, gain_low: float) -> str:
-        size = self.rows["ensemble"].iloc[0]
-        inference = (
-            f"the test-time ensemble of {size}"
-            if row["inference"] == "ensemble"
-            else f"{row['inference']} inference"
+    @cached_property
+    def _finite(self) -> pd.DataFrame:
+        """The rows, without any number of runs that diverged, on S or without an example."""
+        known = [name for name in TRAINED if name in self.rows]
+        sound = np.isfinite(self.rows[known].to_numpy(np.float64)).all(axis=1)
+        measured = [name for name in QUANTITIES if name in self.rows]
+        return self.rows.assign(**self.rows[measured].where(pd.Series(sound, self.rows.index)))
+
+    @cached_property
+    def _losses(self) -> np.ndarray:
+        """Losses on new data, (draws, candidates); NaN where a run diverged."""
+        table = self._finite.pivot(index="draw", columns=CANDIDATE, values="risk")
+        columns = [(one.p, one.samples, one.inference) for one in self._candidates]
+        return table[columns].to_numpy(np.float64)
+
+    @cached_property
+    def _constant(self) -> pd.DataFrame:
+        """Rows of the constant prediction, one a draw."""
+        first = self.rows.drop_duplicates("draw").sort_values("draw", ignore_index=True)
+        constant = asdict(Candidate(float("nan"), 0, CONSTANT))
+        known = [name for name in ("draw", "n", "pool") if name in first]
+        return first[known].assign(
+            **constant, risk=first["chance_risk"], score=first["chance_score"]
         )
-        settings = f"p = {row['p']:g}"
-        if row["p"] > 0:
-            settings += f", {row['samples']} mask pair{'s' if row['samples'] > 1 else ''} a step"
-            settings += f", {inference}"
-        draws = self.rows["draw"].nunique()
-        close = self.summary[~(self.summary["behind_low"] > 0)]["p"].unique()
-        others = [f"{p:g}" for p in sorted(set(close) - {row["p"]})]
-        text = f"Use {settings}: loss {row['risk']:.4f}"
-        if draws < 2:
-            return text + ". One draw of S says nothing about the uncertainty: give more --minutes."
-        text += f" ± {row['risk'] - row['risk_low']:.4f} over {draws} draws of S."
-        if np.isfinite(gain):
-            text += f" Against p = 0 it gains {gain:.4f} ± {gain - gain_low:.4f}."
-        if row["behind"] > 0:
-            text += (
-                f" It is the cheapest that cannot be told from the least loss "
-                f"({row['behind']:.4f} ± {row['behind'] - row['behind_low']:.4f} behind)."
-            )
-        if others:
-            text += f" Nor can p = {', '.join(others)} be told apart from that at 95 %."
-        return text
+
+    @property
+    def _chance(self) -> np.ndarray:
+        """Losses of the constant prediction, (draws,)."""
+        return self._constant["risk"].to_numpy(np.float64)
+
+
+def _candidates_of(table: pd.DataFrame) -> list[Candidate]:
+    return [
+        Candidate(float(p), int(samples), str(inference))
+        for p, samples, inference in table[CANDIDATE].itertuples(index=False)
+    ]
 
 
 @torch.no_grad()
-def measure_cell(cell: Candidates, progress: Progress) -> Tables:
+def measure_cell(cell: CandidateCell, progress: Progress) -> Tables:
     """Retrain, and measure every way of inference.
 
     Args:
@@ -336,7 +348,8 @@ def measure_cell(cell: Candidates, progress: Progress) -> Tables:
         One row an ``inference``: the settings, ``p``, ``samples``, ``ensemble``, ``held_out``, what
         ``probes.metrics.metrics_of_outputs`` measures on held-out data, ``loo_loss`` (loss of every
         replica on the example that it did not see), and ``risk``, ``score`` and ``ece`` on held-out
-        data, or from those replicas where there are too few.
+        data, or from those replicas where there are too few; ``chance_risk`` and ``chance_score``
+        of the best constant prediction for the same examples.
     """
     base = cell.base
     ready = prepare(base)
@@ -351,14 +364,14 @@ def measure_cell(cell: Candidates, progress: Progress) -> Tables:
     ]
     return {
         TableKind.ROWS: pd.DataFrame(records).assign(
-            **base.training, p=base.p, samples=base.samples, ensemble=cell.ensemble,
+            **ready.columns, p=base.p, samples=base.samples, ensemble=cell.ensemble,
             held_out=cell.held_out, score_name=ready.network.loss.score_name,
         )
     }  # fmt: skip
 
 
 def _measure(
-    cell: Candidates, ready: Prepared, factors: Factors, inference: str
+    cell: CandidateCell, ready: Prepared, factors: Factors, inference: str
 ) -> dict[str, float]:
     loss, base = ready.network.loss, cell.base
     *_, mask_seed = base.seeds()
@@ -381,6 +394,7 @@ def _measure(
     new, targets = unseen, train_targets
     if cell.held_out:
         new, targets = on_test[0].double().cpu(), ready.test.targets.double().cpu()
+    chance_risk, chance_score = best_constant(loss, targets)
     ece = float("nan")
     if has_classes(loss):
         ece = calibration_error(*class_probabilities(loss, new, targets))
@@ -388,10 +402,12 @@ def _measure(
         "risk": float(loss.value(new, targets).mean()),
         "score": float(loss.score(new, targets).mean()),
         "ece": ece,
+        "chance_risk": chance_risk,
+        "chance_score": chance_score,
     }
 
 
-def _gather(settings: RecommendSettings, cells: Sequence[Candidates], sweep: Sweep) -> Tables:
+def _gather(settings: RecommendSettings, cells: Sequence[CandidateCell], sweep: Sweep) -> Tables:
     """Measure draw after draw while there is time."""
     start = time.perf_counter()
     tables: list[pd.DataFrame] = []

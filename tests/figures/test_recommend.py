@@ -1,4 +1,4 @@
-"""Every candidate is a point; a star is p = 0, a ring the recommended one."""
+"""Every candidate is a point, p = 0 a star, the constant prediction a line, the choice a ring."""
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,28 @@ def test_a_regression_has_its_score_in_place_of_the_calibration_error():
     assert axes.get_ylabel() == "accuracy"
     points, _ = artists.error_bars(axes)[LABELS[0]]
     assert np.allclose(points[:, 1], SUMMARY["score"][1:3])
+
+
+CONSTANT = without_high(grid(["risk", "score"], label=["constant"], p=[np.nan]))
+
+
+def test_the_constant_prediction_is_a_line_where_it_has_a_value():
+    """It has a loss and a score, and is not trained, so that it has no beta."""
+    table = pd.concat([CONSTANT.assign(chosen=False), SUMMARY], ignore_index=True)
+    axes = drawing(table.assign(ece=np.nan)).axes
+    for panel, name in ((0, "risk"), (2, "score")):
+        level = artists.lines(axes[panel])["constant"][:, 1]
+        assert np.allclose(level, CONSTANT[name][0])
+        assert np.allclose(artists.lines(axes[panel])["recommended"], [[0.5, SUMMARY[name][2]]])
+    assert "constant" not in artists.lines(axes[1])
+    assert "constant" in artists.legend(drawing(table))
+
+
+def test_where_the_constant_prediction_is_recommended_there_is_no_ring():
+    table = pd.concat([CONSTANT, SUMMARY], ignore_index=True)
+    axes = drawing(table.assign(chosen=table["p"].isna())).axes[0]
+    assert len(artists.lines(axes)["recommended"]) == 0
+    assert "constant" in artists.lines(axes)
 
 
 def test_without_p_0_there_is_no_star():

@@ -255,11 +255,12 @@ def attribution_result(scores):
 
 
 def recommend_result(risks):
-    """Losses on held-out examples by rate, N and inference, one a draw."""
+    """Losses on held-out examples by rate, N and inference, one a draw; 2 for a constant."""
     records = [
         {
             "p": p, "samples": samples, "inference": inference, "draw": draw, "risk": risk,
             "score": 0.75, "gap": 0.125, "beta": 0.0625, "ece": 0.25 if p else NAN,
+            "chance_risk": 2.0, "chance_score": 0.125,
         }
         for (p, samples, inference), draws in risks.items()
         for draw, risk in enumerate(draws)

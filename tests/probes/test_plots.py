@@ -121,6 +121,7 @@ def test_candidates_are_drawn_by_their_names(handed):
     summary, caption, score = handed(result, "recommend")
     pd.testing.assert_frame_equal(summary.drop(columns="label"), result.summary)
     assert summary["label"].tolist() == [
+        "best constant prediction",
         "p = 0",
         "N = 4 in training, expected weight",
         "N = 4 in training, ensemble of 16",

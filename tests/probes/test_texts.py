@@ -386,24 +386,29 @@ def test_own_model():
 
 
 def test_recommend():
-    """Three draws, of which the middle candidate lost one; the ensemble is the best by far."""
+    """Three draws, of which the last chooses; one candidate lost a draw, one is the best by far."""
     risks = {
-        (0.0, 1, "no masks"): (1.00, 1.01, 1.02), (0.3, 4, "expected weight"): (0.80, 0.81, NAN),
-        (0.3, 4, "ensemble"): (0.50, 0.51, 0.52),
+        (0.0, 1, "no masks"): (1.00, 1.02, 1.01), (0.3, 4, "expected weight"): (0.80, NAN, 0.8),
+        (0.3, 4, "ensemble"): (0.50, 0.52, 0.51),
     }  # fmt: skip
     result = recommend_result(risks)
     same = "0.750 | 0.1250 ± 0.0000 | 0.0625 ± 0.0000"
+    lost = "0.8000 (1 of 2) | 0.3000 (1 of 2) | 0.750 (1 of 2) | 0.1250 (1 of 2) | 0.0625 (1 of 2)"
     expected = [
         " | p | N in training | inference | loss | behind | accuracy | gap | β | ECE",
-        f" | 0 | 1 | no masks | 1.0100 ± 0.0248 | 0.5000 ± 0.0000 | {same} | ",
-        f" | 0.3 | 4 | expected weight | 0.8050 ± 0.0635 | 0.3000 ± 0.0000 | {same} | 0.250",
-        f"* | 0.3 | 4 | ensemble, N = 16 | 0.5100 ± 0.0248 | 0.0000 ± 0.0000 | {same} | 0.250",
+        " |  |  | constant | 2.0000 ± 0.0000 | 1.4900 ± 0.1271 | 0.125 |  |  | ",
+        f" | 0 | 1 | no masks | 1.0100 ± 0.1271 | 0.5000 ± 0.0000 | {same} | ",
+        f" | 0.3 | 4 | expected weight | {lost} | 0.250",
+        f"* | 0.3 | 4 | ensemble, N = 16 | 0.5100 ± 0.1271 | 0.0000 ± 0.0000 | {same} | 0.250",
     ]
     assert_reads(result.text(), expected)
     assert result.conclusion == (
-        "Use p = 0.3, 4 mask pairs a step, the test-time ensemble of 16: loss 0.5100 ± 0.0248 over "
-        "3 draws of S. Against p = 0 it gains 0.5000 ± 0.0000."
+        "Use p = 0.3, 4 mask pairs a step, the test-time ensemble of 16: loss 0.5100 ± 0.1271 over "
+        "2 draws of S that had no part in the choice; the best constant prediction has 2.0000. "
+        "Against p = 0 it gains 0.5000 ± 0.0000. Diverged, and therefore not to be chosen: "
+        "p = 0.3, 4 mask pairs a step, expected weight inference (1 of 3 draws)."
     )
+    assert "but for the 1 that chose" in result.note
 
 
 def test_attribution():

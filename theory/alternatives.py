@@ -9,7 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.binomial import upper_limit
-from theory.domain import Real, count, nonnegative, probability, rate, unwrap, whole
+from theory.domain import (
+    Real,
+    at_most,
+    count,
+    finite,
+    nonnegative,
+    positive,
+    probability,
+    rate,
+    single,
+    unwrap,
+    whole,
+)
+from theory.wide import Wide
 
 
 def uniform_stability_gap_bound(
@@ -22,13 +35,14 @@ def uniform_stability_gap_bound(
     Source: Bousquet & Elisseeff 2002, Theorem 12.
 
     Args:
-        loss_bound: C, at least 0, in units of the loss.
-        beta: uniform stability under deletion, at least 0, in units of the loss.
-        n: number of training examples, at least 1.
+        loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.
+        beta: uniform stability under deletion, at least 0, in units of the loss; ``inf`` allowed.
+        n: number of training examples, at least 1; ``inf`` stands for the limit.
         delta: failure probability in (0, 1].
 
     Returns:
-        The bound on the gap in units of the loss, of the broadcast shape.
+        The bound on the gap in units of the loss, of the broadcast shape, never ``nan``; at
+        delta = 1, where nothing is claimed, :math:`2\beta`.
 
     Raises:
         ValueError: an argument is out of range.
@@ -36,10 +50,10 @@ def uniform_stability_gap_bound(
     >>> round(uniform_stability_gap_bound(loss_bound=1.0, beta=0.002, n=10_000, delta=0.05), 2)
     1.0
     """
-    stability, examples = nonnegative("beta", beta), count("n", n)
-    spread = np.sqrt(-np.log(probability("delta", delta)) / (2 * examples))
+    stability, examples = Wide(nonnegative("beta", beta)), Wide.count(count("n", n))
+    spread = (Wide(-np.log(probability("delta", delta))) / (2 * examples)).root()
     ceiling = nonnegative("loss_bound", loss_bound)
-    return unwrap(2 * stability + (4 * examples * stability + ceiling) * spread)
+    return unwrap((2 * stability + (4 * examples * stability + ceiling) * spread).array())
 
 
 def second_moment_gap_bound(
@@ -62,13 +76,15 @@ def second_moment_gap_bound(
     of Feldman & Vondrak 2018; see :func:`feldman_vondrak_gap_bound`.
 
     Args:
-        loss_bound: C, at least 0, in units of the loss.
-        gamma: uniform stability under replacement, at least 0, in units of the loss.
-        n: number of training examples, at least 1.
+        loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.
+        gamma: uniform stability under replacement, at least 0, in units of the loss; ``inf``
+            allowed.
+        n: number of training examples, at least 1; ``inf`` stands for the limit.
         delta: failure probability in (0, 1].
 
     Returns:
-        The bound on the gap in units of the loss, of the broadcast shape.
+        The bound on the gap in units of the loss, of the broadcast shape; ``inf`` where
+        ``loss_bound`` or ``gamma`` is, never ``nan``.
 
     Raises:
         ValueError: an argument is out of range.
@@ -76,9 +92,10 @@ def second_moment_gap_bound(
     >>> round(second_moment_gap_bound(loss_bound=1.0, gamma=0.004, n=10_000, delta=0.05), 3)
     0.064
     """
-    stability, ceiling = nonnegative("gamma", gamma), nonnegative("loss_bound", loss_bound)
-    spread = np.sqrt(stability**2 + ceiling**2 / (4 * count("n", n)))
-    return unwrap((2 * stability + spread) / np.sqrt(probability("delta", delta)))
+    stability, ceiling = _stability_and_ceiling(gamma, loss_bound)
+    spread = (stability.squared() + ceiling.squared() / (4 * Wide.count(count("n", n)))).root()
+    bound = (2 * stability + spread) / Wide(probability("delta", delta)).root()
+    return unwrap(bound.array())
 
 
 def feldman_vondrak_gap_bound(
@@ -92,13 +109,15 @@ def feldman_vondrak_gap_bound(
     :func:`second_moment_gap_bound` too.
 
     Args:
-        loss_bound: C, at least 0, in units of the loss.
-        gamma: uniform stability under replacement, at least 0, in units of the loss.
-        n: number of training examples, at least 1.
+        loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.
+        gamma: uniform stability under replacement, at least 0, in units of the loss; ``inf``
+            allowed.
+        n: number of training examples, at least 1; ``inf`` stands for the limit.
         delta: failure probability in (0, 1].
 
     Returns:
-        The bound on the gap in units of the loss, of the broadcast shape.
+        The bound on the gap in units of the loss, of the broadcast shape; ``inf`` where
+        ``loss_bound`` or ``gamma`` is, never ``nan``.
 
     Raises:
         ValueError: an argument is out of range.
@@ -106,9 +125,9 @@ def feldman_vondrak_gap_bound(
     >>> round(feldman_vondrak_gap_bound(loss_bound=1.0, gamma=0.004, n=10_000, delta=0.05), 4)
     0.0955
     """
-    stability, ceiling = nonnegative("gamma", gamma), nonnegative("loss_bound", loss_bound)
-    moment = 16 * stability**2 + 2 * ceiling**2 / count("n", n)
-    return unwrap(np.sqrt(moment / probability("delta", delta)))
+    stability, ceiling = _stability_and_ceiling(gamma, loss_bound)
+    moment = 16 * stability.squared() + 2 * ceiling.squared() / Wide.count(count("n", n))
+    return unwrap((moment / probability("delta", delta)).root().array())
 
 
 def moment_gap_bound(
@@ -129,14 +148,16 @@ def moment_gap_bound(
     Source: Bousquet, Klochkov & Zhivotovskiy 2020, Theorem 4; the constants as derived above.
 
     Args:
-        loss_bound: C, at least 0, in units of the loss.
-        gamma: uniform stability under replacement, at least 0, in units of the loss.
-        n: number of training examples, at least 1.
+        loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.
+        gamma: uniform stability under replacement, at least 0, in units of the loss; ``inf``
+            allowed.
+        n: number of training examples, at least 1; ``inf`` stands for the limit.
         delta: failure probability in (0, 1].
 
     Returns:
-        The bound on the gap in units of the loss, of the broadcast shape; ``nan`` where ``delta``
-        exceeds e^-2, of which the statement does not speak.
+        The bound on the gap in units of the loss, of the broadcast shape, never ``nan``; ``inf``
+        where ``delta`` exceeds e^-2, of which the statement does not speak, and where
+        ``loss_bound`` or ``gamma`` is ``inf``.
 
     Raises:
         ValueError: an argument is out of range.
@@ -144,14 +165,13 @@ def moment_gap_bound(
     >>> moment_gap_bound(loss_bound=1.0, gamma=0.004, n=10_000, delta=0.05) > 1
     True
     """
-    stability, ceiling = nonnegative("gamma", gamma), nonnegative("loss_bound", loss_bound)
-    examples, failure = count("n", n), probability("delta", delta)
-    order = -np.log(failure)
+    stability, ceiling = _stability_and_ceiling(gamma, loss_bound)
+    examples = count("n", n)
+    order = -np.log(probability("delta", delta))
     levels = np.ceil(np.log2(examples))
-    deviation = 24 * np.sqrt(2) * stability * levels * order + 4 * ceiling * np.sqrt(
-        order / examples
-    )
-    return unwrap(np.where(order >= 2, 2 * stability + np.e * deviation, np.nan))
+    spread = (Wide(order) / Wide.count(examples)).root()
+    deviation = 24 * np.sqrt(2) * stability * levels * order + 4 * ceiling * spread
+    return unwrap(np.where(order >= 2, (2 * stability + np.e * deviation).array(), np.inf))
 
 
 def masked_gaussian_divergence(update: ArrayLike, p: float, deviation: float) -> float:
@@ -163,22 +183,24 @@ def masked_gaussian_divergence(update: ArrayLike, p: float, deviation: float) ->
     (1-p)^2\|\Delta\|^2/(2\sigma^2)`: it falls as p grows.
 
     Args:
-        update: :math:`\Delta`, any shape; its norm runs over all entries.
+        update: :math:`\Delta`, finite, any shape; its norm runs over all entries.
         p: dropout rate in [0, 1].
         deviation: :math:`\sigma > 0`, in the units of the update, chosen without looking at the
-            data.
+            data; ``inf`` allowed.
 
     Returns:
         The bound on the divergence, in nats.
 
     Raises:
-        ValueError: p lies outside [0, 1].
+        ValueError: an argument is out of range, or p or ``deviation`` is not one number.
 
     >>> masked_gaussian_divergence([[2.0]], p=0.5, deviation=1.0)
     0.5
     """
-    squared_norm = np.square(np.asarray(update, np.float64)).sum()
-    return float((1 - rate("p", p)) ** 2 * squared_norm / (2 * deviation**2))
+    squared_norm = Wide(finite("update", update)).squared().sum()
+    keep = Wide(1 - single("p", rate("p", p)))
+    noise = Wide(single("deviation", positive("deviation", deviation)))
+    return float((keep.squared() * squared_norm / (2 * noise.squared())).array())
 
 
 def pac_bayes_gap_bound(
@@ -190,16 +212,19 @@ def pac_bayes_gap_bound(
        C\sqrt{\frac{\mathrm{KL}(Q\|P)+\ln(2\sqrt n/\delta)}{2n}}
 
     Source: McAllester 1999 in the form of Maurer 2004 (arXiv cs/0411099), with Pinsker's
-    inequality; n at least 8.
+    inequality. The proof has :math:`\xi(n)=\sum_{k=0}^n\binom nk(k/n)^k(1-k/n)^{n-k}` in the place
+    of :math:`2\sqrt n`, for every n. Maurer shows :math:`\xi(n)\le2\sqrt n` for n at least 8; for
+    n = 1, ..., 7 the seven sums show it (equality at n = 1), so the bound holds there too.
 
     Args:
-        loss_bound: C, at least 0, in units of the loss.
-        divergence: KL(Q || P), at least 0, in nats.
-        n: number of training examples, at least 1.
+        loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.
+        divergence: KL(Q || P), at least 0, in nats; ``inf`` allowed.
+        n: number of training examples, at least 1; ``inf`` stands for the limit.
         delta: failure probability in (0, 1].
 
     Returns:
-        The bound on the gap in units of the loss, of the broadcast shape.
+        The bound on the gap in units of the loss, of the broadcast shape, never ``nan``: 0 where
+        ``loss_bound`` is 0, otherwise ``inf`` where it or ``divergence`` is.
 
     Raises:
         ValueError: an argument is out of range.
@@ -207,11 +232,10 @@ def pac_bayes_gap_bound(
     >>> round(pac_bayes_gap_bound(loss_bound=1.0, divergence=0.5, n=1000, delta=0.05), 4)
     0.0618
     """
-    examples = count("n", n)
-    complexity = nonnegative("divergence", divergence) + np.log(
-        2 * np.sqrt(examples) / probability("delta", delta)
-    )
-    return unwrap(nonnegative("loss_bound", loss_bound) * np.sqrt(complexity / (2 * examples)))
+    examples, ceiling = Wide.count(count("n", n)), Wide(nonnegative("loss_bound", loss_bound))
+    rarity = (2 * examples.root() / probability("delta", delta)).log()
+    complexity = nonnegative("divergence", divergence) + rarity
+    return unwrap((ceiling * (Wide(complexity) / (2 * examples)).root()).array())
 
 
 def binomial_tail_bound(errors: ArrayLike, examples: ArrayLike, delta: ArrayLike) -> float | Real:
@@ -224,7 +248,7 @@ def binomial_tail_bound(errors: ArrayLike, examples: ArrayLike, delta: ArrayLike
     theory for classification", the test set bound.
 
     Args:
-        errors: number of wrong answers on the test set, a whole number, at least 0.
+        errors: number of wrong answers on the test set, a whole number from 0 to ``examples``.
         examples: its size, a whole number, at least 1.
         delta: failure probability in (0, 1].
 
@@ -233,12 +257,18 @@ def binomial_tail_bound(errors: ArrayLike, examples: ArrayLike, delta: ArrayLike
         wrong.
 
     Raises:
-        ValueError: an argument is out of range, or a count is not a whole number.
+        ValueError: an argument is out of range, or a count is not a whole number, or there are
+            more errors than examples.
 
     >>> round(binomial_tail_bound(0, 100, 0.05), 4)
     0.0295
     """
     wrong = whole("errors", nonnegative("errors", errors))
     size = whole("examples", count("examples", examples))
+    at_most("errors", wrong, "examples", size)
     limit = np.vectorize(upper_limit, otypes=[np.float64])
     return unwrap(limit(wrong, size, probability("delta", delta)))
+
+
+def _stability_and_ceiling(gamma: ArrayLike, loss_bound: ArrayLike) -> tuple[Wide, Wide]:
+    return Wide(nonnegative("gamma", gamma)), Wide(nonnegative("loss_bound", loss_bound))

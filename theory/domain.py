@@ -1,4 +1,8 @@
-"""Where the symbols of the theory may live, and the one quotient that needs care at zero."""
+"""Where the symbols of the theory may live.
+
+Every check has the name of an argument and its value, returns the value as float64, and raises
+``ValueError`` with the name, the allowed range and what was found. No range holds ``nan``.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +25,23 @@ def rate(name: str, value: ArrayLike) -> Real:
     """
     array = np.asarray(value, dtype=np.float64)
     return _require(name, array, (array >= 0) & (array <= 1), "in [0, 1]")
+
+
+def rate_below_one(name: str, value: ArrayLike) -> Real:
+    """Return ``value`` as float64 if every entry lies in [0, 1).
+
+    Args:
+        name: what the message of the error calls it.
+        value: a number or an array.
+
+    Returns:
+        The value as float64, of its shape.
+
+    Raises:
+        ValueError: an entry is not in [0, 1).
+    """
+    array = np.asarray(value, dtype=np.float64)
+    return _require(name, array, (array >= 0) & (array < 1), "in [0, 1)")
 
 
 def probability(name: str, value: ArrayLike) -> Real:
@@ -55,6 +76,57 @@ def nonnegative(name: str, value: ArrayLike) -> Real:
     """
     array = np.asarray(value, dtype=np.float64)
     return _require(name, array, array >= 0, "at least 0")
+
+
+def positive(name: str, value: ArrayLike) -> Real:
+    """Return ``value`` as float64 if every entry is above 0.
+
+    Args:
+        name: what the message of the error calls it.
+        value: a number or an array.
+
+    Returns:
+        The value as float64, of its shape.
+
+    Raises:
+        ValueError: an entry is not above 0.
+    """
+    array = np.asarray(value, dtype=np.float64)
+    return _require(name, array, array > 0, "above 0")
+
+
+def above_minus_infinity(name: str, value: ArrayLike) -> Real:
+    """Return ``value`` as float64 if every entry is a finite number or ``inf``.
+
+    Args:
+        name: what the message of the error calls it.
+        value: a number or an array.
+
+    Returns:
+        The value as float64, of its shape.
+
+    Raises:
+        ValueError: an entry is ``nan`` or ``-inf``.
+    """
+    array = np.asarray(value, dtype=np.float64)
+    return _require(name, array, array > -np.inf, "a number above -inf")
+
+
+def finite(name: str, value: ArrayLike) -> Real:
+    """Return ``value`` as float64 if every entry is finite.
+
+    Args:
+        name: what the message of the error calls it.
+        value: a number or an array.
+
+    Returns:
+        The value as float64, of its shape.
+
+    Raises:
+        ValueError: an entry is ``nan`` or infinite.
+    """
+    array = np.asarray(value, dtype=np.float64)
+    return _require(name, array, np.isfinite(array), "finite")
 
 
 def count(name: str, value: ArrayLike) -> Real:
@@ -132,6 +204,64 @@ def quotient(numerator: ArrayLike, denominator: ArrayLike) -> Real:
     return np.where(top == 0, 0.0, result)
 
 
+def at_most(name: str, value: Real, other: str, limit: Real) -> None:
+    """Refuse a value that exceeds another one.
+
+    Args:
+        name: what the message of the error calls the value.
+        value: checked by one of the functions above.
+        other: what the message calls the limit.
+        limit: the largest value; the two broadcast.
+
+    Raises:
+        ValueError: an entry of ``value`` is larger than its limit.
+    """
+    values, limits = np.broadcast_arrays(value, limit)
+    above = values > limits
+    if np.any(above):
+        found, allowed = _said(values[above].flat[0]), _said(limits[above].flat[0])
+        raise ValueError(f"{name} must be at most {other}, {allowed}, got {found}")
+
+
+def single(name: str, value: Real) -> float:
+    """Return the entry of a value that has but one.
+
+    Args:
+        name: what the message of the error calls it.
+        value: checked by one of the functions above.
+
+    Returns:
+        The entry.
+
+    Raises:
+        ValueError: ``value`` has none or several.
+    """
+    if value.size != 1:
+        raise ValueError(f"{name} must be one number, got {value.size}")
+    return float(value.item())
+
+
+def entries_along(name: str, value: Real, axis: int) -> int:
+    """Return how many entries an array has along an axis, at least 1.
+
+    Args:
+        name: what the message of the error calls the entries.
+        value: the array.
+        axis: one of its axes.
+
+    Returns:
+        The number of entries.
+
+    Raises:
+        ValueError: the array has no such axis, or no entry along it.
+    """
+    if not -value.ndim <= axis < value.ndim:
+        raise ValueError(f"axis must be one of the array's {value.ndim}, got {axis}")
+    if value.shape[axis] == 0:
+        raise ValueError(f"{name} must be at least 1, got 0")
+    return value.shape[axis]
+
+
 def unwrap(result: Real) -> float | Real:
     """Return a Python float for a zero-dimensional result, the array otherwise."""
     return float(result) if np.ndim(result) == 0 else result
@@ -139,5 +269,11 @@ def unwrap(result: Real) -> float | Real:
 
 def _require(name: str, array: Real, valid: NDArray[np.bool_], allowed: str) -> Real:
     if not np.all(valid):
-        raise ValueError(f"{name} must be {allowed}, got {array[~valid].flat[0]:g}")
+        raise ValueError(f"{name} must be {allowed}, got {_said(array[~valid].flat[0])}")
     return array
+
+
+def _said(value: float) -> str:
+    """The shortest digits that are this number: what is just above 1 is not said to be 1."""
+    short = f"{value:g}"
+    return short if float(short) == value or np.isnan(value) else repr(float(value))

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.domain import Real, count, unwrap
+from theory.domain import Real, above_minus_infinity, count, entries_along, unwrap
+from theory.wide import Wide
 
 
 def ensemble_risk_bound(member_risks: ArrayLike, axis: int = 0) -> float | Real:
@@ -18,21 +19,22 @@ def ensemble_risk_bound(member_risks: ArrayLike, axis: int = 0) -> float | Real:
     says nothing about the deterministic expected-weight network.
 
     Args:
-        member_risks: loss or risk of each of the N sampled models, in units of the loss.
+        member_risks: loss or risk of each of the N sampled models, in units of the loss; ``inf``
+            allowed.
         axis: the axis of the members.
 
     Returns:
-        The bound, with ``axis`` removed.
+        The bound, with ``axis`` removed; ``inf`` where a risk is, never ``nan``.
 
     Raises:
-        ValueError: there is no member.
+        ValueError: there is no member, or a risk is ``nan`` or ``-inf``.
 
     >>> ensemble_risk_bound([1.0, 0.5, 0.75])
     0.75
     """
-    risks = np.asarray(member_risks, dtype=np.float64)
-    count("the number of members", risks.shape[axis])
-    return unwrap(risks.mean(axis=axis))
+    risks = above_minus_infinity("member_risks", member_risks)
+    members = entries_along("the number of members", risks, axis)
+    return unwrap((Wide(risks).sum(axis) / members).array())
 
 
 def ensemble_cross_entropy(
@@ -47,21 +49,22 @@ def ensemble_cross_entropy(
     H at their softmax :math:`\pi`. Good where the logits vary little beside 1, so for large N.
 
     Args:
-        limit: :math:`R_\infty`, the cross-entropy of the mean logits, in nats.
-        spread: mean over examples of :math:`\mathrm{tr}(H\,\mathrm{Cov}\,z)`, at the mean logits.
-        ensemble: N, at least 1.
+        limit: :math:`R_\infty`, the cross-entropy of the mean logits, in nats; ``inf`` allowed.
+        spread: mean over examples of :math:`\mathrm{tr}(H\,\mathrm{Cov}\,z)`, at the mean logits;
+            ``inf`` allowed.
+        ensemble: N, at least 1; ``inf`` stands for the limit.
 
     Returns:
-        The prediction in nats, of the broadcast shape.
+        The prediction in nats, of the broadcast shape; ``inf`` where ``limit`` or ``spread`` is,
+        never ``nan``.
 
     Raises:
-        ValueError: ``ensemble`` is below 1.
+        ValueError: ``ensemble`` is below 1, or another argument is ``nan`` or ``-inf``.
 
     >>> ensemble_cross_entropy(limit=0.5, spread=0.8, ensemble=4)
     0.6
     """
-    members = count("ensemble", ensemble)
-    return unwrap(np.asarray(limit, np.float64) + np.asarray(spread, np.float64) / (2 * members))
+    return unwrap(_second_order(limit, "spread", spread, ensemble).array())
 
 
 def ensemble_cross_entropy_of_probabilities(
@@ -76,20 +79,22 @@ def ensemble_cross_entropy_of_probabilities(
     :math:`1/\bar p_y^2`.
 
     Args:
-        limit: :math:`R_\infty`, the mean of :math:`-\log\bar p_y`, in nats.
-        relative_variance: mean over examples of :math:`\mathrm{Var}(p_y)/\bar p_y^2`.
-        ensemble: N, at least 1.
+        limit: :math:`R_\infty`, the mean of :math:`-\log\bar p_y`, in nats; ``inf`` allowed.
+        relative_variance: mean over examples of :math:`\mathrm{Var}(p_y)/\bar p_y^2`; ``inf``
+            allowed.
+        ensemble: N, at least 1; ``inf`` stands for the limit.
 
     Returns:
-        The prediction in nats, of the broadcast shape.
+        The prediction in nats, of the broadcast shape; ``inf`` where ``limit`` or
+        ``relative_variance`` is, never ``nan``.
 
     Raises:
-        ValueError: ``ensemble`` is below 1.
+        ValueError: ``ensemble`` is below 1, or another argument is ``nan`` or ``-inf``.
 
     >>> ensemble_cross_entropy_of_probabilities(limit=0.5, relative_variance=0.8, ensemble=4)
     0.6
     """
-    return ensemble_cross_entropy(limit, relative_variance, ensemble)
+    return unwrap(_second_order(limit, "relative_variance", relative_variance, ensemble).array())
 
 
 def ensemble_risk(single: ArrayLike, limit: ArrayLike, ensemble: ArrayLike) -> float | Real:
@@ -103,19 +108,29 @@ def ensemble_risk(single: ArrayLike, limit: ArrayLike, ensemble: ArrayLike) -> f
     Source: derived above; the paper states only that the ensemble tightens the bound.
 
     Args:
-        single: :math:`R_1`, the average risk of one sampled member.
-        limit: :math:`R_\infty \le R_1`, the risk of the mean output.
-        ensemble: N, at least 1.
+        single: :math:`R_1`, the average risk of one sampled member; ``inf`` allowed.
+        limit: :math:`R_\infty`, the risk of the mean output, at most :math:`R_1` but for rounding.
+        ensemble: N, at least 1; ``inf`` stands for the limit.
 
     Returns:
-        :math:`R_N`, of the broadcast shape.
+        :math:`R_N`, of the broadcast shape; ``inf`` where a risk is, never ``nan``.
 
     Raises:
-        ValueError: ``ensemble`` is below 1.
+        ValueError: ``ensemble`` is below 1, or a risk is ``nan`` or ``-inf``.
 
     >>> ensemble_risk(single=1.0, limit=0.5, ensemble=4)
     0.625
     """
-    members = count("ensemble", ensemble)
-    floor = np.asarray(limit, np.float64)
-    return unwrap(floor + (np.asarray(single, np.float64) - floor) / members)
+    members = Wide.count(count("ensemble", ensemble))
+    floor = above_minus_infinity("limit", limit)
+    risk = above_minus_infinity("single", single)
+    # An infinite limit is the answer already: no difference of two infinite risks is taken.
+    excess = Wide(risk) - np.where(np.isinf(floor), 0.0, floor)
+    return unwrap((floor + excess / members).array())
+
+
+def _second_order(limit: ArrayLike, name: str, spread: ArrayLike, ensemble: ArrayLike) -> Wide:
+    members = Wide.count(count("ensemble", ensemble))
+    return above_minus_infinity("limit", limit) + Wide(above_minus_infinity(name, spread)) / (
+        2 * members
+    )

@@ -10,9 +10,20 @@ paper, :math:`q^{-2}` with rescaling) and :math:`u=D_B\Delta D_A x`: the masks' 
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from theory.domain import Real, rate
+from theory.domain import (
+    Real,
+    count,
+    finite,
+    nonnegative,
+    rate,
+    rate_below_one,
+    single,
+    unwrap,
+    whole,
+)
+from theory.wide import Wide
 
 
 def expected_dropout_loss(
@@ -23,22 +34,24 @@ def expected_dropout_loss(
     Source: derived at the top of this module.
 
     Args:
-        residual: t = y - W0 x, (m, d_out).
-        features: x, (m, d_in).
-        update: the weight update, (d_out, d_in).
+        residual: t = y - W0 x, (m, d_out), finite.
+        features: x, (m, d_in), finite.
+        update: the weight update, (d_out, d_in), finite.
         p: dropout rate of rows and of columns, in [0, 1]; with ``rescale`` 1 is excluded.
         rescale: whether survivors are divided by 1 - p.
 
     Returns:
-        The expectation over the masks of the sum of squares, (m,).
+        The expectation over the masks of the sum of squares, (m,); at p = 1 it is that of t.
 
     Raises:
-        ValueError: p lies outside [0, 1].
+        ValueError: p lies outside [0, 1], or is 1 with ``rescale``, or an array is not finite.
 
     >>> expected_dropout_loss([[1.0]], [[1.0]], [[1.0]], p=0.5).tolist()
     [0.75]
     """
-    return np.sum(list(dropout_loss_terms(residual, features, update, p, rescale).values()), axis=0)
+    terms = list(dropout_loss_terms(residual, features, update, p, rescale).values())
+    with np.errstate(over="ignore"):  # inf is then what is meant
+        return np.sum(terms, axis=0)
 
 
 def dropout_loss_terms(
@@ -52,27 +65,30 @@ def dropout_loss_terms(
     Source: derived at the top of this module.
 
     Args:
-        residual: t = y - W0 x, (m, d_out).
-        features: x, (m, d_in).
-        update: the weight update, (d_out, d_in).
+        residual: t = y - W0 x, (m, d_out), finite.
+        features: x, (m, d_in), finite.
+        update: the weight update, (d_out, d_in), finite.
         p: dropout rate of rows and of columns, in [0, 1]; with ``rescale`` 1 is excluded.
         rescale: whether survivors are divided by 1 - p.
 
     Returns:
-        The terms by name, (m,) each, in units of the squared loss.
+        The terms by name, (m,) each, in units of the squared loss; at p = 1 the last two are 0.
 
     Raises:
-        ValueError: p lies outside [0, 1].
+        ValueError: p lies outside [0, 1], or is 1 with ``rescale``, or an array is not finite.
     """
-    t, x, delta = (np.asarray(a, np.float64) for a in (residual, features, update))
-    keep = 1 - float(rate("p", p))
+    t, x = Wide(finite("residual", residual)), finite("features", features)
+    delta = finite("update", update)
+    keep = 1 - single("p", rate_below_one("p", p) if rescale else rate("p", p))
     scale = keep**-2 if rescale else 1.0
-    output = x @ delta.T
+    output = _product(x, delta)
     spread = scale**2 * keep**2 * (1 - keep)
+    rows = spread * keep * output.squared().sum(1)
+    columns = spread * (Wide(x).squared() * Wide(delta).squared().sum(0)).sum(1)
     return {
-        "mean": np.square(t - scale * keep**2 * output).sum(1),
-        "rows": spread * keep * np.square(output).sum(1),
-        "columns": spread * (np.square(x) * np.square(delta).sum(0)).sum(1),
+        "mean": (t - scale * keep**2 * output).squared().sum(1).array(),
+        "rows": rows.array(),
+        "columns": columns.array(),
     }
 
 
@@ -86,41 +102,85 @@ def elementwise_difference(covariance: ArrayLike, update: ArrayLike, p: float) -
     uncorrelated features, which is where the elementwise picture of the paper is right.
 
     Args:
-        covariance: mean of x x^T, (d_in, d_in).
-        update: the weight update, (d_out, d_in).
+        covariance: mean of x x^T, (d_in, d_in), finite.
+        update: the weight update, (d_out, d_in), finite.
         p: dropout rate, in [0, 1).
 
     Returns:
         The difference of the mean squared losses; negative where independent entries add more.
+
+    Raises:
+        ValueError: p lies outside [0, 1), or an array is not finite.
     """
-    sigma, delta = np.asarray(covariance, np.float64), np.asarray(update, np.float64)
+    sigma, delta = finite("covariance", covariance), finite("update", update)
+    drop = single("p", rate_below_one("p", p))
     off = sigma - np.diag(np.diag(sigma))
-    return float(p / (1 - p) * np.trace(delta @ off @ delta.T))
+    return float((drop / (1 - drop) * _quadratic_form(delta, off)).array())
 
 
 def effective_strength(variance: ArrayLike, p: ArrayLike) -> float | Real:
     r"""The lambda at which the paper's penalty is what rescaled dropout adds, for white features.
 
-    For :math:`\Sigma=\sigma^2I` the added terms are
+    For :math:`\Sigma=\sigma^2I` the terms that rescaled masks add are
     :math:`\sigma^2\frac{2p-p^2}{(1-p)^2}\|\Delta\|^2`, so
-    :math:`\lambda_{\mathrm{eff}}=\sigma^2/(1-p)^2`: it depends on p and diverges at p = 1, while
-    the paper's penalty with a fixed lambda stays finite.
+    :math:`\lambda_{\mathrm{eff}}=\sigma^2/(1-p)^2`: it depends on p and diverges as p tends to 1,
+    while the paper's penalty with a fixed lambda stays finite. For masks without rescaling see
+    :func:`unscaled_effective_strength`.
+
+    Source: derived here, from the top of this module.
 
     Args:
-        variance: :math:`\sigma^2`, of every feature.
+        variance: :math:`\sigma^2`, of every feature, at least 0; ``inf`` allowed.
         p: dropout rate, in [0, 1).
 
     Returns:
         :math:`\lambda_{\mathrm{eff}}`, of the broadcast shape.
 
     Raises:
-        ValueError: p lies outside [0, 1].
+        ValueError: an argument is out of range.
 
     >>> effective_strength(1.0, 0.5)
     4.0
     """
-    result = np.asarray(variance, np.float64) / (1 - rate("p", p)) ** 2
-    return float(result) if result.ndim == 0 else result
+    keep = Wide(1 - rate_below_one("p", p))
+    return unwrap((nonnegative("variance", variance) / keep.squared()).array())
+
+
+def unscaled_effective_strength(variance: ArrayLike, p: ArrayLike) -> float | Real:
+    r"""The same lambda for masks without rescaling: it vanishes where that of the others diverges.
+
+    At c = 1 and :math:`\Sigma=\sigma^2I` the added terms are
+    :math:`q^2p(q+1)\sigma^2\|\Delta\|^2=\sigma^2(1-p)^2(2p-p^2)\|\Delta\|^2`, as
+    :math:`p(1+q)=2p-p^2`. The mean loss is then
+
+    .. math:: \mathbb E\|t-q^2\Delta x\|^2+\lambda(2p-p^2)\|\Delta\|^2,
+       \qquad\lambda=\sigma^2(1-p)^2.
+
+    This lambda stands before the norm of :math:`\Delta`, the update that is trained, of which the
+    network without masks at its expected weight uses :math:`\Delta'=q^2\Delta`. Said of
+    :math:`\Delta'`, the same terms are
+    :math:`\frac{\sigma^2}{(1-p)^2}(2p-p^2)\|\Delta'\|^2`, with the lambda of
+    :func:`effective_strength`: unscaled training of :math:`\Delta` is rescaled training of
+    :math:`\Delta'`.
+
+    Source: derived here, from the top of this module.
+
+    Args:
+        variance: :math:`\sigma^2`, of every feature, at least 0; ``inf`` allowed.
+        p: dropout rate, in [0, 1].
+
+    Returns:
+        :math:`\lambda` in the variable :math:`\Delta`, of the broadcast shape; 0 at p = 1, where
+        nothing is left of the update.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    >>> unscaled_effective_strength(1.0, 0.5)
+    0.25
+    """
+    keep = Wide(1 - rate("p", p))
+    return unwrap((nonnegative("variance", variance) * keep.squared()).array())
 
 
 def optimal_update(
@@ -137,21 +197,70 @@ def optimal_update(
     the masks at :math:`\Delta^*/q^2`.
 
     Args:
-        residual: t = y - W0 x, (m, d_out).
-        features: x, (m, d_in), whose second moment must be regular.
+        residual: t = y - W0 x, (m, d_out), finite, m at least 1.
+        features: x, (m, d_in), finite, such that G is regular: for p above 0 no feature is 0
+            throughout, and at p = 0 their second moment is regular.
         p: dropout rate, in [0, 1).
-        rank: r, at least 1.
+        rank: r, a whole number, at least 1; beyond min(d_out, d_in) it does not restrict.
         rescale: whether survivors are divided by 1 - p.
 
     Returns:
         The update, (d_out, d_in).
+
+    Raises:
+        ValueError: an argument is out of range, or G is singular to the precision of a double.
     """
-    t, x = np.asarray(residual, np.float64), np.asarray(features, np.float64)
-    keep = 1 - p
+    t, raised = _near_one(finite("residual", residual))
+    x, lifted = _near_one(finite("features", features))
+    drop = single("p", rate_below_one("p", p))
+    largest = min(t.shape[1], x.shape[1])
+    r = int(min(single("rank", whole("rank", count("rank", rank))), largest))
+    keep = 1 - drop
+    count("the number of examples", len(x))
     sigma = x.T @ x / len(x)
-    metric = sigma / keep + p / keep**2 * np.diag(np.diag(sigma))
+    metric = sigma / keep + drop / keep**2 * np.diag(np.diag(sigma))
     values, vectors = np.linalg.eigh(metric)
+    if not values[0] > values[-1] * len(values) * np.finfo(np.float64).eps:
+        raise ValueError(
+            "features must have a regular second moment (for p above 0: no feature that is always "
+            "0), got one that is singular to the precision of a double"
+        )
     inverse_root = vectors / np.sqrt(values) @ vectors.T
     U, singular, V = np.linalg.svd(t.T @ x / len(x) @ inverse_root, full_matrices=False)
-    best = U[:, :rank] * singular[:rank] @ V[:rank] @ inverse_root
-    return best if rescale else best / keep**2
+    best = U[:, :r] * singular[:r] @ V[:r] @ inverse_root
+    with np.errstate(over="ignore"):
+        return np.ldexp(best if rescale else best / keep**2, raised - lifted)
+
+
+def _product(features: Real, update: Real) -> Wide:
+    """``features @ update.T``, also where its sums are not doubles."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        direct = features @ update.T
+    if np.isfinite(direct).all():
+        return Wide(direct)
+    (x, x_exponent), (delta, exponent) = _rows_near_one(features), _rows_near_one(update)
+    return Wide(x @ delta.T).shifted(x_exponent + exponent.T)
+
+
+def _quadratic_form(update: Real, matrix: Real) -> Wide:
+    """``trace(update @ matrix @ update.T)``, also where its sums are not doubles."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        direct = np.trace(update @ matrix @ update.T)
+    if np.isfinite(direct):
+        return Wide(direct)
+    (delta, exponent), (middle, lifted) = _rows_near_one(update), _near_one(matrix)
+    rows = ((delta @ middle) * delta).sum(1, keepdims=True)
+    return Wide(rows).shifted(2 * exponent + lifted).sum()
+
+
+def _near_one(array: Real) -> tuple[Real, int]:
+    """An array over a power of two, and its exponent: 0 unless squares might not be doubles."""
+    _, exponents = np.frexp(np.abs(array).max(initial=0.0))
+    exponent = int(exponents) if abs(int(exponents)) > 400 else 0
+    return np.ldexp(array, -exponent), exponent
+
+
+def _rows_near_one(array: Real) -> tuple[Real, NDArray[np.int64]]:
+    """Rows over powers of two, so that the largest entries are near 1, and the exponents."""
+    _, exponents = np.frexp(np.abs(array).max(axis=1, keepdims=True, initial=0.0))
+    return np.ldexp(array, -exponents), np.asarray(exponents, np.int64)

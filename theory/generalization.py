@@ -3,8 +3,16 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.domain import Real, count, nonnegative, probability, product, quotient, unwrap
-from theory.stability import regularized_curvature
+from theory.domain import (
+    Real,
+    above_minus_infinity,
+    count,
+    nonnegative,
+    probability,
+    unwrap,
+)
+from theory.stability import convexity
+from theory.wide import Wide
 
 
 def stability_gap_bound(
@@ -25,14 +33,14 @@ def stability_gap_bound(
     exact minimisers of a strongly convex objective have with the same constant.
 
     Args:
-        loss_bound: C, at least 0, in units of the loss.
+        loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.
         beta: :math:`\beta \ge 0`, in units of the loss; ``inf`` is allowed.
-        n: number of training examples, at least 1.
+        n: number of training examples, at least 1; ``inf`` stands for the limit.
         delta: failure probability in (0, 1].
 
     Returns:
-        The bound on the gap in units of the loss, of the broadcast shape; ``inf`` where ``beta``
-        is, 0 where ``loss_bound`` is 0, never ``nan``.
+        The bound on the gap in units of the loss, of the broadcast shape, never ``nan``: 0 where
+        ``loss_bound`` is 0, otherwise ``inf`` where it or ``beta`` is.
 
     Raises:
         ValueError: an argument is out of range.
@@ -40,10 +48,7 @@ def stability_gap_bound(
     >>> round(stability_gap_bound(loss_bound=1.0, beta=0.01, n=100, delta=0.05), 6)
     1.140175
     """
-    ceiling = nonnegative("loss_bound", loss_bound)
-    examples = count("n", n)
-    variation = product(12 * ceiling * examples, nonnegative("beta", beta))
-    return _chebyshev(ceiling, variation, examples, probability("delta", delta))
+    return _lemma(loss_bound, Wide(nonnegative("beta", beta)), n, delta)
 
 
 def two_stabilities_gap_bound(
@@ -65,15 +70,18 @@ def two_stabilities_gap_bound(
     inequality gives the statement. With :math:`\beta_1=\beta_2` it is Lemma 4.3.
 
     Args:
-        loss_bound: C, at least 0, in units of the loss.
-        beta_pointwise: :math:`\beta_2`, pointwise hypothesis stability (Definition 4.1).
-        beta_hypothesis: :math:`\beta_1`, hypothesis stability: the mean change of the loss at a
-            fresh point when an example is left out (Bousquet & Elisseeff 2002, Definition 3).
-        n: number of training examples, at least 1.
+        loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.
+        beta_pointwise: :math:`\beta_2 \ge 0`, pointwise hypothesis stability (Definition 4.1);
+            ``inf`` allowed.
+        beta_hypothesis: :math:`\beta_1 \ge 0`, hypothesis stability: the mean change of the loss
+            at a fresh point when an example is left out (Bousquet & Elisseeff 2002, Definition 3);
+            ``inf`` allowed.
+        n: number of training examples, at least 1; ``inf`` stands for the limit.
         delta: failure probability in (0, 1].
 
     Returns:
-        The bound on the gap in units of the loss, of the broadcast shape.
+        The bound on the gap in units of the loss, of the broadcast shape, never ``nan``: 0 where
+        ``loss_bound`` is 0, otherwise ``inf`` where it or a stability is.
 
     Raises:
         ValueError: an argument is out of range.
@@ -82,10 +90,10 @@ def two_stabilities_gap_bound(
     ...                                 n=100, delta=0.05), 4)
     7.7524
     """
-    both = nonnegative("beta_pointwise", beta_pointwise) + nonnegative(
+    both = Wide(nonnegative("beta_pointwise", beta_pointwise)) + nonnegative(
         "beta_hypothesis", beta_hypothesis
     )
-    return stability_gap_bound(loss_bound=loss_bound, beta=both / 2, n=n, delta=delta)
+    return _lemma(loss_bound, both / 2, n, delta)
 
 
 def sparsity_gap_bound(
@@ -110,17 +118,19 @@ def sparsity_gap_bound(
     Assumes: what :func:`stability_gap_bound` and :func:`theory.stability_bound` assume.
 
     Args:
-        loss_bound: C, at least 0, in units of the loss.
-        lipschitz: :math:`\eta \ge 0`, units of loss per unit of parameter.
-        curvature: :math:`\Lambda_{\min}`, units of loss per squared unit of parameter.
-        strength: :math:`\lambda \ge 0`, in the units of ``curvature``.
+        loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.
+        lipschitz: :math:`\eta \ge 0`, units of loss per unit of parameter; ``inf`` allowed.
+        curvature: :math:`\Lambda_{\min}`, units of loss per squared unit of parameter, above
+            ``-inf``.
+        strength: :math:`\lambda \ge 0`, in the units of ``curvature``; ``inf`` allowed.
         p: dropout rate in [0, 1].
-        n: number of training examples, at least 1.
+        n: number of training examples, at least 1; ``inf`` stands for the limit.
         delta: failure probability in (0, 1].
 
     Returns:
-        The bound on the gap in units of the loss, of the broadcast shape; ``inf`` where the
-        curvature is 0 and the gradient is not, never ``nan``.
+        The bound on the gap in units of the loss, of the broadcast shape, never ``nan``: 0 where
+        ``loss_bound`` is 0; otherwise ``inf`` where it is ``inf``, or where ``lipschitz`` is not 0
+        and either is ``inf`` or the regularized curvature is 0.
 
     Raises:
         ValueError: an argument is out of range, or the regularized curvature is negative.
@@ -130,27 +140,40 @@ def sparsity_gap_bound(
     0.4909
     """
     ceiling = nonnegative("loss_bound", loss_bound)
-    convexity = regularized_curvature(curvature=curvature, strength=strength, p=p)
-    variation = quotient(24 * ceiling * nonnegative("lipschitz", lipschitz) ** 2, convexity)
-    return _chebyshev(ceiling, variation, count("n", n), probability("delta", delta))
+    change = 24 * Wide(ceiling) * Wide(nonnegative("lipschitz", lipschitz)).squared()
+    return _chebyshev(ceiling, change / convexity(curvature, strength, p), _count(n), delta)
 
 
 def is_vacuous(bound: ArrayLike, loss_bound: ArrayLike) -> bool | NDArray[np.bool_]:
     """Whether a bound on the gap says nothing: a loss in [0, C] never has a gap above C.
 
     Args:
-        bound: bound on the gap, in units of the loss.
-        loss_bound: C, in the same units.
+        bound: bound on the gap, in units of the loss; ``inf`` allowed.
+        loss_bound: C, at least 0, in the same units; ``inf`` allowed.
 
     Returns:
         True where ``bound >= loss_bound``, of the broadcast shape.
 
+    Raises:
+        ValueError: an argument is out of range.
+
     >>> is_vacuous(1.14, loss_bound=1.0)
     True
     """
-    vacuous = np.asarray(bound) >= np.asarray(loss_bound)
+    ceiling = nonnegative("loss_bound", loss_bound)
+    vacuous = above_minus_infinity("bound", bound) >= ceiling
     return bool(vacuous) if vacuous.ndim == 0 else vacuous
 
 
-def _chebyshev(ceiling: Real, variation: Real, examples: Real, delta: Real) -> float | Real:
-    return unwrap(np.sqrt((ceiling**2 + variation) / (2 * examples * delta)))
+def _lemma(loss_bound: ArrayLike, beta: Wide, n: ArrayLike, delta: ArrayLike) -> float | Real:
+    ceiling, examples = nonnegative("loss_bound", loss_bound), _count(n)
+    return _chebyshev(ceiling, 12 * Wide(ceiling) * examples * beta, examples, delta)
+
+
+def _chebyshev(ceiling: Real, variation: Wide, examples: Wide, delta: ArrayLike) -> float | Real:
+    moment = (Wide(ceiling).squared() + variation) / (2 * examples * probability("delta", delta))
+    return unwrap(moment.root().array())
+
+
+def _count(n: ArrayLike) -> Wide:
+    return Wide.count(count("n", n))

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.domain import Real, nonnegative, rate, unwrap
+from theory.domain import Real, finite, nonnegative, rate, unwrap
+from theory.wide import Wide
 
 
 def sparsity(p: ArrayLike, p_out: ArrayLike | None = None) -> float | Real:
@@ -49,18 +50,21 @@ def expected_penalty(delta: ArrayLike, p: ArrayLike, strength: ArrayLike = 1.0) 
     Source: arXiv 2404.09610, Eqs. 9-11.
 
     Args:
-        delta: the update :math:`\theta-\theta_0`, any shape; its norm runs over all entries.
+        delta: the update :math:`\theta-\theta_0`, finite, any shape; its norm runs over all
+            entries.
         p: dropout rate in [0, 1]; any shape.
-        strength: :math:`\lambda \ge 0`; broadcasts against ``p``.
+        strength: :math:`\lambda \ge 0`; broadcasts against ``p``; ``inf`` allowed.
 
     Returns:
-        The penalty, of the broadcast shape of ``p`` and ``strength``.
+        The penalty, of the broadcast shape of ``p`` and ``strength``, never ``nan``: 0 where p or
+        the update is 0, otherwise ``inf`` where the strength is.
 
     Raises:
-        ValueError: a rate outside [0, 1] or a negative strength.
+        ValueError: a rate outside [0, 1], a negative strength, or an update that is not finite.
 
     >>> expected_penalty([[3.0, 0.0], [0.0, 4.0]], p=0.5)
     18.75
     """
-    squared_norm = np.square(np.asarray(delta, dtype=np.float64)).sum()
-    return unwrap(nonnegative("strength", strength) * np.asarray(sparsity(p)) * squared_norm)
+    squared_norm = Wide(finite("delta", delta)).squared().sum()
+    penalty = Wide(nonnegative("strength", strength)) * np.asarray(sparsity(p)) * squared_norm
+    return unwrap(penalty.array())

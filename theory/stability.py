@@ -3,8 +3,16 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.domain import Real, count, nonnegative, quotient, unwrap
+from theory.domain import (
+    Real,
+    above_minus_infinity,
+    count,
+    entries_along,
+    nonnegative,
+    unwrap,
+)
 from theory.sparsity import sparsity
+from theory.wide import Wide
 
 
 def pointwise_stability(
@@ -21,18 +29,27 @@ def pointwise_stability(
 
     Args:
         loss_left_out: :math:`\ell(M(S^i), z_i)`, the loss on example i of the model trained
-            without it; n values along ``axis``.
+            without it; n values along ``axis``, n at least 1, ``inf`` allowed.
         loss_kept: :math:`\ell(M(S), z_i)`, of the same shape.
         axis: the axis of the examples.
 
     Returns:
-        The mean absolute difference, with ``axis`` removed.
+        The mean absolute difference, with ``axis`` removed; ``inf`` where a loss is, never ``nan``.
+
+    Raises:
+        ValueError: there is no example, the shapes differ, or a loss is ``nan`` or ``-inf``.
 
     >>> pointwise_stability([1.0, 0.5], [0.5, 0.75])
     0.375
     """
-    difference = np.asarray(loss_left_out, np.float64) - np.asarray(loss_kept, np.float64)
-    return unwrap(np.abs(difference).mean(axis=axis))
+    left_out = above_minus_infinity("loss_left_out", loss_left_out)
+    kept = above_minus_infinity("loss_kept", loss_kept)
+    if left_out.shape != kept.shape:
+        raise ValueError(f"loss_kept must have the shape {left_out.shape}, got {kept.shape}")
+    examples = entries_along("the number of examples", kept, axis)
+    # Two infinite losses differ by an unknown amount, which counts as inf.
+    change = Wide(left_out) - np.where(np.isinf(left_out), 0.0, kept)
+    return unwrap((change.magnitude().sum(axis) / examples).array())
 
 
 def stability_bound(
@@ -56,15 +73,17 @@ def stability_bound(
     objective: for the real algorithm this is a curve to compare with, not a theorem.
 
     Args:
-        lipschitz: :math:`\eta \ge 0`, units of loss per unit of parameter.
-        curvature: :math:`\Lambda_{\min}`, units of loss per squared unit of parameter.
-        strength: :math:`\lambda \ge 0`, in the units of ``curvature``.
+        lipschitz: :math:`\eta \ge 0`, units of loss per unit of parameter; ``inf`` allowed.
+        curvature: :math:`\Lambda_{\min}`, units of loss per squared unit of parameter, above
+            ``-inf``.
+        strength: :math:`\lambda \ge 0`, in the units of ``curvature``; ``inf`` allowed.
         p: dropout rate in [0, 1].
-        n: number of training examples, at least 1.
+        n: number of training examples, at least 1; ``inf`` stands for the limit.
 
     Returns:
-        The bound, of the broadcast shape; ``inf`` where the denominator is 0 (p = 0 on a flat
-        loss), 0 where ``lipschitz`` is 0, never ``nan``.
+        The bound, of the broadcast shape, never ``nan``: 0 where ``lipschitz`` is 0; otherwise
+        ``inf`` where the denominator is 0 (p = 0 on a flat loss, whatever the strength) or
+        ``lipschitz`` is ``inf``; otherwise 0 where the strength is ``inf`` and p is not 0.
 
     Raises:
         ValueError: an argument out of range, or a negative ``curvature`` that
@@ -75,10 +94,9 @@ def stability_bound(
     >>> stability_bound(lipschitz=1.0, curvature=0.0, strength=0.5, p=0.0, n=100)
     inf
     """
-    gradient = nonnegative("lipschitz", lipschitz)
-    examples = count("n", n)
-    convexity = regularized_curvature(curvature=curvature, strength=strength, p=p)
-    return unwrap(quotient(2 * gradient**2, convexity * examples))
+    gradient = Wide(nonnegative("lipschitz", lipschitz))
+    denominator = convexity(curvature, strength, p) * Wide.count(count("n", n))
+    return unwrap((2 * gradient.squared() / denominator).array())
 
 
 def regularized_curvature(
@@ -89,12 +107,14 @@ def regularized_curvature(
     Source: the denominator of Proposition 4.2 and Theorem 4.4, arXiv 2404.09610.
 
     Args:
-        curvature: :math:`\Lambda_{\min}`, units of loss per squared unit of parameter.
-        strength: :math:`\lambda \ge 0`, in the units of ``curvature``.
+        curvature: :math:`\Lambda_{\min}`, units of loss per squared unit of parameter, above
+            ``-inf``.
+        strength: :math:`\lambda \ge 0`, in the units of ``curvature``; ``inf`` allowed.
         p: dropout rate in [0, 1].
 
     Returns:
-        The curvature, at least 0, of the broadcast shape, in the units of ``curvature``.
+        The curvature, at least 0, of the broadcast shape, in the units of ``curvature``; at p = 0
+        it is :math:`\Lambda_{\min}`, also where the strength is ``inf``.
 
     Raises:
         ValueError: the sum is negative, or an argument is out of range.
@@ -102,11 +122,29 @@ def regularized_curvature(
     >>> regularized_curvature(curvature=-0.25, strength=1.0, p=0.5)
     1.25
     """
-    total = np.asarray(curvature, np.float64) + 2 * nonnegative("strength", strength) * np.asarray(
-        sparsity(p)
+    return unwrap(convexity(curvature, strength, p).array())
+
+
+def convexity(curvature: ArrayLike, strength: ArrayLike, p: ArrayLike) -> Wide:
+    """Return :func:`regularized_curvature` before it is rounded to a double.
+
+    Args:
+        curvature: as there.
+        strength: as there.
+        p: as there.
+
+    Returns:
+        The curvature, at least 0, of the broadcast shape.
+
+    Raises:
+        ValueError: the sum is negative, or an argument is out of range.
+
+    >>> float(convexity(0.0, 1e-200, 1e-200).root().array())
+    2e-200
+    """
+    penalty = 2 * Wide(nonnegative("strength", strength)) * np.asarray(sparsity(p))
+    total = above_minus_infinity("curvature", curvature) + penalty
+    nonnegative(
+        "curvature + 2 strength (2p - p^2), as the bound assumes a convex point,", total.array()
     )
-    return unwrap(
-        nonnegative(
-            "curvature + 2 strength (2p - p^2), as the bound assumes a convex point,", total
-        )
-    )
+    return total

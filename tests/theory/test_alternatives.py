@@ -1,5 +1,8 @@
 """The other bounds: values from elsewhere, their laws, and what they assume."""
 
+import math
+from fractions import Fraction
+
 import mpmath
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from theory.alternatives import (
     second_moment_gap_bound,
     uniform_stability_gap_bound,
 )
+from theory.binomial import upper_limit
 
 AT = {"loss_bound": 1.0, "n": 10_000, "delta": 0.05}
 stabilities = st.floats(0, 1)
@@ -70,7 +74,7 @@ def test_bounds_scale_with_the_unit_of_the_loss(bound, gamma, n, unit):
 def test_the_moment_bound_says_nothing_for_large_delta():
     last = np.exp(-2)
     found = moment_gap_bound(loss_bound=1.0, gamma=0.1, n=100, delta=[0.99 * last, 1.01 * last])
-    assert np.isnan(found).tolist() == [False, True]
+    assert np.isinf(found).tolist() == [False, True]
 
 
 SIZES = [1, 2, 3, 10, 31, 100, 1000, 10**4, 10**6]
@@ -133,12 +137,32 @@ def test_the_binomial_tail_is_a_rate_above_the_measured_one(n, data, delta):
 
 def test_the_binomial_tail_at_its_ends():
     for n in SIZES:
-        assert binomial_tail_bound(n, n, 0.05) == binomial_tail_bound(n + 1, n, 1) == 1
+        assert binomial_tail_bound(n, n, 0.05) == binomial_tail_bound(n, n, 1) == 1
         assert binomial_tail_bound(n - 1, n, 1) == 0
         # No error: (1 - p)^n = delta.
         assert binomial_tail_bound(0, n, 0.05) == pytest.approx(-np.expm1(np.log(0.05) / n))
         # One right answer: p^n = 1 - delta.
         assert binomial_tail_bound(n - 1, n, 0.05) == pytest.approx(0.95 ** (1 / n))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("errors", "examples"), [(4999999993, 10**10), (1250000000, 10**13), (8 * 10**9, 10**10)]
+)
+def test_large_counts_have_the_expansion_which_is_the_sum(errors, examples, monkeypatch):
+    """To the accuracy that the sum is known to have."""
+    expanded = [upper_limit(errors, examples, delta) for delta in (1e-300, 0.05, 0.9)]
+    monkeypatch.setattr("theory.binomial.LARGE_VARIANCE", math.inf)
+    summed = [upper_limit(errors, examples, delta) for delta in (1e-300, 0.05, 0.9)]
+    np.testing.assert_allclose(expanded, summed, rtol=1e-13)
+
+
+def test_counts_beyond_whole_doubles_have_poissons_limit():
+    """P(X <= k) of a Poisson variable is the tail of a gamma distribution (SciPy's)."""
+    for k, delta in ((0, 0.05), (5, 0.05), (1000, 1e-9), (3, 0.9)):
+        for n in (1e20, 1e120, 1e300):
+            expected = stats.gamma.isf(delta, k + 1) / n
+            assert upper_limit(float(k), n, delta) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_binomial_tail_takes_arrays():
@@ -155,6 +179,7 @@ def test_the_binomial_tail_takes_arrays():
         ((-1, 5, 0.1), "errors must be at least 0"), ((1.5, 5, 0.1), "errors must be a whole"),
         ((0, 0, 0.1), "examples must be at least 1"), ((0, 5.5, 0.1), "examples must be a whole"),
         ((0, np.inf, 0.1), "examples must be a whole"), ((np.nan, 5, 0.1), "errors must be at"),
+        ((6, 5, 0.1), "errors must be at most examples, 5, got 6"),
         ((0, 5, 0), "delta must be in"), ((0, 5, 1.1), "delta must be in"),
     ],
 )  # fmt: skip
@@ -176,6 +201,29 @@ def test_the_divergence_bounds_that_of_the_mixture(p):
     bound = masked_gaussian_divergence([[update]], p, 1.0)
     assert 0 < exact <= bound
     assert bound == pytest.approx(keep * update**2 / 2)
+
+
+def test_the_factor_of_pac_bayes_holds_from_one_example_on():
+    """What the proof has is the sum xi(n); Maurer 2004 shows xi(n) <= 2 sqrt(n) for n >= 8 only."""
+    for n in range(1, 100):
+        shares = [Fraction(k, n) for k in range(n + 1)]
+        xi = sum(math.comb(n, k) * s**k * (1 - s) ** (n - k) for k, s in enumerate(shares))
+        assert xi**2 <= 4 * n
+        assert n != 1 or xi == 2
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 7])
+@pytest.mark.parametrize("risk", [0.2, 0.5, 0.9])
+def test_pac_bayes_covers_below_eight_examples(n, risk):
+    """One predictor, so no divergence: the gap exceeds the bound with probability below delta."""
+    for delta in (0.05, 0.3, 0.6, 1.0):
+        bound = pac_bayes_gap_bound(loss_bound=1.0, divergence=0.0, n=n, delta=delta)
+        exceeded = sum(
+            math.comb(n, k) * risk**k * (1 - risk) ** (n - k)
+            for k in range(n + 1)
+            if risk - k / n > bound
+        )
+        assert exceeded <= delta
 
 
 @given(st.floats(0, 100), st.floats(0, 100), sizes)

@@ -33,13 +33,17 @@ from probes.jobs.validation import check_count, require
 from probes.metrics.calibration_error import (
     ECE_BINS,
     calibration_error,
+    calibration_floor,
     class_probabilities,
+    debiased_calibration_error,
     has_classes,
+    signed_root,
+    signed_square,
 )
 from probes.metrics.confidence_intervals import means
 from probes.models.network import Factors
 from probes.results.result import Result
-from probes.results.text_tables import with_interval
+from probes.results.text_tables import averages, with_interval
 from probes.tasks import load_task
 from probes.training.ensemble_members import ensemble_output
 from probes.training.example_weights import full_sample
@@ -50,9 +54,13 @@ if TYPE_CHECKING:
 
 #: Bins of the reliability diagram.
 DIAGRAM_BINS = 10
+NO_DIAGRAM = pd.DataFrame(
+    {"confidence": pd.Series(dtype=float), "accuracy": pd.Series(dtype=float)}
+).assign(inference=pd.Series(dtype=str))
 #: Checkpoints along training.
 CHECKPOINTS = 24
-QUANTITIES = ("ece", "test_loss", "accuracy", "confidence")
+#: What is averaged; rows of fine-tuning have no noise floor and nothing debiased.
+QUANTITIES = ("ece", "ece_floor", "ece_debiased", "test_loss", "accuracy", "confidence")
 
 
 @dataclass(frozen=True)
@@ -96,29 +104,39 @@ class CalibrationResult(Result):
     question = "Calibration at the best checkpoint and at the end of training"
     note = (
         f"means over draws, 95 % intervals (Student); ECE: expected calibration error, {ECE_BINS} "
-        "bins, of the most probable class; the best checkpoint has the least loss on one half of "
-        "the held-out data, everything is measured on the other half; outputs are averaged before "
-        "the softmax"
+        "bins, of the most probable class; floor: what noise alone gives a calibrated predictor; "
+        "debiased: l2 calibration error without the noise, negative where noise exceeds it; the "
+        "best checkpoint has the least loss on one half of the held-out data, everything is "
+        "measured on the other half; outputs are averaged before the softmax"
     )
 
     @cached_property
     def best(self) -> pd.DataFrame:
-        """The rows of every draw's best checkpoint, by validation loss."""
-        keys = ["p", "inference", "draw"]
-        return self.rows.loc[self.rows.groupby(keys, sort=False)["validation_loss"].idxmin()]
+        """The rows of every draw's best checkpoint, by validation loss.
+
+        A draw whose validation loss is finite nowhere has none: what it measured is NaN.
+        """
+        losses = self.rows.groupby(["p", "inference", "draw"], sort=False)["validation_loss"]
+        best = self.rows.loc[[least_or_last(group) for _, group in losses]]
+        measured = best.columns.intersection([*QUANTITIES, "step"])
+        found = np.isfinite(best["validation_loss"])
+        return best.assign(**best[measured].where(found))
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a rate, inference and moment ("best" or "end"): means of ``QUANTITIES``."""
+        """One row a rate, inference and moment ("best" or "end"): means of ``QUANTITIES``.
+
+        ``ece_debiased`` is the root of the mean square, as are the ends of its interval.
+        """
         end = self.rows[self.rows["step"] == self.rows["step"].max()]
         both = pd.concat([self.best.assign(moment="best"), end.assign(moment="end")])
-        return means(both, ["p", "inference", "moment"], [*QUANTITIES, "step"])
+        return _calibration_means(both, ["p", "inference", "moment"], [*QUANTITIES, "step"])
 
     def plot(self) -> "Drawing":
         """Draw the calibration error along training, and reliability at the best checkpoint."""
         from figures.calibration import draw
 
-        points = means(self.rows, ["p", "inference", "step"], ["ece"])
+        points = means(self.rows, ["p", "inference", "step"], ["ece", "ece_floor"])
         tables = (points, self.summary, self.more[TableKind.DIAGRAM])
         caption = f"{self.setting}, objective dropout; bands and bars: 95 % intervals over draws"
         points, moments, diagram = (table.assign(label=self._labels(table)) for table in tables)
@@ -134,18 +152,50 @@ class CalibrationResult(Result):
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary = self.summary
+        columns: dict[str, Any] = {
+            "p": summary["p"].map("{:g}".format),
+            "inference": summary["inference"],
+            "checkpoint": summary["moment"],
+            "step": summary["step"].map("{:.0f}".format),
+            "ECE": with_interval(summary, "ece"),
+        }
+        if "ece_floor" in summary:
+            columns["floor"] = averages(summary, "ece_floor")
+        if "ece_debiased" in summary:
+            columns["debiased"] = _with_ends(summary, "ece_debiased")
         return pd.DataFrame(
-            {
-                "p": summary["p"].map("{:g}".format),
-                "inference": summary["inference"],
-                "checkpoint": summary["moment"],
-                "step": summary["step"].map("{:.0f}".format),
-                "ECE": with_interval(summary, "ece"),
+            columns
+            | {
                 "test loss": with_interval(summary, "test_loss"),
-                "test accuracy": summary["accuracy"].map("{:.3f}".format),
-                "mean confidence": summary["confidence"].map("{:.3f}".format),
+                "test accuracy": averages(summary, "accuracy", 3),
+                "mean confidence": averages(summary, "confidence", 3),
             }
         )
+
+
+def least_or_last(losses: pd.Series) -> Any:
+    """Return the label of the least finite loss; of the last one if none is finite."""
+    finite = losses[np.isfinite(losses)]
+    return finite.idxmin() if len(finite) else losses.index[-1]
+
+
+def _calibration_means(rows: pd.DataFrame, keys: list[str], quantities: list[str]) -> pd.DataFrame:
+    """Average over draws; of what is debiased, the squares."""
+    name = "ece_debiased"
+    if name not in rows:
+        return means(rows, keys, quantities)
+    table = means(rows.assign(**{name: signed_square(rows[name].to_numpy())}), keys, quantities)
+    ends = (name, f"{name}_low", f"{name}_high")
+    return table.assign(**{end: signed_root(table[end].to_numpy()) for end in ends})
+
+
+def _with_ends(summary: pd.DataFrame, name: str) -> list[str]:
+    """Format means with the ends of their interval, which need not be symmetric."""
+    ends = zip(summary[f"{name}_low"], summary[f"{name}_high"], strict=True)
+    return [
+        text if pd.isna(low) else f"{text} [{low:.4f}, {high:.4f}]"
+        for text, (low, high) in zip(averages(summary, name), ends, strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -160,15 +210,17 @@ def measure_cell(cell: CalibrationCell, progress: Progress) -> Tables:
         One row an inference and checkpoint: the settings, ``p``, ``inference`` ("no masks" for
         p = 0, else "expected weight" and "ensemble"), ``step``, ``validation_loss``, and on the
         other half of the held-out data ``test_loss``, ``accuracy``, ``confidence`` (mean
-        probability of the most probable class) and ``ece``. The reliability diagram: at the best
-        checkpoint, one row an inference and bin of confidence that is not empty, with its mean
-        ``confidence`` and ``accuracy``.
+        probability of the most probable class), ``ece``, ``ece_floor`` (noise floor) and
+        ``ece_debiased`` (l2); all NaN where the network diverged. The reliability diagram: at the
+        best checkpoint, one row an inference and bin of confidence that is not empty, with its mean
+        ``confidence`` and ``accuracy``; none where every validation loss is NaN.
     """
     base = cell.base
     ready = prepare(base)
     stops = set(np.geomspace(1, base.steps, CHECKPOINTS).round().astype(int).tolist())
     records: list[dict[str, Any]] = []
-    diagrams: dict[str, tuple[float, pd.DataFrame]] = {}
+    least: dict[str, float] = {}
+    diagrams: dict[str, pd.DataFrame] = {}
 
     def checkpoint(step: int, rows: slice, factors: Factors) -> None:
         progress(1)
@@ -178,19 +230,18 @@ def measure_cell(cell: CalibrationCell, progress: Progress) -> Tables:
             record, diagram = _measure(ready, outputs)
             records.append({"step": step, "inference": inference} | record)
             loss = record["validation_loss"]
-            if inference not in diagrams or loss < diagrams[inference][0]:
-                diagrams[inference] = (loss, diagram.assign(inference=inference))
+            if loss < least.get(inference, float("inf")):
+                least[inference] = loss
+                diagrams[inference] = diagram.assign(inference=inference)
 
     retrain(
         ready.network, ready.train, full_sample(base.n), ready.start, ready.training,
         objective_of(base), checkpoint=checkpoint,
     )  # fmt: skip
-    settings = {**base.training, "p": base.p, "ensemble": cell.ensemble}
+    settings = {**ready.columns, "p": base.p, "ensemble": cell.ensemble}
     return {
         TableKind.ROWS: pd.DataFrame(records).assign(**settings),
-        TableKind.DIAGRAM: pd.concat([diagram for _, diagram in diagrams.values()]).assign(
-            **settings
-        ),
+        TableKind.DIAGRAM: pd.concat([NO_DIAGRAM, *diagrams.values()]).assign(**settings),
     }
 
 
@@ -219,18 +270,26 @@ def _measure(ready: Prepared, outputs: Tensor) -> tuple[dict[str, float], pd.Dat
     losses = loss.value(outputs, targets)
     probabilities, labels = class_probabilities(loss, outputs[:, half:], targets[:, half:])
     confidence, predicted = probabilities.max(1)
-    right = predicted == labels
     record = {
         "validation_loss": float(losses[:half].mean()),
         "test_loss": float(losses[half:].mean()),
-        "accuracy": float(right.double().mean()),
+        "accuracy": float(loss.score(outputs[:, half:], targets[:, half:]).mean()),
         "confidence": float(confidence.mean()),
         "ece": calibration_error(probabilities, labels),
+        "ece_floor": calibration_floor(probabilities),
+        "ece_debiased": debiased_calibration_error(probabilities, labels),
     }
+    return record, _diagram(confidence, predicted == labels)
+
+
+def _diagram(confidence: Tensor, right: Tensor) -> pd.DataFrame:
+    """Mean confidence and accuracy of every bin that is not empty; of no bin with a NaN."""
     from sklearn.calibration import calibration_curve
 
+    if confidence.isnan().any():
+        return NO_DIAGRAM
     accuracy, average = calibration_curve(right.numpy(), confidence.numpy(), n_bins=DIAGRAM_BINS)
-    return record, pd.DataFrame({"confidence": average, "accuracy": accuracy})
+    return pd.DataFrame({"confidence": average, "accuracy": accuracy})
 
 
 PROBE = Probe(

@@ -87,7 +87,7 @@ def test_calibration():
         {
             (0.0, "no masks", 0): [(10, 0.4, 0.5, 0.9, 0.9, 0.10), (40, 0.6, 0.75, 0.5, 0.8, 0.3)],
             (0.0, "no masks", 1): [(10, 0.6, 0.9, 0.1, 0.1, 0.9), (40, 0.5, 0.75, 0.7, 0.8, 0.3)],
-            (0.3, "ensemble", 0): [(10, 0.4, 0.5, 0.9, 0.9, 0.25), (40, NAN, NAN, 0.1, NAN, NAN)],
+            (0.3, "ensemble", 0): [(10, 0.4, 0.5, 0.9, 0.9, 0.25), (40, NAN, NAN, NAN, NAN, NAN)],
         }
     )
     expected = [
@@ -99,8 +99,8 @@ def test_calibration():
         "0.900",
         "0   | no masks  | end        | 40   | 0.3000 ± 0.0000 | 0.7500 ± 0.0000 | 0.600         | "
         "0.800",
-        "0.3 | ensemble  | end        | 40   | nan             | nan             | 0.100         | "
-        "nan",
+        "0.3 | ensemble  | end        | 40   | nan (0 of 1)    | nan (0 of 1)    | nan (0 of 1)  | "
+        "nan (0 of 1)",
     ]
     assert_reads(result.text(), expected)
 

@@ -89,7 +89,9 @@ result.plot()
 # %% [markdown]
 # Three training sets are few, and the intervals show it. For the built-in tasks, and for texts in a
 # file of yours with a transformer (`--data mine.csv`), the same question has a command that spends
-# the time that you give it: `python -m probes.recommend --minutes 5`.
+# the time that you give it: `python -m probes.recommend --minutes 5`. Every third training set
+# chooses among the candidates, and the others say what the chosen one gains over p = 0. If nothing
+# beats the best constant prediction, the answer is that nothing was learned.
 
 # %%
 answer = recommend.measure(task="digits", n=32, p=[0, 0.1, 0.3], samples=1, minutes=0.2)
@@ -106,4 +108,6 @@ point = result.summary.query("ensemble == 0").set_index("p")
 assert accuracy(turned[800:], labels[800:]) > 0.8 > accuracy(images[800:], labels[800:])
 assert point["test_score"].max() > accuracy(images[800:], labels[800:]) + 0.1
 assert point.loc[0.5, "gap"] < point.loc[0, "gap"]
+assert not answer.choice.nothing_learned
 assert answer.choice.p in (0, 0.1, 0.3)
+assert answer.choice.gains == (answer.choice.p > 0)

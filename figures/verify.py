@@ -1,4 +1,4 @@
-"""How tight Proposition 4.2 is in its readings, and where it and Lemma 4.3 fail as printed."""
+"""How tight Proposition 4.2 is in its readings, and where printed statements fail."""
 
 import pandas as pd
 import seaborn as sns
@@ -7,32 +7,33 @@ from matplotlib.axes import Axes
 from figures.intervals import finite, known
 from figures.style import Drawing, curve_colours, style
 
-#: The kinds of counterexamples and their markers.
+#: The kinds of statements about a known failure, and their markers.
 KINDS = {"as printed": "X", "corrected": "o"}
 
 
-def draw(readings: pd.DataFrame, counterexamples: pd.DataFrame, caption: str) -> Drawing:
+def draw(readings: pd.DataFrame, failures: pd.DataFrame, caption: str) -> Drawing:
     """Draw the verifier's cases.
 
     Args:
         readings: of Proposition 4.2 on real data, one row a case, in the order in which the
             readings are to be drawn: ``name`` (of the reading), ``data`` (the data set), ``ratio``
             (bound over measured stability).
-        counterexamples: one row a case: ``setting``, ``kind`` ("as printed" or "corrected"),
-            ``ratio``.
+        failures: known ones, one row a case: ``setting``, ``group`` (which premises it meets),
+            ``kind`` ("as printed" or "corrected"), ``ratio``.
         caption: what the figure shows.
 
     Returns:
         A figure of two panels: bound over measured stability for the readings of Proposition 4.2 on
-        real data, and for the counterexamples, as printed and corrected. Below 1 a statement fails.
+        real data, and for the known failures, as printed and corrected, a block of rows a group.
+        Below 1 a statement fails.
     """
     with style():
-        figure = Drawing(figsize=(10.5, 4.6))
+        figure = Drawing(figsize=(11.5, 5.6))
         left, right = figure.subplots(1, 2)
         _readings(left, readings)
         left.set_title("Proposition 4.2 on real data, by reading")
-        _counterexamples(right, counterexamples)
-        right.set_title("Known counterexamples")
+        _failures(right, failures)
+        right.set_title("Where printed statements fail")
         for axes in (left, right):
             axes.set(xscale="log", xlabel="bound / measured")
             axes.axvline(1, color="0.2", linewidth=1)
@@ -53,19 +54,25 @@ def _readings(axes: Axes, readings: pd.DataFrame) -> None:
     axes.legend(title="", framealpha=0.9)
 
 
-def _counterexamples(axes: Axes, cases: pd.DataFrame) -> None:
+def _failures(axes: Axes, cases: pd.DataFrame) -> None:
     if len(cases) == 0:
         _say_so(axes)
         return
-    settings = list(dict.fromkeys(cases["setting"]))
+    # A group's name has a row of its own, above those of its settings.
+    labels: list[str] = []
+    rows: dict[str, int] = {}
+    for group, members in cases.groupby("group", sort=False):
+        axes.axhspan(len(labels) - 0.5, len(labels) + 0.5, color="0.9", linewidth=0)
+        labels.append(f"{group}:")
+        for setting in dict.fromkeys(members["setting"]):
+            rows[setting] = len(labels)
+            labels.append(setting)
     for (kind, marker), colour in zip(KINDS.items(), curve_colours(len(KINDS)), strict=True):
-        group = cases[cases["kind"] == kind]
-        axes.plot(
-            finite(group["ratio"]), [settings.index(setting) for setting in group["setting"]],
-            marker, label=kind, color=colour, linestyle="",
-        )  # fmt: skip
-    axes.set_yticks(range(len(settings)), settings)
-    axes.invert_yaxis()
+        one = cases[cases["kind"] == kind]
+        axes.plot(finite(one["ratio"]), [rows[setting] for setting in one["setting"]],
+                  marker, label=kind, color=colour, linestyle="")  # fmt: skip
+    axes.set_yticks(range(len(labels)), labels, fontsize="small")
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.legend(framealpha=0.9)
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 HOLDS, VACUOUS = "holds", "vacuous"
 VIOLATED, AS_PRINTED = "violated", "violated as printed"
-FAILED = "assumption failed"
+NEEDED, FAILED = "fails without its premise", "does not apply"
 #: From the worst on: a row of the table shows the worst that occurred.
-VERDICTS = (VIOLATED, AS_PRINTED, FAILED, HOLDS, VACUOUS)
+VERDICTS = (VIOLATED, AS_PRINTED, NEEDED, FAILED, HOLDS, VACUOUS)
 #: Relative error of an inequality's two sides that counts as rounding.
 ROUNDING = 1e-9
 
@@ -29,10 +29,18 @@ class Case:
         equal: whether the sides should be equal, not just measured <= bound.
         tolerance: absolute, what is granted to rounding, to the stopped optimizer or to sampling;
             ``assumptions`` says which.
-        ceiling: a bound at or above it says nothing; infinite where there is no such number.
-        provable: whether the project holds the statement to be true here.
+        ceiling: C that is proved, the largest loss on the ball that holds all minimisers; infinite
+            where there is no such number.
+        chance: C that a user would name, the loss of a model that knows nothing (log 2 for a
+            coin); infinite where there is no such number. A bound at or above either says nothing.
+        provable: whether we claim that the statement is true here.
         assumptions: what was checked.
-        failed: which assumption failed, empty if none did.
+        failed: which premise of the statement is not met, empty if all are. Such a case does not
+            count against the statement; where the inequality fails, the premise is needed.
+        reach: how far the second-order expansion is accurate, in multiples of the distance of
+            theta(S^i) (``theory.closeness``); NaN where closeness is no premise.
+        p_value: of the test that a statement about the draw of S is true; NaN elsewhere.
+        level: below which p-value the statement is violated.
         command: flags of ``probes.verify`` that try this case again.
     """
 
@@ -44,19 +52,24 @@ class Case:
     equal: bool = False
     tolerance: float = 0.0
     ceiling: float = float("inf")
+    chance: float = float("inf")
     provable: bool = True
     assumptions: str = ""
     failed: str = ""
+    reach: float = float("nan")
+    p_value: float = float("nan")
+    level: float = 0.0
     command: str = ""
 
     @property
     def verdict(self) -> str:
         """One of ``VERDICTS``."""
         if self.failed:
-            return FAILED
+            unknown = np.isnan(self.measured) or np.isnan(self.bound)
+            return FAILED if unknown or self._is_true() else NEEDED
         if not self._is_true():
             return VIOLATED if self.provable else AS_PRINTED
-        return VACUOUS if self.bound >= self.ceiling else HOLDS
+        return VACUOUS if self.bound >= min(self.ceiling, self.chance) else HOLDS
 
     @property
     def ratio(self) -> float:
@@ -68,6 +81,8 @@ class Case:
     def _is_true(self) -> bool:
         if np.isnan(self.measured) or np.isnan(self.bound):
             return False
+        if not np.isnan(self.p_value):
+            return self.p_value >= self.level
         slack = self.tolerance + ROUNDING * abs(self.bound)
         if self.equal:
             return abs(self.measured - self.bound) <= slack
@@ -85,9 +100,10 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """One row a statement, reading and setting's first word, its data set.
 
     Columns: ``cases``, the ``measured`` and ``bound`` sides of the case with the smallest ratio,
-    ``ratio_smallest``, ``ratio_median``, ``error`` (largest difference of the sides),
-    ``assumptions``, ``verdict`` (those that occurred, the worst first, with how often), ``failed``,
-    ``reproduce`` (the flags of the worst case).
+    ``ratio_smallest``, ``ratio_median``, ``error`` (largest difference of the sides), ``chance``
+    and ``ceiling`` (both C, at that case), ``reach`` (the smallest), ``assumptions``, ``verdict``
+    (those that occurred, the worst first, with how often), ``failed``, ``reproduce`` (the flags of
+    the worst case).
     """
     keys = ["statement", "reading", "data"]
     named = table.assign(data=table["setting"].str.split(",").str[0])
@@ -114,6 +130,9 @@ def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
         "error": (group["measured"] - group["bound"]).abs().max(),
         "ratio_smallest": group["ratio"].min(),
         "ratio_median": group["ratio"].median(),
+        "chance": tight["chance"],
+        "ceiling": tight["ceiling"],
+        "reach": group["reach"].min(),
         "assumptions": group["assumptions"].iloc[0],
         "verdict": worst_verdict if len(occurred) == 1 else shares,
         "failed": worst["failed"],

@@ -1,4 +1,8 @@
-"""Where the statements fail as printed, each beside the statement that holds."""
+"""Where printed statements fail: with all their premises met, or because one of them is not.
+
+Only the first are counterexamples to what the paper prints. The others show that a premise which it
+grants is needed, and how far it carries. Each stands beside a statement that holds.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -8,9 +12,16 @@ from scipy import stats
 from probes.statements.case import Case
 from probes.statements.exact_minimisers import Problem, minimisers
 from probes.statements.linear_losses import LOGISTIC, Array
-from probes.statements.stability_cases import ball_radius, largest_loss, measure, stopping_error
+from probes.statements.stability_cases import (
+    Measured,
+    ball_radius,
+    largest_loss,
+    measure,
+    stopping_error,
+)
 from theory import stability_bound, stability_gap_bound, two_stabilities_gap_bound
-from theory.readings import CORRECTED, PRINTED
+from theory.closeness import expansion_reach, is_close
+from theory.readings import AT_POINT, CORRECTED, NOT_CLOSE, Reading
 
 #: n and s at which the point curvature of a one-dimensional logistic loss is not enough.
 LOGISTIC_SETTINGS = ((4, 1e-3), (10, 1e-4), (50, 1e-5))
@@ -20,14 +31,18 @@ PAIRED_SETTINGS = ((20, 1e-5), (100, 1e-6))
 RANK_STRENGTH, RANK_N = 0.05, (100, 400, 1600)
 #: n and delta of the memoriser.
 MEMORISER_N, MEMORISER_DELTA = 100, 0.05
+#: Under a rank constraint the gradient over all W does not vanish.
+NOT_STATIONARY = "θ(S) not stationary: rank constraint"
 COMMAND = "--statement counterexamples"
+#: What readings are called that are printed: the statement, and its formula for the raw loss.
+PRINTED, PRINTED_RAW = "as printed", "printed formula, raw loss"
 
 
 def counterexample_cases() -> Iterator[Case]:
-    """All known counterexamples."""
+    """All known counterexamples, those that meet every printed premise first."""
+    yield from memoriser_cases()
     yield from logistic_cases()
     yield from rank_cases()
-    yield from memoriser_cases()
 
 
 def logistic_problem(n: int) -> Problem:
@@ -45,7 +60,7 @@ def paired_problem(n: int) -> Problem:
 
 
 def logistic_cases() -> Iterator[Case]:
-    """Without one example theta runs off to where the loss is flat.
+    """Without one example theta runs off to where the loss is flat: it is not close.
 
     The curvature at theta(S) is large, that on the way to theta(S^i) is not. With one negative
     among n in one dimension, that breaks the bound on the worst example's change, which is what the
@@ -60,23 +75,40 @@ def logistic_cases() -> Iterator[Case]:
 
 def _curvature_cases(problem: Problem, s: float, setting: str) -> Iterator[Case]:
     measured = measure(problem, minimisers(problem, s), s, "mean")
-    for what, value in (
-        ("worst example", measured.raw.max()),
-        ("β of this S", measured.raw.mean()),
+    zero = np.zeros((1, problem.features.shape[1]))
+    for loss, change, reading in (
+        ("regularized", measured.regularized, Reading(loss="regularized", curvature="segment")),
+        ("raw", measured.raw, CORRECTED),
     ):
-        for how, reading in (("as printed", PRINTED), ("curvature: segment", CORRECTED)):
-            yield Case(
-                "Proposition 4.2",
-                f"{what}, {how}",
-                setting,
-                float(value),
-                measured.bound(reading, len(problem)),
-                tolerance=stopping_error(1.0, s),
-                ceiling=largest_loss(problem, ball_radius(problem, s, "mean")),
-                provable=reading is CORRECTED,
-                assumptions="convex, exact minimisers",
-                command=COMMAND,
-            )
+        printed = PRINTED if loss == "regularized" else PRINTED_RAW
+        worst = int(change.argmax())
+        for what, value, reach in (
+            ("worst example", change[worst], measured.reach[worst]),
+            ("β of this S", change.mean(), measured.reach.min()),
+        ):
+            for how, bound, failed in (
+                (printed, _printed_bound(measured, loss, s), "" if is_close(reach) else NOT_CLOSE),
+                (f"{loss} loss, curvature: segment", measured.bound(reading, len(problem)), ""),
+            ):
+                yield Case(
+                    "Proposition 4.2",
+                    f"{what}, {how}",
+                    setting,
+                    float(value),
+                    bound,
+                    tolerance=stopping_error(1.0, s),
+                    ceiling=largest_loss(problem, ball_radius(problem, s, "mean")),
+                    chance=float(problem.losses(zero).mean()),
+                    assumptions="convex, exact minimisers",
+                    failed=failed,
+                    reach=float(reach) if how == printed else float("nan"),
+                    command=COMMAND,
+                )
+
+
+def _printed_bound(measured: Measured, loss: str, s: float) -> float:
+    n = len(measured.raw)
+    return measured.printed_bound(s, n) if loss == "regularized" else measured.bound(AT_POINT, n)
 
 
 def rank_cases() -> Iterator[Case]:
@@ -85,13 +117,18 @@ def rank_cases() -> Iterator[Case]:
     x is e1 or e2 with probability 1/2, y = x, half squared loss, update of rank 1. The optimum
     keeps the direction that S has more of, e1 if there are as many. Leaving out an e1 from a tie
     turns it over: the probability of that falls like 1/sqrt(n), the bound falls like 1/n.
+
+    In W the objective is quadratic, so that its expansion is exact at any distance. But the proof
+    drops the first-order term, which vanishes only where theta(S) is a minimiser over all W. Here
+    it outweighs the second-order term, and theta(S^i) is almost as good for S as theta(S) is.
     """
     for n in RANK_N:
-        for reading, rank, provable in (
-            ("rank 1, as printed", 1, False),
-            ("the same without the constraint", 2, True),
+        for reading, rank, failed in (
+            (f"rank 1, {PRINTED}", 1, NOT_STATIONARY),
+            ("the same without the constraint", 2, ""),
         ):
             beta, bound = rank_stability(n, rank)
+            reach, rise = rank_expansion(n)
             yield Case(
                 "Proposition 4.2",
                 reading,
@@ -99,32 +136,64 @@ def rank_cases() -> Iterator[Case]:
                 beta,
                 bound,
                 ceiling=0.5,
-                provable=provable,
-                assumptions="global optimum in closed form, expectation over S exact",
+                chance=0.5,
+                assumptions="global optimum in closed form, expectation over S exact"
+                if rank == 2
+                else f"global optimum; L_λ rises by {rise:.0%} of its second-order term",
+                failed=failed,
+                reach=reach if rank == 1 else float("nan"),
                 command=COMMAND,
             )
+
+
+def rank_expansion(n: int) -> tuple[float, float]:
+    """How the objective changes on the way from theta(S) to theta(S^i) where a tie turns over.
+
+    Args:
+        n: number of examples, even: half of them are e1.
+
+    Returns:
+        How far its second-order expansion is accurate, first order included, in multiples of the
+        way; and its change at theta(S^i), in units of the second-order term.
+    """
+    s, start = RANK_STRENGTH, _kept(np.array([n / 2, n / 2]), 1)
+    way = _kept(np.array([n / 2 - 1, n / 2]), 1) - start
+    curvature = (0.5 + 2 * s) * float(way @ way)
+    slope = float(way @ (-(1 - start) / 2 + 2 * s * start))
+
+    def objective(kept: Array) -> float:
+        return float(np.square(1 - kept).sum() / 4 + s * np.square(kept).sum())
+
+    reach = expansion_reach(
+        lambda step: objective(start + step * way) - objective(start),
+        slope=slope,
+        curvature=curvature,
+    )
+    rise = (objective(start + way) - objective(start)) / (curvature / 2)
+    return float(reach), rise
 
 
 def rank_stability(n: int, rank: int) -> tuple[float, float]:
     """Both sides of Proposition 4.2 for the two directions, as exact expectations over S.
 
     With shares a_k of e_k in S, the loss is sum_k a_k/2 ||e_k - Delta e_k||^2: the eigenvalues of
-    its Hessian are the shares, and the gradient of an example, (Delta x - x) x^T, has norm at most
-    1 as the optimum shrinks towards 0. A column that is kept becomes a_k/(a_k + 2s) e_k and leaves
-    the loss (1 - a_k/(a_k + 2s))^2/2; one that is dropped leaves 1/2.
+    its Hessian are the shares. A column that is kept becomes kappa = a_k/(a_k + 2s) e_k and leaves
+    the loss (1 - kappa)^2/2; one that is dropped leaves 1/2. The regularized gradient of an
+    example, (Delta x - x) x^T + 2s Delta, is linear in Delta, so that its norm is largest at an end
+    of a segment. There it is at most 1 in the example's own column, and at most 2s in the other.
 
     Args:
         n: number of examples.
         rank: 1, or 2 for no constraint.
 
     Returns:
-        beta and its bound.
+        beta of the regularized loss, and its bound.
     """
     ones = np.arange(n + 1)
     probability = stats.binom.pmf(ones, n, 0.5)
     change = [_mean_change(int(count), n, rank) for count in ones]
     bounds = stability_bound(
-        lipschitz=1.0,
+        lipschitz=np.hypot(1.0, 2 * RANK_STRENGTH),
         curvature=np.minimum(ones, n - ones) / n,
         strength=RANK_STRENGTH,
         p=1.0,
@@ -138,7 +207,8 @@ def memoriser_cases() -> Iterator[Case]:
 
     Every label is 1. Given n points it answers 1 on them and 0 elsewhere; given n - 1 it always
     answers 1. So leaving z_i out changes nothing at z_i, the empirical risk is 0, the risk is 1. At
-    a fresh point the loss changes by 1, which pointwise stability does not see.
+    a fresh point the loss changes by 1, which pointwise stability does not see. The losses of any
+    two points differ by 1 at most, so that C = 1: every premise of the printed lemma is met.
     """
     generator = np.random.default_rng(0)
     points, fresh = generator.random(MEMORISER_N), generator.random(MEMORISER_N)
@@ -159,7 +229,11 @@ def memoriser_cases() -> Iterator[Case]:
     known = {"loss_bound": 1.0, "n": MEMORISER_N, "delta": MEMORISER_DELTA}
     both = {"beta_pointwise": pointwise, "beta_hypothesis": hypothesis}
     for reading, bound, provable in (
-        ("pointwise stability alone", stability_gap_bound(beta=pointwise, **known), False),
+        (
+            "pointwise stability alone, as printed",
+            stability_gap_bound(beta=pointwise, **known),
+            False,
+        ),
         ("both stabilities", two_stabilities_gap_bound(**both, **known), True),
     ):
         yield Case(
@@ -169,6 +243,7 @@ def memoriser_cases() -> Iterator[Case]:
             gap,
             float(bound),
             ceiling=1.0,
+            chance=1.0,
             provable=provable,
             assumptions=f"β = {pointwise:g}, at a fresh point {hypothesis:g}",
             command=COMMAND,
@@ -194,10 +269,16 @@ def _mean_change(ones: int, n: int, rank: int) -> float:
 
 
 def _losses(ones: int, twos: int, rank: int) -> tuple[float, float]:
-    """Loss of an e1 and of an e2 under the global optimum of a sample of so many of each."""
-    shares = np.array([ones, twos]) / (ones + twos)
+    """Regularized losses of an e1 and an e2 under the optimum of a sample of so many of each."""
+    kept = _kept(np.array([ones, twos]), rank)
+    first, second = np.square(1 - kept) / 2 + RANK_STRENGTH * np.square(kept).sum()
+    return float(first), float(second)
+
+
+def _kept(counts: Array, rank: int) -> Array:
+    """Diagonal of the global optimum of a sample of so many e1 and e2."""
+    shares = counts / counts.sum()
     kept = shares / (shares + 2 * RANK_STRENGTH)
     if rank == 1:
-        kept[1 if ones >= twos else 0] = 0.0
-    first, second = np.square(1 - kept) / 2
-    return float(first), float(second)
+        kept[1 if counts[0] >= counts[1] else 0] = 0.0
+    return np.asarray(kept)

@@ -36,16 +36,23 @@ class Grid:
     seed: int
 
     def settings(self) -> Iterator["Setting"]:
-        """All combinations."""
-        for task, n, p, strength in product(self.tasks, self.n, self.p, self.strength):
+        """All combinations, each of which knows how many there are."""
+        combinations = list(product(self.tasks, self.n, self.p, self.strength))
+        for task, n, p, strength in combinations:
             yield Setting(
-                task, n, p, strength, self.draws, self.coverage_draws, self.delta, self.seed
-            )
+                task, n, p, strength, self.draws, self.coverage_draws, self.delta, self.seed,
+                len(combinations),
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One combination of the grid. The population is the data set, so that risks are exact."""
+    """One combination of the grid. The population is the data set, so that risks are exact.
+
+    Attributes:
+        task, n, p, strength, draws, coverage_draws, delta, seed: as for :class:`Grid`.
+        among: number of settings in which the same statement is tried.
+    """
 
     task: str
     n: int
@@ -55,6 +62,7 @@ class Setting:
     coverage_draws: int
     delta: float
     seed: int
+    among: int = 1
 
     @cached_property
     def population(self) -> Problem:
@@ -70,6 +78,16 @@ class Setting:
         """S: n examples drawn independently from the population, with replacement."""
         generator = np.random.default_rng([self.seed, draw])
         return self.population.take(generator.integers(len(self.population), size=self.n))
+
+    @property
+    def chance(self) -> float:
+        """Loss of a model that knows nothing: log 2 for a coin, log 3 for three classes.
+
+        It is that of theta_0 = 0; for standardized values, their variance.
+        """
+        population = self.population
+        zero = np.zeros((population.targets.shape[1], population.features.shape[1]))
+        return float(population.losses(zero).mean())
 
     def __str__(self) -> str:
         return f"{self.task}, n = {self.n}, p = {self.p:g}, λ = {self.strength:g}"

@@ -13,12 +13,27 @@ from probes.statements.exact_minimisers import (
     leave_one_out_weights,
     minimisers,
     newton,
+    objective,
+    objective_gradient,
 )
 from probes.statements.linear_losses import Array
 from probes.statements.setting import Setting
-from theory import pointwise_stability
-from theory.readings import READINGS, Curvature, Form, Reading, Region, displacement_bound
+from theory import pointwise_stability, stability_bound
+from theory.closeness import expansion_reach, is_close
+from theory.readings import (
+    NOT_CLOSE,
+    READINGS,
+    Curvature,
+    Form,
+    Reading,
+    Region,
+    displacement_bound,
+)
 
+#: What the verifier calls the printed statement: S^i has the mean over n - 1 examples.
+AS_IT_IS_PRINTED = "as printed: loss and η of L_λ, μ at θ(S), θ(S^i) close"
+#: Pieces of a segment whose ends' gradients bound those within.
+PIECES = 64
 #: Left-out examples whose minimisers are found again, from zero, for Definition 4.1.
 REFITTED = 5
 
@@ -35,6 +50,8 @@ class Measured:
         segment_curvature: a lower bound of the regularized curvature along each segment, (n,).
         curvature: the same, by reading.
         lipschitz: largest gradients of the raw and the regularized loss, by region.
+        reach: how far along each segment the second-order expansion of the regularized objective
+            at theta(S) is accurate, in multiples of it, (n,): see ``theory.closeness``.
     """
 
     raw: Array
@@ -44,6 +61,21 @@ class Measured:
     segment_curvature: Array
     curvature: dict[Curvature, float]
     lipschitz: dict[Region, tuple[float, float]]
+    reach: Array
+
+    def printed_bound(self, s: float, n: int) -> float:
+        """Evaluate the bound of Proposition 4.2 as it is printed, on the regularized loss.
+
+        Args:
+            s: weight of the penalty, lambda (2p - p^2), positive.
+            n: size of S.
+
+        Returns:
+            The bound on beta, in units of the loss.
+        """
+        curvature = max(0.0, self.curvature["point"] - 2 * s)
+        eta = self.lipschitz["segment"][1]
+        return float(stability_bound(lipschitz=eta, curvature=curvature, strength=s, p=1.0, n=n))
 
     def bound(self, reading: Reading, n: int) -> float:
         """Evaluate a reading's bound at these quantities.
@@ -94,21 +126,51 @@ def measure(problem: Problem, found: Minimisers, s: float, form: Form) -> Measur
         distance=np.linalg.norm(left_out - full, axis=(1, 2)),
         moving=np.linalg.norm(own_gradient, axis=(1, 2)),
         segment_curvature=segment,
-        curvature={"point": point, "segment": segment.min(), "penalty": 2 * s},
+        curvature={
+            "point": point,
+            "expansion": point,
+            "segment": segment.min(),
+            "penalty": 2 * s,
+        },
         lipschitz={
             "segment": segment_lipschitz(problem, found, s),
             "ball": ball_lipschitz(problem, s, ball_radius(problem, s, form)),
             "global": ball_lipschitz(problem, s, float("inf")),
         },
+        reach=reaches(problem, found, s),
     )
+
+
+def reaches(problem: Problem, found: Minimisers, s: float) -> Array:
+    """How far the second-order expansion of the objective at theta(S) is accurate.
+
+    Args:
+        problem: S, n examples.
+        found: its minimisers.
+        s: weight of the penalty, lambda (2p - p^2).
+
+    Returns:
+        The reach along each segment to theta(S^i), in multiples of it, (n,).
+    """
+    n, start, way = len(problem), found.full[None], found.left_out - found.full
+    mean = np.full((1, n), 1 / n)
+    value = objective(problem, mean, s, start)
+    flat = way.reshape(n, -1)
+    bends = np.einsum("ni,ij,nj->n", flat, problem.hessian(start, mean, s)[0], flat)
+    reach = expansion_reach(
+        lambda step: objective(problem, mean, s, start + step * way) - value,
+        slope=(objective_gradient(problem, mean, s, start) * way).sum((1, 2)),
+        curvature=bends,
+    )
+    return np.asarray(reach)
 
 
 def segment_lipschitz(problem: Problem, found: Minimisers, s: float) -> tuple[float, float]:
     """Largest gradients of the raw and the regularized loss of S on the segments.
 
     Of the raw loss: of all examples at the ends, and of the left-out one in between. A gradient
-    that is L-Lipschitz and g, g' at the ends of a segment of length D is at most (g + g' + L D)/2
-    within; where it peaks at an end, that is not needed.
+    that is L-Lipschitz and g, g' at the ends of a piece of length D is at most (g + g' + L D)/2
+    within; where it peaks at an end of the segment, that is not needed.
 
     Args:
         problem: S, n examples.
@@ -118,27 +180,44 @@ def segment_lipschitz(problem: Problem, found: Minimisers, s: float) -> tuple[fl
     Returns:
         Bounds on the norms of both gradients, in units of the loss per unit of theta.
     """
-    norms, each = np.linalg.norm(problem.features, axis=1), np.arange(len(problem))
+    norms = np.linalg.norm(problem.features, axis=1)
     start, ends = found.full, found.left_out
-    slopes = [
-        np.linalg.norm(problem.loss.gradient(problem.outputs(theta), problem.targets), axis=-1)
+    raw = max(
+        (np.linalg.norm(problem.loss.gradient(problem.outputs(theta), problem.targets), axis=-1)
+         * norms).max()
         for theta in (start, ends)
-    ]
-    raw = max((slope * norms).max() for slope in slopes)
-    length = np.linalg.norm(ends - start, axis=(1, 2))
+    )  # fmt: skip
+    own_raw, own_regularized = _own_gradients(problem, found, s)
+    lipschitz = problem.loss.hessian_bound * norms**2
     if not problem.loss.slope_peaks_at_ends:
-        growth = problem.loss.hessian_bound * norms**2 * length
-        own = (slopes[0] * norms + slopes[1][each, each] * norms + growth) / 2
-        raw = max(raw, own.max())
-    at_start = np.linalg.norm(problem.gradients(start) + 2 * s * start, axis=(1, 2))
-    own_slope = problem.loss.gradient(problem.outputs(ends)[each, each], problem.targets)
-    own_gradient = own_slope[:, :, None] * problem.features[:, None] + 2 * s * ends
-    at_end = np.linalg.norm(own_gradient, axis=(1, 2))
-    within = np.maximum(at_start, at_end)
-    if not problem.loss.quadratic:
-        lipschitz = problem.loss.hessian_bound * norms**2 + 2 * s
-        within = np.maximum(within, (at_start + at_end + lipschitz * length) / 2)
-    return float(raw), float(within.max())
+        raw = max(raw, _peak(own_raw, lipschitz, found))
+    if problem.loss.quadratic:
+        return float(raw), float(own_regularized[[0, -1]].max())
+    return float(raw), _peak(own_regularized, lipschitz + 2 * s, found)
+
+
+def _own_gradients(problem: Problem, found: Minimisers, s: float) -> tuple[Array, Array]:
+    """Norms of the left-out example's raw and regularized gradient along its segment.
+
+    Returns:
+        Two arrays, (PIECES + 1, n), at steps of equal length from theta(S) to theta(S^i).
+    """
+    each, norms = np.arange(len(problem)), np.linalg.norm(problem.features, axis=1)
+    steps = np.linspace(0, 1, PIECES + 1)[:, None, None, None]
+    theta = found.full + steps * (found.left_out - found.full)
+    first, last = problem.outputs(found.full), problem.outputs(found.left_out)[each, each]
+    outputs = first + steps[..., 0] * (last - first)
+    slopes = problem.loss.gradient(outputs, problem.targets)
+    raw = np.linalg.norm(slopes, axis=-1) * norms
+    # |g x^T + 2s theta|^2, where <g x^T, theta> = <g, theta x>.
+    mixed = 4 * s * (slopes * outputs).sum(-1) + 4 * s**2 * np.square(theta).sum((-2, -1))
+    return raw, np.sqrt(np.maximum(raw**2 + mixed, 0))
+
+
+def _peak(norms: Array, lipschitz: Array, found: Minimisers) -> float:
+    """Bound on the gradients of all segments, from those at the ends of their pieces."""
+    length = np.linalg.norm(found.left_out - found.full, axis=(1, 2))
+    return float(((norms[1:] + norms[:-1] + lipschitz * length / PIECES) / 2).max())
 
 
 def ball_radius(problem: Problem, s: float, form: Form) -> float:
@@ -248,6 +327,8 @@ def proposition_cases(setting: Setting) -> Iterator[Case]:
         problem = setting.sample(draw)
         for form in ("mean", "sum"):
             measured = measure(problem, minimisers(problem, setting.s, form), setting.s, form)
+            if form == "mean":
+                yield _as_printed(setting, problem, measured)
             yield from _displacement(setting, measured, form)
             yield from _readings(setting, problem, measured, form)
 
@@ -285,13 +366,33 @@ def _displacement(setting: Setting, measured: Measured, form: Form) -> Iterator[
     )
 
 
+def _as_printed(setting: Setting, problem: Problem, measured: Measured) -> Case:
+    """The printed statement, true where every theta(S^i) is close: see ``theory.closeness``."""
+    return Case(
+        "Proposition 4.2",
+        AS_IT_IS_PRINTED,
+        str(setting),
+        float(measured.regularized.mean()),
+        measured.printed_bound(setting.s, setting.n),
+        tolerance=stopping_error(measured.lipschitz["segment"][1], setting.s),
+        ceiling=largest_loss(problem, ball_radius(problem, setting.s, "mean")),
+        chance=setting.chance,
+        assumptions="exact minimisers; expansion accurate to 10 % for every θ(S^i)",
+        failed="" if np.all(is_close(measured.reach)) else NOT_CLOSE,
+        reach=float(measured.reach.min()),
+        command=setting.command("4.2"),
+    )
+
+
 def _readings(setting: Setting, problem: Problem, measured: Measured, form: Form) -> Iterator[Case]:
     ceiling = largest_loss(problem, ball_radius(problem, setting.s, form))
+    close = bool(np.all(is_close(measured.reach)))
     for reading in READINGS:
         if reading.form != form:
             continue
         beta = measured.raw if reading.loss == "raw" else measured.regularized
         eta = measured.lipschitz["segment"][reading.loss == "regularized"]
+        needs_closeness = reading.curvature == "expansion"
         yield Case(
             "Proposition 4.2",
             str(reading),
@@ -300,7 +401,9 @@ def _readings(setting: Setting, problem: Problem, measured: Measured, form: Form
             measured.bound(reading, setting.n),
             tolerance=stopping_error(eta, setting.s),
             ceiling=ceiling,
-            provable=reading.is_provable(problem.loss.quadratic),
+            chance=setting.chance,
             assumptions="exact minimisers, strongly convex",
+            failed=reading.missing_premise(problem.loss.quadratic, close),
+            reach=float(measured.reach.min()) if needs_closeness else float("nan"),
             command=setting.command("4.2"),
         )

@@ -11,14 +11,14 @@ READINGS = pd.DataFrame(
     {"name": ["as printed", "as printed", "2s", "2s"], "data": ["wine", "digits"] * 2,
      "ratio": [0.5, 0.7, 3.0, 9.0]}
 )  # fmt: skip
-COUNTEREXAMPLES = pd.DataFrame(
-    {"setting": ["two points", "two points", "a square"],
+FAILURES = pd.DataFrame(
+    {"setting": ["two points", "two points", "a square"], "group": ["met", "met", "missing"],
      "kind": ["as printed", "corrected", "as printed"], "ratio": [0.4, 1.0, 0.8]}
 )  # fmt: skip
 
 
-def drawing(readings=READINGS, counterexamples=COUNTEREXAMPLES):
-    return draw(readings, counterexamples, "settings")
+def drawing(readings=READINGS, failures=FAILURES):
+    return draw(readings, failures, "settings")
 
 
 def strips(axes):
@@ -37,12 +37,14 @@ def test_readings_are_in_the_order_of_the_rows():
     assert strips(left) == {0: [0.5, 0.7], 1: [3.0, 9.0]}
 
 
-def test_counterexamples_are_where_the_table_has_them():
+def test_failures_are_where_the_table_has_them_below_the_name_of_their_group():
     _, right = drawing().axes
     lines = artists.lines(right)
-    assert lines["as printed"].tolist() == [[0.4, 0], [0.8, 1]]
-    assert lines["corrected"].tolist() == [[1.0, 0]]
-    assert [text.get_text() for text in right.get_yticklabels()] == ["two points", "a square"]
+    assert lines["as printed"].tolist() == [[0.4, 1], [0.8, 3]]
+    assert lines["corrected"].tolist() == [[1.0, 1]]
+    assert [text.get_text() for text in right.get_yticklabels()] == [
+        "met:", "two points", "missing:", "a square",
+    ]  # fmt: skip
     assert right.yaxis_inverted()
 
 
@@ -52,7 +54,7 @@ def test_panels_and_curves_are_named():
     assert artists.legend(left) == ["wine", "digits"]
     assert artists.legend(right) == ["as printed", "corrected"]
     assert left.get_title() == "Proposition 4.2 on real data, by reading"
-    assert right.get_title() == "Known counterexamples"
+    assert right.get_title() == "Where printed statements fail"
     assert artists.labels(figure) == [("bound / measured", "")] * 2
     for axes in figure.axes:
         assert axes.get_xscale() == "log"
@@ -62,7 +64,7 @@ def test_panels_and_curves_are_named():
 
 @pytest.mark.parametrize("readings", [READINGS[:0], READINGS.assign(ratio=np.inf)])
 def test_a_figure_without_cases_says_so(readings):
-    figure = drawing(readings, COUNTEREXAMPLES[:0])
+    figure = drawing(readings, FAILURES[:0])
     figure.canvas.draw()
     left, right = figure.axes
     assert left.texts[0].get_text() == right.texts[0].get_text() == "not among the cases"
@@ -70,7 +72,7 @@ def test_a_figure_without_cases_says_so(readings):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_ratios_without_end_are_left_out(value):
-    readings, cases = READINGS.copy(), COUNTEREXAMPLES.copy()
+    readings, cases = READINGS.copy(), FAILURES.copy()
     readings.loc[:1, "ratio"] = value
     cases.loc[2, "ratio"] = value
     figure = drawing(readings, cases)
@@ -78,5 +80,5 @@ def test_ratios_without_end_are_left_out(value):
     left = figure.axes[0]
     assert [text.get_text() for text in left.get_yticklabels()] == ["as printed", "2s"]
     assert strips(left) == {1: [3.0, 9.0]}
-    assert artists.points(figure)[1, "as printed"] == {(0.4, 0)}
-    assert artists.points(figure)[1, "corrected"] == {(1.0, 0)}
+    assert artists.points(figure)[1, "as printed"] == {(0.4, 1)}
+    assert artists.points(figure)[1, "corrected"] == {(1.0, 1)}

@@ -9,6 +9,7 @@ import pytest
 from probes import verify
 from probes.own_model import OwnModelResult
 from probes.results.bounds_table import bound_curves
+from probes.statements.stability_cases import AS_IT_IS_PRINTED
 from tests.probes.tables import (
     EFFECTS,
     WHERE,
@@ -227,25 +228,30 @@ def test_controls_are_drawn_at_the_smallest_size(handed):
     assert caption.startswith("made up, n = 10, 2 draws of S")
 
 
-def test_readings_and_counterexamples_are_drawn_by_their_names(handed):
+def test_readings_and_failures_are_drawn_by_their_names(handed):
     printed, corrected = list(verify.DRAWN)[:2]
-    tried = {"equal": False, "tolerance": 0.0, "command": "again"}
+    known = {"command": verify.COMMAND}
     cases = [
-        (("Proposition 4.2", corrected, "ridge, p = 0.1", 1.0, 4.0), tried),
-        (("Proposition 4.2", printed, "ridge, p = 0.1", 1.0, 2.0), tried),
-        (("Proposition 4.2", "none that is drawn", "ridge, p = 0.1", 1.0, 3.0), tried),
-        (("Lemma 4.3", printed, "a counterexample", 2.0, 1.0),
-         tried | {"command": verify.COMMAND, "provable": False}),
-        (("Lemma 4.3", corrected, "a counterexample", 1.0, 2.0),
-         tried | {"command": verify.COMMAND, "provable": True}),
+        (("Proposition 4.2", corrected, "ridge, p = 0.1", 1.0, 4.0), {}),
+        (("Proposition 4.2", printed, "ridge, p = 0.1", 1.0, 2.0), {}),
+        (("Proposition 4.2", printed, "ridge, p = 0.3", 1.0, 5.0), {"failed": "not close"}),
+        (("Proposition 4.2", "none that is drawn", "ridge, p = 0.1", 1.0, 3.0), {}),
+        (("Lemma 4.3", "alone, as printed", "a memoriser", 2.0, 1.0), known | {"provable": False}),
+        (("Lemma 4.3", "both", "a memoriser", 1.0, 2.0), known),
+        (("Proposition 4.2", "worst, as printed", "far", 2.0, 1.0),
+         known | {"failed": "not close", "reach": 0.25}),
+        (("Proposition 4.2", "worst, curvature: segment", "far", 1.0, 2.0), known),
     ]  # fmt: skip
-    readings, counterexamples, _ = handed(verify_result(*cases), "verify")
+    readings, failures, _ = handed(verify_result(*cases), "verify")
     names = list(verify.DRAWN.values())[:2]
     ridge = readings[readings["data"] == "ridge"]
     assert ridge["name"].tolist() == names
     assert ridge["ratio"].tolist() == [2.0, 4.0]
-    assert counterexamples["kind"].tolist() == ["as printed", "corrected"]
+    assert failures["kind"].tolist() == ["as printed", "corrected"] * 2
+    assert failures["group"].tolist() == [verify.ALL_MET] * 2 + [verify.ONE_MISSING] * 2
+    far = "far\nclose for 25 % of the way"
+    assert failures["setting"].tolist() == ["a memoriser"] * 2 + [far] * 2
 
 
 def test_what_is_drawn_of_the_verifier_are_readings_that_it_tries():
-    assert set(verify.DRAWN) <= {str(reading) for reading in READINGS}
+    assert set(verify.DRAWN) <= {str(reading) for reading in READINGS} | {AS_IT_IS_PRINTED}

@@ -174,35 +174,62 @@ def test_verify():
     result = verify_result(
         ((*theorem, 0.1, 0.4), {"assumptions": "convex"}),
         ((*theorem, 0.2, 0.3), {"ceiling": 0.25}),
-        ((*theorem, 0.3, 0.15), {"provable": False}),
+        ((*theorem, 0.3, 0.15), {"provable": False, "ceiling": 4.0, "chance": 0.5}),
         (("sparsity", "", "ridge, p = 0.1", 0.5, 0.5), {"equal": True}),
         (("sparsity", "", "ridge, p = 0.3", 0.5, 0.5625), {"equal": True, "tolerance": 0.1}),
         (("Lemma 4.3", "", "ridge", 0.1, 0.2), {"failed": "C is not known"}),
         (("Lemma 4.3", "", "wine", NAN, 0.2), {}),
+        (("Proposition 4.2", "", "far", 0.4, 0.2), {"failed": "not close", "reach": 0.0625}),
     )
     expected = [
-        "statement   | reading    | data  | cases | measured | bound | ratio: least, median | "
-        "assumptions | verdict",
-        "Theorem 4.4 | as printed | wine  | 3     | 0.3      | 0.15  | 0.5, 1.5             | "
-        "convex      | violated as printed 1/3, holds 1/3, vacuous 1/3",
-        "sparsity    |            | ridge | 2     | 0.5      | 0.5   | error 6.2e-02        | "
-        "            | holds",
-        "Lemma 4.3   |            | ridge | 1     | 0.1      | 0.2   | 2, 2                 | "
-        "            | assumption failed: C is not known",
-        "Lemma 4.3   |            | wine  | 1     | nan      | 0.2   | nan, nan             | "
-        "            | violated",
+        "statement       | reading    | data  | cases | measured | bound | ratio: least, median | "
+        "C      | assumptions | verdict",
+        "Theorem 4.4     | as printed | wine  | 3     | 0.3      | 0.15  | 0.5, 1.5             | "
+        "0.5, 4 | convex      | violated as printed 1/3, holds 1/3, vacuous 1/3",
+        "sparsity        |            | ridge | 2     | 0.5      | 0.5   | error 6.2e-02        | "
+        "       |             | holds",
+        "Lemma 4.3       |            | ridge | 1     | 0.1      | 0.2   | 2, 2                 | "
+        "       |             | does not apply: C is not known",
+        "Lemma 4.3       |            | wine  | 1     | nan      | 0.2   | nan, nan             | "
+        "       |             | violated",
+        "Proposition 4.2 |            | far   | 1     | 0.4      | 0.2   | 0.5, 0.5             | "
+        "       |             | fails without its premise: not close, expansion accurate to 10 % "
+        "for the first 6 % of the way",
     ]
     assert_reads(result.text(), expected)
 
 
 def test_verify_lists_what_is_violated_with_the_command_that_tries_it_again():
     case = ("Theorem 4.4", "as printed", "wine, n = 50", 0.3, 0.2)
-    result = verify_result((case, {"command": "--n 50"}), (case, {"provable": False}))
-    assert result.conclusion == (
-        "violated: Theorem 4.4 (as printed; wine, n = 50): python -m probes.verify --n 50"
-    )
+    printed = (case, {"provable": False})
+    result = verify_result((case, {"command": "--n 50"}), printed)
+    assert result.conclusion.splitlines()[:2] == [
+        "1 of 1 checks of true statements failed:",
+        "violated: Theorem 4.4 (as printed; wine, n = 50): python -m probes.verify --n 50",
+    ]
     assert result.status == 1
-    assert verify_result((case, {"provable": False})).status == 0
+    assert verify_result(printed).status == 0
+
+
+def test_verify_tells_what_is_false_from_what_needs_a_premise():
+    case = ("Theorem 4.4", "as printed", "wine, n = 50", 0.3, 0.2)
+    result = verify_result(
+        ((*case[:3], 0.1, 0.2), {}),
+        (case, {"provable": False, "command": "--n 50"}),
+        (case, {"failed": "not close", "command": "--n 50"}),
+        ((*case[:3], 0.4, 0.2), {"failed": "not close", "command": "--n 9"}),
+    )
+    assert result.conclusion.splitlines() == [
+        "All 1 checks of true statements passed; "
+        "the printed statements that fail are listed below.",
+        "Fails as printed, though every printed premise is met:",
+        "  Theorem 4.4 (as printed): 1.5 times the bound in wine, n = 50: "
+        "python -m probes.verify --n 50",
+        "Fails where a premise is not met, so that the premise is needed:",
+        "  Theorem 4.4 (as printed; not close): 2 cases, worst: 2 times the bound in wine, n = 50: "
+        "python -m probes.verify --n 9",
+    ]
+    assert result.status == 0
 
 
 def test_comparison():

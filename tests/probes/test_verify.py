@@ -12,10 +12,18 @@ from probes import verify as verifier
 from probes.statements import dropout_loss_cases as dropout_loss
 from probes.statements import risk_cases as risk
 from probes.statements.case import Case, case_table, summarize
-from probes.statements.counterexample_cases import counterexample_cases, rank_stability
+from probes.statements.counterexample_cases import (
+    NOT_STATIONARY,
+    counterexample_cases,
+    rank_expansion,
+    rank_stability,
+)
 from probes.statements.setting import Grid
+from probes.statements.stability_cases import AS_IT_IS_PRINTED
 from probes.verify import VerifySettings
 from tests.probes.commands import assert_refused, run_here
+from theory.closeness import EXPANSION_STEPS
+from theory.readings import NOT_CLOSE
 
 TINY = {"task": "ridge", "n": 12, "p": 0.3, "strength": 0.1, "coverage_draws": 3}
 CASE = Case("Proposition 4.2", "a reading", "ridge, n = 3", measured=1.0, bound=2.0)
@@ -29,7 +37,13 @@ CASE = Case("Proposition 4.2", "a reading", "ridge, n = 3", measured=1.0, bound=
         ({"bound": 0.5}, "violated"),
         ({"bound": 0.5, "provable": False}, "violated as printed"),
         ({"bound": 0.5, "tolerance": 0.5}, "holds"),
-        ({"bound": 0.5, "failed": "convexity"}, "assumption failed"),
+        ({"bound": 0.5, "failed": "convexity"}, "fails without its premise"),
+        ({"failed": "convexity"}, "does not apply"),
+        ({"failed": "convexity", "measured": float("nan")}, "does not apply"),
+        ({"chance": 2.0, "ceiling": 5.0}, "vacuous"),
+        ({"chance": 2.5, "ceiling": 5.0}, "holds"),
+        ({"bound": 0.5, "p_value": 0.02, "level": 0.01}, "holds"),
+        ({"p_value": 0.005, "level": 0.01}, "violated"),
         ({"equal": True}, "violated"),
         ({"equal": True, "bound": 1.0}, "holds"),
         ({"measured": float("nan")}, "violated"),
@@ -61,8 +75,8 @@ def test_every_statement_about_minimisers_holds(statement):
 def test_every_statement_about_masks_holds(statement):
     result = verify.measure(statement=statement, p=0.3)
     verdicts = result.cases.set_index("reading")["verdict"]
-    assert set(verdicts) <= {"holds", "assumption failed"}
-    failed = verdicts[verdicts == "assumption failed"]
+    assert set(verdicts) <= {"holds", "fails without its premise"}
+    failed = verdicts[verdicts == "fails without its premise"]
     assert all("0-1 loss" in reading for reading in failed.index)
     assert len(failed) == (1 if statement == "4.5" else 0)
 
@@ -72,19 +86,42 @@ def test_the_zero_one_loss_is_not_bounded_by_its_average():
     assert table.loc[table["failed"] != "", "measured"].item() > 0
 
 
-def test_known_counterexamples_are_violated_as_printed_and_corrected():
+def test_the_memoriser_alone_meets_every_printed_premise():
     table = case_table(counterexample_cases())
-    assert set(table["verdict"]) == {"violated as printed", "holds", "vacuous"}
-    assert not (table["provable"] & (table["verdict"] == "violated as printed")).any()
-    printed = table[table["reading"] == "worst example, as printed"]
-    one = printed[printed["setting"].str.startswith("1-d")]
-    assert (1 / one["ratio"]).round(2).tolist() == [1.28, 1.96, 2.34]
-    beta = table[table["reading"] == "β of this S, as printed"]
-    assert beta.set_index("setting")["verdict"].str.startswith("violated").tolist() == [
-        False, False, False, True, True,
-    ]  # fmt: skip
+    printed = table[table["verdict"] == "violated as printed"]
+    assert printed["statement"].tolist() == ["Lemma 4.3"]
+    assert printed["setting"].str.startswith("memoriser").all()
     memoriser = table[table["setting"].str.startswith("memoriser")]
     assert memoriser["measured"].eq(1).all()
+    assert set(memoriser["verdict"]) == {"violated as printed", "vacuous"}
+
+
+def test_where_theta_is_not_close_the_printed_bound_fails_and_the_corrected_one_holds():
+    table = case_table(counterexample_cases())
+    logistic = table[table["setting"].str.contains("logistic")]
+    printed = logistic["reading"].str.contains("printed")
+    assert (logistic.loc[printed, "failed"] == NOT_CLOSE).all()
+    assert (logistic.loc[printed, "reach"] <= 0.25).all()
+    assert set(logistic.loc[~printed, "verdict"]) <= {"holds", "vacuous"}
+    one = logistic["setting"].str.startswith("1-d")
+    for reading, expected in (
+        ("worst example, as printed", [1.25, 1.93, 2.30]),
+        ("worst example, printed formula, raw loss", [1.28, 1.96, 2.34]),
+    ):
+        worst = logistic[one & (logistic["reading"] == reading)]
+        assert (1 / worst["ratio"]).to_numpy() == pytest.approx(expected, abs=5e-3)
+    beta = logistic[logistic["reading"] == "β of this S, as printed"]
+    assert (beta["ratio"] < 1).tolist() == [False, False, False, True, True]
+
+
+def test_under_a_rank_constraint_the_expansion_is_exact_and_theta_is_not_stationary():
+    reach, rise = rank_expansion(400)
+    assert reach == EXPANSION_STEPS[-1]
+    assert abs(rise) < 0.01
+    table = case_table(counterexample_cases())
+    rank = table[table["reading"] == "rank 1, as printed"]
+    assert (rank["failed"] == NOT_STATIONARY).all()
+    assert (rank["ratio"] < 1).tolist() == [False, True, True]
 
 
 def test_the_rank_constraint_makes_beta_fall_like_the_root_of_n():
@@ -122,7 +159,7 @@ def test_the_command_line_prints_a_table_and_keeps_its_files(tmp_path):
     assert {path.name for path in (tmp_path / "here").iterdir()} == {
         "cells", "rows.parquet", "table.csv", "verify.png", "manifest.json",
     }  # fmt: skip
-    assert len(pd.read_parquet(tmp_path / "here/rows.parquet")) == 36 + 2
+    assert len(pd.read_parquet(tmp_path / "here/rows.parquet")) == 48 + 2 + 1
     assert json.loads((tmp_path / "here/manifest.json").read_text())["settings"]["task"] == ["wine"]
 
 
@@ -142,6 +179,7 @@ def test_json_is_json(tmp_path):
     )
     rows = json.loads(done.stdout)
     assert {row["verdict"] for row in rows} <= {"holds", "vacuous", "holds 1/2, vacuous 1/2"}
+    assert {row["chance"] for row in rows if row["statement"] == "Proposition 4.2"} == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -161,8 +199,19 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
     assert_refused("verify", arguments, words, tmp_path)
 
 
-def test_the_printed_readings_are_readings():
+def test_the_shown_readings_are_readings():
     assert set(verifier.SHOWN) <= set(map(str, verifier.READINGS))
+
+
+def test_far_from_theta_the_printed_statement_does_not_apply():
+    """On separable data the minimisers without an example lie beyond the expansion."""
+    result = verify.measure(statement="4.2", task="breast_cancer", n=50, p=0.05, strength=0.01)
+    (case,) = result.cases[result.cases["reading"] == AS_IT_IS_PRINTED].to_dict("records")
+    assert case["failed"] == NOT_CLOSE
+    assert case["reach"] < 1
+    assert case["verdict"] == "does not apply"
+    assert AS_IT_IS_PRINTED not in result.claimed["reading"].tolist()
+    assert result.conclusion == f"All {len(result.claimed)} checks of true statements passed."
 
 
 def test_settings_of_python_are_those_of_the_command_line():

@@ -1,0 +1,38 @@
+"""Random leave-outs: what is inside the premise of Proposition 4.2 and what is not."""
+
+import numpy as np
+import pytest
+
+from probes.statements import random_cases as module
+from probes.statements.case import case_table
+from probes.statements.random_cases import leave_outs, random_cases
+from theory.closeness import CLOSE_CONSTANT
+
+
+@pytest.fixture(scope="module")
+def table():
+    return leave_outs(seed=1, problems=300)
+
+
+def test_inside_the_premise_nothing_exceeds_its_bound_and_outside_something_does(table):
+    close, far = table[table["close"]], table[~table["close"]]
+    assert min(len(close), len(far)) > 100
+    assert close["printed"].max() <= 1
+    assert close["local"].max() <= 1
+    assert close["raw"].max() <= CLOSE_CONSTANT
+    assert far["printed"].max() > 1
+
+
+def test_the_bounds_differ_by_the_constant(table):
+    moved = table[table["printed"] > 0]
+    assert np.allclose(moved["local"], moved["printed"] * 2 / CLOSE_CONSTANT)
+
+
+def test_the_cases_say_how_many_were_tried(monkeypatch):
+    monkeypatch.setattr(module, "PROBLEMS", 40)
+    cases = case_table(random_cases(1))
+    inside = cases[cases["failed"] == ""]
+    assert set(inside["verdict"]) == {"holds"}
+    assert (inside["reach"] >= 1).all()
+    counts = cases["setting"].str.extract(r"([\d,]+) (?:not )?close")[0].str.replace(",", "")
+    assert counts.astype(int).groupby(cases["failed"]).first().sum() == len(leave_outs(1, 40))

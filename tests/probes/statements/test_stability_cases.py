@@ -1,0 +1,75 @@
+"""What the readings of Proposition 4.2 are evaluated at: gradients and reaches along segments."""
+
+import numpy as np
+import pytest
+
+from probes.statements.exact_minimisers import TASKS, load_problem, minimisers, objective
+from probes.statements.stability_cases import PIECES, measure, reaches, segment_lipschitz
+from theory import stability_bound
+from theory.closeness import EXPANSION_STEPS, is_close
+
+N, S = 15, 0.02
+
+
+def sample(task):
+    population = load_problem(task)
+    chosen = np.random.default_rng(0).permutation(len(population))[:N]
+    problem = population.take(chosen)
+    return problem, minimisers(problem, S)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_gradients_on_segments_are_bounded_and_no_looser_than_a_piece_allows(task):
+    problem, found = sample(task)
+    raw, regularized = segment_lipschitz(problem, found, S)
+    own = {"raw": [], "regularized": []}
+    for step in np.linspace(0, 1, 40 * PIECES + 1)[::7]:
+        theta = found.full + step * (found.left_out - found.full)
+        gradients = np.stack([problem.gradients(theta[i])[i] for i in range(N)])
+        own["raw"].append(np.linalg.norm(gradients, axis=(1, 2)).max())
+        own["regularized"].append(np.linalg.norm(gradients + 2 * S * theta, axis=(1, 2)).max())
+    norms = np.linalg.norm(problem.features, axis=1)
+    length = np.linalg.norm(found.left_out - found.full, axis=(1, 2))
+    loose = (((problem.loss.hessian_bound * norms**2 + 2 * S) * length) / PIECES).max()
+    assert max(own["raw"]) <= raw * (1 + 1e-12)
+    assert max(own["regularized"]) <= regularized * (1 + 1e-12)
+    assert regularized <= max(own["regularized"]) + loose
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_reaches_are_those_found_one_by_one(task):
+    problem, found = sample(task)
+    weights = np.full((1, N), 1 / N)
+
+    def value(theta):
+        return objective(problem, weights, S, theta[None])[0]
+
+    hessian = problem.hessian(found.full[None], weights, S)[0]
+    for i, reach in enumerate(reaches(problem, found, S)):
+        way = found.left_out[i] - found.full
+        second = way.ravel() @ hessian @ way.ravel() / 2
+        accurate = [
+            abs(value(found.full + a * way) - value(found.full) - a**2 * second)
+            <= 0.1 * a**2 * second + 1e-9
+            for a in EXPANSION_STEPS
+        ]
+        expected = EXPANSION_STEPS[accurate.index(False) - 1] if False in accurate else 4.0
+        assert reach == expected
+
+
+def test_the_squared_loss_is_close_however_far():
+    problem, found = sample("ridge")
+    assert is_close(reaches(problem, found, S)).all()
+
+
+def test_the_printed_bound_is_that_of_the_regularized_loss():
+    problem, found = sample("wine")
+    measured = measure(problem, found, S, "mean")
+    expected = stability_bound(
+        lipschitz=measured.lipschitz["segment"][1],
+        curvature=measured.curvature["point"] - 2 * S,
+        strength=S / 0.75,
+        p=0.5,
+        n=N,
+    )
+    assert measured.printed_bound(S, N) == pytest.approx(expected, rel=1e-12)

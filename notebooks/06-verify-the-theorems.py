@@ -38,9 +38,10 @@ result = verify.measure(
 result
 
 # %% [markdown]
-# Proposition 4.2 holds here in every reading that is provable, and is far from tight. The distance
-# of θ(S^i) to θ(S), the step inside its proof, comes within a small factor of its bound: what is
-# lost is lost in multiplying largest gradients.
+# Proposition 4.2 holds here in every reading whose premises are met, and is far from tight. As it
+# is printed it asks that θ(S^i) is close to θ(S). For the two classification tasks it may not be:
+# the verdict is then *does not apply*. The distance of θ(S^i) to θ(S), the step inside its proof,
+# comes within a small factor of its bound: what is lost is lost in multiplying largest gradients.
 
 # %%
 tight = result.summary.set_index(["statement", "reading", "data"])["ratio_smallest"].unstack("data")
@@ -48,21 +49,26 @@ tight = tight[["ridge", "breast_cancer", "wine"]]
 tight[tight.index.get_level_values("reading").str.contains("segment, η: segment|^mean, curvature")]
 
 # %% [markdown]
-# ## Where they fail as printed
+# ## Where printed statements fail
 #
-# Three assumptions are needed that the printed statements do not make.
+# One fails with all its premises met. *Pointwise hypothesis stability alone does not imply
+# Lemma 4.3*: an algorithm that memorises at size n and answers a constant at n - 1 is perfectly
+# stable at its training points. It needs hypothesis stability, at fresh points, as well.
 #
-# 1. *The curvature at θ(S) is not enough.* In logistic regression with one negative example,
-#    leaving it out sends θ to where the loss is flat. With a feature of its own for every two
-#    examples of different labels, this happens to all of them, and their mean exceeds the bound.
-# 2. *A rank constraint breaks it.* At a low-rank optimum the gradient does not vanish, and a tie
-#    between two directions may turn over: β falls like $1/\sqrt n$, the bound like $1/n$.
-# 3. *Pointwise hypothesis stability alone does not imply Lemma 4.3.* An algorithm that memorises at
-#    size n and answers a constant at n - 1 is perfectly stable at its training points.
+# Proposition 4.2 holds as printed, for $L_\lambda$ and its own η, wherever the second-order
+# expansion at θ(S) is accurate to 20 % on the way to θ(S^i): `theory/closeness.py` has the proof.
+# Two kinds of cases show that what it grants is needed.
+#
+# 1. *θ(S^i) must be close.* In logistic regression with one negative example, leaving it out sends
+#    θ to where the loss is flat; the expansion is accurate to 10 % for 6 to 12 % of the way. With a
+#    feature of its own for every two examples of different labels, this happens to all of them,
+#    and their mean exceeds the bound.
+# 2. *θ(S) must minimise over all W.* At an optimum of rank 1 the gradient does not vanish, and a
+#    tie between two directions may turn over: β falls like $1/\sqrt n$, the bound like $1/n$.
 
 # %%
 failures = verify.measure(statement="counterexamples")
-failures.cases[["statement", "reading", "setting", "measured", "bound", "verdict"]]
+failures.cases[["statement", "reading", "setting", "measured", "bound", "reach", "verdict"]]
 
 # %%
 verify.measure(statement=["4.2", "counterexamples"], n=[50], p=[0.1, 0.5]).plot()
@@ -124,13 +130,16 @@ bounds.summary
 # What was told above, checked:
 
 # %%
-assert set(result.cases["verdict"]) <= {"holds", "vacuous"}
+assert set(result.cases["verdict"]) <= {"holds", "vacuous", "does not apply"}
 distance = tight.loc["distance of θ(S^i), inside 4.2"]
 assert ((distance >= 1) & (distance < 10)).all(axis=None)
 assert (tight.loc["Proposition 4.2"] > 10).all(axis=None)
-assert (failures.cases["verdict"] == "violated as printed").sum() >= 9
-assert not (failures.cases["verdict"] == "violated").any()
-beta = failures.cases.query("reading == 'β of this S, as printed' and verdict != 'holds'")
+printed = failures.cases[failures.cases["verdict"] == "violated as printed"]
+assert printed["statement"].tolist() == ["Lemma 4.3"]
+needed = failures.cases[failures.cases["verdict"] == "fails without its premise"]
+assert set(needed["statement"]) == {"Proposition 4.2"}
+assert len(failures.violated) == 0
+beta = needed[needed["reading"] == "β of this S, as printed"]
 assert beta["setting"].str.startswith("paired").all()
 assert np.isclose(theory.sparsity(0.3), 0.51)
 summary = trained.summary.query("ensemble == 0")

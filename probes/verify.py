@@ -295,8 +295,9 @@ def _failures(found: pd.DataFrame) -> list[str]:
         reason = f"; {why}" if why else ""
         count = f"{len(group)} cases, worst: " if len(group) > 1 else ""
         lines.append(
-            f"  {statement} ({reading}{reason}): {count}{1 / worst['ratio']:.3g} times the bound "
-            f"in {worst['setting']}: python -m probes.verify {worst['command']}"
+            f"  {statement} ({reading}{reason}): {count}{worst['measured']:.3g} against a bound "
+            f"of {worst['bound']:.3g} in {worst['setting']}: "
+            f"python -m probes.verify {worst['command']}"
         )
     return lines
 

@@ -93,7 +93,8 @@ def expansion_reach(
 
     Returns:
         The step, in multiples of :math:`\Delta`, of the broadcast shape: at most 4, where the
-        search ends, and 0 where the first step is not accurate or the change is not a number.
+        search ends, and 0 where the first step is not accurate, or where the change, the slope or
+        the curvature is ``nan`` or infinite.
 
     >>> expansion_reach(lambda a: a**2, slope=0.0, curvature=2.0)
     4.0
@@ -106,11 +107,13 @@ def expansion_reach(
     reach = np.zeros(first.shape)
     accurate = np.ones(first.shape, dtype=bool)
     for step in EXPANSION_STEPS:
-        linear, square = step * first, step**2 * second
-        error = np.abs(np.asarray(change(step), np.float64) - linear - square)
-        allowed = EXPANSION_ERROR * (np.abs(linear) + np.abs(square)) + EXPANSION_ROUNDING
+        moved = np.asarray(change(step), np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            linear, square = step * first, step**2 * second
+            error = np.abs(moved - linear - square)
+            allowed = EXPANSION_ERROR * (np.abs(linear) + np.abs(square)) + EXPANSION_ROUNDING
         # Not "error > allowed": a change that is not a number is not accurate.
-        accurate = accurate & (error <= allowed)
+        accurate = accurate & (error <= allowed) & np.isfinite(allowed)
         if not accurate.any():
             break
         reach = np.where(accurate, step, reach)
@@ -195,9 +198,10 @@ def close_constant(error: ArrayLike) -> float | Real:
     2.0
     """
     accuracy = rate("error", error)
-    left = 1 + accuracy - np.sqrt(2 * accuracy * (1 + accuracy))
-    constant = np.full(left.shape, np.inf)
-    np.divide(1.0, left, out=constant, where=left > 0)
+    # The formula times (1 + error + root) above and below: nothing cancels near 1.
+    top = 1 + accuracy + np.sqrt(2 * accuracy * (1 + accuracy))
+    constant = np.full(top.shape, np.inf)
+    np.divide(top, (1 + accuracy) * (1 - accuracy), out=constant, where=accuracy < 1)
     return unwrap(constant)
 
 

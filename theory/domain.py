@@ -163,47 +163,6 @@ def whole(name: str, value: ArrayLike) -> Real:
     return _require(name, array, np.isfinite(array) & (array == np.floor(array)), "a whole number")
 
 
-def product(factor: ArrayLike, value: ArrayLike) -> Real:
-    """Return factor * value for nonnegative arguments, with 0 * inf = 0.
-
-    What is 0 stays 0, however little is known of the other: a loss bounded by 0 has no gap.
-
-    Args:
-        factor: at least 0; ``inf`` is allowed.
-        value: at least 0; ``inf`` is allowed. The two broadcast.
-
-    Returns:
-        The product, of the broadcast shape.
-    """
-    left, right = np.broadcast_arrays(np.asarray(factor, np.float64), np.asarray(value, np.float64))
-    result = np.zeros(left.shape)
-    np.multiply(left, right, out=result, where=(left > 0) & (right > 0))
-    return result
-
-
-def quotient(numerator: ArrayLike, denominator: ArrayLike) -> Real:
-    """Return numerator / denominator for nonnegative arguments, with x/0 = inf and 0/anything = 0.
-
-    A numerator of 0 stands for a loss that does not move at all: the bound is then 0, however
-    flat the objective is.
-
-    Args:
-        numerator: at least 0.
-        denominator: at least 0. The two broadcast.
-
-    Returns:
-        The quotient, of the broadcast shape.
-    """
-    top, bottom = np.broadcast_arrays(
-        np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
-    )
-    result = np.full(top.shape, np.inf)
-    # A subnormal denominator may overflow: the quotient is then inf, which is what is meant.
-    with np.errstate(over="ignore"):
-        np.divide(top, bottom, out=result, where=bottom > 0)
-    return np.where(top == 0, 0.0, result)
-
-
 def at_most(name: str, value: Real, other: str, limit: Real) -> None:
     """Refuse a value that exceeds another one.
 

@@ -10,7 +10,7 @@ paper, :math:`q^{-2}` with rescaling) and :math:`u=D_B\Delta D_A x`: the masks' 
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from theory.domain import (
     Real,
@@ -238,8 +238,7 @@ def _product(features: Real, update: Real) -> Wide:
         direct = features @ update.T
     if np.isfinite(direct).all():
         return Wide(direct)
-    (x, x_exponent), (delta, exponent) = _rows_near_one(features), _rows_near_one(update)
-    return Wide(x @ delta.T).shifted(x_exponent + exponent.T)
+    return (Wide(features[:, None]) * update).sum(-1)
 
 
 def _quadratic_form(update: Real, matrix: Real) -> Wide:
@@ -248,9 +247,7 @@ def _quadratic_form(update: Real, matrix: Real) -> Wide:
         direct = np.trace(update @ matrix @ update.T)
     if np.isfinite(direct):
         return Wide(direct)
-    (delta, exponent), (middle, lifted) = _rows_near_one(update), _near_one(matrix)
-    rows = ((delta @ middle) * delta).sum(1, keepdims=True)
-    return Wide(rows).shifted(2 * exponent + lifted).sum()
+    return (Wide(update[:, :, None]) * matrix * update[:, None]).sum()
 
 
 def _near_one(array: Real) -> tuple[Real, int]:
@@ -258,9 +255,3 @@ def _near_one(array: Real) -> tuple[Real, int]:
     _, exponents = np.frexp(np.abs(array).max(initial=0.0))
     exponent = int(exponents) if abs(int(exponents)) > 400 else 0
     return np.ldexp(array, -exponent), exponent
-
-
-def _rows_near_one(array: Real) -> tuple[Real, NDArray[np.int64]]:
-    """Rows over powers of two, so that the largest entries are near 1, and the exponents."""
-    _, exponents = np.frexp(np.abs(array).max(axis=1, keepdims=True, initial=0.0))
-    return np.ldexp(array, -exponents), np.asarray(exponents, np.int64)

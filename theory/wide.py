@@ -103,17 +103,6 @@ class Wide:
     __rmul__ = __mul__
     __radd__ = __add__
 
-    def shifted(self, exponent: ArrayLike) -> Wide:
-        """Return the numbers times powers of two.
-
-        Args:
-            exponent: of the powers, whole numbers that broadcast.
-
-        Returns:
-            The products.
-        """
-        return _normal(self.mantissa, self.exponent + np.asarray(exponent, np.int64))
-
     def magnitude(self) -> Wide:
         """Return the absolute values."""
         return _normal(np.abs(self.mantissa), self.exponent)

@@ -15,6 +15,7 @@ from theory.exact import (
     elementwise_difference,
     expected_dropout_loss,
     optimal_update,
+    unscaled_effective_strength,
 )
 
 rates = st.floats(0.01, 0.95)
@@ -65,6 +66,51 @@ def test_what_dropout_adds_diverges_where_the_papers_penalty_does_not():
         assert paper < np.square(update).sum()
         assert added / paper == pytest.approx(effective_strength(1.0, p), rel=1e-9)
     assert added > 1e5 * paper
+
+
+WHITE = np.sqrt(2) * np.eye(2)
+
+
+def mean_loss_over_all_masks(residual, update, p, scale):
+    """Mean loss of white features over the 2^4 masks of the rows and columns of a 2 by 2 update."""
+    total = 0.0
+    for bits in product((0, 1), repeat=4):
+        mask = np.outer(bits[:2], bits[2:])
+        chance = (1 - p) ** sum(bits) * p ** (4 - sum(bits))
+        total += chance * np.square(residual - scale * WHITE @ (mask * update).T).sum(1).mean()
+    return total
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("variance", [1.0, 4.0])
+def test_unscaled_masks_amount_to_a_lambda_that_vanishes(p, variance):
+    residual, update = np.array([[1.0, -2.0], [0.5, 0.3]]), np.array([[1.0, -2.0], [0.5, 3.0]])
+    keep, scale = (1 - p) ** 2, np.sqrt(variance)  # features times sigma: Sigma = sigma^2 I
+    enumerated = mean_loss_over_all_masks(residual, update, p, scale)
+    fit = np.square(residual - keep * scale * WHITE @ update.T).sum(1).mean()
+    penalty = unscaled_effective_strength(variance, p) * sparsity(p) * np.square(update).sum()
+    assert enumerated == pytest.approx(fit + penalty, rel=1e-12)
+    if p < 1:  # the same terms, said of the expected update
+        expected = effective_strength(variance, p) * expected_penalty(keep * update, p)
+        assert penalty == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9])
+def test_rescaled_masks_amount_to_a_lambda_that_diverges(p):
+    residual, update = np.array([[1.0, -2.0], [0.5, 0.3]]), np.array([[1.0, -2.0], [0.5, 3.0]])
+    enumerated = mean_loss_over_all_masks(residual, update, p, (1 - p) ** -2)
+    fit = np.square(residual - WHITE @ update.T).sum(1).mean()
+    penalty = effective_strength(1.0, p) * expected_penalty(update, p)
+    assert enumerated == pytest.approx(fit + penalty, rel=1e-12)
+
+
+def test_the_two_lambdas_part_as_p_grows():
+    p = np.array([0.0, 0.5, 0.9, 1 - 2.0**-20])
+    rescaled, unscaled = effective_strength(1.0, p), unscaled_effective_strength(1.0, p)
+    assert rescaled[0] == unscaled[0] == 1
+    assert rescaled[-1] == 2.0**40
+    assert unscaled[-1] == 2.0**-40
+    np.testing.assert_allclose(rescaled * unscaled, 1)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])

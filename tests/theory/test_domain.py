@@ -1,0 +1,64 @@
+"""Checks of arguments: what they let through, and what they say of the rest."""
+
+import math
+
+import numpy as np
+import pytest
+
+from theory import domain
+
+
+@pytest.mark.parametrize(
+    ("check", "inside", "outside", "allowed"),
+    [
+        (domain.rate, [0, 0.5, 1], [-5e-324, 1 + 2**-52, math.inf], "in [0, 1]"),
+        (domain.rate_below_one, [0, 0.5, 1 - 2**-53], [-1, 1], "in [0, 1)"),
+        (domain.probability, [5e-324, 1], [0, 1.5], "in (0, 1]"),
+        (domain.nonnegative, [0, 5e-324, math.inf], [-5e-324, -math.inf], "at least 0"),
+        (domain.positive, [5e-324, math.inf], [0, -1], "above 0"),
+        (domain.above_minus_infinity, [-1e308, math.inf], [-math.inf], "a number above -inf"),
+        (domain.finite, [-1e308, 1e308], [-math.inf, math.inf], "finite"),
+        (domain.count, [1, 1.5, math.inf], [0, 1 - 2**-53], "at least 1"),
+        (domain.whole, [-3, 0, 1e300], [0.5, math.inf], "a whole number"),
+    ],
+)
+def test_a_range_ends_where_it_says(check, inside, outside, allowed):
+    found = check("it", inside)
+    assert found.dtype == np.float64
+    assert found.tolist() == inside
+    for bad in [*outside, math.nan]:
+        for value in (bad, [inside[0], bad]):
+            with pytest.raises(ValueError, match="it must be ") as error:
+                check("it", value)
+            message = str(error.value)
+            assert message.startswith(f"it must be {allowed}, got ")
+            said = float(message.rsplit(" ", 1)[1])
+            assert said == bad or (math.isnan(said) and math.isnan(bad))
+
+
+def test_one_value_is_at_most_the_other_entry_by_entry():
+    domain.at_most("k", np.array([1.0, 2.0]), "n", np.array(2.0))
+    with pytest.raises(ValueError, match="k must be at most n, 1, got 2"):
+        domain.at_most("k", np.array([1.0, 2.0]), "n", np.array([3.0, 1.0]))
+
+
+def test_one_number_is_one_number():
+    assert domain.single("p", np.array([0.5])) == 0.5
+    for several in ([], [0.1, 0.2]):
+        with pytest.raises(ValueError, match=f"p must be one number, got {len(several)}"):
+            domain.single("p", np.array(several))
+
+
+def test_entries_are_counted_along_an_axis_that_is_there():
+    table = np.ones((2, 3))
+    assert [domain.entries_along("members", table, axis) for axis in (0, 1, -1, -2)] == [2, 3, 3, 2]
+    for axis in (2, -3):
+        with pytest.raises(ValueError, match=f"axis must be one of the array's 2, got {axis}"):
+            domain.entries_along("members", table, axis)
+    with pytest.raises(ValueError, match="members must be at least 1, got 0"):
+        domain.entries_along("members", np.ones((2, 0)), 1)
+
+
+def test_a_single_result_is_a_float():
+    assert isinstance(domain.unwrap(np.array(1.0)), float)
+    assert domain.unwrap(np.array([1.0])).shape == (1,)

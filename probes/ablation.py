@@ -35,7 +35,7 @@ from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, replica
 from probes.results.result import Result
-from probes.results.text_tables import with_interval
+from probes.results.text_tables import MARKED, averages, with_interval
 from probes.training.autograd_training import LoRA, Setup, train
 from probes.training.mask_placements import PLACES, Dropping, Place, masked_outputs
 from probes.training.plan import Dropout
@@ -89,8 +89,9 @@ class AblationResult(Result):
     question = "What LoRA Dropout's parts do"
     note = (
         "means over draws, 95 % intervals (Student); difference: test loss less that of the part's "
-        "reference, paired over draws (never; both; expected weight); every place drops an entry "
-        "of the update, or of its input, with probability 2p - p², and infers by expected weight"
+        f"reference, paired over draws (never; both; expected weight); {MARKED}; every place drops "
+        "an entry of the update, or of its input, with probability 2p - p², and infers by expected "
+        "weight"
     )
 
     @cached_property
@@ -102,7 +103,7 @@ class AblationResult(Result):
         reference = references.set_index(keys)["test_loss"].rename("reference")
         rows = rows.join(reference, on=keys)
         rows["difference"] = rows["test_loss"] - rows["reference"]
-        return means(rows, ["part", "variant", "p"], [*QUANTITIES, "difference"])
+        return means(rows, ["part", "variant", "p"], QUANTITIES, ["difference"])
 
     def plot(self) -> "Drawing":
         """Draw test loss and stability of every variant."""
@@ -125,12 +126,12 @@ class AblationResult(Result):
                 "part": summary["part"],
                 "variant": summary["variant"],
                 "p": summary["p"].map("{:g}".format),
-                "train loss": summary["train_loss"].map("{:.4f}".format),
+                "train loss": averages(summary, "train_loss"),
                 "test loss": with_interval(summary, "test_loss"),
                 "difference": pd.Series(with_interval(summary, "difference")).where(
                     ~reference, "reference"
                 ),
-                f"test {score}": summary["test_score"].map("{:.3f}".format),
+                f"test {score}": averages(summary, "test_score", 3),
                 "gap": with_interval(summary, "gap"),
                 "β": with_interval(summary, "beta"),
             }
@@ -195,7 +196,7 @@ def measure_cell(cell: AblationCell, progress: Progress) -> Tables:
         "part", key=lambda part: part.map(list(PARTS).index), kind="stable"
     )
     table = table.assign(
-        **base.training,
+        **ready.columns,
         p=base.p,
         ensemble=cell.ensemble,
         score_name=ready.network.loss.score_name,

@@ -31,7 +31,7 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors
 from probes.results.result import Result
-from probes.results.text_tables import with_interval
+from probes.results.text_tables import averages, with_interval
 from probes.tasks import load_task
 from probes.tasks.text import TextTask
 from probes.training.autograd_training import AdaLoRA, LoRA, Setup, train
@@ -97,7 +97,8 @@ class CurvesResult(Result):
         """
         keys = ["method", "p", "draw"]
         end = self.rows[self.rows["step"] == self.rows["step"].max()].set_index(keys)
-        best = self.rows.loc[self.rows.groupby(keys)["test_loss"].idxmin()].set_index(keys)
+        finite = self.rows[np.isfinite(self.rows["test_loss"])]
+        best = finite.loc[finite.groupby(keys)["test_loss"].idxmin()].set_index(keys)
         table = end.assign(
             best_loss=best["test_loss"],
             best_step=best["step"].astype(float),
@@ -132,12 +133,12 @@ class CurvesResult(Result):
             {
                 "method": summary["method"],
                 "p": summary["p"].map("{:g}".format),
-                "train loss": summary["train_loss"].map("{:.4f}".format),
+                "train loss": averages(summary, "train_loss"),
                 "test loss": with_interval(summary, "test_loss"),
                 "gap": with_interval(summary, "gap"),
-                f"test {score}": summary["test_score"].map("{:.3f}".format),
+                f"test {score}": averages(summary, "test_score", 3),
                 "best test loss": with_interval(summary, "best_loss"),
-                "at step": summary["best_step"].map("{:.0f}".format),
+                "at step": averages(summary, "best_step", 0),
                 "later rise": with_interval(summary, "rise"),
             }
         )
@@ -172,7 +173,7 @@ def measure_cell(cell: CurveCell, progress: Progress) -> Tables:
     _, factor_seed, _ = base.seeds()
     train(setup, method, torch.Generator().manual_seed(factor_seed), checkpoint)
     table = pd.DataFrame(records).assign(
-        **base.training, method=cell.method, p=base.p, baseline=_baseline(base, ready),
+        **ready.columns, method=cell.method, p=base.p, baseline=_baseline(base, ready),
         score_name=ready.network.loss.score_name,
     )  # fmt: skip
     return {TableKind.ROWS: table}

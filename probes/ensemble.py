@@ -31,7 +31,7 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import inference_label
 from probes.models.losses import Loss
 from probes.results.result import Result
-from probes.results.text_tables import with_interval
+from probes.results.text_tables import MARKED, averages, with_interval
 from probes.training.ensemble_members import member_outputs
 from probes.training.example_weights import full_sample
 from probes.training.retrain import retrain
@@ -84,7 +84,8 @@ class EnsembleResult(Result):
     question = "Test risk of the averaged output (before the softmax)"
     note = (
         "means over draws, 95 % intervals (Student); members: average loss of the N members, "
-        "the bound of Theorem 4.5; 1/N law: to second order; last column: paired over draws"
+        "the bound of Theorem 4.5; 1/N law: to second order; last column: paired over draws; "
+        f"{MARKED}"
     )
 
     @cached_property
@@ -98,8 +99,8 @@ class EnsembleResult(Result):
         expected = self.rows[self.rows["ensemble"] == 0].set_index(["p", "draw"])["test_loss"]
         paired = self.rows.join(expected.rename("expected"), on=["p", "draw"])
         paired["against_expected"] = paired["test_loss"] - paired["expected"]
-        quantities = ("test_loss", "test_score", "members", "predicted", "against_expected")
-        return means(paired, ["p", "ensemble"], quantities)
+        quantities = ("test_loss", "test_score", "members", "predicted")
+        return means(paired, ["p", "ensemble"], quantities, ["against_expected"])
 
     def plot(self) -> "Drawing":
         """Draw test loss and score against N."""
@@ -120,9 +121,9 @@ class EnsembleResult(Result):
                 "p": summary["p"].map("{:g}".format),
                 "inference": summary["ensemble"].map(inference_label),
                 "test loss": with_interval(summary, "test_loss"),
-                f"test {name}": summary["test_score"].map("{:.3f}".format),
-                "members": summary["members"].map("{:.4f}".format).where(~blank, ""),
-                "1/N law": summary["predicted"].map("{:.4f}".format).where(~blank, ""),
+                f"test {name}": averages(summary, "test_score", 3),
+                "members": pd.Series(averages(summary, "members")).where(~blank, ""),
+                "1/N law": pd.Series(averages(summary, "predicted")).where(~blank, ""),
                 "less expected weight": pd.Series(with_interval(summary, "against_expected")).where(
                     ~blank, ""
                 ),
@@ -178,7 +179,7 @@ def measure_cell(cell: EnsembleCell, progress: Progress) -> Tables:
     ]
     return {
         TableKind.ROWS: pd.DataFrame(rows).assign(
-            **base.training, p=base.p, score_name=network.loss.score_name
+            **ready.columns, p=base.p, score_name=network.loss.score_name
         )
     }
 

@@ -41,7 +41,7 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import named_inference
 from probes.models.pretrained import require_package
 from probes.results.result import Result
-from probes.results.text_tables import with_interval
+from probes.results.text_tables import averages, with_interval
 from probes.tasks.packaged import packaged
 from probes.tasks.source_digest import digest_of
 from probes.tasks.tweets import MODEL
@@ -281,7 +281,7 @@ class FinetuneResult(Result):
             "method": summary["method"],
             "p": summary["p"].map("{:g}".format),
             "inference": [named_inference(one, size) for one in summary["inference"]],
-            "train loss": summary["train_loss"].map("{:.4f}".format),
+            "train loss": averages(summary, "train_loss"),
             "test loss": with_interval(summary, "test_loss"),
             "best": with_interval(summary, "best"),
             "gap": with_interval(summary, "gap"),

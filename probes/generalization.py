@@ -40,10 +40,17 @@ from probes.jobs.job import RunJob, Tables
 from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.results.json_records import as_json
-from probes.results.result import Result
+from probes.results.result import Result, caveats
 from probes.results.stability_result import POINT, StabilityResult
 from probes.results.stability_text import bound_in_words
-from probes.results.text_tables import TextTable, decimals, rates, train_losses, with_interval
+from probes.results.text_tables import (
+    TextTable,
+    averages,
+    decimals,
+    rates,
+    train_losses,
+    with_interval,
+)
 
 if TYPE_CHECKING:
     from figures.style import Drawing
@@ -150,7 +157,7 @@ class GapResult(StabilityResult):
                 "inference": joined["inference"],
                 "N": joined["ensemble"].map(lambda size: str(size) if size else ""),
                 "train loss": train_losses(joined),
-                "test loss": decimals(joined["test_loss"]),
+                "test loss": averages(joined, "test_loss"),
                 "gap": with_interval(joined, "gap"),
                 "without test set": with_interval(joined, "gap_estimate"),
                 "Theorem 4.4": joined["bound"].map(bound_in_words),
@@ -163,10 +170,12 @@ class GapResult(StabilityResult):
         caption = (
             "means over draws, 95 % intervals (Student); the least bound over λ = "
             f"{', '.join(f'{value:g}' for value in self.strengths)}, which is a curve and no "
-            "theorem for this objective; – where its assumption fails for all; vacuous above C"
+            "theorem for this objective; – where the regularized Hessian is positive for none; a "
+            "bound of at least C says nothing"
         )
+        said = "; ".join([caption, *caveats(self.table)])
         return [
-            TextTable(self.text(), f"{self.question}\n{self.setting}", caption),
+            TextTable(self.text(), f"{self.question}\n{self.setting}", said),
             TextTable(self.audit, "Audit of the assumptions, over all cells"),
         ]
 
@@ -207,15 +216,16 @@ class MatchedResult(Result):
     name = "matched"
     question = "Does LoRA Dropout buy stability beyond fitting less?"
     note = (
-        "difference: control less dropout, paired over draws, 95 % interval (Student); "
-        "above 0 dropout has less. At a train loss near 0, β is the leave-one-out loss"
+        "difference: control less dropout, paired over the draws in which the control passed "
+        "through dropout's train loss, 95 % intervals (Student); * and verdict: at 5 % for all "
+        "rows of the table together (Holm); diverged: draws in which dropout did; at a train loss "
+        "near 0, β is the leave-one-out loss"
     )
 
     @cached_property
     def matched(self) -> pd.DataFrame:
         """One row a size, draw, rate and control: see ``probes.cells.matched_controls.match``."""
-        parts = [match(group).assign(n=n) for n, group in self.rows.groupby("n", sort=False)]
-        return pd.concat(parts, ignore_index=True)
+        return match(self.rows)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -230,9 +240,7 @@ class MatchedResult(Result):
         """
         if quantity not in QUANTITIES:
             raise ValueError(f"quantity must be one of {', '.join(QUANTITIES)}; got {quantity!r}")
-        groups = self.matched.groupby("n", sort=False)
-        parts = [decide(group, quantity).assign(n=n) for n, group in groups]
-        return pd.concat(parts, ignore_index=True)
+        return decide(self.matched, quantity)
 
     def text(self, quantity: str = "beta") -> pd.DataFrame:
         """The decision on a quantity as it is printed."""
@@ -242,11 +250,14 @@ class MatchedResult(Result):
                 "n": decision["n"].astype(str),
                 "p": rates(decision["p"]),
                 "control": decision["variant"],
-                "draws": decision["draws"].astype(str),
+                "draws": decision["difference_draws"].astype(str),
+                "diverged": decision["diverged"].astype(str),
                 "train loss": train_losses(decision),
                 "dropout": decimals(decision["dropout"]),
                 "p = 0": decimals(decision["control"]),
-                "difference": with_interval(decision, "difference"),
+                "difference": with_interval(
+                    decision.drop(columns="difference_draws"), "difference"
+                ),
                 "verdict": decision["verdict"].map(VERDICTS),
             }
         )
@@ -259,7 +270,7 @@ class MatchedResult(Result):
             TextTable(
                 self.text(quantity),
                 f"Does LoRA Dropout buy {name} beyond fitting less?\n{where}",
-                self.note,
+                self.caption,
             )
             for quantity, name in (("beta", "stability β"), ("gap", "generalization gap"))
         ]

@@ -38,7 +38,7 @@ from probes.metrics.confidence_intervals import mean_interval, means
 from probes.metrics.labels import inference_label
 from probes.metrics.metrics_of_outputs import measure_losses
 from probes.results.result import Result
-from probes.results.text_tables import with_interval
+from probes.results.text_tables import averages, with_interval
 from probes.tasks.own_model import OwnModel, load_own
 from probes.training.example_weights import full_sample, leave_one_out
 
@@ -74,13 +74,13 @@ class OwnModelResult(Result):
         columns = {
             "p": summary["p"].map("{:g}".format),
             "inference": summary["ensemble"].map(inference_label),
-            "train loss": summary["train_loss"].map("{:.4f}".format),
+            "train loss": averages(summary, "train_loss"),
             "test loss": with_interval(summary, "test_loss"),
             "gap": with_interval(summary, "gap"),
             "β": with_interval(summary, "beta"),
         }
         if "test_score" in summary:
-            columns["test score"] = summary["test_score"].map("{:.3f}".format)
+            columns["test score"] = averages(summary, "test_score", 3)
         return pd.DataFrame(columns)
 
     def difference(self, one: tuple[float, int], other: tuple[float, int]) -> tuple[float, ...]:

@@ -32,7 +32,7 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors, Inputs, Network, replica
 from probes.results.result import Result
-from probes.results.text_tables import with_interval
+from probes.results.text_tables import averages, with_interval
 from probes.training.ensemble_members import ensemble_output
 from probes.training.retrain import retrain
 
@@ -112,7 +112,7 @@ class SensitivityResult(Result):
                 "p": summary["p"].map("{:g}".format),
                 "N": summary["samples"].astype(str),
                 "inference": summary["inference"],
-                "train loss": summary["train_loss"].map("{:.4f}".format),
+                "train loss": averages(summary, "train_loss"),
                 "test loss": with_interval(summary, "test_loss"),
                 f"test {score}": with_interval(summary, "test_score"),
                 "gap": with_interval(summary, "gap"),
@@ -151,7 +151,7 @@ def measure_cell(cell: SensitivityCell, progress: Progress) -> Tables:
     table = pd.DataFrame(records)
     return {
         TableKind.ROWS: table.assign(
-            **base.training, p=base.p, samples=base.samples, score_name=network.loss.score_name
+            **ready.columns, p=base.p, samples=base.samples, score_name=network.loss.score_name
         )
     }
 

@@ -5,7 +5,7 @@ itself. So each rate is compared with networks without dropout that fit as littl
 trained with weight decay, with a smaller learning rate, or to the end with the update shrunk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,9 @@ from lora_dropout.masks import expected_mask
 from probes.cells.cell import CellJob
 from probes.cells.prepare import Prepared, prepare
 from probes.jobs.job import Progress, TableKind, Tables
-from probes.metrics.confidence_intervals import mean_interval
+from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
+from probes.metrics.multiple_comparisons import LEVEL
 from probes.models.network import Factors, replica
 from probes.training.plan import Dropout, Training
 from probes.training.retrain import retrain
@@ -83,27 +84,33 @@ def measure_controls(cell: ControlCell, progress: Progress) -> Tables:
     for share in RATE_SHARES:
         factors = _train(ready, replace(plain, lr=share * plain.lr), Dropout(0.0), progress)
         records.append(_record(ready, factors, 1.0, "learning rate", share))
-    return {TableKind.ROWS: pd.DataFrame(records).assign(**base.training)}
+    return {TableKind.ROWS: pd.DataFrame(records).assign(**ready.columns)}
 
 
 def match(rows: pd.DataFrame) -> pd.DataFrame:
     """Interpolate every control to the train loss that dropout reached, draw by draw.
 
+    Networks that diverged, with dropout or as a control, are left out.
+
     Args:
-        rows: of :func:`measure_controls`, of many draws.
+        rows: of :func:`measure_controls`, of many sizes and draws.
 
     Returns:
-        One row a draw, rate and control: ``p``, ``draw``, ``variant``, ``train_loss``, and for each
-        of ``QUANTITIES`` its value with dropout (``..._dropout``), of the control at the same train
-        loss (``..._control``) and the difference control - dropout (``..._difference``); NaN where
-        the control did not pass through that train loss.
+        One row a size, draw, rate and control: ``n``, ``pool``, ``p``, ``draw``, ``variant``,
+        ``train_loss`` (NaN where dropout diverged), and for each of ``QUANTITIES`` its value with
+        dropout (``..._dropout``), of the control at the same train loss (``..._control``) and the
+        difference control - dropout (``..._difference``); NaN where the control did not pass
+        through that train loss.
     """
     records = []
-    for draw, group in rows.groupby("draw"):
+    for (n, draw), group in rows.groupby(["n", "draw"], sort=False):
+        finite = group[np.isfinite(group["train_loss"])]
         for _, dropped in group[group["variant"] == "dropout"].iterrows():
             for control in CONTROLS:
-                curve = group[group["variant"] == control].sort_values("train_loss")
-                known = {"draw": draw, "p": dropped["value"], "variant": control}
+                curve = finite[finite["variant"] == control].sort_values("train_loss")
+                known = {"n": n, "draw": draw, "p": dropped["value"], "variant": control}
+                if "pool" in group:
+                    known["pool"] = group["pool"].iloc[0]
                 records.append(known | _matched(dropped, curve))
     return pd.DataFrame(records)
 
@@ -116,44 +123,48 @@ def decide(matched: pd.DataFrame, quantity: str = "beta") -> pd.DataFrame:
         quantity: one of ``QUANTITIES`` of which less is better.
 
     Returns:
-        One row a rate and control: ``p``, ``variant``, ``draws`` (in which the control passed
-        through the train loss), ``dropout`` and ``control`` (means), ``difference`` with its 95 %
-        Student interval over draws (``difference_low``, ``difference_high``), and ``verdict``:
-        "dropout" or "control" has less, "undecided", or "not reached" for fewer than two draws.
+        One row a size, rate and control: ``n``, ``p``, ``variant``, ``draws``, ``diverged`` (of
+        them, those in which dropout diverged), ``difference_draws`` (those in which the control
+        passed through the train loss), over which the means ``train_loss``, ``dropout`` and
+        ``control`` are, ``difference`` with its 95 % Student interval (``difference_low``,
+        ``difference_high``), ``difference_holm`` (p-value of no difference, corrected for the
+        number of rows), and ``verdict`` at ``LEVEL`` for all rows together: "dropout" or "control"
+        has less, "undecided", or "not reached" for fewer than two draws.
     """
-    records = []
-    for (p, control), group in matched.groupby(["p", "variant"], sort=False):
-        difference, low, high = mean_interval(group[f"{quantity}_difference"])
-        reached = group[np.isfinite(group[f"{quantity}_difference"])]
-        records.append(
-            {
-                "p": p,
-                "variant": control,
-                "draws": len(reached),
-                "train_loss": reached["train_loss"].mean(),
-                "dropout": reached[f"{quantity}_dropout"].mean(),
-                "control": reached[f"{quantity}_control"].mean(),
-                "difference": difference,
-                "difference_low": low,
-                "difference_high": high,
-                "verdict": _verdict(low, high),
-            }
-        )
-    return pd.DataFrame(records)
+    keys = ["n", "p", "variant"]
+    reached = matched.where(np.isfinite(matched[f"{quantity}_difference"]))
+    table = matched[[*keys, *(["pool"] if "pool" in matched else [])]].assign(
+        diverged=~np.isfinite(matched["train_loss"]),
+        train_loss=reached["train_loss"],
+        dropout=reached[f"{quantity}_dropout"],
+        control=reached[f"{quantity}_control"],
+        difference=matched[f"{quantity}_difference"],
+    )
+    decided = means(table, keys, ["train_loss", "dropout", "control"], ["difference"])
+    diverged = table.groupby(keys, sort=False)["diverged"].sum().to_numpy()
+    shown = ["train_loss", "dropout", "control"]
+    ends = [f"{name}_{end}" for name in shown for end in ("low", "high", "draws")]
+    return decided.drop(columns=ends).assign(
+        diverged=diverged, verdict=[_verdict(row) for row in decided.to_dict("records")]
+    )
 
 
-def _verdict(low: float, high: float) -> str:
-    if np.isnan(low):
+def _verdict(row: Mapping[Any, Any]) -> str:
+    if row["difference_draws"] < 2:
         return "not reached"
-    return "dropout" if low > 0 else "control" if high < 0 else "undecided"
+    if not row["difference_holm"] <= LEVEL:
+        return "undecided"
+    return "dropout" if row["difference"] > 0 else "control"
 
 
 def _matched(dropped: pd.Series, curve: pd.DataFrame) -> dict[str, float]:
-    at, losses = float(dropped["train_loss"]), curve["train_loss"].to_numpy()
-    inside = len(losses) > 0 and losses[0] <= at <= losses[-1]
-    record: dict[str, float] = {"train_loss": at}
+    at = float(dropped["train_loss"])
+    record = {"train_loss": at if np.isfinite(at) else float("nan")}
     for name in QUANTITIES:
-        value = float(np.interp(at, losses, curve[name])) if inside else float("nan")
+        known = curve[np.isfinite(curve[name])]
+        losses = known["train_loss"].to_numpy()
+        inside = len(losses) > 0 and losses[0] <= at <= losses[-1]
+        value = float(np.interp(at, losses, known[name])) if inside else float("nan")
         record[f"{name}_dropout"] = float(dropped[name])
         record[f"{name}_control"] = value
         record[f"{name}_difference"] = value - float(dropped[name])

@@ -9,13 +9,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from probes.cells.cell import Cell
+from probes.cells.cell import Cell, objective_of
 from probes.cells.leave_one_out import Trained
 from probes.landscape.assumption_audit import Audit, audit
 from probes.landscape.curvature import Curvature, smallest_curvature
 from probes.models.network import Factors, Inputs, Network, replica
 from probes.training.blocks import blocks, examples_per_block, replicas_per_block
 from probes.training.ensemble_members import member_outputs
+from probes.training.plan import Penalty
 
 
 def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
@@ -31,12 +32,14 @@ def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
     """
     network, full = trained.network, replica(trained.factors, 0)
     curvature = smallest_curvature(network, full, trained.train, cell.update_scale, cell.seed)
+    objective = objective_of(cell)
     checked = audit(
         network,
         trained.factors,
         trained.train,
-        cell.update_scale,
-        curvature.value,
+        update_scale=cell.update_scale,
+        penalty_weight=objective.penalty_weight if isinstance(objective, Penalty) else None,
+        curvature=curvature.value,
         clipped=cell.loss_bound is not None,
         seed=cell.seed,
     )
@@ -234,6 +237,7 @@ def _rows(
         train_score=on_train.scores[0].mean().item(),
         test_score=on_test.scores.mean().item(),
         test_examples=len(trained.test),
+        pool=len(trained.index),
         largest_loss=finite.max().item() if len(finite) else float("nan"),
         lipschitz=trained.lipschitz,
         lipschitz_how=trained.lipschitz_how,

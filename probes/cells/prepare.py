@@ -1,6 +1,7 @@
 """What a cell comes to before any training: its examples, its network and its start."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ class Prepared:
         weights: of the examples, for the replica of S and those of all S^i.
         start: one replica's initial factors.
         training: how replicas are trained.
+        columns: what every row of such a cell says of its training, with ``pool``, the size of the
+            data set.
     """
 
     network: Network
@@ -31,6 +34,7 @@ class Prepared:
     weights: Tensor
     start: Factors
     training: Training
+    columns: dict[str, Any]
 
 
 def prepare(cell: Cell) -> Prepared:
@@ -54,4 +58,5 @@ def prepare(cell: Cell) -> Prepared:
         training=Training(
             cell.steps, cell.lr, cell.optimizer, cell.batch, cell.samples, seed=mask_seed
         ),
+        columns=cell.training | {"pool": len(task)},
     )

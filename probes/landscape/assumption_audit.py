@@ -3,17 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pandas as pd
 import torch
 from torch import Tensor
 
+from probes.landscape.stationarity import objective_gradient_norms
 from probes.models.network import Factors, Inputs, Network, flat_weights, training_loss
 from probes.training.blocks import blocks
+from probes.training.example_weights import full_sample, leave_one_out
+from theory.closeness import EXPANSION_STEPS, expansion_reach
 
-#: Relative error of the second-order expansion up to which it counts as accurate.
-EXPANSION_ERROR = 0.1
-#: Steps along the path to theta(S^i) at which the expansion is looked at, in units of that path.
-EXPANSION_STEPS = tuple(2.0**power for power in range(-8, 3))
 #: Replicas whose paths are looked at: evenly spaced in distance, the farthest among them.
 EXPANSION_REPLICAS = 5
 #: Weights, in float64, that are formed at once.
@@ -26,20 +24,27 @@ FLAT = 1e-9
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found; distances are in the weights W.
+    """What was found; distances and gradients are in the weights W.
 
     Attributes:
+        gradient_norm: of the regularized loss of S at theta(S); NaN where the algorithm has no
+            lambda, and so no such objective.
+        gradient_norm_left_out: mean over i of the norm of the gradient of the regularized loss of
+            S^i at theta(S^i), over the replicas that did not diverge; NaN as before.
         positive_semidefinite: whether the Hessian of the training loss at theta(S) is.
         distance: largest distance of theta(S^i) to theta(S) among the replicas that did not
             diverge.
         distance_mean: their mean.
-        expansion_radius: how far the second-order expansion at theta(S) is accurate to 10 %, on the
-            path to the theta(S^i) for which that is least, in units of the distance to it; at most
-            4, where the search ends, and 0 if it is accurate nowhere.
+        expansion_radius: how far the second-order expansion of the regularized loss (of the raw one
+            without a lambda) at theta(S) is accurate to 10 %, on the path to the theta(S^i) for
+            which that is least, in units of the distance to it; at most 4, where the search ends,
+            and 0 if it is accurate nowhere.
         nonconvex_pairs: share of random pairs of outputs whose midpoint's loss is above their mean.
         bounded: whether the loss is bounded, by a clip.
     """
 
+    gradient_norm: float
+    gradient_norm_left_out: float
     positive_semidefinite: bool
     distance: float
     distance_mean: float
@@ -52,7 +57,9 @@ def audit(
     network: Network,
     factors: Factors,
     inputs: Inputs,
+    *,
     update_scale: float,
+    penalty_weight: float | None,
     curvature: float,
     clipped: bool,
     seed: int,
@@ -64,6 +71,8 @@ def audit(
         factors: of n + 1 replicas, that of S first.
         inputs: S, n examples.
         update_scale: factor of the update in the deterministic network.
+        penalty_weight: lambda (2p - p^2) of the regularized loss; None where the algorithm has no
+            lambda.
         curvature: smallest eigenvalue of the Hessian at theta(S); NaN if it is not known.
         clipped: whether losses are clipped.
         seed: of the random pairs.
@@ -76,64 +85,31 @@ def audit(
     distances = paths.distances()
     finite = distances.isfinite()
     known = bool(finite.any()) and bool(paths.start.isfinite().all())
+    at_full, left_out = _gradient_norms(network, factors, inputs, penalty_weight)
+    loss = training_loss(network, inputs, penalty_weight or 0.0)
     return Audit(
+        gradient_norm=at_full,
+        gradient_norm_left_out=left_out,
         positive_semidefinite=curvature >= -FLAT,
         distance=float(distances[finite].max()) if known else float("nan"),
         distance_mean=float(distances[finite].mean()) if known else float("nan"),
-        expansion_radius=_expansion_radius(network, inputs, paths, distances) if known else 0.0,
+        expansion_radius=_expansion_radius(loss, paths, distances) if known else 0.0,
         nonconvex_pairs=_nonconvex_pairs(network, inputs, seed),
         bounded=clipped,
     )
 
 
-def audit_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Summarize the audit of many cells.
-
-    Args:
-        table: one row a cell and inference mode, with the columns ``audit_...``.
-
-    Returns:
-        One row an assumption: ``assumption``, ``found``, ``verdict``.
-    """
-    cells = table[table["ensemble"] == 0]
-    convex = int(cells["audit_positive_semidefinite"].sum())
-    near = int((cells["audit_expansion_radius"] >= 1).sum())
-    pairs = cells["audit_nonconvex_pairs"].max()
-    bounded = bool(cells["audit_bounded"].all())
-    count = len(cells)
-    return pd.DataFrame(
-        [
-            (
-                "Hessian at θ(S) positive semidefinite",
-                f"smallest eigenvalue {cells['curvature'].min():.3g} to "
-                f"{cells['curvature'].max():.3g}",
-                _verdict(convex, count),
-            ),
-            (
-                "θ(S^i) within the second-order region of θ(S)",
-                f"distance up to {cells['audit_distance'].max():.3g}; accurate to 10 % up to "
-                f"{cells['audit_expansion_radius'].median():.3g} of the way (median)",
-                _verdict(near, count),
-            ),
-            (
-                "loss convex in the final activation",
-                f"{pairs:.1%} of {CONVEXITY_PAIRS} random pairs against it",
-                "holds" if pairs == 0 else "fails",
-            ),
-            (
-                "loss bounded",
-                "clipped" if bounded else f"largest seen {cells['largest_loss'].max():.3g}",
-                "holds" if bounded else "not known: C is the largest seen",
-            ),
-        ],
-        columns=["assumption", "found", "verdict"],
-    )
-
-
-def _verdict(held: int, count: int) -> str:
-    if held == count:
-        return "holds"
-    return "fails" if held == 0 else f"fails in {count - held} of {count} cells"
+def _gradient_norms(
+    network: Network, factors: Factors, inputs: Inputs, penalty_weight: float | None
+) -> tuple[float, float]:
+    """Norm of the objective's gradient at theta(S), and its mean over the theta(S^i)."""
+    if penalty_weight is None:
+        return float("nan"), float("nan")
+    n = len(inputs)
+    weights = torch.cat([full_sample(n), leave_one_out(n)])
+    norms = objective_gradient_norms(network, factors, inputs, weights, penalty_weight)
+    left_out = norms[1:][norms[1:].isfinite()]
+    return float(norms[0]), float(left_out.mean()) if len(left_out) else float("nan")
 
 
 class _Paths:
@@ -161,9 +137,8 @@ class _Paths:
         return flat_weights(self.network.merged_weights(some, update_scale=self.update_scale))
 
 
-def _expansion_radius(network: Network, inputs: Inputs, paths: _Paths, distances: Tensor) -> float:
+def _expansion_radius(loss: Callable[[Tensor], Tensor], paths: _Paths, distances: Tensor) -> float:
     """Smallest share of the path to a theta(S^i) within which the expansion is accurate."""
-    loss = training_loss(network, inputs)
     finite = torch.nonzero(distances.isfinite() & (distances > 0))[:, 0]
     if len(finite) == 0:
         return EXPANSION_STEPS[-1]
@@ -181,16 +156,14 @@ def _accurate_up_to(loss: Callable[[Tensor], Tensor], point: Tensor, path: Tenso
     (gradient,) = torch.autograd.grad(value, position, create_graph=True)
     slope = gradient @ path
     (hessian_product,) = torch.autograd.grad(slope, position)
-    first, second, start = slope.item(), (hessian_product @ path).item() / 2, value.item()
-    reached = 0.0
-    for step in EXPANSION_STEPS:
-        change = loss(point + step * path).item() - start
-        error = abs(change - step * first - step**2 * second)
-        # The change may vanish by itself where first and second order cancel: so their sizes.
-        if error > EXPANSION_ERROR * (abs(step * first) + abs(step**2 * second)) + 1e-12:
-            break
-        reached = step
-    return reached
+    start = value.item()
+    return float(
+        expansion_reach(
+            lambda step: loss(point + step * path).item() - start,
+            slope=slope.item(),
+            curvature=(hessian_product @ path).item(),
+        )
+    )
 
 
 def _nonconvex_pairs(network: Network, inputs: Inputs, seed: int) -> float:

@@ -205,12 +205,15 @@ def mask_layers(factors: Factors, masks: Masks) -> Factors:
     ]
 
 
-def training_loss(network: Network, inputs: Inputs) -> Callable[[Tensor], Tensor]:
+def training_loss(
+    network: Network, inputs: Inputs, penalty_weight: float = 0.0
+) -> Callable[[Tensor], Tensor]:
     """Return the mean loss as a differentiable function of all adapted weights.
 
     Args:
         network: the frozen network.
         inputs: the examples that the loss is averaged over.
+        penalty_weight: s, of ||W - W0||^2, which is added to it.
 
     Returns:
         A function of one flat vector of weights, float64 on the CPU, layer by layer and row by row.
@@ -219,11 +222,13 @@ def training_loss(network: Network, inputs: Inputs) -> Callable[[Tensor], Tensor
     exact = torch.empty((), dtype=torch.float64)
     network, inputs = network.place(exact), inputs.place(exact)
     shapes = [weight.shape for weight in network.weights]
+    (frozen,) = flat_weights([weight.unsqueeze(0) for weight in network.weights])
 
     def loss(flat: Tensor) -> Tensor:
         pieces = flat.split([shape.numel() for shape in shapes])
         weights = [piece.view(1, *shape) for piece, shape in zip(pieces, shapes, strict=True)]
-        return network.loss.value(network.outputs(weights, inputs), inputs.targets).mean()
+        mean = network.loss.value(network.outputs(weights, inputs), inputs.targets).mean()
+        return mean + penalty_weight * (flat - frozen).square().sum() if penalty_weight else mean
 
     return loss
 

@@ -1,10 +1,11 @@
 """What the report says of each probe's result: question, verdicts in words, tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from probes.ablation import PARTS, AblationResult
@@ -15,11 +16,17 @@ from probes.curves import CurvesResult
 from probes.ensemble import EnsembleResult
 from probes.finetune import FinetuneResult
 from probes.generalization import GapResult, MatchedResult
+from probes.metrics.multiple_comparisons import LEVEL
+from probes.report.claims import OVERFITS
+from probes.report.regimes import Regime
 from probes.results.result import Result
 from probes.results.stability_result import StabilityResult
 from probes.results.text_tables import TextTable
 from probes.sensitivity import SensitivityResult
 from probes.verify import VerifyResult
+
+#: Said where every network diverged.
+NOTHING = "Every network diverged: nothing was measured."
 
 
 @dataclass(frozen=True)
@@ -39,24 +46,53 @@ class Finding:
     tables: list[TextTable]
 
 
+def of_regimes(regimes: Sequence[Regime]) -> Finding:
+    """What the network without dropout does in each regime.
+
+    Args:
+        regimes: of all tasks.
+    """
+    table = pd.DataFrame(
+        {
+            "task": [one.task for one in regimes],
+            "learning rate": [f"{one.lr:g}" for one in regimes],
+            "train loss": [f"{one.train_loss:.4f}" for one in regimes],
+            "test loss": [f"{one.test_loss:.4f}" for one in regimes],
+            "best on the way": [f"{one.best_loss:.4f}" for one in regimes],
+            "verdict": ["overfits" if one.overfits else "does not overfit" for one in regimes],
+        }
+    )
+    verdicts = [
+        "Everything that trains is measured in each of these regimes; the network without dropout "
+        f"overfits where its test loss ends more than {OVERFITS:.0%} above the best on the way."
+    ]
+    return Finding("In which regimes was it measured?", "", verdicts, [TextTable(table)])
+
+
 def of_stability(result: StabilityResult) -> Finding:
     summary = result.summary
     plain = summary[summary["ensemble"] == 0]
     low, high = plain.iloc[0], plain.iloc[-1]
     bounds = result.bounds[result.bounds["ensemble"] == 0]
-    counts = bounds.groupby("statement")["verdict"].value_counts()
     said = "; ".join(
-        f"{statement}: "
-        + ", ".join(f"{verdict} {count}" for verdict, count in counts[statement].items())
-        for statement in counts.index.get_level_values(0).unique()
+        f"{statement}: {_counted(verdicts)}"
+        for statement, verdicts in bounds.groupby("statement")["verdict"]
     )
     verdicts = [
         f"β is {low['beta']:.3f} at p = {low['p']:g} and {high['beta']:.3f} at p = {high['p']:g}; "
         f"the gap {low['gap']:.3f} and {high['gap']:.3f}.",
-        f"What the bounds say, over all cells and λ: {said}.",
+        f"The bounds, over all cells and λ: {said}.",
+        f"{bounds['vacuous'].mean():.0%} of the bounds are at least C, the largest loss: they say "
+        "nothing.",
     ]
     question = "How stable is LoRA Dropout, and what do the bounds say?"
     return Finding(question, result.setting, verdicts, result.text_tables())
+
+
+def _counted(verdicts: pd.Series) -> str:
+    """How often each verdict occurs."""
+    counts = verdicts.value_counts()
+    return ", ".join(f"{name} in {count} of {len(verdicts)}" for name, count in counts.items())
 
 
 def of_matched(result: MatchedResult) -> Finding:
@@ -87,11 +123,9 @@ def matched_answers(result: MatchedResult) -> dict[str, str]:
 
 def of_generalization(result: GapResult) -> Finding:
     theorem = result.bounds.query("statement == 'Theorem 4.4' and ensemble == 0")
-    vacuous = (theorem["verdict"] == "vacuous").mean()
-    failed = (theorem["verdict"] == "assumption failed").mean()
     verdicts = [
-        f"Theorem 4.4, over all cells and λ: vacuous in {vacuous:.0%}, its assumption failed in "
-        f"{failed:.0%}."
+        f"Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in "
+        f"{theorem['vacuous'].mean():.0%}; {_counted(theorem['verdict'])}."
     ]
     question = "How does the gap change with n and p?"
     return Finding(question, result.setting, verdicts, result.text_tables())
@@ -107,7 +141,7 @@ def of_ensemble(result: EnsembleResult) -> Finding:
     largest = summary[summary["ensemble"] == summary["ensemble"].max()]
     verdicts = [
         f"p = {row.p:g}: {row.ensemble} members have a test loss "
-        f"{_more(row.against_expected, row.against_expected_low, row.against_expected_high)} the "
+        f"{_more(row)} the "
         "expected-weight network, which costs one pass."
         for row in _records(largest)
     ]
@@ -139,8 +173,9 @@ def of_ablation(result: AblationResult) -> Finding:
         group = result.summary[
             (result.summary["part"] == part) & (result.summary["variant"] != reference)
         ]
-        less = group[group["difference_high"] < 0]["variant"].unique()
-        more = group[group["difference_low"] > 0]["variant"].unique()
+        told = group[group["difference_holm"] <= LEVEL]
+        less = told[told["difference"] < 0]["variant"].unique()
+        more = told[told["difference"] > 0]["variant"].unique()
         found = [
             f"{word} test loss: {', '.join(names)}"
             for word, names in (("less", less), ("more", more))
@@ -151,7 +186,9 @@ def of_ablation(result: AblationResult) -> Finding:
 
 
 def of_sensitivity(result: SensitivityResult) -> Finding:
-    best = result.summary.iloc[int(result.summary["test_loss"].to_numpy().argmin())]
+    best = _least(result.summary, "test_loss")
+    if best is None:
+        return _finding(result, "How much depends on p and N?", [NOTHING])
     verdicts = [
         f"The least test loss, {best['test_loss']:.3f}, is at p = {best['p']:g}, "
         f"N = {best['samples']}, {best['inference']}."
@@ -188,7 +225,9 @@ def of_comparison(result: ComparisonResult) -> Finding:
 
 def of_finetune(result: FinetuneResult) -> Finding:
     summary = result.summary
-    least = summary.iloc[int(summary["test_loss"].to_numpy().argmin())]
+    least = _least(summary, "test_loss")
+    if least is None:
+        return _finding(result, "Full scale: what does fine-tuning show?", [NOTHING])
     verdicts = [
         f"At the end of training the least test loss, {least['test_loss']:.3f}, is that of "
         f"{least['method']}, p = {least['p']:g}, {least['inference']}; the gaps lie between "
@@ -197,10 +236,19 @@ def of_finetune(result: FinetuneResult) -> Finding:
     return _finding(result, "Full scale: what does fine-tuning show?", verdicts)
 
 
-def _more(difference: float, low: float, high: float) -> str:
-    if low <= 0 <= high:
+def _least(table: pd.DataFrame, name: str) -> pd.Series | None:
+    """The row with the least finite value; none where there is none."""
+    finite = table[np.isfinite(table[name])]
+    return finite.loc[finite[name].idxmin()] if len(finite) else None
+
+
+def _more(row: Any) -> str:
+    """How an ensemble's test loss compares, by the corrected test, with its raw interval."""
+    difference = row.against_expected
+    if not row.against_expected_holm <= LEVEL:
         return f"not told apart ({difference:+.4f}) from that of"
-    size = f"by {abs(difference):.4f} (95 %: {min(abs(low), abs(high)):.4f} or more)"
+    least = min(abs(row.against_expected_low), abs(row.against_expected_high))
+    size = f"by {abs(difference):.4f} (95 %: {least:.4f} or more)"
     return f"larger {size} than" if difference > 0 else f"smaller {size} than"
 
 

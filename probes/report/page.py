@@ -6,9 +6,10 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from probes import finetune
 from probes.cli.probe import from_keywords
 from probes.jobs.atomic_files import make_folder, write_whole
 from probes.jobs.manifest import MANIFEST, environment
-from probes.report.findings import Finding, of_finetune
+from probes.report.claims import CLAIMS
+from probes.report.findings import Finding, of_finetune, of_regimes
+from probes.report.regimes import Regime, compare
 from probes.report.sections import Plan, ReportSettings, words_of
 from probes.results.text_tables import TEXT_COLUMNS
 
@@ -55,22 +58,88 @@ def write_report(settings: ReportSettings) -> Path:
     """
     plans = settings.plans()
     folder = make_folder(settings.out)
-    sections = []
-    for number, plan in enumerate(plans, start=1):
-        start = time.perf_counter()
-        print(f"[{number}/{len(plans)}] {plan.key} ...", end="", file=sys.stderr, flush=True)
-        try:
-            section, reused = _section(plan)
-        except BaseException:
-            print(file=sys.stderr)
-            raise
-        took = "kept from before" if reused else f"{time.perf_counter() - start:.0f} s"
-        print(f" {took}", file=sys.stderr)
-        sections.append(section)
+    measured = {
+        plan.key: _said(plan, f"[{number}/{len(plans)}]") for number, plan in enumerate(plans, 1)
+    }
+    sections = _arranged(plans, measured)
     sections += [full_scale(run, number) for number, run in enumerate(settings.runs, start=1)]
     page = folder / "index.html"
     write_whole(page, lambda path: path.write_text(render(sections), encoding="utf-8"))
     return page
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A plan, measured: the section, the result, and whether all cells were kept from before."""
+
+    section: Section
+    result: Any
+    kept: bool
+
+
+def _said(plan: Plan, number: str) -> Measured:
+    """Measure a section, and say on standard error how long that took."""
+    start = time.perf_counter()
+    print(f"{number} {plan.key} ...", end="", file=sys.stderr, flush=True)
+    try:
+        measured = _measured(plan)
+    except BaseException:
+        print(file=sys.stderr)
+        raise
+    took = "kept from before" if measured.kept else f"{time.perf_counter() - start:.0f} s"
+    print(f" {took}", file=sys.stderr)
+    return measured
+
+
+def _measured(plan: Plan) -> Measured:
+    """Measure a section as far as it is not kept."""
+    folder = plan.settings.out
+    before = _cell_files(folder)
+    result = plan.probe.run_with(plan.settings)
+    # Those of this run, and not what an earlier one may have left in the folder.
+    written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    pictures = [_encoded((folder / name).read_bytes()) for name in written if name.endswith(".png")]
+    command = _command(plan.probe.name, plan.settings)
+    section = Section(plan.key, plan.describe(result), pictures, command)
+    return Measured(section, result, bool(before) and _cell_files(folder) == before)
+
+
+def _arranged(plans: Sequence[Plan], measured: dict[str, Measured]) -> list[Section]:
+    """The sections in order: what the regimes are, then every question, its regimes together."""
+    regimes = {
+        plan.key: Regime.of(measured[plan.key].result) for plan in plans if plan.name == "regime"
+    }
+    sections = []
+    if regimes:
+        commands = "\n".join(measured[key].section.command for key in regimes)
+        sections.append(Section("regimes", of_regimes(list(regimes.values())), [], commands))
+    asked = [plan for plan in plans if plan.name != "regime"]
+    for joint, group in groupby(asked, lambda plan: plan.joint or plan.key):
+        some = list(group)
+        if len(some) > 1:
+            sections.append(_joint(joint, some, measured, regimes))
+        for plan in some:
+            section = measured[plan.key].section
+            if plan.regime:
+                setting = f"{section.finding.setting}; {regimes[plan.regime.key]}"
+                section = replace(section, finding=replace(section.finding, setting=setting))
+            sections.append(section)
+    return sections
+
+
+def _joint(
+    name: str, plans: Sequence[Plan], measured: dict[str, Measured], regimes: dict[str, Regime]
+) -> Section:
+    """What the regimes of a question have in common, and what not."""
+    claims = {
+        regimes[plan.regime.key]: CLAIMS[plan.name](measured[plan.key].result)
+        for plan in plans
+        if plan.regime
+    }
+    question = measured[plans[0].key].section.finding.question
+    setting = "All regimes together; differences are tested, all of a table at 5 % (Holm)"
+    finding = Finding(f"{question} In which regimes", setting, compare(claims), [])
+    return Section(name, finding, [], "")
 
 
 def full_scale(folder: Path, number: int) -> Section:
@@ -118,18 +187,6 @@ def render(sections: Sequence[Section]) -> str:
         words=TEXT_COLUMNS,
         environment=environment(),
     )
-
-
-def _section(plan: Plan) -> tuple[Section, bool]:
-    """Measure a section as far as it is not kept; also return whether all of it was."""
-    folder = plan.settings.out
-    before = _cell_files(folder)
-    finding = plan.describe(plan.probe.run_with(plan.settings))
-    # Those of this run, and not what an earlier one may have left in the folder.
-    written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    pictures = [_encoded((folder / name).read_bytes()) for name in written if name.endswith(".png")]
-    section = Section(plan.key, finding, pictures, _command(plan.probe.name, plan.settings))
-    return section, bool(before) and _cell_files(folder) == before
 
 
 def _cell_files(folder: Path) -> set[tuple[str, int]]:

@@ -1,7 +1,7 @@
 """What the report measures: its settings, and a plan for every section."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,12 +25,14 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.validation import check_one_of, require
 from probes.report import findings
 from probes.report.findings import Finding
+from probes.report.regimes import LEARNING_RATES
 
 DEFAULT_OUT = Path("report")
 #: Tasks on which dropout is compared with its controls.
-MATCHED_TASKS = ("digits", "breast_cancer", "ridge")
+MATCHED_TASKS = tuple(LEARNING_RATES)
 #: What the page says of the result of each section, by the section's name.
 FINDINGS: dict[str, Callable[[Any], Finding]] = {
+    "regime": findings.of_curves,
     "stability": findings.of_stability,
     "matched": findings.of_matched,
     "generalization": findings.of_generalization,
@@ -43,7 +45,7 @@ FINDINGS: dict[str, Callable[[Any], Finding]] = {
     "verify": findings.of_verify,
     "comparison": findings.of_comparison,
 }
-SECTIONS = tuple(FINDINGS)
+SECTIONS = tuple(name for name in FINDINGS if name != "regime")
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,26 @@ class Plan:
         key: name of the section and of its folder.
         probe: the question.
         settings: of the probe, with its folder.
+        joint: name of the section that says what the regimes have in common; "" where the question
+            has no learning rate.
+        regime: the plan that says what the network without dropout does in this regime.
     """
 
     key: str
     probe: Probe[Any, Any]
     settings: Any
+    joint: str = ""
+    regime: "Plan | None" = None
+
+    @property
+    def name(self) -> str:
+        """The section's name in ``SECTIONS``."""
+        return self.key.partition("-")[0]
 
     @property
     def describe(self) -> Callable[[Any], Finding]:
         """Says what the page says of the result."""
-        return FINDINGS[self.key.partition("-")[0]]
+        return FINDINGS[self.name]
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,10 @@ class ReportSettings(EngineOptions):
     steps: int | None = None
     """Optimizer steps. Default: the task's."""
 
+    lr: tuple[float, ...] | None = None
+    """Learning rates at which everything that trains is measured, one regime each. Default: two for
+    each task, at one of which the network without dropout overfits."""
+
     seed: int = 0
     """Seed of everything random."""
 
@@ -117,32 +133,56 @@ class ReportSettings(EngineOptions):
         for folder in self.runs:
             there = (folder / "rows.parquet").is_file()
             require(there, "runs", "folders of finished runs of probes.finetune", folder)
-        StabilitySettings(
-            task=self.task, n=self.n, steps=self.steps, seed=self.seed, **self.engine_settings
-        ).cells()
-        return [plan for plan in self._plans() if plan.key.partition("-")[0] in self.sections]
+        require(self.lr != (), "lr", "at least one value", "none")
+        for lr in self._rates(self.task):
+            StabilitySettings(
+                task=self.task, n=self.n, steps=self.steps, lr=lr, seed=self.seed,
+                **self.engine_settings,
+            ).cells()  # fmt: skip
+        plans = [plan for plan in self._plans() if plan.name in self.sections]
+        regimes = {plan.regime.key: plan.regime for plan in plans if plan.regime}
+        return [*regimes.values(), *plans]
 
-    def _plans(self) -> Iterator[Plan]:
-        known: dict[str, Any] = {
+    @property
+    def _known(self) -> dict[str, Any]:
+        return {
             "n": self.n, "draws": self.draws, "steps": self.steps, "seed": self.seed,
             **self.engine_settings,
         }  # fmt: skip
-        here = known | {"task": self.task}
+
+    def _rates(self, task: str) -> tuple[float, ...]:
+        return LEARNING_RATES[task] if self.lr is None else tuple(dict.fromkeys(self.lr))
+
+    def _plans(self) -> Iterator[Plan]:
+        here = self._known | {"task": self.task}
         rates = (0.0, 0.1, 0.3, 0.5, 0.7)
-        yield self._plan("stability", stability.PROBE, here | {"p": rates, "ensemble": (1, 4, 16)})
+        point = here | {"p": rates, "ensemble": (1, 4, 16)}
+        yield from self._regimes("stability", stability.PROBE, point)
         for task in dict.fromkeys(self.matched_tasks):
-            controls = known | {"matched": True, "task": task, "n": (self.n,)}
-            yield self._plan(f"matched-{task}", generalization.PROBE, controls)
+            controls = self._known | {"matched": True, "task": task, "n": (self.n,)}
+            yield from self._regimes(f"matched-{task}", generalization.PROBE, controls)
         sizes = tuple(sorted({max(4, self.n // 2), self.n, 2 * self.n}))
         over_n = here | {"p": rates[:-1], "n": sizes}
-        yield self._plan("generalization", generalization.PROBE, over_n)
+        yield from self._regimes("generalization", generalization.PROBE, over_n)
         for module in (ensemble, curves, calibration, ablation):
-            yield self._plan(module.PROBE.name, module.PROBE, here)
+            yield from self._regimes(module.PROBE.name, module.PROBE, here)
         half = here | {"draws": max(2, self.draws // 2)}
-        yield self._plan("sensitivity", sensitivity.PROBE, half)
+        yield from self._regimes("sensitivity", sensitivity.PROBE, half)
         yield self._plan("cost", cost.PROBE, {"seed": self.seed, "reuse": True})
         for module in (verify, comparison):
             yield self._plan(module.PROBE.name, module.PROBE, {"seed": self.seed})
+
+    def _regimes(
+        self, name: str, probe: Probe[Any, Any], settings: dict[str, Any]
+    ) -> Iterator[Plan]:
+        """One plan a learning rate."""
+        task, rates = settings["task"], self._rates(settings["task"])
+        for lr in rates:
+            plain = {"task": task, "lr": lr, "p": (0.0,), "methods": ("LoRA",)}
+            regime = self._plan(f"regime-{task}-{lr:g}", curves.PROBE, self._known | plain)
+            key = f"{name}-{lr:g}" if len(rates) > 1 else name
+            plan = self._plan(key, probe, settings | {"lr": lr})
+            yield replace(plan, joint=name, regime=regime)
 
     def _plan(self, key: str, probe: Probe[Any, Any], settings: dict[str, Any]) -> Plan:
         return Plan(key, probe, probe.settings(**settings, out=self.out / key))

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import pandas as pd
 
 from probes.jobs.job import TableKind, Tables
+from probes.metrics.confidence_intervals import overlap_of
 from probes.results.json_records import as_json
 from probes.results.text_tables import TextTable, print_table
 
@@ -77,6 +79,11 @@ class Result(ABC):
         )
 
     @property
+    def caption(self) -> str:
+        """The note, and what else restricts what the table says."""
+        return "; ".join([self.note, *caveats(self.rows)])
+
+    @property
     def status(self) -> int:
         """Exit status of the command line."""
         return 0
@@ -88,7 +95,7 @@ class Result(ABC):
 
     def text_tables(self) -> list[TextTable]:
         """Return the tables that the command line prints."""
-        return [TextTable(self.text(), f"{self.question}\n{self.setting}", self.note)]
+        return [TextTable(self.text(), f"{self.question}\n{self.setting}", self.caption)]
 
     def figures(self) -> "dict[str, Drawing]":
         """Return the figures that are kept, by name."""
@@ -120,3 +127,26 @@ class Result(ABC):
 
     def _repr_html_(self) -> str:
         return f"<p>{self.setting}</p>" + self.text().to_html(index=False)
+
+
+def caveats(rows: pd.DataFrame) -> list[str]:
+    """Say what restricts means over draws: networks that diverged, draws that share examples.
+
+    Args:
+        rows: one record a network; ``test_loss`` is not finite where it diverged.
+
+    Returns:
+        Sentences, none where nothing restricts.
+    """
+    said = []
+    if "test_loss" in rows and (diverged := int((~np.isfinite(rows["test_loss"])).sum())):
+        said.append(
+            f"{diverged} of {len(rows)} losses are not finite: means leave them out, and say over "
+            "how many draws they are"
+        )
+    if share := overlap_of(rows):
+        said.append(
+            f"S holds {share:.0%} of the data: draws share examples, and intervals are the wider "
+            "for it (Nadeau & Bengio 2003)"
+        )
+    return said

@@ -9,21 +9,24 @@ import numpy as np
 import pandas as pd
 
 from probes.jobs.job import TableKind
-from probes.landscape.assumption_audit import audit_table
 from probes.metrics.change_statistics import change_statistics
-from probes.metrics.confidence_intervals import mean_interval, means
+from probes.metrics.confidence_intervals import means
+from probes.metrics.interior_optimum import Optimum, interior_optimum
 from probes.metrics.labels import inference_label
-from probes.results.bounds_table import STRENGTHS, bound_curves, bounds
-from probes.results.estimate_agreement import AGREEMENT, agreement, agreement_over_draws
+from probes.metrics.paired_differences import paired_differences
+from probes.results.bounds_table import STRENGTHS, bound_curves, bounds, over_draws
+from probes.results.estimate_agreement import CORRECTED, agreement_over_draws
 from probes.results.json_records import as_json
-from probes.results.result import Result
+from probes.results.premises import audit_table
+from probes.results.result import Result, caveats
 from probes.results.stability_text import (
     bounds_text,
+    ensemble_text,
     quantities_text,
     summary_text,
     validation_text,
 )
-from probes.results.text_tables import TextTable
+from probes.results.text_tables import MARKED, TextTable
 
 if TYPE_CHECKING:
     from figures.style import Drawing
@@ -34,11 +37,25 @@ CELL = [*POINT, "draw"]
 #: Columns of the rows that vary within a cell and inference mode.
 PER_EXAMPLE = ["example", "loss_kept", "loss_left_out", "loss_retrained", "diverged"]
 
+#: What is averaged over draws of S.
+QUANTITIES = (
+    "beta", "beta_median", "beta_q90", "beta_top_tenth", "train_loss", "test_loss", "gap",
+    "gap_estimate", "test_score",
+)  # fmt: skip
+
+#: What an ensemble may change.
+ENSEMBLE_QUANTITIES = ("train_loss", "test_loss", "gap", "beta")
+
 INTERVALS = "means over draws, 95 % intervals (Student, over draws)"
 HOW_TO_READ = (
     "the gap without test set is the mean signed leave-one-out difference, which estimates the "
     "risk at n - 1; top tenth: share of β that comes from the 10 % most affected examples; where "
     "the train loss is near 0, β equals the leave-one-out loss and adds nothing to the gap"
+)
+THEOREMS = (
+    "a statement is judged only where its premises hold; Proposition 4.2 with the slack that what "
+    "is left of the gradients allows; bounds on the gap hold with probability 1 − δ over S: "
+    "violated where more draws lie above than that allows (binomial test, 5 % for the table, Holm)"
 )
 CURVES_ALONE = (
     "bounds at trial values of λ, for comparison: objective dropout has no λ, and no theorem "
@@ -102,9 +119,9 @@ class StabilityResult(Result):
         needs no test set. By the gap identity its expectation is the risk at n - 1 examples less
         the empirical risk at n, so it exceeds the expected gap by what one example more is worth.
         """
-        return pd.DataFrame(
-            [_summary_record(group) for _, group in self.table.groupby(POINT, sort=False)]
-        )
+        table = self.table.rename(columns={"beta_signed": "gap_estimate"})
+        diverged = table.groupby(POINT, sort=False, dropna=False)["diverged"].sum()
+        return means(table, POINT, QUANTITIES).assign(diverged=diverged.to_numpy())
 
     @cached_property
     def audit(self) -> pd.DataFrame:
@@ -115,25 +132,65 @@ class StabilityResult(Result):
     def validation(self) -> pd.DataFrame:
         """Estimated effects beside retrained ones, where leaving out was estimated and checked.
 
-        One row a point of the grid, means over draws with 95 % Student intervals: ``checked``
-        (examples a draw), ``pearson`` and ``spearman`` (correlation of the signed changes of the
-        loss), ``beta_estimated`` and ``beta_retrained`` (over the checked examples), ``bias`` (the
-        relative error of the former), ``beta_corrected`` (beta over all of S: the mean estimate
-        times the ratio of retrained to estimated over the checked examples, the ratio estimator of
-        Cochran, Sampling Techniques, chapter 6), ``verdict``.
+        One row a point of the grid, means over draws with 95 % Student intervals: ``checked`` to
+        ``checked_most`` (examples a draw), ``pearson`` and ``spearman`` (correlation of the signed
+        changes of the loss), ``beta_estimated`` and ``beta_retrained`` (over the checked examples),
+        ``bias`` (the relative error of the former), ``beta_corrected`` (beta over all of S; see
+        :func:`probes.results.estimate_agreement.agreement_over_draws`), ``verdict``.
         """
-        records = [
-            dict(zip(CELL, key, strict=True)) | agreement(group)
-            for key, group in self.rows.groupby(CELL, sort=False)
-            if group["loss_retrained"].notna().any()
-        ]
-        cells = pd.DataFrame(records, columns=[*CELL, "checked", *AGREEMENT])
         return pd.DataFrame(
             [
                 dict(zip(POINT, point, strict=True)) | agreement_over_draws(group)
-                for point, group in cells.groupby(POINT, sort=False)
+                for point, group in self.rows.groupby(POINT, sort=False)
+                if group["loss_retrained"].notna().any()
             ]
         )
+
+    @cached_property
+    def ensemble_summary(self) -> pd.DataFrame:
+        """What each ensemble has less or more than one network, paired over draws.
+
+        One row a size n, rate above 0, N above 1 and ``against``: "one member" (an ensemble of 1,
+        where it was measured) or "expected weight"; differences of ``ENSEMBLE_QUANTITIES`` with
+        95 % intervals and tests.
+        """
+        cells = self.table[self.table["p"] > 0]
+        parts = []
+        for against, size in (("one member", 1), ("expected weight", 0)):
+            compared = cells[(cells["ensemble"] > 1) | (cells["ensemble"] == size)]
+            if (compared["ensemble"] > 1).any() and (compared["ensemble"] == size).any():
+                parts.append(
+                    compared.assign(against=against, reference=compared["ensemble"] == size)
+                )
+        if not parts:
+            return pd.DataFrame()
+        both = pd.concat(parts, ignore_index=True)
+        return paired_differences(
+            both, both["reference"], ENSEMBLE_QUANTITIES,
+            keys=["n", "p", "ensemble", "against"], within=["n", "p", "against"],
+        )  # fmt: skip
+
+    @cached_property
+    def optima(self) -> dict[str, Optimum]:
+        """At which rate the test loss is least, and its estimate without a test set.
+
+        The latter is train loss plus the mean signed leave-one-out difference.
+        """
+        cells = self.table[self.table["ensemble"] == 0]
+        estimated = cells["train_loss"] + cells["beta_signed"]
+        return {
+            "test loss": interior_optimum(cells, "test_loss"),
+            "train loss + gap without test set": interior_optimum(
+                cells.assign(estimate=estimated), "estimate"
+            ),
+        }
+
+    @property
+    def conclusion(self) -> str:
+        """Whether a rate between the smallest and the largest is the best."""
+        if self.table["p"].nunique() < 3 or self.table["draw"].nunique() < 2:
+            return ""
+        return "\n".join(f"Over p, {name} is {found}." for name, found in self.optima.items())
 
     @property
     def diverged(self) -> int:
@@ -143,25 +200,8 @@ class StabilityResult(Result):
 
     @cached_property
     def bound_summary(self) -> pd.DataFrame:
-        """Bounds averaged over draws, with the verdicts that occur and how often."""
-        keys = [*POINT, "statement", "strength"]
-        records = []
-        for key, group in self.bounds.groupby(keys, sort=False, dropna=False):
-            counts = group["verdict"].value_counts()
-            verdict = (
-                counts.index[0]
-                if len(counts) == 1
-                else ", ".join(f"{name} {count}/{len(group)}" for name, count in counts.items())
-            )
-            records.append(
-                dict(zip(keys, key, strict=True))
-                | {
-                    "measured": group["measured"].mean(),
-                    "bound": group["bound"].mean(),
-                    "verdict": verdict,
-                }
-            )
-        return pd.DataFrame(records)
+        """Bounds over draws, with their verdicts: see ``probes.results.bounds_table``."""
+        return over_draws(self.bounds, POINT, self.delta)
 
     @property
     def note(self) -> str:
@@ -187,28 +227,33 @@ class StabilityResult(Result):
         replicas = int(self.table.loc[self.table["ensemble"] == 0, "replicas"].sum())
         title = f"{self.question}\n{self.setting}, start {first['start']}{self._estimated}"
         diverged = f"{replicas} leave-one-out replicas; diverged: {self.diverged}"
+        said = [INTERVALS, diverged, HOW_TO_READ, *caveats(self.table)]
         bounds = (
             "Bounds: Proposition 4.2 on β, Lemma 4.3 and Theorem 4.4 on the gap, "
             f"δ = {self.delta:g}; {first['inference']} network"
         )
-        curves = "" if pd.notna(first["strength"]) else CURVES_ALONE
+        curves = THEOREMS if pd.notna(first["strength"]) else CURVES_ALONE
         quantities = quantities_text(self.table, self.strengths)
         return [
-            TextTable(self.text(), title, f"{INTERVALS}; {diverged}; {HOW_TO_READ}"),
+            TextTable(self.text(), title, "; ".join(said)),
+            *self._ensemble_tables(),
             *self._validation_tables(),
             TextTable(bounds_text(self.bound_summary), bounds, curves),
             TextTable(quantities, "Quantities of the bounds, mean over all cells"),
             TextTable(self.audit, "Audit of the assumptions, over all cells"),
         ]
 
+    def _ensemble_tables(self) -> list[TextTable]:
+        if not len(self.ensemble_summary):
+            return []
+        title = "What an ensemble has more (or less) than one network, paired over draws"
+        return [TextTable(ensemble_text(self.ensemble_summary), title, f"{INTERVALS}; {MARKED}")]
+
     def _validation_tables(self) -> list[TextTable]:
         if not len(self.validation):
             return []
         title = "Estimated effects of leaving an example out, against retraining without it"
-        caption = (
-            f"{INTERVALS}; {self.rows['effect_how'].iloc[0]}; corrected: mean estimate of S times "
-            "retrained / estimated over the checked examples"
-        )
+        caption = f"{INTERVALS}; {self.rows['effect_how'].iloc[0]}; {CORRECTED}"
         return [TextTable(validation_text(self.validation), title, caption)]
 
     @property
@@ -329,28 +374,3 @@ def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
             "loss_bound_how": "given; losses are clipped" if given else "largest observed loss",
         }
     )
-
-
-def _summary_record(group: pd.DataFrame) -> dict[str, Any]:
-    beta, beta_low, beta_high = mean_interval(group["beta"])
-    gap, gap_low, gap_high = mean_interval(group["gap"])
-    estimate, estimate_low, estimate_high = mean_interval(group["beta_signed"])
-    return {name: group[name].iloc[0] for name in POINT} | {
-        "draws": len(group),
-        "beta": beta,
-        "beta_low": beta_low,
-        "beta_high": beta_high,
-        "beta_median": group["beta_median"].mean(),
-        "beta_q90": group["beta_q90"].mean(),
-        "beta_top_tenth": group["beta_top_tenth"].mean(),
-        "train_loss": group["train_loss"].mean(),
-        "test_loss": group["test_loss"].mean(),
-        "gap": gap,
-        "gap_low": gap_low,
-        "gap_high": gap_high,
-        "gap_estimate": estimate,
-        "gap_estimate_low": estimate_low,
-        "gap_estimate_high": estimate_high,
-        "test_score": group["test_score"].mean(),
-        "diverged": int(group["diverged"].sum()),
-    }

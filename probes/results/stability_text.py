@@ -1,11 +1,12 @@
 """What the stability probe prints: measured stability, estimates, bounds, quantities, audit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from probes.metrics.labels import inference_label
-from probes.results.text_tables import decimals, rates, train_losses, with_interval
+from probes.results.text_tables import averages, decimals, rates, train_losses, with_interval
 
 
 def summary_text(summary: pd.DataFrame, score_name: str) -> pd.DataFrame:
@@ -23,13 +24,37 @@ def summary_text(summary: pd.DataFrame, score_name: str) -> pd.DataFrame:
             "p": rates(summary["p"]),
             "inference": _inferences(summary),
             "β": with_interval(summary, "beta"),
-            "median": decimals(summary["beta_median"]),
-            "top tenth": summary["beta_top_tenth"].map("{:.0%}".format),
+            "median": averages(summary, "beta_median"),
+            "top tenth": summary["beta_top_tenth"].map(
+                lambda share: "–" if pd.isna(share) else f"{share:.0%}"
+            ),
             "train loss": train_losses(summary),
-            "test loss": decimals(summary["test_loss"]),
+            "test loss": averages(summary, "test_loss"),
             "gap": with_interval(summary, "gap"),
             "gap without test set": with_interval(summary, "gap_estimate"),
-            f"test {score_name}": decimals(summary["test_score"], 3),
+            f"test {score_name}": averages(summary, "test_score", 3),
+        }
+    )
+
+
+def ensemble_text(differences: pd.DataFrame) -> pd.DataFrame:
+    """What ensembles change, as it is printed.
+
+    Args:
+        differences: ``StabilityResult.ensemble_summary``.
+
+    Returns:
+        One row a rate and N; all cells are text.
+    """
+    return pd.DataFrame(
+        {
+            "p": rates(differences["p"]),
+            "N": differences["ensemble"].astype(str),
+            "against": differences["against"],
+            "train loss": with_interval(differences, "train_loss"),
+            "test loss": with_interval(differences, "test_loss"),
+            "gap": with_interval(differences, "gap"),
+            "β": with_interval(differences, "beta"),
         }
     )
 
@@ -44,9 +69,19 @@ def bounds_text(bound_summary: pd.DataFrame) -> pd.DataFrame:
             "λ": bounds["strength"].map(lambda value: "" if pd.isna(value) else f"{value:g}"),
             "measured": decimals(bounds["measured"]),
             "bound": bounds["bound"].map(bound_in_words),
-            "verdict": bounds["verdict"],
+            "verdict": [_verdict_in_words(row) for row in bounds.to_dict("records")],
         }
     )
+
+
+def _verdict_in_words(row: Mapping[Any, Any]) -> str:
+    """A verdict with the premises that fail; of a curve, whether it says anything at all."""
+    text = str(row["verdict"])
+    if row["failed"]:
+        return f"{text}: {row['failed']}"
+    if "vacuous" in text or not 0 < row["draws"] == row["vacuous"]:
+        return text
+    return f"{text}, but at least C"
 
 
 def bound_in_words(value: float) -> str:
@@ -60,16 +95,35 @@ def validation_text(validation: pd.DataFrame) -> pd.DataFrame:
         {
             "p": rates(validation["p"]),
             "inference": _inferences(validation),
-            "checked a draw": validation["checked"].astype(str),
+            "checked a draw": [
+                f"{least}" if least == most else f"{least} to {most}"
+                for least, most in zip(
+                    validation["checked"], validation["checked_most"], strict=True
+                )
+            ],
             "rank correlation": with_interval(validation, "spearman"),
             "linear correlation": with_interval(validation, "pearson"),
-            "β estimated": decimals(validation["beta_estimated"]),
-            "β retrained": decimals(validation["beta_retrained"]),
-            "bias": validation["bias"].map("{:+.0%}".format),
-            "β of S, corrected": with_interval(validation, "beta_corrected"),
+            "β estimated": averages(validation, "beta_estimated"),
+            "β retrained": averages(validation, "beta_retrained"),
+            "bias": validation["bias"].map(lambda bias: "–" if pd.isna(bias) else f"{bias:+.0%}"),
+            "β of S, corrected": [
+                text + _no_interval(row)
+                for text, row in zip(
+                    with_interval(validation, "beta_corrected"),
+                    validation.to_dict("records"),
+                    strict=True,
+                )
+            ],
             "verdict": validation["verdict"],
         }
     )
+
+
+def _no_interval(row: Mapping[Any, Any]) -> str:
+    """Why the corrected beta has none, where checks are too few for its tail."""
+    if row["checks"] >= row["checks_needed"] or pd.isna(row["beta_corrected"]):
+        return ""
+    return f"; no interval: heavy tail, {row['checks']} of {row['checks_needed']} checks needed"
 
 
 def quantities_text(table: pd.DataFrame, strengths: Sequence[float]) -> pd.DataFrame:

@@ -8,12 +8,18 @@ from typing import Literal
 import pandas as pd
 
 from probes.metrics.change_statistics import SATURATED
+from probes.metrics.multiple_comparisons import LEVEL
 
 #: Columns of words, set to the left; all others are numbers.
 TEXT_COLUMNS = (
     "inference", "statement", "reading", "data", "assumptions", "assumption", "found", "verdict",
-    "control", "quantity", "how", "part", "variant", "method",
+    "control", "quantity", "how", "part", "variant", "method", "against",
 )  # fmt: skip
+
+#: What the marks in a table mean.
+MARKED = (
+    "*: not 0, at 5 % for all differences of the table together (Holm); intervals are 95 % each"
+)
 
 
 @dataclass(frozen=True)
@@ -72,22 +78,58 @@ def decimals(values: Sequence[float] | pd.Series, digits: int = 4) -> list[str]:
 
 def train_losses(summary: pd.DataFrame) -> list[str]:
     """Format the column ``train_loss``; what is near 0 is marked, as beta then means little."""
+    near = summary["train_loss"] < SATURATED
     return [
-        f"{loss:.4f}" + (" (near 0)" if loss < SATURATED else "") for loss in summary["train_loss"]
+        text + (" (near 0)" if low else "")
+        for text, low in zip(averages(summary, "train_loss"), near, strict=True)
     ]
+
+
+def averages(summary: pd.DataFrame, name: str, digits: int = 4) -> list[str]:
+    """Format means over draws; where a draw is missing, how many there are.
+
+    Args:
+        summary: with columns ``name``, and where something may be missing ``draws`` and
+            ``name_draws``, as ``probes.metrics.confidence_intervals.means`` gives.
+        name: of the quantity.
+        digits: behind the point.
+
+    Returns:
+        One text a row, such as "0.1234", or "0.1234 (7 of 8)" for a mean over 7 of 8 draws.
+    """
+    numbers = decimals(summary[name], digits)
+    return [text + some for text, some in zip(numbers, _of_draws(summary, name), strict=True)]
 
 
 def with_interval(summary: pd.DataFrame, name: str) -> list[str]:
     """Format means with the half width of their interval, which is symmetric.
 
     Args:
-        summary: with columns ``name`` and ``name_low``.
+        summary: with columns ``name`` and ``name_low``; ``draws`` and ``name_draws`` as for
+            :func:`averages`; ``name_holm`` where the mean was tested against 0.
         name: of the quantity.
 
     Returns:
-        One text a row, such as "0.1234 ± 0.0056"; the mean alone where the interval is NaN.
+        One text a row, such as "0.1234 ± 0.0056"; the mean alone where the interval is NaN, "*"
+        behind it where the test rejects at ``LEVEL``, and how many draws there are as for
+        :func:`averages`.
     """
+    tested = summary.get(f"{name}_holm", pd.Series(float("nan"), summary.index))
     return [
-        f"{mean:.4f}" if pd.isna(low) else f"{mean:.4f} ± {mean - low:.4f}"
-        for mean, low in zip(summary[name], summary[f"{name}_low"], strict=True)
+        (f"{mean:.4f}" if pd.isna(low) else f"{mean:.4f} ± {mean - low:.4f}")
+        + (" *" if p_value <= LEVEL else "")
+        + some
+        for mean, low, p_value, some in zip(
+            summary[name], summary[f"{name}_low"], tested, _of_draws(summary, name), strict=True
+        )
+    ]
+
+
+def _of_draws(summary: pd.DataFrame, name: str) -> list[str]:
+    """How many draws a mean is over, where that is not all."""
+    if f"{name}_draws" not in summary:
+        return [""] * len(summary)
+    return [
+        "" if finite == draws else f" ({finite} of {draws})"
+        for finite, draws in zip(summary[f"{name}_draws"], summary["draws"], strict=True)
     ]

@@ -25,7 +25,7 @@ from probes.statements.case import Case, case_table
 from probes.verify import VerifyResult
 
 NAN, INFINITE = float("nan"), float("inf")
-SETTING = {"task": "made up", "n": 10, "rank": 2, "steps": 40, "score_name": "accuracy"}
+SETTING = {"task": "made up", "n": 10, "lr": 1e-3, "rank": 2, "steps": 40, "score_name": "accuracy"}
 #: What the setting above is called.
 WHERE = "made up, n = 10, rank 2, 40 steps, {} draws of S"
 
@@ -186,6 +186,7 @@ CELL = {
     "method": "retrain", "validate": 0, "effect_how": "retrained", "start": "initial",
     "rescale": False, "loss_bound": NAN, "largest_loss": 1.0, "test_score": 0.75,
     "lipschitz": 1.0, "lipschitz_how": "seen", "curvature": 1.0, "curvature_how": "computed",
+    "audit_gradient_norm": NAN, "audit_gradient_norm_left_out": NAN,
     "audit_positive_semidefinite": True, "audit_expansion_radius": 2.0, "audit_distance": 0.5,
     "audit_nonconvex_pairs": 0.0, "audit_bounded": False,
 }  # fmt: skip
@@ -249,8 +250,8 @@ def attribution_result(scores):
     ]
     return AttributionResult(
         made(rows, n=4, draw=0),
-        {TableKind.LEFT_OUT: pd.DataFrame(left_out, columns=["network", "example"])},
-        scores=np.array(scores).T,
+        {TableKind.LEFT_OUT: pd.DataFrame(left_out, columns=["network", "example"]).assign(draw=0)},
+        scores=(np.array(scores).T,),
     )
 
 

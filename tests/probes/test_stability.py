@@ -171,38 +171,6 @@ def test_bounds_are_those_of_the_theory_with_their_verdicts(result):
     assert found.loc["Lemma 4.3"].item() == pytest.approx(lemma)
 
 
-def test_verdicts():
-    row = {
-        "task": "t", "n": 100, "p": 0.5, "draw": 0, "inference": "no masks", "ensemble": 0,
-        "objective": "penalty", "beta": 1e-4, "gap": 0.1, "loss_bound_used": 1.0,
-        "lipschitz": 0.1, "curvature": 1.0,
-    }  # fmt: skip
-
-    def verdict(statement="Proposition 4.2", strength=0.1, **changes):
-        table = bounds(pd.DataFrame([row | changes]), [strength], 0.05)
-        return table.set_index("statement").loc[statement, "verdict"]
-
-    assert verdict() == "holds"
-    assert verdict(lipschitz=100.0) == "vacuous"
-    assert verdict(curvature=-1.0) == "assumption failed"
-    assert verdict(curvature=0.0, p=0.0) == "infinite"
-    assert verdict(beta=10.0) == "violated"
-    assert verdict(beta=10.0, objective="dropout") == "exceeded"
-    assert verdict(beta=math.nan) == "not measured"
-    assert verdict("Theorem 4.4", gap=0.01, n=10_000) == "holds"
-
-
-def test_interval_covers_as_often_as_it_says():
-    """Normal draws, for which Student's interval is exact: within 4 binomial standard errors."""
-    generator = np.random.default_rng(0)
-    trials = 2000
-    inside = 0
-    for _ in range(trials):
-        _, low, high = mean_interval(generator.normal(1.0, 2.0, 8))
-        inside += low <= 1.0 <= high
-    assert abs(inside / trials - 0.95) < 4 * math.sqrt(0.95 * 0.05 / trials)
-
-
 def test_interval_of_one_draw_is_unknown():
     mean, low, high = mean_interval([2.0])
     assert mean == 2.0

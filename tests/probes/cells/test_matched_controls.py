@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probes import generalization
 from probes.cells.matched_controls import (
     CONTROLS,
     RATE_SHARES,
@@ -79,7 +80,7 @@ def synthetic(draw, beta_dropout=1.0, slope=1.0):
         for variant in CONTROLS
         for loss in (2.0, 0.5, 1.5)
     ]
-    return pd.DataFrame([dropped, *controls]).assign(draw=draw)
+    return pd.DataFrame([dropped, *controls]).assign(draw=draw, n=8)
 
 
 def test_controls_are_interpolated_to_the_train_loss_of_dropout():
@@ -104,5 +105,50 @@ def test_the_verdict_follows_the_interval(dropout, verdict):
     rows = pd.concat([synthetic(draw, dropout + s) for draw, s in enumerate(spread)])
     decision = decide(match(rows))
     assert set(decision["verdict"]) == {verdict}
-    assert decision["draws"].eq(4).all()
+    assert decision["difference_draws"].eq(4).all()
     assert decision["difference"].iloc[0] == pytest.approx(2.0 - dropout - np.mean(spread))
+
+
+def test_a_control_that_diverged_spoils_no_other_of_its_curve():
+    rows = pd.concat([synthetic(0), synthetic(1)])
+    lost = rows[(rows["variant"] == "weight decay") & (rows["value"] == 0.5)].copy()
+    lost[["train_loss", "beta", "gap"]] = np.nan
+    matched = match(pd.concat([rows, lost]))
+    assert np.allclose(matched["beta_control"], 2.0)
+    assert decide(matched)["difference_draws"].eq(2).all()
+
+
+def test_a_control_that_diverges_with_large_weight_decay_is_still_compared():
+    """A weight decay of 100 diverges at this learning rate."""
+    result = generalization.measure(
+        task="ridge", matched=True, n=8, draws=3, steps=150, lr=0.05, p=0.3
+    )
+    decay = result.rows[result.rows["variant"] == "weight decay"]
+    assert not np.isfinite(decay["train_loss"]).all()
+    (decided,) = result.decision().query("variant == 'weight decay'").to_dict("records")
+    assert decided["difference_draws"] == 3
+    assert decided["verdict"] in {"dropout", "control", "undecided"}
+    assert "3 of" in result.caption
+
+
+def test_draws_in_which_dropout_diverged_are_counted():
+    rows = pd.concat([synthetic(draw) for draw in range(3)])
+    rows.loc[(rows["variant"] == "dropout") & (rows["draw"] == 0), ["train_loss", "beta"]] = np.nan
+    decision = decide(match(rows))
+    assert decision["draws"].eq(3).all()
+    assert decision["diverged"].eq(1).all()
+    assert decision["difference_draws"].eq(2).all()
+
+
+def test_verdicts_are_those_of_all_rows_together():
+    """A difference that its own interval tells from 0 may not survive among many."""
+    noise = np.random.default_rng(0).normal(0, 1, (40, 6))
+    rows = [
+        synthetic(draw, beta_dropout=2.0 + value).assign(n=n)
+        for n, values in enumerate(noise)
+        for draw, value in enumerate(values)
+    ]
+    decision = decide(match(pd.concat(rows)))
+    alone = (decision["difference_low"] > 0) | (decision["difference_high"] < 0)
+    assert alone.any()
+    assert decision["verdict"].eq("undecided").all()

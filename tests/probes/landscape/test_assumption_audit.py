@@ -3,16 +3,21 @@
 import pytest
 import torch
 
-from probes.landscape.assumption_audit import EXPANSION_STEPS, audit
+from probes.landscape.assumption_audit import audit
 from probes.models.feedforward import FeedForward
 from probes.models.losses import Loss, cross_entropy, logistic, squared
 from probes.stability import measure
 from tests.probes.landscape.test_curvature import make
+from theory.closeness import EXPANSION_STEPS
+
+KNOWN = {
+    "update_scale": 1.0, "penalty_weight": None, "curvature": 0.1, "clipped": False, "seed": 0,
+}  # fmt: skip
 
 
 def run(loss, widths, **changes):
     network, inputs, factors = make(loss, widths)
-    settings = {"update_scale": 1.0, "curvature": 0.1, "clipped": False, "seed": 0} | changes
+    settings = KNOWN | changes
     return network, inputs, factors, audit(network, factors, inputs, **settings)
 
 
@@ -37,7 +42,7 @@ def test_distances_are_those_of_the_merged_weights():
 def test_a_diverged_replica_is_left_out():
     network, inputs, factors = make(logistic, (6, 1))
     factors[0][0][1] = float("nan")
-    found = audit(network, factors, inputs, 1.0, 0.1, False, 0)
+    found = audit(network, factors, inputs, **KNOWN)
     (weights,) = network.merged_weights(factors)
     assert found.distance == pytest.approx((weights[2] - weights[0]).norm().item())
 
@@ -61,7 +66,7 @@ def test_a_loss_that_is_not_convex_is_found_out():
         squared.score, squared.score_name,
     )  # fmt: skip
     other = FeedForward(network.weights, [torch.zeros(1).double()], rank=1, alpha=1.0, loss=sigmoid)
-    assert audit(other, factors, inputs, 1.0, 0.1, False, 0).nonconvex_pairs > 0.1
+    assert audit(other, factors, inputs, **KNOWN).nonconvex_pairs > 0.1
 
 
 def test_every_result_has_its_audit():
@@ -69,9 +74,9 @@ def test_every_result_has_its_audit():
     assert list(result.audit) == ["assumption", "found", "verdict"]
     verdicts = result.audit.set_index("assumption")["verdict"]
     assert verdicts["loss convex in the final activation"] == "holds"
-    assert verdicts["loss bounded"] == "not known: C is the largest seen"
+    assert verdicts["loss bounded by C"] == "not known: C is the largest seen"
     clipped = measure(p=0.1, task="breast_cancer", n=8, draws=2, steps=10, loss_bound=1.0)
-    assert clipped.audit.set_index("assumption")["verdict"]["loss bounded"] == "holds"
+    assert clipped.audit.set_index("assumption")["verdict"]["loss bounded by C"] == "holds"
 
 
 def test_the_gap_estimate_is_the_mean_signed_difference():

@@ -65,8 +65,9 @@ def test_stability_does_not_count_ensembles():
     found = findings.of_stability(stability_result(*cells(0.0, 0.2, 0.22), *ensembles, n=1000))
     assert found.verdicts == [
         "β is 0.200 at p = 0 and 0.200 at p = 0; the gap 0.210 and 0.210.",
-        "What the bounds say, over all cells and λ: Lemma 4.3: vacuous 2; "
-        "Proposition 4.2: exceeded 6; Theorem 4.4: holds 6.",
+        "The bounds, over all cells and λ: Lemma 4.3: not exceeded in 2 of 2; "
+        "Proposition 4.2: exceeded in 6 of 6; Theorem 4.4: not exceeded in 6 of 6.",
+        "14% of the bounds are at least C, the largest loss: they say nothing.",
     ]
 
 
@@ -75,18 +76,24 @@ def test_stability_says_where_assumptions_fail_and_that_a_diverged_run_was_not_m
     found = findings.of_stability(stability_result(*saddle, diverged(0.0, 1), n=1000))
     assert found.verdicts == [
         "β is 0.200 at p = 0 and 0.200 at p = 0; the gap 0.200 and 0.200.",
-        "What the bounds say, over all cells and λ: Lemma 4.3: vacuous 1, not measured 1; "
-        "Proposition 4.2: assumption failed 3, not measured 3; "
-        "Theorem 4.4: assumption failed 3, not measured 3.",
+        "The bounds, over all cells and λ: Lemma 4.3: not exceeded in 1 of 2, not measured in 1 of "
+        "2; Proposition 4.2: no bound in 3 of 6, not measured in 3 of 6; "
+        "Theorem 4.4: no bound in 3 of 6, not measured in 3 of 6.",
+        "7% of the bounds are at least C, the largest loss: they say nothing.",
     ]
 
 
-def test_a_penalty_that_is_exceeded_is_violated():
-    known = {"objective": "penalty", "strength": 1.0}
-    found = findings.of_stability(stability_result(*cells(0.0, 0.2, 0.22, **known), n=1000))
+def test_a_penalty_that_is_exceeded_is_violated_where_it_was_minimised():
+    known = {"objective": "penalty", "strength": 1.0, "audit_bounded": True}
+    minimised = {"audit_gradient_norm": 0.0, "audit_gradient_norm_left_out": 0.0}
+    some = cells(0.0, 0.2, 0.22, **known)
+    found = findings.of_stability(
+        stability_result(*(one | minimised for one in some), some[0] | {"draw": 2}, n=1000)
+    )
     assert found.verdicts[1] == (
-        "What the bounds say, over all cells and λ: Lemma 4.3: vacuous 2; "
-        "Proposition 4.2: violated 2; Theorem 4.4: holds 2."
+        "The bounds, over all cells and λ: Lemma 4.3: vacuous in 3 of 3; "
+        "Proposition 4.2: violated in 2 of 3, assumption failed in 1 of 3; "
+        "Theorem 4.4: holds in 2 of 3, assumption failed in 1 of 3."
     )
 
 
@@ -153,7 +160,8 @@ def test_the_gap_counts_where_theorem_4_4_says_nothing():
     assert found.question == "How does the gap change with n and p?"
     assert found.setting == "made up, rank 2, 40 steps, 4 draws of S, objective dropout"
     assert found.verdicts == [
-        "Theorem 4.4, over all cells and λ: vacuous in 50%, its assumption failed in 25%."
+        "Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in 50%; "
+        "not exceeded in 18 of 24, no bound in 6 of 24."
     ]
 
 
@@ -161,7 +169,8 @@ def test_the_gap_leaves_ensembles_out():
     ensembles = cells(0.5, 0.2, 0.2, curvature=-9.0, ensemble=4)
     found = findings.of_generalization(gap_result(*cells(0.5, 0.2, 0.2), *ensembles, n=1000))
     assert found.verdicts == [
-        "Theorem 4.4, over all cells and λ: vacuous in 0%, its assumption failed in 0%."
+        "Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in 0%; "
+        "not exceeded in 6 of 6."
     ]
 
 

@@ -11,8 +11,10 @@ import pytest
 import tyro
 
 import figures.ensemble
+from probes.report.claims import CLAIMS
 from probes.report.findings import Finding
 from probes.report.page import Section, render, write_report
+from probes.report.regimes import LEARNING_RATES
 from probes.report.sections import FINDINGS, SECTIONS, ReportSettings, words_of
 from probes.results.text_tables import TextTable
 from tests.probes.commands import assert_refused, run_probe
@@ -21,9 +23,11 @@ from tests.probes.report.pages import cell, read_page
 #: One report for all tests here.
 pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 
-SMALL = {"n": 8, "draws": 2, "steps": 4, "workers": 1, "task": "breast_cancer"}
+SMALL = {"n": 8, "draws": 2, "steps": 4, "workers": 1, "task": "breast_cancer", "lr": (3e-3,)}
 MEASURED = ("stability", "matched", "ensemble", "calibration", "ablation")
 KEYS = ["stability", "matched-ridge", "ensemble", "calibration", "ablation"]
+#: What says whether the network without dropout overfits.
+REGIMES = ["regime-breast_cancer-0.003", "regime-ridge-0.003"]
 #: Figures of every section, in the order of the page.
 DRAWN = {
     "stability": ["stability", "gap"], "matched-ridge": ["matched"], "ensemble": ["ensemble"],
@@ -75,7 +79,7 @@ def test_the_page_needs_nothing_outside_of_it(written):
 
 
 def test_every_section_has_question_verdict_figure_table_and_command(sections):
-    assert list(sections) == [*KEYS, "how"]
+    assert list(sections) == ["regimes", *KEYS, "how"]
     for key in KEYS:
         section = sections[key]
         assert section.question.endswith(("?", "On ridge"))
@@ -88,7 +92,9 @@ def test_every_section_has_question_verdict_figure_table_and_command(sections):
 
 def test_the_links_lead_to_the_sections(written):
     _, pointers = read_page(written[1])
-    assert [one for one in pointers if one.startswith("#")] == [f"#{key}" for key in KEYS]
+    assert [one for one in pointers if one.startswith("#")] == [
+        f"#{key}" for key in ["regimes", *KEYS]
+    ]
 
 
 def test_the_pictures_are_the_figures_of_the_folders(written, sections):
@@ -203,7 +209,8 @@ def test_a_second_run_measures_nothing_but_draws_anew(written, capfd, monkeypatc
     again = read_page(write_report(settings).read_text(encoding="utf-8"))[0]
     stale.unlink()
     assert capfd.readouterr().err.splitlines() == [
-        f"[{number}/5] {key} ... kept from before" for number, key in enumerate(KEYS, start=1)
+        f"[{number}/7] {key} ... kept from before"
+        for number, key in enumerate([*REGIMES, *KEYS], start=1)
     ]
     assert len(before) > len(KEYS)
     assert cell_files(settings.out) == before
@@ -259,15 +266,34 @@ def test_the_flags_of_every_section_give_its_settings(plan):
 
 
 def test_the_plans_are_those_of_all_sections():
-    keys = [plan.key.partition("-")[0] for plan in ReportSettings().plans()]
-    assert list(dict.fromkeys(keys)) == list(SECTIONS) == list(FINDINGS)
+    names = [plan.name for plan in ReportSettings().plans()]
+    assert list(dict.fromkeys(names)) == ["regime", *SECTIONS] == list(FINDINGS)
+
+
+def test_everything_that_trains_is_planned_in_two_regimes():
+    plans = ReportSettings().plans()
+    keys = [plan.key for plan in plans]
+    assert len(set(keys)) == len(keys) == len({plan.settings.out for plan in plans})
+    by_section = {}
+    for plan in plans:
+        if plan.joint:
+            assert plan.regime.settings.lr == plan.settings.lr
+            assert plan.regime.settings.task == plan.settings.task
+            by_section.setdefault(plan.joint, []).append(plan.settings.lr)
+    assert set(by_section) == {f"matched-{task}" for task in LEARNING_RATES} | set(CLAIMS) - {
+        "matched"
+    }
+    for joint, rates in by_section.items():
+        task = joint.partition("-")[2] or "digits"
+        assert tuple(rates) == LEARNING_RATES[task]
 
 
 def test_the_command_of_a_section_asks_its_probe_with_its_settings(written, sections):
     settings, _ = written
     plans = {plan.key: plan for plan in settings.plans()}
-    assert list(plans) == KEYS
-    for key, plan in plans.items():
+    assert list(plans) == [*REGIMES, *KEYS]
+    for key in KEYS:
+        plan = plans[key]
         python, option, module, *words = shlex.split(sections[key].command)
         assert (python, option, module) == ("python", "-m", f"probes.{plan.probe.name}")
         parsed = tyro.cli(plan.probe.settings, args=words, config=(tyro.conf.FlagCreatePairsOff,))
@@ -279,6 +305,7 @@ def test_the_command_of_a_section_asks_its_probe_with_its_settings(written, sect
     [
         (["--sections", "weather"], ["sections must be one of stability", "weather"]),
         (["--draws", "1"], ["draws must be at least 2"]),
+        (["--lr", "0"], ["lr must be", "0"]),
         (["--n", "9999"], ["n must be from 2 to"]),
         (["--task", "ridge"], ["task must be one of digits, breast_cancer"]),
         (["--runs", "nowhere"], ["runs must be folders of finished runs", "nowhere"]),
@@ -296,3 +323,18 @@ def test_the_command_line_names_the_page(tmp_path):
     assert done.returncode == 0
     assert done.stdout.startswith("here/index.html")
     assert (tmp_path / "here" / "index.html").exists()
+
+
+def test_of_two_regimes_the_page_says_what_holds_in_both(tmp_path):
+    settings = ReportSettings(
+        out=tmp_path, sections=("ensemble",), **SMALL | {"lr": (3e-3, 3e-2), "steps": 20}
+    )
+    sections = read_page(write_report(settings).read_text(encoding="utf-8"))[0]
+    assert list(sections) == ["regimes", "ensemble", "ensemble-0.003", "ensemble-0.03", "how"]
+    (verdict,) = sections["ensemble"].verdicts
+    assert verdict.startswith("test loss of 64 members against expected weight: ")
+    for lr in ("0.003", "0.03"):
+        (setting, *_) = sections[f"ensemble-{lr}"].notes
+        assert f"learning rate {lr}: the network without dropout " in setting
+    (table,) = sections["regimes"].tables
+    assert table["learning rate"].tolist() == ["0.003", "0.03"]

@@ -59,7 +59,10 @@ def test_the_bounds_cell_by_cell_without_those_of_ensembles():
             "strength": [NAN, 0.01, NAN, 1.0, 0.1],
             "measured": [0.25, 0.25, 9.0, NAN, 0.5],
             "bound": [1.23456, INFINITE, 9.0, NAN, 123456.0],
-            "verdict": ["holds", "infinite", "holds", "not measured 2/3, holds 1/3", "vacuous"],
+            "verdict": ["holds", "not exceeded", "holds", "not exceeded", "vacuous"],
+            "failed": ["", "", "", "θ(S^i) close to θ(S)", ""],
+            "draws": [2, 2, 2, 3, 2],
+            "vacuous": [0, 2, 0, 3, 2],
         }
     )
     expected = {
@@ -68,7 +71,12 @@ def test_the_bounds_cell_by_cell_without_those_of_ensembles():
         "λ": ["", "0.01", "1", "0.1"],
         "measured": ["0.2500", "0.2500", "nan", "0.5000"],
         "bound": ["1.235", "inf", "–", "1.235e+05"],
-        "verdict": ["holds", "infinite", "not measured 2/3, holds 1/3", "vacuous"],
+        "verdict": [
+            "holds",
+            "not exceeded, but at least C",
+            "not exceeded: θ(S^i) close to θ(S)",
+            "vacuous",
+        ],
     }
     assert_cells(bounds_text(bounds), expected)
 
@@ -78,31 +86,35 @@ def test_a_bound_whose_assumption_fails_is_a_dash():
 
 
 def test_the_estimates_cell_by_cell():
-    """Two draws that agree, and one draw whose estimates are of no use."""
+    """Two draws that agree, one that is of no use, and few checks of a heavy tail."""
     validation = pd.DataFrame(
         {
-            "p": [0.1, 0.3], "inference": ["expected weight", "ensemble"], "ensemble": [0, 4],
-            "checked": [12, 8],
-            "spearman": [0.9, NAN], "spearman_low": [0.8, NAN],
-            "pearson": [0.95, -0.5], "pearson_low": [0.925, NAN],
-            "beta_estimated": [0.5, NAN], "beta_retrained": [0.4, 0.25],
-            "bias": [0.25, -0.004],
-            "beta_corrected": [0.375, NAN], "beta_corrected_low": [0.25, NAN],
-            "verdict": ["order alone", "not trustworthy"],
+            "p": [0.1, 0.3, 0.0], "inference": ["expected weight", "ensemble", "expected weight"],
+            "ensemble": [0, 4, 0], "checked": [12, 8, 8], "checked_most": [12, 8, 16],
+            "spearman": [0.9, NAN, 0.9], "spearman_low": [0.8, NAN, 0.8],
+            "pearson": [0.95, -0.5, 0.5], "pearson_low": [0.925, NAN, 0.25],
+            "beta_estimated": [0.5, NAN, 0.25], "beta_retrained": [0.4, 0.25, 0.5],
+            "bias": [0.25, -0.004, NAN],
+            "beta_corrected": [0.375, NAN, 0.5], "beta_corrected_low": [0.25, NAN, NAN],
+            "checks": [24, 8, 24], "checks_needed": [24, 9, 25],
+            "verdict": ["order alone", "not trustworthy", "order alone"],
         }
     )  # fmt: skip
     expected = {
-        "p": ["0.1", "0.3"],
-        "inference": ["expected weight", "ensemble, N = 4"],
-        "checked a draw": ["12", "8"],
-        "rank correlation": ["0.9000 ± 0.1000", "nan"],
-        "linear correlation": ["0.9500 ± 0.0250", "-0.5000"],
-        "β estimated": ["0.5000", "nan"],
-        "β retrained": ["0.4000", "0.2500"],
-        "bias": ["+25%", "-0%"],
-        "β of S, corrected": ["0.3750 ± 0.1250", "nan"],
-        "verdict": ["order alone", "not trustworthy"],
-    }
+        "p": ["0.1", "0.3", "0"],
+        "inference": ["expected weight", "ensemble, N = 4", "expected weight"],
+        "checked a draw": ["12", "8", "8 to 16"],
+        "rank correlation": ["0.9000 ± 0.1000", "nan", "0.9000 ± 0.1000"],
+        "linear correlation": ["0.9500 ± 0.0250", "-0.5000", "0.5000 ± 0.2500"],
+        "β estimated": ["0.5000", "nan", "0.2500"],
+        "β retrained": ["0.4000", "0.2500", "0.5000"],
+        "bias": ["+25%", "-0%", "–"],
+        "β of S, corrected": [
+            "0.3750 ± 0.1250", "nan",
+            "0.5000; no interval: heavy tail, 24 of 25 checks needed",
+        ],
+        "verdict": ["order alone", "not trustworthy", "order alone"],
+    }  # fmt: skip
     assert_cells(validation_text(validation), expected)
 
 

@@ -1,0 +1,64 @@
+"""Is there a rate between none and the most that is better than both?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from probes.metrics.confidence_intervals import mean_p_value, overlap_of
+from probes.metrics.multiple_comparisons import LEVEL, holm
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Where a quantity is least over the rates.
+
+    Attributes:
+        p: the rate with the least mean; NaN where nothing is known at the smallest or the largest.
+        inside: whether it lies between the smallest and the largest rate.
+        told: whether it is then told apart from both of these.
+    """
+
+    p: float
+    inside: bool
+    told: bool
+
+    def __str__(self) -> str:
+        if not self.inside:
+            return "not known" if np.isnan(self.p) else f"least at the end p = {self.p:g}"
+        return f"least inside, at p = {self.p:g}" + (
+            "" if self.told else ", not told apart from an end"
+        )
+
+
+def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
+    """Find the rate at which a quantity is least, and test it against both ends.
+
+    Every rate inside is tested against the smallest and against the largest rate, paired over
+    draws; p-values are corrected for all of these tests (Holm), as the rate is chosen by the same
+    draws.
+
+    Args:
+        rows: one a rate and draw, with ``p``, ``draw`` and the quantity.
+        quantity: of which less is better.
+
+    Returns:
+        The optimum.
+    """
+    wide = rows.pivot_table(index="draw", columns="p", values=quantity, aggfunc="mean")
+    finite = wide.where(np.isfinite(wide))
+    average = finite.mean()
+    ends = [float(rows["p"].min()), float(rows["p"].max())]
+    if not set(ends) <= set(average.dropna().index):
+        return Optimum(float("nan"), inside=False, told=False)
+    best = float(average.index[int(average.to_numpy(na_value=np.inf).argmin())])
+    inside = [float(p) for p in finite.columns if p not in ends]
+    overlap = overlap_of(rows)
+    tests = {
+        (p, end): mean_p_value(finite[end] - finite[p], overlap=overlap)
+        for p in inside
+        for end in ends
+    }
+    adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
+    told = best in inside and all(adjusted[best, end] <= LEVEL for end in ends)
+    return Optimum(best, inside=best in inside, told=told)

@@ -1,0 +1,168 @@
+"""What each result says, as claims that another result of the same question may share or not."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes.ablation import PARTS, AblationResult
+from probes.calibration import CalibrationResult
+from probes.curves import CurvesResult
+from probes.ensemble import EnsembleResult
+from probes.generalization import GapResult, MatchedResult
+from probes.metrics.multiple_comparisons import LEVEL
+from probes.metrics.paired_differences import paired_differences
+from probes.results.stability_result import StabilityResult
+from probes.sensitivity import SensitivityResult
+
+#: What is said of every item of a topic.
+Claims = dict[str, dict[str, str]]
+
+UNDECIDED = "not told apart"
+#: Share of the best test loss by which it must rise again to be called overfitting.
+OVERFITS = 0.05
+
+
+def of_stability(result: StabilityResult) -> Claims:
+    """Beta, gap and test loss against p = 0, the best p, and what ensembles change."""
+    cells = result.table[result.table["ensemble"] == 0]
+    claims = _against_plain(cells, {"beta": "β", "gap": "the gap", "test_loss": "test loss"}, ["p"])
+    if cells["p"].nunique() > 2:
+        claims["over p"] = {name: str(found) for name, found in result.optima.items()}
+    differences = result.ensemble_summary
+    if len(differences):
+        largest = differences[differences["ensemble"] == differences["ensemble"].max()]
+        names = {"train_loss": "train loss", "test_loss": "test loss", "gap": "the gap"}
+        for against, group in largest.groupby("against", sort=False):
+            for quantity, name in names.items():
+                topic = f"{name} of {group['ensemble'].iloc[0]} members against {against}"
+                claims[topic] = _signs(group, quantity, lambda row: f"p = {row['p']:g}")
+    return claims
+
+
+def of_matched(result: MatchedResult) -> Claims:
+    """Which side is the stabler at equal train loss, for every control and rate."""
+    words = {
+        "dropout": "dropout has less", "control": "the control has less",
+        "undecided": UNDECIDED, "not reached": "not reached",
+    }  # fmt: skip
+    claims: Claims = {}
+    for row in result.decision("beta").to_dict("records"):
+        topic = f"β at equal train loss against {row['variant']}"
+        claims.setdefault(topic, {})[f"p = {row['p']:g}"] = words[row["verdict"]]
+    return claims
+
+
+def of_generalization(result: GapResult) -> Claims:
+    """The gap against p = 0 at every size."""
+    cells = result.table[result.table["ensemble"] == 0]
+    return _against_plain(cells, {"gap": "the gap"}, ["n", "p"])
+
+
+def of_ensemble(result: EnsembleResult) -> Claims:
+    """The largest ensemble against the network that costs one pass."""
+    summary = result.summary
+    largest = summary[summary["ensemble"] == summary["ensemble"].max()]
+    topic = f"test loss of {largest['ensemble'].iloc[0]} members against expected weight"
+    return {topic: _signs(largest, "against_expected", lambda row: f"p = {row['p']:g}")}
+
+
+def of_curves(result: CurvesResult) -> Claims:
+    """Which networks overfit."""
+    outcomes = {
+        f"{row['method']}, p = {row['p']:g}": "above its best" if overfits(row) else "at its best"
+        for row in result.summary.to_dict("records")
+    }
+    return {"test loss at the end": outcomes}
+
+
+def of_calibration(result: CalibrationResult) -> Claims:
+    """At the end of training: calibration error against p = 0, and confidence against accuracy."""
+    rows = result.rows[result.rows["step"] == result.rows["step"].max()]
+    found = paired_differences(rows, rows["p"] == 0, ["ece"], keys=["p", "inference"])
+    rows = pd.concat([rows.assign(side=0, shown=rows["accuracy"]),
+                      rows.assign(side=1, shown=rows["confidence"])])  # fmt: skip
+    keys = ["p", "inference"]
+    sure = paired_differences(rows, rows["side"] == 0, ["shown"], keys=keys, within=keys)
+
+    def item(row: Any) -> str:
+        return f"p = {row['p']:g}, {row['inference']}"
+
+    return {
+        "calibration error at the end against p = 0": _signs(found, "ece", item),
+        "confidence at the end against accuracy": _signs(sure, "shown", item),
+    }
+
+
+def of_ablation(result: AblationResult) -> Claims:
+    """The test loss of every variant against the reference of its part."""
+    claims: Claims = {}
+    for part, reference in PARTS.items():
+        group = result.summary[
+            (result.summary["part"] == part) & (result.summary["variant"] != reference)
+        ]
+        topic = f"test loss, {part}, against “{reference}”"
+        claims[topic] = _signs(group, "difference", lambda row: f"{row['variant']} at {row['p']:g}")
+    return claims
+
+
+def of_sensitivity(result: SensitivityResult) -> Claims:
+    """The most mask pairs a step against the fewest, by expected weight."""
+    rows = result.rows[result.rows["inference"] == "expected weight"]
+    fewest, most = rows["samples"].min(), rows["samples"].max()
+    if fewest == most:
+        return {}
+    ends = rows[rows["samples"].isin([fewest, most])]
+    names = {"train_loss": "train loss", "test_loss": "test loss", "gap": "the gap", "beta": "β"}
+    found = paired_differences(
+        ends, ends["samples"] == fewest, list(names), keys=["p"], within=["p"]
+    )
+    return {
+        f"{name} with {most} mask pairs a step against {fewest}": _signs(
+            found, quantity, lambda row: f"p = {row['p']:g}"
+        )
+        for quantity, name in names.items()
+    }
+
+
+#: The claims of every question that is measured in more than one regime.
+CLAIMS: dict[str, Callable[[Any], Claims]] = {
+    "stability": of_stability, "matched": of_matched, "generalization": of_generalization,
+    "ensemble": of_ensemble, "curves": of_curves, "calibration": of_calibration,
+    "ablation": of_ablation, "sensitivity": of_sensitivity,
+}  # fmt: skip
+
+
+def overfits(row: Any) -> bool:
+    """Whether a test loss ends above its best by more than ``OVERFITS``, and not by chance.
+
+    Args:
+        row: of ``CurvesResult.summary``.
+    """
+    return bool(row["rise"] > OVERFITS * row["best_loss"] and not row["rise_low"] <= 0)
+
+
+def _against_plain(cells: pd.DataFrame, names: dict[str, str], keys: Sequence[str]) -> Claims:
+    """Quantities against those at p = 0 on the same draws, where that was measured."""
+    if not (cells["p"] == 0).any() or not (cells["p"] > 0).any():
+        return {}
+    within = [key for key in keys if key != "p"]
+    found = paired_differences(cells, cells["p"] == 0, list(names), keys=keys, within=within)
+    return {
+        f"{name} against p = 0": _signs(
+            found, quantity, lambda row: ", ".join(f"{key} = {row[key]:g}" for key in keys)
+        )
+        for quantity, name in names.items()
+    }
+
+
+def _signs(table: pd.DataFrame, quantity: str, item: Callable[[Any], str]) -> dict[str, str]:
+    """What the corrected test says of each difference."""
+    outcomes = {}
+    for row in table.to_dict("records"):
+        told = row[f"{quantity}_holm"] <= LEVEL
+        sign = "smaller" if row[quantity] < 0 else "larger"
+        known = np.isfinite(row[quantity])
+        outcomes[item(row)] = (sign if told else UNDECIDED) if known else "not measured"
+    return outcomes

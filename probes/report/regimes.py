@@ -1,0 +1,105 @@
+"""Regimes: what holds whether or not the plain network overfits, and what in one only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from probes.curves import CurvesResult
+from probes.report.claims import Claims, overfits
+
+#: Learning rates at which each task is measured: one at which the network without dropout does not
+#: overfit, and one at which it does.
+LEARNING_RATES = {"digits": (1e-3, 5e-3), "breast_cancer": (3e-3, 3e-2), "ridge": (2e-3, 2e-2)}
+
+
+@dataclass(frozen=True)
+class Regime:
+    """A learning rate of a task, and what the network without dropout does there.
+
+    Attributes:
+        task: the task.
+        lr: learning rate.
+        train_loss, test_loss: at the end, means over draws.
+        best_loss: mean of every draw's least test loss along training.
+        overfits: whether the test loss ends above its best.
+    """
+
+    task: str
+    lr: float
+    train_loss: float
+    test_loss: float
+    best_loss: float
+    overfits: bool
+
+    @classmethod
+    def of(cls, result: CurvesResult) -> "Regime":
+        """Read the regime off the curves of the network without dropout.
+
+        Args:
+            result: of the method LoRA at p = 0.
+        """
+        first = result.rows.iloc[0]
+        summary = result.summary
+        row = summary[(summary["method"] == "LoRA") & (summary["p"] == 0)].iloc[0]
+        return cls(
+            str(first["task"]), float(first["lr"]), float(row["train_loss"]),
+            float(row["test_loss"]), float(row["best_loss"]), overfits(row),
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        does = "overfits" if self.overfits else "does not overfit"
+        return (
+            f"learning rate {self.lr:g}: the network without dropout {does} (train loss "
+            f"{self.train_loss:.4f}, test loss {self.test_loss:.3f}, best on the way "
+            f"{self.best_loss:.3f})"
+        )
+
+
+def compare(claims: Mapping[Regime, Claims]) -> list[str]:
+    """Say of every claim in which regimes it holds.
+
+    Args:
+        claims: what the results of one question say, by regime.
+
+    Returns:
+        A sentence a topic, such as "β against p = 0: smaller at p = 0.3 in both regimes".
+    """
+    where = _names(list(claims))
+    topics = list(dict.fromkeys(topic for one in claims.values() for topic in one))
+    return [f"{topic}: {_told(topic, claims, where)}." for topic in topics]
+
+
+def _told(topic: str, claims: Mapping[Regime, Claims], where: Mapping[Regime, str]) -> str:
+    """The outcomes of a topic, those alike together."""
+    everywhere = "in both" if len(claims) == 2 else f"in all {len(claims)}"
+    found: dict[tuple[str, str], list[str]] = {}
+    for item in dict.fromkeys(item for one in claims.values() for item in one.get(topic, {})):
+        outcomes = {
+            regime: one[topic][item] for regime, one in claims.items() if item in one.get(topic, {})
+        }
+        if len(outcomes) == len(claims) and len(set(outcomes.values())) == 1:
+            outcomes = dict.fromkeys([next(iter(claims))], next(iter(outcomes.values())))
+            places = dict.fromkeys(outcomes, everywhere)
+        else:
+            places = {regime: where[regime] for regime in outcomes}
+        for regime, outcome in outcomes.items():
+            found.setdefault((outcome, places[regime]), []).append(item)
+    return "; ".join(
+        f"{outcome} ({_listed(some)}) {place}" for (outcome, place), some in found.items()
+    )
+
+
+def _listed(items: list[str]) -> str:
+    """Name items; those of a kind, such as rates, name it once."""
+    kinds, values = zip(*(item.rpartition(" = ")[::2] for item in items), strict=True)
+    if len(set(kinds)) == 1 and kinds[0]:
+        return f"{kinds[0]} = {', '.join(values)}"
+    return "; ".join(items)
+
+
+def _names(regimes: list[Regime]) -> dict[Regime, str]:
+    """What each regime is called: by whether the network overfits, where that tells them apart."""
+    kinds = [regime.overfits for regime in regimes]
+    if len(set(kinds)) == len(kinds):
+        names = {True: "only where it overfits", False: "only where it does not"}
+        return {regime: names[regime.overfits] for regime in regimes}
+    return {regime: f"only at learning rate {regime.lr:g}" for regime in regimes}

@@ -1,0 +1,146 @@
+"""Which premises of the paper's statements a measured cell meets."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes.landscape.assumption_audit import CONVEXITY_PAIRS
+from theory import sparsity
+from theory.closeness import is_close
+from theory.inexact_minimisers import stationarity_slack
+
+MINIMISER = "θ(S) and θ(S^i) minimise L_λ"
+SEMIDEFINITE = "Hessian of L at θ(S) positive semidefinite"
+CLOSE = "θ(S^i) close to θ(S)"
+CONVEX = "loss convex in the final activation"
+BOUNDED = "loss bounded by C"
+
+#: What each statement assumes, of what is audited. Theorem 4.5 alone needs convexity.
+PREMISES = {
+    "Lemma 4.3": (BOUNDED,),
+    "Proposition 4.2": (MINIMISER, SEMIDEFINITE, CLOSE),
+    "Theorem 4.4": (MINIMISER, SEMIDEFINITE, CLOSE, BOUNDED),
+}
+#: Networks count as minimisers where what is left of their gradients may move beta by this share of
+#: it at most.
+STATIONARY = 0.1
+
+Row = Mapping[Any, Any]
+
+
+def slack_of(row: Row) -> float:
+    """How much the gradients that are left may move beta: 2 eta epsilon / mu.
+
+    Source: ``theory.inexact_minimisers``.
+
+    Args:
+        row: of a cell: ``strength``, ``p``, ``curvature``, ``lipschitz`` and what was audited.
+
+    Returns:
+        The slack in units of the loss, infinite where mu, the smallest curvature of the regularized
+        loss at theta(S), is not positive; NaN where it is not known, as for an algorithm without a
+        lambda.
+    """
+    mu = (
+        row["curvature"] + 2 * row["strength"] * sparsity(row["p"])
+        if _has_strength(row)
+        else np.nan
+    )
+    known = row["lipschitz"], row["audit_gradient_norm"], row["audit_gradient_norm_left_out"], mu
+    if not np.isfinite(known).all():
+        return float("nan")
+    return float(
+        stationarity_slack(
+            lipschitz=row["lipschitz"],
+            mu=max(mu, 0.0),
+            gradient_norm=row["audit_gradient_norm"],
+            gradient_norm_left_out=row["audit_gradient_norm_left_out"],
+        )
+    )
+
+
+def failed_premises(row: Row, statement: str) -> list[str]:
+    """Name the premises of a statement that a cell does not meet, or that are not known to hold.
+
+    Args:
+        row: of a cell and inference mode, as ``StabilityResult.table``.
+        statement: a key of ``PREMISES``.
+
+    Returns:
+        Names, in the order of ``PREMISES``.
+    """
+    return [premise for premise in PREMISES[statement] if not MEETS[premise](row)]
+
+
+def audit_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Summarize the audit of many cells.
+
+    Args:
+        table: one row a cell and inference mode, as ``StabilityResult.table``.
+
+    Returns:
+        One row a premise: ``assumption``, ``found``, ``verdict``.
+    """
+    cells = table[table["ensemble"] == 0]
+    rows = cells.to_dict("records")
+    found = {
+        MINIMISER: _gradients_found(cells),
+        SEMIDEFINITE: f"smallest eigenvalue {_between(cells['curvature'])}",
+        CLOSE: f"distance up to {cells['audit_distance'].max():.3g}; second-order expansion "
+        f"accurate to 10 % over {cells['audit_expansion_radius'].median():.3g} of it (median)",
+        CONVEX: f"{cells['audit_nonconvex_pairs'].max():.1%} of {CONVEXITY_PAIRS} random pairs "
+        "violate it",
+        BOUNDED: "clipped"
+        if cells["audit_bounded"].all()
+        else f"largest seen {cells['largest_loss'].max():.3g}",
+    }
+    verdicts = {name: _count(sum(map(MEETS[name], rows)), len(rows)) for name in found}
+    if not cells["audit_bounded"].all():
+        verdicts[BOUNDED] = "not known: C is the largest seen"
+    return pd.DataFrame(
+        [(name, what, verdicts[name]) for name, what in found.items()],
+        columns=["assumption", "found", "verdict"],
+    )
+
+
+def _has_strength(row: Row) -> bool:
+    return bool(pd.notna(row["strength"]))
+
+
+def _is_minimiser(row: Row) -> bool:
+    return bool(slack_of(row) <= STATIONARY * row["beta"])
+
+
+#: Whether a cell meets a premise. What is not known counts as not met.
+MEETS: dict[str, Callable[[Row], bool]] = {
+    MINIMISER: _is_minimiser,
+    SEMIDEFINITE: lambda row: bool(row["audit_positive_semidefinite"]),
+    CLOSE: lambda row: bool(is_close(row["audit_expansion_radius"])),
+    CONVEX: lambda row: bool(row["audit_nonconvex_pairs"] == 0),
+    BOUNDED: lambda row: bool(row["audit_bounded"]),
+}
+
+
+def _gradients_found(cells: pd.DataFrame) -> str:
+    if cells["audit_gradient_norm"].isna().all():
+        return "no λ: training with masks minimises no such objective"
+    shares = [slack_of(row) / row["beta"] for row in cells.to_dict("records") if row["beta"] > 0]
+    moved = f"{np.nanmax(shares):.2g}" if np.isfinite(shares).any() else "not known"
+    return (
+        f"gradient norm {_between(cells['audit_gradient_norm'])} at θ(S), "
+        f"{_between(cells['audit_gradient_norm_left_out'])} at θ(S^i) (mean); may move β by up to "
+        f"{moved} times itself"
+    )
+
+
+def _between(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
+def _count(held: int, count: int) -> str:
+    if held == count:
+        return "holds"
+    return "fails" if held == 0 else f"fails in {count - held} of {count} cells"

@@ -1,0 +1,153 @@
+"""What holds in both regimes, and what in one of them only."""
+
+from dataclasses import replace
+
+import pytest
+
+from probes.report.claims import (
+    UNDECIDED,
+    of_ablation,
+    of_calibration,
+    of_ensemble,
+    of_matched,
+    of_sensitivity,
+    of_stability,
+)
+from probes.report.regimes import Regime, compare
+from tests.probes.tables import (
+    NAN,
+    ablation_result,
+    calibration_result,
+    curves_result,
+    ensemble_result,
+    matched_result,
+    sensitivity_result,
+    stability_cells,
+    stability_result,
+)
+
+FITS = Regime("digits", 1e-3, 0.07, 0.72, 0.71, overfits=False)
+OVERFITS = Regime("digits", 5e-3, 0.0007, 1.19, 0.76, overfits=True)
+
+
+def test_what_is_alike_holds_in_both_and_what_is_not_where_it_does():
+    claims = {
+        FITS: {"β": {"p = 0.1": "smaller", "p = 0.3": "smaller", "p = 0.5": UNDECIDED}},
+        OVERFITS: {"β": {"p = 0.1": "smaller", "p = 0.3": "larger", "p = 0.5": "larger"}},
+    }
+    assert compare(claims) == [
+        "β: smaller (p = 0.1) in both; smaller (p = 0.3) only where it does not; larger (p = 0.3, "
+        "0.5) only where it overfits; not told apart (p = 0.5) only where it does not."
+    ]
+
+
+def test_a_conclusion_that_reverses_is_never_told_as_one():
+    (said,) = compare({FITS: {"β": {"x": "smaller"}}, OVERFITS: {"β": {"x": "larger"}}})
+    assert "in both" not in said
+
+
+def test_regimes_of_the_same_kind_are_told_apart_by_their_learning_rate():
+    other = replace(FITS, lr=2e-3)
+    (said,) = compare({FITS: {"β": {"x": "smaller"}}, other: {"β": {"x": "larger"}}})
+    assert said == (
+        "β: smaller (x) only at learning rate 0.001; larger (x) only at learning rate 0.002."
+    )
+
+
+def test_what_was_measured_in_one_regime_is_not_said_of_both():
+    (said,) = compare({FITS: {"β": {"x": "smaller"}}, OVERFITS: {"β": {}}})
+    assert said == "β: smaller (x) only where it does not."
+
+
+@pytest.mark.parametrize(
+    ("losses", "overfits"),
+    [
+        ([(1.0, 0.5, 0.40, 0.60), (1.0, 0.5, 0.42, 0.63)], True),
+        ([(1.0, 0.5, 0.40, 0.41), (1.0, 0.5, 0.42, 0.43)], False),
+        ([(1.0, 0.5, 0.40, 0.40), (1.0, 0.5, 0.42, 0.42)], False),
+        ([(1.0, 0.5, 0.40, 0.41), (1.0, 0.4, 0.42, 5.0)], False),
+    ],
+)
+def test_a_network_overfits_where_its_test_loss_ends_above_its_best(losses, overfits):
+    """By more than a twentieth, and not by chance."""
+    curves = {("LoRA", 0.0, draw): loss for draw, loss in enumerate(losses)}
+    assert Regime.of(curves_result(curves)).overfits == overfits
+
+
+# What each result claims
+
+
+def test_stability_is_compared_with_no_dropout():
+    plain = stability_cells(0.0, *((0.5 + 0.01 * i, (0.4, 0.4 + 0.01 * i)) for i in range(4)))
+    dropped = stability_cells(0.3, *((0.4 + 0.011 * i, (0.2, 0.2 + 0.011 * i)) for i in range(4)))
+    claims = of_stability(stability_result(*plain, *dropped))
+    assert claims["β against p = 0"] == {"p = 0.3": "smaller"}
+    assert claims["test loss against p = 0"] == {"p = 0.3": "smaller"}
+
+
+def test_of_one_draw_nothing_is_told_apart():
+    plain, dropped = (stability_cells(p, (0.5 - p, (0.4, 0.4))) for p in (0.0, 0.3))
+    assert of_stability(stability_result(*plain, *dropped))["β against p = 0"] == {
+        "p = 0.3": UNDECIDED
+    }
+
+
+def test_a_rate_that_diverged_was_not_measured():
+    plain = stability_cells(0.0, (0.5, (0.4, 0.4)), (0.5, (0.4, 0.4)))
+    lost = stability_cells(0.3, (NAN, (NAN, NAN)), (NAN, (NAN, NAN)))
+    claims = of_stability(stability_result(*plain, *lost))
+    assert claims["β against p = 0"] == {"p = 0.3": "not measured"}
+
+
+def test_matched_claims_are_its_verdicts():
+    result = matched_result(
+        {0.3: [(0.5, 0.10), (0.5, 0.12)]}, {"early stopping": [(0.2, 0.4), (0.2, 0.44)]}
+    )
+    claims = of_matched(result)
+    assert claims["β at equal train loss against early stopping"] == {"p = 0.3": "dropout has less"}
+    assert claims["β at equal train loss against shrunk update"] == {"p = 0.3": "not reached"}
+
+
+def test_the_largest_ensemble_is_compared():
+    result = ensemble_result(
+        {(0.1, 0): (0.50, 0.52, 0.51), (0.1, 2): (0.1, 0.1, 0.1), (0.1, 16): (0.60, 0.62, 0.612)}
+    )
+    assert of_ensemble(result) == {
+        "test loss of 16 members against expected weight": {"p = 0.1": "larger"}
+    }
+
+
+def test_calibration_is_compared_at_the_end():
+    """Columns: step, validation and test loss, accuracy, confidence, calibration error."""
+    result = calibration_result(
+        {
+            (0.0, "no masks", 0): [(40, 0.4, 0.5, 0.70, 0.90, 0.20)],
+            (0.0, "no masks", 1): [(40, 0.4, 0.5, 0.72, 0.921, 0.21)],
+            (0.3, "ensemble", 0): [(40, 0.4, 0.5, 0.90, 0.90, 0.10)],
+            (0.3, "ensemble", 1): [(40, 0.4, 0.5, 0.90, 0.90, 0.111)],
+        }
+    )
+    claims = of_calibration(result)
+    assert claims["calibration error at the end against p = 0"] == {"p = 0.3, ensemble": "smaller"}
+    assert claims["confidence at the end against accuracy"]["p = 0, no masks"] == "larger"
+    assert claims["confidence at the end against accuracy"]["p = 0.3, ensemble"] == UNDECIDED
+
+
+def test_ablation_and_sensitivity_are_compared_with_their_references():
+    ablation = ablation_result(
+        {
+            ("dropout when", "never", 0.3): (0.50, 0.52, 0.51),
+            ("dropout when", "training alone", 0.3): (0.40, 0.421, 0.41),
+        }
+    )
+    assert of_ablation(ablation)["test loss, dropout when, against “never”"] == {
+        "training alone at 0.3": "smaller"
+    }
+    sensitivity = sensitivity_result(
+        {
+            (0.1, 1, "expected weight"): (0.40, 0.42, 0.41),
+            (0.1, 8, "expected weight"): (0.50, 0.521, 0.51),
+        }
+    )
+    claims = of_sensitivity(sensitivity)
+    assert claims["test loss with 8 mask pairs a step against 1"] == {"p = 0.1": "larger"}

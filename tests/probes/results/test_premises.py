@@ -1,0 +1,76 @@
+"""What counts as met, and what the audit's table says of it."""
+
+import pandas as pd
+import pytest
+
+from probes.results.premises import (
+    BOUNDED,
+    CLOSE,
+    MINIMISER,
+    PREMISES,
+    SEMIDEFINITE,
+    audit_table,
+    failed_premises,
+    slack_of,
+)
+from tests.probes.tables import NAN
+
+#: All premises hold: eta = 2, mu = 1 + 2 * 1 * 3/4, a gradient that may move beta by 0.0016.
+ROW = {
+    "p": 0.5, "strength": 1.0, "curvature": 1.0, "lipschitz": 2.0, "beta": 0.1, "ensemble": 0,
+    "audit_gradient_norm": 1e-3, "audit_gradient_norm_left_out": 1e-3, "largest_loss": 3.0,
+    "audit_positive_semidefinite": True, "audit_expansion_radius": 1.0, "audit_distance": 0.5,
+    "audit_nonconvex_pairs": 0.0, "audit_bounded": True,
+}  # fmt: skip
+
+
+def test_the_slack_is_2_eta_epsilon_over_mu():
+    assert slack_of(ROW) == pytest.approx(2 * 2.0 * 1e-3 / 2.5)
+    assert slack_of(ROW | {"curvature": -1.5}) == float("inf")
+
+
+@pytest.mark.parametrize("lost", ["strength", "curvature", "audit_gradient_norm"])
+def test_what_is_not_known_is_not_met(lost):
+    assert MINIMISER in failed_premises(ROW | {lost: NAN}, "Proposition 4.2")
+
+
+def test_gradients_that_may_move_beta_by_a_tenth_are_not_those_of_a_minimiser():
+    assert not failed_premises(ROW | {"beta": 0.017}, "Proposition 4.2")
+    assert failed_premises(ROW | {"beta": 0.015}, "Proposition 4.2") == [MINIMISER]
+    assert failed_premises(ROW | {"beta": NAN}, "Proposition 4.2") == [MINIMISER]
+
+
+@pytest.mark.parametrize("statement", PREMISES)
+def test_every_statement_asks_for_its_own_premises(statement):
+    nothing = {
+        "audit_gradient_norm": 9.0, "audit_positive_semidefinite": False,
+        "audit_expansion_radius": 0.5, "audit_bounded": False,
+    }  # fmt: skip
+    assert failed_premises(ROW, statement) == []
+    assert tuple(failed_premises(ROW | nothing, statement)) == PREMISES[statement]
+
+
+def verdicts(*rows):
+    return audit_table(pd.DataFrame(rows)).set_index("assumption")["verdict"]
+
+
+def test_the_table_counts_the_cells_that_fail():
+    found = verdicts(ROW, ROW | {"audit_expansion_radius": 0.5}, ROW | {"audit_bounded": False})
+    assert found[MINIMISER] == found[SEMIDEFINITE] == "holds"
+    assert found[CLOSE] == "fails in 1 of 3 cells"
+    assert found[BOUNDED] == "not known: C is the largest seen"
+
+
+def test_ensembles_are_no_cells_of_their_own():
+    assert verdicts(ROW, ROW | {"ensemble": 4, "audit_expansion_radius": 0.5})[CLOSE] == "holds"
+
+
+def test_the_table_says_what_the_gradients_may_do():
+    (line,) = audit_table(pd.DataFrame([ROW])).query("assumption == @MINIMISER")["found"]
+    assert line == (
+        "gradient norm 0.001 at θ(S), 0.001 at θ(S^i) (mean); may move β by up to 0.016 times "
+        "itself"
+    )
+    dropout = ROW | {"strength": NAN, "audit_gradient_norm": NAN}
+    (line,) = audit_table(pd.DataFrame([dropout])).query("assumption == @MINIMISER")["found"]
+    assert line == "no λ: training with masks minimises no such objective"

@@ -5,9 +5,18 @@ the error of beta when only some of S are checked. *Corrected* is ``beta_correct
 probe; *alone* is the mean over the checked examples. Errors are relative, root mean square over the
 draws of S and over 200 choices of the checked examples.
 
+Then the coverage of the interval of ``beta_corrected``: the draws of S are taken for all there are,
+so that the truth is known, their mean beta by retraining; a few of them are drawn with replacement,
+and which are checked at random, 1000 times. *Printed* is the share in which there is an interval,
+*covers* that of the intervals that hold the truth, *without the rule* that of Student's interval
+printed whatever the tail.
+
     python -m benchmarks.influence --task digits --damping 0.01 0.05 0.2
+    python -m benchmarks.influence --task breast_cancer --draws 128
     python -m benchmarks.influence --task tweets --n 32 --draws 6 --checked 8   # extra: text
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -15,10 +24,12 @@ import tyro
 
 from probes.cli.command_line import leave
 from probes.jobs.validation import require
-from probes.results.estimate_agreement import agreement
+from probes.results.estimate_agreement import agreement, corrected_beta
 from probes.stability import measure
 
-CHOICES = 200
+CHOICES, TRIALS = 200, 1000
+#: Numbers of draws at which coverage is told.
+DRAWS = (4, 8, 16)
 
 
 def main(
@@ -30,7 +41,7 @@ def main(
     solver: str = "cg",
     checked: int = 16,
 ) -> None:
-    """Print the table.
+    """Print the tables.
 
     Args:
         task: as for the probe.
@@ -42,7 +53,7 @@ def main(
         checked: examples of S that are retrained to correct beta.
     """
     require(0 < checked <= n, "checked", f"from 1 to n = {n}", checked)
-    records = []
+    records, covered = [], []
     for value in damping:
         result = measure(
             task=task, n=n, draws=draws, p=list(p), damping=value, solver=solver,
@@ -61,8 +72,13 @@ def main(
                     "alone": f"{alone:.0%}",
                 }
             )
+            covered += [
+                {"damping": value, "p": rate} | coverage(rows, size, checked) for size in DRAWS
+            ]
     print(f"{task}, n = {n}, {draws} draws, {solver}; errors with {checked} of {n} checked")
     print(pd.DataFrame(records).to_string(index=False, float_format="{:.2f}".format))
+    print(f"\ncoverage of the 95 % interval of beta corrected, {checked} of {n} checked a draw")
+    print(pd.DataFrame(covered).to_string(index=False, float_format="{:.3f}".format, na_rep="–"))
 
 
 def errors(rows: pd.DataFrame, checked: int) -> tuple[float, float]:
@@ -78,6 +94,53 @@ def errors(rows: pd.DataFrame, checked: int) -> tuple[float, float]:
             found.append([some[name] / truth - 1 for name in ("beta_corrected", "beta_retrained")])
     corrected, alone = np.sqrt(np.square(found).mean(axis=0))
     return float(corrected), float(alone)
+
+
+def coverage(
+    rows: pd.DataFrame, draws: int, checked: int, trials: int = TRIALS
+) -> dict[str, float]:
+    """How often the interval of the corrected beta is printed, and how often it holds the truth.
+
+    Args:
+        rows: of the probe, of one rate and inference, every example of every draw retrained; its
+            draws are taken for all there are.
+        draws: of these, taken with replacement.
+        checked: examples of each that keep their retrained loss, at random.
+        trials: repetitions.
+
+    Returns:
+        ``draws``; ``printed``, share of trials with an interval; ``covers``, share of these
+        intervals that hold the mean beta of all draws, NaN if there are none; ``without the rule``,
+        the same of Student's interval where it is not withheld.
+    """
+    truth = np.mean([agreement(draw)["beta_retrained"] for _, draw in rows.groupby("draw")])
+    found = pd.DataFrame(
+        [corrected_beta(some) for some in few_checked(rows, draws, checked, trials)]
+    )
+    printed = found["checks"] >= found["checks_needed"]
+    holds = (found["beta_corrected_low"] <= truth) & (truth <= found["beta_corrected_high"])
+    return {
+        "draws": draws,
+        "printed": float(printed.mean()),
+        "covers": float(holds[printed].mean()),
+        "without the rule": float(holds.mean()),
+    }
+
+
+def few_checked(
+    rows: pd.DataFrame, draws: int, checked: int, trials: int
+) -> Iterator[pd.DataFrame]:
+    """Rows of some draws, taken with replacement, of which few examples are checked."""
+    generator = np.random.default_rng(0)
+    names = ["loss_kept", "loss_left_out", "loss_retrained"]
+    losses = np.stack([draw[names].to_numpy(np.float64) for _, draw in rows.groupby("draw")])
+    population, n, _ = losses.shape
+    for _ in range(trials):
+        some = losses[generator.integers(population, size=draws)].copy()
+        order = generator.random((draws, n)).argsort(axis=1)
+        np.put_along_axis(some[:, :, 2], order[:, checked:], np.nan, axis=1)
+        table = pd.DataFrame(some.reshape(-1, 3), columns=names)
+        yield table.assign(draw=np.repeat(np.arange(draws), n))
 
 
 if __name__ == "__main__":

@@ -40,15 +40,16 @@ def draw(rows: pd.DataFrame, caption: str) -> Drawing:
 
 
 def _examples(axes: Axes, changes: pd.DataFrame) -> None:
-    # A change without end has a rank, but no place on the axes.
+    # A replica that diverged was not checked: it is no point, and has no rank.
     found = known(changes, ["retrained", "estimated"])
     rates = list(changes.groupby("p"))
-    for (p, group), look in zip(rates, looks(len(rates)), strict=True):
+    for (p, _), look in zip(rates, looks(len(rates)), strict=True):
         shown = found[found["p"] == p]
-        rank = group["estimated"].rank().corr(group["retrained"].rank())
+        rank = shown["estimated"].rank().corr(shown["retrained"].rank())
+        said = "unknown" if pd.isna(rank) else f"{rank:.2f}"
         axes.plot(shown["retrained"], shown["estimated"], look.marker, color=look.colour,
                   alpha=0.5, markersize=4,
-                  label=f"p = {p:g}: rank correlation {rank:.2f}")  # fmt: skip
+                  label=f"p = {p:g}: rank correlation {said}")  # fmt: skip
     equality_line(axes, found[["retrained", "estimated"]], "0.3")
     near = float(np.fmax(found["retrained"].abs().median(), 1e-6))
     axes.set_xscale("symlog", linthresh=near)

@@ -72,3 +72,12 @@ def test_examples_that_all_diverged_are_drawn_too():
     figure = draw(ROWS.assign(loss_retrained=np.inf), "")
     figure.canvas.draw()
     assert not any(len(line.get_xdata()) for line in figure.axes[0].lines[:-1])
+    assert artists.legend(figure.axes[0]) == [
+        "p = 0.1: rank correlation unknown", "p = 0.5: rank correlation unknown"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_diverged_example_has_no_rank(value):
+    broken = pd.concat([ROWS, ROWS.iloc[:1].assign(loss_retrained=value)])
+    assert artists.legend(draw(broken, "").axes[0]) == artists.legend(draw(ROWS, "").axes[0])

@@ -15,7 +15,8 @@ def draw(summary: pd.DataFrame, by_example: pd.DataFrame, caption: str) -> Drawi
 
     Args:
         summary: one row a score: ``score``, ``mean``, ``mean_low``, ``mean_high``.
-        by_example: one row a score and held-out example: ``score``, ``held_out``, ``correlation``.
+        by_example: one row a score and held-out example, of every draw of S: ``score``,
+            ``held_out``, ``correlation``.
         caption: the settings.
 
     Returns:
@@ -36,8 +37,14 @@ def draw(summary: pd.DataFrame, by_example: pd.DataFrame, caption: str) -> Drawi
             axes.axvspan(low, high, color="0.5", alpha=0.3)
             axes.set(
                 xlabel="rank correlation", xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1),
-                title=f"{row['score']}\n{mean:.3f} ({low:.3f} to {high:.3f})",
+                title=f"{row['score']}\n{_in_words(mean, low, high)}",
             )  # fmt: skip
         panels[0].set_ylabel("held-out examples")
         figure.suptitle(caption, fontsize="small")
     return figure
+
+
+def _in_words(mean: float, low: float, high: float) -> str:
+    if np.isnan(mean):
+        return "not known"
+    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} ({low:.3f} to {high:.3f})"

@@ -62,13 +62,15 @@ found = {
 
 # %% [markdown]
 # So few retrained examples are best used to correct the size: `beta_corrected` is the mean estimate
-# times the ratio of retrained to estimated over the checked examples. With 12 of 32 checked, and a
-# damping that is far off:
+# times the ratio of retrained to estimated over the checked examples of all draws. Its interval is
+# for β in expectation over S. Where few examples make up much of β, few checks seldom meet one of
+# them; there is then no interval, and `checks_needed` says from how many checks on there is one.
+# With 12 of 32 checked a draw, and a damping that is far off:
 
 # %%
 few = measure(p=0.1, n=32, draws=3, method="influence", validate=12, damping=0.2).validation
 truth = found[0.2]["beta_retrained"]
-{"retrained": float(truth), "corrected": float(few["beta_corrected"].item())}
+{"retrained": float(truth)} | few[["beta_corrected", "checks", "checks_needed"]].iloc[0].to_dict()
 
 # %% [markdown]
 # ## An attribution of your own
@@ -110,7 +112,8 @@ np.save(folder / "products.npy", (gradients(ready.train) @ gradients(held_out).T
 # %% [markdown]
 # Now retrain: without each example, and without 60 random halves of S, and score. The leave-one-out
 # correlation is over the examples of S, the linear datamodeling score over the halves; both are
-# rank correlations, means over the held-out examples.
+# rank correlations, means over the held-out examples. The intervals are for this S alone; with
+# `draws=3`, and one file of scores for each draw, they are over draws of S.
 
 # %%
 products = attribution.measure(**settings, scores=str(folder / "products.npy"))
@@ -141,6 +144,7 @@ assert max(abs(row["spearman"] - found[0.05]["spearman"]) for row in found.value
 assert found[0.02]["bias"] > found[0.05]["bias"] + 0.3 > found[0.2]["bias"] + 0.6
 assert abs(few["beta_corrected"].item() / truth - 1) < 0.25
 assert abs(few["beta_estimated"].item() / truth - 1) > 0.4
+assert few["beta_corrected_low"].isna().item() == (few["checks"] < few["checks_needed"]).item()
 for name in ("leave-one-out correlation", "linear datamodeling score"):
     assert table["gradients"][name] > table["chance"][name] + 0.1
     assert table["Newton"][name] > table["chance"][name] + 0.1

@@ -5,8 +5,9 @@ python -m probes.attribution --task breast_cancer --n 64 --p 0.3 --subsets 200
 
 Row i of the scores is example i of S, column j held-out example j, both in the order in which the
 task's draw of S has them (``probes.cells.prepare.prepare``). A score says how much the loss on j
-rises when i is left out; only its order matters. Without --scores this project's own estimate is
-scored, one Newton step.
+rises when i is left out; only its order matters. Scores belong to one draw of S: with --draws 3
+give three files, the first for draw 0. Without --scores this project's own estimate is scored, one
+Newton step.
 """
 
 if __name__ == "__main__":
@@ -34,6 +35,12 @@ from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
 from probes.landscape.newton_plan import EXPECTED_PRODUCTS
+from probes.metrics.confidence_intervals import mean_interval, overlap_of
+from probes.metrics.rank_correlations import (
+    mean_over_columns,
+    mean_over_rows_and_columns,
+    rank_correlations,
+)
 from probes.models.network import replica
 from probes.results.result import Result
 from probes.tasks import load_task
@@ -44,23 +51,23 @@ if TYPE_CHECKING:
     from figures.style import Drawing
 
 Array = NDArray[np.float64]
-#: Resamples of the bootstrap, of subsets and held-out examples alike.
-RESAMPLES = 200
+LEAVE_ONE_OUT, DATAMODELING = "leave-one-out correlation", "linear datamodeling score"
 
 
 @dataclass(frozen=True)
 class AttributionSettings(StudySettings):
     """Score a data attribution against retrained networks."""
 
-    scores: str | None = None
-    """NumPy (.npy) or Parquet file of the scores, n rows, a column for each held-out example, or
-    for the first few of them. Default: this project's own estimates."""
+    scores: tuple[str, ...] = ()
+    """NumPy (.npy) or Parquet files of the scores, one for each draw of S, n rows, a column for
+    each held-out example, or for the first few of them. Default: this project's own estimates."""
 
     p: tuple[float, ...] = (0.1,)
     """Dropout rate in [0, 1), one."""
 
     draws: int = 1
-    """Draws of S, of which the last is scored."""
+    """Independent draws of S, each with networks of its own. With two or more, intervals are over
+    draws."""
 
     subsets: int = 100
     """Networks trained on a random part of S, for the linear datamodeling score."""
@@ -75,7 +82,7 @@ class AttributionSettings(StudySettings):
     """Of this project's own estimates. Default: 0.05, ours; scores depend on it."""
 
     def cells(self) -> "list[AttributionCell]":
-        """Check every value and return the cell.
+        """Check every value and return the cells, one a draw.
 
         Raises:
             ValueError: a value is out of range; the message names it and what is allowed.
@@ -84,20 +91,28 @@ class AttributionSettings(StudySettings):
         check_count("subsets", self.subsets, least=3)
         left = round(self.share * self.n) if 0 < self.share < 1 else 0
         require(0 < left < self.n, "share", "in (0, 1), of at least one example", self.share)
-        *_, base = self.base_cells(method="influence", solver=self.solver, damping=self.damping)
-        self.read_scores(base)
-        return [AttributionCell(base, self.subsets, left)]
+        found = self.base_cells(method="influence", solver=self.solver, damping=self.damping)
+        self.read_scores(found[0])
+        return [AttributionCell(base, self.subsets, left) for base in found]
 
-    def read_scores(self, base: Cell) -> "Array | None":
-        """Read the given scores, which must fit the cell; None if none were given.
+    def read_scores(self, base: Cell) -> "tuple[Array, ...]":
+        """Read the given scores, which must fit the draws; none if none were given.
+
+        Args:
+            base: one of the draws.
+
+        Returns:
+            Scores, (n, m) each, one a draw.
 
         Raises:
             ValueError: scores that do not fit.
         """
-        if self.scores is None:
-            return None
+        if not self.scores:
+            return ()
+        allowed = f"one file for each of the {self.draws} draws of S"
+        require(len(self.scores) == self.draws, "scores", allowed, f"{len(self.scores)} files")
         held_out = len(load_task(base.task, base.text)) - self.n
-        return read_scores(Path(self.scores), self.n, held_out)
+        return tuple(read_scores(Path(path), self.n, held_out) for path in self.scores)
 
 
 @dataclass(frozen=True)
@@ -132,7 +147,7 @@ def measure_cell(cell: AttributionCell, progress: Progress) -> Tables:
         One row a network and held-out example: ``network`` (0 for S, then those without one
         example each, then those without a subset), ``held_out`` (its number), ``loss``, the
         settings, and ``estimate``, for networks without one example this project's estimate of its
-        loss. Left-out examples: pairs ``network``, ``example`` (its number in S).
+        loss. Left-out examples: ``draw``, ``network``, ``example`` (its number in S).
     """
     ready, base = prepare(cell.base), cell.base
     generator = torch.Generator().manual_seed(base.seeds()[0] % 2**63)
@@ -160,146 +175,199 @@ def measure_cell(cell: AttributionCell, progress: Progress) -> Tables:
     )  # fmt: skip
     left = pd.DataFrame((weights == 0).nonzero().numpy(), columns=["network", "example"])
     return {
-        TableKind.ROWS: rows.assign(**base.training, p=base.p, left=cell.left),
-        TableKind.LEFT_OUT: left,
+        TableKind.ROWS: rows.assign(**ready.columns, p=base.p, left=cell.left),
+        TableKind.LEFT_OUT: left.assign(draw=base.draw),
     }
+
+
+@dataclass(frozen=True)
+class DrawOfS:
+    """The networks of one draw of S, and the scores that they judge.
+
+    Networks that diverged and scores that are not finite are left out: of the subsets those that
+    leave out an example without a score.
+
+    Attributes:
+        losses: of every network on every held-out example, (1 + n + subsets, m).
+        scores: (n, m), or of the first few held-out examples.
+        left_out: which examples the networks leave out, (1 + n + subsets, n), 0 and 1.
+    """
+
+    losses: Array
+    scores: Array
+    left_out: Array
+
+    @cached_property
+    def pairs(self) -> dict[str, tuple[Array, Array]]:
+        """What each score correlates, column by column: the attribution's and the truth."""
+        n, columns = self.scores.shape
+        truth = self.losses[:, :columns]
+        scored = np.isfinite(self.scores).all(axis=1)
+        known = np.where(np.isfinite(self.scores), self.scores, 0)
+        subsets = self.left_out[n + 1 :]
+        alone = scored & np.isfinite(truth[1 : n + 1]).all(axis=1)
+        whole = np.isfinite(truth[n + 1 :]).all(axis=1) & (subsets @ ~scored == 0)
+        return {
+            LEAVE_ONE_OUT: (self.scores[alone], truth[1 : n + 1][alone]),
+            DATAMODELING: (subsets[whole] @ known, truth[n + 1 :][whole]),
+        }
 
 
 @dataclass(frozen=True, repr=False)
 class AttributionResult(Result):
-    """Networks as :func:`measure_cell` returns them, and the scores, (n, m), that are scored.
+    """Networks as :func:`measure_cell` returns them, and the scores, (n, m) a draw, in their order.
 
-    The leave-one-out correlation is Spearman's, over the n examples, of the scores and the change
-    of the loss when each is left out. The linear datamodeling score is Spearman's correlation, over
-    subsets, of the loss of the network that leaves a subset out and the sum of the scores of what
-    it leaves out. Both are means over held-out examples.
+    The leave-one-out correlation is Spearman's, over the n examples, of the scores and the loss
+    when each is left out. The linear datamodeling score is Spearman's correlation, over subsets, of
+    the loss of the network that leaves a subset out and the sum of the scores of what it leaves
+    out, as it would be for any number of subsets (:mod:`probes.metrics.rank_correlations`). Both
+    are means over held-out examples, then over draws of S.
 
     Source: Ilyas et al. 2022, arXiv 2202.00622 (datamodels: losses as linear functions of the
     training set); Park et al. 2023, arXiv 2303.14186 (the linear datamodeling score). Here one
     network is trained for each subset.
     """
 
-    scores: Array | None = None
+    scores: tuple[Array, ...] = ()
 
     name = "attribution"
     question = "How well does the attribution say what leaving out does?"
-    note = (
-        "means over held-out examples, 95 % bootstrap intervals over them and, for the "
-        "datamodeling score, over subsets; examples whose scores are all equal are left out"
-    )
-
-    @cached_property
-    def losses(self) -> Array:
-        """Of every network on every held-out example."""
-        table = self.rows.pivot(index="network", columns="held_out", values="loss")
-        return table.to_numpy(np.float64)
 
     @property
-    def n(self) -> int:
-        """Size of S."""
-        return int(self.rows["n"].iloc[0])
+    def note(self) -> str:
+        """What the intervals are for, and what is left out."""
+        return (
+            f"means over held-out examples; {self.interval}; examples whose scores are all equal, "
+            "and networks that diverged, are left out"
+        )
+
+    @property
+    def interval(self) -> str:
+        """What the intervals say."""
+        if self.rows["draw"].nunique() > 1:
+            return "95 % intervals: Student, over draws of S"
+        return (
+            "95 % intervals are for this S alone, over held-out examples and, for the datamodeling "
+            "score, subsets (jackknife): those of another S may lie elsewhere (--draws)"
+        )
 
     @cached_property
-    def judged(self) -> Array:
-        """The scores, or this project's own where none were given, (n, m)."""
-        if self.scores is not None:
-            return self.scores
-        table = self.rows.pivot(index="network", columns="held_out", values="estimate")
-        return table.to_numpy(np.float64)[1 : self.n + 1] - self.losses[0]
-
-    @cached_property
-    def pairs(self) -> dict[str, tuple[Array, Array]]:
-        """What each score correlates, column by column: the attribution's and the truth."""
-        columns = self.judged.shape[1]
-        truth = self.losses[:, :columns]
-        left = np.zeros((len(truth), self.n))
-        places = self.more[TableKind.LEFT_OUT]
-        left[places["network"], places["example"]] = 1
-        return {
-            "leave-one-out correlation": (self.judged, truth[1 : self.n + 1] - truth[0]),
-            "linear datamodeling score": (
-                left[self.n + 1 :] @ self.judged, truth[self.n + 1 :],
-            ),
-        }  # fmt: skip
+    def draws(self) -> dict[int, DrawOfS]:
+        """Networks and scores of each draw of S, by its number."""
+        found = {}
+        left_out = self.more[TableKind.LEFT_OUT]
+        for place, (draw, rows) in enumerate(self.rows.groupby("draw", sort=False)):
+            losses = _matrix(rows, "loss")
+            n = int(rows["n"].iloc[0])
+            scores = (
+                self.scores[place]
+                if self.scores
+                else _matrix(rows, "estimate")[1 : n + 1] - losses[0]
+            )
+            places = left_out[left_out["draw"] == draw]
+            left = np.zeros((len(losses), n))
+            left[places["network"], places["example"]] = 1
+            found[int(str(draw))] = DrawOfS(losses, scores, left)
+        return found
 
     @cached_property
     def by_example(self) -> pd.DataFrame:
-        """One row a score and held-out example: ``score``, ``held_out``, ``correlation``."""
+        """One row a draw, score and held-out example.
+
+        Columns ``draw``, ``score``, ``held_out``, ``correlation``.
+        """
         parts = [
-            pd.DataFrame({"score": name, "correlation": rank_correlations(*pair)})
-            for name, pair in self.pairs.items()
+            pd.DataFrame({"draw": number, "score": name, "correlation": rank_correlations(*pair)})
+            for number, draw in self.draws.items()
+            for name, pair in draw.pairs.items()
         ]
         return pd.concat([part.rename_axis("held_out").reset_index() for part in parts])
 
     @cached_property
+    def by_draw(self) -> pd.DataFrame:
+        """One row a draw and score.
+
+        Columns ``draw``, ``score``, ``mean``, ``mean_low`` and ``mean_high`` (its 95 % interval for
+        this S), ``held_out`` and ``networks`` (over how many of each).
+        """
+        return pd.DataFrame(
+            [
+                {"draw": number, "score": name} | _scored(name, *pair)
+                for number, draw in self.draws.items()
+                for name, pair in draw.pairs.items()
+            ]
+        )
+
+    @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a score: ``score``, ``mean``, ``mean_low``, ``mean_high``, ``held_out``."""
-        generator = np.random.default_rng(0)
+        """One row a score.
+
+        Columns ``score``, ``draws``, ``mean``, ``mean_low``, ``mean_high`` (as ``interval`` says),
+        ``mean_draws`` (over how many draws), ``held_out`` and ``networks`` (of the draw that has
+        fewest).
+        """
         records = []
-        for name, (given, truth) in self.pairs.items():
-            found = rank_correlations(given, truth)
-            again = name.startswith("linear")
-            drawn = [_resampled(given, truth, found, again, generator) for _ in range(RESAMPLES)]
-            low, high = np.nanquantile(drawn, [0.025, 0.975])
-            records.append((name, np.nanmean(found), low, high, int(np.isfinite(found).sum())))
-        names = ["score", "mean", "mean_low", "mean_high", "held_out"]
-        return pd.DataFrame(records, columns=names)
+        for name, group in self.by_draw.groupby("score", sort=False):
+            mean, low, high = mean_interval(group["mean"], overlap=overlap_of(self.rows))
+            if len(group) == 1:
+                low, high = group[["mean_low", "mean_high"]].iloc[0]
+            low, high = np.clip([low, high], -1, 1)
+            records.append(
+                {
+                    "score": name, "draws": len(group), "mean": mean, "mean_low": low,
+                    "mean_high": high, "mean_draws": int(np.isfinite(group["mean"]).sum()),
+                    "held_out": group["held_out"].min(), "networks": group["networks"].min(),
+                }
+            )  # fmt: skip
+        return pd.DataFrame(records)
 
     def plot(self) -> "Drawing":
         """Draw the distribution of both scores over the held-out examples."""
         from figures.attribution import draw
 
+        band = "over draws of S" if self.rows["draw"].nunique() > 1 else "for this S alone"
         caption = (
             f"{self.setting}, objective dropout, N = 1, p = {self.rows['p'].iloc[0]:g}; line and "
-            "band: mean, 95 % bootstrap interval"
+            f"band: mean, 95 % interval {band}"
         )
         return draw(self.summary, self.by_example, caption)
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary = self.summary
+        several = self.rows["draw"].nunique() > 1
         return pd.DataFrame(
             {
                 "quantity": summary["score"],
-                "mean": summary["mean"].map("{:.3f}".format),
-                "95 %": [
-                    f"{low:.3f} to {high:.3f}"
+                "mean": summary["mean"].map(lambda mean: "–" if pd.isna(mean) else f"{mean:.3f}"),
+                f"95 %, {'over draws of S' if several else 'this S alone'}": [
+                    "–" if pd.isna(low) else f"{low:.3f} to {high:.3f}"
                     for low, high in zip(summary["mean_low"], summary["mean_high"], strict=True)
                 ],
+                "draws": [
+                    f"{known}" if known == draws else f"{known} of {draws}"
+                    for known, draws in zip(summary["mean_draws"], summary["draws"], strict=True)
+                ],
                 "held-out examples": summary["held_out"].astype(str),
+                "networks": summary["networks"].astype(str),
             }
         )
 
 
-def rank_correlations(given: Array, truth: Array) -> Array:
-    """Spearman's correlation of every column with its own.
-
-    Args:
-        given: scores, (rows, m).
-        truth: what they should order, (rows, m).
-
-    Returns:
-        Correlations over rows, (m,), in [-1, 1]; NaN where a column is constant.
-    """
-    from scipy.stats import rankdata
-
-    one, other = (rankdata(values, axis=0) for values in (given, truth))
-    one, other = one - one.mean(0), other - other.mean(0)
-    sizes = np.sqrt((one**2).sum(0) * (other**2).sum(0))
-    found = np.full(len(sizes), np.nan)
-    return np.divide((one * other).sum(0), sizes, out=found, where=sizes > 0)
+def _matrix(rows: pd.DataFrame, name: str) -> Array:
+    """A column as a matrix, (networks, held-out examples)."""
+    table = rows.pivot(index="network", columns="held_out", values=name)
+    return table.to_numpy(np.float64)
 
 
-def _resampled(
-    given: Array, truth: Array, found: Array, rows: bool, generator: np.random.Generator
-) -> float:
-    """The mean correlation for examples, and rows if asked for, drawn with replacement."""
-    count, columns = given.shape
-    chosen = generator.integers(columns, size=columns)
-    if rows:
-        drawn = generator.integers(count, size=count)
-        found = rank_correlations(given[drawn], truth[drawn])
-    return float(np.nanmean(found[chosen]))
+def _scored(name: str, given: Array, truth: Array) -> dict[str, float]:
+    """Mean, its interval for this S, and over how many held-out examples and networks."""
+    find = mean_over_columns if name == LEAVE_ONE_OUT else mean_over_rows_and_columns
+    mean, low, high = find(given, truth)
+    known = int(np.isfinite(rank_correlations(given, truth)).sum())
+    return {
+        "mean": mean, "mean_low": low, "mean_high": high, "held_out": known, "networks": len(given),
+    }  # fmt: skip
 
 
 def read_scores(path: Path, n: int, held_out: int) -> Array:
@@ -332,8 +400,7 @@ def read_scores(path: Path, n: int, held_out: int) -> Array:
 
 
 def _result(settings: AttributionSettings, tables: Tables) -> AttributionResult:
-    (cell,) = settings.cells()
-    return AttributionResult.of(tables, scores=settings.read_scores(cell.base))
+    return AttributionResult.of(tables, scores=settings.read_scores(settings.cells()[0].base))
 
 
 PROBE = Probe(

@@ -73,7 +73,7 @@ def mean_over_rows_and_columns(given: Array, truth: Array) -> tuple[float, float
         for row in range(rows)
     ]
     mean = rows * found.mean() - (rows - 1) * np.mean(without)
-    variance = (rows - 1) * np.var(without) + _variance_over_columns(found)
+    variance = float((rows - 1) * np.var(without)) + _variance_over_columns(found)
     return _interval(float(np.clip(mean, -1, 1)), variance, rows)
 
 

@@ -63,3 +63,9 @@ def test_a_diverged_score_leaves_the_other_alone(value):
     assert sum(heights(second)) == 1
     assert first.lines[0].get_xdata()[0] == 0.4
     assert artists.limits(figure)[0][:2] == (-1, 1)
+    assert second.get_title() == "by output\nnot known"
+
+
+def test_a_score_without_an_interval_is_said_alone():
+    summary = SUMMARY.assign(mean_low=np.nan, mean_high=np.nan)
+    assert draw(summary, BY_EXAMPLE, "").axes[0].get_title() == "by loss\n0.400"

@@ -6,10 +6,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
 
 from probes import attribution
-from probes.attribution import AttributionResult, rank_correlations
+from probes.attribution import AttributionResult
 from probes.jobs.job import TableKind
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_here
@@ -23,17 +22,7 @@ def own():
 
 
 def scored(own, scores):
-    return dataclasses.replace(own, scores=scores).summary.set_index("score")
-
-
-def test_correlations_are_spearmans():
-    generator = np.random.default_rng(0)
-    given, truth = generator.normal(size=(2, 12, 5)).round(1)
-    given[:, 3] = 1.0
-    expected = [spearmanr(a, b).statistic for a, b in zip(given.T[:3], truth.T[:3], strict=True)]
-    found = rank_correlations(given, truth)
-    assert found[:3].tolist() == pytest.approx(expected)
-    assert np.isnan(found[3])
+    return dataclasses.replace(own, scores=(scores,)).summary.set_index("score")
 
 
 def test_the_networks_are_those_of_the_stability_probe(own):
@@ -45,7 +34,7 @@ def test_the_networks_are_those_of_the_stability_probe(own):
     left = matrix.loc[matrix["split"] == "train", "example"].drop_duplicates()
     expected = wide.loc[[-1, *left], order].to_numpy()
     # Trained in blocks of other sizes: equal to rounding.
-    np.testing.assert_allclose(own.losses[:17], expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(own.draws[0].losses[:17], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_every_network_leaves_out_what_is_said(own):
@@ -55,36 +44,121 @@ def test_every_network_leaves_out_what_is_said(own):
 
 
 def test_the_truth_itself_scores_one(own):
-    effects = own.losses[1:17] - own.losses[0]
+    effects = own.draws[0].losses[1:17] - own.draws[0].losses[0]
     assert scored(own, effects).loc["leave-one-out correlation", "mean"] == pytest.approx(1.0)
 
 
 def test_damping_changes_the_estimates_and_not_the_truth(own):
     damped = attribution.measure(**SMALL, damping=5.0)
-    np.testing.assert_array_equal(damped.losses, own.losses)
-    assert np.abs(damped.judged).mean() < np.abs(own.judged).mean() / 2
+    np.testing.assert_array_equal(damped.draws[0].losses, own.draws[0].losses)
+    assert np.abs(damped.draws[0].scores).mean() < np.abs(own.draws[0].scores).mean() / 2
 
 
 def test_chance_scores_nothing(own):
-    noise = np.random.default_rng(0).normal(size=(16, own.losses.shape[1]))
+    noise = np.random.default_rng(0).normal(size=(16, own.draws[0].losses.shape[1]))
     found = scored(own, noise)
     # 553 held-out examples share 16 and 30 networks: the means are off by less than a tenth.
     assert found["mean"].abs().max() < 0.1
 
 
+def summing(draws=1, seed=1):
+    """Networks of 6 examples, of which every one adds its own effect, and these effects."""
+    generator = np.random.default_rng(seed)
+    rows, pairs, scores = [], [], []
+    for draw in range(draws):
+        effects, subsets = generator.normal(size=(6, 4)), generator.random((20, 6)) < 0.5
+        left = np.concatenate([np.zeros((1, 6)), np.eye(6), subsets])
+        networks, held_out = np.indices((27, 4))
+        table = {"network": networks.flatten(), "held_out": held_out.flatten()}
+        rows.append(
+            pd.DataFrame(table | {"loss": (3 + left @ effects).flatten()}).assign(draw=draw)
+        )
+        places = pd.DataFrame(np.argwhere(left), columns=["network", "example"])
+        pairs.append(places.assign(draw=draw))
+        scores.append(effects)
+    more = {TableKind.LEFT_OUT: pd.concat(pairs)}
+    return AttributionResult(pd.concat(rows).assign(n=6), more, tuple(scores))
+
+
 def test_losses_that_are_sums_have_a_datamodeling_score_of_one():
-    generator = np.random.default_rng(1)
-    scores, subsets = generator.normal(size=(6, 4)), generator.random((20, 6)) < 0.5
-    left = np.concatenate([np.zeros((1, 6)), np.eye(6), subsets])
-    losses = 3 + left @ scores
-    networks, held_out = np.indices(losses.shape)
-    rows = pd.DataFrame(
-        {"network": networks.flatten(), "held_out": held_out.flatten(), "loss": losses.flatten()}
-    ).assign(n=6)
-    pairs = pd.DataFrame(np.argwhere(left), columns=["network", "example"])
-    result = AttributionResult(rows, {TableKind.LEFT_OUT: pairs}, scores)
+    result = summing()
     assert result.summary["mean"].tolist() == pytest.approx([1.0, 1.0])
     assert result.summary["mean_low"].tolist() == pytest.approx([1.0, 1.0])
+    assert result.summary["networks"].tolist() == [6, 20]
+
+
+def test_draws_are_averaged_with_students_interval():
+    """Two draws with their own scores, one with scores in reverse: correlations 1, 1 and -1."""
+    result = summing(draws=3)
+    first, second, third = result.scores
+    mixed = dataclasses.replace(result, scores=(first, second, -third))
+    assert mixed.by_draw["mean"].tolist() == pytest.approx([1, 1, 1, 1, -1, -1])
+    summary = mixed.summary
+    assert summary["draws"].tolist() == summary["mean_draws"].tolist() == [3, 3]
+    assert summary["mean"].tolist() == pytest.approx([1 / 3] * 2)
+    half = 4.302653 * np.std([1, 1, -1], ddof=1) / np.sqrt(3)
+    assert half > 2 / 3  # so that the upper end is the largest correlation there is
+    assert summary["mean_low"].tolist() == pytest.approx([-1.0] * 2)
+    assert summary["mean_high"].tolist() == pytest.approx([1.0] * 2)
+    assert "over draws of S" in mixed.note
+    assert "this S alone" in summing().note
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_networks_that_diverged_are_left_out_and_counted(lost):
+    """One without an example, and two without a subset."""
+    result = summing()
+    rows = result.rows.copy()
+    rows.loc[rows["network"].isin([2, 9, 12]), "loss"] = lost
+    summary = dataclasses.replace(result, rows=rows).summary
+    assert summary["mean"].tolist() == pytest.approx([1.0, 1.0])
+    assert summary["networks"].tolist() == [5, 18]
+
+
+def test_a_score_that_is_not_finite_takes_its_subsets_with_it():
+    result = summing()
+    scores = result.scores[0].copy()
+    scores[3] = np.nan
+    summary = dataclasses.replace(result, scores=(scores,)).summary
+    without = (result.draws[0].left_out[7:, 3] == 0).sum()
+    assert summary["networks"].tolist() == [5, without]
+    assert summary["mean"].tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_a_draw_that_diverged_is_left_out_and_counted():
+    result = summing(draws=2)
+    rows = result.rows.copy()
+    rows.loc[rows["draw"] == 1, "loss"] = np.nan
+    lost = dataclasses.replace(result, rows=rows)
+    assert lost.summary["mean"].tolist() == pytest.approx([1.0, 1.0])
+    assert lost.summary["mean_draws"].tolist() == [1, 1]
+    text = lost.text()
+    assert text["draws"].tolist() == ["1 of 2"] * 2
+    assert text["95 %, over draws of S"].tolist() == ["–"] * 2
+    none = dataclasses.replace(result, rows=rows.assign(loss=np.nan))
+    assert none.text()["mean"].tolist() == ["–"] * 2
+
+
+def test_draws_are_independent_and_each_is_that_of_a_run_alone(own):
+    """The networks of draw 0 are those of a run of one draw."""
+    several = attribution.measure(**SMALL, draws=2)
+    assert set(several.rows["draw"]) == {0, 1}
+    np.testing.assert_array_equal(several.draws[0].losses, own.draws[0].losses)
+    assert (several.draws[0].left_out[17:] != several.draws[1].left_out[17:]).any()
+    by_draw = several.by_draw.set_index(["draw", "score"])["mean"]
+    expected = by_draw.groupby("score", sort=False).mean()
+    assert several.summary["mean"].tolist() == pytest.approx(expected.tolist())
+    assert by_draw.nunique() == 4
+
+
+def test_every_draw_has_scores_of_its_own(own, tmp_path):
+    several = attribution.measure(**SMALL, draws=2)
+    files = []
+    for number, draw in several.draws.items():
+        np.save(tmp_path / f"{number}.npy", draw.losses[1:17] - draw.losses[0])
+        files.append(str(tmp_path / f"{number}.npy"))
+    given = attribution.measure(**SMALL, draws=2, scores=files).by_draw.set_index("score")
+    assert given.loc["leave-one-out correlation", "mean"].tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_the_estimates_say_much_of_what_leaving_out_does():
@@ -96,7 +170,7 @@ def test_the_estimates_say_much_of_what_leaving_out_does():
 
 @pytest.mark.parametrize("ending", ["npy", "parquet"])
 def test_scores_come_from_a_file(own, ending, tmp_path):
-    effects = (own.losses[1:17] - own.losses[0])[:, :10]
+    effects = (own.draws[0].losses[1:17] - own.draws[0].losses[0])[:, :10]
     file = tmp_path / f"scores.{ending}"
     if ending == "npy":
         np.save(file, effects)
@@ -114,6 +188,7 @@ def test_scores_come_from_a_file(own, ending, tmp_path):
 
 def hostile_scores(folder):
     np.save(folder / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(folder / "fits.npy", np.zeros((16, 4)))
     np.save(folder / "wrong.npy", np.zeros((3, 4)))
     np.save(folder / "nan.npy", np.full((16, 4), np.nan))
     np.save(folder / "words.npy", np.full((16, 4), "a"))
@@ -131,6 +206,7 @@ def hostile_scores(folder):
         (["--scores", "words.npy"], ["scores", "words.npy"]),
         (["--scores", "broken.npy"], ["scores", "broken.npy"]),
         (["--scores", "broken.parquet"], ["scores", "broken.parquet"]),
+        (["--scores", "fits.npy", "--draws", "3"], ["one file for each of the 3 draws", "1 files"]),
         (["--p", "0.1", "0.2"], ["p must be one rate"]),
         (["--share", "1"], ["share"]),
         (["--subsets", "2"], ["subsets must be at least 3"]),

@@ -1,0 +1,120 @@
+"""Spearman's correlations, and intervals of their mean that hold the truth."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom, spearmanr
+
+from probes.metrics.rank_correlations import (
+    mean_over_columns,
+    mean_over_rows_and_columns,
+    rank_correlations,
+)
+
+
+def with_ties(rows=12, columns=5):
+    generator = np.random.default_rng(0)
+    given, truth = generator.normal(size=(2, rows, columns)).round(1)
+    return given, given + truth
+
+
+def spearmans(given, truth):
+    return [spearmanr(a, b).statistic for a, b in zip(given.T, truth.T, strict=True)]
+
+
+def test_correlations_are_spearmans():
+    given, truth = with_ties()
+    expected = spearmans(given, truth)
+    given[:, 3] = 1.0
+    found = rank_correlations(given, truth)
+    assert found[:3].tolist() == pytest.approx(expected[:3])
+    assert np.isnan(found[3])
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_fewer_than_two_rows_have_no_order(rows):
+    assert np.isnan(rank_correlations(*np.zeros((2, rows, 3)))).all()
+    assert np.isnan(mean_over_columns(*np.zeros((2, rows, 3)))).all()
+    assert np.isnan(mean_over_rows_and_columns(*np.zeros((2, rows, 3)))).all()
+
+
+def test_the_jackknife_is_that_of_correlations_without_each_row():
+    """Ties included: the slow twin leaves a row out and ranks again."""
+    given, truth = with_ties()
+    rows = len(given)
+    whole = np.array(spearmans(given, truth))
+    without = [
+        np.mean(spearmans(np.delete(given, row, 0), np.delete(truth, row, 0)))
+        for row in range(rows)
+    ]
+    mean, low, high = mean_over_rows_and_columns(given, truth)
+    assert mean == pytest.approx(rows * whole.mean() - (rows - 1) * np.mean(without))
+    variance = (rows - 1) * np.var(without) + np.var(whole, ddof=1) / len(whole)
+    assert high - mean == pytest.approx(2.200985 * np.sqrt(variance))
+    assert mean - low == pytest.approx(high - mean)
+
+
+def test_columns_alone_have_students_interval():
+    given, truth = with_ties()
+    found = np.array(spearmans(given, truth))
+    half = 2.776445 * found.std(ddof=1) / np.sqrt(5)
+    expected = (found.mean(), found.mean() - half, min(found.mean() + half, 1))
+    assert mean_over_columns(given, truth) == pytest.approx(expected)
+
+
+def test_one_column_has_no_interval():
+    given, truth = with_ties(columns=1)
+    for find in (mean_over_columns, mean_over_rows_and_columns):
+        mean, low, high = find(given, truth)
+        assert np.isfinite(mean)
+        assert np.isnan([low, high]).all()
+
+
+def test_a_perfect_order_is_certain():
+    given, _ = with_ties()
+    assert mean_over_rows_and_columns(given, 2 * given) == pytest.approx((1, 1, 1))
+    assert mean_over_columns(given, -given) == pytest.approx((-1, -1, -1))
+
+
+class Subsets:
+    """Losses of networks without random halves of 64 examples: sums of effects, and noise.
+
+    A share of the noise is common to the held-out examples of a network, through three factors.
+    """
+
+    def __init__(self, noise, shared, seed=0):
+        self.generator = generator = np.random.default_rng(seed)
+        self.effects = generator.normal(size=(64, 2000)) * generator.exponential(size=(64, 1))
+        self.loadings = generator.normal(size=(3, 2000)) / np.sqrt(3)
+        spread = np.sqrt((self.effects**2).sum(0) / 4)
+        self.common, self.own = noise * spread * np.sqrt([[shared], [1 - shared]])
+
+    def draw(self, subsets, columns):
+        """Sums of the scores of what subsets leave out, and losses, (subsets, columns) each."""
+        generator = self.generator
+        left = (generator.random((subsets, 64)).argsort(axis=1) < 32).astype(float)
+        sums = left @ self.effects[:, columns]
+        common = generator.normal(size=(subsets, 3)) @ self.loadings[:, columns]
+        own = generator.normal(size=sums.shape)
+        return sums, sums + self.common[columns] * common + self.own[columns] * own
+
+    @property
+    def truth(self):
+        """The score of 4,000 subsets and 500 of the held-out examples."""
+        return rank_correlations(*self.draw(4000, np.arange(0, 2000, 4))).mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [0.0, 0.9])
+@pytest.mark.parametrize(("noise", "score"), [(0.25, 0.97), (1.7, 0.52), (1e3, 0.0)])
+def test_the_interval_holds_its_estimate_and_the_score_of_many_subsets(noise, score, shared):
+    """At a coverage of 93 % so few of 200 intervals hold the truth once in a million."""
+    subsets = Subsets(noise, shared)
+    truth = subsets.truth
+    assert truth == pytest.approx(score, abs=0.05)
+    holds = 0
+    for _ in range(200):
+        columns = subsets.generator.integers(2000, size=30)
+        mean, low, high = mean_over_rows_and_columns(*subsets.draw(100, columns))
+        assert low <= mean <= high
+        holds += low <= truth <= high
+    assert holds >= binom.ppf(1e-6, 200, 0.93)

@@ -56,6 +56,8 @@ def draw(features: Mapping[str, ArrayLike], update: ArrayLike) -> Drawing:
 
 
 def _added(features: np.ndarray, update: np.ndarray, p: float) -> float:
+    if not np.isfinite(features).all():  # of a model that diverged
+        return float("nan")
     zero = np.zeros((len(features), len(update)))
     terms = dropout_loss_terms(zero, features, update, p, rescale=True)
     return float((terms["rows"] + terms["columns"]).mean())

@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -164,8 +165,9 @@ def measure_cell(cell: EnsembleCell, progress: Progress) -> Tables:
     limit = largest - spread / (2 * len(outputs))
     expected = network.replica_outputs(factors, test, update_scale=base.update_scale)[0]
     records = [(0, expected.double(), float("nan"), float("nan"))]
+    diverged = not math.isfinite(limit + spread)
     for size in sizes:
-        predicted = float(ensemble_cross_entropy(limit, spread, size))
+        predicted = math.nan if diverged else float(ensemble_cross_entropy(limit, spread, size))
         records.append((size, outputs[:size].mean(0), float(each[:size].mean()), predicted))
     rows = [
         {

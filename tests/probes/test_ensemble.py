@@ -46,6 +46,12 @@ def test_the_law_meets_the_largest_ensemble(result):
     assert rows["predicted"].tolist() == pytest.approx(rows["test_loss"].tolist())
 
 
+def test_a_network_that_diverged_has_no_prediction():
+    rows = ensemble.measure(p=[0.5], sizes=[1, 2], **SMALL | {"draws": 1, "lr": 1e30}).rows
+    assert len(rows) == 3
+    assert rows["predicted"].isna().all()
+
+
 @pytest.mark.parametrize("loss", [cross_entropy, logistic, squared], ids=lambda loss: loss.name)
 def test_the_spread_is_the_trace_of_hessian_and_covariance(loss):
     generator = torch.Generator().manual_seed(0)

@@ -29,7 +29,7 @@ test: $(STAMP)  ## run the whole test suite
 quick: $(STAMP)  ## run what is fast of the tests, at every save (90 s)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not cuda" -q
 
-falsify: $(STAMP)  ## search long for problems that refute what the project holds to be true
+falsify: $(STAMP)  ## search long for problems that refute statements that we claim are true
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 tests/probes/statements/test_falsification.py
 
 lint: $(STAMP)  ## check style, types and the direction of imports

@@ -25,18 +25,25 @@ from probes import comparison, generalization
 # independent training sets with 95 % intervals.
 
 # %%
-gaps = generalization.measure(n=[24, 48, 96], p=[0, 0.1, 0.5], draws=4, steps=200)
+gaps, overfitted = (
+    generalization.measure(n=[24, 48, 96], p=[0, 0.1, 0.5], draws=4, steps=200, lr=lr)
+    for lr in (1e-3, 5e-3)
+)
 gaps.plot()
 
+# %%
+overfitted.plot()
+
 # %% [markdown]
-# The gap falls with p and with n. The dotted lines estimate it *without a test set*: the mean
-# signed change of an example's loss when it is left out of training. The bound (dashed) is orders
-# of magnitude above, and above the largest loss C: vacuous. For the real algorithm λ is not even
-# defined, so it is a curve to compare with and no theorem.
+# The gap falls with p and with n, at a learning rate at which the network without dropout does not
+# overfit (first) and at one at which it does. The dotted lines estimate it *without a test set*: the
+# mean signed change of an example's loss when it is left out of training. The bound (dashed) is
+# orders of magnitude above, and above the largest loss C, so that it says nothing. Training with
+# masks has no λ: the bound is a curve to compare with, exceeded or not, and no theorem.
 
 # %%
 theorem = gaps.bounds.query("statement == 'Theorem 4.4'")
-theorem["verdict"].value_counts()
+theorem[["verdict", "vacuous"]].value_counts()
 
 # %% [markdown]
 # ## Is it the dropout?
@@ -47,15 +54,21 @@ theorem["verdict"].value_counts()
 # at the train loss that dropout reached.
 
 # %%
-matched = generalization.measure(matched=True, n=32, p=[0.1, 0.5], draws=6)
+matched, matched_overfitted = (
+    generalization.measure(matched=True, n=32, p=[0.1, 0.5], draws=6, lr=lr) for lr in (1e-3, 5e-3)
+)
 matched.plot()
 
 # %%
 matched
 
+# %%
+matched_overfitted
+
 # %% [markdown]
-# On these digits dropout is the stabler one at equal train loss against early stopping. Not every
-# control says the same, and on linear models nothing remains: the README has the whole table.
+# On these digits dropout has the smaller β at equal train loss than the network that is stopped
+# early, at both learning rates. Not every control says the same: the README has the whole table,
+# with what holds in both regimes. Verdicts are corrected for their number (Holm).
 #
 # ## When does any bound say something?
 #
@@ -73,9 +86,11 @@ bounds.summary
 # What was told above, checked:
 
 # %%
-point = gaps.summary.set_index(["n", "p"])["gap"]
-assert all(point[n, 0.5] < point[n, 0] for n in (24, 48, 96))
-assert all(point[96, p] < point[24, p] for p in (0, 0.1, 0.5))
-assert not (theorem["verdict"] == "holds").any()
-early = matched.decision().query("variant == 'early stopping'").set_index("p")
-assert early.loc[0.5, "difference"] > 0
+for result in (gaps, overfitted):
+    point = result.summary.set_index(["n", "p"])["gap"]
+    assert all(point[n, 0.5] < point[n, 0] for n in (24, 48, 96))
+    assert all(point[96, p] < point[24, p] for p in (0, 0.1, 0.5))
+assert set(theorem["verdict"]) <= {"not exceeded", "no bound"}
+for result in (matched, matched_overfitted):
+    early = result.decision().query("variant == 'early stopping'").set_index("p")
+    assert early.loc[0.5, "difference"] > 0

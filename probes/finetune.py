@@ -68,7 +68,9 @@ OWN = {"output_dir": "--out", "seed": "--seed", "data_seed": "--seed", "label_na
 #: Tables that a run gives.
 KINDS = (TableKind.ROWS, TableKind.DIAGRAM)
 DRAWN = ("train_loss", "test_loss", "gap", "test_score", "ece")
-QUANTITIES = ("train_loss", "test_loss", "gap", "test_score", "ece", "seconds", "peak_mib")
+QUANTITIES = (
+    "train_loss", "test_loss", "gap", "test_score", "ece", "ece_floor", "seconds", "peak_mib",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,8 @@ class FinetuneResult(Result):
         return (
             "means over seeds, 95 % intervals (Student); train loss without masks, on at most 512 "
             "examples; best: least test loss of a run, chosen on the held-out data and so "
-            "optimistic for all alike; ECE on half of the held-out data"
+            "optimistic for all alike; ECE on half of the held-out data, floor: what a calibrated "
+            "predictor would score there"
         )
 
     @property
@@ -290,6 +293,7 @@ class FinetuneResult(Result):
             columns[score] = with_interval(summary, "test_score")
         if "ece" in summary:
             columns["ECE"] = with_interval(summary, "ece")
+            columns["its floor"] = averages(summary, "ece_floor", 3)
         columns |= {
             "seconds": summary["seconds"].map("{:.0f}".format),
             "peak MiB": summary["peak_mib"].map("{:.0f}".format),

@@ -208,7 +208,8 @@ def measure_cell(cell: OwnModelCell, progress: Progress) -> Tables:
         for size in sizes
     ]
     known: dict[str, Any] = {
-        "task": type(own.model).__name__, "n": n, "rank": own.rank, "steps": own.steps,
+        "task": type(own.model).__name__, "n": n, "pool": len(own.features), "rank": own.rank,
+        "steps": own.steps,
     }  # fmt: skip
     return {TableKind.ROWS: pd.DataFrame(rows).assign(**known)}
 
@@ -220,7 +221,9 @@ def _measured(
     on_test = own.loss(test_outputs, targets).double()
     measured = measure_losses(on_train.cpu(), on_test.cpu())
     if own.score is not None:
-        measured["test_score"] = float(own.score(test_outputs, targets).double().mean())
+        finite = bool(on_test.isfinite().all())
+        score = own.score(test_outputs, targets).double().mean() if finite else float("nan")
+        measured["test_score"] = float(score)
     return measured
 
 

@@ -27,7 +27,9 @@ def stability_gap_bound(
     Source: arXiv 2404.09610, Lemma 4.3; Bousquet & Elisseeff 2002, Theorem 11 (deletion form).
 
     Assumes: :math:`0 \le \ell \le C`, and stability :math:`\beta` in the sense of Definition 4.1 of
-    the same loss. Pointwise hypothesis stability *alone* does not imply it: memorising all n
+    the same loss. The paper asks :math:`|\ell(x)-\ell(x')| \le C` for all x, x'. A constant that is
+    added to the loss changes neither gap nor stability, so that is the same, if C is the range over
+    all examples and all parameters that occur. Pointwise hypothesis stability *alone* does not imply it: memorising all n
     examples and answering a constant when one is missing has :math:`\beta = 0`, :math:`\hat R = 0`
     and :math:`R = 1`. The proof also uses hypothesis stability (the loss at a fresh point), which
     exact minimisers of a strongly convex objective have with the same constant.

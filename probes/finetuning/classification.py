@@ -20,7 +20,11 @@ from probes.finetuning.task import (
     require_columns,
     take_held_out,
 )
-from probes.metrics.calibration_error import calibration_error
+from probes.metrics.calibration_error import (
+    calibration_error,
+    calibration_floor,
+    debiased_calibration_error,
+)
 from probes.tasks.packaged import packaged
 from probes.tasks.text import TextSource, read_texts
 from probes.tasks.tweets import TEXTS, clean_tweets
@@ -63,6 +67,13 @@ GLUE = {
 SCORES: dict[str, Callable[[Any, Any], float]] = {
     "accuracy": accuracy_score, "F1": f1_score, "Matthews correlation": matthews_corrcoef,
 }  # fmt: skip
+
+
+#: Numbers that :func:`classification_metrics` measures.
+MEASURED = (
+    "score", "accuracy", "validation_loss", "half_loss", "half_accuracy", "confidence", "ece",
+    "ece_floor", "ece_debiased",
+)  # fmt: skip
 
 
 def glue_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
@@ -139,9 +150,13 @@ def classification_metrics(score: str, predictions: Any) -> dict[str, Any]:
     Returns:
         ``score`` and ``accuracy`` on all examples; ``validation_loss`` on the first half; on the
         other half ``half_loss``, ``half_accuracy``, ``confidence`` (mean probability of the most
-        probable class), ``ece``, and ``bins``, pairs of mean confidence and accuracy.
+        probable class), ``ece``, ``ece_floor`` and ``ece_debiased`` (see
+        ``probes.metrics.calibration_error``), and ``bins``, pairs of mean confidence and accuracy.
+        Of a model whose logits are not finite everything is NaN, and there are no bins.
     """
     logits, labels = torch.from_numpy(predictions.predictions).double(), predictions.label_ids
+    if not logits.isfinite().all():
+        return dict.fromkeys(MEASURED, float("nan")) | {"bins": []}
     targets = torch.from_numpy(labels).long()
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     half = len(losses) // 2
@@ -158,6 +173,8 @@ def classification_metrics(score: str, predictions: Any) -> dict[str, Any]:
         "half_accuracy": float(right.mean()),
         "confidence": float(confidence.mean()),
         "ece": calibration_error(probabilities, targets[half:]),
+        "ece_floor": calibration_floor(probabilities),
+        "ece_debiased": debiased_calibration_error(probabilities, targets[half:]),
         "bins": [list(pair) for pair in zip(average.tolist(), accuracy.tolist(), strict=True)],
     }
 
@@ -165,7 +182,7 @@ def classification_metrics(score: str, predictions: Any) -> dict[str, Any]:
 def regression_metrics(predictions: Any) -> dict[str, Any]:
     """Measure predicted numbers: ``score`` (Pearson) and ``spearman``."""
     values, targets = predictions.predictions.squeeze(-1), predictions.label_ids
-    if np.ptp(values) == 0 or np.ptp(targets) == 0:
+    if not np.isfinite(values).all() or np.ptp(values) == 0 or np.ptp(targets) == 0:
         # A correlation with a constant is not defined.
         return {"score": float("nan"), "spearman": float("nan")}
     return {

@@ -15,7 +15,8 @@ from probes.jobs.job import TableKind, Tables
 #: What is measured at an evaluation, as it is called in rows.
 MEASURED = {
     "loss": "test_loss", "score": "test_score", "accuracy": "accuracy", "confidence": "confidence",
-    "ece": "ece", "validation_loss": "validation_loss", "half_loss": "half_loss",
+    "ece": "ece", "ece_floor": "ece_floor", "ece_debiased": "ece_debiased",
+    "validation_loss": "validation_loss", "half_loss": "half_loss",
     "half_accuracy": "half_accuracy", "spearman": "spearman", "exact_match": "exact_match",
     "bins": "bins",
 }  # fmt: skip

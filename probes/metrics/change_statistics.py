@@ -8,27 +8,39 @@ from numpy.typing import ArrayLike
 SATURATED = 0.05
 
 
+#: What is said of the changes.
+STATISTICS = ("beta", "beta_signed", "beta_median", "beta_q90", "beta_top_tenth")
+
+
 def change_statistics(change: ArrayLike) -> dict[str, float]:
     """Describe the leave-one-out changes of one draw of S.
 
     Source: arXiv 2404.09610, Definition 4.1 (beta).
 
     Args:
-        change: signed changes of the left-out examples' losses, at least one, all finite.
+        change: signed changes of the left-out examples' losses. Those of replicas that diverged
+            are not finite; they are left out.
 
     Returns:
-        ``beta``, the mean of the absolute changes (Definition 4.1 for this S), ``beta_median``,
-        ``beta_q90`` (their upper decile) and ``beta_top_tenth``, the share of their sum that the
-        largest tenth has; NaN where nothing changed.
+        ``beta``, the mean of the absolute changes (Definition 4.1 for this S), ``beta_signed``,
+        that of the signed ones, ``beta_median``, ``beta_q90`` (the upper decile) and
+        ``beta_top_tenth``, the share of the sum that the largest tenth has (NaN where nothing
+        changed); all are NaN where every replica diverged. ``diverged`` is their number.
 
     >>> change_statistics([0.0, -1.0, 1.0, 8.0])["beta_top_tenth"]
     0.8
     """
-    size = np.sort(np.abs(np.asarray(change, np.float64)))
+    values = np.asarray(change, np.float64)
+    finite = values[np.isfinite(values)]
+    diverged = {"diverged": float(len(values) - len(finite))}
+    if not len(finite):
+        return dict.fromkeys(STATISTICS, float("nan")) | diverged
+    size = np.sort(np.abs(finite))
     tenth, total = max(1, round(len(size) / 10)), size.sum()
     return {
         "beta": float(size.mean()),
+        "beta_signed": float(finite.mean()),
         "beta_median": float(np.median(size)),
         "beta_q90": float(np.quantile(size, 0.9)),
         "beta_top_tenth": float(size[-tenth:].sum() / total) if total > 0 else float("nan"),
-    }
+    } | diverged

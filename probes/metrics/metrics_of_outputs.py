@@ -1,5 +1,8 @@
 """What is measured of a trained network: losses, gap, and how far an example moves its own loss."""
 
+import math
+
+import torch
 from torch import Tensor
 
 from probes.metrics.change_statistics import change_statistics
@@ -22,9 +25,10 @@ def measure_outputs(
 
     Returns:
         ``train_loss``, ``test_loss``, ``train_score``, ``test_score``, ``gap``; with all replicas
-        also ``beta_signed``, the mean signed leave-one-out difference (which estimates the gap
-        without test data), and the statistics of ``probes.metrics.change_statistics``. What is
-        measured of a replica whose outputs are not finite is NaN, its scores, too.
+        also the statistics of ``probes.metrics.change_statistics``, of which ``beta_signed``
+        estimates the gap without test data. What is measured of the first replica is NaN where its
+        outputs are not finite, its scores, too; other replicas that diverged are counted as
+        ``diverged`` and left out.
     """
     on_train, on_test = on_train.double().cpu(), on_test.double().cpu()
     train_targets, test_targets = (held.targets.double().cpu() for held in (train, test))
@@ -50,5 +54,7 @@ def measure_losses(on_train: Tensor, on_test: Tensor) -> dict[str, float]:
     record = {"train_loss": train_loss, "test_loss": test_loss, "gap": test_loss - train_loss}
     if len(on_train) == 1:
         return record
-    change = on_train[1:].diagonal() - on_train[0]
-    return record | {"beta_signed": change.mean().item()} | change_statistics(change.numpy())
+    # Nothing is known of any change where the network trained on S diverged.
+    kept = on_train[0] if math.isfinite(train_loss) else torch.full_like(on_train[0], math.nan)
+    change = on_train[1:].diagonal() - kept
+    return record | change_statistics(change.numpy())

@@ -159,9 +159,11 @@ def of_curves(result: CurvesResult) -> Finding:
 
 def of_calibration(result: CalibrationResult) -> Finding:
     best = result.summary[result.summary["moment"] == "best"]
+    floor = "ece_floor" in best
     verdicts = [
-        f"p = {row.p:g}, {row.inference}: calibration error {row.ece:.3f} at the best checkpoint, "
-        f"confidence {row.confidence:.3f} for accuracy {row.accuracy:.3f}."
+        f"p = {row.p:g}, {row.inference}: calibration error {row.ece:.3f} at the best checkpoint"
+        + (f" (a calibrated predictor would score {row.ece_floor:.3f})" if floor else "")
+        + f", confidence {row.confidence:.3f} for accuracy {row.accuracy:.3f}."
         for row in _records(best)
     ]
     return _finding(result, "Are the predicted probabilities right?", verdicts)
@@ -207,10 +209,7 @@ def of_cost(result: CostResult) -> Finding:
 
 
 def of_verify(result: VerifyResult) -> Finding:
-    verdicts = [
-        f"{len(result.cases)} cases; violated, of what the project holds to be true: "
-        f"{len(result.violated)}."
-    ]
+    verdicts = [result.headline]
     return _finding(result, "Do the theorems hold?", verdicts)
 
 

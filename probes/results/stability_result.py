@@ -357,16 +357,13 @@ class StabilityResult(Result):
 def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
     row = group.iloc[0].drop(PER_EXAMPLE).to_dict()
     first = {str(name): value for name, value in row.items()}
-    difference = (group["loss_left_out"] - group["loss_kept"])[~group["diverged"]]
-    # Nothing was measured where the network trained on S diverged, or all of the others did.
-    usable = len(difference) > 0 and bool(np.isfinite(difference).all())
-    unknown = dict.fromkeys(("beta", "beta_median", "beta_q90", "beta_top_tenth"), float("nan"))
+    # Nothing was measured where the network trained on S diverged.
+    kept = group["loss_kept"] if np.isfinite(first["train_loss"]) else float("nan")
     given = pd.notna(first["loss_bound"])
     return (
         first
-        | (change_statistics(difference) if usable else unknown)
+        | change_statistics(group["loss_left_out"] - kept)
         | {
-            "beta_signed": difference.mean() if usable else float("nan"),
             "gap": first["test_loss"] - first["train_loss"],
             "replicas": len(group),
             "diverged": int(group["diverged"].sum()),

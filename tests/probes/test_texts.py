@@ -259,10 +259,10 @@ def test_finetune():
         ("lora", 0.0, "no masks", 0): (0.40, 0.50), ("lora", 0.0, "no masks", 1): (0.42, 0.52),
         ("adalora", 0.3, "ensemble", 0): (0.9, 0.75), ("adalora", 0.3, "ensemble", 1): (0.9, NAN),
     }  # fmt: skip
-    same = "0.7500 ± 0.0000 | 0.0625 ± 0.0000 | 12 | 346"
+    same = "0.7500 ± 0.0000 | 0.0625 ± 0.0000 | 0.031 | 12 | 346"
     expected = [
         "method  | p   | inference       | train loss | test loss       | best            | "
-        "gap             | accuracy | ECE | seconds | peak MiB",
+        "gap             | accuracy | ECE | its floor | seconds | peak MiB",
         f"lora    | 0   | no masks        | 0.2500     | 0.5100 ± 0.1271 | 0.4100 ± 0.1271 | "
         f"0.2600 ± 0.1271 | {same}",
         f"adalora | 0.3 | ensemble, N = 4 | 0.2500     | 0.7500 (1 of 2) | 0.8250 ± 0.9530 | "
@@ -449,9 +449,9 @@ def test_recommend():
 
 def test_attribution():
     expected = [
-        "quantity                  | mean  | 95 %           | held-out examples",
-        "leave-one-out correlation | 1.000 | 1.000 to 1.000 | 8",
-        "linear datamodeling score | 1.000 | 1.000 to 1.000 | 8",
+        "quantity | mean | 95 %, this S alone | draws | held-out examples | networks",
+        "leave-one-out correlation | 1.000 | 1.000 to 1.000 | 1 | 8 | 4",
+        "linear datamodeling score | 1.000 | 1.000 to 1.000 | 1 | 8 | 6",
     ]
     assert_reads(attribution_result([EFFECTS] * 8).text(), expected)
 
@@ -462,6 +462,6 @@ def test_attribution_of_scores_in_reverse_or_all_alike():
     table = attribution_result([EFFECTS] * 4 + [reverse] * 3 + [(0.5,) * 4]).text()
     assert table["mean"].tolist() == ["0.143", "0.143"]
     assert table["held-out examples"].tolist() == ["7", "7"]
-    for interval in table["95 %"]:
+    for interval in table["95 %, this S alone"]:
         low, high = map(float, interval.split(" to "))
         assert -1 <= low < 0 < high <= 1

@@ -1,7 +1,13 @@
 """The reliability diagram of a fine-tuning run is that of its best evaluation."""
 
-import pandas as pd
+import math
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
+import pytest
+
+from probes.finetuning.classification import MEASURED, classification_metrics
 from probes.finetuning.rows import _diagram
 
 NAN = float("nan")
@@ -47,3 +53,23 @@ def test_a_task_without_classes_has_none():
     found = _diagram(rows({"ensemble": [(0.3, FIRST)]}).drop(columns="bins"))
     assert found.empty
     assert found.columns[-2:].tolist() == ["confidence", "accuracy"]
+
+
+def test_a_model_whose_logits_are_not_finite_has_no_score():
+    found = classification_metrics("accuracy", predicted(np.full((8, 2), np.nan, np.float32)))
+    assert found.pop("bins") == []
+    assert set(found) == set(MEASURED)
+    assert all(math.isnan(value) for value in found.values())
+
+
+def test_a_confidence_of_one_stands_in_the_last_bin():
+    """Confidences 0.961 and 1, each right half of the time: one bin, as the diagram has it."""
+    logits = np.array([[0, 0]] * 4 + [[3.2, 0], [40, 0]] * 2, np.float32)
+    found = classification_metrics("accuracy", predicted(logits))
+    ((confidence, accuracy),) = found["bins"]
+    assert found["ece"] == pytest.approx(confidence - accuracy)
+    assert 0 < found["ece_floor"] < 0.5
+
+
+def predicted(logits):
+    return SimpleNamespace(predictions=logits, label_ids=np.array([0, 1] * 4))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.metrics.change_statistics import change_statistics
+from probes.metrics.change_statistics import STATISTICS, change_statistics
 
 changes = st.lists(st.floats(-100, 100), min_size=1, max_size=40)
 
@@ -29,4 +29,19 @@ def test_the_top_tenth_has_at_least_its_share(values):
 
 def test_one_example_may_carry_beta():
     found = change_statistics([0.0] * 19 + [5.0])
-    assert found == {"beta": 0.25, "beta_median": 0.0, "beta_q90": 0.0, "beta_top_tenth": 1.0}
+    assert found == {
+        "beta": 0.25, "beta_signed": 0.25, "beta_median": 0.0, "beta_q90": 0.0,
+        "beta_top_tenth": 1.0, "diverged": 0.0,
+    }  # fmt: skip
+
+
+def test_replicas_that_diverged_are_left_out_and_counted():
+    found = change_statistics([0.5, np.nan, -1.5, np.inf])
+    assert found == change_statistics([0.5, -1.5]) | {"diverged": 2.0}
+
+
+def test_where_all_diverged_nothing_is_known():
+    found = change_statistics([np.nan, np.inf])
+    assert found.pop("diverged") == 2
+    assert set(found) == set(STATISTICS)
+    assert np.isnan(list(found.values())).all()

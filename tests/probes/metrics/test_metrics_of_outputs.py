@@ -28,13 +28,20 @@ def measured(on_train, on_test):
     return measure_outputs(cross_entropy, on_train, held(EXAMPLES), on_test, held(HELD_OUT))
 
 
+def changes(on_train):
+    """Change of every example's loss when it is left out."""
+    loss = torch.nn.functional.cross_entropy
+    on_s = [loss(one.T, torch.arange(EXAMPLES) % CLASSES, reduction="none") for one in on_train]
+    return [float(on_s[i + 1][i] - on_s[0][i]) for i in range(EXAMPLES)]
+
+
 def test_measures_are_their_definitions(outputs):
     on_train, on_test = outputs
     found = measured(on_train, on_test)
     loss = torch.nn.functional.cross_entropy
     on_s = [loss(one.T, torch.arange(EXAMPLES) % CLASSES, reduction="none") for one in on_train]
     test = loss(on_test[0].T, torch.arange(HELD_OUT) % CLASSES)
-    change = [float(on_s[i + 1][i] - on_s[0][i]) for i in range(EXAMPLES)]
+    change = changes(on_train)
     right = on_test[0].argmax(0) == torch.arange(HELD_OUT) % CLASSES
     assert found["gap"] == pytest.approx(float(test - on_s[0].mean()), rel=1e-5)
     assert found["beta_signed"] == pytest.approx(sum(change) / EXAMPLES, rel=1e-4)
@@ -45,10 +52,12 @@ def test_measures_are_their_definitions(outputs):
 def test_a_network_that_diverged_has_no_numbers(outputs):
     on_train, on_test = outputs
     on_train[0], on_test[0] = float("nan"), float("nan")
-    assert all(isnan(value) for value in measured(on_train, on_test).values())
+    found = measured(on_train, on_test)
+    assert found.pop("diverged") == EXAMPLES
+    assert all(isnan(value) for value in found.values())
 
 
-def test_a_replica_that_diverged_leaves_the_first_ones_losses_and_scores(outputs):
+def test_a_replica_that_diverged_is_left_out_and_counted(outputs):
     on_train, on_test = outputs
     sound = measured(on_train, on_test)
     on_train[2] = float("nan")
@@ -56,5 +65,7 @@ def test_a_replica_that_diverged_leaves_the_first_ones_losses_and_scores(outputs
     for name in ("train_loss", "test_loss", "train_score", "test_score", "gap"):
         assert isfinite(found[name])
         assert found[name] == sound[name]
-    assert isnan(found["beta"])
-    assert isnan(found["beta_signed"])
+    # Replica 2 leaves out example 1.
+    others = [abs(change) for i, change in enumerate(changes(on_train)) if i != 1]
+    assert found["beta"] == pytest.approx(sum(others) / len(others), rel=1e-4)
+    assert (found["diverged"], sound["diverged"]) == (1, 0)

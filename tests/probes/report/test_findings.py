@@ -378,15 +378,17 @@ def test_what_fails_and_should_hold_is_counted():
     holds, above = (*case, 0.1, 0.2), (*case, 0.3, 0.2)
     assert violated(
         (holds, {}), (above, {"provable": False}), (above, {"failed": "convexity"})
-    ) == ["3 cases; violated, of what the project holds to be true: 0."]
+    ) == [
+        "All 1 checks of true statements passed; the printed statements that fail are listed below."
+    ]
     assert violated((holds, {}), (above, {}), (above, {})) == [
-        "3 cases; violated, of what the project holds to be true: 2."
+        "2 of 3 checks of true statements failed:"
     ]
 
 
 def test_what_could_not_be_measured_is_no_success():
     assert violated((("Theorem 4.4", "", "wine", NAN, 0.2), {})) == [
-        "1 cases; violated, of what the project holds to be true: 1."
+        "1 of 1 checks of true statements failed:"
     ]
 
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install stability test quick falsify lint notebooks check figures bench clean
+.PHONY: help install stability test quick falsify claims lint notebooks check figures bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ quick: $(STAMP)  ## run what is fast of the tests, at every save (90 s)
 
 falsify: $(STAMP)  ## search long for problems that refute statements that we claim are true
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 tests/probes/statements/test_falsification.py
+
+claims: $(STAMP)  ## measure the numbers of the README again and say which differ (10 minutes)
+	$(BIN)/python -m benchmarks.claims
 
 lint: $(STAMP)  ## check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -46,8 +46,8 @@ fast
 # alone do not say which of the two it was.
 #
 # The *test* loss tells another story at each rate. At the small one the network without dropout has
-# the lowest: it has not fitted S yet. At the large one it fits S to a train loss near 0, and a small
-# rate of dropout has the lower test loss.
+# the lowest: it has not fitted S yet. At the large one it fits S to a train loss near 0, and a
+# small rate of dropout has the lower test loss.
 
 # %%
 slow.plot()

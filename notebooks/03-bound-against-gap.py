@@ -36,8 +36,8 @@ overfitted.plot()
 
 # %% [markdown]
 # The gap falls with p and with n, at a learning rate at which the network without dropout does not
-# overfit (first) and at one at which it does. The dotted lines estimate it *without a test set*: the
-# mean signed change of an example's loss when it is left out of training. The bound (dashed) is
+# overfit (first) and at one at which it does. The dotted lines estimate it *without a test set*:
+# the mean signed change of an example's loss when it is left out of training. The bound (dashed) is
 # orders of magnitude above, and above the largest loss C, so that it says nothing. Training with
 # masks has no λ: the bound is a curve to compare with, exceeded or not, and no theorem.
 

@@ -29,10 +29,12 @@ def stability_gap_bound(
     Assumes: :math:`0 \le \ell \le C`, and stability :math:`\beta` in the sense of Definition 4.1 of
     the same loss. The paper asks :math:`|\ell(x)-\ell(x')| \le C` for all x, x'. A constant that is
     added to the loss changes neither gap nor stability, so that is the same, if C is the range over
-    all examples and all parameters that occur. Pointwise hypothesis stability *alone* does not imply it: memorising all n
-    examples and answering a constant when one is missing has :math:`\beta = 0`, :math:`\hat R = 0`
-    and :math:`R = 1`. The proof also uses hypothesis stability (the loss at a fresh point), which
-    exact minimisers of a strongly convex objective have with the same constant.
+    all examples and all parameters that occur.
+
+    Pointwise hypothesis stability *alone* does not imply it: memorising all n examples and
+    answering a constant when one is missing has :math:`\beta = 0`, :math:`\hat R = 0` and
+    :math:`R = 1`. The proof also uses hypothesis stability (the loss at a fresh point), which exact
+    minimisers of a strongly convex objective have with the same constant.
 
     Args:
         loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.

@@ -83,9 +83,9 @@ def _told(topic: str, claims: Mapping[Regime, Claims], where: Mapping[Regime, st
             places = {regime: where[regime] for regime in outcomes}
         for regime, outcome in outcomes.items():
             found.setdefault((outcome, places[regime]), []).append(item)
-    return "; ".join(
-        f"{outcome} ({_listed(some)}) {place}" for (outcome, place), some in found.items()
-    )
+    # What holds in all regimes comes first.
+    ordered = sorted(found.items(), key=lambda one: one[0][1] != everywhere)
+    return "; ".join(f"{outcome} ({_listed(some)}) {place}" for (outcome, place), some in ordered)
 
 
 def _listed(items: list[str]) -> str:

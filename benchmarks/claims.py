@@ -1,0 +1,277 @@
+"""Which numbers of the README come out differently when they are measured again?
+
+    python -m benchmarks.claims            # those that take under 10 minutes in all
+    python -m benchmarks.claims --draws 4  # a look at the machinery; everything differs
+
+What is measured is kept in a folder, so that a second run compares alone. A claim is a sentence of
+the README with its numbers left out. Filled with what was measured, it must be found there.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import tyro
+
+from probes import (
+    ablation,
+    calibration,
+    curves,
+    ensemble,
+    generalization,
+    sensitivity,
+    stability,
+    verify,
+)
+from probes.cli.probe import Probe
+from probes.report.claims import CLAIMS, Claims
+from probes.report.regimes import LEARNING_RATES, Regime, compare
+from probes.results.result import Result
+from probes.results.text_tables import TextTable, print_table
+
+README = Path(__file__).parent.parent / "README.md"
+#: Questions whose conclusions the README tells by regime, with what they are measured at.
+BY_REGIME: dict[str, tuple[Probe[Any, Any], dict[str, Any]]] = {
+    "stability": (stability.PROBE, {"p": (0.0, 0.1, 0.3, 0.5, 0.7), "ensemble": (1, 4, 16)}),
+    "ensemble": (ensemble.PROBE, {}),
+    "curves": (curves.PROBE, {}),
+    "calibration": (calibration.PROBE, {}),
+    "ablation": (ablation.PROBE, {}),
+    "sensitivity": (sensitivity.PROBE, {"draws": 8}),
+    **{
+        f"matched-{task}": (generalization.PROBE, {"matched": True, "task": task})
+        for task in LEARNING_RATES
+    },
+}
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What the claims are compared with, measured when it is asked for and kept.
+
+    Attributes:
+        folder: where results are kept.
+        draws: draws of S.
+        workers: processes.
+    """
+
+    folder: Path
+    draws: int = 16
+    workers: int = 2
+
+    def result(self, name: str, lr: float) -> Result:
+        """Answer one question at one learning rate."""
+        probe, settings = BY_REGIME[name]
+        folder = self.folder / f"{name}-{lr:g}"
+        known = {"draws": self.draws, "workers": self.workers, "lr": lr, "out": folder}
+        return probe.measure(**known | settings)
+
+    def regime(self, task: str, lr: float) -> Regime:
+        """What the network without dropout does at a learning rate."""
+        return Regime.of(
+            curves.measure(
+                p=0.0, methods="LoRA", task=task, lr=lr, draws=self.draws, workers=self.workers,
+                out=self.folder / f"regime-{task}-{lr:g}",
+            )
+        )  # fmt: skip
+
+    @cached_property
+    def verified(self) -> verify.VerifyResult:
+        """Every statement of the theory."""
+        return verify.measure(out=self.folder / "verify")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the README.
+
+    Attributes:
+        sentence: with a format field for every number.
+        numbers: measures the fields.
+    """
+
+    sentence: str
+    numbers: Callable[[Measurements], Mapping[str, Any]]
+
+    def filled(self, measured: Measurements) -> str:
+        """The sentence with what was measured."""
+        return self.sentence.format(**self.numbers(measured))
+
+    @property
+    def pattern(self) -> str:
+        """The sentence with any numbers, as a regular expression."""
+        parts = re.split(r"\{[^}]*\}", self.sentence)
+        return r"[−+0-9.,]+".join(re.escape(part) for part in parts)
+
+
+def plain(text: str) -> str:
+    """A text without line breaks and emphasis."""
+    return " ".join(text.replace("**", "").split())
+
+
+@dataclass(frozen=True)
+class ClaimsSettings:
+    """Measure the README's numbers again and say which differ."""
+
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/claims")
+    """Folder of what is measured."""
+
+    draws: int = 16
+    """Draws of S; the README's are 16."""
+
+    workers: int = 2
+    """Processes of one thread each."""
+
+
+def conclusions(measured: Measurements, name: str) -> list[str]:
+    """What the regimes of a question have in common, as the report says it."""
+    _, settings = BY_REGIME[name]
+    task = settings.get("task", "digits")
+    claims: dict[Regime, Claims] = {
+        measured.regime(task, lr): CLAIMS[name.partition("-")[0]](measured.result(name, lr))
+        for lr in LEARNING_RATES[task]
+    }
+    return compare(claims)
+
+
+def checked(measured: Measurements, readme: str) -> Iterator[tuple[str, str]]:
+    """Compare every claim with the README.
+
+    Args:
+        measured: what it is compared with.
+        readme: the text, as :func:`plain` leaves it.
+
+    Yields:
+        The sentence as measured, and "same" or "differs".
+    """
+    for claim in SENTENCES:
+        sentence = claim.filled(measured)
+        yield sentence, "same" if sentence in readme else "differs"
+    for name in BY_REGIME:
+        for sentence in conclusions(measured, name):
+            topic = sentence.partition(":")[0]
+            if topic + ":" in readme:
+                yield sentence, "same" if sentence.removesuffix(".") in readme else "differs"
+
+
+def _regime_numbers(task: str, lr: float) -> Callable[[Measurements], Mapping[str, Any]]:
+    return lambda measured: vars(measured.regime(task, lr))
+
+
+def _ensemble_costs(lr: float) -> Callable[[Measurements], Mapping[str, Any]]:
+    """How much worse 64 members are than the expected weight, by rate."""
+
+    def numbers(measured: Measurements) -> Mapping[str, Any]:
+        summary = measured.result("ensemble", lr).summary
+        largest = summary[summary["ensemble"] == summary["ensemble"].max()]
+        return {f"p{10 * row.p:g}": row.against_expected for row in largest.itertuples()}
+
+    return numbers
+
+
+def _against_one_member(lr: float) -> Callable[[Measurements], Mapping[str, Any]]:
+    """Least and largest differences of 16 members to one, over the rates."""
+
+    def numbers(measured: Measurements) -> Mapping[str, Any]:
+        result = measured.result("stability", lr)
+        assert isinstance(result, stability.StabilityResult)
+        table = result.ensemble_summary
+        table = table[(table["ensemble"] == 16) & (table["against"] == "one member")]
+        return {
+            "risk_least": -table["test_loss"].max(), "risk_most": -table["test_loss"].min(),
+            "gap_least": -table["gap"].max(), "gap_most": -table["gap"].min(),
+        }  # fmt: skip
+
+    return numbers
+
+
+def _ablation_losses(lr: float) -> Callable[[Measurements], Mapping[str, Any]]:
+    def numbers(measured: Measurements) -> Mapping[str, Any]:
+        summary = measured.result("ablation", lr).summary
+        losses = summary[summary["part"] == "dropout when"].set_index("variant")["test_loss"]
+        return {str(name).replace(" ", "_"): value for name, value in losses.items()}
+
+    return numbers
+
+
+def _calibration_errors(lr: float) -> Callable[[Measurements], Mapping[str, Any]]:
+    def numbers(measured: Measurements) -> Mapping[str, Any]:
+        summary = measured.result("calibration", lr).summary
+        end = summary[summary["moment"] == "end"].set_index("inference")
+        return {
+            "plain": end["ece"]["no masks"], "floor": end["ece_floor"]["no masks"],
+            "dropout": end["ece"]["expected weight"],
+            "dropout_floor": end["ece_floor"]["expected weight"],
+        }  # fmt: skip
+
+    return numbers
+
+
+def _verified(measured: Measurements) -> Mapping[str, Any]:
+    return {"checks": len(measured.verified.claimed)}
+
+
+SLOW, FAST = LEARNING_RATES["digits"]
+#: Sentences of the README with numbers of this project's own measurements.
+SENTENCES = (
+    Claim(
+        "at learning rate 1e-3 it ends at a train loss of {train_loss:.3f} and a test loss of "
+        "{test_loss:.2f}, best on the way {best_loss:.2f}",
+        _regime_numbers("digits", SLOW),
+    ),
+    Claim(
+        "at 5e-3 at {train_loss:.4f} and {test_loss:.2f}, best on the way {best_loss:.2f}",
+        _regime_numbers("digits", FAST),
+    ),
+    Claim(
+        "By {p1:.3f}, {p3:.3f} and {p5:.3f} at p = 0.1, 0.3 and 0.5 where the network does not "
+        "overfit",
+        _ensemble_costs(SLOW),
+    ),
+    Claim("by {p1:.3f}, {p3:.3f} and {p5:.3f} where it does", _ensemble_costs(FAST)),
+    Claim(
+        "16 members have a lower test loss than one by {risk_least:.2f} to {risk_most:.2f} where "
+        "the network does not overfit",
+        _against_one_member(SLOW),
+    ),
+    Claim(
+        "by {risk_least:.2f} to {risk_most:.2f} where it does, with a gap that is smaller by "
+        "{gap_least:.2f} to {gap_most:.2f}",
+        _against_one_member(FAST),
+    ),
+    Claim(
+        "never dropping ends at {never:.2f}, dropping in training at {training_alone:.2f} where "
+        "the network does not overfit",
+        _ablation_losses(SLOW),
+    ),
+    Claim("at {never:.2f} and {training_alone:.2f} where it does", _ablation_losses(FAST)),
+    Claim(
+        "Without dropout {plain:.3f} (noise alone: {floor:.3f}), with p = 0.3 {dropout:.3f} "
+        "({dropout_floor:.3f}) where the network does not overfit",
+        _calibration_errors(SLOW),
+    ),
+    Claim(
+        "{plain:.3f} ({floor:.3f}) and {dropout:.3f} ({dropout_floor:.3f}) where it does",
+        _calibration_errors(FAST),
+    ),
+    Claim("All {checks:,} checks of true statements pass", _verified),
+)
+
+
+def main() -> None:
+    """Compare the README with what is measured now; exit status 1 where anything differs."""
+    settings = tyro.cli(ClaimsSettings, prog="benchmarks.claims", description=__doc__)
+    measured = Measurements(settings.out, settings.draws, settings.workers)
+    found = list(checked(measured, plain(README.read_text(encoding="utf-8"))))
+    table = pd.DataFrame(found, columns=["measured now", "README"])
+    print_table(TextTable(table, "Claims of the README, measured again"))
+    sys.exit(int((table["README"] == "differs").any()))
+
+
+if __name__ == "__main__":
+    main()

@@ -48,12 +48,11 @@ check: lint test notebooks  ## exactly what CI runs
 
 figures: $(STAMP)  ## regenerate the gallery that the README shows (two hours)
 	$(BIN)/python -m probes.report --draws 16 --out runs/gallery
-	$(BIN)/python -m probes.generalization --matched --task tweets --n 32 --draws 6 --p 0.1 0.3 0.5 --workers 2 --out runs/gallery/matched-tweets
 	for t in digits breast_cancer; do $(BIN)/python -m probes.stability --task $$t --p 0 0.1 0.3 0.5 --method influence --validate 64 --out runs/gallery/influence-$$t || exit 1; done
 	$(BIN)/python -m probes.recommend --out runs/gallery/recommend
 	$(BIN)/python -m probes.finetune --task tweets --n 64 --held-out 300 --p 0 0.1 0.3 0.5 --ensemble 8 --draws 3 --seed 10 --learning_rate 1e-3 --num_train_epochs 30 --out runs/gallery/finetune
 	$(BIN)/python -m probes.finetune --task tweets --n 512 --held-out 300 --p 0 0.1 0.3 0.5 --ensemble 8 --draws 3 --seed 10 --learning_rate 1e-3 --num_train_epochs 5 --out runs/gallery/finetune-512
-	for f in runs/gallery/*/*.png; do d=$$(basename $$(dirname $$f)); case $$d in matched-*|finetune-*) cp $$f figures/gallery/$$d.png;; influence-*) case $$f in */influence.png) cp $$f figures/gallery/$$d.png;; esac;; *) cp $$f figures/gallery/;; esac; done
+	for f in runs/gallery/*/*.png; do d=$$(basename $$(dirname $$f)); b=$$(basename $$f .png); case $$d in regime-*) ;; matched-*|finetune-*) cp $$f figures/gallery/$$d.png;; influence-*) case $$b in influence) cp $$f figures/gallery/$$d.png;; esac;; *-0.*) cp $$f figures/gallery/$$b-$${d##*-}.png;; *) cp $$f figures/gallery/;; esac; done
 
 bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks against them
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -143,7 +143,8 @@ class GapResult(StabilityResult):
         first = self.rows.iloc[0]
         return (
             f"{first['task']}, rank {first['rank']}, {first['steps']} steps, "
-            f"{self.rows['draw'].nunique()} draws of S, objective {first['objective']}"
+            f"learning rate {first['lr']:g}, {self.rows['draw'].nunique()} draws of S, "
+            f"objective {first['objective']}"
         )
 
     def text(self) -> pd.DataFrame:
@@ -265,7 +266,10 @@ class MatchedResult(Result):
     def text_tables(self) -> list[TextTable]:
         """The decisions on stability and on the gap."""
         first = self.rows.iloc[0]
-        where = f"{first['task']}, {first['steps']} steps; p against p = 0 at the same train loss"
+        where = (
+            f"{first['task']}, {first['steps']} steps, learning rate {first['lr']:g}; p against "
+            "p = 0 at the same train loss"
+        )
         return [
             TextTable(
                 self.text(quantity),
@@ -285,7 +289,8 @@ class MatchedResult(Result):
         first = rows.iloc[0]
         caption = (
             f"{first['task']}, n = {first['n']}, {rows['draw'].nunique()} draws of S, objective "
-            f"dropout, expected-weight network, {first['steps']} steps; 95 % intervals over draws"
+            f"dropout, expected-weight network, {first['steps']} steps, learning rate "
+            f"{first['lr']:g}; 95 % intervals over draws"
         )
         return draw(points, decision, caption)
 

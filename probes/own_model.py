@@ -209,7 +209,7 @@ def measure_cell(cell: OwnModelCell, progress: Progress) -> Tables:
     ]
     known: dict[str, Any] = {
         "task": type(own.model).__name__, "n": n, "pool": len(own.features), "rank": own.rank,
-        "steps": own.steps,
+        "lr": own.lr, "steps": own.steps,
     }  # fmt: skip
     return {TableKind.ROWS: pd.DataFrame(rows).assign(**known)}
 

@@ -48,8 +48,9 @@ def of_matched(result: MatchedResult) -> Claims:
         "undecided": UNDECIDED, "not reached": "not reached",
     }  # fmt: skip
     claims: Claims = {}
+    task = result.rows["task"].iloc[0]
     for row in result.decision("beta").to_dict("records"):
-        topic = f"β at equal train loss against {row['variant']}"
+        topic = f"β on {task} at equal train loss, against {row['variant']}"
         claims.setdefault(topic, {})[f"p = {row['p']:g}"] = words[row["verdict"]]
     return claims
 

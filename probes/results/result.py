@@ -71,11 +71,11 @@ class Result(ABC):
 
     @property
     def setting(self) -> str:
-        """Task, n, steps and draws, for titles and captions."""
+        """Task, n, steps, learning rate and draws, for titles and captions."""
         first = self.rows.iloc[0]
         return (
             f"{first['task']}, n = {first['n']}, rank {first['rank']}, {first['steps']} steps, "
-            f"{self.rows['draw'].nunique()} draws of S"
+            f"learning rate {first['lr']:g}, {self.rows['draw'].nunique()} draws of S"
         )
 
     @property

@@ -214,7 +214,8 @@ class StabilityResult(Result):
         first = self.rows.iloc[0]
         return (
             f"{first['task']}, n = {first['n']}, {self.rows['draw'].nunique()} draws of S, "
-            f"objective {first['objective']}, rank {first['rank']}, {first['steps']} steps"
+            f"objective {first['objective']}, rank {first['rank']}, {first['steps']} steps, "
+            f"learning rate {first['lr']:g}"
         )
 
     def text(self) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from probes.verify import VerifyResult
 NAN, INFINITE = float("nan"), float("inf")
 SETTING = {"task": "made up", "n": 10, "lr": 1e-3, "rank": 2, "steps": 40, "score_name": "accuracy"}
 #: What the setting above is called.
-WHERE = "made up, n = 10, rank 2, 40 steps, {} draws of S"
+WHERE = "made up, n = 10, rank 2, 40 steps, learning rate 0.001, {} draws of S"
 
 
 def made(records, **settings):

@@ -178,7 +178,9 @@ def test_stability_is_drawn_as_means_of_every_inference(stability, handed):
     pd.testing.assert_frame_equal(curves, expected)
     assert np.array_equal(ceiling, highest, equal_nan=True)
     assert delta == 0.05
-    setting = "made up, n = 10, 2 draws of S, objective dropout, rank 2, 40 steps"
+    setting = (
+        "made up, n = 10, 2 draws of S, objective dropout, rank 2, 40 steps, learning rate 0.001"
+    )
     assert caption.startswith(f"{setting}, masks not rescaled")
     assert "measured at each p" in caption
 

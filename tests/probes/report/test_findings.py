@@ -53,7 +53,9 @@ def test_stability_names_beta_and_gap_at_the_first_and_the_last_rate():
     last = cells(0.5, 0.1, 0.12, changes=(0.0, -0.1))
     found = findings.of_stability(stability_result(*cells(0.0, 0.2, 0.22), *middle, *last))
     assert found.question == "How stable is LoRA Dropout, and what do the bounds say?"
-    assert found.setting == "made up, n = 10, 2 draws of S, objective dropout, rank 2, 40 steps"
+    assert found.setting == (
+        "made up, n = 10, 2 draws of S, objective dropout, rank 2, 40 steps, learning rate 0.001"
+    )
     assert found.verdicts[0] == (
         "β is 0.200 at p = 0 and 0.050 at p = 0.5; the gap 0.210 and 0.110."
     )
@@ -158,7 +160,9 @@ def test_the_gap_counts_where_theorem_4_4_says_nothing():
         gap_result(*small, *cells(0.1, 0.2, 0.2, curvature=-9.0), *cells(0.5, 0.2, 0.2), n=1000)
     )
     assert found.question == "How does the gap change with n and p?"
-    assert found.setting == "made up, rank 2, 40 steps, 4 draws of S, objective dropout"
+    assert found.setting == (
+        "made up, rank 2, 40 steps, learning rate 0.001, 4 draws of S, objective dropout"
+    )
     assert found.verdicts == [
         "Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in 50%; "
         "not exceeded in 18 of 24, no bound in 6 of 24."

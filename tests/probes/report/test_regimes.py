@@ -104,8 +104,9 @@ def test_matched_claims_are_its_verdicts():
         {0.3: [(0.5, 0.10), (0.5, 0.12)]}, {"early stopping": [(0.2, 0.4), (0.2, 0.44)]}
     )
     claims = of_matched(result)
-    assert claims["β at equal train loss against early stopping"] == {"p = 0.3": "dropout has less"}
-    assert claims["β at equal train loss against shrunk update"] == {"p = 0.3": "not reached"}
+    topic = "β on made up at equal train loss, against "
+    assert claims[topic + "early stopping"] == {"p = 0.3": "dropout has less"}
+    assert claims[topic + "shrunk update"] == {"p = 0.3": "not reached"}
 
 
 def test_the_largest_ensemble_is_compared():

@@ -1,6 +1,7 @@
 """What each result says, as claims that another result of the same question may share or not."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,8 @@ def of_ablation(result: AblationResult) -> Claims:
             (result.summary["part"] == part) & (result.summary["variant"] != reference)
         ]
         topic = f"test loss, {part}, against “{reference}”"
-        claims[topic] = _signs(group, "difference", lambda row: f"{row['variant']} at {row['p']:g}")
+        rate = group["p"].nunique() > 1
+        claims[topic] = _signs(group, "difference", partial(_variant, rate=rate))
     return claims
 
 
@@ -156,6 +158,11 @@ def _against_plain(cells: pd.DataFrame, names: dict[str, str], keys: Sequence[st
         )
         for quantity, name in names.items()
     }
+
+
+def _variant(row: Any, *, rate: bool) -> str:
+    """A variant of the ablation, with its rate where there are several."""
+    return f"{row['variant']} at p = {row['p']:g}" if rate else str(row["variant"])
 
 
 def _signs(table: pd.DataFrame, quantity: str, item: Callable[[Any], str]) -> dict[str, str]:

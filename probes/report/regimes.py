@@ -91,7 +91,7 @@ def _told(topic: str, claims: Mapping[Regime, Claims], where: Mapping[Regime, st
 def _listed(items: list[str]) -> str:
     """Name items; those of a kind, such as rates, name it once."""
     kinds, values = zip(*(item.rpartition(" = ")[::2] for item in items), strict=True)
-    if len(set(kinds)) == 1 and kinds[0]:
+    if len(set(kinds)) == 1 and kinds[0] and not any("," in value for value in values):
         return f"{kinds[0]} = {', '.join(values)}"
     return "; ".join(items)
 

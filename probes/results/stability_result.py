@@ -220,7 +220,9 @@ class StabilityResult(Result):
 
     def text(self) -> pd.DataFrame:
         """Measured stability and gap as they are printed."""
-        return summary_text(self.summary, self.rows["score_name"].iloc[0])
+        first = self.rows.iloc[0]
+        estimated = first["method"] == "influence"
+        return summary_text(self.summary, first["score_name"], estimated=estimated)
 
     def text_tables(self) -> list[TextTable]:
         """What is measured, how estimates did, the bounds, and the audit."""
@@ -228,7 +230,8 @@ class StabilityResult(Result):
         replicas = int(self.table.loc[self.table["ensemble"] == 0, "replicas"].sum())
         title = f"{self.question}\n{self.setting}, start {first['start']}{self._estimated}"
         diverged = f"{replicas} leave-one-out replicas; diverged: {self.diverged}"
-        said = [INTERVALS, diverged, HOW_TO_READ, *caveats(self.table)]
+        checked = ["corrected in the table of the checks"] if len(self.validation) else []
+        said = [INTERVALS, diverged, HOW_TO_READ, *checked, *caveats(self.table)]
         bounds = (
             "Bounds: Proposition 4.2 on β, Lemma 4.3 and Theorem 4.4 on the gap, "
             f"δ = {self.delta:g}; {first['inference']} network"

@@ -9,21 +9,25 @@ from probes.metrics.labels import inference_label
 from probes.results.text_tables import averages, decimals, rates, train_losses, with_interval
 
 
-def summary_text(summary: pd.DataFrame, score_name: str) -> pd.DataFrame:
+def summary_text(
+    summary: pd.DataFrame, score_name: str, *, estimated: bool = False
+) -> pd.DataFrame:
     """Measured stability and gap as they are printed.
 
     Args:
         summary: ``StabilityResult.summary``.
         score_name: what the score is called, such as "accuracy".
+        estimated: whether leaving out was estimated and not retrained: the columns then say so.
 
     Returns:
         One row a rate and inference; all cells are text.
     """
+    how = " (estimated, not corrected)" if estimated else ""
     return pd.DataFrame(
         {
             "p": rates(summary["p"]),
             "inference": _inferences(summary),
-            "β": with_interval(summary, "beta"),
+            f"β{how}": with_interval(summary, "beta"),
             "median": averages(summary, "beta_median"),
             "top tenth": summary["beta_top_tenth"].map(
                 lambda share: "–" if pd.isna(share) else f"{share:.0%}"
@@ -31,7 +35,7 @@ def summary_text(summary: pd.DataFrame, score_name: str) -> pd.DataFrame:
             "train loss": train_losses(summary),
             "test loss": averages(summary, "test_loss"),
             "gap": with_interval(summary, "gap"),
-            "gap without test set": with_interval(summary, "gap_estimate"),
+            f"gap without test set{how}": with_interval(summary, "gap_estimate"),
             f"test {score_name}": averages(summary, "test_score", 3),
         }
     )

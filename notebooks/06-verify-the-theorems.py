@@ -145,7 +145,7 @@ assert np.isclose(theory.sparsity(0.3), 0.51)
 summary = trained.summary.query("ensemble == 0")
 assert (abs(summary["gap_estimate"] / summary["gap"] - 1) < 0.5).all()
 verdicts = trained.audit.set_index("assumption")["verdict"]
-assert verdicts["Hessian at θ(S) positive semidefinite"] != "holds"
+assert verdicts["Hessian of L at θ(S) positive semidefinite"] != "holds"
 assert verdicts["loss convex in the final activation"] == "holds"
 stable = trained.summary.set_index(["p", "ensemble"])["beta"]
 assert stable[0.1, 16] < 1.1 * stable[0.1, 1]

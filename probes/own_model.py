@@ -34,7 +34,7 @@ from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, check_seed, require
-from probes.metrics.confidence_intervals import mean_interval, means
+from probes.metrics.confidence_intervals import mean_interval, means, overlap_of
 from probes.metrics.labels import inference_label
 from probes.metrics.metrics_of_outputs import measure_losses
 from probes.results.result import Result
@@ -94,8 +94,9 @@ class OwnModelResult(Result):
             Mean of the difference and the ends of its 95 % Student interval, in units of the loss;
             the ends are NaN for fewer than two draws.
         """
-        losses = self.rows.set_index(["p", "ensemble", "draw"])["test_loss"]
-        return mean_interval(losses.loc[one] - losses.loc[other])
+        losses = self.rows.set_index(["p", "ensemble", "draw"])["test_loss"].sort_index()
+        difference = losses.loc[one] - losses.loc[other]
+        return mean_interval(difference, overlap=overlap_of(self.rows))
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def _joint(
     }
     question = measured[plans[0].key].section.finding.question
     setting = "All regimes together; differences are tested, all of a table at 5 % (Holm)"
-    finding = Finding(f"{question} In which regimes", setting, compare(claims), [])
+    finding = Finding(f"{question} In which regimes?", setting, compare(claims), [])
     return Section(name, finding, [], "")
 
 

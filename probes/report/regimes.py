@@ -61,7 +61,7 @@ def compare(claims: Mapping[Regime, Claims]) -> list[str]:
         claims: what the results of one question say, by regime.
 
     Returns:
-        A sentence a topic, such as "β against p = 0: smaller at p = 0.3 in both regimes".
+        A sentence a topic, such as "β against p = 0: smaller (p = 0.3) in both."
     """
     where = _names(list(claims))
     topics = list(dict.fromkeys(topic for one in claims.values() for topic in one))

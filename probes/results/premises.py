@@ -33,7 +33,8 @@ Row = Mapping[Any, Any]
 def slack_of(row: Row) -> float:
     """How much the gradients that are left may move beta: 2 eta epsilon / mu.
 
-    Source: ``theory.inexact_minimisers``.
+    Source: ``theory.inexact_minimisers``. That needs the smallest curvature on the way to
+    theta(S^i); the one at theta(S) stands for it, so that the slack is an estimate.
 
     Args:
         row: of a cell: ``strength``, ``p``, ``curvature``, ``lipschitz`` and what was audited.

@@ -205,7 +205,7 @@ class StabilityResult(Result):
 
     @property
     def note(self) -> str:
-        """Setting and number of diverged replicas."""
+        """What the intervals are, and the number of diverged replicas."""
         return f"intervals: 95 %, Student, over draws; {self.diverged} replicas diverged"
 
     @property

@@ -1,6 +1,6 @@
 """Theorem 4.4 and Lemma 4.3 where they can fail: a coin, with a risk bound below the largest loss.
 
-On the data sets the bounds are thousands of times C, and a bound that cannot be exceeded is not
+On the data sets the bounds are 4 to 690 times C, and a bound that cannot be exceeded is not
 tested by its coverage. Here C is 1, n is large and so is the penalty, and every draw of S is
 enumerated: x = 1, y is 0 or 1 with probability 1/2, the loss is (theta - y)^2.
 """

@@ -54,7 +54,8 @@ def draw(
             _moments(middle, moments[moments["label"] == label], shift, label, look)
             _reliability(right, diagram[diagram["label"] == label], label, look)
         right.plot([0, 1], [0, 1], color="0.5", linewidth=1)
-        left.set(xscale="log", xlabel="optimizer step", ylabel="expected calibration error",
+        left.set(xscale="log", xlim=(0.8, 1.25 * points["step"].max()))
+        left.set(xlabel="optimizer step", ylabel="expected calibration error",
                  ylim=(0, None), title=_legend_of(points, FLOOR))  # fmt: skip
         middle.axhline(0, color="0.5", linewidth=1)
         middle.set_xticks(list(PLACES.values()), MOMENTS)

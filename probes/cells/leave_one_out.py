@@ -12,7 +12,7 @@ from probes.jobs.job import Progress, silent
 from probes.landscape.lipschitz import LipschitzTracker
 from probes.landscape.newton_plan import MEMORY_BUDGET
 from probes.models.network import Factors, Inputs, Network, replica
-from probes.training.blocks import replica_blocks
+from probes.training.blocks import blocks, replica_blocks, replicas_per_block
 from probes.training.plan import Penalty
 from probes.training.retrain import retrain
 
@@ -94,13 +94,17 @@ def estimate_cell(
     part = train_part(cell, few, replica_blocks_of(cell, few, max_replicas), progress)
     full = replica(part.factors, 0)
     estimated, how = estimated_factors(cell, ready, full, progress, memory_budget)
+    # Training did not visit the estimates: their gradients count as well.
+    tracker = LipschitzTracker(ready.network, ready.train, cell.steps, cell.update_scale)
+    for rows in blocks(cell.n, replicas_per_block(ready.network, cell.n)):
+        tracker.see([(A[rows], B[rows]) for A, B in estimated])
     whole = TrainedPart(
         [
             (torch.cat([A, more_A]), torch.cat([B, more_B]))
             for (A, B), (more_A, more_B) in zip(full, estimated, strict=True)
         ],
-        part.lipschitz,
-        part.lipschitz_how,
+        max(part.lipschitz, tracker.largest),
+        f"{part.lipschitz_how} that were trained, and at the estimates",
     )
     checked = [(A[1:], B[1:]) for A, B in part.factors] if cell.validate else None
     return replace(joined(ready, [whole]), effect_how=how, checked=checked)

@@ -90,7 +90,8 @@ def measure_controls(cell: ControlCell, progress: Progress) -> Tables:
 def match(rows: pd.DataFrame) -> pd.DataFrame:
     """Interpolate every control to the train loss that dropout reached, draw by draw.
 
-    Networks that diverged, with dropout or as a control, are left out.
+    Networks that diverged are left out, with dropout or as a control, and so are controls that fit
+    less than the network before training: they blew up, and nothing lies between them and others.
 
     Args:
         rows: of :func:`measure_controls`, of many sizes and draws.
@@ -104,7 +105,7 @@ def match(rows: pd.DataFrame) -> pd.DataFrame:
     """
     records = []
     for (n, draw), group in rows.groupby(["n", "draw"], sort=False):
-        finite = group[np.isfinite(group["train_loss"])]
+        finite = group[np.isfinite(group["train_loss"]) & (group["train_loss"] <= _start(group))]
         for _, dropped in group[group["variant"] == "dropout"].iterrows():
             for control in CONTROLS:
                 curve = finite[finite["variant"] == control].sort_values("train_loss")
@@ -113,6 +114,12 @@ def match(rows: pd.DataFrame) -> pd.DataFrame:
                     known["pool"] = group["pool"].iloc[0]
                 records.append(known | _matched(dropped, curve))
     return pd.DataFrame(records)
+
+
+def _start(group: pd.DataFrame) -> float:
+    """Train loss before training, with what rounding may add; infinite where it is not known."""
+    stopped = group[(group["variant"] == "early stopping") & (group["value"] == 0)]
+    return float(stopped["train_loss"].iloc[0]) * (1 + 1e-6) if len(stopped) else float("inf")
 
 
 def decide(matched: pd.DataFrame, quantity: str = "beta") -> pd.DataFrame:

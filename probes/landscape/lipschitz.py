@@ -42,8 +42,12 @@ class LipschitzTracker:
             factors: of these replicas.
         """
         if step in self.at:
-            norms = self.network.gradient_norms(factors, self.inputs, self.update_scale)
-            self.largest = max(self.largest, _largest_finite(norms))
+            self.see(factors)
+
+    def see(self, factors: Factors) -> None:
+        """Take the factors of some replicas into account, whatever the step."""
+        norms = self.network.gradient_norms(factors, self.inputs, self.update_scale)
+        self.largest = max(self.largest, _largest_finite(norms))
 
 
 def _largest_finite(values: Tensor) -> float:

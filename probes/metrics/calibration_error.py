@@ -26,8 +26,10 @@ def class_probabilities(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[T
         targets: one-hot classes, or 0/1 labels for the logistic loss, (k, m).
 
     Returns:
-        Probabilities, (m, classes), and labels, (m,), int64.
+        Probabilities, (m, classes), NaN for an example with an output that is not finite, and
+        labels, (m,), int64.
     """
+    outputs = outputs.where(outputs.isfinite().all(0), float("nan"))
     if loss is logistic:
         positive = sigmoid(outputs[0])
         return stack([1 - positive, positive], 1), targets[0].long()

@@ -14,7 +14,7 @@ class Optimum:
     """Where a quantity is least over the rates.
 
     Attributes:
-        p: the rate with the least mean; NaN where nothing is known at the smallest or the largest.
+        p: the rate with the least mean; NaN where the smallest or the largest diverged in a draw.
         inside: whether it lies between the smallest and the largest rate.
         told: whether it is then told apart from both of these.
     """
@@ -36,7 +36,8 @@ def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
 
     Every rate inside is tested against the smallest and against the largest rate, paired over
     draws; p-values are corrected for all of these tests (Holm), as the rate is chosen by the same
-    draws.
+    draws. A rate that diverged in any draw is left out: its other draws would be compared with
+    more.
 
     Args:
         rows: one a rate and draw, with ``p``, ``draw`` and the quantity.
@@ -46,7 +47,7 @@ def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
         The optimum.
     """
     wide = rows.pivot_table(index="draw", columns="p", values=quantity, aggfunc="mean")
-    finite = wide.where(np.isfinite(wide))
+    finite = wide.where(np.isfinite(wide)).dropna(axis=1)
     average = finite.mean()
     ends = [float(rows["p"].min()), float(rows["p"].max())]
     if not set(ends) <= set(average.dropna().index):
@@ -60,5 +61,7 @@ def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
         for end in ends
     }
     adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
-    told = best in inside and all(adjusted[best, end] <= LEVEL for end in ends)
+    told = best in inside and all(
+        adjusted[best, end] <= LEVEL and average[end] > average[best] for end in ends
+    )
     return Optimum(best, inside=best in inside, told=told)

@@ -73,7 +73,7 @@ def of_ensemble(result: EnsembleResult) -> Claims:
 def of_curves(result: CurvesResult) -> Claims:
     """Which networks overfit."""
     outcomes = {
-        f"{row['method']}, p = {row['p']:g}": "above its best" if overfits(row) else "at its best"
+        f"{row['method']}, p = {row['p']:g}": OVERFITTING[overfits(row)]
         for row in result.summary.to_dict("records")
     }
     return {"test loss at the end": outcomes}
@@ -137,13 +137,25 @@ CLAIMS: dict[str, Callable[[Any], Claims]] = {
 }  # fmt: skip
 
 
-def overfits(row: Any) -> bool:
-    """Whether a test loss ends above its best by more than ``OVERFITS``, and not by chance.
+#: What a test loss does at the end of training.
+OVERFITTING = {True: "above its best", False: "at its best", None: "not measured"}
+
+
+def overfits(row: Any) -> bool | None:
+    """Whether a test loss ends above its best by more than ``OVERFITS``.
+
+    The best is chosen by the same test loss, so that the rise is never negative: the threshold
+    decides, and the interval only keeps a few draws from deciding for all.
 
     Args:
         row: of ``CurvesResult.summary``.
+
+    Returns:
+        Whether it does; None where fewer than two draws did not diverge, or fewer than half.
     """
-    return bool(row["rise"] > OVERFITS * row["best_loss"] and not row["rise_low"] <= 0)
+    if row["rise_draws"] < max(2, row["draws"] / 2):
+        return None
+    return bool(row["rise"] > OVERFITS * row["best_loss"] and row["rise_low"] > 0)
 
 
 def _against_plain(cells: pd.DataFrame, names: dict[str, str], keys: Sequence[str]) -> Claims:

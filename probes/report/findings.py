@@ -25,8 +25,10 @@ from probes.results.text_tables import TextTable
 from probes.sensitivity import SensitivityResult
 from probes.verify import VerifyResult
 
-#: Said where every network diverged.
-NOTHING = "Every network diverged: nothing was measured."
+#: What is asked of stability.
+QUESTION = "How stable is LoRA Dropout, and what do the bounds say?"
+#: Said where nothing can be.
+NOTHING = "Every setting diverged in some draw: none is compared."
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
             "train loss": [f"{one.train_loss:.4f}" for one in regimes],
             "test loss": [f"{one.test_loss:.4f}" for one in regimes],
             "best on the way": [f"{one.best_loss:.4f}" for one in regimes],
-            "verdict": ["overfits" if one.overfits else "does not overfit" for one in regimes],
+            "verdict": [one.verdict for one in regimes],
         }
     )
     verdicts = [
@@ -72,7 +74,10 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
 def of_stability(result: StabilityResult) -> Finding:
     summary = result.summary
     plain = summary[summary["ensemble"] == 0]
-    low, high = plain.iloc[0], plain.iloc[-1]
+    measured = plain[np.isfinite(plain["beta"])]
+    if not len(measured):
+        return Finding(QUESTION, result.setting, [NOTHING], result.text_tables())
+    low, high = measured.iloc[0], measured.iloc[-1]
     bounds = result.bounds[result.bounds["ensemble"] == 0]
     said = "; ".join(
         f"{statement}: {_counted(verdicts)}"
@@ -82,11 +87,15 @@ def of_stability(result: StabilityResult) -> Finding:
         f"β is {low['beta']:.3f} at p = {low['p']:g} and {high['beta']:.3f} at p = {high['p']:g}; "
         f"the gap {low['gap']:.3f} and {high['gap']:.3f}.",
         f"The bounds, over all cells and λ: {said}.",
-        f"{bounds['vacuous'].mean():.0%} of the bounds are at least C, the largest loss: they say "
-        "nothing.",
+        f"{_vacuous(bounds):.0%} of the bounds are at least C, the largest loss: they say nothing.",
     ]
-    question = "How stable is LoRA Dropout, and what do the bounds say?"
-    return Finding(question, result.setting, verdicts, result.text_tables())
+    return Finding(QUESTION, result.setting, verdicts, result.text_tables())
+
+
+def _vacuous(bounds: pd.DataFrame) -> float:
+    """Share of the bounds that are at least C, where there is a bound and something measured."""
+    known = bounds[np.isfinite(bounds["measured"]) & bounds["bound"].notna()]
+    return float(known["vacuous"].mean()) if len(known) else 0.0
 
 
 def _counted(verdicts: pd.Series) -> str:
@@ -125,7 +134,7 @@ def of_generalization(result: GapResult) -> Finding:
     theorem = result.bounds.query("statement == 'Theorem 4.4' and ensemble == 0")
     verdicts = [
         f"Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in "
-        f"{theorem['vacuous'].mean():.0%}; {_counted(theorem['verdict'])}."
+        f"{_vacuous(theorem):.0%}; {_counted(theorem['verdict'])}."
     ]
     question = "How does the gap change with n and p?"
     return Finding(question, result.setting, verdicts, result.text_tables())
@@ -150,8 +159,13 @@ def of_ensemble(result: EnsembleResult) -> Finding:
 
 def of_curves(result: CurvesResult) -> Finding:
     verdicts = [
-        f"{row.method}, p = {row.p:g}: the test loss ends {row.rise:.3f} above its best (at step "
-        f"{row.best_step:.0f}), the gap at {row.gap:.3f}."
+        f"{row.method}, p = {row.p:g}: "
+        + (
+            f"the test loss ends {row.rise:.3f} above its best (at step {row.best_step:.0f}), the "
+            f"gap at {row.gap:.3f}."
+            if row.rise_draws
+            else "diverged."
+        )
         for row in _records(result.summary)
     ]
     return _finding(result, "How do train and test loss run along training?", verdicts)
@@ -161,12 +175,20 @@ def of_calibration(result: CalibrationResult) -> Finding:
     best = result.summary[result.summary["moment"] == "best"]
     floor = "ece_floor" in best
     verdicts = [
-        f"p = {row.p:g}, {row.inference}: calibration error {row.ece:.3f} at the best checkpoint"
-        + (f" (a calibrated predictor would score {row.ece_floor:.3f})" if floor else "")
-        + f", confidence {row.confidence:.3f} for accuracy {row.accuracy:.3f}."
+        f"p = {row.p:g}, {row.inference}: "
+        + (_calibrated(row, floor) if row.ece_draws else "diverged.")
         for row in _records(best)
     ]
     return _finding(result, "Are the predicted probabilities right?", verdicts)
+
+
+def _calibrated(row: Any, floor: bool) -> str:
+    """The calibration error of a row, with what noise alone would give where it is known."""
+    noise = f" (a calibrated predictor would score {row.ece_floor:.3f})" if floor else ""
+    return (
+        f"calibration error {row.ece:.3f} at the best checkpoint{noise}, confidence "
+        f"{row.confidence:.3f} for accuracy {row.accuracy:.3f}."
+    )
 
 
 def of_ablation(result: AblationResult) -> Finding:
@@ -236,14 +258,17 @@ def of_finetune(result: FinetuneResult) -> Finding:
 
 
 def _least(table: pd.DataFrame, name: str) -> pd.Series | None:
-    """The row with the least finite value; none where there is none."""
-    finite = table[np.isfinite(table[name])]
+    """The row with the least mean over all draws; none where each diverged in some."""
+    # A mean over the draws that are left would compare others with other draws.
+    finite = table[np.isfinite(table[name]) & (table[f"{name}_draws"] == table["draws"])]
     return finite.loc[finite[name].idxmin()] if len(finite) else None
 
 
 def _more(row: Any) -> str:
     """How an ensemble's test loss compares, by the corrected test, with its raw interval."""
     difference = row.against_expected
+    if not np.isfinite(difference):
+        return "that was not compared with"
     if not row.against_expected_holm <= LEVEL:
         return f"not told apart ({difference:+.4f}) from that of"
     least = min(abs(row.against_expected_low), abs(row.against_expected_high))

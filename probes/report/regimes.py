@@ -20,7 +20,8 @@ class Regime:
         lr: learning rate.
         train_loss, test_loss: at the end, means over draws.
         best_loss: mean of every draw's least test loss along training.
-        overfits: whether the test loss ends above its best.
+        overfits: whether the test loss ends above its best; None where too few draws did not
+            diverge.
     """
 
     task: str
@@ -28,7 +29,7 @@ class Regime:
     train_loss: float
     test_loss: float
     best_loss: float
-    overfits: bool
+    overfits: bool | None
 
     @classmethod
     def of(cls, result: CurvesResult) -> "Regime":
@@ -45,10 +46,14 @@ class Regime:
             float(row["test_loss"]), float(row["best_loss"]), overfits(row),
         )  # fmt: skip
 
+    @property
+    def verdict(self) -> str:
+        """What the network without dropout does, in words."""
+        return {True: "overfits", False: "does not overfit", None: "diverges"}[self.overfits]
+
     def __str__(self) -> str:
-        does = "overfits" if self.overfits else "does not overfit"
         return (
-            f"learning rate {self.lr:g}: the network without dropout {does} (train loss "
+            f"learning rate {self.lr:g}: the network without dropout {self.verdict} (train loss "
             f"{self.train_loss:.4f}, test loss {self.test_loss:.3f}, best on the way "
             f"{self.best_loss:.3f})"
         )
@@ -100,6 +105,6 @@ def _names(regimes: list[Regime]) -> dict[Regime, str]:
     """What each regime is called: by whether the network overfits, where that tells them apart."""
     kinds = [regime.overfits for regime in regimes]
     if len(set(kinds)) == len(kinds):
-        names = {True: "only where it overfits", False: "only where it does not"}
-        return {regime: names[regime.overfits] for regime in regimes}
+        names = {True: "overfits", False: "does not", None: "diverges"}
+        return {regime: f"only where it {names[regime.overfits]}" for regime in regimes}
     return {regime: f"only at learning rate {regime.lr:g}" for regime in regimes}

@@ -58,7 +58,8 @@ def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.
     for row in table.to_dict("records"):
         identity = {key: row[key] for key in IDENTITY}
         for statement, strength, measured, bound in _statements(row, strengths, delta):
-            failed = failed_premises(row, statement) if row["objective"] == "penalty" else []
+            judged = row["objective"] == "penalty" and np.isfinite(measured)
+            failed = failed_premises(row, statement) if judged else []
             slack = slack_of(row) if statement == "Proposition 4.2" else float("nan")
             verdict = (
                 _verdict(statement, measured, bound, slack, failed, row["loss_bound_used"])

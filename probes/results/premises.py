@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from probes.landscape.assumption_audit import CONVEXITY_PAIRS
-from theory import sparsity
+from theory import sparsity, stability_bound
 from theory.closeness import is_close
 from theory.inexact_minimisers import stationarity_slack
 
@@ -24,7 +24,7 @@ PREMISES = {
     "Theorem 4.4": (MINIMISER, SEMIDEFINITE, CLOSE, BOUNDED),
 }
 #: Networks count as minimisers where what is left of their gradients may move beta by this share of
-#: it at most.
+#: it, and of its bound, at most, and none diverged.
 STATIONARY = 0.1
 
 Row = Mapping[Any, Any]
@@ -111,7 +111,18 @@ def _has_strength(row: Row) -> bool:
 
 
 def _is_minimiser(row: Row) -> bool:
-    return bool(slack_of(row) <= STATIONARY * row["beta"])
+    """Whether what is left of the gradients can move neither beta nor its bound by much.
+
+    Both are asked, as a beta that is large because of those gradients would excuse them.
+    """
+    slack = slack_of(row)
+    if not np.isfinite(slack) or row["diverged"]:
+        return False
+    names = ("lipschitz", "curvature", "strength", "p", "n")
+    if row["curvature"] + 2 * row["strength"] * sparsity(row["p"]) < 0:
+        return False
+    bound = stability_bound(**{name: row[name] for name in names})
+    return bool(slack <= STATIONARY * min(row["beta"], bound))
 
 
 #: Whether a cell meets a premise. What is not known counts as not met.
@@ -125,19 +136,24 @@ MEETS: dict[str, Callable[[Row], bool]] = {
 
 
 def _gradients_found(cells: pd.DataFrame) -> str:
-    if cells["audit_gradient_norm"].isna().all():
+    if cells["strength"].isna().all():
         return "no λ: training with masks minimises no such objective"
+    if cells["audit_gradient_norm"].isna().all():
+        return "not known: all networks diverged"
     shares = [slack_of(row) / row["beta"] for row in cells.to_dict("records") if row["beta"] > 0]
     moved = f"{np.nanmax(shares):.2g}" if np.isfinite(shares).any() else "not known"
+    lost = int(cells["diverged"].sum())
     return (
         f"gradient norm {_between(cells['audit_gradient_norm'])} at θ(S), "
         f"{_between(cells['audit_gradient_norm_left_out'])} at θ(S^i) (mean); may move β by up to "
-        f"{moved} times itself"
+        f"{moved} times itself" + (f"; {lost} replicas diverged" if lost else "")
     )
 
 
 def _between(values: pd.Series) -> str:
     low, high = values.min(), values.max()
+    if not np.isfinite([low, high]).all():
+        return "not known"
     return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 

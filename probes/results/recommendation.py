@@ -181,7 +181,10 @@ def _use(choice: Choice, size: int) -> str:
     if np.isfinite(choice.low):
         text += f" ± {choice.risk - choice.low:.4f} over {choice.telling_draws} draws of S"
         text += " that had no part in the choice" if choice.choosing_draws else ""
-    return f"{text}; the best constant prediction has {choice.chance:.4f}."
+    text = f"{text}; the best constant prediction has {choice.chance:.4f}."
+    if choice.learned is None and choice.risk >= choice.chance:
+        text += " On this one draw it is no better than that."
+    return text
 
 
 def _against_the_simplest(choice: Choice, size: int) -> str:

@@ -144,6 +144,9 @@ def caveats(rows: pd.DataFrame) -> list[str]:
             f"{diverged} of {len(rows)} losses are not finite: means leave them out, and say over "
             "how many draws they are"
         )
+    lost = rows["diverged"].sum() if "diverged" in rows and "beta" in rows else 0
+    if lost:
+        said.append(f"{int(lost)} leave-one-out replicas diverged and are left out of β")
     if share := overlap_of(rows):
         said.append(
             f"S holds {share:.0%} of the data: draws share examples, and intervals are the wider "

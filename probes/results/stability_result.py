@@ -177,12 +177,13 @@ class StabilityResult(Result):
         The latter is train loss plus the mean signed leave-one-out difference.
         """
         cells = self.table[self.table["ensemble"] == 0]
-        estimated = cells["train_loss"] + cells["beta_signed"]
+        cells = cells.assign(estimate=cells["train_loss"] + cells["beta_signed"])
+        names = {"test_loss": "test loss", "estimate": "train loss + gap without test set"}
+        several = cells["n"].nunique() > 1
         return {
-            "test loss": interior_optimum(cells, "test_loss"),
-            "train loss + gap without test set": interior_optimum(
-                cells.assign(estimate=estimated), "estimate"
-            ),
+            name + (f" at n = {n}" if several else ""): interior_optimum(group, quantity)
+            for n, group in cells.groupby("n", sort=False)
+            for quantity, name in names.items()
         }
 
     @property
@@ -364,6 +365,9 @@ def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
     # Nothing was measured where the network trained on S diverged.
     kept = group["loss_kept"] if np.isfinite(first["train_loss"]) else float("nan")
     given = pd.notna(first["loss_bound"])
+    if not np.isfinite(first["train_loss"]):
+        # A network that diverged has gradients of any size, or none.
+        first |= {"lipschitz": float("nan")}
     return (
         first
         | change_statistics(group["loss_left_out"] - kept)

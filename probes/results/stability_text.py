@@ -73,9 +73,18 @@ def bounds_text(bound_summary: pd.DataFrame) -> pd.DataFrame:
             "λ": bounds["strength"].map(lambda value: "" if pd.isna(value) else f"{value:g}"),
             "measured": decimals(bounds["measured"]),
             "bound": bounds["bound"].map(bound_in_words),
+            **_slack_column(bounds),
             "verdict": [_verdict_in_words(row) for row in bounds.to_dict("records")],
         }
     )
+
+
+def _slack_column(bounds: pd.DataFrame) -> dict[str, list[str]]:
+    """What is added to bounds for networks that are not quite minimisers; none for dropout."""
+    slack = bounds["slack"]
+    if slack.isna().all():
+        return {}
+    return {"slack": ["" if pd.isna(value) else f"{value:.2g}" for value in slack]}
 
 
 def _verdict_in_words(row: Mapping[Any, Any]) -> str:

@@ -1,9 +1,9 @@
 r"""Tests of statements about the draw of S, with a declared error rate.
 
 A bound that holds with probability exactly :math:`1-\delta` is exceeded in at least one of 20 draws
-in 64 % of all runs, at :math:`\delta=0.05`. So it counts as violated only where an exact test rejects that
-it fails with probability :math:`\delta` at most, at a level so small that true statements fail a
-whole run with probability ``RUN_ERROR`` at most.
+in 64 % of all runs, at :math:`\delta=0.05`. So it counts as violated only where an exact test
+rejects that it fails with probability :math:`\delta` at most, at a level so small that true
+statements fail a whole run with probability ``RUN_ERROR`` at most.
 """
 
 import numpy as np

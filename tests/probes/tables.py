@@ -172,7 +172,7 @@ def matched_result(dropout, controls, n=(10,)):
     for control, lines in controls.items():
         assert control in CONTROLS
         records += [
-            {"variant": control, "value": at, "draw": draw, "train_loss": at, "beta": beta}
+            {"variant": control, "value": 1 + at, "draw": draw, "train_loss": at, "beta": beta}
             for draw, ends in enumerate(lines)
             for at, beta in zip((0.0, 1.0), ends, strict=True)
         ]

@@ -139,3 +139,12 @@ def test_rows_without_a_floor_are_shown_without(calibration):
     assert {"floor", "debiased"}.isdisjoint(result.text())
     assert result.text()["ECE"].tolist() == calibration.text()["ECE"].tolist()
     result.plot().canvas.draw()
+
+
+def test_where_all_diverge_a_run_still_ends_with_its_figure(tmp_path):
+    result = calibration_probe.measure(
+        task="breast_cancer", p=0.3, n=8, draws=2, steps=60, lr=1e38, ensemble=2, out=tmp_path
+    )
+    end = result.summary.query("moment == 'end'")
+    assert end["ece"].isna().all()
+    assert (tmp_path / "calibration.png").exists()

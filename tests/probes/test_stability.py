@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import theory
+from probes import generalization
 from probes.cells import run_cell as cell_run
 from probes.cells.leave_one_out import train_cell
 from probes.cells.measure_cell import loss_matrix, measure_cell
@@ -248,3 +249,20 @@ def test_another_device_gives_the_numbers_of_the_cpu(device, changes):
     for one, other in [(here.matrix, there.matrix), (here.validation, there.validation)]:
         if one is not None and len(one):
             pd.testing.assert_frame_equal(one, other, rtol=1e-6)
+
+
+def test_every_size_has_its_own_best_rate():
+    result = generalization.measure(task="ridge", p=(0.0, 0.3, 0.5), n=(6, 12), draws=2, steps=10)
+    assert [name for name in result.optima if name.startswith("test loss")] == [
+        "test loss at n = 6", "test loss at n = 12",
+    ]  # fmt: skip
+
+
+def test_a_draw_that_diverged_has_no_lipschitz_constant(result):
+    rows = result.rows.copy()
+    lost = rows["draw"] == 0
+    rows.loc[lost, ["train_loss", "loss_kept", "loss_left_out"]] = math.nan
+    rows.loc[lost, "lipschitz"] = 0.0
+    table = StabilityResult(rows).table
+    assert table.loc[table["draw"] == 0, "lipschitz"].isna().all()
+    assert table["lipschitz"].mean() == result.table.query("draw != 0")["lipschitz"].mean()

@@ -152,3 +152,14 @@ def test_verdicts_are_those_of_all_rows_together():
     alone = (decision["difference_low"] > 0) | (decision["difference_high"] < 0)
     assert alone.any()
     assert decision["verdict"].eq("undecided").all()
+
+
+def test_a_control_that_blew_up_is_not_reached():
+    """A weight decay of 100 ends at 1e44, above the loss before training: no chord leads there."""
+    result = generalization.measure(
+        task="ridge", matched=True, n=8, draws=2, steps=20, lr=0.05, p=0.95
+    )
+    start = result.rows.query("variant == 'early stopping' and value == 0")["train_loss"].max()
+    decay = result.rows.query("variant == 'weight decay'")["train_loss"]
+    assert decay.max() > 1e6 * start
+    assert (result.matched["beta_control"].dropna() < 10).all()

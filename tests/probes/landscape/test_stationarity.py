@@ -99,3 +99,14 @@ def test_a_rank_that_is_too_small_is_no_minimiser_in_the_weights():
     assert result.bound_summary.set_index("statement")["verdict"]["Proposition 4.2"] == (
         "assumption failed"
     )
+
+
+def test_estimates_far_from_any_minimiser_are_not_excused_by_the_beta_that_they_give():
+    """Five steps of Adam, then a Newton step that leaves: beta is huge because of the gradients."""
+    result = measure(
+        task="ridge", objective="penalty", method="influence", n=4, draws=2, lr=0.01, steps=5,
+        strength=0.01, p=0.5,
+    )  # fmt: skip
+    proposition = result.bounds.query("statement == 'Proposition 4.2'")
+    assert set(proposition["verdict"]) == {"assumption failed"}
+    assert "at the estimates" in result.table["lipschitz_how"].iloc[0]

@@ -258,3 +258,13 @@ def test_root_and_square_undo_one_another():
     values = np.array([-0.5, 0.0, 0.25])
     assert signed_square(signed_root(values)) == pytest.approx(values)
     assert isnan(signed_root(float("nan")))
+
+
+@pytest.mark.parametrize("lost", [float("inf"), -float("inf"), float("nan")])
+def test_outputs_that_are_not_finite_have_no_probabilities(lost):
+    """A sigmoid of infinity is 1, of which a network that diverged must not be sure."""
+    outputs = torch.tensor([[0.5, lost, -0.5]], dtype=torch.float64)
+    probabilities, labels = class_probabilities(logistic, outputs, torch.tensor([[1.0, 1.0, 0.0]]))
+    assert probabilities[1].isnan().all()
+    assert probabilities[[0, 2]].isfinite().all()
+    assert isnan(calibration_error(probabilities, labels))

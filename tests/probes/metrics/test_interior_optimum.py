@@ -44,13 +44,18 @@ def test_a_flat_curve_has_an_optimum_inside_in_at_most_one_run_of_twenty():
     assert told <= 0.05 * runs + 4 * (0.05 * 0.95 * runs) ** 0.5
 
 
-def test_a_draw_that_diverged_is_left_out():
-    table = rows((1.0, 0.5, 0.7, 1.2))
-    table.loc[(table["p"] == 0.1) & (table["draw"] == 0), "loss"] = np.nan
-    assert interior_optimum(table, "loss").told
+def test_a_rate_that_diverged_in_a_draw_is_no_optimum():
+    """Its other draws may be the easier ones."""
+    table = rows((0.5, 0.52, 0.7, 1.0))
+    table.loc[(table["p"] == 0.1) & (table["draw"] > 3), "loss"] = np.nan
+    assert str(interior_optimum(table, "loss")) == "least at the end p = 0"
+
+
+def test_a_rate_inside_that_is_worse_than_an_end_is_never_told():
+    assert not interior_optimum(rows((0.5, 0.9, 0.9, 1.0)), "loss").told
 
 
 def test_where_an_end_diverged_nothing_is_known():
     table = rows((1.0, 0.5, 0.7, 1.2))
-    table.loc[table["p"] == 0.0, "loss"] = np.inf
+    table.loc[(table["p"] == 0.0) & (table["draw"] == 0), "loss"] = np.inf
     assert str(interior_optimum(table, "loss")) == "not known"

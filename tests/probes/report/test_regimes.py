@@ -8,6 +8,7 @@ from probes.report.claims import (
     UNDECIDED,
     of_ablation,
     of_calibration,
+    of_curves,
     of_ensemble,
     of_matched,
     of_sensitivity,
@@ -72,6 +73,20 @@ def test_a_network_overfits_where_its_test_loss_ends_above_its_best(losses, over
     """By more than a twentieth, and not by chance."""
     curves = {("LoRA", 0.0, draw): loss for draw, loss in enumerate(losses)}
     assert Regime.of(curves_result(curves)).overfits == overfits
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [(1.0, 0.5, NAN, NAN)] * 8,
+        [(1.0, 0.5, 0.5, 0.6)] + [(1.0, 0.5, NAN, NAN)] * 7,
+    ],
+)
+def test_a_network_that_diverged_neither_overfits_nor_not(losses):
+    result = curves_result({("LoRA", 0.0, draw): loss for draw, loss in enumerate(losses)})
+    assert Regime.of(result).overfits is None
+    assert "diverges" in str(Regime.of(result))
+    assert of_curves(result) == {"test loss at the end": {"LoRA, p = 0": "not measured"}}
 
 
 # What each result claims

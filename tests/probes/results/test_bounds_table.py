@@ -12,7 +12,7 @@ from tests.probes.tables import INFINITE, NAN
 KNOWN = {
     "task": "made up", "n": 1000, "p": 0.0, "draw": 0, "inference": "expected weight",
     "ensemble": 0, "objective": "penalty", "lipschitz": 1.0, "curvature": 1.0,
-    "loss_bound_used": 1.0, "beta": 0.001, "gap": 0.25, "strength": 1.0,
+    "loss_bound_used": 1.0, "beta": 0.001, "gap": 0.25, "strength": 1.0, "diverged": 0,
     "audit_gradient_norm": 0.0, "audit_gradient_norm_left_out": 0.0,
     "audit_positive_semidefinite": True, "audit_expansion_radius": 2.0, "audit_bounded": True,
 }  # fmt: skip

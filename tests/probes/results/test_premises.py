@@ -18,6 +18,7 @@ from tests.probes.tables import NAN
 #: All premises hold: eta = 2, mu = 1 + 2 * 1 * 3/4, a gradient that may move beta by 0.0016.
 ROW = {
     "p": 0.5, "strength": 1.0, "curvature": 1.0, "lipschitz": 2.0, "beta": 0.1, "ensemble": 0,
+    "n": 10, "diverged": 0,
     "audit_gradient_norm": 1e-3, "audit_gradient_norm_left_out": 1e-3, "largest_loss": 3.0,
     "audit_positive_semidefinite": True, "audit_expansion_radius": 1.0, "audit_distance": 0.5,
     "audit_nonconvex_pairs": 0.0, "audit_bounded": True,
@@ -38,6 +39,20 @@ def test_gradients_that_may_move_beta_by_a_tenth_are_not_those_of_a_minimiser():
     assert not failed_premises(ROW | {"beta": 0.017}, "Proposition 4.2")
     assert failed_premises(ROW | {"beta": 0.015}, "Proposition 4.2") == [MINIMISER]
     assert failed_premises(ROW | {"beta": NAN}, "Proposition 4.2") == [MINIMISER]
+
+
+def test_a_beta_that_those_gradients_made_large_is_no_excuse():
+    """The slack, 0.0016, is asked against the bound, 2 eta^2 / (mu n), as well."""
+    assert failed_premises(ROW | {"beta": 1e9, "n": 190}, "Proposition 4.2") == []
+    assert failed_premises(ROW | {"beta": 1e9, "n": 210}, "Proposition 4.2") == [MINIMISER]
+
+
+def test_where_replicas_diverged_they_are_no_minimisers():
+    assert failed_premises(ROW | {"diverged": 1}, "Proposition 4.2") == [MINIMISER]
+    (line,) = audit_table(pd.DataFrame([ROW | {"diverged": 3}])).query("assumption == @MINIMISER")[
+        "found"
+    ]
+    assert line.endswith("; 3 replicas diverged")
 
 
 @pytest.mark.parametrize("statement", PREMISES)

@@ -61,6 +61,7 @@ def test_the_bounds_cell_by_cell_without_those_of_ensembles():
             "bound": [1.23456, INFINITE, 9.0, NAN, 123456.0],
             "verdict": ["holds", "not exceeded", "holds", "not exceeded", "vacuous"],
             "failed": ["", "", "", "θ(S^i) close to θ(S)", ""],
+            "slack": [NAN] * 5,
             "draws": [2, 2, 2, 3, 2],
             "vacuous": [0, 2, 0, 3, 2],
         }

@@ -1,0 +1,33 @@
+"""What restricts a table is said below it."""
+
+import pytest
+
+from tests.probes.tables import NAN, ablation_result, ensemble_result
+
+
+def caption(losses=(0.4, 0.42), **columns):
+    variants = {("dropout when", name, 0.3): losses for name in ("never", "training alone")}
+    result = ablation_result(variants)
+    return type(result)(result.rows.assign(**columns)).caption
+
+
+def test_nothing_is_said_where_nothing_restricts():
+    assert caption() == ablation_result({("dropout when", "never", 0.3): (0.4,)}).note
+
+
+def test_networks_that_diverged_are_counted():
+    assert "2 of 4 losses are not finite" in caption((0.4, NAN))
+
+
+def test_replicas_that_diverged_are_counted():
+    """In four rows, five each."""
+    assert "20 leave-one-out replicas diverged and are left out of β" in caption(diverged=5)
+    assert "diverged" not in caption(diverged=0)
+
+
+@pytest.mark.parametrize(("pool", "said"), [(50, True), (51, False)])
+def test_draws_that_share_examples_are_said(pool, said):
+    """n is 10."""
+    result = ensemble_result({(0.1, 0): (0.5, 0.52), (0.1, 2): (0.4, 0.44)})
+    result = type(result)(result.rows.assign(pool=pool))
+    assert ("S holds 20% of the data" in result.text_tables()[0].caption) == said

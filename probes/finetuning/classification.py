@@ -1,7 +1,7 @@
 """Classifying texts and pairs of texts: GLUE, tweets, a file of one's own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,9 +135,10 @@ def text_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         raise ValueError(f"n must be from 2 to {len(table) - 2} for {name}; got {n}")
     order = np.random.default_rng(corpus.seed).permutation(len(table))
     held_out = take_held_out(table.select(order[n:]), corpus)
-    return _classification(
+    task = _classification(
         table.select(order[:n]), held_out, ("text",), len(classes), "accuracy", corpus, tokenizer
     )
+    return replace(task, pool=len(table))
 
 
 def classification_metrics(score: str, predictions: Any) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def tables_of(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: flo
         "steps": trainer.state.max_steps, "score_name": task.score_name or "none",
         "baseline": float("nan"), "seconds": seconds, "peak_mib": peak_mib(),
         "device": str(trainer.args.device),
+        **({"pool": task.pool} if task.pool else {}),
         **{f"training_{name}": str(value) for name, value in cell.training},
     }  # fmt: skip
     rows = pd.DataFrame(records).assign(**settings)

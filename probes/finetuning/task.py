@@ -52,6 +52,8 @@ class FinetuneTask:
         metrics: predictions and targets to ``score`` and further numbers; None where the loss is
             all that is measured.
         model_settings: of the model's config.
+        pool: size of what the training examples are drawn from; None where all of it is taken, or
+            where that is not known.
     """
 
     train: "Dataset"
@@ -63,6 +65,7 @@ class FinetuneTask:
     score_name: str = ""
     metrics: Callable[[Any], dict[str, Any]] | None = None
     model_settings: dict[str, Any] = field(default_factory=dict)
+    pool: int | None = None
 
 
 def read_split(name: str, config: str | None, split: str, corpus: Corpus) -> "Dataset":

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import bdtrc
 
+from probes.metrics.confidence_intervals import overlap_of
 from probes.metrics.multiple_comparisons import LEVEL, holm
 from probes.results.premises import failed_premises, slack_of
 from theory import (
@@ -56,7 +57,7 @@ def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.
     """
     records = []
     for row in table.to_dict("records"):
-        identity = {key: row[key] for key in IDENTITY}
+        identity = {key: row[key] for key in (*IDENTITY, "pool") if key in row}
         for statement, strength, measured, bound in _statements(row, strengths, delta):
             judged = row["objective"] == "penalty" and np.isfinite(measured)
             failed = failed_premises(row, statement) if judged else []
@@ -87,7 +88,8 @@ def over_draws(bounds: pd.DataFrame, keys: Sequence[str], delta: float) -> pd.Da
 
     A bound on the gap holds with probability 1 - delta over the draw of S, so that some draws may
     lie above it. It counts as violated where more do than such a bound allows, by a one-sided
-    binomial test at ``LEVEL``, corrected by Holm for the number of bounds in the table.
+    binomial test at ``LEVEL``, corrected by Holm for the number of bounds in the table. Draws that
+    share many examples exceed a bound together: they are counted and not tested.
 
     Args:
         bounds: of :func:`bounds`.
@@ -238,6 +240,8 @@ def _p_value(group: pd.DataFrame, delta: float) -> float:
     """Probability that a bound on the gap is exceeded so often or more; NaN where none applies."""
     first = group.iloc[0]
     if first["statement"] == "Proposition 4.2" or first["objective"] != "penalty":
+        return float("nan")
+    if overlap_of(group):
         return float("nan")
     verdicts = group["verdict"]
     draws = verdicts.isin(["holds", "vacuous", "exceeded"]).sum()

@@ -73,9 +73,11 @@ class Result(ABC):
     def setting(self) -> str:
         """Task, n, steps, learning rate and draws, for titles and captions."""
         first = self.rows.iloc[0]
+        # Fine-tuning has a schedule of rates, among its own settings.
+        rate = f"learning rate {first['lr']:g}, " if "lr" in first else ""
         return (
             f"{first['task']}, n = {first['n']}, rank {first['rank']}, {first['steps']} steps, "
-            f"learning rate {first['lr']:g}, {self.rows['draw'].nunique()} draws of S"
+            f"{rate}{self.rows['draw'].nunique()} draws of S"
         )
 
     @property

@@ -133,6 +133,9 @@ def test_a_file_of_ones_own(models, tmp_path):
     assert rows.groupby("p")["draw"].nunique().tolist() == [2, 2]
     assert set(rows.loc[rows["p"] == 0, "inference"]) == {"no masks"}
     assert len(result.summary) == 3
+    pool = rows["pool"].unique().item()
+    assert f"S holds {10 / pool:.0%} of the data" in result.caption
+    assert rows["ece_floor"].notna().all()
     result.plot()
     result.curves().plot()
     result.calibration().plot()

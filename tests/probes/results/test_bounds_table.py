@@ -144,6 +144,13 @@ def test_a_bound_that_one_of_twenty_draws_exceeds_is_not_violated():
     assert over(*many).loc["Theorem 4.4", "verdict"] == "violated: holds 15/20, exceeded 5/20"
 
 
+def test_draws_that_share_examples_are_counted_and_not_tested():
+    many = [{"gap": 0.51}] * 5 + [{}] * 15
+    shared = over(*many, pool=4000).loc["Theorem 4.4", "verdict"]
+    assert shared == "holds 15/20, exceeded 5/20"
+    assert over(*many, pool=5001).loc["Theorem 4.4", "verdict"] == f"violated: {shared}"
+
+
 def test_a_true_bound_is_called_violated_in_at_most_one_run_of_twenty():
     """Its draws exceed it with probability exactly delta; 4 binomial standard errors above 5 %."""
     generator, runs = np.random.default_rng(0), 400

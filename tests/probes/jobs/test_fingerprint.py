@@ -42,7 +42,7 @@ CHANGES = [
     ("probes/training/retrain.py", "done = 0", "done = 0 + 0", BOTH),
     ("probes/tasks/digits.py", "lr=1e-3", "lr=2e-3", BOTH),
     ("lora_dropout/masks.py", "part >= p", "part > p", BOTH),
-    ("theory/ensemble.py", "floor + (", "floor - (", ENSEMBLE_ALONE),
+    ("theory/ensemble.py", "limit) + Wide(", "limit) - Wide(", ENSEMBLE_ALONE),
     ("theory/generalization.py", "    return ", "    return 2 * ", NEITHER),
     ("probes/ensemble.py", "centred * bent", "centred * bent * 1", ENSEMBLE_ALONE),
     ("probes/ensemble.py", '"less expected weight"', '"minus"', NEITHER),

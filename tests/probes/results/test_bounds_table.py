@@ -151,6 +151,7 @@ def test_draws_that_share_examples_are_counted_and_not_tested():
     assert over(*many, pool=5001).loc["Theorem 4.4", "verdict"] == f"violated: {shared}"
 
 
+@pytest.mark.slow
 def test_a_true_bound_is_called_violated_in_at_most_one_run_of_twenty():
     """Its draws exceed it with probability exactly delta; 4 binomial standard errors above 5 %."""
     generator, runs = np.random.default_rng(0), 400

@@ -11,79 +11,53 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import tyro
 
-from probes import (
-    ablation,
-    calibration,
-    curves,
-    ensemble,
-    generalization,
-    sensitivity,
-    stability,
-    verify,
-)
-from probes.cli.probe import Probe
-from probes.report.claims import CLAIMS, Claims
-from probes.report.regimes import LEARNING_RATES, Regime, compare
-from probes.results.result import Result
+from probes.cli.command_line import leave
+from probes.report.page import by_question, conclusions
+from probes.report.regimes import LEARNING_RATES, Regime
+from probes.report.sections import ReportSettings
+from probes.results.stability_result import StabilityResult
 from probes.results.text_tables import TextTable, print_table
+from probes.stability import measure
 
 README = Path(__file__).parent.parent / "README.md"
-#: Questions whose conclusions the README tells by regime, with what they are measured at.
-BY_REGIME: dict[str, tuple[Probe[Any, Any], dict[str, Any]]] = {
-    "stability": (stability.PROBE, {"p": (0.0, 0.1, 0.3, 0.5, 0.7), "ensemble": (1, 4, 16)}),
-    "ensemble": (ensemble.PROBE, {}),
-    "curves": (curves.PROBE, {}),
-    "calibration": (calibration.PROBE, {}),
-    "ablation": (ablation.PROBE, {}),
-    "sensitivity": (sensitivity.PROBE, {"draws": 8}),
-    **{
-        f"matched-{task}": (generalization.PROBE, {"matched": True, "task": task})
-        for task in LEARNING_RATES
-    },
-}
+#: What is measured as the report measures it.
+SECTIONS = (
+    "stability", "matched", "ensemble", "curves", "calibration", "ablation", "sensitivity",
+    "verify",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Measurements:
-    """What the claims are compared with, measured when it is asked for and kept.
+class Measurements(Mapping[str, Any]):
+    """Results by the key of their plan in the report, measured when one is asked for, and kept.
 
-    Attributes:
-        folder: where results are kept.
-        draws: draws of S.
-        workers: processes.
+    Args:
+        settings: of the report whose plans are measured.
     """
 
-    folder: Path
-    draws: int = 16
-    workers: int = 2
+    def __init__(self, settings: ReportSettings) -> None:
+        self.settings = settings
+        self.plans = {plan.key: plan for plan in settings.plans()}
+        self.found: dict[str, Any] = {}
 
-    def result(self, name: str, lr: float) -> Result:
-        """Answer one question at one learning rate."""
-        probe, settings = BY_REGIME[name]
-        folder = self.folder / f"{name}-{lr:g}"
-        known = {"draws": self.draws, "workers": self.workers, "lr": lr, "out": folder}
-        return probe.measure(**known | settings)
+    def __getitem__(self, key: str) -> Any:
+        """Return a result, measured on the first call."""
+        if key not in self.found:
+            print(f"{key} ...", file=sys.stderr)
+            plan = self.plans[key]
+            self.found[key] = plan.probe.run_with(plan.settings)
+        return self.found[key]
 
-    def regime(self, task: str, lr: float) -> Regime:
-        """What the network without dropout does at a learning rate."""
-        return Regime.of(
-            curves.measure(
-                p=0.0, methods="LoRA", task=task, lr=lr, draws=self.draws, workers=self.workers,
-                out=self.folder / f"regime-{task}-{lr:g}",
-            )
-        )  # fmt: skip
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plans)
 
-    @cached_property
-    def verified(self) -> verify.VerifyResult:
-        """Every statement of the theory."""
-        return verify.measure(out=self.folder / "verify")
+    def __len__(self) -> int:
+        return len(self.plans)
 
 
 @dataclass(frozen=True)
@@ -132,17 +106,6 @@ class ClaimsSettings:
     """Processes of one thread each."""
 
 
-def conclusions(measured: Measurements, name: str) -> list[str]:
-    """What the regimes of a question have in common, as the report says it."""
-    _, settings = BY_REGIME[name]
-    task = settings.get("task", "digits")
-    claims: dict[Regime, Claims] = {
-        measured.regime(task, lr): CLAIMS[name.partition("-")[0]](measured.result(name, lr))
-        for lr in LEARNING_RATES[task]
-    }
-    return compare(claims)
-
-
 def checked(measured: Measurements, readme: str) -> Iterator[tuple[str, str]]:
     """Compare every claim with the README.
 
@@ -159,8 +122,8 @@ def checked(measured: Measurements, readme: str) -> Iterator[tuple[str, str]]:
         yield sentence, "same" if sentence in text else "differs"
     found = {
         sentence.partition(":")[0]: sentence
-        for name in BY_REGIME
-        for sentence in conclusions(measured, name)
+        for plans in by_question(list(measured.plans.values())).values()
+        for sentence in conclusions(plans, measured)
     }
     for topic in TOPIC.findall(readme):
         sentence = found.get(topic, f"{topic}: not measured")
@@ -168,14 +131,14 @@ def checked(measured: Measurements, readme: str) -> Iterator[tuple[str, str]]:
 
 
 def _regime_numbers(task: str, lr: float) -> Callable[[Measurements], Mapping[str, Any]]:
-    return lambda measured: vars(measured.regime(task, lr))
+    return lambda measured: vars(Regime.of(measured[f"regime-{task}-{lr:g}"]))
 
 
 def _ensemble_costs(lr: float) -> Callable[[Measurements], Mapping[str, Any]]:
     """How much worse 64 members are than the expected weight, by rate."""
 
     def numbers(measured: Measurements) -> Mapping[str, Any]:
-        summary = measured.result("ensemble", lr).summary
+        summary = measured[f"ensemble-{lr:g}"].summary
         largest = summary[summary["ensemble"] == summary["ensemble"].max()]
         return {f"p{10 * row.p:g}": row.against_expected for row in largest.itertuples()}
 
@@ -186,8 +149,7 @@ def _against_one_member(lr: float) -> Callable[[Measurements], Mapping[str, Any]
     """Least and largest differences of 16 members to one, at p = 0.1, 0.3 and 0.5."""
 
     def numbers(measured: Measurements) -> Mapping[str, Any]:
-        result = measured.result("stability", lr)
-        assert isinstance(result, stability.StabilityResult)
+        result: StabilityResult = measured[f"stability-{lr:g}"]
         table = result.ensemble_summary
         table = table[(table["ensemble"] == 16) & (table["against"] == "one member")]
         table = table[table["p"] <= 0.5]
@@ -201,7 +163,7 @@ def _against_one_member(lr: float) -> Callable[[Measurements], Mapping[str, Any]
 
 def _ablation_losses(lr: float) -> Callable[[Measurements], Mapping[str, Any]]:
     def numbers(measured: Measurements) -> Mapping[str, Any]:
-        summary = measured.result("ablation", lr).summary
+        summary = measured[f"ablation-{lr:g}"].summary
         losses = summary[summary["part"] == "dropout when"].set_index("variant")["test_loss"]
         return {str(name).replace(" ", "_"): value for name, value in losses.items()}
 
@@ -210,7 +172,7 @@ def _ablation_losses(lr: float) -> Callable[[Measurements], Mapping[str, Any]]:
 
 def _calibration_errors(lr: float) -> Callable[[Measurements], Mapping[str, Any]]:
     def numbers(measured: Measurements) -> Mapping[str, Any]:
-        summary = measured.result("calibration", lr).summary
+        summary = measured[f"calibration-{lr:g}"].summary
         end = summary[summary["moment"] == "end"].set_index("inference")
         return {
             "plain": end["ece"]["no masks"], "floor": end["ece_floor"]["no masks"],
@@ -225,10 +187,10 @@ def _single_estimates(measured: Measurements) -> Mapping[str, Any]:
     """Share of the estimates at a minimiser of L_lambda that are within 5 %, in percent."""
     shares = {}
     for name, strength in (("weak", 0.1), ("strong", 1.0)):
-        rows = stability.measure(
+        rows = measure(
             task="breast_cancer", objective="penalty", strength=strength, steps=3000, lr=1e-2,
-            p=0.1, draws=8, method="influence", validate=64, workers=measured.workers,
-            out=measured.folder / f"minimiser-{strength:g}",
+            p=0.1, draws=8, method="influence", validate=64, workers=measured.settings.workers,
+            out=measured.settings.out / f"minimiser-{strength:g}",
         ).rows  # fmt: skip
         estimated = rows["loss_left_out"] - rows["loss_kept"]
         retrained = rows["loss_retrained"] - rows["loss_kept"]
@@ -237,7 +199,7 @@ def _single_estimates(measured: Measurements) -> Mapping[str, Any]:
 
 
 def _verified(measured: Measurements) -> Mapping[str, Any]:
-    return {"checks": len(measured.verified.claimed)}
+    return {"checks": len(measured["verify"].claimed)}
 
 
 SLOW, FAST = LEARNING_RATES["digits"]
@@ -291,7 +253,13 @@ SENTENCES = (
 def main() -> None:
     """Compare the README with what is measured now; exit status 1 where anything differs."""
     settings = tyro.cli(ClaimsSettings, prog="benchmarks.claims", description=__doc__)
-    measured = Measurements(settings.out, settings.draws, settings.workers)
+    report = ReportSettings(
+        out=settings.out, draws=settings.draws, workers=settings.workers, sections=SECTIONS
+    )
+    try:
+        measured = Measurements(report)
+    except ValueError as error:
+        leave(str(error), 2)
     found = list(checked(measured, README.read_text(encoding="utf-8")))
     table = pd.DataFrame(found, columns=["measured now", "README"])
     print_table(TextTable(table, "Claims of the README, measured again"))

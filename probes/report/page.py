@@ -5,11 +5,10 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib.resources import files
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +112,11 @@ def _arranged(plans: Sequence[Plan], measured: dict[str, Measured]) -> list[Sect
     if regimes:
         commands = "\n".join(measured[key].section.command for key in regimes)
         sections.append(Section("regimes", of_regimes(list(regimes.values())), [], commands))
-    asked = [plan for plan in plans if plan.name != "regime"]
-    for joint, group in groupby(asked, lambda plan: plan.joint or plan.key):
-        some = list(group)
+    results = {key: one.result for key, one in measured.items()}
+    for joint, some in by_question(plans).items():
         if len(some) > 1:
-            sections.append(_joint(joint, some, measured, regimes))
+            question = measured[some[0].key].section.finding.question
+            sections.append(_joint(joint, question, conclusions(some, results)))
         for plan in some:
             section = measured[plan.key].section
             if plan.regime:
@@ -127,19 +126,45 @@ def _arranged(plans: Sequence[Plan], measured: dict[str, Measured]) -> list[Sect
     return sections
 
 
-def _joint(
-    name: str, plans: Sequence[Plan], measured: dict[str, Measured], regimes: dict[str, Regime]
-) -> Section:
+def _joint(name: str, question: str, verdicts: list[str]) -> Section:
     """What the regimes of a question have in common, and what not."""
-    claims = {
-        regimes[plan.regime.key]: CLAIMS[plan.name](measured[plan.key].result)
-        for plan in plans
-        if plan.regime
-    }
-    question = measured[plans[0].key].section.finding.question
     setting = "All regimes together; differences are tested, all of a table at 5 % (Holm)"
-    finding = Finding(f"{question} In which regimes?", setting, compare(claims), [])
-    return Section(name, finding, [], "")
+    return Section(name, Finding(f"{question} In which regimes?", setting, verdicts, []), [], "")
+
+
+def by_question(plans: Sequence[Plan]) -> dict[str, list[Plan]]:
+    """Put the regimes of every question together.
+
+    Args:
+        plans: of :meth:`ReportSettings.plans`.
+
+    Returns:
+        The plans of every question, by the name of its section, in order.
+    """
+    questions: dict[str, list[Plan]] = {}
+    for plan in plans:
+        if plan.name != "regime":
+            questions.setdefault(plan.joint or plan.key, []).append(plan)
+    return questions
+
+
+def conclusions(plans: Sequence[Plan], results: Mapping[str, Any]) -> list[str]:
+    """Say what the regimes of a question have in common, and what not.
+
+    Args:
+        plans: the question in every regime.
+        results: of these plans and of those of their regimes, by key.
+
+    Returns:
+        A sentence a topic: see :func:`probes.report.regimes.compare`.
+    """
+    return compare(
+        {
+            Regime.of(results[plan.regime.key]): CLAIMS[plan.name](results[plan.key])
+            for plan in plans
+            if plan.regime
+        }
+    )
 
 
 def full_scale(folder: Path, number: int) -> Section:

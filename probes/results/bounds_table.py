@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import bdtrc
 
 from probes.metrics.confidence_intervals import overlap_of
+from probes.metrics.coverage import coverage_p_value
 from probes.metrics.multiple_comparisons import LEVEL, holm
 from probes.results.premises import failed_premises, slack_of
 from theory import (
@@ -248,4 +248,4 @@ def _p_value(group: pd.DataFrame, delta: float) -> float:
     above = (verdicts == "exceeded").sum()
     if not draws:
         return float("nan")
-    return float(bdtrc(above - 1, draws, delta)) if above else 1.0
+    return coverage_p_value(above, draws, delta)

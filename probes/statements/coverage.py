@@ -26,27 +26,6 @@ def level(tests: int) -> float:
     return RUN_ERROR / tests
 
 
-def coverage_p_value(exceeded: int, draws: int, delta: float) -> float:
-    r"""Return the p-value of "a bound is exceeded with probability at most delta".
-
-    .. math:: P(X\ge k),\quad X\sim\mathrm{Binomial}(m,\delta)
-
-    Args:
-        exceeded: k, number of draws in which it was exceeded.
-        draws: m, independent draws, at least 1.
-        delta: in (0, 1].
-
-    Returns:
-        The p-value of the exact one-sided test, in (0, 1].
-
-    >>> round(coverage_p_value(1, 20, 0.05), 4)
-    0.6415
-    """
-    from scipy.stats import binom
-
-    return float(binom.sf(exceeded - 1, draws, delta))
-
-
 def mean_p_value(values: Array, largest: float, bound: float) -> float:
     r"""Return a p-value of "the expectation of bounded values is at most a bound".
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from probes.metrics.coverage import coverage_p_value
 from probes.statements.case import Case
-from probes.statements.coverage import coverage_p_value, level, mean_p_value
+from probes.statements.coverage import level, mean_p_value
 from probes.statements.exact_minimisers import Problem, leave_one_out_weights, minimisers, newton
 from probes.statements.linear_losses import Array
 from probes.statements.setting import Setting

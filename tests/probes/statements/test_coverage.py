@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from probes.metrics.coverage import coverage_p_value
 from probes.statements.case import Case
-from probes.statements.coverage import RUN_ERROR, coverage_p_value, level, mean_p_value
+from probes.statements.coverage import RUN_ERROR, level, mean_p_value
 from probes.statements.risk_cases import TESTS, bound_cases
 from probes.statements.setting import Grid
 

@@ -1,0 +1,22 @@
+"""Whether a bound that may fail with a stated probability fails too often."""
+
+from scipy.special import bdtrc
+
+
+def coverage_p_value(exceeded: int, draws: int, delta: float) -> float:
+    r"""Return the p-value of "a bound is exceeded with probability at most delta".
+
+    .. math:: P(X\ge k),\quad X\sim\mathrm{Binomial}(m,\delta)
+
+    Args:
+        exceeded: k, number of draws in which it was exceeded.
+        draws: m, independent draws, at least 1.
+        delta: in (0, 1].
+
+    Returns:
+        The p-value of the exact one-sided test, in (0, 1].
+
+    >>> round(coverage_p_value(1, 20, 0.05), 4)
+    0.6415
+    """
+    return float(bdtrc(exceeded - 1, draws, delta)) if exceeded else 1.0

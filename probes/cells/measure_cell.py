@@ -118,7 +118,7 @@ def deterministic_losses(cell: Cell, network: Network, factors: Factors, inputs:
         Losses, (R, m), float64 on the CPU, clipped at ``cell.loss_bound``; NaN stays NaN.
     """
     found = torch.empty(len(factors[0][0]), len(inputs), dtype=torch.float64)
-    for rows, columns, some, part in _pieces(network, factors, inputs):
+    for rows, columns, some, part in pieces(network, factors, inputs):
         outputs = network.replica_outputs(some, part, update_scale=cell.update_scale)
         found[rows, columns] = _losses(cell, network, outputs, part)
     return found
@@ -146,17 +146,27 @@ def evaluate(
         size: Evaluation(*torch.empty(2, replicas, examples, dtype=torch.float64))
         for size in (0, *cell.ensemble)
     }
-    for rows, columns, some, part in _pieces(network, factors, inputs):
-        for size, result in _evaluate_block(cell, network, some, part):
+    for rows, columns, some, part in pieces(network, factors, inputs):
+        for size, outputs in inferred_outputs(cell, network, some, part):
+            result = _evaluation(cell, network, outputs, part)
             found[size].losses[rows, columns] = result.losses
             found[size].scores[rows, columns] = result.scores
     yield from found.items()
 
 
-def _pieces(
+def pieces(
     network: Network, factors: Factors, inputs: Inputs
 ) -> Iterator[tuple[slice, slice, Factors, Inputs]]:
-    """Cut replicas and examples into what is evaluated together."""
+    """Cut replicas and examples into what is evaluated together.
+
+    Args:
+        network: the frozen network.
+        factors: of R replicas.
+        inputs: m examples.
+
+    Yields:
+        The replicas and the examples of a piece, and their factors and inputs.
+    """
     examples = len(inputs)
     for rows, columns in product(
         blocks(len(factors[0][0]), replicas_per_block(network, examples)),
@@ -168,11 +178,21 @@ def _pieces(
         yield rows, columns, [(A[rows], B[rows]) for A, B in factors], part
 
 
-def _evaluate_block(
+def inferred_outputs(
     cell: Cell, network: Network, factors: Factors, inputs: Inputs
-) -> Iterator[tuple[int, Evaluation]]:
-    outputs = network.replica_outputs(factors, inputs, update_scale=cell.update_scale)
-    yield 0, _evaluation(cell, network, outputs, inputs)
+) -> Iterator[tuple[int, Tensor]]:
+    """Compute the outputs of the deterministic network (0), then of an ensemble of each size.
+
+    Args:
+        cell: says the factor of the update, the sizes of the ensembles, and the masks.
+        network: the frozen network.
+        factors: of R replicas.
+        inputs: m examples.
+
+    Yields:
+        The size, 0 for the deterministic network, and the outputs, (R, k, m).
+    """
+    yield 0, network.replica_outputs(factors, inputs, update_scale=cell.update_scale)
     if not cell.ensemble:
         return
     *_, mask_seed = cell.seeds()
@@ -189,7 +209,7 @@ def _evaluate_block(
     for size, output in enumerate(members, start=1):
         total = total + output
         if size in cell.ensemble:
-            yield size, _evaluation(cell, network, total / size, inputs)
+            yield size, total / size
 
 
 def _evaluation(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -> Evaluation:

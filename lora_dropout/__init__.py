@@ -7,7 +7,13 @@ from lora_dropout.ensemble import Ensemble, inference_mode, members
 from lora_dropout.injection import AdaptedLayer, describe, inject, mask_schedule, merge
 from lora_dropout.layer import LoRADropoutLinear
 from lora_dropout.masked import Inference, MaskedUpdate
-from lora_dropout.objective import backward_over_samples, grouped_samples, sparsity_penalty
+from lora_dropout.masks import MaskKind
+from lora_dropout.objective import (
+    backward_over_samples,
+    grouped_samples,
+    hold_masks,
+    sparsity_penalty,
+)
 from lora_dropout.schedule import MaskSchedule
 
 __all__ = [
@@ -15,12 +21,14 @@ __all__ = [
     "Ensemble",
     "Inference",
     "LoRADropoutLinear",
+    "MaskKind",
     "MaskSchedule",
     "MaskedUpdate",
     "__version__",
     "backward_over_samples",
     "describe",
     "grouped_samples",
+    "hold_masks",
     "inference_mode",
     "inject",
     "mask_schedule",

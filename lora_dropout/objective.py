@@ -1,13 +1,14 @@
 """What is minimised: the loss averaged over N mask pairs, or the theorem's penalized loss."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from lora_dropout.functional import penalty
 from lora_dropout.injection import layers_in_use, mask_schedules
+from lora_dropout.masks import drop_probability
 
 
 def backward_over_samples(model: nn.Module, loss: Callable[[], Tensor], samples: int) -> Tensor:
@@ -79,10 +80,31 @@ def grouped_samples(model: nn.Module, samples: int, first: int = 0) -> Iterator[
         _hold(model, range(1))
 
 
+@contextmanager
+def hold_masks(model: nn.Module) -> Iterator[None]:
+    """Within the block, the masks stay as they are, whatever is done to the factors.
+
+    For methods that take several passes a step and change the factors in between, such as
+    sharpness-aware minimization (Foret et al. 2021, arXiv 2010.01412). An optimizer step within the
+    block moves the masks at its end.
+
+    Args:
+        model: a model with adapted layers.
+
+    Raises:
+        ValueError: the model has no adapted layer.
+    """
+    with ExitStack() as held:
+        for schedule in mask_schedules(model):
+            held.enter_context(schedule.hold())
+        yield
+
+
 def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
     r"""Return the theorem's regularizer, :math:`\lambda\sum_l s_l\|\Delta W_l\|_F^2`.
 
-    Source: arXiv 2404.09610, Eqs. 9-11, with :math:`s = 2p-p^2` for equal rates.
+    Source: arXiv 2404.09610, Eqs. 9-11, with :math:`s = 2p-p^2` for equal rates, whatever the kind of
+    the masks.
 
     Args:
         model: a model with adapted layers.
@@ -96,7 +118,10 @@ def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
     """
     if strength < 0:
         raise ValueError(f"strength must be at least 0, got {strength:g}")
-    terms = [layer.sparsity * penalty(*layer.low_rank()).sum() for layer in layers_in_use(model)]
+    terms = [
+        drop_probability(layer.shape.p_in, layer.shape.p_out) * penalty(*layer.low_rank()).sum()
+        for layer in layers_in_use(model)
+    ]
     return strength * torch.stack(terms).sum()
 
 

@@ -2,13 +2,19 @@
 
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+from torch.optim.optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from torch.utils.hooks import RemovableHandle
 
+from lora_dropout.factor_watch import FactorWatch
 from lora_dropout.masks import LayerShape, step_masks
 
 _schedules: "weakref.WeakSet[MaskSchedule]" = weakref.WeakSet()
@@ -20,8 +26,8 @@ class ScheduledLayer(Protocol):
     Attributes:
         masks: the schedule that the layer belongs to.
         number: of the layer in its schedule.
-        shape: sides and rates.
-        rescale: whether survivors are divided by 1 - p.
+        shape: sides and rates, and the kind of the masks.
+        rescale: whether masks are divided by 1 - p.
         mask_in, mask_out: held masks, (d_in,) and (d_out,), or (G, d) for G groups of the batch.
     """
 
@@ -45,9 +51,14 @@ class MaskSchedule:
     backward pass and the micro-batches of gradient accumulation all see the same masks.
 
     They advance by themselves after a step of a ``torch.optim`` optimizer that holds the model's
-    factors. Where the factors change in another way, the next training pass notices and advances.
-    The one case that neither covers is a *compiled* model whose factors no ``torch.optim``
-    optimizer updates: call :meth:`advance` after each update there.
+    factors, and not while it takes the step, however many passes that needs. Where the factors
+    change in another way, the next training pass of the model notices and advances. What is left
+    warns: parts of a model that are called without it, and whose factors no ``torch.optim``
+    optimizer updates. A *compiled* model notices nothing of the kind by itself. Call
+    :meth:`advance` after each update in these cases.
+
+    An optimizer that was restored (AdamW and others that count their steps) takes the masks along
+    from its first step on: seek the step yourself if the pass before it matters.
 
     Attributes:
         seed: seed of the masks, in [0, 2**64).
@@ -67,18 +78,24 @@ class MaskSchedule:
         self.layers: list[ScheduledLayer] = []
         self.frozen: list[nn.Parameter] = []
         self.stale = True
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make what belongs to this object and not to a copy of it."""
         self._waiting: weakref.WeakSet[_Waiting] = weakref.WeakSet()
-        self._seen: _Seen | None = None
+        self._watch = FactorWatch()
         self._handles: list[RemovableHandle] = []
+        self._stepping: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+        self._holders, self._due = 0, False
         _schedules.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        transient = ("_waiting", "_seen", "_handles")
+        transient = ("_waiting", "_watch", "_handles", "_stepping", "_holders", "_due")
         return {key: value for key, value in vars(self).items() if key not in transient}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _waiting=weakref.WeakSet(), _seen=None, _handles=[])
-        _schedules.add(self)
+        vars(self).update(state)
+        self._begin()
 
     def join(self, layer: ScheduledLayer) -> None:
         """Number a layer and make its masks those of this schedule, from the next draw on."""
@@ -122,6 +139,22 @@ class MaskSchedule:
             )
         self._draw(step, samples)
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Within the block, no update moves the masks; one that was due moves them at its end."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if self._due and not self._holders:
+                self._draw(self.step + 1, self.samples)
+
+    @property
+    def held(self) -> bool:
+        """Whether updates leave the masks as they are: in :meth:`hold`, or in an optimizer step."""
+        return self._holders > 0 or len(self._stepping) > 0
+
     def attach(self, root: nn.Module) -> None:
         """Watch the outermost training passes of ``root``."""
         self._handles += [
@@ -141,7 +174,9 @@ class MaskSchedule:
         return [factor for factor in every if factor.requires_grad]
 
     def _draw(self, step: int, samples: range) -> None:
-        self.step, self.samples, self.stale, self._seen = step, samples, False, None
+        if step != self.step:
+            self._watch.forget()
+        self.step, self.samples, self.stale, self._due = step, samples, False, False
         layers = [(layer.number, layer.shape, layer.rescale) for layer in self.layers]
         flat, widths = step_masks(layers, seed=self.seed, step=step, samples=samples)
         for device in {layer.mask_in.device for layer in self.layers}:
@@ -159,50 +194,58 @@ class MaskSchedule:
                     layer.mask_out = mask_out.to(layer.mask_out, copy=True)
             if held:
                 torch._foreach_copy_(held, new)
+        if self.layers:
+            self._watch.follow_masks(self.layers[0].mask_in)
+            self._listen()
+
+    def _listen(self) -> None:
+        if not self._watch.trusted:
+            myself = weakref.ref(self)
+            self._watch.listen(self.layers[0].factors, lambda: _is_held(myself()))
 
     def _before(self, root: nn.Module, arguments: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
         if self.stale:
             self._draw(self.step, self.samples)
-        seen, layer = self._seen, self.layers[0]
-        # Other mask tensors than last time are masks that a caller passes in (functional_call), or
-        # a model that was moved: neither says that the factors were updated.
-        if seen is not None and seen.masks() is layer.mask_in and not seen.unchanged(layer):
+        layer = self.layers[0]
+        if not self.held and self._watch.updated(layer.mask_in, layer.factors):
             self._draw(self.step + 1, self.samples)
-        self._seen = _Seen(layer)
+        self._watch.remember(layer.mask_in, layer.factors)
+        self._listen()
 
     def _after(self, root: nn.Module, arguments: Any, output: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
+        # One for all outputs: what is left unused of a model's outputs waits for nothing.
+        waiting = _Waiting(self._waiting)
         for tensor in _tensors(output):
             if tensor.requires_grad:
-                tensor.register_hook(_Waiting(self._waiting))
+                tensor.register_hook(waiting)
 
-    def _holds_factors(self, optimizer: Optimizer) -> bool:
+    def _factors_held(self, optimizer: Optimizer) -> tuple[int, int]:
+        """Number of the factors that an optimizer holds, and of all."""
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         factors = self.factors()
+        return sum(id(factor) in held for factor in factors), len(factors)
+
+    def _step_begins(self, optimizer: Optimizer) -> None:
+        if self._factors_held(optimizer)[0]:
+            self._stepping.add(optimizer)
+
+    def _step_ends(self, optimizer: Optimizer) -> None:
+        self._stepping.discard(optimizer)
+        held, count = self._factors_held(optimizer)
         # An optimizer that holds only some of them (one a parameter, stepped inside the backward
         # pass, or one a kind of factor) is not the step: the next training pass notices it.
-        return bool(factors) and all(id(factor) in held for factor in factors)
-
-
-class _Seen:
-    """The tensors of a layer in a training pass, and how often they had been written in place.
-
-    Held weakly and not by their id, which another tensor may have once they are gone.
-    """
-
-    def __init__(self, layer: ScheduledLayer) -> None:
-        self.masks = weakref.ref(layer.mask_in)
-        self.factors = [(weakref.ref(factor), factor._version) for factor in layer.factors]
-
-    def unchanged(self, layer: ScheduledLayer) -> bool:
-        """Whether the layer's factors are still these, as they were."""
-        return all(
-            held() is factor and version == factor._version
-            for (held, version), factor in zip(self.factors, layer.factors, strict=True)
-        )
+        if not held or held < count:
+            return
+        taken = 0 if self._watch.trusted else _steps_taken(optimizer, self.factors())
+        self._watch.trusted = True
+        if self._holders:
+            self._due = True
+        else:
+            self._draw(max(self.step + 1, taken), self.samples)
 
 
 class _Waiting:
@@ -216,13 +259,29 @@ class _Waiting:
         self.waiting.discard(self)
 
 
-def _follow(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+def _is_held(schedule: MaskSchedule | None) -> bool:
+    return schedule is None or schedule.held
+
+
+def _steps_taken(optimizer: Optimizer, factors: list[Tensor]) -> int:
+    """Steps that an optimizer counted for the factors, 0 if it counts none."""
+    return max((int(optimizer.state.get(one, {}).get("step", 0)) for one in factors), default=0)
+
+
+def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     for schedule in list(_schedules):
-        if schedule.layers and schedule._holds_factors(optimizer):
-            schedule._draw(schedule.step + 1, schedule.samples)
+        if schedule.layers:
+            schedule._step_begins(optimizer)
 
 
-register_optimizer_step_post_hook(_follow)
+def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    for schedule in list(_schedules):
+        if schedule.layers:
+            schedule._step_ends(optimizer)
+
+
+register_optimizer_step_pre_hook(_before_step)
+register_optimizer_step_post_hook(_after_step)
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

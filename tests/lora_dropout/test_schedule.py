@@ -13,6 +13,7 @@ from lora_dropout import (
     Ensemble,
     backward_over_samples,
     grouped_samples,
+    hold_masks,
     inference_mode,
     inject,
     mask_schedule,
@@ -76,6 +77,189 @@ def test_one_optimizer_a_parameter_is_one_step():
         assert mask_schedule(model).step == step
         for optimizer in optimizers:
             optimizer.step()
+
+
+def in_place(parameter):
+    with torch.no_grad():
+        parameter.sub_(0.1 * parameter.grad)
+
+
+def through_data(parameter):
+    parameter.data.add_(parameter.grad, alpha=-0.1)
+
+
+def by_new_data(parameter):
+    parameter.data = parameter.data - 0.1 * parameter.grad
+
+
+UPDATES = [in_place, through_data, by_new_data]
+
+
+def train_by_hand(model, update, steps, call=None, samples=1):
+    """Steps whose masks the passes saw; gradients are reset before each pass."""
+    seen = []
+    for _ in range(steps):
+        model.zero_grad()
+        backward_over_samples(model, lambda: (call or model)(X).square().sum(), samples)
+        seen.append(mask_schedule(model).step)
+        for parameter in trainable(model):
+            update(parameter)
+    return seen
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("update", UPDATES)
+def test_any_update_is_noticed_by_the_next_pass(update, samples):
+    assert train_by_hand(make_model(), update, 4, samples=samples) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("update", UPDATES)
+def test_gradients_that_are_reset_after_the_pass_cost_one_step_at_most(update):
+    """Until then the gradients of before are there: what comes next shows that they were reset."""
+    model, seen = make_model(), []
+    for _ in range(5):
+        loss = model(X).square().sum()
+        model.zero_grad()
+        loss.backward()
+        seen.append(mask_schedule(model).step)
+        for parameter in trainable(model):
+            update(parameter)
+    assert seen in ([0, 1, 2, 3, 4], [0, 0, 1, 2, 3])
+
+
+def test_an_optimizer_that_hides_from_pytorch_is_noticed():
+    class Own(torch.optim.Optimizer):
+        def __init__(self, parameters):
+            self.parameters = list(parameters)
+
+        def zero_grad(self):
+            for parameter in self.parameters:
+                parameter.grad = None
+
+        def step(self):
+            for parameter in self.parameters:
+                through_data(parameter)
+
+    model, seen = make_model(), []
+    optimizer = Own(trainable(model))
+    for _ in range(4):
+        optimizer.zero_grad()
+        model(X).square().sum().backward()
+        seen.append(mask_schedule(model).step)
+        optimizer.step()
+    assert seen == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("update", UPDATES)
+def test_parts_that_are_called_without_the_model_warn_once(update):
+    model = make_model()
+
+    def parts(x):
+        return model[2](model[1](model[0](x)))
+
+    with pytest.warns(UserWarning, match=r"mask_schedule\(model\)\.advance\(\)") as warned:
+        assert train_by_hand(model, update, 6, parts) == [0] * 6
+    assert len(warned) == 1
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_gradients_without_an_update_move_nothing(reset):
+    """Accumulated, or thrown away as a gradient scaler does with those that overflow."""
+    model = make_model()
+    for _ in range(4):
+        model(X).square().sum().backward()
+        if reset:
+            model.zero_grad()
+    assert mask_schedule(model).step == 0
+
+
+def test_all_closures_of_an_optimizer_step_see_the_same_masks():
+    model, seen = make_model(), []
+    optimizer = torch.optim.LBFGS(trainable(model), max_iter=5, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(X).square().sum()
+        loss.backward()
+        seen.append(mask_schedule(model).step)
+        return loss
+
+    optimizer.step(closure)
+    assert set(seen) == {0}
+    assert len(seen) > 2
+    assert mask_schedule(model).step == 1
+
+
+def test_a_step_that_fails_does_not_hold_the_masks_for_ever():
+    model = make_model()
+    optimizer = torch.optim.SGD(trainable(model), lr=0.1)
+
+    def broken():
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        optimizer.step(broken)
+    for step in range(3):
+        assert mask_schedule(model).step == step
+        model(X).square().sum().backward()
+        optimizer.step()
+
+
+def test_masks_are_held_over_the_two_passes_of_sharpness_aware_minimization():
+    model = make_model()
+    optimizer = torch.optim.SGD(trainable(model), lr=0.1)
+    for step in range(3):
+        with hold_masks(model):
+            model(X).square().sum().backward()
+            ascent = [0.01 * parameter.grad for parameter in trainable(model)]
+            shift(model, ascent, 1)
+            optimizer.zero_grad()
+            model(X).square().sum().backward()
+            assert mask_schedule(model).step == step
+            shift(model, ascent, -1)
+            optimizer.step()
+            assert mask_schedule(model).step == step
+        assert mask_schedule(model).step == step + 1
+
+
+def shift(model, by, sign):
+    with torch.no_grad():
+        for parameter, part in zip(trainable(model), by, strict=True):
+            parameter.add_(part, alpha=sign)
+
+
+def test_a_restored_optimizer_takes_the_masks_along():
+    model, resumed = make_model(), make_model()
+    optimizers = [torch.optim.AdamW(trainable(one)) for one in (model, resumed)]
+    for _ in range(3):
+        model(X).square().sum().backward()
+        optimizers[0].step()
+    optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))
+    for one, optimizer in zip((model, resumed), optimizers, strict=True):
+        one(X).square().sum().backward()
+        optimizer.step()
+        assert mask_schedule(one).step == 4
+    assert torch.equal(masks_of(model), masks_of(resumed))
+
+
+def test_a_kept_output_that_is_left_unused_waits_for_nothing():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(6, 4).double()
+
+        def forward(self, x):
+            return {"hidden": self.inner(x), "pooled": self.inner(x).tanh()}
+
+    model = inject(Two(), rank=2, p=0.5)
+    kept = []
+
+    def loss():
+        kept.append(model(X))
+        return kept[-1]["hidden"].square().mean()
+
+    backward_over_samples(model, loss, samples=3)
+    assert len(kept) == 3
 
 
 def test_another_models_optimizer_does_not_matter():

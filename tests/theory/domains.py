@@ -13,7 +13,23 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import theory
-from theory import alternatives, binomial, closeness, exact, inexact_minimisers, readings, stability
+from theory import (
+    barber2021,
+    binomial,
+    bousquet2002,
+    bousquet2020,
+    closeness,
+    exact,
+    feldman2018,
+    inexact_minimisers,
+    langford2005,
+    masked_gaussian,
+    maurer2004,
+    readings,
+    second_moment,
+    soloff2024,
+    stability,
+)
 
 SMALLEST, LARGEST = 5e-324, float(np.finfo(np.float64).max)
 #: Powers, products and sums of these are no doubles.
@@ -80,6 +96,10 @@ WHOLE_FROM_ONE = Range(
     st.sampled_from([1.0, 2.0, 1e10, 1e16, 1e170, LARGEST]) | st.integers(1, 10**4),
     [0, 1.5, -1, *INFINITE], "at least 1|a whole number",
 )  # fmt: skip
+FROM_TWO = Range(
+    st.sampled_from([2.0, 1e10, 1e16, 1e170, LARGEST]) | st.integers(2, 10**4),
+    [0, 1.5, -1, *INFINITE], "at least 1|a whole number", 3.0,
+)  # fmt: skip
 CURVATURE = Range(NONNEGATIVE.inside, [-math.inf, math.nan], "a number above -inf")
 
 _entries = _floats([0.0, *SIZES, *(-size for size in SIZES)], -LARGEST, LARGEST)
@@ -127,6 +147,25 @@ class Case:
     admits: Callable[[dict[str, Any]], bool] = lambda arguments: True
 
 
+#: Which of 4 examples 6 bags of 2 hold; each is missing somewhere.
+_PAIRS = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1],
+                   [0, 0, 1, 1]], np.float64)  # fmt: skip
+BAGS = Range(
+    st.sampled_from([_PAIRS, 1 - _PAIRS, _PAIRS * 0]),
+    [_PAIRS * math.nan, _PAIRS / 2, _PAIRS[:3], _PAIRS[:0], _PAIRS[0]],
+    "finite|0 or 1|a table|such that", _PAIRS, number=False,
+)  # fmt: skip
+_UNIT = Range(
+    arrays.arrays(np.float64, 6, elements=st.floats(0, 1)),
+    [np.full(6, math.nan), np.ones(5), 1.0], "finite|6, one a bag", np.ones(6), number=False,
+)  # fmt: skip
+_SIZES_OF_FOUR = Range(
+    arrays.arrays(np.float64, 4, elements=NONNEGATIVE.inside),
+    [np.full(4, -1), np.full(4, math.nan)], "at least 0", np.ones(4), number=False,
+)  # fmt: skip
+_WIDENING = scalar(
+    Range(_floats([0.0, *SIZES], 0, LARGEST), [-SMALLEST, *INFINITE], "at least 0|finite")
+)
 _PENALIZED = {"curvature": CURVATURE, "strength": NONNEGATIVE, "p": RATE}
 _SURE = {"n": COUNT, "delta": PROBABILITY}
 _REPLACING = {"loss_bound": NONNEGATIVE, "gamma": NONNEGATIVE, **_SURE}
@@ -210,32 +249,32 @@ CASES: dict[str, Case] = {
         admits=lambda known: known["limit"] <= known["single"],
     ),
     "uniform_stability_gap_bound": Case(  # it rises with n at fixed beta
-        alternatives.uniform_stability_gap_bound,
+        bousquet2002.uniform_stability_gap_bound,
         {"loss_bound": NONNEGATIVE, "beta": NONNEGATIVE, **_SURE}, ("loss_bound", "beta"),
         ("delta",),
     ),
     "second_moment_gap_bound": Case(
-        alternatives.second_moment_gap_bound, _REPLACING, ("loss_bound", "gamma"), ("n", "delta")
+        second_moment.second_moment_gap_bound, _REPLACING, ("loss_bound", "gamma"), ("n", "delta")
     ),
     "feldman_vondrak_gap_bound": Case(
-        alternatives.feldman_vondrak_gap_bound, _REPLACING, ("loss_bound", "gamma"), ("n", "delta")
+        feldman2018.feldman_vondrak_gap_bound, _REPLACING, ("loss_bound", "gamma"), ("n", "delta")
     ),
     "moment_gap_bound": Case(  # the logarithm of n is a staircase that rises
-        alternatives.moment_gap_bound, _REPLACING, ("loss_bound", "gamma"), ("delta",),
+        bousquet2020.moment_gap_bound, _REPLACING, ("loss_bound", "gamma"), ("delta",),
         only={"delta": st.sampled_from([SMALLEST, 1e-170, 0.135]) | st.floats(SMALLEST, 0.135)},
     ),
     "pac_bayes_gap_bound": Case(
-        alternatives.pac_bayes_gap_bound,
+        maurer2004.pac_bayes_gap_bound,
         {"loss_bound": NONNEGATIVE, "divergence": NONNEGATIVE, **_SURE},
         ("loss_bound", "divergence"), ("n", "delta"),
     ),
     "masked_gaussian_divergence": Case(
-        alternatives.masked_gaussian_divergence,
+        masked_gaussian.masked_gaussian_divergence,
         {"update": matrix(2, 2), "p": scalar(RATE), "deviation": scalar(POSITIVE)},
         falls=("p", "deviation"),
     ),
     "binomial_tail_bound": Case(
-        alternatives.binomial_tail_bound,
+        langford2005.binomial_tail_bound,
         {"errors": WHOLE, "examples": WHOLE_FROM_ONE, "delta": PROBABILITY},
         ("errors",), ("examples", "delta"),
         admits=lambda known: known["errors"] <= known["examples"],
@@ -298,5 +337,42 @@ CASES: dict[str, Case] = {
                                                   curvature=known["curvature"]),
         {name: Range(ANY.inside | st.just(math.nan), [], "", number=False)
          for name in ("change", "slope", "curvature")},
+    ),
+    "subbagging_stability_bound": Case(
+        soloff2024.subbagging_stability_bound,
+        {"n": FROM_TWO, "m": WHOLE_FROM_ONE, "value_range": NONNEGATIVE}, ("m", "value_range"),
+        ("n",), admits=lambda known: known["m"] <= known["n"] - 1,
+    ),
+    "drawn_bags_stability_bound": Case(
+        soloff2024.drawn_bags_stability_bound, {"bags": BAGS, "value_range": scalar(NONNEGATIVE)},
+        ("value_range",),
+    ),
+    "leave_one_out_changes": Case(
+        soloff2024.leave_one_out_changes, {"predictions": _UNIT, "bags": BAGS}
+    ),
+    "jackknife_plus_coverage": Case(
+        barber2021.jackknife_plus_coverage, {"alpha": PROBABILITY}, falls=("alpha",)
+    ),
+    "jackknife_coverage": Case(
+        barber2021.jackknife_coverage, {"alpha": PROBABILITY, "unstable": RATE},
+        falls=("alpha", "unstable"),
+    ),
+    "jackknife_interval": Case(
+        barber2021.jackknife_interval,
+        {"prediction": matrix(2, 2), "residuals": _SIZES_OF_FOUR, "alpha": scalar(PROBABILITY),
+         "widening": _WIDENING},
+    ),
+    "jackknife_plus_interval": Case(
+        barber2021.jackknife_plus_interval,
+        {"left_out": matrix(4, 2), "residuals": _SIZES_OF_FOUR, "alpha": scalar(PROBABILITY)},
+    ),
+    "jackknife_accepts": Case(
+        barber2021.jackknife_accepts,
+        {"scores": losses((2, 2)), "left_out": losses((4,)), "alpha": scalar(PROBABILITY),
+         "widening": _WIDENING},
+    ),
+    "jackknife_plus_accepts": Case(
+        barber2021.jackknife_plus_accepts,
+        {"scores": losses((4, 2)), "left_out": losses((4,)), "alpha": scalar(PROBABILITY)},
     ),
 }  # fmt: skip

@@ -35,16 +35,14 @@ from probes.statements.linear_losses import Array
 from probes.statements.setting import Setting
 from probes.statements.stability_cases import ball_lipschitz, common_radius, largest_loss
 from theory import sparsity_gap_bound
-from theory.alternatives import (
-    binomial_tail_bound,
-    feldman_vondrak_gap_bound,
-    masked_gaussian_divergence,
-    moment_gap_bound,
-    pac_bayes_gap_bound,
-    second_moment_gap_bound,
-    uniform_stability_gap_bound,
-)
+from theory.bousquet2002 import uniform_stability_gap_bound
+from theory.bousquet2020 import moment_gap_bound
+from theory.feldman2018 import feldman_vondrak_gap_bound
+from theory.langford2005 import binomial_tail_bound
+from theory.masked_gaussian import masked_gaussian_divergence
+from theory.maurer2004 import pac_bayes_gap_bound
 from theory.readings import CORRECTED
+from theory.second_moment import second_moment_gap_bound
 
 if TYPE_CHECKING:
     from figures.style import Drawing
@@ -58,7 +56,7 @@ BOUNDS = {
     "Theorem 4.4": "arXiv 2404.09610",
     "Bousquet & Elisseeff, Theorem 12": "JMLR 2, 2002",
     "Feldman & Vondrák": "arXiv 1812.09859, 2018",
-    "second moment, derived": "theory.alternatives",
+    "second moment, derived": "theory.second_moment",
     "Bousquet, Klochkov & Zhivotovskiy": "COLT 2020, Theorem 4",
     "PAC-Bayes, masked posterior": "arXiv cs/0411099",
     "test set, binomial tail": "Langford, JMLR 6, 2005",

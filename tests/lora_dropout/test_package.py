@@ -44,7 +44,7 @@ def test_the_theory_needs_numpy_alone():
 import importlib, pkgutil, theory
 for module in pkgutil.iter_modules(theory.__path__):
     importlib.import_module("theory." + module.name)
-from theory.alternatives import binomial_tail_bound
+from theory.langford2005 import binomial_tail_bound
 print(round(binomial_tail_bound(0, 100, 0.05), 4))
 """
     assert in_a_bare_environment(code, also='"torch", "mpmath", "sympy"') == "0.0295"

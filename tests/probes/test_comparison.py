@@ -13,8 +13,8 @@ from probes.statements.risk_cases import population_losses, tiny_draws
 from probes.statements.setting import Setting
 from probes.statements.stability_cases import ball_lipschitz, common_radius, largest_loss
 from tests.probes.commands import assert_refused, run_here
-from theory.alternatives import second_moment_gap_bound
 from theory.readings import CORRECTED
+from theory.second_moment import second_moment_gap_bound
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import theory
 from tests.theory.domains import CASES, LARGEST, SMALLEST, Case
-from theory.alternatives import moment_gap_bound, uniform_stability_gap_bound
+from theory.bousquet2002 import uniform_stability_gap_bound
+from theory.bousquet2020 import moment_gap_bound
 from theory.exact import (
     dropout_loss_terms,
     effective_strength,

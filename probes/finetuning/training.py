@@ -203,6 +203,8 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
         shared["target_modules"] = "all-linear"
     elif cell.target:
         shared["target_modules"] = list(cell.target)
+    if task.peft_type == "SEQ_CLS":
+        shared["modules_to_save"] = _head(model)
     if cell.method == "lora":
         return get_peft_model(model, LoraDropoutConfig(r=cell.rank, **shared))
     return get_peft_model(
@@ -216,6 +218,19 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
             **shared,
         ),
     )
+
+
+def _head(model: Any) -> list[str]:
+    """Names of what is not the pretrained network: new, and so trained whole.
+
+    PEFT alone trains what is called ``classifier`` or ``score``. DeBERTa has a pooler before it,
+    which its checkpoints do not hold: that would stay as it was drawn.
+    """
+    return [
+        name
+        for name, part in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in part.parameters())
+    ]
 
 
 def total_steps(arguments: "TrainingArguments", examples: int) -> int:

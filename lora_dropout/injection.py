@@ -9,6 +9,7 @@ from torch import nn
 
 from lora_dropout.layer import LoRADropoutLinear
 from lora_dropout.masked import Inference, MaskedUpdate
+from lora_dropout.masks import MaskKind
 from lora_dropout.schedule import MaskSchedule
 
 
@@ -21,6 +22,7 @@ def inject(
     alpha: float | None = None,
     p_out: float | None = None,
     rescale: bool = False,
+    mask_kind: MaskKind = "bernoulli",
     inference: Inference = "expected weight",
     seed: int = 0,
 ) -> nn.Module:
@@ -31,7 +33,7 @@ def inject(
 
     Args:
         model: any module. If it is itself an ``nn.Linear``, the adapted layer is returned.
-        rank, p, alpha, p_out, rescale, inference: see :class:`LoRADropoutLinear`.
+        rank, p, alpha, p_out, rescale, mask_kind, inference: see :class:`LoRADropoutLinear`.
         target: names of the layers, whole or the last parts of a dotted name ("query" matches
             "encoder.0.query"); every ``nn.Linear`` if left out.
         seed: seed of the masks and of A's initial values.
@@ -63,6 +65,7 @@ def inject(
                 p=p,
                 p_out=p_out,
                 rescale=rescale,
+                mask_kind=mask_kind,
                 inference=inference,
                 masks=masks,
                 generator=generator,
@@ -126,8 +129,10 @@ class AdaptedLayer:
         d_in, d_out: sides of the update.
         rank, alpha: the update is multiplied by alpha / rank.
         p_in, p_out: rates at which A's input columns and B's output rows are dropped, in [0, 1).
-        sparsity: probability that an entry of the update is dropped, 2p - p^2 for equal rates.
-        rescale: whether survivors are divided by 1 - p.
+        kind: of the masks, "bernoulli", "gaussian" or "mean": see ``lora_dropout.masks``.
+        sparsity: probability that an entry of the update is dropped, 2p - p^2 for equal rates; 0
+            where masks are not Bernoulli.
+        rescale: whether masks are divided by 1 - p.
         mode: "training", the inference mode, or "off" where the update is not added.
         masks: whether a forward pass now would use masks.
         step: the optimizer step whose masks the layer holds.
@@ -142,6 +147,7 @@ class AdaptedLayer:
     alpha: float
     p_in: float
     p_out: float
+    kind: MaskKind
     sparsity: float
     rescale: bool
     mode: str

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lora_dropout.functional import merge_weight
 from lora_dropout.masked import Inference, MaskedUpdate
-from lora_dropout.masks import LayerShape
+from lora_dropout.masks import MASK_KINDS, LayerShape, MaskKind
 from lora_dropout.schedule import MaskSchedule
 
 
@@ -26,7 +26,9 @@ class LoRADropoutLinear(MaskedUpdate):
         alpha: scaling numerator; the update is multiplied by alpha / rank. ``rank`` if left out.
         p: rate at which A's input columns are dropped, in [0, 1).
         p_out: rate at which B's output rows are dropped, in [0, 1); ``p`` if left out.
-        rescale: whether survivors are divided by 1 - p ("inverted dropout"). The paper never does.
+        rescale: whether masks are divided by 1 - p ("inverted dropout"). The paper never does.
+        mask_kind: "bernoulli" (LoRA Dropout), "gaussian" (noise of the same mean and variance) or
+            "mean" (the constant 1 - p): see ``lora_dropout.masks``.
         inference: the mode in ``eval()``.
         masks: the schedule of the model that the layer belongs to; its own if left out.
         generator: source of A's initial values; B starts at zero, so that the update does.
@@ -46,6 +48,7 @@ class LoRADropoutLinear(MaskedUpdate):
         p: float = 0.0,
         p_out: float | None = None,
         rescale: bool = False,
+        mask_kind: MaskKind = "bernoulli",
         inference: Inference = "expected weight",
         masks: MaskSchedule | None = None,
         generator: torch.Generator | None = None,
@@ -55,7 +58,7 @@ class LoRADropoutLinear(MaskedUpdate):
             raise ValueError(
                 f"rank must lie in [1, {smaller}], the layer's smaller side; got {rank}"
             )
-        shape = layer_shape(base.in_features, base.out_features, p, p_out)
+        shape = layer_shape(base.in_features, base.out_features, p, p_out, mask_kind)
         super().__init__(shape, rescale=rescale, inference=inference, like=base.weight)
         self.rank = rank
         self.alpha = float(rank if alpha is None else alpha)
@@ -94,7 +97,8 @@ class LoRADropoutLinear(MaskedUpdate):
     def extra_repr(self) -> str:
         return (
             f"rank={self.rank}, alpha={self.alpha:g}, p={self.shape.p_in:g}, "
-            f"p_out={self.shape.p_out:g}, rescale={self.rescale}, inference={self.inference!r}"
+            f"p_out={self.shape.p_out:g}, rescale={self.rescale}, mask_kind={self.shape.kind!r}, "
+            f"inference={self.inference!r}"
         )
 
 
@@ -113,21 +117,27 @@ def initial_factor(rank: int, d_in: int, generator: torch.Generator | None = Non
     return torch.empty(rank, d_in).uniform_(-limit, limit, generator=generator)
 
 
-def layer_shape(d_in: int, d_out: int, p: float, p_out: float | None = None) -> LayerShape:
-    """Put together what the masks of a layer depend on, and check the rates.
+def layer_shape(
+    d_in: int, d_out: int, p: float, p_out: float | None = None, mask_kind: MaskKind = "bernoulli"
+) -> LayerShape:
+    """Put together what the masks of a layer depend on, and check the rates and the kind.
 
     Args:
         d_in, d_out: sides of the update.
         p: rate at which A's input columns are dropped, in [0, 1).
         p_out: rate at which B's output rows are dropped, in [0, 1); ``p`` if left out.
+        mask_kind: "bernoulli", "gaussian" or "mean".
 
     Returns:
-        The sides and both rates.
+        The sides, both rates and the kind.
 
     Raises:
-        ValueError: a rate out of range.
+        ValueError: a rate out of range, or an unknown kind.
     """
-    return LayerShape(d_in, d_out, _rate("p", p), _rate("p_out", p if p_out is None else p_out))
+    p_in, p_out = _rate("p", p), _rate("p_out", p if p_out is None else p_out)
+    if mask_kind not in MASK_KINDS:
+        raise ValueError(f"mask_kind must be one of {MASK_KINDS}, got {mask_kind!r}")
+    return LayerShape(d_in, d_out, p_in, p_out, mask_kind)
 
 
 def _rate(name: str, value: float) -> float:

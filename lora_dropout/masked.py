@@ -27,15 +27,16 @@ class MaskedUpdate(nn.Module, ABC):
     - ``"ensemble"``: the masks that the layer holds, so that the network is one sampled member;
       :class:`lora_dropout.Ensemble` averages N of them.
 
-    With ``rescale`` the surviving entries are divided by their probability, and the expected weight
-    is the update as it stands.
+    With ``rescale`` masks are divided by their mean, 1 - p, and the expected weight is the update
+    as it stands. All this holds for every kind of masks, as all kinds have the same mean: see
+    ``lora_dropout.masks``.
 
     Source: arXiv 2404.09610, Eq. 2 (masks), Eq. 8 (ensemble). The expected-weight network is the
     usual deterministic rule for dropout and not in the paper.
 
     Args:
-        shape: sides and rates.
-        rescale: whether survivors are divided by 1 - p.
+        shape: sides and rates, and the kind of the masks.
+        rescale: whether masks are divided by 1 - p.
         inference: the mode in ``eval()``.
         like: gives the device and precision of the masks; a tensor that has no data (on the device
             "meta") leaves them on the CPU.
@@ -101,7 +102,12 @@ class MaskedUpdate(nn.Module, ABC):
 
     @property
     def sparsity(self) -> float:
-        """Probability that an entry of the update is dropped, 2p - p^2 for equal rates."""
+        """Probability that an entry of the update is dropped, 2p - p^2 for equal rates.
+
+        It is 0 for masks of another kind than Bernoulli, which drop nothing.
+        """
+        if self.shape.kind != "bernoulli":
+            return 0.0
         return drop_probability(self.shape.p_in, self.shape.p_out)
 
     @property
@@ -112,7 +118,8 @@ class MaskedUpdate(nn.Module, ABC):
     @property
     def _masked(self) -> bool:
         """As ``draws_masks``, where the update is known to be added."""
-        return (self.training or self._inference == "ensemble") and self.sparsity > 0
+        rates = self.shape.p_in, self.shape.p_out
+        return (self.training or self._inference == "ensemble") and max(rates) > 0
 
     @property
     def deterministic_mask(self) -> float:

@@ -1,9 +1,17 @@
-"""Masks as a pure function of (seed, step, layer, sample number)."""
+"""Masks as a pure function of (seed, step, layer, sample number).
+
+Masks are of a *kind*, and all kinds have the mean 1 - p:
+
+- ``"bernoulli"``: 1 with probability 1 - p, otherwise 0. LoRA Dropout (arXiv 2404.09610, Eq. 2).
+- ``"gaussian"``: normal with the variance of the above, p (1 - p). It drops nothing: what it shares
+  with LoRA Dropout is due to noise, and not to zeros.
+- ``"mean"``: the constant 1 - p, which shrinks the update and has no noise.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -13,26 +21,32 @@ from numpy.typing import NDArray
 ENSEMBLE_STEP = 2**64 - 1
 
 
+MaskKind = Literal["bernoulli", "gaussian", "mean"]
+MASK_KINDS: tuple[MaskKind, ...] = get_args(MaskKind)
+
+
 class LayerShape(NamedTuple):
-    """What the masks of one adapted layer depend on: its sides and its rates."""
+    """What the masks of one adapted layer depend on: its sides, its rates, and their kind."""
 
     d_in: int
     d_out: int
     p_in: float
     p_out: float
+    kind: MaskKind = "bernoulli"
 
 
 def expected_mask(p_in: float, p_out: float, rescale: bool = False) -> float:
     """Expected value of the product of the two masks at an entry of the update.
 
-    It is the probability that the entry survives, times what rescaling multiplies survivors by.
+    It is the same for all kinds of masks; for Bernoulli masks it is the probability that the entry
+    survives, times what rescaling multiplies survivors by.
 
     Source: arXiv 2404.09610, Eq. 2: the two masks are independent.
 
     Args:
         p_in: rate at which A's input columns are dropped, in [0, 1).
         p_out: rate at which B's output rows are dropped, in [0, 1).
-        rescale: whether survivors are divided by their probability.
+        rescale: whether masks are divided by 1 - p.
 
     Returns:
         (1 - p_in) (1 - p_out), or 1 with ``rescale``.
@@ -67,18 +81,20 @@ def draw_masks(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw the mask pair of one layer for one forward pass.
 
-    Entries are independent Bernoulli(1 - p) variables over A's input columns and B's output rows;
-    the rank dimension is never dropped (arXiv 2404.09610, Eq. 2). They come from a counter-based
-    generator (Philox), so that any mask can be drawn at any time, on any machine, in any order, and
-    two rates at the same seed are coupled: what survives the higher rate survives the lower one.
+    Entries are independent over A's input columns and B's output rows, Bernoulli(1 - p) unless the
+    layer's masks are of another kind; the rank dimension is never dropped (arXiv 2404.09610,
+    Eq. 2). They come from a counter-based generator (Philox), so that any mask can be drawn at any
+    time, on any machine, in any order. All kinds and rates at the same seed are coupled, as each
+    entry increases with the same uniform number: what survives the higher rate survives the lower
+    one.
 
     Args:
-        shape: sides and rates of the layer.
+        shape: sides and rates of the layer, and the kind of its masks.
         seed: seed of the run, in [0, 2**64).
         step: optimizer step, in [0, 2**64); ``ENSEMBLE_STEP`` at test time.
         layer: number of the layer in its model.
         sample: number of the mask pair within the step, 0 to N - 1.
-        rescale: whether survivors are multiplied by 1/(1-p). The paper never does.
+        rescale: whether masks are multiplied by 1/(1-p). The paper never does.
 
     Returns:
         ``mask_in`` of shape (d_in,) and ``mask_out`` of shape (d_out,), float32.
@@ -106,12 +122,12 @@ def stack_masks(
     """Draw the masks of many steps and samples of one layer at once.
 
     Args:
-        shape: sides and rates of the layer.
+        shape: sides and rates of the layer, and the kind of its masks.
         seed: seed of the run, in [0, 2**64).
         steps: optimizer steps, each in [0, 2**64).
         layer: number of the layer in its model.
         samples: numbers of the mask pairs within each step.
-        rescale: whether survivors are multiplied by 1/(1-p).
+        rescale: whether masks are multiplied by 1/(1-p).
 
     Returns:
         ``mask_in`` of shape (steps, samples, d_in) and ``mask_out`` of shape
@@ -123,9 +139,10 @@ def stack_masks(
             for row, sample in zip(of_step, samples, strict=True):
                 _fill(row, seed, step, layer, sample)
     drawn = torch.from_numpy(uniform).split([shape.d_in, shape.d_out], dim=-1)
-    masks = [(part >= p).float() for part, p in zip(drawn, (shape.p_in, shape.p_out), strict=True)]
+    rates = (shape.p_in, shape.p_out)
+    masks = [_entries(part, p, shape.kind) for part, p in zip(drawn, rates, strict=True)]
     if rescale:
-        masks = [mask / (1 - p) for mask, p in zip(masks, (shape.p_in, shape.p_out), strict=True)]
+        masks = [mask / (1 - p) for mask, p in zip(masks, rates, strict=True)]
     return masks[0], masks[1]
 
 
@@ -143,7 +160,8 @@ def step_masks(
         and d_out of the first layer, then of the next.
     """
     widths = [width for _, shape, _ in layers for width in shape[:2]]
-    rates = np.array([rate for _, shape, _ in layers for rate in shape[2:]], np.float32)
+    rates = [rate for _, shape, _ in layers for rate in (shape.p_in, shape.p_out)]
+    kinds = [shape.kind for _, shape, _ in layers for _ in range(2)]
     uniform = np.empty((len(samples), sum(widths)), np.float32)
     with _drawing:
         for row, sample in zip(uniform, samples, strict=True):
@@ -152,11 +170,27 @@ def step_masks(
                 end = start + shape.d_in + shape.d_out
                 _fill(row[start:end], seed, step, number, sample)
                 start = end
-    masks = torch.from_numpy(uniform >= np.repeat(rates, widths)).float()
+    masks = torch.from_numpy(uniform >= np.repeat(np.array(rates, np.float32), widths)).float()
+    if {*kinds} - {"bernoulli"}:
+        parts = zip(torch.from_numpy(uniform).split(widths, dim=1), rates, kinds, strict=True)
+        masks = torch.cat([_entries(part, p, kind) for part, p, kind in parts], dim=1)
     if any(rescale for *_, rescale in layers):
-        kept = [1 - rate if rescale else 1 for _, shape, rescale in layers for rate in shape[2:]]
+        rescaled = [rescale for *_, rescale in layers for _ in range(2)]
+        kept = [1 - p if divided else 1 for p, divided in zip(rates, rescaled, strict=True)]
         masks /= torch.tensor(kept).repeat_interleave(torch.tensor(widths))
     return masks, widths
+
+
+def _entries(uniform: torch.Tensor, p: float, kind: MaskKind) -> torch.Tensor:
+    """Turn uniform numbers, float32 in [0, 1), into entries of masks, by increasing functions."""
+    if kind == "bernoulli":
+        return (uniform >= p).float()
+    if kind == "mean":
+        return torch.full_like(uniform, 1 - p)
+    # The numbers are multiples of 2^-24, and 0 is one of them: the middle of each step, which is a
+    # double, is never 0 or 1, and lies symmetrically around 1/2, so that the mean is 1 - p.
+    normal = torch.special.ndtri(uniform.double() + 2.0**-25)
+    return (1 - p + (p * (1 - p)) ** 0.5 * normal).float()
 
 
 def _fill(row: NDArray[np.float32], seed: int, step: int, layer: int, sample: int) -> None:

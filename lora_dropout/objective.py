@@ -103,8 +103,8 @@ def hold_masks(model: nn.Module) -> Iterator[None]:
 def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
     r"""Return the theorem's regularizer, :math:`\lambda\sum_l s_l\|\Delta W_l\|_F^2`.
 
-    Source: arXiv 2404.09610, Eqs. 9-11, with :math:`s = 2p-p^2` for equal rates, whatever the kind of
-    the masks.
+    Source: arXiv 2404.09610, Eqs. 9-11, with :math:`s = 2p-p^2` for equal rates, whatever the kind
+    of the masks.
 
     Args:
         model: a model with adapted layers.

@@ -30,7 +30,9 @@ class AdapterMasks(MaskedUpdate):
         self, layer: "HoldsMasks", adapter: str, sides: tuple[int, int], config: DropoutFields
     ) -> None:
         super().__init__(
-            layer_shape(*sides, config.dropout_rate or 0.0, config.dropout_rate_out),
+            layer_shape(
+                *sides, config.dropout_rate or 0.0, config.dropout_rate_out, config.mask_kind
+            ),
             rescale=config.rescale,
             inference=config.inference,
             like=next(layer.get_base_layer().parameters()),

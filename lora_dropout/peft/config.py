@@ -8,7 +8,7 @@ from peft import AdaLoraConfig, LoraConfig
 
 from lora_dropout.layer import layer_shape
 from lora_dropout.masked import Inference
-from lora_dropout.masks import expected_mask
+from lora_dropout.masks import MaskKind, expected_mask
 
 #: What a saved config's ``training_alpha`` may hold.
 TRAINING_ALPHA = ("lora_alpha", "alpha_pattern")
@@ -26,7 +26,9 @@ class DropoutFields:
         dropout_rate: p, rate at which input columns of A (of Q in AdaLoRA) are dropped, in [0, 1).
             It has to be given: 0 is plain LoRA.
         dropout_rate_out: rate at which output rows of B (of P) are dropped; p if left out.
-        rescale: whether survivors are divided by 1 - p. The paper never does.
+        rescale: whether masks are divided by 1 - p. The paper never does.
+        mask_kind: "bernoulli" (LoRA Dropout), "gaussian" (noise of the same mean and variance) or
+            "mean" (the constant 1 - p): see ``lora_dropout.masks``.
         mask_seed: seed of the masks, a function of it, the optimizer step, the layer and the sample
             number alone.
         inference: what ``eval()``, merging and a saved adapter mean: "expected weight", the update
@@ -47,7 +49,10 @@ class DropoutFields:
     dropout_rate_out: float | None = field(
         default=None, metadata={"help": "Rate of B's output rows; dropout_rate if left out."}
     )
-    rescale: bool = field(default=False, metadata={"help": "Divide survivors by 1 - p."})
+    rescale: bool = field(default=False, metadata={"help": "Divide masks by 1 - p."})
+    mask_kind: MaskKind = field(
+        default="bernoulli", metadata={"help": "Bernoulli masks, or others of the same mean."}
+    )
     mask_seed: int = field(default=0, metadata={"help": "Seed of the masks."})
     inference: Inference = field(
         default="expected weight", metadata={"help": "Mode in eval(): see MaskedUpdate."}
@@ -71,7 +76,7 @@ class DropoutFields:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float | None):
                 raise ValueError(f"{name} must be a number, got {value!r}")
-        layer_shape(1, 1, self.dropout_rate, self.dropout_rate_out)
+        layer_shape(1, 1, self.dropout_rate, self.dropout_rate_out, self.mask_kind)
         if self.inference not in get_args(Inference):
             raise ValueError(f"unknown inference {self.inference!r}")
         if not 0 <= self.mask_seed < 2**64:

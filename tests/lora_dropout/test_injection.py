@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from lora_dropout import LoRADropoutLinear, describe, inference_mode, inject, mask_schedule, merge
+from lora_dropout import (
+    LoRADropoutLinear,
+    describe,
+    inference_mode,
+    inject,
+    mask_schedule,
+    merge,
+    sparsity_penalty,
+)
 from lora_dropout.functional import merge_weight
 
 
@@ -88,6 +96,18 @@ def test_a_second_injection_joins_the_schedule():
     assert all(layer.lora_A.requires_grad for layer in layers)
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "mean"])
+def test_masks_of_another_kind_are_told_and_drop_nothing(kind):
+    model = inject(make_model(), rank=2, p=0.3, mask_kind=kind)
+    assert {(one.kind, one.sparsity, one.masks) for one in describe(model)} == {(kind, 0.0, True)}
+    # The theorem's penalty knows of the rate alone.
+    perturb(model)
+    plain = inject(make_model(), rank=2, p=0.3)
+    plain.load_state_dict(model.state_dict())
+    assert sparsity_penalty(plain, 1.0) > 0
+    assert torch.equal(sparsity_penalty(plain, 1.0), sparsity_penalty(model, 1.0))
+
+
 def test_describe_tells_whether_masks_are_drawn():
     model = inject(make_model(), rank=2, p=0.1, target="query", p_out=0.5)
 
@@ -110,8 +130,8 @@ def test_a_description_is_a_table_for_pandas_and_cannot_be_changed():
     mask_schedule(model).seek(4)
     expected = {
         "layer": "0.query", "adapter": "", "number": 0, "d_in": 8, "d_out": 8, "rank": 2,
-        "alpha": 3.0, "p_in": 0.5, "p_out": 0.25, "sparsity": 0.625, "rescale": False,
-        "mode": "training", "masks": True, "step": 4,
+        "alpha": 3.0, "p_in": 0.5, "p_out": 0.25, "kind": "bernoulli",
+        "sparsity": 0.625, "rescale": False, "mode": "training", "masks": True, "step": 4,
     }  # fmt: skip
     table = pd.DataFrame(describe(model))
     assert list(table) == list(expected)

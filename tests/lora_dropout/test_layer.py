@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from lora_dropout import LoRADropoutLinear, inject, mask_schedule
-from lora_dropout.masks import LayerShape, draw_masks
+from lora_dropout.masks import MASK_KINDS, LayerShape, draw_masks
 from tests.devices import DEVICES
 
 
@@ -48,11 +48,13 @@ shapes = st.tuples(st.integers(1, 7), st.integers(1, 7))
 
 @given(
     shapes, st.integers(1, 7), st.floats(0, 0.99), st.floats(0, 0.99), st.booleans(),
-    st.lists(st.integers(1, 3), min_size=0, max_size=3),
+    st.sampled_from(MASK_KINDS), st.lists(st.integers(1, 3), min_size=0, max_size=3),
 )  # fmt: skip
-def test_training_pass_is_the_formula(sides, rank, p, p_out, rescale, batch):
-    rank = min(rank, *sides)
-    layer = make_layer(*sides, rank=rank, p=p, p_out=p_out, alpha=2.0, rescale=rescale)
+def test_training_pass_is_the_formula(sides, rank, p, p_out, rescale, mask_kind, batch):
+    layer = make_layer(
+        *sides, rank=min(rank, *sides), p=p, p_out=p_out, alpha=2.0, rescale=rescale,
+        mask_kind=mask_kind,
+    )  # fmt: skip
     x = make_inputs(*batch, sides[0])
     torch.testing.assert_close(layer(x), by_the_formula(layer, x), rtol=1e-10, atol=1e-10)
 
@@ -85,6 +87,15 @@ def test_three_inference_modes_differ_as_named():
     torch.testing.assert_close(layer(x), by_the_formula(layer, x))
     layer.rescale, layer.inference = True, "expected weight"
     torch.testing.assert_close(layer(x), layer.base(x) + update)
+
+
+def test_masks_of_the_mean_train_the_expected_weight_network():
+    """So no kind but the mean makes a training pass deterministic."""
+    for kind in MASK_KINDS:
+        layer, x = make_layer(p=0.4, p_out=0.25, mask_kind=kind), make_inputs(2, 6)
+        trained = layer(x)
+        assert torch.allclose(trained, layer.eval()(x)) == (kind == "mean")
+        assert layer.expected_mask == 0.6 * 0.75
 
 
 def test_groups_of_the_batch_equal_a_loop_over_samples():
@@ -263,6 +274,7 @@ def test_masks_that_are_passed_in_and_thrown_away_are_never_written():
         ({"p": 1.0}, r"p must lie in \[0, 1\), got 1"), ({"p": -0.1}, "got -0.1"),
         ({"p": math.nan}, "got nan"), ({"p_out": 2.0}, "p_out"),
         ({"inference": "mean"}, "inference must be one of"),
+        ({"mask_kind": "uniform"}, "mask_kind must be one of .*gaussian.*, got 'uniform'"),
     ],
 )  # fmt: skip
 def test_bad_argument_is_named(options, message):

@@ -9,7 +9,9 @@ from scipy import stats
 
 from lora_dropout.masks import (
     ENSEMBLE_STEP,
+    MASK_KINDS,
     LayerShape,
+    _entries,
     draw_masks,
     drop_probability,
     expected_mask,
@@ -112,9 +114,12 @@ def test_rate_zero_drops_nothing():
     assert mask_out.all()
 
 
-def test_the_masks_of_a_step_are_those_of_its_layers():
-    """Also with rates, sides and rescaling of each layer's own, and numbers that are not dense."""
-    shapes = [LayerShape(5, 3, 0.2, 0.5), LayerShape(2, 7, 0.6, 0.0), LayerShape(4, 4, 0.9, 0.3)]
+@pytest.mark.parametrize("second", MASK_KINDS)
+def test_the_masks_of_a_step_are_those_of_its_layers(second):
+    """Also with rates, sides, kinds and rescaling of each layer's own, and numbers with gaps."""
+    shapes = [
+        LayerShape(5, 3, 0.2, 0.5), LayerShape(2, 7, 0.6, 0.0, second), LayerShape(4, 4, 0.9, 0.3),
+    ]  # fmt: skip
     layers = list(zip((0, 4, 2), shapes, (False, True, True), strict=True))
     flat, widths = step_masks(layers, seed=3, step=11, samples=range(2, 5))
     assert widths == [5, 3, 2, 7, 4, 4]
@@ -126,3 +131,66 @@ def test_the_masks_of_a_step_are_those_of_its_layers():
                                rescale=rescale)  # fmt: skip
         for mask, one in zip(found, expected, strict=True):
             torch.testing.assert_close(mask, one[0], rtol=0, atol=0)
+
+
+OTHER_KINDS = ["gaussian", "mean"]
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize(("p", "kind"), [(0.1, "gaussian"), (0.7, "gaussian"), (0.7, "mean")])
+def test_every_kind_has_the_moments_of_bernoulli_masks(p, kind, rescale):
+    """The constant has the mean alone."""
+    shape = LayerShape(7, 5, p, p, kind)
+    masks = stack_masks(
+        shape, seed=11, steps=range(DRAWS), layer=0, samples=range(1), rescale=rescale
+    )
+    mean = expected_mask(p, 0, rescale)
+    if kind == "mean":
+        assert all(torch.equal(mask, torch.full_like(mask, mean)) for mask in masks)
+        return
+    entries = torch.cat(masks, dim=-1).double().flatten()
+    variance = p * (1 - p) * (mean / (1 - p)) ** 2
+    errors = np.sqrt(np.array([variance, 2 * variance**2]) / entries.numel())
+    found = np.array([entries.mean(), (entries - mean).square().mean()])
+    assert (abs(found - [mean, variance]) < stats.norm.isf(ERROR_RATE / 4) * errors).all()
+    assert stats.kstest((entries - mean) / np.sqrt(variance), "norm").pvalue > ERROR_RATE
+
+
+def test_gaussian_entries_are_finite_and_centred_over_all_uniform_numbers():
+    """The generator's numbers are the multiples of 2^-24, of which 0 is one."""
+    mean = square = 0.0
+    for start in range(0, 2**24, 2**22):
+        uniform = torch.arange(start, start + 2**22, dtype=torch.float32) / 2**24
+        entries = _entries(uniform, 0.5, "gaussian").double()
+        assert entries.isfinite().all()
+        mean += float(entries.sum()) / 2**24
+        square += float((entries - 0.5).square().sum()) / 2**24
+    # Entries lie below 4, where float32 rounds by at most 2^-23. On average they are less than 1/2
+    # away from the mean, which bounds what rounding does to the square; what the middle of a step
+    # has too little of the variance is less than that of the two outermost steps, 2^-24 each.
+    assert abs(mean - 0.5) < 2**-23
+    assert abs(square - 0.25) < 2**-23 + 2 * 2**-24
+
+
+@given(st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 1000))
+def test_kinds_and_rates_are_coupled(first, second, step):
+    def mask(p, kind):
+        return draw_masks(LayerShape(50, 0, p, 0.0, kind), seed=0, step=step, layer=0)[0]
+
+    order = np.argsort(mask(0.5, "gaussian"))
+    for p in (first, second):
+        for kind in ("gaussian", "bernoulli", "mean"):
+            assert (np.diff(mask(p, kind)[order]) >= 0).all()
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_every_kind_is_1_at_rate_zero(kind):
+    for mask in draw_masks(LayerShape(100, 100, 0, 0, kind), seed=0, step=0, layer=0):
+        assert (mask == 1).all()
+
+
+def test_bernoulli_masks_are_the_default_and_have_not_changed():
+    """A value from before there were other kinds."""
+    for shape in (LayerShape(8, 3, 0.5, 0.25), LayerShape(8, 3, 0.5, 0.25, "bernoulli")):
+        mask_in, mask_out = draw_masks(shape, seed=5, step=7, layer=1, sample=2)
+        assert (mask_in.tolist(), mask_out.tolist()) == ([0, 0, 1, 0, 0, 0, 1, 0], [1, 1, 1])

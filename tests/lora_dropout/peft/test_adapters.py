@@ -25,11 +25,12 @@ both = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 every = pytest.mark.parametrize("name", MODELS)
 
 
+@pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
 @both
 @every
-def test_an_update_loses_the_masked_rows_and_columns(name, config):
+def test_an_update_loses_the_masked_rows_and_columns(name, config, kind):
     """In training the output is that of the frozen layer plus the masked product."""
-    model = adapted(name, config).train()
+    model = adapted(name, config, mask_kind=kind).train()
     place, masks = adapted_layers(model)[1]
     layer = model.get_submodule(place.removesuffix(masks.place))
     mask_in, mask_out = draw_masks(masks.shape, seed=0, step=0, layer=1)
@@ -39,6 +40,7 @@ def test_an_update_loses_the_masked_rows_and_columns(name, config):
     expected = layer.base_layer(x) + x @ delta.mT
     torch.testing.assert_close(layer(x), expected)
     assert 0 < mask_in.mean() < 1
+    assert set(mask_in) == {0, 1} or kind == "gaussian"
 
 
 @both
@@ -258,6 +260,7 @@ def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(l
         ({"dropout_rate": 0.1, "inference": "all"}, "inference"),
         ({"dropout_rate": 0.1, "mask_seed": -1}, "mask_seed"),
         ({"dropout_rate": "0.1"}, "dropout_rate must be a number"),
+        ({"dropout_rate": 0.1, "mask_kind": "uniform"}, "mask_kind must be one of"),
         ({"dropout_rate": 0.1, "mask_seed": [1]}, "mask_seed must be a number"),
         ({"dropout_rate": 0.1, "training_alpha": {"r": 1}}, "training_alpha holds"),
         ({"dropout_rate": 0.1, "lora_alpha": 0}, "lora_alpha"),

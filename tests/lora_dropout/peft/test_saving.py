@@ -73,6 +73,21 @@ def test_transformers_own_loading_gives_the_config_back(tmp_path):
     assert {one.masks for one in describe(plain.train())} == {True}
 
 
+@both
+def test_the_kind_of_the_masks_is_saved_and_comes_back(config, tmp_path):
+    model = saved(tmp_path, config, mask_kind="gaussian")
+    loaded = PeftModel.from_pretrained(bert(), tmp_path)
+    assert {one.kind for one in describe(loaded)} == {"gaussian"}
+    torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
+    held = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(held | {"mask_kind": "uniform"}))
+    with pytest.raises(ValueError, match="mask_kind must be one of"):
+        PeftModel.from_pretrained(bert(), tmp_path)
+    del held["mask_kind"]
+    (tmp_path / "adapter_config.json").write_text(json.dumps(held))
+    assert PeftConfig.from_pretrained(tmp_path).mask_kind == "bernoulli"
+
+
 def test_patterns_of_alpha_are_saved_and_come_back(tmp_path):
     model = saved(tmp_path, lora, alpha_pattern={"value": 4})
     held = json.loads((tmp_path / "adapter_config.json").read_text())

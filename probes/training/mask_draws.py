@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lora_dropout.masks import LayerShape, stack_masks
+from lora_dropout.masks import LayerShape, MaskKind, stack_masks
 from probes.models.network import Masks, Network
 from probes.training.blocks import _draws_masks
 from probes.training.plan import Objective, Training
@@ -15,6 +15,7 @@ def draw_steps(
     samples: range,
     seed: int,
     rescale: bool = False,
+    kind: MaskKind = "bernoulli",
 ) -> list[Masks]:
     """Draw the masks of many steps.
 
@@ -24,7 +25,8 @@ def draw_steps(
         steps: numbers of the steps; ``ENSEMBLE_STEP`` for the members of an ensemble.
         samples: numbers of the N mask pairs within each step.
         seed: of the masks.
-        rescale: whether survivors are divided by 1 - p.
+        rescale: whether masks are divided by 1 - p.
+        kind: of the masks.
 
     Returns:
         For every step one pair a layer, (N, 1, 1, d_in) and (N, 1, 1, d_out), in the dtype and on
@@ -33,7 +35,7 @@ def draw_steps(
     layers = []
     for layer, (d_in, d_out) in enumerate(network.sides):
         pair = stack_masks(
-            LayerShape(d_in, d_out, p, p),
+            LayerShape(d_in, d_out, p, p, kind),
             seed=seed,
             steps=steps,
             layer=layer,
@@ -58,4 +60,5 @@ def _all_masks(network: Network, training: Training, objective: Objective) -> Se
         range(training.samples),
         training.seed,
         objective.rescale,
+        objective.kind,
     )

@@ -1,7 +1,8 @@
 """Where masks fall: LoRA Dropout's rows and columns, and other places at the same sparsity.
 
 Each place drops an entry of the update with the same probability s = 2p - p^2 ("inputs": an entry
-of what the update reads), so that they differ in structure alone.
+of what the update reads), so that they differ in structure alone. Masks of another kind have the
+same mean there, and Gaussian ones the same variance.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from lora_dropout.functional import mask_factors
-from lora_dropout.masks import LayerShape, stack_masks
+from lora_dropout.masks import LayerShape, MaskKind, stack_masks
 from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Network
 from theory import sparsity
@@ -32,16 +33,18 @@ class Dropping:
             "entries" (independent entries of the update), or "inputs" (entries of what the update
             reads, independently for every example, as ``nn.Dropout`` on the input does).
         p: the rate of "both"; the other places drop at 2p - p^2.
-        rescale: whether survivors are divided by their probability.
+        rescale: whether masks are divided by their mean.
+        kind: of the masks.
     """
 
     place: Place
     p: float
     rescale: bool = False
+    kind: MaskKind = "bernoulli"
 
     @property
     def sparsity(self) -> float:
-        """Probability 2p - p^2 that an entry of the update is dropped."""
+        """Probability 2p - p^2 that Bernoulli masks drop an entry of the update."""
         return float(sparsity(self.p))
 
     @property
@@ -79,13 +82,14 @@ class Dropping:
 
     def _shape(self, d_in: int, d_out: int, rank: int, examples: int) -> LayerShape:
         if self.place == "both":
-            return LayerShape(d_in, d_out, self.p, self.p)
+            return LayerShape(d_in, d_out, self.p, self.p, self.kind)
         s = self.sparsity
         if self.place in ("columns of A", "rows of B"):
             columns = self.place == "columns of A"
-            return LayerShape(d_in, d_out, s if columns else 0.0, 0.0 if columns else s)
+            rates = (s, 0.0) if columns else (0.0, s)
+            return LayerShape(d_in, d_out, *rates, self.kind)
         size = {"rank": rank, "entries": d_out * d_in, "inputs": d_in * examples}[self.place]
-        return LayerShape(size, 0, s, 0.0)
+        return LayerShape(size, 0, s, 0.0, self.kind)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from lora_dropout.masks import MaskKind
+
 Optimizer = Literal["adam", "sgd"]
 
 
@@ -35,10 +37,14 @@ class Training:
 
 @dataclass(frozen=True)
 class Dropout:
-    """The real algorithm: masks at rate p in every step, with or without rescaling."""
+    """The real algorithm: masks at rate p in every step, with or without rescaling.
+
+    Masks of another kind have the same mean: see ``lora_dropout.masks``.
+    """
 
     p: float
     rescale: bool = False
+    kind: MaskKind = "bernoulli"
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,11 @@ def make_run(training, dropping, network=None):
     [Training(steps=10, lr=0.01, seed=3), Training(steps=7, lr=0.01, samples=2, batch=5, seed=4)],
     ids=["full batch", "samples and batches"],
 )
-@pytest.mark.parametrize("rescale", [False, True])
-def test_lora_with_lora_dropout_is_what_the_fast_path_trains(training, rescale):
-    run = make_run(training, Dropping("both", 0.3, rescale))
+@pytest.mark.parametrize(
+    ("rescale", "kind"), [(False, "bernoulli"), (True, "bernoulli"), (True, "gaussian")]
+)
+def test_lora_with_lora_dropout_is_what_the_fast_path_trains(training, rescale, kind):
+    run = make_run(training, Dropping("both", 0.3, rescale, kind))
     network = run.network
     generator = torch.Generator().manual_seed(2)
     slow = train(run, LoRA(network), generator)
@@ -39,21 +41,23 @@ def test_lora_with_lora_dropout_is_what_the_fast_path_trains(training, rescale):
         run.weights,
         start,
         training,
-        Dropout(0.3, rescale),
+        Dropout(0.3, rescale, kind),
         pieces=list(blocks(N + 1, 5)),
     )
     assert_same_factors(slow, fast)
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("rescale", [False, True])
-def test_every_place_drops_an_entry_equally_often(place, rescale):
+@pytest.mark.parametrize(
+    ("rescale", "kind"), [(False, "bernoulli"), (True, "bernoulli"), (False, "gaussian")]
+)
+def test_every_place_drops_an_entry_equally_often(place, rescale, kind):
     """Over many draws, the mean masked update is the expected mask times the update."""
     network, draws = make_network(widths=(6, 5)), 4000
     generator = torch.Generator().manual_seed(0)
     A = torch.randn(1, 3, 6, generator=generator, dtype=torch.float64)
     B = torch.randn(1, 5, 3, generator=generator, dtype=torch.float64)
-    dropping = Dropping(place, 0.3, rescale)
+    dropping = Dropping(place, 0.3, rescale, kind)
     inputs = make_inputs(network, n=4)
     plain = network.scaling * (B @ A) @ inputs.features
     frozen = network.weights[0] @ inputs.features + network.biases[0]
@@ -140,3 +144,5 @@ def test_shapes_of_masks_are_those_of_their_places():
         "both": 6, "columns of A": 6, "rows of B": 6, "rank": 3, "entries": 30, "inputs": 42,
     }  # fmt: skip
     assert Dropping("both", 0.2)._shape(6, 5, 3, 7) == LayerShape(6, 5, 0.2, 0.2)
+    for place in PLACES:
+        assert Dropping(place, 0.2, kind="mean")._shape(6, 5, 3, 7).kind == "mean"

@@ -68,9 +68,10 @@ def train_one(network, inputs, weight, start, training, objective):
         layers += [linear, nn.ReLU()]
     p = objective.p if isinstance(objective, Dropout) else 0.0
     rescale = isinstance(objective, Dropout) and objective.rescale
+    kind = objective.kind if isinstance(objective, Dropout) else "bernoulli"
     model = inject(
         nn.Sequential(*layers[:-1]), rank=network.rank, alpha=network.scaling * network.rank, p=p,
-        rescale=rescale, seed=training.seed,
+        rescale=rescale, mask_kind=kind, seed=training.seed,
     )  # fmt: skip
     adapted = [module for module in model if hasattr(module, "lora_A")]
     with torch.no_grad():
@@ -112,6 +113,8 @@ CASES = {
     "dropout": (Training(steps=12, lr=0.01), Dropout(0.3)),
     "no dropout": (Training(steps=12, lr=0.01), Dropout(0.0)),
     "rescaled": (Training(steps=12, lr=0.01, seed=3), Dropout(0.3, rescale=True)),
+    "Gaussian masks": (Training(steps=12, lr=0.01, samples=2), Dropout(0.3, kind="gaussian")),
+    "masks of the mean": (Training(steps=12, lr=0.01), Dropout(0.3, kind="mean")),
     "three samples": (Training(steps=12, lr=0.01, samples=3), Dropout(0.4)),
     "mini-batches": (Training(steps=12, lr=0.01, batch=5, seed=4), Dropout(0.3)),
     "sgd": (Training(steps=12, lr=0.1, optimizer="sgd"), Dropout(0.3)),

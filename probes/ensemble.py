@@ -2,6 +2,7 @@
 
 python -m probes.ensemble
 python -m probes.ensemble --p 0.1 0.3 0.5 --sizes 1 2 4 8 16 32 64 --draws 16
+python -m probes.ensemble --p 0 0.3 --draws 8 --rivals 16
 
 >>> measure(task="ridge", p=0.5, sizes=[1, 2], n=8, draws=2, steps=20).summary.shape[0]
 3
@@ -23,16 +24,25 @@ import torch
 from torch import Tensor
 
 from probes.cells.cell import CellJob, objective_of
+from probes.cells.ensemble_rivals import (
+    MANY_HALVES,
+    MASKS,
+    compared_replica_steps,
+    measure_rivals,
+)
 from probes.cells.prepare import prepare
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
+from probes.metrics.calibration_error import has_classes
 from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import inference_label
+from probes.metrics.paired_differences import paired_differences
 from probes.models.losses import Loss
 from probes.results.result import Result
-from probes.results.text_tables import MARKED, averages, with_interval
+from probes.results.text_tables import MARKED, TextTable, averages, decimals, with_interval
+from probes.tasks import load_task
 from probes.training.ensemble_members import member_outputs
 from probes.training.example_weights import full_sample
 from probes.training.retrain import retrain
@@ -40,6 +50,13 @@ from theory import ensemble_cross_entropy
 
 if TYPE_CHECKING:
     from figures.style import Drawing
+
+
+#: Fewest networks on halves. With 32 independent ones in each of two parts, some example is in all
+#: of a part with a probability below n / 2^31.
+FEWEST_BAGS = 64
+#: Most networks of an ensemble; more are a typing error.
+MOST = 100_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,15 @@ class EnsembleSettings(StudySettings):
     rescale: bool = False
     """Divide what survives by 1-p. The paper never does."""
 
+    rivals: int = 0
+    """Compare the mask ensemble of so many members with as many networks from other starts and on
+    random halves of S: stability, test loss, cost. Default: 0, no comparison. A draw and rate then
+    takes some 10 seconds."""
+
+    bags: int = 1000
+    """With rivals: networks of the large ensemble of halves, whose stability is bounded whatever
+    the network does. At least 64."""
+
     def cells(self) -> "list[EnsembleCell]":
         """Check every value and return the cells of the grid.
 
@@ -65,17 +91,50 @@ class EnsembleSettings(StudySettings):
         for size in self.sizes:
             check_count("sizes", size)
         bases = self.base_cells(ensemble=self.sizes, rescale=self.rescale)
-        return [EnsembleCell(base) for base in bases]
+        require(0 <= self.rivals <= MOST, "rivals", f"from 0 to {MOST}", self.rivals)
+        allowed = f"from {FEWEST_BAGS} to {MOST}"
+        require(FEWEST_BAGS <= self.bags <= MOST, "bags", allowed, self.bags)
+        if self.rivals:
+            classes = has_classes(load_task(self.task, bases[0].text).loss)
+            require(classes, "rivals", f"left out for {self.task}, a regression", self.rivals)
+        return [EnsembleCell(base, self.rivals, self.bags * (self.rivals > 0)) for base in bases]
+
+
+#: What is averaged over draws of the rivals.
+RIVAL_QUANTITIES = (
+    "test_loss", "test_score", "train_loss", "change", "change_largest", "change_all", "beta",
+    "bound", "bound_drawn",
+)  # fmt: skip
+RIVALS_NOTE = (
+    "members' probabilities are averaged, but for 'outputs averaged' (before the softmax); halves: "
+    "networks on random halves of S; many halves: S^i has those without example i, for the others "
+    "a lost example is replaced; change: root mean square change of the probability of a test "
+    "label when an example of S is left out; bound: of it, for all halves, whatever the network "
+    f"does (Soloff et al. 2024); trained: networks that are trained; {MARKED}"
+)
 
 
 @dataclass(frozen=True)
 class EnsembleCell(CellJob):
-    """One draw of S at one rate; its network is trained on S alone, nothing is left out."""
+    """One draw of S at one rate.
+
+    Attributes:
+        base: the cell; its network is trained on S alone.
+        rivals: members of the ensembles that are compared; 0 for no comparison, in which examples
+            are left out.
+        bags: networks of the large ensemble of halves; 0 for no comparison.
+    """
+
+    rivals: int = 0
+    bags: int = 0
 
     @property
     def replica_steps(self) -> int:
         """Size of the work."""
-        return self.base.steps
+        steps = self.base.steps
+        if self.rivals:
+            steps += compared_replica_steps(self.base, self.rivals, self.bags)
+        return steps
 
 
 class EnsembleResult(Result):
@@ -102,6 +161,84 @@ class EnsembleResult(Result):
         paired["against_expected"] = paired["test_loss"] - paired["expected"]
         quantities = ("test_loss", "test_score", "members", "predicted")
         return means(paired, ["p", "ensemble"], quantities, ["against_expected"])
+
+    @cached_property
+    def rivals(self) -> pd.DataFrame:
+        """One row a rate and predictor: means over draws with 95 % Student intervals.
+
+        What ``probes.cells.ensemble_rivals.measure_rivals`` says, and, but for the mask ensemble,
+        ``change_less``, ``beta_less`` and ``loss_less``: change, beta and test loss less those of
+        the mask ensemble (of averaged probabilities), paired over draws, with ``..._holm``. Empty
+        without ``rivals``.
+        """
+        if TableKind.RIVALS not in self.more:
+            return pd.DataFrame()
+        rows = self.more[TableKind.RIVALS]
+        compared = {"change": "change_less", "beta": "beta_less", "test_loss": "loss_less"}
+        copied = rows.assign(**{new: rows[old] for old, new in compared.items()})
+        less = paired_differences(
+            copied, copied["predictor"] == MASKS, list(compared.values()),
+            keys=["p", "predictor"], within=["p"],
+        )  # fmt: skip
+        table = means(rows, ["p", "predictor", "members", "networks"], RIVAL_QUANTITIES)
+        return table.merge(less.drop(columns="draws"), on=["p", "predictor"], how="left")
+
+    def text_tables(self) -> list[TextTable]:
+        """The sizes, and where they were measured the rivals."""
+        tables = super().text_tables()
+        if TableKind.RIVALS in self.more:
+            title = f"The mask ensemble and its rivals\n{self.setting}"
+            tables.append(TextTable(self.rivals_text(), title, RIVALS_NOTE, width=190))
+        return tables
+
+    @property
+    def conclusion(self) -> str:
+        """Whether the large ensemble of halves kept its bound; nothing without ``rivals``."""
+        if TableKind.RIVALS not in self.more:
+            return ""
+        rows = self.more[TableKind.RIVALS]
+        bagged = rows[rows["predictor"] == MANY_HALVES].dropna(subset=["change_largest"])
+        kept = int((bagged["change_largest"] <= bagged["bound_drawn"]).sum())
+        return (
+            f"Subbagging: the bound for the bags drawn holds at every test example in {kept} of "
+            f"{len(bagged)} draws and rates (it has no probability: it must)."
+        )
+
+    def rivals_text(self) -> pd.DataFrame:
+        """The rivals as they are printed."""
+        rivals = self.rivals
+        masks = rivals["predictor"] == MASKS
+        return pd.DataFrame(
+            {
+                "p": rivals["p"].map("{:g}".format),
+                "variant": [
+                    name if members == 1 else f"{name}, N = {members}"
+                    for name, members in zip(rivals["predictor"], rivals["members"], strict=True)
+                ],
+                "trained": rivals["networks"].astype(str),
+                "test loss": with_interval(rivals, "test_loss"),
+                "accuracy": averages(rivals, "test_score", 3),
+                "change": with_interval(rivals, "change"),
+                "bound": pd.Series(decimals(rivals["bound"])).where(rivals["bound"].notna(), ""),
+                "β": with_interval(rivals, "beta"),
+            }
+            | {
+                f"{said} less masks": pd.Series(with_interval(rivals, name)).where(~masks, "")
+                for said, name in (
+                    ("change", "change_less"), ("β", "beta_less"), ("loss", "loss_less")
+                )
+            }
+        )  # fmt: skip
+
+    def figures(self) -> "dict[str, Drawing]":
+        """The figure of the sizes, and where they were measured that of the rivals."""
+        drawn = super().figures()
+        if TableKind.RIVALS in self.more:
+            from figures.ensemble import draw_rivals
+
+            caption = f"{self.setting}; probabilities averaged; 95 % intervals over draws"
+            drawn[TableKind.RIVALS.value] = draw_rivals(self.rivals, caption)
+        return drawn
 
     def plot(self) -> "Drawing":
         """Draw test loss and score against N."""
@@ -144,6 +281,7 @@ def measure_cell(cell: EnsembleCell, progress: Progress) -> Tables:
         One row a size, with the settings and ``ensemble`` (N; 0 for the expected-weight network),
         ``test_loss``, ``test_score``, ``members`` (mean loss of the N members, NaN for 0) and
         ``predicted`` (limit plus half the spread over N, from all members; exact for squared loss).
+        With ``cell.rivals`` also the table of ``measure_rivals``, with the settings.
     """
     base = cell.base
     ready = prepare(base)
@@ -179,11 +317,14 @@ def measure_cell(cell: EnsembleCell, progress: Progress) -> Tables:
         }
         for size, averaged, average, predicted in records
     ]
-    return {
-        TableKind.ROWS: pd.DataFrame(rows).assign(
-            **ready.columns, p=base.p, score_name=network.loss.score_name
-        )
+    known = {**ready.columns, "p": base.p}
+    tables = {
+        TableKind.ROWS: pd.DataFrame(rows).assign(**known, score_name=network.loss.score_name)
     }
+    if cell.rivals:
+        found = pd.DataFrame(measure_rivals(base, cell.rivals, cell.bags, progress))
+        tables[TableKind.RIVALS] = found.assign(**known)
+    return tables
 
 
 @torch.enable_grad()
@@ -204,6 +345,9 @@ PROBE = Probe(
     cells=EnsembleSettings.cells,
     run=lambda settings: measure_cell,
     result=lambda settings, tables: EnsembleResult.of(tables),
+    kinds=lambda settings: (
+        (TableKind.ROWS, TableKind.RIVALS) if settings.rivals else (TableKind.ROWS,)
+    ),
 )
 measure = PROBE.measure
 

@@ -14,6 +14,7 @@ class TableKind(StrEnum):
     LOSS_MATRIX = "matrix"
     DIAGRAM = "diagram"
     LEFT_OUT = "left_out"
+    RIVALS = "rivals"
 
 
 #: The tables of one job, or of all jobs together.

@@ -203,10 +203,10 @@ def run_peft(cell: Cell, replicas: int) -> None:
     """Train some replicas one after the other, the whole encoder, as a user would."""
     from peft import LoraConfig, get_peft_model
 
-    source, _ = tweets()
+    source, task = tweets()
     tokenizer, _ = load_encoder(source.model)
     texts = read_texts(source, clean_tweets)["text"].iloc[cell.index.numpy()].tolist()
-    coded = tokenizer(texts, truncation=True, max_length=source.tokens, padding=True,
+    coded = tokenizer(texts, truncation=True, max_length=task.hidden.shape[1], padding=True,
                       return_tensors="pt")  # fmt: skip
     target = cell.inputs.targets.argmax(0)
     for weight in cell.weights[1 : replicas + 1]:

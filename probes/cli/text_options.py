@@ -9,6 +9,7 @@ from probes.models.encoder import POOLINGS
 from probes.tasks import TEXT_TASKS, TextSource
 from probes.tasks.packaged import packaged
 from probes.tasks.source_digest import digest_of
+from probes.tasks.text_file import KINDS, check_encoding
 from probes.tasks.tweets import MODEL, TEXTS
 
 
@@ -17,13 +18,16 @@ class TextOptions:
     """What the text tasks read, and how their model is adapted."""
 
     data: str | None = None
-    """Task text: CSV or Parquet file of the texts and their labels."""
+    """Task text: CSV, TSV, JSON, JSON Lines or Parquet file of the texts and their labels."""
 
     text_column: str = "text"
     """Task text: column of the texts."""
 
     label_column: str = "label"
     """Task text: column of the labels, each a class."""
+
+    encoding: str = "utf-8"
+    """Task text: encoding of the file, such as cp1252."""
 
     model: str | None = None
     """Text tasks: folder of a pretrained encoder (BERT family), or its name on the hub. Default:
@@ -35,8 +39,8 @@ class TextOptions:
     pooling: str = "cls"
     """Text tasks: what is read out, cls (the first token) or mean (all tokens; takes longer)."""
 
-    tokens: int = 48
-    """Text tasks: texts are cut after that many tokens."""
+    tokens: int | None = None
+    """Text tasks: texts are cut after that many tokens. Default: 48, or what the model takes."""
 
     def text_source(self, task: str) -> TextSource | None:
         """Check the options and return what a text task is made of; None for another task.
@@ -54,10 +58,12 @@ class TextOptions:
         require((self.data is not None) == (task == "text"), "data",
                 "given for task text, and for no other", self.data)  # fmt: skip
         check_one_of("pooling", self.pooling, POOLINGS)
-        require(2 <= self.tokens <= 512, "tokens", "from 2 to 512", self.tokens)
+        tokens = self.tokens
+        require(tokens is None or 2 <= tokens <= 512, "tokens", "from 2 to 512", tokens)
+        check_encoding(self.encoding)
         check_count("layers", self.layers)
         data = Path(self.data) if self.data else packaged(TEXTS)
-        require(data.is_file(), "data", "a CSV or Parquet file", f"{data}, which is not there")
+        require(data.is_file(), "data", KINDS, f"{data}, which is not there")
         model = self.model or str(packaged(MODEL))
         return TextSource(
             data=str(data),
@@ -68,6 +74,7 @@ class TextOptions:
             pooling=self.pooling,  # type: ignore[arg-type]
             tokens=self.tokens,
             digest=digest_of(str(data), model),
+            encoding=self.encoding,
         )
 
     @property

@@ -8,16 +8,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from probes.models.encoder import Encoder, EncoderLayer, Pooling, Tokens
 from probes.models.losses import Loss, cross_entropy
 from probes.models.pretrained import load_pretrained, require_package
+from probes.tasks.labelled_texts import labelled_texts
+from probes.tasks.text_file import read_table
+from probes.tasks.window import check_vocabulary, window
 
 #: Examples that S and the test set are drawn from: as many as are quickly embedded.
 POOL = 1500
+#: Texts are cut after that many tokens where nothing is said.
+TOKENS = 48
 #: Texts that are embedded together.
 EMBEDDED_TOGETHER = 100
 #: The choice of the pool and the frozen head are part of the task, the same for every seed.
@@ -31,13 +35,14 @@ class TextSource:
     """Texts, a model, and how it is adapted: what a text task is made of.
 
     Attributes:
-        data: CSV or Parquet file.
+        data: file of the texts.
         text_column, label_column: its columns.
         model: folder of a pretrained model, or its name on the hub.
         layers: number of adapted layers, the last ones.
         pooling: what is read out.
-        tokens: texts are cut after that many.
+        tokens: texts are cut after that many; ``TOKENS``, or what the model takes, if None.
         digest: of the contents of the data file and of the folder's weights.
+        encoding: of a text file.
     """
 
     data: str
@@ -46,8 +51,9 @@ class TextSource:
     model: str
     layers: int = 1
     pooling: Pooling = "cls"
-    tokens: int = 48
+    tokens: int | None = None
     digest: str = ""
+    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -128,10 +134,11 @@ def text_task(
     classes = tuple(sorted(table["label"].unique()))
     labels = torch.tensor(table["label"].map(classes.index).tolist())
     tokenizer, model = load_encoder(source.model)
+    tokens = window(source.tokens, TOKENS, model.config)
     depth = len(model.encoder.layer)
     if not 1 <= source.layers <= depth:
         raise ValueError(f"layers must be from 1 to {depth} for this model; got {source.layers}")
-    hidden, mask, last = _embed(table["text"].tolist(), tokenizer, model, source)
+    hidden, mask, last = _embed(table["text"].tolist(), tokenizer, model, source.layers, tokens)
     width = hidden.shape[-1]
     generator = torch.Generator().manual_seed(BASE_SEED)
     head = torch.randn(len(classes), width, generator=generator) / width**0.5
@@ -157,14 +164,12 @@ def read_texts(
     clean: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
     pool: int | None = POOL,
 ) -> pd.DataFrame:
-    """Read, clean and subsample the texts.
-
-    A text that stands there twice would be in S and in the test set: of copies one is kept, and
-    none where their labels differ. Rows without a text or a label are left out.
+    """Read, clean and subsample the texts; see :func:`labelled_texts` for what is left out.
 
     Args:
         source: the file and its columns; the model is not read.
-        clean: what is done to the file's table before anything else; None for nothing.
+        clean: what is done to the table of a known corpus before anything else, whose bytes that
+            are no UTF-8 become replacement characters; None for nothing.
         pool: largest number of rows; None for all.
 
     Returns:
@@ -173,23 +178,11 @@ def read_texts(
     Raises:
         ValueError: no such file or column, or fewer than two classes.
     """
-    table = _read_file(Path(source.data))
-    table = clean(table) if clean else table
-    for column in (source.text_column, source.label_column):
-        if column not in table.columns:
-            known = ", ".join(map(str, table.columns))
-            raise ValueError(f"{source.data} has no column {column!r}; there are {known}")
-    texts = pd.DataFrame(
-        {"text": table[source.text_column], "label": table[source.label_column]}
-    ).dropna()
-    texts = texts.astype(str)
-    texts = one_of_each(texts[texts["text"].str.strip() != ""])
-    classes = texts["label"].nunique()
-    if not 2 <= classes <= len(texts) / 2:
-        raise ValueError(
-            f"column {source.label_column!r} must hold at least 2 classes, of at least 2 examples "
-            f"on average; got {classes} for {len(texts)} texts"
-        )
+    table = read_table(Path(source.data), source.encoding, "replace" if clean else "strict")
+    texts = labelled_texts(
+        clean(table) if clean else table, [source.text_column], source.label_column, source.data
+    )
+    check_classes(texts["label"], source.label_column)
     order = np.random.default_rng(BASE_SEED).permutation(len(texts))[:pool]
     chosen = texts.iloc[order].reset_index(drop=True)
     if chosen["label"].nunique() < 2:
@@ -197,10 +190,22 @@ def read_texts(
     return chosen
 
 
-def one_of_each(texts: pd.DataFrame) -> pd.DataFrame:
-    """Keep one of equal texts, and none of those whose labels differ."""
-    labels = texts.groupby("text")["label"].transform("nunique")
-    return texts[labels == 1].drop_duplicates("text")
+def check_classes(labels: "pd.Series[str]", column: str) -> None:
+    """Check that labels are classes.
+
+    Args:
+        labels: of all examples.
+        column: that they stand in, for the message.
+
+    Raises:
+        ValueError: there is one class, or nearly every example has a class of its own.
+    """
+    classes = labels.nunique()
+    if not 2 <= classes <= len(labels) / 2:
+        raise ValueError(
+            f"column {column!r} must hold at least 2 classes, of at least 2 examples "
+            f"on average; got {classes} for {len(labels)} texts"
+        )
 
 
 def load_encoder(name: str) -> tuple[Any, Any]:
@@ -220,30 +225,18 @@ def load_encoder(name: str) -> tuple[Any, Any]:
     return tokenizer, model.eval().requires_grad_(False)
 
 
-def _read_file(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        # Bytes that are no UTF-8 become a replacement character: the rest of the text is good.
-        return pd.read_csv(path, encoding_errors="replace")
-    except FileNotFoundError:
-        raise ValueError(f"data must be a CSV or Parquet file; there is no {path}") from None
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"data must be a CSV or Parquet file; {path}: {reason}") from None
-
-
 def _embed(
-    texts: list[str], tokenizer: Any, model: Any, source: TextSource
+    texts: list[str], tokenizer: Any, model: Any, layers: int, tokens: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs of the first adapted layer, the mask of the tokens, and the model's output."""
     coded = tokenizer(
-        texts, truncation=True, max_length=source.tokens, padding="max_length", return_tensors="pt"
+        texts, truncation=True, max_length=tokens, padding="max_length", return_tensors="pt"
     )
+    check_vocabulary(coded["input_ids"].max(), model)
     mask = coded["attention_mask"].bool()
     # Sorted by length, a batch is as wide as its longest text.
     order = mask.sum(1).argsort()
-    shape = (len(texts), source.tokens, model.config.hidden_size)
+    shape = (len(texts), tokens, model.config.hidden_size)
     hidden, last = torch.zeros(shape), torch.zeros(shape)
     # Not in inference mode: training reads these tensors with automatic differentiation.
     with torch.no_grad():
@@ -251,6 +244,6 @@ def _embed(
             width = int(mask[rows].sum(1).max())
             batch = {key: value[rows, :width] for key, value in coded.items()}
             found = model(**batch, output_hidden_states=True)
-            hidden[rows, :width] = found.hidden_states[-1 - source.layers]
+            hidden[rows, :width] = found.hidden_states[-1 - layers]
             last[rows, :width] = found.last_hidden_state
     return hidden, mask, last

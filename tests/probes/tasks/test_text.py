@@ -1,5 +1,6 @@
 """Text tasks: cleaning, files and models of one's own, and what is refused."""
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from probes.cli.stability_settings import StabilitySettings
 from probes.stability import measure
 from probes.tasks import load_task
 from probes.tasks.packaged import packaged
-from probes.tasks.text import TextSource, one_of_each, read_texts
+from probes.tasks.text import TextSource, read_texts
 from probes.tasks.tweets import LEAST_CONFIDENCE, TEXTS, clean_tweets
 from tests.probes.encoders import save_bert, tiny_bert, write_reviews
 
@@ -49,11 +50,6 @@ def test_no_tweet_is_in_the_pool_twice_and_none_that_is_labelled_in_two_ways():
     assert (least >= LEAST_CONFIDENCE).all()
 
 
-def test_of_equal_texts_one_is_kept_and_none_where_labels_differ():
-    texts = pd.DataFrame({"text": ["a", "a", "b", "b", "c"], "label": ["x", "x", "x", "y", "y"]})
-    assert one_of_each(texts).to_dict("list") == {"text": ["a", "c"], "label": ["x", "y"]}
-
-
 @pytest.mark.parametrize("name", ["reviews.csv", "reviews.parquet"])
 def test_csv_and_parquet_hold_the_same_texts(name, tmp_path, options):
     path = write_reviews(tmp_path / name)
@@ -62,10 +58,22 @@ def test_csv_and_parquet_hold_the_same_texts(name, tmp_path, options):
     pd.testing.assert_frame_equal(read_texts(source), read_texts(same))
 
 
-def test_bytes_that_are_no_utf8_are_replaced(tmp_path):
+def test_bytes_that_are_no_utf8_are_refused_and_those_of_a_known_corpus_replaced(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"text,label\ncars_\xd1_no,a\nfine,b\nso so,a\n?,b\n")
+    source = TextSource(str(tmp_path / "t.csv"), "text", "label", "model")
+    with pytest.raises(ValueError, match="line 2, has byte 0xd1"):
+        read_texts(source)
+    assert "cars_�_no" in set(read_texts(source, lambda table: table)["text"])
+    decoded = read_texts(dataclasses.replace(source, encoding="cp1252"))
+    assert "cars_Ñ_no" in set(decoded["text"])
+
+
+def test_a_class_is_what_stands_there(tmp_path):
+    labels = ["None", "NA", "null", "01", "1"]
+    rows = "".join(f"text {number},{labels[number % 5]}\n" for number in range(15))
+    (tmp_path / "t.csv").write_text("text,label\n" + rows)
     texts = read_texts(TextSource(str(tmp_path / "t.csv"), "text", "label", "model"))
-    assert "cars_�_no" in set(texts["text"])
+    assert texts["label"].value_counts().to_dict() == dict.fromkeys(labels, 3)
 
 
 def test_frozen_embeddings_are_those_of_the_model(options):
@@ -118,6 +126,8 @@ def test_another_file_is_another_cell(options, tmp_path):
         ({"layers": 0}, "layers must be at least 1"),
         ({"pooling": "max"}, "pooling must be one of cls, mean"),
         ({"tokens": 1}, "tokens must be from 2 to 512"),
+        ({"tokens": 17}, "tokens must be at most 16, the positions of the model"),
+        ({"encoding": "klingon"}, "encoding must be one that Python knows"),
         ({"task": "tweets"}, "data must be given for task text, and for no other"),
         ({"task": "digits"}, "data must be left out for task digits"),
     ],

@@ -1,0 +1,66 @@
+"""Texts, or pairs of texts, and their labels: what can be learned from, and what is left out."""
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import cache
+from multiprocessing import parent_process
+
+import pandas as pd
+
+from probes.tasks.text_file import text_column
+
+#: The columns of texts that :func:`labelled_texts` makes: the text, and the other of a pair.
+PARTS = ("text", "pair")
+
+
+def labelled_texts(
+    table: pd.DataFrame, columns: Sequence[str], label_column: str, where: str
+) -> pd.DataFrame:
+    """Take the texts that can be learned from, each once, and say how many are left out.
+
+    A text that stands there twice would be in S and in the test set: of copies one is kept, and
+    none where their labels differ. Rows without a text or a label are left out.
+
+    Args:
+        table: made by :func:`probes.tasks.text_file.read_table`.
+        columns: one column of texts, or the two of pairs.
+        label_column: column of the labels.
+        where: what the table is called in messages.
+
+    Returns:
+        Rows of ``text``, ``pair`` where there are pairs, and ``label``, all texts, in the order and
+        with the places of the table.
+
+    Raises:
+        ValueError: no such column, or a cell that is no text.
+    """
+    parts = PARTS[: len(columns)]
+    names = dict(zip([*parts, "label"], [*columns, label_column], strict=True))
+    read = pd.DataFrame({part: text_column(table, name, where) for part, name in names.items()})
+    missing = read.isna()
+    whole = read[~missing.any(axis=1)]
+    agreeing = whole[whole.groupby(list(parts))["label"].transform("nunique") == 1]
+    kept = agreeing.drop_duplicates(list(parts))
+    left_out = {
+        **{f"without {names[part]}": int(missing[part].sum()) for part in names},
+        "of one text with different labels": len(whole) - len(agreeing),
+        "copies": len(agreeing) - len(kept),
+    }
+    said = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
+    if said:
+        say_once(f"{where}: {len(kept)} of {len(read)} rows are used; left out: {said}")
+    return kept
+
+
+def one_of_each(texts: pd.DataFrame) -> pd.DataFrame:
+    """Keep one of equal texts, and none of those whose labels differ."""
+    labels = texts.groupby("text")["label"].transform("nunique")
+    return texts[labels == 1].drop_duplicates("text")
+
+
+@cache
+def say_once(line: str) -> None:
+    """Print a line on standard error, once, and not again by the processes beside this one."""
+    if parent_process() is None and os.environ.get("RANK", "0") == "0":
+        print(line, file=sys.stderr)

@@ -1,0 +1,76 @@
+"""How many tokens a pretrained model can read."""
+
+from typing import Any
+
+#: Models whose table of positions begins behind the padding token, as RoBERTa's does.
+BEHIND_PADDING = (
+    "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke",
+    "markuplm", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+)  # fmt: skip
+
+
+def positions(config: Any) -> int | None:
+    """Count the tokens that a model has positions for.
+
+    Args:
+        config: of transformers, of the model.
+
+    Returns:
+        The largest number of tokens; None where positions are rotary or relative, or no table is
+        known, so that no length is too long.
+    """
+    config = config.get_text_config()
+    count = getattr(config, "max_position_embeddings", None)
+    if not isinstance(count, int) or count < 1 or _without_table(config):
+        return None
+    if config.model_type in BEHIND_PADDING:
+        return count - (config.pad_token_id or 0) - 1
+    return count
+
+
+def _without_table(config: Any) -> bool:
+    """Whether positions are computed (rotary, relative), so that texts may be of any length."""
+    if config.model_type == "esm":  # it has settings of rotary positions beside a table
+        return bool(config.position_embedding_type != "absolute")
+    rotary = bool(getattr(config, "rope_parameters", None))
+    return rotary or getattr(config, "position_biased_input", True) is False
+
+
+def window(asked: int | None, default: int, config: Any) -> int:
+    """Choose how many tokens of a text are read.
+
+    Args:
+        asked: by the user; None where that is left open.
+        default: where it is left open.
+        config: of transformers, of the model.
+
+    Returns:
+        ``asked``, or the default, or as many as the model has positions for if that is less.
+
+    Raises:
+        ValueError: the user asks for more than the model has positions for.
+    """
+    most = positions(config)
+    if most is None:
+        return asked or default
+    if asked is not None and asked > most:
+        raise ValueError(f"tokens must be at most {most}, the positions of the model; got {asked}")
+    return asked or min(default, most)
+
+
+def check_vocabulary(largest: Any, model: Any) -> None:
+    """Check that a model has an embedding for every token of its tokenizer.
+
+    Args:
+        largest: number of a token of the texts.
+        model: of transformers.
+
+    Raises:
+        ValueError: it has none for that token.
+    """
+    known = model.get_input_embeddings().weight.shape[0]
+    if largest >= known:
+        raise ValueError(
+            f"model has embeddings of {known} tokens, and its tokenizer makes token {largest}: "
+            "they do not belong together"
+        )

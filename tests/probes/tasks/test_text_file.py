@@ -1,0 +1,152 @@
+"""Tables in files: what stands in a cell is what is read, and what is damaged is named."""
+
+import csv
+import gzip
+import json
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probes.tasks.text_file import as_text, check_encoding, read_table, text_column
+
+WORDS = ["None", "NA", "null", "nan", "n/a", "01", "1", "1e3", "TRUE", "9007199254740993", "é"]
+
+
+def write(path, rows, names=("text", "label")):
+    kind = path.suffix
+    if kind in (".csv", ".tsv"):
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file, delimiter="\t" if kind == ".tsv" else ",")
+            writer.writerows([names, *rows])
+    elif kind == ".parquet":
+        pd.DataFrame(rows, columns=list(names)).to_parquet(path)
+    else:
+        made = [dict(zip(names, row, strict=True)) for row in rows]
+        lines = "\n".join(map(json.dumps, made))
+        path.write_text(lines if kind == ".jsonl" else json.dumps(made))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_words_that_look_like_nothing_or_like_numbers_are_texts(kind, tmp_path):
+    rows = [(word, word) for word in WORDS]
+    table = read_table(write(tmp_path / f"t.{kind}", rows))
+    for name in ("text", "label"):
+        assert text_column(table, name, "t").tolist() == WORDS
+
+
+CELLS = st.text(st.characters(codec="utf-8"), max_size=9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5))
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json"])
+def test_a_file_gives_back_what_was_written(kind, tmp_path_factory, rows):
+    rows = [row for row in rows if any(row)]
+    table = read_table(write(tmp_path_factory.getbasetemp() / f"back.{kind}", rows))
+    assert table.values.tolist() == [list(row) for row in rows]
+
+
+def test_rows_keep_their_lines(tmp_path):
+    (tmp_path / "t.csv").write_text('text,label\n"two\nlines",a\n\nlast,b\n')
+    table = read_table(tmp_path / "t.csv")
+    assert (table.index.name, table.index.tolist()) == ("line", [2, 5])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"text,label\nred, green,a\n", "line 2 has 3 fields, and the header has 2"),
+        (b"text,label\nfine,a\nred\n", "line 3 has 1 field, and the header has 2"),
+        (b'text,label\n"open,a\n', "line 2 cannot be read: unexpected end of data"),
+        (b'text,label\n"a"b,c\n', "line 2 cannot be read"),
+        (b"", "is empty"),
+        (b"text,label\nfine,a\ncaf\xe9,b\n", "line 3, has byte 0xe9, which is not utf-8"),
+    ],
+)
+def test_a_damaged_table_is_named_by_its_line(content, message, tmp_path):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.jsonl", '{"text": "a"}\n{"text": \n', "line 2 is no JSON"),
+        ("t.jsonl", '{"text": "a"}\n3\n', "line 2 must be an object"),
+        ("t.json", '[{"text": "a"}', "is no JSON"),
+        ("t.json", '{"text": "a"}', "must be a list of objects"),
+        ("t.json", "[1, 2]", "must be a list of objects"),
+        ("t.json", '{"data": [{"paragraphs": [{"qas": [{}]}]}]}', "not laid out as SQuAD's"),
+        ("t.xlsx", "", "data must be a CSV, TSV, JSON"),
+        ("t.parquet", "PAR1", "data must be a CSV, TSV"),
+        ("t.csv.gz", "text", "data must be a CSV, TSV"),
+    ],
+)
+def test_a_damaged_file_is_one_line(name, content, message, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message) as refused:
+        read_table(tmp_path / name)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no .*t\.csv"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_the_encoding_is_what_is_said_or_marked(tmp_path):
+    file = tmp_path / "t.csv"
+    for encoding, said in (("cp1252", "cp1252"), ("utf-16", "utf-8"), ("utf-8-sig", "utf-8")):
+        file.write_bytes("text\ncafé\n".encode(encoding))
+        assert read_table(file, said).values.tolist() == [["café"]]
+    with pytest.raises(ValueError, match="encoding must be one that Python knows"):
+        check_encoding("klingon")
+
+
+def test_compressed_files_and_long_cells_are_read(tmp_path):
+    long = "word " * 100_000
+    content = f"text,label\n{long},a\n".encode()
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(content))
+    assert read_table(tmp_path / "t.csv.gz")["text"].item() == long
+    assert csv.field_size_limit() < len(long)
+
+
+def test_the_nested_file_of_squad_is_one_question_a_row(tmp_path):
+    asked = {"id": "q", "question": "who ?", "answers": [{"text": "us", "answer_start": 0}]}
+    nested = {"data": [{"title": "t", "paragraphs": [{"context": "us", "qas": [asked, asked]}]}]}
+    (tmp_path / "train-v1.1.json").write_text(json.dumps(nested))
+    table = read_table(tmp_path / "train-v1.1.json")
+    assert table["context"].tolist() == ["us", "us"]
+    assert table["answers"].tolist() == [asked["answers"]] * 2
+
+
+def test_numbers_of_other_formats_are_written_as_python_does(tmp_path):
+    rows = [("a", 1), ("b", 9007199254740993), ("c", 0.5), ("d", True), ("e", None)]
+    table = read_table(write(tmp_path / "t.jsonl", rows))
+    expected = ["1", "9007199254740993", "0.5", "True", None]
+    assert text_column(table, "label", "t").tolist() == expected
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, b"bytes", "\ud83d"])
+def test_what_is_no_text_is_refused_by_its_place(value):
+    table = pd.DataFrame({"label": [value]}, index=pd.Index([7], name="line"), dtype=object)
+    with pytest.raises(ValueError, match=r"t\.csv: line 7, column 'label',"):
+        text_column(table, "label", "t.csv")
+
+
+def test_a_column_that_is_missing_or_there_twice_is_named(tmp_path):
+    (tmp_path / "t.csv").write_text("text,text\na,b\n")
+    table = read_table(tmp_path / "t.csv")
+    with pytest.raises(ValueError, match="more than one column 'text'"):
+        text_column(table, "text", "t.csv")
+    with pytest.raises(ValueError, match="no column 'label'; there are text, text"):
+        text_column(table, "label", "t.csv")
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), "", " \t"])
+def test_only_an_empty_cell_is_missing(value):
+    assert as_text(value, "here") is None

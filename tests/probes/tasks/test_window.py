@@ -1,0 +1,51 @@
+"""How many tokens a model takes: one more than that, and its forward pass fails."""
+
+import pytest
+import torch
+from transformers import AutoModel, BertConfig, DebertaV2Config, LlamaConfig, RobertaConfig
+
+from probes.tasks.window import check_vocabulary, positions, window
+
+SIZES = {
+    "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+    "intermediate_size": 8, "max_position_embeddings": 12, "pad_token_id": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "expected"), [(BertConfig, 12), (RobertaConfig, 10)])
+def test_a_text_as_long_as_the_positions_is_read_and_no_longer_one(config, expected):
+    made = config(**SIZES)
+    model = AutoModel.from_config(made)
+    assert positions(made) == expected
+    model(input_ids=torch.full((1, expected), 2))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.full((1, expected + 1), 2))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(**SIZES),
+        DebertaV2Config(**SIZES, position_biased_input=False, relative_attention=True,
+                        pos_att_type=["p2c", "c2p"]),
+    ],
+)  # fmt: skip
+def test_positions_that_are_computed_end_nowhere(config):
+    assert positions(config) is None
+    AutoModel.from_config(config)(input_ids=torch.full((1, 20), 2))
+
+
+def test_the_default_is_cut_to_the_model_and_a_wish_is_refused():
+    config = BertConfig(**SIZES)
+    assert window(None, 48, config) == 12
+    assert window(5, 48, config) == 5
+    assert window(None, 48, LlamaConfig(**SIZES)) == 48
+    with pytest.raises(ValueError, match=r"tokens must be at most 12, .* got 13"):
+        window(13, 48, config)
+
+
+def test_a_tokenizer_with_tokens_of_its_own_is_refused():
+    model = AutoModel.from_config(BertConfig(**SIZES))
+    check_vocabulary(8, model)
+    with pytest.raises(ValueError, match="embeddings of 9 tokens, and its tokenizer makes token 9"):
+        check_vocabulary(9, model)

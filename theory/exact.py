@@ -1,12 +1,31 @@
 r"""What dropping rows and columns does to a linear model under squared loss, in closed form.
 
-With keep rate :math:`q=1-p`, independent masks :math:`D_B, D_A`, a scale :math:`c` (1 as in the
-paper, :math:`q^{-2}` with rescaling) and :math:`u=D_B\Delta D_A x`: the masks' mean gives
-:math:`\mathbb E u=q^2\Delta x`; as :math:`\mathbb E m_k^2=q` and different columns are independent,
-:math:`\mathbb E\|u\|^2=q\sum_k[q^2(\Delta x)_k^2+qp\sum_j\Delta_{kj}^2x_j^2]`. Hence
+With independent mask entries of mean :math:`\mu` and variance :math:`v`, and
+:math:`u=D_B\Delta D_A x`: the square of
+:math:`t_k-u_k=t_k-b_k\sum_j\Delta_{kj}x_ja_j` holds each entry :math:`b_k` and :math:`a_j` at most
+squared. So its expectation depends on the law of the masks through :math:`\mu` and :math:`v` alone.
+The masks' mean gives :math:`\mathbb E u=\mu^2\Delta x`, and
+:math:`\mathbb E\|u\|^2=(\mu^2+v)\sum_k[\mu^2(\Delta x)_k^2+v\sum_j\Delta_{kj}^2x_j^2]`. Hence
 
-.. math:: \mathbb E\|t-cu\|^2=\|t-cq^2\Delta x\|^2
+.. math:: \mathbb E\|t-u\|^2=\|t-\mu^2\Delta x\|^2
+   + v\mu^2\|\Delta x\|^2+(\mu^2+v)\,v\sum_jx_j^2\|\Delta_{:j}\|^2.
+
+With keep rate :math:`q=1-p` LoRA Dropout's masks have :math:`\mu=q` and :math:`v=pq`, with
+rescaling 1 and :math:`p/q`. In terms of a scale :math:`c` (1 as in the paper, :math:`q^{-2}` with
+rescaling) that is
+
+.. math:: \mathbb E\|t-cD_B\Delta D_Ax\|^2=\|t-cq^2\Delta x\|^2
    + c^2q^2p\Bigl[q\|\Delta x\|^2+\sum_jx_j^2\|\Delta_{:j}\|^2\Bigr].
+
+**Zeros or noise?** Gaussian masks :math:`N(q,pq)` have the same two moments. Here they have the
+same expected objective, the same explicit regularizer and the same optimum as LoRA Dropout, though
+they drop nothing. The argument needs the squared loss and an output that is linear in each mask
+entry. So it holds for any number of linear layers one upon the other, each with masks of its own,
+whatever the rank, and not behind a nonlinear activation or for another loss. It says nothing of the
+gradient's noise, whose variance depends on the fourth moment of the masks: :math:`q` for Bernoulli
+ones, :math:`q^4+6pq^3+3p^2q^2` for Gaussian ones. Gaussian masks are the "multiplicative Gaussian
+noise" of Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from
+overfitting"; the proof is made here.
 """
 
 import numpy as np
@@ -59,8 +78,7 @@ def dropout_loss_terms(
 ) -> dict[str, Real]:
     """Split :func:`expected_dropout_loss` into its three terms.
 
-    ``mean`` is the loss of the expected-weight network, ``rows`` and ``columns`` are what the
-    dropping of rows and of columns adds.
+    They are those of :func:`masked_loss_terms` at the mean and variance of the masks.
 
     Source: derived at the top of this module.
 
@@ -77,18 +95,57 @@ def dropout_loss_terms(
     Raises:
         ValueError: p lies outside [0, 1], or is 1 with ``rescale``, or an array is not finite.
     """
+    drop = single("p", rate_below_one("p", p) if rescale else rate("p", p))
+    keep = 1 - drop
+    mean, variance = (1.0, drop / keep) if rescale else (keep, drop * keep)
+    return masked_loss_terms(residual, features, update, mean, variance)
+
+
+def masked_loss_terms(
+    residual: ArrayLike, features: ArrayLike, update: ArrayLike, mean: float, variance: float
+) -> dict[str, Real]:
+    r"""Expected squared loss under any masks of independent entries, in three terms.
+
+    .. math:: \|t-\mu^2\Delta x\|^2,\quad v\mu^2\|\Delta x\|^2,\quad
+       (\mu^2+v)\,v\sum_jx_j^2\|\Delta_{:j}\|^2
+
+    ``mean`` is the loss of the expected-weight network, ``rows`` and ``columns`` are what the noise
+    of B's rows and of A's columns adds. The mean and the variance of the masks say it all: whether
+    entries are ever 0 does not matter.
+
+    Source: derived at the top of this module.
+
+    *Assumes* one linear layer and the squared loss (there: any number of linear layers). With a
+    logistic loss or a ReLU, masks of equal mean and variance differ.
+
+    Args:
+        residual: t = y - W0 x, (m, d_out), finite.
+        features: x, (m, d_in), finite.
+        update: the weight update, (d_out, d_in), finite.
+        mean: :math:`\mu`, of every entry of both masks, finite.
+        variance: :math:`v`, of every entry, at least 0 and finite.
+
+    Returns:
+        The terms by name, (m,) each, in units of the squared loss.
+
+    Raises:
+        ValueError: the variance is negative, or an argument is not finite.
+
+    >>> terms = masked_loss_terms([[1.0]], [[1.0]], [[2.0]], mean=0.5, variance=0.25)
+    >>> {name: term.tolist() for name, term in terms.items()}
+    {'mean': [0.25], 'rows': [0.25], 'columns': [0.5]}
+    """
     t, x = Wide(finite("residual", residual)), finite("features", features)
     delta = finite("update", update)
-    keep = 1 - single("p", rate_below_one("p", p) if rescale else rate("p", p))
-    scale = keep**-2 if rescale else 1.0
+    squared = Wide(single("mean", finite("mean", mean))).squared()
+    spread = Wide(single("variance", finite("variance", nonnegative("variance", variance))))
     output = _product(x, delta)
-    spread = scale**2 * keep**2 * (1 - keep)
-    rows = spread * keep * output.squared().sum(1)
-    columns = spread * (Wide(x).squared() * Wide(delta).squared().sum(0)).sum(1)
+    rows = spread * squared * output.squared().sum(1)
+    columns = (Wide(x).squared() * Wide(delta).squared().sum(0)).sum(1)
     return {
-        "mean": (t - scale * keep**2 * output).squared().sum(1).array(),
+        "mean": (t - squared * output).squared().sum(1).array(),
         "rows": rows.array(),
-        "columns": columns.array(),
+        "columns": ((squared + spread) * spread * columns).array(),
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 import sympy
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import integrate, stats
 
 from theory import expected_penalty, sparsity
 from theory.exact import (
@@ -14,6 +15,7 @@ from theory.exact import (
     effective_strength,
     elementwise_difference,
     expected_dropout_loss,
+    masked_loss_terms,
     optimal_update,
     unscaled_effective_strength,
 )
@@ -154,3 +156,86 @@ def test_rescaled_and_unscaled_masks_have_the_same_optimum_value():
         for rescale in (False, True)
     ]
     assert values[0] == pytest.approx(values[1], rel=1e-12)
+
+
+def bernoulli(p):
+    """Values of a mask's entry and their probabilities."""
+    return np.array([0.0, 1.0]), np.array([p, 1 - p])
+
+
+def gaussian(p, points):
+    """Gauss-Hermite nodes and weights, exact for polynomials of degree 2 points - 1."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(points)
+    return 1 - p + np.sqrt(p * (1 - p)) * nodes, weights / weights.sum()
+
+
+def expectation(function, law, entries):
+    """Expected value of a function of that many independent entries, by enumeration."""
+    values, probabilities = law
+    chosen = product(range(len(values)), repeat=entries)
+    return sum(
+        probabilities[list(each)].prod() * function(values[list(each)]) for each in chosen
+    )  # fmt: skip
+
+
+@given(rates, st.integers(0, 1000))
+def test_masks_of_equal_mean_and_variance_have_the_same_expected_loss(p, seed):
+    generator = np.random.default_rng(seed)
+    t, x, update = (generator.standard_normal(shape) for shape in (2, 2, (2, 2)))
+
+    def loss(masks):
+        return np.square(t - masks[:2] * (update @ (masks[2:] * x))).sum()
+
+    terms = masked_loss_terms([t], [x], update, mean=1 - p, variance=p * (1 - p))
+    expected = sum(float(term[0]) for term in terms.values())
+    for law in (bernoulli(p), gaussian(p, 2), gaussian(p, 3)):
+        assert expectation(loss, law, entries=4) == pytest.approx(expected, rel=1e-10)
+    # Masks that are their mean alone lack what the noise adds.
+    assert expectation(loss, (np.array([1 - p]), np.ones(1)), 4) == pytest.approx(
+        float(terms["mean"][0]), rel=1e-10, abs=1e-12
+    )
+
+
+@given(rates, st.integers(0, 1000))
+def test_two_linear_layers_see_mean_and_variance_alone(p, seed):
+    """The output is linear in each entry of the masks, however many linear layers there are."""
+    generator = np.random.default_rng(seed)
+    frozen, updates = generator.standard_normal((2, 2, 2)), generator.standard_normal((2, 2, 2))
+    x, t = generator.standard_normal((2, 2))
+
+    def loss(masks):
+        masks = np.append(masks, 1.0).reshape(2, 2, 2)  # the last row of the last layer stays
+        hidden = x
+        for weight, update, (rows, columns) in zip(frozen, updates, masks, strict=True):
+            hidden = weight @ hidden + columns * (update @ (rows * hidden))
+        return np.square(t - hidden).sum()
+
+    dropped = expectation(loss, bernoulli(p), entries=7)
+    assert expectation(loss, gaussian(p, 2), entries=7) == pytest.approx(dropped, rel=1e-9)
+
+
+def test_with_a_logistic_loss_masks_of_equal_mean_and_variance_differ():
+    """Outside what the closed form assumes: so the assumption matters."""
+
+    def loss(masks):
+        return np.log1p(np.exp(-4 * masks.prod()))
+
+    dropped = expectation(loss, bernoulli(0.5), entries=2)
+    # By hand: masks survive together with probability 1/4.
+    assert dropped == pytest.approx(0.75 * np.log(2) + 0.25 * np.log1p(np.exp(-4)))
+    found, finer = (expectation(loss, gaussian(0.5, points), entries=2) for points in (60, 80))
+    # By 0.2 %, a thousand times what another number of nodes changes.
+    assert abs(finer - dropped) > 1000 * abs(finer - found)
+
+
+def test_behind_a_relu_masks_of_equal_mean_and_variance_differ():
+    """A Gaussian entry is negative with some probability, at which the ReLU cuts it off."""
+    p = 0.5
+    law = stats.norm(1 - p, np.sqrt(p * (1 - p)))
+    found = integrate.quad(lambda m: law.pdf(m) * (1 - max(m, 0)) ** 2, -8, 8, points=[0])[0]
+    dropped = expectation(lambda m: (1 - max(m[0], 0)) ** 2, bernoulli(p), entries=1)
+    assert dropped == 0.5  # the linear layer's, too: (1 - mu)^2 + v
+    # What is cut off: E[(1 - m)^2 - 1; m < 0] for m of mean and deviation 1/2.
+    below = integrate.quad(lambda m: law.pdf(m) * ((1 - m) ** 2 - 1), -8, 0)[0]
+    assert found == pytest.approx(dropped - below, abs=1e-9)
+    assert below > 0.1

@@ -33,9 +33,11 @@ from probes.statements import coin_cases as coin
 from probes.statements import counterexample_cases as counterexamples
 from probes.statements import dropout_loss_cases as dropout_loss
 from probes.statements import ensemble_cases as ensembles
+from probes.statements import jackknife_cases as jackknife
 from probes.statements import random_cases as random
 from probes.statements import risk_cases as risk
 from probes.statements import stability_cases as stability
+from probes.statements import subbagging_cases as subbagging
 from probes.statements.case import AS_PRINTED, NEEDED, VIOLATED, Case, case_table, summarize
 from probes.statements.counterexample_cases import COMMAND
 from probes.statements.exact_minimisers import TASKS
@@ -81,7 +83,7 @@ class VerifySettings:
 
     statement: tuple[str, ...] = ()
     """sparsity, 4.1, 4.2, 4.3, 4.4, 4.5, gap, loss, 1/N, coin (4.3 and 4.4 where they can fail),
-    random (4.2 on random problems), counterexamples. Default: all."""
+    random (4.2 on random problems), subbagging, jackknife, counterexamples. Default: all."""
 
     task: tuple[str, ...] = TASKS
     """Data sets of the exact minimisers: ridge, breast_cancer, wine."""
@@ -349,6 +351,11 @@ def _ensemble_law(grid: Grid) -> Iterator[Cases]:
     yield from _each_rate(ensembles.cross_entropy_cases, TRAINED_RATES)(grid)
 
 
+def _subbagging(grid: Grid) -> Iterator[Cases]:
+    yield partial(subbagging.subbagging_cases, grid.seed)
+    yield from _each_rate(subbagging.network_cases, TRAINED_RATES)(grid)
+
+
 #: What ``--statement`` takes.
 STATEMENTS: dict[str, Callable[[Grid], Iterator[Cases]]] = {
     "sparsity": _each_rate(dropout_loss.sparsity_cases),
@@ -362,6 +369,8 @@ STATEMENTS: dict[str, Callable[[Grid], Iterator[Cases]]] = {
     "1/N": _ensemble_law,
     "coin": lambda grid: (partial(coin.coin_cases, p, grid.delta) for p in grid.p),
     "random": lambda grid: iter([partial(random.random_cases, grid.seed)]),
+    "subbagging": _subbagging,
+    "jackknife": lambda grid: iter([partial(jackknife.jackknife_cases, grid.seed)]),
     "counterexamples": lambda grid: iter([counterexamples.counterexample_cases]),
 }
 

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import sympy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -196,6 +196,7 @@ def test_masks_of_equal_mean_and_variance_have_the_same_expected_loss(p, seed):
     )
 
 
+@settings(max_examples=10)
 @given(rates, st.integers(0, 1000))
 def test_two_linear_layers_see_mean_and_variance_alone(p, seed):
     """The output is linear in each entry of the masks, however many linear layers there are."""

@@ -1,5 +1,6 @@
 """Putting LoRA Dropout into a model, taking it out again, and telling what is on."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from lora_dropout.adaptable import (
+    check_is_adaptable,
+    left_out,
+    multiplies,
+    names_of_modules,
+    why_refused,
+)
 from lora_dropout.layer import LoRADropoutLinear
 from lora_dropout.masked import Inference, MaskedUpdate
 from lora_dropout.masks import MaskKind
@@ -28,6 +36,9 @@ def inject(
 ) -> nn.Module:
     """Replace linear layers of a model by :class:`LoRADropoutLinear`, in place.
 
+    Adapted is what does nothing but multiply by its weight; a layer that the model holds under two
+    names is adapted under both. Where no target is given, a warning names what was left out.
+
     All other parameters are frozen, so that the factors are what is trained. A second call adapts
     further layers, at other rates for example; they join the same mask schedule.
 
@@ -42,15 +53,16 @@ def inject(
         The model.
 
     Raises:
-        ValueError: a target that matches nothing, or something that is not an ``nn.Linear``; an
-            argument out of range. The model is then unchanged.
+        ValueError: a target that matches nothing, or something that is not a plain ``nn.Linear``
+            (a subclass with a forward pass of its own, a computed weight, hooks); an argument out
+            of range. The model is then unchanged.
 
     >>> model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
     >>> model = inject(model, rank=2, p=0.5, target="0")
     >>> [(one.layer, one.rank, one.sparsity, one.masks) for one in describe(model)]
     [('0', 2, 0.75, True)]
     """
-    names = _match(model, target)
+    chosen = _match(model, target)
     adapted = adapted_layers(model)
     masks = adapted[0][1].masks if adapted else MaskSchedule(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -59,7 +71,7 @@ def inject(
     try:
         layers = [
             LoRADropoutLinear(
-                model.get_submodule(name),  # type: ignore[arg-type]
+                model.get_submodule(names[0]),  # type: ignore[arg-type]
                 rank=rank,
                 alpha=alpha,
                 p=p,
@@ -70,7 +82,7 @@ def inject(
                 masks=masks,
                 generator=generator,
             )
-            for name in names
+            for names in chosen
         ]
     except ValueError:
         del masks.layers[numbered:]
@@ -80,9 +92,9 @@ def inject(
     if not adapted:
         masks.frozen = trainable
     model.requires_grad_(False)
-    for name, layer in zip(names, layers, strict=True):
-        layer.train(model.get_submodule(name).training)
-        model = _replace(model, name, layer)
+    for names, layer in zip(chosen, layers, strict=True):
+        layer.train(layer.base.training)
+        model = _replace(model, names, layer)
     for factor in (factor for layer in masks.layers for factor in layer.factors):
         factor.requires_grad_(True)
     if not adapted:
@@ -107,13 +119,16 @@ def merge(model: nn.Module) -> nn.Module:
     for name, layer in _require_adapted(model):
         if not isinstance(layer, LoRADropoutLinear):
             raise ValueError(f"{name} was not put there by inject(): use merge_and_unload()")
+    names = names_of_modules(model)
+    for _, layer in _require_adapted(model):
+        assert isinstance(layer, LoRADropoutLinear)
         schedule = layer.masks
         for parameter in schedule.frozen:
             parameter.requires_grad_(True)
         # A new parameter, as the old one may be tied to another layer's.
         old = layer.base.weight
         layer.base.weight = nn.Parameter(layer.merged_weight().detach(), old.requires_grad)
-        model = _replace(model, name, layer.base.train(layer.training))
+        model = _replace(model, names[layer], layer.base.train(layer.training))
         schedule.leave(layer)
     return model
 
@@ -253,36 +268,53 @@ def _require_adapted(model: nn.Module) -> list[tuple[str, MaskedUpdate]]:
     return layers
 
 
-def _match(model: nn.Module, target: str | Iterable[str] | None) -> list[str]:
-    inside = {f"{name}.base" if name else "base" for name, _ in adapted_layers(model)}
-    linear = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name not in inside
-    ]
+def _match(model: nn.Module, target: str | Iterable[str] | None) -> list[list[str]]:
+    """Choose the layers to adapt: every name of each."""
+    names = names_of_modules(model, without=[layer for _, layer in adapted_layers(model)])
+    every = {module: held for module, held in names.items() if multiplies(module)}
     if target is None:
-        if not linear:
-            raise ValueError("the model has no nn.Linear that is not adapted already")
-        return linear
+        refused = {
+            held[0]: reason for module, held in every.items() if (reason := why_refused(module))
+        }
+        chosen = [held for held in every.values() if held[0] not in refused]
+        if not chosen:
+            rest = f"; left out: {left_out(refused)}" if refused else ""
+            raise ValueError(f"the model has no nn.Linear that is not adapted already{rest}")
+        if refused:
+            warnings.warn(f"not adapted: {left_out(refused)}", stacklevel=3)
+        return chosen
     targets = [target] if isinstance(target, str) else list(target)
     if not targets:
         raise ValueError("target is empty: name at least one layer, or leave it out for all")
     for wanted in targets:
-        if not any(_names(wanted, name) for name in linear):
+        if not any(_matches(wanted, held) for held in every.values()):
+            there = ", ".join(repr(name) for held in every.values() for name in held)
             raise ValueError(
-                f"target {wanted!r} matches no nn.Linear of the model; "
-                f"there are {', '.join(repr(name) for name in linear) or 'none'}"
+                f"target {wanted!r} matches no nn.Linear of the model; there are {there or 'none'}"
             )
-    return [name for name in linear if any(_names(wanted, name) for wanted in targets)]
+    matched = {
+        module: held
+        for module, held in every.items()
+        if any(_matches(wanted, held) for wanted in targets)
+    }
+    for module, held in matched.items():
+        check_is_adaptable(held[0], module)
+    return list(matched.values())
+
+
+def _matches(wanted: str, names: list[str]) -> bool:
+    return any(_names(wanted, name) for name in names)
 
 
 def _names(wanted: str, name: str) -> bool:
     return name == wanted or name.endswith(f".{wanted}")
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> nn.Module:
-    if not name:
-        return module
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)
+def _replace(model: nn.Module, names: list[str], module: nn.Module) -> nn.Module:
+    """Put a module in the places of these names."""
+    for name in names:
+        if not name:
+            return module
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, module)
     return model

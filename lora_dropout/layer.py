@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lora_dropout.functional import merge_weight
+from lora_dropout.functional import GroupsNotSupportedError, merge_weight
 from lora_dropout.masked import Inference, MaskedUpdate
 from lora_dropout.masks import MASK_KINDS, LayerShape, MaskKind
 from lora_dropout.schedule import MaskSchedule
@@ -90,6 +90,36 @@ class LoRADropoutLinear(MaskedUpdate):
         """Return the weight of the deterministic network, (d_out, d_in): see ``inference``."""
         scaling = self.scaling * self.deterministic_mask
         return merge_weight(self.base.weight, self.lora_A, self.lora_B, scaling)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that a pass multiplies by now, (d_out, d_in), masks included.
+
+        For code that reads the weight of a linear layer and does not call it, as
+        ``nn.MultiheadAttention`` and PyTorch's fast path of transformer layers do.
+        """
+        self.used = True
+        A, B, scaling = self.mask(self.lora_A, self.lora_B, self.scaling)
+        if A.dim() > 2:
+            raise GroupsNotSupportedError(
+                "a weight that is read has one value for the whole batch, and takes no groups"
+            )
+        return merge_weight(self.base.weight, A, B, scaling)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias, (d_out,), if there is one."""
+        return self.base.bias
+
+    @property
+    def in_features(self) -> int:
+        """d_in."""
+        return self.shape.d_in
+
+    @property
+    def out_features(self) -> int:
+        """d_out."""
+        return self.shape.d_out
 
     def forward(self, x: Tensor) -> Tensor:
         return self.add_update(self.base(x), x, self.lora_A, self.lora_B, self.scaling)

@@ -45,6 +45,7 @@ class MaskedUpdate(nn.Module, ABC):
         mask_in, mask_out: held masks, (d_in,) and (d_out,), or (G, d) for G groups of the batch.
         masks: the schedule of the model that the layer belongs to.
         number: of the layer in its schedule.
+        used: whether a pass used the update since the schedule last asked.
         rank, alpha: the update is multiplied by alpha / rank.
 
     Raises:
@@ -64,6 +65,7 @@ class MaskedUpdate(nn.Module, ABC):
         super().__init__()
         self.shape, self.rescale, self.inference = shape, rescale, inference
         self.masks, self.number = MaskSchedule(), 0
+        self.used = False
         where = "cpu" if like.is_meta else like.device
         dtype = like.dtype if like.is_floating_point() else torch.float32
         for name, size in (("mask_in", shape.d_in), ("mask_out", shape.d_out)):
@@ -153,6 +155,7 @@ class MaskedUpdate(nn.Module, ABC):
             The factors and their scaling. The factors are (G, r, d_in) and (G, d_out, r) where the
             layer holds masks for G groups of the batch.
         """
+        self.used = True
         if self._masked:
             return *mask_factors(A, B, self.mask_in, self.mask_out), scaling
         return A, B, scaling * (1.0 if self.training else self.deterministic_mask)

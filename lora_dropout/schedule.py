@@ -1,5 +1,6 @@
 """When the masks of a model change: once an optimizer step, and never in between."""
 
+import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,15 @@ from torch.optim.optimizer import (
 )
 from torch.utils.hooks import RemovableHandle
 
+from lora_dropout.adaptable import listed
 from lora_dropout.factor_watch import FactorWatch
 from lora_dropout.masks import LayerShape, step_masks
+
+#: Said once of layers that the first pass leaves out.
+IDLE = (
+    "{} of {} layers with LoRA Dropout took no part in the first training pass: {}. Their factors "
+    "get no gradient where other code reads a layer's weight and never calls the layer."
+)
 
 _schedules: "weakref.WeakSet[MaskSchedule]" = weakref.WeakSet()
 
@@ -29,6 +37,7 @@ class ScheduledLayer(Protocol):
         shape: sides and rates, and the kind of the masks.
         rescale: whether masks are divided by 1 - p.
         mask_in, mask_out: held masks, (d_in,) and (d_out,), or (G, d) for G groups of the batch.
+        used: whether a pass used the update; the schedule sets it to False.
     """
 
     masks: "MaskSchedule"
@@ -37,6 +46,11 @@ class ScheduledLayer(Protocol):
     rescale: bool
     mask_in: Tensor
     mask_out: Tensor
+    used: bool
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a forward pass adds the update."""
 
     @property
     def factors(self) -> tuple[Tensor, ...]:
@@ -87,10 +101,11 @@ class MaskSchedule:
         self._handles: list[RemovableHandle] = []
         self._stepping: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self._holders, self._due = 0, False
+        self._passed = False
         _schedules.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        transient = ("_waiting", "_watch", "_handles", "_stepping", "_holders", "_due")
+        transient = ("_waiting", "_watch", "_handles", "_stepping", "_holders", "_due", "_passed")
         return {key: value for key, value in vars(self).items() if key not in transient}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -213,15 +228,33 @@ class MaskSchedule:
             self._draw(self.step + 1, self.samples)
         self._watch.remember(layer.mask_in, layer.factors)
         self._listen()
+        if not self._passed:
+            for layer in self.layers:
+                layer.used = False
 
     def _after(self, root: nn.Module, arguments: Any, output: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
+        if not self._passed:
+            self._name_the_idle(root)
         # One for all outputs: what is left unused of a model's outputs waits for nothing.
         waiting = _Waiting(self._waiting)
         for tensor in _tensors(output):
             if tensor.requires_grad:
                 tensor.register_hook(waiting)
+
+    def _name_the_idle(self, root: nn.Module) -> None:
+        """Warn, after the first pass, of layers that took no part in it."""
+        asked = [layer for layer in self.layers if layer.in_use]
+        self._passed = bool(asked)
+        idle = {id(layer) for layer in asked if not layer.used}
+        if idle:
+            names = [
+                name.removesuffix(getattr(module, "place", ""))
+                for name, module in root.named_modules()
+                if id(module) in idle
+            ]
+            warnings.warn(IDLE.format(len(idle), len(asked), listed(names)), stacklevel=2)
 
     def _factors_held(self, optimizer: Optimizer) -> tuple[int, int]:
         """Number of the factors that an optimizer holds, and of all."""

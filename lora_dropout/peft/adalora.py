@@ -6,7 +6,8 @@ from peft.tuners.adalora import AdaLoraModel as PlainAdaLoraModel
 from peft.tuners.adalora.layer import SVDLinear as PlainSVDLinear
 from torch import Tensor, nn
 
-from lora_dropout.peft.adapters import DropoutTuner, HoldsMasks, is_plain_linear, refuse
+from lora_dropout.adaptable import is_plain_linear
+from lora_dropout.peft.adapters import DropoutTuner, HoldsMasks, refuse
 from lora_dropout.peft.config import DropoutFields
 
 #: What PEFT adds to the number of ranks before it divides by it.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from lora_dropout.adaptable import held_twice, listed, why_refused
 from lora_dropout.layer import layer_shape
 from lora_dropout.masked import MaskedUpdate
 from lora_dropout.peft.config import DropoutFields
@@ -152,6 +153,7 @@ class DropoutTuner:
     """What PEFT's models are mixed with: one mask schedule an adapter."""
 
     peft_config: dict[str, Any]
+    _held_twice: dict[nn.Module, list[str]]
 
     def inject_adapter(
         self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any
@@ -164,8 +166,10 @@ class DropoutTuner:
             *args, **kwargs: passed on to PEFT's tuner.
 
         Raises:
-            ValueError: the rate is above 0, and no layer would drop anything.
+            ValueError: the rate is above 0, and no layer would drop anything; a layer is held by
+                several attributes of the model, of which PEFT would adapt one.
         """
+        self._held_twice = held_twice(model)
         super().inject_adapter(model, adapter_name, *args, **kwargs)  # type: ignore[misc]
         config = self.peft_config[adapter_name]
         if not isinstance(config, DropoutFields):
@@ -183,6 +187,17 @@ class DropoutTuner:
         for root in (self, model):
             schedule.attach(root)  # type: ignore[arg-type]
         schedule.seek(0)
+
+    def _create_and_replace(
+        self, config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        names = self._held_twice.get(target, [])
+        if names and isinstance(config, DropoutFields) and config.drops:
+            raise ValueError(
+                f"the same layer is held as {listed(names)}, and PEFT adapts it under one name "
+                "alone: take it out of target_modules, or use inject(), which adapts all"
+            )
+        super()._create_and_replace(config, adapter_name, target, *args, **kwargs)  # type: ignore[misc]
 
     def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
         masks = [m for m in self.modules() if isinstance(m, AdapterMasks)]  # type: ignore[attr-defined]
@@ -207,20 +222,10 @@ def refuse(target: nn.Module, name: str = "") -> None:
     Raises:
         ValueError: always.
     """
-    kind = type(base_layer(target)).__name__
+    base = base_layer(target)
+    reason = why_refused(base) or "does not go with this kind of adapter"
     raise ValueError(
-        f"LoRA Dropout does not support {kind}{' ' + name if name else ''}: take it "
-        "out of target_modules, or set dropout_rate=0 (linear layers, transformers' Conv1D, and "
-        "parameters by target_parameters are supported)"
-    )
-
-
-def is_plain_linear(base: nn.Module) -> bool:
-    """Whether a layer multiplies by a weight that is an ordinary tensor."""
-    return (
-        isinstance(base, nn.Linear)
-        and type(base).forward is nn.Linear.forward
-        and type(base.weight) is nn.Parameter
-        and base.weight.is_floating_point()
-        and getattr(base, "_hf_tp_plan", None) is None
+        f"LoRA Dropout does not support {type(base).__name__}{' ' + name if name else ''}, which "
+        f"{reason}: take it out of target_modules, or set dropout_rate=0 (linear layers, "
+        "transformers' Conv1D, and parameters by target_parameters are supported)"
     )

@@ -16,13 +16,13 @@ from peft.tuners.lora.layer import ParamWrapper as PlainParamWrapper
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from lora_dropout.adaptable import is_plain_linear
 from lora_dropout.functional import GroupsNotSupportedError, mask_factors
 from lora_dropout.peft.adapters import (
     AdapterMasks,
     DropoutTuner,
     HoldsMasks,
     base_layer,
-    is_plain_linear,
     refuse,
 )
 from lora_dropout.peft.config import DropoutFields
@@ -143,6 +143,7 @@ class ExpertMasks(AdapterMasks):
         """
         if not self._masked:
             return super().mask(A, B, scaling)
+        self.used = True
         if self.mask_in.dim() > 1:
             raise GroupsNotSupportedError(
                 "a bare parameter has one value for the whole batch, and takes no groups"

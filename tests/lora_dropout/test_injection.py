@@ -1,12 +1,14 @@
 """Putting the layer into models and out again; never silently off."""
 
 import copy
+import re
 from dataclasses import FrozenInstanceError
 
 import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from lora_dropout import (
     LoRADropoutLinear,
@@ -194,3 +196,131 @@ def test_merge_weight_has_replica_dimensions():
 def test_schedule_needs_an_adapted_model():
     with pytest.raises(ValueError, match="call inject"):
         mask_schedule(make_model())
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(8, 8)
+        self.b = self.a
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+
+@pytest.mark.parametrize("target", [None, "a", "b"])
+def test_a_layer_with_two_names_is_adapted_and_merged_under_both(target):
+    torch.manual_seed(0)
+    model = inject(Twice().double(), rank=2, p=0.3, target=target)
+    assert model.a is model.b
+    assert len(describe(model)) == 1
+    before = perturb(model).eval()(X)
+    merged = merge(model)
+    assert merged.a is merged.b
+    torch.testing.assert_close(merged.eval()(X), before)
+
+
+class Scaled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Renamed(nn.Linear):
+    """Nothing but another name."""
+
+
+def hooked():
+    layer = nn.Linear(8, 8)
+    layer.register_forward_hook(lambda module, args, output: 2 * output)
+    return layer
+
+
+def patched():
+    layer = nn.Linear(8, 8)
+    layer.forward = lambda x: x
+    return layer
+
+
+def pruned():
+    return prune.l1_unstructured(nn.Linear(8, 8), "weight", amount=3)
+
+
+NOT_PLAIN = {
+    "a Scaled with a forward pass of its own": lambda: Scaled(8, 8),
+    "computes its weight": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)),
+    "computes its weight (": lambda: nn.utils.spectral_norm(nn.Linear(8, 8)),
+    "computes its": pruned,
+    "forward hooks": hooked,
+    "a Linear with a forward pass of its own": patched,
+    "a Conv1d": lambda: nn.Conv1d(8, 8, 1),
+    "a Bilinear": lambda: nn.Bilinear(8, 8, 8),
+}
+
+
+@pytest.mark.parametrize("reason", NOT_PLAIN)
+def test_what_does_more_than_multiply_is_refused_by_name_and_left_out_otherwise(reason):
+    model = nn.Sequential(nn.Linear(8, 8), NOT_PLAIN[reason]())
+    before = repr(model)
+    with pytest.raises(ValueError, match="1 cannot be adapted: it .*" + re.escape(reason)):
+        inject(model, rank=2, p=0.3, target=["0", "1"])
+    assert repr(model) == before
+    with pytest.warns(UserWarning, match="not adapted: 1 .*" + re.escape(reason)):
+        inject(model, rank=2, p=0.3)
+    assert [one.layer for one in describe(model)] == ["0"]
+
+
+def test_a_model_without_a_plain_layer_says_what_it_has():
+    with pytest.raises(ValueError, match=r"left out: 0, 1, 2 and 1 more is a Scaled with"):
+        inject(nn.Sequential(*(Scaled(8, 8) for _ in range(4))), rank=2, p=0.3)
+
+
+def test_a_subclass_that_changes_nothing_is_adapted():
+    model = inject(nn.Sequential(Renamed(8, 8)), rank=2, p=0.3)
+    assert isinstance(merge(model)[0], Renamed)
+
+
+@pytest.mark.parametrize("mode", ["training", "expected weight", "no masks", "ensemble"])
+def test_a_weight_that_is_read_and_never_called_is_the_adapted_one(mode):
+    """As PyTorch's attention reads its output's weight: masks, gradients and all."""
+    model = perturb(inject(nn.Linear(8, 8).double(), rank=2, p=0.5))
+    if mode != "training":
+        model.eval().inference = mode
+    called, read = (
+        torch.autograd.grad(output.square().sum(), model.factors)
+        for output in (model(X), nn.functional.linear(X, model.weight, model.bias))
+    )
+    torch.testing.assert_close(model(X), nn.functional.linear(X, model.weight, model.bias))
+    for one, other in zip(called, read, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_pytorchs_own_transformer_trains_and_takes_its_fast_path(grad):
+    """Whose fast path, without gradients, reads the weights."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    with pytest.warns(UserWarning, match="self_attn is a MultiheadAttention"):
+        model = inject(nn.TransformerEncoder(layer, 2), rank=2, p=0.5)
+    perturb(model)
+    x = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(1))
+    model(x).square().sum().backward()
+    assert all(factor.grad is not None for factor in mask_schedule(model).factors())
+    with torch.set_grad_enabled(grad):
+        output = model.eval()(x)
+        merged = merge(copy.deepcopy(model)).eval()(x)
+    torch.testing.assert_close(output, merged)
+
+
+def test_a_layer_that_takes_no_part_is_named_once():
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.ModuleDict({"used": nn.Linear(8, 8), "idle": nn.Linear(8, 8)})
+
+        def forward(self, x):
+            return self.inner["used"](x)
+
+    model = inject(Idle().double(), rank=2, p=0.3)
+    with pytest.warns(UserWarning, match=r"1 of 2 layers .* took no part .*: inner\.idle\."):
+        model(X)
+    model(X)

@@ -1,0 +1,127 @@
+"""Which layers of a model can be adapted: those that do nothing but multiply by their weight."""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import groupby
+
+from torch import nn
+
+#: Names of the parameters by which layers multiply.
+WEIGHTS = ("weight", "in_proj_weight")
+#: Names that a message shows.
+SHOWN = 3
+
+
+def why_refused(module: nn.Module) -> str | None:
+    """Say why a layer cannot be adapted, as the end of a sentence that begins with its name.
+
+    What is adapted is the product with the weight. Where a layer does more, the update would be
+    added in the wrong place, and merging it would change the outputs.
+
+    Returns:
+        The reason; None for a plain linear layer.
+
+    >>> why_refused(nn.Linear(2, 2)), why_refused(nn.Embedding(2, 2))
+    (None, 'is an Embedding and not an nn.Linear')
+    """
+    kind = type(module).__name__
+    if not isinstance(module, nn.Linear):
+        return f"is {'an' if kind[0] in 'AEIOU' else 'a'} {kind} and not an nn.Linear"
+    held = module._parameters.get("weight")
+    if held is None:
+        return "computes its weight (weight_norm, spectral_norm, pruning, a parametrization)"
+    if type(held) is not nn.Parameter or not held.is_floating_point():
+        return f"holds its weight as {type(held).__name__} of {held.dtype}"
+    # Accelerate puts its placing of a layer on a device around the forward pass.
+    own = "forward" in vars(module) and not hasattr(module, "_hf_hook")
+    if type(module).forward is not nn.Linear.forward or own:
+        return f"is a {kind} with a forward pass of its own"
+    if module._forward_hooks or module._forward_pre_hooks:
+        return "has forward hooks, which would see the frozen layer without the update"
+    if getattr(module, "_hf_tp_plan", None) is not None:
+        return "is split over several devices"
+    return None
+
+
+def is_plain_linear(module: nn.Module) -> bool:
+    """Whether a layer does nothing but multiply by a weight that is an ordinary tensor."""
+    return why_refused(module) is None
+
+
+def multiplies(module: nn.Module) -> bool:
+    """Whether a layer, or its user, multiplies by a weight that it holds; embeddings do not."""
+    if isinstance(module, nn.Linear):
+        return True
+    held = (module._parameters.get(name) for name in WEIGHTS)
+    return not isinstance(module, nn.Embedding) and any(
+        one is not None and one.dim() > 1 for one in held
+    )
+
+
+def names_of_modules(
+    model: nn.Module, without: Iterable[nn.Module] = ()
+) -> dict[nn.Module, list[str]]:
+    """Find every name of every module: one that is held in two places has two.
+
+    Args:
+        model: the model.
+        without: modules that are left out with all that is in them.
+
+    Returns:
+        The names by module, in the model's order.
+    """
+    inside = {id(part) for one in without for part in one.modules()}
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if id(module) not in inside:
+            names.setdefault(module, []).append(name)
+    return names
+
+
+def held_twice(model: nn.Module) -> dict[nn.Module, list[str]]:
+    """Find the modules that several attributes hold, with all their names.
+
+    A module inside one that is held twice has two names too, and yet one place.
+    """
+    places = Counter(
+        part for module in model.modules() for part in module._modules.values() if part is not None
+    )
+    names = names_of_modules(model)
+    return {module: names[module] for module, count in places.items() if count > 1}
+
+
+def listed(names: Iterable[str]) -> str:
+    """Name a few, and say how many more there are.
+
+    >>> listed(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    every = list(names)
+    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return ", ".join(every[:SHOWN]) + more
+
+
+def left_out(refused: dict[str, str]) -> str:
+    """Say which layers were not adapted, reason by reason.
+
+    Args:
+        refused: reasons by name, from :func:`why_refused`.
+
+    Returns:
+        Names and reasons, in one line.
+    """
+    by_reason = sorted(refused.items(), key=lambda item: item[1])
+    groups = groupby(by_reason, key=lambda item: item[1])
+    return "; ".join(f"{listed(name for name, _ in group)} {reason}" for reason, group in groups)
+
+
+def check_is_adaptable(name: str, module: nn.Module) -> None:
+    """Raise ``ValueError`` unless a layer can be adapted.
+
+    Args:
+        name: of the layer, for the message.
+        module: the layer.
+    """
+    reason = why_refused(module)
+    if reason is not None:
+        raise ValueError(f"{name or type(module).__name__} cannot be adapted: it {reason}")

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 import theory
 from theory import (
+    arora2021,
     barber2021,
     binomial,
     bousquet2002,
@@ -21,14 +22,18 @@ from theory import (
     closeness,
     exact,
     feldman2018,
+    hardt2016,
+    hoeffding1963,
     inexact_minimisers,
     langford2005,
+    lei2020,
     masked_gaussian,
     maurer2004,
     readings,
     second_moment,
     soloff2024,
     stability,
+    zhu2024,
 )
 
 SMALLEST, LARGEST = 5e-324, float(np.finfo(np.float64).max)
@@ -267,6 +272,44 @@ CASES: dict[str, Case] = {
         maurer2004.pac_bayes_gap_bound,
         {"loss_bound": NONNEGATIVE, "divergence": NONNEGATIVE, **_SURE},
         ("loss_bound", "divergence"), ("n", "delta"),
+    ),
+    "pac_bayes_loss_bound": Case(
+        maurer2004.pac_bayes_loss_bound,
+        {"train_loss": RATE, "divergence": NONNEGATIVE, **_SURE}, ("train_loss", "divergence"),
+        ("n", "delta"),
+    ),
+    "sample_mean_bound": Case(
+        hoeffding1963.sample_mean_bound, {"mean": RATE, **_SURE}, ("mean",), ("n", "delta")
+    ),
+    "convex_descent_stability_bound": Case(
+        hardt2016.convex_descent_stability_bound,
+        {"lipschitz": NONNEGATIVE, "step_sum": NONNEGATIVE, "n": COUNT}, ("lipschitz", "step_sum"),
+        ("n",),
+    ),
+    "strongly_convex_descent_stability_bound": Case(
+        hardt2016.strongly_convex_descent_stability_bound,
+        {"lipschitz": NONNEGATIVE, "curvature": NONNEGATIVE, "n": COUNT}, ("lipschitz",),
+        ("curvature", "n"),
+    ),
+    "lipschitz_gap_bound": Case(
+        lei2020.lipschitz_gap_bound, {"lipschitz": NONNEGATIVE, "stability": NONNEGATIVE},
+        ("lipschitz", "stability"),
+    ),
+    "smooth_gap_bound": Case(
+        lei2020.smooth_gap_bound,
+        {"train_loss": NONNEGATIVE, "smoothness": NONNEGATIVE, "stability": NONNEGATIVE},
+        ("train_loss", "smoothness", "stability"),
+    ),
+    "quantized_gap_bound": Case(
+        zhu2024.quantized_gap_bound,
+        {"bits": NONNEGATIVE, "parameters": NONNEGATIVE, "loss_bound": NONNEGATIVE, "n": COUNT},
+        ("bits", "parameters", "loss_bound"), ("n",),
+    ),
+    "dropout_regularizer": Case(
+        arora2021.dropout_regularizer,
+        {"features": matrix(3, 2), "A": matrix(2, 2), "B": matrix(3, 2),
+         "p_in": scalar(RATE_BELOW_ONE), "p_rank": scalar(RATE_BELOW_ONE),
+         "p_out": scalar(RATE_BELOW_ONE)},
     ),
     "masked_gaussian_divergence": Case(
         masked_gaussian.masked_gaussian_divergence,

@@ -2,9 +2,9 @@
 
 python -m probes.own_model --own mine.py:model --p 0 0.3 --n 32
 
-One replica after another, through the layers that ``inject`` puts in: slow, and without any
-assumption on the model. For the tasks' networks ``probes.stability`` gives the same numbers some
-hundred times faster.
+One replica after another, through the layers that ``inject`` puts in: slow, and for any model whose
+examples do not change each other's loss in ``eval()``. For the tasks' networks
+``probes.stability`` gives the same numbers some hundred times faster.
 """
 
 if __name__ == "__main__":
@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -40,11 +40,14 @@ from probes.metrics.metrics_of_outputs import measure_losses
 from probes.results.result import Result
 from probes.results.text_tables import averages, with_interval
 from probes.tasks.own_model import OwnModel, load_own
+from probes.tasks.own_model_traits import kept_generators, traits_of
 from probes.training.example_weights import full_sample, leave_one_out
 
 if TYPE_CHECKING:
     from figures.style import Drawing
 
+#: Tells the seed of a model's own random numbers from those of its masks.
+NOISE = 1
 QUANTITIES = ("train_loss", "test_loss", "gap", "beta", "beta_signed", "test_score")
 
 
@@ -142,8 +145,12 @@ class OwnModelSettings:
         for size in self.ensemble:
             check_count("ensemble", size)
         check_seed(self.seed)
+        largest, seeds = max(self.p), seeds_of(self.seed, 0)
+        traits = traits_of(own, partial(_adapted, own, largest, seeds), self.n)
         return [
-            OwnModelCell(own, float(p), draw, self.n, tuple(self.ensemble), self.seed)
+            OwnModelCell(
+                own, float(p), draw, self.n, tuple(self.ensemble), self.seed, traits.coupled
+            )
             for p, draw in product(dict.fromkeys(self.p), range(self.draws))
         ]
 
@@ -155,6 +162,8 @@ class OwnModelCell:
     Attributes:
         own: the model.
         p, draw, n, ensemble, seed: as in the settings.
+        coupled: whether examples change each other's loss in training: what is left out is then
+            taken from the batch, and not weighted by 0.
     """
 
     own: OwnModel
@@ -163,6 +172,7 @@ class OwnModelCell:
     n: int
     ensemble: tuple[int, ...]
     seed: int
+    coupled: bool = False
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -195,7 +205,7 @@ def measure_cell(cell: OwnModelCell, progress: Progress) -> Tables:
     on_train: dict[int, list[Tensor]] = {size: [] for size in sizes}
     on_test: dict[int, Tensor] = {}
     for number, weights in enumerate(torch.cat([full_sample(n), leave_one_out(n)])):
-        model = _trained(own, cell.p, train, weights, seeds)
+        model = _trained(own, cell.p, train, weights, seeds, cell.coupled)
         progress(1)
         for size in sizes:
             deployed = Ensemble(model, size) if size else model
@@ -229,9 +239,33 @@ def _measured(
 
 
 def _trained(
-    own: OwnModel, p: float, train: Tensor, weights: Tensor, seeds: tuple[int, int, int]
+    own: OwnModel,
+    p: float,
+    train: Tensor,
+    weights: Tensor,
+    seeds: tuple[int, int, int],
+    coupled: bool = False,
 ) -> nn.Module:
     """Train one replica, in ``eval()``: the expected-weight network."""
+    if coupled:
+        train, weights = train[weights > 0], weights[weights > 0]
+    features, targets = own.features[train], own.targets[train]
+    with kept_generators(own):
+        # The same random numbers for every replica, and others than those of the masks.
+        noise = np.random.SeedSequence([*seeds, NOISE]).generate_state(1, np.uint64)
+        torch.manual_seed(int(noise[0]))
+        model = _adapted(own, p, seeds).train()
+        optimizer = torch.optim.Adam(mask_schedule(model).factors(), lr=own.lr)
+        for _ in range(own.steps):
+            optimizer.zero_grad()
+            losses = own.loss(model(features), targets)
+            (weights.to(losses) * losses).sum().backward()
+            optimizer.step()
+    return model.eval()
+
+
+def _adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
+    """A copy of the model with its adapter at the start of training."""
     _, factor_seed, mask_seed = seeds
     model = copy.deepcopy(own.model)
     if own.adapt is not None:
@@ -245,16 +279,7 @@ def _trained(
     with torch.no_grad():
         for _, layer in adapted_layers(model):
             layer.factors[0].copy_(initial_factor(layer.rank, layer.shape.d_in, generator))
-    trained = mask_schedule(model).factors()
-    optimizer = torch.optim.Adam(trained, lr=own.lr)
-    features, targets = own.features[train], own.targets[train]
-    model.train()
-    for _ in range(own.steps):
-        optimizer.zero_grad()
-        losses = own.loss(model(features), targets)
-        (weights.to(losses) * losses).sum().backward()
-        optimizer.step()
-    return model.eval()
+    return model
 
 
 @torch.no_grad()

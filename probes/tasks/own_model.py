@@ -28,6 +28,9 @@ class OwnModel:
         lr: learning rate.
         adapt: (model, p, mask seed) to the adapted model, in place of ``inject``: an adapter of
             PEFT, for example. Its first factors A are drawn anew, uniformly.
+        noise: whether the model may draw random numbers in training, as nn.Dropout does. Every
+            replica then draws the same ones; beta counts what an example's own numbers do, too, so
+            that it is not 0 even where all examples are equal.
     """
 
     model: nn.Module
@@ -41,6 +44,7 @@ class OwnModel:
     steps: int = 100
     lr: float = 5e-3
     adapt: Callable[[nn.Module, float, int], nn.Module] | None = None
+    noise: bool = False
 
 
 def load_own(own: OwnModel | str) -> OwnModel:

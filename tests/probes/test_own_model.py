@@ -1,14 +1,17 @@
 """A model of one's own gives the numbers of the fast path where both can measure it."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from probes import own_model
+from probes.cells.cell import seeds_of
 from probes.own_model import OwnModel
 from probes.stability import measure
 from probes.tasks import load_task
+from probes.training.example_weights import full_sample
 from tests.probes.commands import assert_refused, run_here, run_probe
 
 
@@ -53,6 +56,67 @@ def test_the_model_stays_as_it_is():
     assert all(parameter.requires_grad for parameter in own.model.parameters())
 
 
+def small(*middle, features=None, **changes):
+    """Twelve examples of six features, and a network whose middle is given."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), *middle, nn.ReLU(), nn.Linear(8, 2))
+    features = torch.randn(12, 6, generator=generator) if features is None else features
+    settings = {"rank": 2, "steps": 10, "lr": 1e-2} | changes
+    targets = (features[:, 0] > 0).long()
+    return OwnModel(model, features, targets, cross_entropy, **settings)
+
+
+def cross_entropy(outputs, targets):
+    return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def betas_one_by_one(own, p, n):
+    """Retrain without each example, which is not there at all: the definition, spelled out."""
+    seeds = seeds_of(0, 0)
+    order = np.random.default_rng(seeds[0]).permutation(len(own.features))
+    chosen = torch.from_numpy(order)[:n]
+
+    def loss_of(model, example):
+        with torch.no_grad():
+            return own.loss(model(own.features[example]), own.targets[example]).item()
+
+    whole = own_model._trained(own, p, chosen, full_sample(n)[0], seeds)
+    changes = []
+    for number in range(n):
+        rest = torch.cat([chosen[:number], chosen[number + 1 :]])
+        without = own_model._trained(own, p, rest, full_sample(n - 1)[0], seeds)
+        one = chosen[number : number + 1]
+        changes.append(abs(loss_of(without, one) - loss_of(whole, one)))
+    return np.mean(changes)
+
+
+@pytest.mark.parametrize("middle", [[], [nn.BatchNorm1d(8)]])
+def test_what_is_left_out_is_in_no_statistic_of_the_batch(middle):
+    own = small(*middle)
+    rows = own_model.measure(own=own, p=0.1, n=5, draws=1).rows
+    assert rows["beta"].item() == pytest.approx(betas_one_by_one(own, 0.1, 5), rel=1e-4)
+
+
+def test_a_model_with_dropout_gives_the_same_rows_again_and_leaves_the_generator_alone():
+    own = small(nn.Dropout(0.5), noise=True)
+    state = torch.get_rng_state()
+    first, again = (own_model.measure(own=own, p=0.1, n=4, draws=2).rows for _ in range(2))
+    pd.testing.assert_frame_equal(first, again)
+    assert torch.equal(state, torch.get_rng_state())
+    other = own_model.measure(own=own, p=0.1, n=4, draws=2, seed=1).rows
+    assert (other["beta"] != first["beta"]).all()
+
+
+def test_leaving_out_one_of_equal_examples_changes_nothing():
+    same = torch.ones(12, 6)
+    rows = own_model.measure(own=small(features=same), p=0.3, n=4, draws=1).rows
+    assert rows["beta"].item() < 1e-6
+    with pytest.raises(ValueError, match="without random numbers of its own"):
+        own_model.measure(own=small(nn.Dropout(0.5), features=same), p=0.3, n=4, draws=1)
+
+
 def test_differences_are_paired():
     result = own_model.measure(own=digits_model(steps=3), p=[0.0, 0.5], n=4, draws=3)
     losses = result.rows.pivot_table(index="draw", columns="p", values="test_loss")
@@ -93,6 +157,10 @@ def own():
     loss = lambda outputs, targets: (outputs[:, 0] - targets) ** 2
     return OwnModel(nn.Sequential(model), features, features[:, 0], loss, rank=1, steps=2)
 
+def mean():
+    own_model = own()
+    return OwnModel(own_model.model, own_model.features, own_model.targets, nn.MSELoss(), rank=1)
+
 number = 3
 """
 
@@ -121,6 +189,7 @@ def test_the_command_line_takes_a_model_from_a_file(run, file, tmp_path):
         (["--own", "nothing.py:own"], ["own must be FILE.py:NAME", "nothing.py"]),
         (["--own", "mine.py:nothing"], ["own must be an OwnModel, or a function that makes one"]),
         (["--own", "mine.py:number"], ["own must be an OwnModel, or a function that makes one"]),
+        (["--own", "mine.py:mean", "--n", "4"], ["own.loss must be a loss an example"]),
         (["--own", "mine.py:own", "--n", "20"], ["n must be from 2 to 19", "20"]),
         (["--own", "mine.py:own", "--n", "4", "--p", "1"], ["p must be in [0, 1)"]),
         ([], ["--own"]),

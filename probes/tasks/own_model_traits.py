@@ -1,0 +1,196 @@
+"""What a model of one's own does with its examples in training, found by trying it."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lora_dropout.injection import adapted_layers
+from probes.jobs.validation import require
+from probes.tasks.own_model import OwnModel
+
+#: Size of the second factors while a model is tried: at their start, 0, they would hide what the
+#: adapter does.
+FACTOR = 0.1
+
+
+@dataclass(frozen=True)
+class Traits:
+    """How an example can be left out of the training of a model.
+
+    Attributes:
+        coupled: an example's loss in training depends on the other examples, as through
+            BatchNorm's statistics: a weight of 0 does not leave it out.
+        random: training draws random numbers, as nn.Dropout does.
+    """
+
+    coupled: bool
+    random: bool
+
+
+def traits_of(own: OwnModel, adapted: Callable[[], nn.Module], n: int) -> Traits:
+    """Try a model on a batch of its examples, and check that it can be measured.
+
+    An example is left out either by a weight of 0, which keeps all that is drawn at random as it
+    is, or by taking it from the batch, which leaves it out of every statistic. A model that needs
+    both has no S^i that differs from S in that example alone.
+
+    Args:
+        own: the model, its data and its loss.
+        adapted: makes the model with its adapter, always the same.
+        n: number of training examples, from 2 to below the number of examples.
+
+    Returns:
+        What the model does in training.
+
+    Raises:
+        ValueError: features, targets, loss or score are not of one value an example; the model or
+            its loss fails on them; it couples examples in evaluation; it draws random numbers that
+            it was not allowed, or draws them and couples examples.
+    """
+    _check_lengths(own)
+    tried = _Tried(own, adapted, n)
+    for training in (True, False):
+        tried.check_values(training)
+        require(
+            tried.repeats(training), "own.model", "repeatable from PyTorch's seed",
+            "one that gives other losses the second time",
+        )  # fmt: skip
+    require(
+        not tried.couples(training=False), "own.loss", "of each example by itself",
+        "a loss in evaluation that changes with the other examples of the batch",
+    )  # fmt: skip
+    require(
+        not tried.draws(training=False), "own.model", "the same function at every evaluation",
+        "one that draws random numbers in eval()",
+    )  # fmt: skip
+    found = Traits(coupled=tried.couples(training=True), random=tried.draws(training=True))
+    _check_noise(own, found)
+    return found
+
+
+def _check_lengths(own: OwnModel) -> None:
+    for name in ("features", "targets"):
+        value = getattr(own, name)
+        tensor = isinstance(value, Tensor) and value.dim() > 0
+        require(tensor, f"own.{name}", "a tensor, one row an example", type(value).__name__)
+    require(
+        len(own.features) == len(own.targets), "own.targets",
+        f"as many as the features, {len(own.features)}", len(own.targets),
+    )  # fmt: skip
+
+
+def _check_noise(own: OwnModel, found: Traits) -> None:
+    names = [
+        f"{name} ({type(part).__name__})" for name, part in own.model.named_modules()
+        if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0
+    ]  # fmt: skip
+    who = ", ".join(names[:3]) or "its forward pass"
+    require(
+        own.noise or not found.random, "own.model", "without random numbers of its own in training",
+        f"{who}; set their rates to 0, or give OwnModel(noise=True) to draw the same numbers in "
+        "every replica: β then counts what an example's own numbers do as well",
+    )  # fmt: skip
+    require(
+        not (found.random and found.coupled), "own.model",
+        "without random numbers, or without what couples examples (BatchNorm)",
+        f"both ({who}): no example can be left out with all else equal",
+    )  # fmt: skip
+
+
+class _Tried:
+    """A batch of n examples, and one in which all but the first are others."""
+
+    def __init__(self, own: OwnModel, adapted: Callable[[], nn.Module], n: int) -> None:
+        self.own, self.adapted = own, adapted
+        every = torch.arange(len(own.features))
+        self.batch = every[:n]
+        self.others = torch.cat([every[:1], every[n:].repeat(n)[: n - 1]])
+
+    def check_values(self, training: bool) -> None:
+        """Check that loss and score are one value an example, also of a batch without one."""
+        for index in (self.batch, self.batch[1:]):
+            outputs, losses = self._run(index, training)
+            _check_values("own.loss", losses, len(index), "a loss an example")
+            require(losses.is_floating_point(), "own.loss", "of floating point", losses.dtype)
+            if self.own.score is not None and not training:
+                try:
+                    scores = self.own.score(outputs, self.own.targets[index])
+                except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                    raise _failed("score", index, error) from error
+                _check_values("own.score", scores, len(index), "a score an example")
+
+    def repeats(self, training: bool) -> bool:
+        """Whether the same model has the same losses from the same seed."""
+        return _close(*(self._run(self.batch, training)[1] for _ in range(2)))
+
+    def couples(self, training: bool) -> bool:
+        """Whether the first example's loss changes with the others."""
+        return not _close(
+            *(self._run(index, training)[1][0] for index in (self.batch, self.others))
+        )
+
+    def draws(self, training: bool) -> bool:
+        """Whether a forward pass, or the loss, moves PyTorch's random generators."""
+        device = self.own.features.device
+        with kept_generators(self.own):
+            model = self._model(training)
+            before = _states(device)
+            self._losses(model, self.batch)
+            return any(not torch.equal(*pair) for pair in zip(before, _states(device), strict=True))
+
+    def _run(self, index: Tensor, training: bool) -> tuple[Any, Tensor]:
+        with kept_generators(self.own):
+            return self._losses(self._model(training), index)
+
+    def _model(self, training: bool) -> nn.Module:
+        torch.manual_seed(0)
+        model = self.adapted()
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for _, layer in adapted_layers(model):
+                second = layer.factors[1]
+                second.copy_(FACTOR * torch.randn(second.shape, generator=generator))
+        return model.train(training)
+
+    def _losses(self, model: nn.Module, index: Tensor) -> tuple[Any, Tensor]:
+        own = self.own
+        try:
+            with warnings.catch_warnings():
+                # Of shapes that do not fit: they are refused in one line, or said in training.
+                warnings.simplefilter("ignore")
+                outputs = model(own.features[index])
+                return outputs, own.loss(outputs, own.targets[index])
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise _failed("model or its loss", index, error) from error
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    """Whether half of the digits agree: sums over a batch may run in another order."""
+    tolerance = torch.finfo(one.dtype).eps ** 0.5
+    return torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def _failed(what: str, index: Tensor, error: Exception) -> ValueError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ValueError(f"the {what} fails on {len(index)} examples: {reason}")
+
+
+def _check_values(name: str, values: Any, count: int, what: str) -> None:
+    shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    hint = " (reduction='none'?)" if shape == () else ""
+    require(shape == (count,), name, f"{what}, of shape ({count},)", f"{shape}{hint}")
+
+
+def kept_generators(own: OwnModel) -> Any:
+    """PyTorch's random generators as they were, after what is done within."""
+    device = own.features.device
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
+def _states(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states

@@ -1,0 +1,124 @@
+"""What is found out of a model before it is retrained, and what is refused."""
+
+import copy
+import random
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lora_dropout import inject
+from probes.tasks.own_model import OwnModel
+from probes.tasks.own_model_traits import Traits, traits_of
+
+FEATURES = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+TARGETS = (FEATURES[:, 0] > 0).long()
+
+
+def cross_entropy(outputs, targets):
+    return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def own(*middle, **changes):
+    model = nn.Sequential(nn.Linear(6, 4), *middle, nn.ReLU(), nn.Linear(4, 2))
+    settings = {"features": FEATURES, "targets": TARGETS, "loss": cross_entropy, "rank": 2}
+    return OwnModel(model, **(settings | changes))
+
+
+def traits(given, n=6):
+    def adapted():
+        return inject(copy.deepcopy(given.model), rank=given.rank, p=0.3, seed=1)
+
+    return traits_of(given, adapted, n)
+
+
+class Centred(nn.Module):
+    """Subtracts the mean over the batch, as no module of PyTorch does."""
+
+    def forward(self, x):
+        return x - x.mean(0) if self.training else x
+
+
+class FunctionalDropout(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5, self.training)
+
+
+@pytest.mark.parametrize(
+    ("middle", "expected"),
+    [
+        ([], Traits(coupled=False, random=False)),
+        ([nn.LayerNorm(4)], Traits(coupled=False, random=False)),
+        ([nn.Dropout(0.0)], Traits(coupled=False, random=False)),
+        ([nn.BatchNorm1d(4)], Traits(coupled=True, random=False)),
+        ([Centred()], Traits(coupled=True, random=False)),
+        ([nn.Dropout(0.1)], Traits(coupled=False, random=True)),
+        ([FunctionalDropout()], Traits(coupled=False, random=True)),
+        ([nn.RReLU()], Traits(coupled=False, random=True)),
+    ],
+)
+def test_what_couples_examples_or_is_random_is_found(middle, expected):
+    assert traits(own(*middle, noise=True)) == expected
+
+
+def test_the_generators_are_left_as_they_were():
+    given = own(nn.Dropout(0.5), noise=True)
+    before = torch.get_rng_state()
+    traits(given)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class AlwaysNoisy(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5, training=True)
+
+
+class Softmax(nn.Module):
+    """Compares an example with the others of the batch, in evaluation as well."""
+
+    def forward(self, x):
+        return x.softmax(0)
+
+
+def contrastive(outputs, targets):
+    return F.cross_entropy(outputs @ outputs.mT, torch.arange(len(outputs)), reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (own(nn.Dropout(0.1)), r"without random numbers of its own in training; got 1 \(Dropout\)"),
+        (own(FunctionalDropout()), "got its forward pass; set their rates to 0"),
+        (own(nn.Dropout(0.1), nn.BatchNorm1d(4), noise=True), "no example can be left out"),
+        (own(AlwaysNoisy(), noise=True), r"draws random numbers in eval\(\)"),
+        (own(Softmax()), "own.loss must be of each example by itself"),
+        (own(loss=contrastive), "own.loss must be of each example by itself"),
+        (own(loss=F.cross_entropy), r"own.loss must be a loss an example, .* \(reduction='none'"),
+        (own(loss=lambda z, y: (z - y[:, None].float()) ** 2), r"of shape \(6,\); got \(6, 2\)"),
+        (own(loss=lambda z, y: z[:, :1] - y), r"of shape \(6,\); got \(6, 6\)"),
+        (own(loss=lambda z, y: z.argmax(1) - y), "own.loss must be of floating point"),
+        (own(score=lambda z, y: (z.argmax(1) == y).double().mean()), "own.score must be a score"),
+        (own(targets=TARGETS[:-1]), "own.targets must be as many as the features, 20; got 19"),
+        (own(features=FEATURES.numpy()), "own.features must be a tensor"),
+        (own(features=FEATURES[:, :5]), "the model or its loss fails on 6 examples: mat1 and mat2"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_refused_by_name(given, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        traits(given)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_batch_of_one_is_tried_as_well():
+    with pytest.raises(ValueError, match="fails on 1 examples: Expected more than 1 value"):
+        traits(own(nn.BatchNorm1d(4)), n=2)
+
+
+def test_random_numbers_from_elsewhere_are_found():
+    class Elsewhere(nn.Module):
+        def forward(self, x):
+            return x * random.random()
+
+    with pytest.raises(ValueError, match=r"own\.model must be repeatable from PyTorch's seed"):
+        traits(own(Elsewhere(), noise=True))

@@ -6,8 +6,8 @@ from numpy.typing import ArrayLike
 from theory.bisection import largest_where
 from theory.domain import Real, nonnegative, rate, unwrap
 
-#: Terms of the series of the logarithm: their ratio is at most 1/9.
-TERMS = 18
+#: |y| below which y - ln(1 + y) is computed by a series, and how many terms have an effect.
+NEAR, TERMS = 0.2, 9
 
 
 def binary_kl(p: ArrayLike, q: ArrayLike) -> float | Real:
@@ -68,20 +68,21 @@ def _divergence(p: Real, x: Real) -> Real:
 def _part(weight: Real, x: Real) -> Real:
     """x - w ln(1 + x/w), at least 0; x at w = 0, where x is not negative."""
     with np.errstate(all="ignore"):
-        y = x / weight
-        near = weight * _excess_over_log(np.where(np.abs(y) < 0.5, y, 0.0))
+        y = np.where(x == 0, 0.0, x / weight)
+        small = np.abs(y) < NEAR
+        near = weight * _excess_over_log(np.where(small, y, 0.0))
         far = x - weight * np.log1p(y)
-        # x / w can exceed the largest double.
-        farthest = x - np.where(weight > 0, weight * (np.log(np.abs(x)) - np.log(weight)), 0.0)
-    return np.where(
-        x == 0, 0.0, np.where(np.abs(y) < 0.5, near, np.where(np.isinf(y), farthest, far))
-    )
+        if np.isinf(y).any():  # x / w can exceed the largest double
+            log = np.log(np.abs(x)) - np.log(weight)
+            far = np.where(np.isinf(y), x - np.where(weight > 0, weight * log, 0.0), far)
+    return np.where(small, near, far)
 
 
 def _excess_over_log(y: Real) -> Real:
-    """y - ln(1 + y) for -1/2 <= y <= 1/2, by the series of the logarithm in y / (2 + y)."""
+    """y - ln(1 + y) near 0, by the series of the logarithm in y / (2 + y)."""
     r = y / (2 + y)
+    square = np.square(r)
     series = np.zeros_like(y)
     for k in range(TERMS, 0, -1):
-        series = series * np.square(r) + 1 / (2 * k + 1)
-    return r * (y - 2 * np.square(r) * series)
+        series = series * square + 1 / (2 * k + 1)
+    return r * (y - 2 * square * series)

@@ -252,5 +252,5 @@ def _counts(chosen: Labels, observed: Labels) -> tuple[Labels, Real, Labels]:
     # Column after column, so that a new column is a new code too.
     code = np.cumsum(first.T.ravel()) - 1
     one = np.take_along_axis(chosen, order, axis=0).T.ravel()
-    times, ones = np.bincount(code), np.bincount(code, weights=one.astype(np.float64))
-    return times.astype(np.int64), ones, np.nonzero(first.T)[0].astype(np.int64)
+    times, ones = np.bincount(code), np.bincount(code, weights=one)
+    return times.astype(np.int64), ones.astype(np.float64), np.nonzero(first.T)[0].astype(np.int64)

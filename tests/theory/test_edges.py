@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import theory
 from tests.theory.domains import CASES, LARGEST, SMALLEST, Case
+from tests.theory.information_domains import INFORMATION_CASES
 from theory.bousquet2002 import uniform_stability_gap_bound
 from theory.bousquet2020 import moment_gap_bound
 from theory.exact import (
@@ -22,8 +23,9 @@ from theory.exact import (
     optimal_update,
 )
 
+CASES = CASES | INFORMATION_CASES
 #: Modules of what the others are made of. They have tests of their own.
-FOUNDATIONS = {"domain", "wide"}
+FOUNDATIONS = {"bisection", "domain", "wide"}
 #: Methods that take no number.
 WORDS = {"missing_premise"}
 #: A monotone formula stays monotone in floating point up to some units in the last place.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from figures.ensemble import draw
+from figures.ensemble import draw, draw_rivals
 from tests.figures import artists
 from tests.figures.tables import grid, without_high
 
@@ -57,3 +57,20 @@ def test_a_diverged_network_has_no_level():
     figure.canvas.draw()
     levels = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == "--"]
     assert np.isfinite(levels).tolist() == [True, False]
+
+
+RIVALS = grid(
+    ["change", "beta", "test_loss"], p=[0.0, 0.3], predictor=["one network", "halves"]
+).assign(bound=[np.nan, 0.06, np.nan, 0.06])
+
+
+def test_rivals_are_points_with_the_bound_as_a_line():
+    figure = draw_rivals(RIVALS, "settings")
+    for axes, name in zip(figure.axes, ("change", "beta"), strict=True):
+        points = artists.error_bars(axes)["p = 0.3, halves"][0]
+        own = RIVALS.query("p == 0.3 and predictor == 'halves'")
+        assert np.allclose(points, own[[name, "test_loss"]])
+    assert [line.get_xdata()[0] for line in figure.axes[0].lines if len(
+        line.get_xdata()) == 2] == [0.06]  # fmt: skip
+    assert len(artists.legend(figure)) == 4
+    assert artists.labels(figure)[0][0] == "change of a predicted probability, root mean square"

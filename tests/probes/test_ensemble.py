@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from probes import ensemble
+from probes.cells.ensemble_rivals import PREDICTORS
 from probes.ensemble import EnsembleSettings, _spread
+from probes.jobs.job import TableKind
 from probes.models.losses import cross_entropy, logistic, squared
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_here
@@ -77,6 +80,34 @@ def test_the_figure_draws_every_rate(result):
     assert right.containers[1][0].get_ydata().tolist() == expected.tolist()
 
 
+@pytest.fixture(scope="module")
+def compared():
+    return ensemble.measure(p=[0.0, 0.5], sizes=[2], rivals=2, bags=64, **SMALL)
+
+
+def test_rivals_are_compared_with_the_mask_ensemble_draw_by_draw(compared):
+    table = compared.rivals.set_index(["p", "predictor"])
+    assert len(table) == 2 * len(PREDICTORS)
+    rows = compared.more[TableKind.RIVALS].query("p == 0.5").set_index(["predictor", "draw"])
+    less = rows.loc["starts", "test_loss"] - rows.loc["masks", "test_loss"]
+    assert table.loc[(0.5, "starts"), "loss_less"] == pytest.approx(less.mean())
+    assert table.loc[(0.5, "masks"), ["loss_less", "change_less", "beta_less"]].isna().all()
+    # Without masks it is the one network, of which no test can tell it.
+    assert table.loc[(0.0, "one network"), ["loss_less", "beta_less"]].tolist() == [0, 0]
+    assert np.isnan(table.loc[(0.0, "one network"), "beta_less_holm"])
+    assert "in 4 of 4 draws and rates" in compared.conclusion
+
+
+def test_rivals_have_a_table_and_a_figure_of_their_own(result, compared):
+    assert list(compared.figures()) == ["ensemble", "rivals"]
+    assert set(compared.tables()) == {"rows", "rivals"}
+    text = compared.text_tables()[1].table
+    assert text["variant"].tolist()[:2] == ["one network", "masks, N = 2"]
+    assert len(result.text_tables()) == len(result.figures()) == 1
+    assert len(result.rivals) == 0
+    assert result.conclusion == ""
+
+
 def test_the_command_line_prints_and_keeps(tmp_path):
     quick = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "10", "--sizes", "1", "3"]
     done = run_here("ensemble", *quick, "--out", "here", cwd=tmp_path)
@@ -93,6 +124,9 @@ def test_the_command_line_prints_and_keeps(tmp_path):
     [
         (["--sizes", "0"], ["sizes must be at least 1", "0"]),
         (["--p", "1"], ["p must be in [0, 1)"]),
+        (["--rivals", "-1"], ["rivals must be from 0 to", "-1"]),
+        (["--bags", "63"], ["bags must be from 64 to", "63"]),
+        (["--task", "ridge", "--rivals", "4"], ["rivals must be left out for ridge", "4"]),
     ],
     ids=" ".join,
 )

@@ -1,0 +1,120 @@
+"""The rivals: what they have in common with the other probes, and what must hold of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from probes.cells.cell import objective_of
+from probes.cells.ensemble_rivals import (
+    HALVES,
+    MANY_HALVES,
+    MASKS,
+    MASKS_OUTPUTS,
+    PREDICTORS,
+    SEEDS,
+    SINGLE,
+    class_probabilities_of,
+    compared_replica_steps,
+    measure_rivals,
+)
+from probes.cells.prepare import prepare
+from probes.cells.subbagging import without_training
+from probes.ensemble import EnsembleSettings
+from probes.jobs.job import silent
+from probes.metrics.calibration_error import class_probabilities
+from probes.models.losses import cross_entropy, logistic
+from probes.stability import measure
+from probes.training.retrain import retrain
+from theory.soloff2024 import leave_one_out_changes
+
+SMALL = {"task": "breast_cancer", "n": 10, "draws": 1, "steps": 15}
+
+
+def cell_of(p):
+    (cell,) = EnsembleSettings(p=(p,), **SMALL).cells()
+    return cell.base
+
+
+@pytest.fixture(scope="module")
+def rivals():
+    done = []
+    rows = pd.DataFrame(measure_rivals(cell_of(0.4), 4, 64, done.append)).set_index("predictor")
+    return rows, sum(done)
+
+
+def test_all_are_measured_and_the_work_is_known(rivals):
+    rows, done = rivals
+    assert tuple(rows.index) == PREDICTORS
+    assert done == compared_replica_steps(cell_of(0.4), 4, 64)
+    assert rows["networks"].tolist() == [1, 1, 1, 4, 4, 64]
+
+
+def test_the_network_and_its_masks_are_those_of_the_stability_probe(rivals):
+    rows, _ = rivals
+    table = measure(p=0.4, ensemble=[4], **SMALL).table.set_index("ensemble")
+    for predictor, size in ((SINGLE, 0), (MASKS_OUTPUTS, 4)):
+        for name in ("test_loss", "test_score", "beta"):
+            # Its losses, of about 0.7, are float32, with some roundings of 6e-8 each.
+            expected = pytest.approx(table.loc[size, name], rel=1e-5, abs=5e-7)
+            assert rows.loc[predictor, name] == expected
+
+
+def test_the_bound_for_the_bags_drawn_is_kept_at_every_test_example(rivals):
+    many = rivals[0].loc[MANY_HALVES]
+    assert 0 < many["change"] <= many["change_largest"] <= many["bound_drawn"]
+    assert many["bound"] == pytest.approx(1 / 6)
+    assert rivals[0].drop(index=MANY_HALVES)["bound"].isna().all()
+
+
+def test_the_change_of_many_halves_is_that_of_its_networks(rivals):
+    cell = cell_of(0.4)
+    ready, generator = prepare(cell), np.random.default_rng([0, 0, 4, 64])
+    few = [generator.random((4, 10))]  # what the few halves draw, before the many
+    few += [generator.choice(5) for _ in range(4 * 5)]
+    bags = without_training(10, 64, generator)
+    weights = torch.from_numpy(bags.weights)
+    with torch.no_grad():
+        factors = retrain(
+            ready.network, ready.train, weights, ready.start, ready.training, objective_of(cell)
+        )
+        outputs = ready.network.replica_outputs(factors, ready.test, update_scale=cell.update_scale)
+    positive = outputs[:, 0].double().sigmoid()
+    labels = ready.test.targets[0].bool()
+    right = positive.where(labels, 1 - positive).numpy()
+    changes = leave_one_out_changes(right, bags.inside)
+    expected = np.sqrt(np.square(changes).mean())
+    assert rivals[0].loc[MANY_HALVES, "change"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_masks_the_mask_ensemble_is_the_network():
+    rows = pd.DataFrame(measure_rivals(cell_of(0.0), 2, 64, silent)).set_index("predictor")
+    names = ["test_loss", "test_score", "change", "beta"]
+    for predictor in (MASKS, MASKS_OUTPUTS):
+        assert rows.loc[predictor, names].tolist() == rows.loc[SINGLE, names].tolist()
+
+
+def test_one_start_is_the_network_and_averages_lose_no_more_than_members(rivals):
+    alone = pd.DataFrame(measure_rivals(cell_of(0.4), 1, 64, silent)).set_index("predictor")
+    names = ["test_loss", "test_score", "change", "beta"]
+    assert alone.loc[SEEDS, names].tolist() == alone.loc[SINGLE, names].tolist()
+    assert (rivals[0].loc[[SEEDS, HALVES], "members"] == 4).all()
+
+
+def test_networks_that_diverged_are_nan():
+    cell = replace(cell_of(0.4), lr=1e30)
+    rows = pd.DataFrame(measure_rivals(cell, 2, 64, silent))
+    names = ["test_loss", "test_score", "change", "change_largest", "beta"]
+    assert rows[names].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, logistic], ids=lambda loss: loss.name)
+def test_probabilities_are_those_of_the_calibration_probe(loss):
+    outputs = torch.randn(2, 3 if loss is cross_entropy else 1, 5, dtype=torch.float64,
+                          generator=torch.Generator().manual_seed(0))  # fmt: skip
+    found = class_probabilities_of(loss, outputs)
+    for one, own in zip(outputs, found, strict=True):
+        expected, _ = class_probabilities(loss, one, one)
+        assert torch.allclose(own.T, expected)

@@ -1,5 +1,6 @@
 """The masks of one adapter in one layer of PEFT, and the layers and models that have such."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -170,6 +171,10 @@ class DropoutTuner:
                 several attributes of the model, of which PEFT would adapt one.
         """
         self._held_twice = held_twice(model)
+        given = self.peft_config[adapter_name]
+        if isinstance(given, DropoutFields) and given.drops:
+            _refuse_callers()
+            vars(given)["_in_diffusers"] = type(model).__module__.partition(".")[0] == "diffusers"
         super().inject_adapter(model, adapter_name, *args, **kwargs)  # type: ignore[misc]
         config = self.peft_config[adapter_name]
         if not isinstance(config, DropoutFields):
@@ -205,6 +210,18 @@ class DropoutTuner:
         for one in masks:
             one.masks.leave(one)
         return model
+
+
+def _refuse_callers() -> None:
+    """Refuse the one function of PEFT that divides a deterministic update by its training scale."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals.get("__name__") == "peft.tuners.lora.intruders":
+            raise ValueError(
+                "reduce_intruder_dimension knows nothing of (1-p)^2, and its result would be that "
+                "much too small: save the adapter, and apply it where lora_dropout is not imported"
+            )
 
 
 def base_layer(target: nn.Module) -> nn.Module:

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field, fields
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from peft import AdaLoraConfig, LoraConfig
 
@@ -61,6 +61,9 @@ class DropoutFields:
         default=None, metadata={"help": "In a saved config: the alpha of the training."}
     )
 
+    #: Whether a model of diffusers carries the adapter.
+    _in_diffusers: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[misc]
         if self.training_alpha is not None:
@@ -97,6 +100,28 @@ class DropoutFields:
         shape = layer_shape(1, 1, self.dropout_rate or 0.0, self.dropout_rate_out)
         return expected_mask(shape.p_in, shape.p_out, self.rescale)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is saved: alpha of the deterministic network, and beside it the training's.
+
+        Raises:
+            ValueError: diffusers asks, which would write what it cannot read.
+        """
+        if self._in_diffusers:
+            raise ValueError(
+                "diffusers' save_lora_adapter would write an adapter that diffusers cannot load: "
+                "save the config by its save_pretrained(folder) and the factors that "
+                "peft.get_peft_model_state_dict(model) returns"
+            )
+        saved = super().to_dict()  # type: ignore[misc]
+        known = {name: saved[name] for name in TRAINING_ALPHA if saved.get(name)}
+        for name, alpha in known.items():
+            saved[name] = (
+                {layer: one * self.saved_factor for layer, one in alpha.items()}
+                if isinstance(alpha, dict)
+                else alpha * self.saved_factor
+            )
+        return saved | {"training_alpha": known}
+
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
         """Save the config so that PEFT without this package loads the deterministic network.
 
@@ -105,13 +130,7 @@ class DropoutFields:
             **kwargs: passed on to ``save_pretrained`` of PEFT's config.
         """
         saved = copy.copy(self)
-        saved.training_alpha = {"lora_alpha": self.lora_alpha}  # type: ignore[attr-defined]
-        saved.lora_alpha = self.lora_alpha * self.saved_factor  # type: ignore[attr-defined]
-        pattern = getattr(self, "alpha_pattern", None)
-        if pattern:
-            saved.training_alpha["alpha_pattern"] = pattern
-            scaled = {key: alpha * self.saved_factor for key, alpha in pattern.items()}
-            saved.alpha_pattern = scaled  # type: ignore[attr-defined]
+        vars(saved)["_in_diffusers"] = False
         super(DropoutFields, saved).save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
 
     def _refuse_what_does_not_go_with_it(self) -> None:

@@ -1,5 +1,8 @@
 """How PEFT comes to know of this package: two entries of its exported mappings a type, replaced.
 
+PEFT swaps an adapter in place (hotswap) only for another whose config agrees in some fields; ours
+are put beside them.
+
 PEFT finds the class of a config and of a tuner by the type that a saved adapter names. LoRA and
 AdaLoRA with dropout keep these types, so that readers without this package load them; so the
 entries of both types are replaced by classes that look at the fields. A config without our fields
@@ -13,11 +16,14 @@ import torch
 from packaging.version import Version
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, LoraConfig, PeftType
 from peft.tuners.lora.layer import Linear
+from peft.utils.hotswap import CONFIG_KEYS_TO_CHECK
 
 from lora_dropout.peft.adalora import AdaLoraModel
 from lora_dropout.peft.config import AdaLoraDropoutConfig, LoraDropoutConfig
 from lora_dropout.peft.lora import LoraModel
 
+#: What swapping an adapter in place leaves as it was, and so must be equal.
+NOT_SWAPPED = ("dropout_rate", "dropout_rate_out", "mask_kind", "rescale", "inference")
 #: Before it, a layer that knows nothing of the dropout ignored it without a word.
 LEAST_VERSION = "0.20"
 
@@ -53,6 +59,8 @@ def register() -> None:
             f"lora_dropout.peft needs peft >= {LEAST_VERSION}, not {peft.__version__}"
         )
     _check_that_plain_layers_refuse()
+    checked = CONFIG_KEYS_TO_CHECK[PeftType.LORA]
+    checked += [name for name in NOT_SWAPPED if name not in checked]
     PEFT_TYPE_TO_CONFIG_MAPPING[PeftType.LORA] = SavedLoraConfig
     PEFT_TYPE_TO_CONFIG_MAPPING[PeftType.ADALORA] = SavedAdaLoraConfig
     PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = LoraModel

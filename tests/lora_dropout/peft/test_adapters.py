@@ -232,10 +232,24 @@ def test_conv1d_layers_are_adapted():
     torch.testing.assert_close(model.merge_and_unload()(x), expected)
 
 
+class Doubling(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_layer_under_two_names_is_refused():
+    """PEFT adapts it under one of them, and the other goes on without the update."""
+    layer = nn.Linear(4, 4)
+    config = LoraDropoutConfig(r=1, target_modules=["0", "2"], dropout_rate=0.5)
+    with pytest.raises(ValueError, match=r"held as 0, 2, and PEFT adapts it under one name"):
+        get_peft_model(nn.Sequential(layer, nn.ReLU(), layer), config)
+
+
 @pytest.mark.parametrize(
     ("layer", "words"),
     [(nn.Embedding(4, 4), "Embedding"), (nn.Conv2d(2, 2, 1), "Conv2d"),
-     (nn.MultiheadAttention(4, 1), "MultiheadAttention")],
+     (nn.MultiheadAttention(4, 1), "MultiheadAttention"), (Doubling(4, 4), "of its own"),
+     (nn.utils.spectral_norm(nn.Linear(4, 4)), "computes its weight")],
 )  # fmt: skip
 def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(layer, words):
     def config(p):

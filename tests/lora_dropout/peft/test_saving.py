@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from peft.tuners.lora.intruders import reduce_intruder_dimension
 from peft.utils.hotswap import hotswap_adapter
 from safetensors.torch import load_file
 from torch import nn
@@ -169,6 +170,49 @@ def test_an_adapter_is_swapped_in_place(tmp_path):
     other = adapted("bert", lora, seed=5, dropout_rate_out=0.5, task_type=None)
     hotswap_adapter(other, tmp_path, "default")
     torch.testing.assert_close(logits(other), logits(model), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"p": 0.6}, {"rescale": True}, {"inference": "no masks"}, {"mask_kind": "mean"}]
+)
+def test_an_adapter_that_means_something_else_is_not_swapped_in(changes, tmp_path):
+    """The masks and (1-p)^2 would stay those of the old one."""
+    saved(tmp_path, lora, task_type=None)
+    other = adapted("bert", lora, **{"dropout_rate_out": 0.5, "task_type": None} | changes)
+    before = logits(other)
+    with pytest.raises(ValueError, match="Configs are incompatible"):
+        hotswap_adapter(other, tmp_path, "default")
+    assert torch.equal(logits(other), before)
+
+
+@both
+def test_a_config_as_a_dictionary_is_what_is_saved(config, tmp_path):
+    model = saved(tmp_path, config, alpha_pattern={"query": 6})
+    held = model.peft_config["default"]
+    written = json.loads((tmp_path / "adapter_config.json").read_text())
+    told = held.to_dict()
+    assert set(told) == set(written)
+    for name in ("lora_alpha", "alpha_pattern", "training_alpha", "dropout_rate"):
+        assert told[name] == written[name]
+    assert type(held)(**told).lora_alpha == held.lora_alpha
+    assert told["lora_alpha"] == pytest.approx(held.lora_alpha * 0.7 * 0.5)
+
+
+def test_pefts_removal_of_intruders_is_refused():
+    model = adapted("bert", lora)
+    with pytest.raises(ValueError, match=r"reduce_intruder_dimension knows nothing of \(1-p\)"):
+        reduce_intruder_dimension(model, "default", "reduced")
+
+
+def test_a_model_of_diffusers_refuses_to_write_what_it_cannot_read(tmp_path):
+    """Its models carry their adapters, as this one does, whose class says that it is theirs."""
+    kind = type("Theirs", (nn.Sequential,), {"__module__": "diffusers.models.theirs"})
+    config = lora(["0"], task=None)
+    inject_adapter_in_model(config, kind(nn.Linear(4, 4)))
+    with pytest.raises(ValueError, match="diffusers cannot load"):
+        config.to_dict()
+    config.save_pretrained(tmp_path)
+    assert type(PeftConfig.from_pretrained(tmp_path)) is LoraDropoutConfig
 
 
 def test_adapters_are_made_without_data_and_loaded_into_it(tmp_path):

@@ -1,0 +1,327 @@
+"""Which bound says something about a real network? Information of the selection, by replicas.
+
+python -m probes.information
+python -m probes.information --task breast_cancer --n 32 64 --p 0 0.5 --draws 8
+
+>>> result = measure(task="breast_cancer", p=0.5, n=8, draws=2, steps=20, selections=8)
+>>> result.summary["name"].unique().tolist()[:4]
+['f-CMI', 'e-CMI', 'ld-CMI', 'binary kl']
+"""
+
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.cli.early_interrupt
+
+    probes.cli.early_interrupt.be_brief()
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from probes.cells.bounded_loss import CLIPPED, LOSSES, ZERO_ONE
+from probes.cells.information_bounds import STRENGTHS, WITHOUT_CHANCE
+from probes.cells.information_cell import InformationCell, measure_cell
+from probes.cli.probe import Probe
+from probes.cli.stability_settings import StabilitySettings
+from probes.cli.text_options import TextOptions
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.validation import check_count, check_one_of, require
+from probes.metrics.confidence_intervals import means, overlap_of
+from probes.metrics.labels import named_inference
+from probes.metrics.multiple_comparisons import LEVEL
+from probes.results.result import Result, caveats
+from probes.results.text_tables import rates, with_interval
+from probes.tasks import load_task
+
+if TYPE_CHECKING:
+    from figures.style import Drawing
+
+#: What identifies a point of the grid, and a bound there.
+POINT = ["task", "loss", "n", "p", "inference", "ensemble"]
+QUANTITIES = (
+    "bound", "bound_half", "gap", "gap_test", "train_loss", "test_loss", "information",
+    "information_bias", "rounding", "loss_bound",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class InformationSettings(TextOptions, EngineOptions):
+    """Bound the generalization gap by what losses tell about which half of the data was trained on,
+    beside Theorem 4.4."""
+
+    p: tuple[float, ...] = (0.0, 0.1, 0.3)
+    """Dropout rates in [0, 1)."""
+
+    n: tuple[int, ...] = (32, 64, 128)
+    """Numbers of training examples; a draw takes n pairs of examples."""
+
+    selections: int = 128
+    """Number K of selections, one network each: multiples of 4. More make the bounds smaller and
+    more accurate."""
+
+    loss: str | None = None
+    """0-1 (whether the class is wrong) or clipped (the task's loss, at most C). Default: 0-1 where
+    the task has classes."""
+
+    loss_bound: float | None = None
+    """Loss clipped: C. Default: the largest loss of a draw's networks on its pairs."""
+
+    bins: int = 4
+    """Loss clipped: number of values that it is rounded to. What that may change is added to the
+    bounds."""
+
+    ensemble: tuple[int, ...] = ()
+    """Sizes N of test-time ensembles to measure beside the expected-weight network."""
+
+    task: str = "digits"
+    """What is learned: digits, breast_cancer, ridge, tweets, or text (a file of your own)."""
+
+    draws: int = 5
+    """Number of independent supersamples; intervals are over these."""
+
+    rank: int | None = None
+    """Rank r of the update. Default: the task's."""
+
+    steps: int | None = None
+    """Optimizer steps. Default: the task's."""
+
+    lr: float | None = None
+    """Learning rate. Default: the task's."""
+
+    delta: float = 0.05
+    """Failure probability of Theorem 4.4 and Lemma 4.3, in (0, 1]; the other bounds are on the
+    expected gap."""
+
+    seed: int = 0
+    """Seed of everything random."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder for the rows, the manifest and the figure. Default: runs/information from the command
+    line, none from Python."""
+
+    def cells(self) -> list[InformationCell]:
+        """Check every value and return the cells of the grid.
+
+        Raises:
+            ValueError: a value is out of range; the message names it and what is allowed.
+        """
+        require(len(self.n) > 0, "n", "at least one value", "none")
+        check_count("selections", self.selections, least=4)
+        require(self.selections % 4 == 0, "selections", "a multiple of 4", self.selections)
+        require(2 <= self.bins <= 256, "bins", "from 2 to 256", self.bins)
+        bases = [
+            cell
+            for n in dict.fromkeys(self.n)
+            for cell in StabilitySettings(
+                p=self.p, ensemble=self.ensemble, task=self.task, n=n, draws=self.draws,
+                rank=self.rank, steps=self.steps, lr=self.lr, delta=self.delta, seed=self.seed,
+                loss_bound=self.loss_bound, **self.text_options, **self.engine_settings,
+            ).cells()
+        ]  # fmt: skip
+        loss = self._checked_loss()
+        return [
+            InformationCell(base, self.selections, loss, self.bins, self.delta) for base in bases
+        ]
+
+    def _checked_loss(self) -> str:
+        task = load_task(self.task, self.text_source(self.task))
+        # A pair each, and one example at least that no network has seen.
+        largest = (len(task) - 1) // 2
+        for n in self.n:
+            allowed = f"from 2 to {largest}, as {self.task} has {len(task)} examples and n is pairs"
+            require(n <= largest, "n", allowed, n)
+        labelled = task.loss.score_name == "accuracy"
+        loss = self.loss or (ZERO_ONE if labelled else CLIPPED)
+        check_one_of("loss", loss, LOSSES if labelled else (CLIPPED,))
+        given = self.loss_bound
+        require(given is None or loss == CLIPPED, "loss_bound", "left out for loss 0-1", given)
+        return loss
+
+
+class InformationResult(Result):
+    """One row a supersample, rate and bound: see ``probes.cells.information_cell.measure_cell``."""
+
+    name = "information"
+    question = "Which bound on the generalization gap says something?"
+
+    @property
+    def note(self) -> str:
+        """What one must know to read the table."""
+        first = self.rows.iloc[0]
+        return (
+            "means over draws, each with selections, start and masks of its own; the 95 % "
+            "intervals (Student) cover what differs between draws and the chance in the K = "
+            f"{first['selections']} selections, but not the bias: information is estimated too "
+            f"large by up to about {self._bias():.2g} nats, which makes bounds larger, as the "
+            "column K/2 shows; gap: on the other example of each pair; held out: on examples in "
+            "no pair; of Theorem 4.4 and Lemma 4.3 the gap is that of one network; Theorem 4.4 at "
+            f"the best of λ = {', '.join(f'{one:g}' for one in STRENGTHS)}, with η and Λ_min of "
+            "the task's loss; vacuous: at least the largest loss C"
+        )
+
+    def _bias(self) -> float:
+        """Largest mean of the first-order bias of the information in a row."""
+        return float(np.nan_to_num(self.rows["information_bias"]).max())
+
+    @property
+    def setting(self) -> str:
+        """Task, loss, training and draws; n stands in the rows."""
+        first = self.rows.iloc[0]
+        return (
+            f"{first['task']}, {loss_in_words(first)}, rank {first['rank']}, {first['steps']} "
+            f"steps, learning rate {first['lr']:g}, K = {first['selections']} selections, "
+            f"{self.rows['draw'].nunique()} draws of n pairs"
+        )
+
+    @property
+    def caption(self) -> str:
+        """The note, and what else restricts what the table says."""
+        said = [self.note, *caveats(self.rows.drop(columns="pool"))]
+        if share := overlap_of(_as_pairs(self.rows)):
+            said.append(
+                f"a draw holds {share:.0%} of the data: draws share examples, and intervals are "
+                "the wider for it (Nadeau & Bengio 2003)"
+            )
+        return "; ".join(said)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a point of the grid and bound: means over draws, 95 % Student intervals.
+
+        Beside the means of ``QUANTITIES``: ``ratio`` (bound / gap), ``margin`` (bound less the gap
+        with held-out examples; ``margin_holm`` is the p-value of 0), ``exceeded`` (draws whose gap
+        is above the bound), ``vacuous`` (bound at least C), and ``verdict``:
+
+        - "violated" where the margin is below 0 at ``LEVEL`` for all rows together, or where a
+          bound of ``WITHOUT_CHANCE`` is below its gap, which arithmetic excludes;
+        - "vacuous" or "holds" otherwise; "not exceeded" for Theorem 4.4 and Lemma 4.3, whose
+          premises dropout does not meet;
+        - "does not apply" where the bound has no value ("no error" needs a train loss of 0,
+          Theorem 4.4 a positive curvature), "not measured" where a network diverged in every draw.
+        """
+        rows = _where_it_applies(_as_pairs(self.rows))
+        rows = rows.assign(
+            margin=rows["bound"] - rows["gap_test"],
+            # What rounding of sums of K n numbers may do.
+            exceeded=rows["gap"] > rows["bound"] * (1 + 1e-9) + 1e-12,
+        )
+        keys = [*POINT, "name"]
+        table = means(rows, keys, QUANTITIES, ["margin"])
+        exceeded = rows.groupby(keys, sort=False)["exceeded"].sum().to_numpy()
+        table = table.assign(
+            exceeded=exceeded, ratio=table["bound"] / table["gap"].where(table["gap"] > 0),
+            vacuous=table["bound"] >= table["loss_bound"],
+        )  # fmt: skip
+        return table.assign(verdict=[_verdict(row) for row in table.to_dict("records")])
+
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed, without bounds that apply nowhere."""
+        shown = self.summary[self.summary["verdict"] != "does not apply"]
+        several = shown["inference"].nunique() > 1
+        networks = [
+            named_inference(one, size)
+            for one, size in zip(shown["inference"], shown["ensemble"], strict=True)
+        ]
+        return pd.DataFrame(
+            {"n": shown["n"].astype(str), "p": rates(shown["p"])}
+            | ({"inference": networks} if several else {})
+            | {
+                "statement": shown["name"],
+                "train loss": [f"{value:.4f}" for value in shown["train_loss"]],
+                "gap": with_interval(shown, "gap"),
+                "held out": [_or_dash(value, "{:.4f}") for value in shown["gap_test"]],
+                "bound": with_interval(shown, "bound"),
+                "at K/2": [_or_dash(value, "{:.4f}") for value in shown["bound_half"]],
+                "ratio": [_or_dash(value, "{:.3g}") for value in shown["ratio"]],
+                "verdict": shown["verdict"],
+            }
+        )
+
+    @property
+    def conclusion(self) -> str:
+        """Which bounds say something, and how close the closest comes."""
+        table = self.summary[np.isfinite(self.summary["bound"])]
+        lines = []
+        for (n, p), point in table.groupby(["n", "p"], sort=False):
+            said = point[(point["verdict"] == "holds") & (point["ensemble"] == 0)]
+            if not len(said):
+                lines.append(f"n = {n}, p = {p:g}: no bound says anything.")
+                continue
+            least = said.loc[said["bound"].idxmin()]
+            lines.append(
+                f"n = {n}, p = {p:g}: {len(said)} bounds say something; the smallest is "
+                f"{least['name']}, {least['bound']:.3g} for a gap of {least['gap']:.3g}."
+            )
+        return "\n".join(lines)
+
+    def plot(self) -> "Drawing":
+        """Draw the gap and every bound, over n and over p."""
+        from figures.information import draw
+
+        first = self.rows.iloc[0]
+        caption = (
+            f"{first['task']}, {loss_in_words(first)}, {first['steps']} steps, learning rate "
+            f"{first['lr']:g}; {self.rows['draw'].nunique()} supersamples, K = "
+            f"{first['selections']} selections each, 95 % intervals"
+        )
+        shown = self.summary[self.summary["ensemble"] == 0]
+        return draw(shown, caption)
+
+
+def loss_in_words(row: pd.Series) -> str:
+    """Name the loss of a row, such as "cross-entropy clipped at the largest" or "0-1 loss"."""
+    return "0-1 loss" if row["loss"] == ZERO_ONE else f"{row['task_loss']} loss, clipped"
+
+
+def _as_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows as what says how dependent draws are takes them: a draw holds 2n examples."""
+    return rows.assign(pool=rows["pool"] / 2)
+
+
+def _where_it_applies(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the gaps of the draws in which a bound has a value: both means are over these.
+
+    That a train loss is 0 depends on the draw, and so does the gap; the held-out gap is then no
+    longer comparable.
+    """
+    applies = np.isfinite(rows["bound"])
+    fitted = rows["name"] == "no error"
+    return rows.assign(
+        gap=rows["gap"].where(applies), gap_test=rows["gap_test"].where(applies & ~fitted)
+    )
+
+
+def _verdict(row: dict[Any, Any]) -> str:
+    if not np.isfinite(row["train_loss"]):
+        return "not measured"
+    if np.isnan(row["bound"]):
+        return "does not apply"
+    if row["name"] in WITHOUT_CHANCE and row["exceeded"]:
+        return "violated"
+    if row["margin"] < 0 and row["margin_holm"] <= LEVEL:
+        return "violated"
+    if row["vacuous"]:
+        return "vacuous"
+    return "not exceeded" if row["name"] in ("Theorem 4.4", "Lemma 4.3") else "holds"
+
+
+def _or_dash(value: float, form: str) -> str:
+    return "–" if np.isnan(value) else form.format(value)
+
+
+PROBE = Probe(
+    "information",
+    InformationSettings,
+    cells=InformationSettings.cells,
+    run=lambda settings: measure_cell,
+    result=lambda settings, tables: InformationResult.of(tables),
+)
+measure = PROBE.measure
+
+if __name__ == "__main__":
+    PROBE.main()

@@ -33,6 +33,7 @@ from probes.statements import coin_cases as coin
 from probes.statements import counterexample_cases as counterexamples
 from probes.statements import dropout_loss_cases as dropout_loss
 from probes.statements import ensemble_cases as ensembles
+from probes.statements import information_cases as information
 from probes.statements import jackknife_cases as jackknife
 from probes.statements import random_cases as random
 from probes.statements import risk_cases as risk
@@ -83,7 +84,8 @@ class VerifySettings:
 
     statement: tuple[str, ...] = ()
     """sparsity, 4.1, 4.2, 4.3, 4.4, 4.5, gap, loss, 1/N, coin (4.3 and 4.4 where they can fail),
-    random (4.2 on random problems), subbagging, jackknife, counterexamples. Default: all."""
+    random (4.2 on random problems), subbagging, jackknife, information,
+    counterexamples. Default: all."""
 
     task: tuple[str, ...] = TASKS
     """Data sets of the exact minimisers: ridge, breast_cancer, wine."""
@@ -369,6 +371,7 @@ STATEMENTS: dict[str, Callable[[Grid], Iterator[Cases]]] = {
     "1/N": _ensemble_law,
     "coin": lambda grid: (partial(coin.coin_cases, p, grid.delta) for p in grid.p),
     "random": lambda grid: iter([partial(random.random_cases, grid.seed)]),
+    "information": lambda grid: iter([partial(information.information_cases, grid.seed)]),
     "subbagging": _subbagging,
     "jackknife": lambda grid: iter([partial(jackknife.jackknife_cases, grid.seed)]),
     "counterexamples": lambda grid: iter([counterexamples.counterexample_cases]),

@@ -14,7 +14,7 @@ if __name__ == "__main__":
     probes.cli.early_interrupt.be_brief()
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -29,12 +29,17 @@ from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, check_one_of, check_seed, require
 from probes.results.result import Result
 from probes.results.text_tables import TextTable
+from probes.statements import average_stability_cases as average_stability
 from probes.statements import coin_cases as coin
 from probes.statements import counterexample_cases as counterexamples
+from probes.statements import counting_cases as counting
+from probes.statements import descent_cases as descent
 from probes.statements import dropout_loss_cases as dropout_loss
 from probes.statements import ensemble_cases as ensembles
 from probes.statements import information_cases as information
 from probes.statements import jackknife_cases as jackknife
+from probes.statements import pac_bayes_cases as pac_bayes
+from probes.statements import place_cases as places
 from probes.statements import random_cases as random
 from probes.statements import risk_cases as risk
 from probes.statements import stability_cases as stability
@@ -84,8 +89,8 @@ class VerifySettings:
 
     statement: tuple[str, ...] = ()
     """sparsity, 4.1, 4.2, 4.3, 4.4, 4.5, gap, loss, 1/N, coin (4.3 and 4.4 where they can fail),
-    random (4.2 on random problems), subbagging, jackknife, information,
-    counterexamples. Default: all."""
+    random (4.2 on random problems), subbagging, jackknife, hardt, lei, pac-bayes, counting, arora,
+    information, counterexamples. Default: all."""
 
     task: tuple[str, ...] = TASKS
     """Data sets of the exact minimisers: ridge, breast_cancer, wine."""
@@ -358,6 +363,20 @@ def _subbagging(grid: Grid) -> Iterator[Cases]:
     yield from _each_rate(subbagging.network_cases, TRAINED_RATES)(grid)
 
 
+def _descent(grid: Grid) -> Iterator[Cases]:
+    # Without a penalty, rate and strength do not matter.
+    for setting in replace(grid, p=grid.p[:1], strength=grid.strength[:1]).settings():
+        yield partial(descent.convex_cases, setting)
+    yield from _each_setting(descent.strongly_convex_cases)(replace(grid, n=grid.n[:1]))
+    yield descent.long_step_cases
+
+
+def _average_stability(grid: Grid) -> Iterator[Cases]:
+    # Every draw of a few examples is enumerated: n does not matter.
+    yield from _each_setting(average_stability.average_stability_cases)(replace(grid, n=grid.n[:1]))
+    yield average_stability.linear_loss_cases
+
+
 #: What ``--statement`` takes.
 STATEMENTS: dict[str, Callable[[Grid], Iterator[Cases]]] = {
     "sparsity": _each_rate(dropout_loss.sparsity_cases),
@@ -374,6 +393,11 @@ STATEMENTS: dict[str, Callable[[Grid], Iterator[Cases]]] = {
     "information": lambda grid: iter([partial(information.information_cases, grid.seed)]),
     "subbagging": _subbagging,
     "jackknife": lambda grid: iter([partial(jackknife.jackknife_cases, grid.seed)]),
+    "hardt": _descent,
+    "lei": _average_stability,
+    "pac-bayes": lambda grid: iter([partial(pac_bayes.pac_bayes_cases, grid.delta)]),
+    "counting": lambda grid: iter([counting.counting_cases]),
+    "arora": _each_rate(places.place_cases),
     "counterexamples": lambda grid: iter([counterexamples.counterexample_cases]),
 }
 

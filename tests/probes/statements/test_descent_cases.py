@@ -1,0 +1,68 @@
+"""Stability of descent: the runs against a loop, how near the bound is, and flaws of it."""
+
+import numpy as np
+import pytest
+
+from probes.statements.descent_cases import (
+    convex_cases,
+    descend,
+    draw_pairs,
+    long_step_cases,
+    smoothness,
+    strongly_convex_cases,
+)
+from probes.statements.exact_minimisers import Problem
+from probes.statements.linear_losses import SQUARED
+from probes.statements.setting import Setting
+from theory.hardt2016 import convex_descent_stability_bound
+
+SETTING = Setting("breast_cancer", 20, 0.3, 0.1, 2, 2, 0.05, 0)
+
+
+def test_the_bounds_hold_with_their_premises_and_fail_without():
+    for cases in (convex_cases(SETTING), strongly_convex_cases(SETTING)):
+        assert {case.verdict for case in cases} <= {"holds", "vacuous"}
+    (case,) = long_step_cases()
+    assert case.verdict == "fails without its premise"
+
+
+def test_a_run_with_an_example_replaced_is_a_run_on_the_other_examples():
+    population = SETTING.population
+    pairs, _ = draw_pairs(SETTING, 0)
+    n, s = SETTING.n, 0.01
+    step = 1 / smoothness(population, s)
+    found = descend(population, pairs, [None] * 5, step, s)
+    for i in (0, 7):
+        index = np.arange(n)
+        index[i] = n + i
+        theta = np.zeros(found.ends.shape[1:])
+        for _ in range(5):
+            gradient = pairs.take(index).gradients(theta).mean(0) + 2 * s * theta
+            theta = theta - step * gradient
+        np.testing.assert_allclose(found.ends[i + 1], theta, rtol=1e-12, atol=1e-15)
+
+
+def test_one_example_a_step_leaves_a_run_alone_until_its_example_comes():
+    pairs, _ = draw_pairs(SETTING, 0)
+    order = [np.array([j]) for j in (3, 5, 1)]
+    ends = descend(SETTING.population, pairs, order, 0.01, 0.0).ends
+    alike = [np.array_equal(ends[i + 1], ends[0]) for i in range(7)]
+    assert alike == [i not in (1, 3, 5) for i in range(7)]
+
+
+def first_step_ratio():
+    """Bound over change after one short step: an example at 1 replaced by one at -1, seen at -1."""
+    n = 4
+    pairs = Problem(np.ones((2 * n, 1)), np.repeat([[1.0], [-1.0]], n, axis=0), SQUARED)
+    found = descend(pairs, pairs, [None], 1e-3, 0.0)
+    bound = convex_descent_stability_bound(lipschitz=found.slope, step_sum=found.steps, n=n)
+    return bound / found.change(pairs, 0.0)
+
+
+def test_a_first_step_nearly_reaches_the_bound():
+    assert 1 <= first_step_ratio() < 1.01
+
+
+@pytest.mark.parametrize("flaw", [0.5, 1 / 4], ids=["L^2 in place of 2 L^2", "1/n^2"])
+def test_a_planted_flaw_is_found(flaw):
+    assert first_step_ratio() * flaw < 1

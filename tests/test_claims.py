@@ -1,15 +1,35 @@
-"""Claims of the README: each stands there, and what differs is found."""
+"""Claims of the README: each stands there, is measured by a plan, and what differs is found."""
 
 import re
-from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks.claims import README, SENTENCES, TOPIC, Claim, checked, plain
+from benchmarks.claims import NOT_COMPARED, README, TOPIC, checked, plain
+from benchmarks.influence import LOSSES, errors
+from benchmarks.readme_measurements import (
+    ESTIMATED_TASKS,
+    LONGEST,
+    MASK_PAIRS,
+    SECTIONS,
+    PlanJob,
+    measured,
+    plans_of,
+    run_plan,
+)
+from benchmarks.readme_sentences import SENTENCES, Claim, two_digits
+from probes.jobs.job import TableKind, silent
+from probes.report.regimes import LEARNING_RATES
+from probes.report.sections import ReportSettings
+from probes.results.estimate_agreement import agreement
 
-#: Nothing is measured.
-NOTHING = SimpleNamespace(plans={})
 TEXT = plain(README.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def small(tmp_path):
+    return ReportSettings(out=tmp_path, draws=2, n=8, steps=5, workers=1, sections=SECTIONS)
 
 
 @pytest.mark.parametrize("claim", SENTENCES, ids=lambda claim: claim.sentence[:40])
@@ -22,11 +42,14 @@ def test_conclusions_are_found_by_what_they_are_about():
     assert len(topics) == len(set(topics)) > 20
     assert {"β against p = 0", "over p", "test loss at the end"} <= set(topics)
     assert "β on ridge at equal train loss, against shrunk update" in topics
+    assert {f"what is trusted of the estimates on {task}" for task in ESTIMATED_TASKS} <= set(
+        topics
+    )
 
 
 def test_a_conclusion_that_nothing_measures_is_found(monkeypatch):
     monkeypatch.setattr("benchmarks.claims.SENTENCES", ())
-    assert list(checked(NOTHING, "  - the weather: smaller (p = 0.1) in both.")) == [
+    assert list(checked({}, {}, "  - the weather: smaller (p = 0.1) in both.")) == [
         ("the weather: not measured", "differs")
     ]
 
@@ -38,7 +61,7 @@ def test_a_number_that_differs_is_found(monkeypatch):
     )
     monkeypatch.setattr("benchmarks.claims.SENTENCES", claims)
     readme = "There is **a loss of\n0.12** at the end, and a gap of 0.49."
-    assert list(checked(NOTHING, readme)) == [
+    assert list(checked({}, {}, readme)) == [
         ("a loss of 0.12 at the end", "same"), ("a gap of 0.50", "differs"),
     ]  # fmt: skip
 
@@ -51,6 +74,54 @@ def test_a_conclusion_that_reverses_is_found(monkeypatch):
         lambda plans, measured: ["β against p = 0: larger (p = 0.1) in both.", "other: x."],
     )
     readme = "  - β against p = 0: smaller (p = 0.1) in both."
-    assert list(checked(NOTHING, readme)) == [
+    assert list(checked({}, {}, readme)) == [
         ("β against p = 0: larger (p = 0.1) in both.", "differs")
     ]
+
+
+def test_numbers_that_are_not_compared_name_a_command():
+    assert all("python -m " in command or "make " in command for command in NOT_COMPARED.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(0.0123, "0.012"), (9.99, "10"), (107.5, "110"), (12_345, "12,000")]
+)
+def test_two_digits_are_written(value, written):
+    assert two_digits(value) == written
+
+
+def test_every_plan_runs_in_one_process_and_estimates_in_both_regimes(small):
+    plans = plans_of(small)
+    assert {getattr(plan.settings, "workers", 1) for plan in plans.values()} == {1}
+    assert plans["sensitivity-0.001"].settings.samples == MASK_PAIRS
+    for task in ESTIMATED_TASKS:
+        rates = {plans[f"influence-{task}-{lr:g}"].settings.lr for lr in LEARNING_RATES[task]}
+        assert rates == set(LEARNING_RATES[task])
+    assert all(any(key.startswith(name) for key in plans) for name in LONGEST)
+
+
+def test_a_plan_measures_what_its_probe_measures(small):
+    key = "influence-breast_cancer-0.03"
+    plan = plans_of(small)[key]
+    tables = run_plan(PlanJob(small, key), silent)
+    expected = plan.probe.run_with(plan.settings)
+    pd.testing.assert_frame_equal(tables[TableKind.ROWS], expected.rows)
+    (kept,) = measured(small, [key]).values()
+    pd.testing.assert_frame_equal(kept.summary, expected.summary)
+
+
+def test_errors_of_few_checks_are_those_of_the_probes_corrected_beta():
+    generator = np.random.default_rng(0)
+    rows = pd.DataFrame(generator.random((24, 3)), columns=LOSSES)
+    rows = rows.assign(draw=np.repeat([0, 1], 12))
+    found = []
+    order = np.random.default_rng(0)
+    for _, draw in rows.groupby("draw"):
+        for _ in range(200):
+            chosen = draw.index[order.permutation(len(draw))[:5]]
+            known = draw["loss_retrained"].where(draw.index.isin(chosen))
+            some = agreement(draw.assign(loss_retrained=known))
+            found.append([some["beta_corrected"], some["beta_retrained"]])
+            found[-1] = np.array(found[-1]) / agreement(draw)["beta_retrained"] - 1
+    expected = np.sqrt(np.square(found).mean(axis=0))
+    assert errors(rows, 5) == pytest.approx(tuple(expected), rel=1e-12)

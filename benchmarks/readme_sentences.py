@@ -1,0 +1,387 @@
+"""Sentences of the README with their numbers left out, and what measures these numbers."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.readme_measurements import (
+    ATTRIBUTED_RATES,
+    ESTIMATED_RATES,
+    ESTIMATED_TASKS,
+    PENALTIES,
+)
+from probes.attribution import DATAMODELING, LEAVE_ONE_OUT
+from probes.report.regimes import LEARNING_RATES, Regime, compare
+from probes.results.stability_result import StabilityResult
+from theory.readings import READINGS
+
+#: Results by the key of their plan.
+Results = Mapping[str, Any]
+#: Values of the fields of a sentence.
+Numbers = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the README.
+
+    Attributes:
+        sentence: with a format field for every number.
+        numbers: measures the fields.
+    """
+
+    sentence: str
+    numbers: Callable[[Results], Numbers]
+
+    def filled(self, measured: Results) -> str:
+        """The sentence with what was measured."""
+        return self.sentence.format(**self.numbers(measured))
+
+    @property
+    def pattern(self) -> str:
+        """The sentence with any numbers, as a regular expression."""
+        parts = re.split(r"\{[^}]*\}", self.sentence)
+        return r"[−+0-9.,]+".join(re.escape(part) for part in parts)
+
+
+def two_digits(value: float) -> str:
+    """Write a positive number with two significant digits, such as 0.12, 3.9, 17 and 7,000.
+
+    >>> [two_digits(value) for value in (0.123, 3.91, 16.99, 6993.2)]
+    ['0.12', '3.9', '17', '7,000']
+    """
+    if value < 10:
+        return f"{value:.2g}"
+    return f"{float(f'{value:.1e}'):,.0f}"
+
+
+def _percent(value: float) -> str:
+    """A signed share in percent, with a real minus."""
+    return f"{100 * value:+.0f}".replace("-", "−")
+
+
+# Digits by regime.
+
+
+def _regime_numbers(task: str, lr: float) -> Callable[[Results], Numbers]:
+    return lambda measured: vars(Regime.of(measured[f"regime-{task}-{lr:g}"]))
+
+
+def _bounds_over_measured(lr: float) -> Callable[[Results], Numbers]:
+    """Least and largest ratio of a bound to what it bounds, where there is one."""
+
+    def numbers(measured: Results) -> Numbers:
+        table = measured[f"stability-{lr:g}"].bound_summary
+        ratios = (table["bound"] / table["measured"])[table["ensemble"] == 0].dropna()
+        return {"least": two_digits(ratios.min()), "most": two_digits(ratios.max())}
+
+    return numbers
+
+
+def _ensemble_costs(lr: float) -> Callable[[Results], Numbers]:
+    """How much worse 64 members are than the expected weight, by rate."""
+
+    def numbers(measured: Results) -> Numbers:
+        summary = measured[f"ensemble-{lr:g}"].summary
+        largest = summary[summary["ensemble"] == summary["ensemble"].max()]
+        return {f"p{10 * row.p:g}": row.against_expected for row in largest.itertuples()}
+
+    return numbers
+
+
+def _against_one_member(lr: float) -> Callable[[Results], Numbers]:
+    """Least and largest differences of 16 members to one, at p = 0.1, 0.3 and 0.5."""
+
+    def numbers(measured: Results) -> Numbers:
+        result: StabilityResult = measured[f"stability-{lr:g}"]
+        table = result.ensemble_summary
+        table = table[(table["ensemble"] == 16) & (table["against"] == "one member")]
+        table = table[table["p"] <= 0.5]
+        return {
+            "risk_least": -table["test_loss"].max(), "risk_most": -table["test_loss"].min(),
+            "gap_least": -table["gap"].max(), "gap_most": -table["gap"].min(),
+        }  # fmt: skip
+
+    return numbers
+
+
+def _ablation_losses(lr: float) -> Callable[[Results], Numbers]:
+    def numbers(measured: Results) -> Numbers:
+        summary = measured[f"ablation-{lr:g}"].summary
+        losses = summary[summary["part"] == "dropout when"].set_index("variant")["test_loss"]
+        return {str(name).replace(" ", "_"): value for name, value in losses.items()}
+
+    return numbers
+
+
+def _calibration_errors(lr: float) -> Callable[[Results], Numbers]:
+    def numbers(measured: Results) -> Numbers:
+        summary = measured[f"calibration-{lr:g}"].summary
+        end = summary[summary["moment"] == "end"].set_index("inference")
+        return {
+            "plain": end["ece"]["no masks"], "floor": end["ece_floor"]["no masks"],
+            "dropout": end["ece"]["expected weight"],
+            "dropout_floor": end["ece_floor"]["expected weight"],
+        }  # fmt: skip
+
+    return numbers
+
+
+# The verifier.
+
+
+def _verified(measured: Results) -> Numbers:
+    return {"checks": len(measured["verify"].claimed)}
+
+
+def _random_leave_outs(measured: Results) -> Numbers:
+    """How many random leave-outs are close, how near they come, and how many others exceed."""
+    rows = measured["verify"].rows
+    rows = rows[rows["setting"].str.startswith("random leave-outs")]
+    rows = rows.assign(
+        close=~rows["setting"].str.endswith("not close"),
+        leave_outs=_first_number(rows["setting"]),
+        exceeded=_first_number(rows["assumptions"]),
+    )
+    printed = rows[rows["reading"].str.startswith("as printed")].set_index("close")
+    raw = rows[rows["reading"].str.contains("raw loss") & rows["close"]].iloc[0]
+    return {
+        "tried": printed["leave_outs"].sum(), "close": printed["leave_outs"][True],
+        "worst": printed["measured"][True], "raw": raw["measured"],
+        "exceeded": printed["exceeded"][False],
+    }  # fmt: skip
+
+
+def _first_number(texts: "pd.Series[str]") -> "pd.Series[int]":
+    return texts.str.extract(r"(\d[\d,]*)")[0].str.replace(",", "").astype(int)
+
+
+def _without_closeness(measured: Results) -> Numbers:
+    """The logistic cases in which theta(S^i) is not close: how far the bound is exceeded."""
+    rows = measured["verify"].rows
+    rows = rows[rows["command"].str.contains("counterexamples")]
+    worst = rows[rows["reading"] == "worst example, as printed"]
+    mean = rows[rows["reading"] == "β of this S, as printed"]
+    return {
+        "least": 100 * worst["reach"].min(), "most": 100 * worst["reach"].max(),
+        "example": 1 / worst["ratio"].min(), "mean": 1 / mean["ratio"].min(),
+    }  # fmt: skip
+
+
+def _curvature_between(measured: Results) -> Numbers:
+    """Bounds with all quantities between theta(S) and theta(S^i) over the measured change."""
+    rows = measured["verify"].rows
+    between = [
+        str(one) for one in READINGS if one.curvature == "segment" and one.region == "segment"
+    ]
+    bounds = rows[rows["reading"].isin(between)]["ratio"]
+    steps = rows[rows["statement"].str.startswith("distance of")]["ratio"]
+    return {
+        "least": two_digits(bounds.min()), "most": two_digits(bounds.max()),
+        "step_least": two_digits(steps.min()), "step_most": two_digits(steps.max()),
+        "step_median": two_digits(steps.median()),
+    }  # fmt: skip
+
+
+def _memoriser(measured: Results) -> Numbers:
+    rows = measured["verify"].rows
+    row = rows[rows["reading"] == "pointwise stability alone, as printed"].sort_values("ratio")
+    return {"gap": row["measured"].iloc[0], "bound": row["bound"].iloc[0]}
+
+
+def _theorem(measured: Results) -> Numbers:
+    """Theorem 4.4 on data sets over both C, and for the coin over the exact quantile."""
+    rows = measured["verify"].rows
+    rows = rows[rows["statement"] == "Theorem 4.4"]
+    coin = rows["setting"].str.startswith("coin")
+    data = rows[~coin]
+    strong = rows[coin & rows["setting"].str.endswith("λ = 1000")]
+    strong = strong[strong["reading"] == "exact law of the gap"]["ratio"]
+    return {
+        "settings": len(data), "chance": (data["bound"] / data["chance"]).min(),
+        "least": two_digits((data["bound"] / data["ceiling"]).min()),
+        "most": two_digits((data["bound"] / data["ceiling"]).max()),
+        "coin_least": strong.min(), "coin_most": strong.max(),
+    }  # fmt: skip
+
+
+# Leaving an example out without retraining.
+
+
+def _estimated(task: str, lr: float) -> Callable[[Results], Numbers]:
+    """Rank correlation and bias of the estimates, by rate."""
+
+    def numbers(measured: Results) -> Numbers:
+        table = measured[f"influence-{task}-{lr:g}"].validation
+        found: dict[str, Any] = {}
+        for place, row in enumerate(table.to_dict("records")):
+            found |= {f"r{place}": row["spearman"], f"b{place}": _percent(row["bias"])}
+        return found
+
+    return numbers
+
+
+def _estimates_row(task: str, lr: float, name: str) -> Claim:
+    """A row of the table of estimates."""
+    cells = " | ".join(f"{{r{place}:.2f}}, {{b{place}}} %" for place in range(len(ESTIMATED_RATES)))
+    return Claim(f"| {task}, {name} | {cells} |", _estimated(task, lr))
+
+
+def _attributed(task: str, lr: float) -> Callable[[Results], Numbers]:
+    """Both scores with their intervals, by rate."""
+
+    def numbers(measured: Results) -> Numbers:
+        found: dict[str, Any] = {}
+        for place, p in enumerate(ATTRIBUTED_RATES):
+            table = measured[f"attribution-{task}-{lr:g}-{p:g}"].summary.set_index("score")
+            for name, score in (("loo", LEAVE_ONE_OUT), ("lds", DATAMODELING)):
+                for end in ("", "_low", "_high"):
+                    found[f"{name}{place}{end}"] = table.loc[score, f"mean{end}"]
+        return found
+
+    return numbers
+
+
+def _attribution_row(task: str, lr: float, name: str) -> Claim:
+    """A row of the table of attributions."""
+    cells = " | ".join(
+        ", ".join(
+            f"{{{one}{place}:.2f}} ({{{one}{place}_low:.2f}} to {{{one}{place}_high:.2f}})"
+            for one in ("loo", "lds")
+        )
+        for place in range(len(ATTRIBUTED_RATES))
+    )
+    return Claim(f"| {task}, {name} | {cells} |", _attributed(task, lr))
+
+
+def estimates_in_both(measured: Results) -> list[str]:
+    """Say what the checks trust the estimates in, by regime.
+
+    Args:
+        measured: with the plans of ``influence`` and of their regimes.
+
+    Returns:
+        A sentence a task: see :func:`probes.report.regimes.compare`.
+    """
+    sentences = []
+    for task in ESTIMATED_TASKS:
+        claims = {}
+        for lr in LEARNING_RATES[task]:
+            table = measured[f"influence-{task}-{lr:g}"].validation
+            outcomes = {f"p = {row['p']:g}": row["verdict"] for row in table.to_dict("records")}
+            regime = Regime.of(measured[f"regime-{task}-{lr:g}"])
+            claims[regime] = {f"what is trusted of the estimates on {task}": outcomes}
+        sentences += compare(claims)
+    return sentences
+
+
+def _single_estimates(measured: Results) -> Numbers:
+    """Estimates at minimisers of L_lambda: their share within 5 %, in percent, and beta's error."""
+    shares, errors = [], []
+    for strength in PENALTIES:
+        result: StabilityResult = measured[f"minimiser-{strength:g}"]
+        rows = result.rows
+        estimated = rows["loss_left_out"] - rows["loss_kept"]
+        retrained = rows["loss_retrained"] - rows["loss_kept"]
+        shares.append(100 * float(np.mean((estimated / retrained - 1).abs() <= 0.05)))
+        errors.append(100 * float(result.validation["bias"].abs().max()))
+    return {"weak": shares[0], "strong": shares[1], "beta": max(errors)}
+
+
+def _claims() -> Iterator[Claim]:
+    slow, fast = LEARNING_RATES["digits"]
+    yield Claim(
+        "Where they exist they are {least} to {most} times the measured value",
+        _bounds_over_measured(slow),
+    )
+    yield from _verifier_claims()
+    yield Claim(
+        "at learning rate 1e-3 it ends at a train loss of {train_loss:.3f} and a test loss of "
+        "{test_loss:.2f}, best on the way {best_loss:.2f}",
+        _regime_numbers("digits", slow),
+    )
+    yield Claim(
+        "at 5e-3 at {train_loss:.4f} and {test_loss:.2f}, best on the way {best_loss:.2f}",
+        _regime_numbers("digits", fast),
+    )
+    yield from _study_claims(slow, fast)
+    for task in ESTIMATED_TASKS:
+        for lr, name in zip(LEARNING_RATES[task], ("does not overfit", "overfits"), strict=True):
+            yield _estimates_row(task, lr, name)
+            yield _attribution_row(task, lr, name)
+    yield Claim(
+        "β is within {beta:.1f} %, and {weak:.1f} and {strong:.1f} % of the single estimates are "
+        "within 5 %",
+        _single_estimates,
+    )
+
+
+def _verifier_claims() -> Iterator[Claim]:
+    yield Claim("All {checks:,} checks of true statements pass", _verified)
+    yield Claim("Of {tried:,} random leave-outs", _random_leave_outs)
+    yield Claim(
+        "{close:,} are close: the worst reaches {worst:.2f} of the bound ({raw:.2f} with the raw",
+        _random_leave_outs,
+    )
+    yield Claim("Of the others {exceeded:,} exceed it", _random_leave_outs)
+    yield Claim(
+        "accurate for {least:.0f} to {most:.0f} % of the way, and the bound is exceeded up to "
+        "{example:.1f} times for one example and {mean:.1f} times for the mean",
+        _without_closeness,
+    )
+    yield Claim(
+        "it is {least} to {most} times too large on real data, and the distance step inside it "
+        "{step_least} to {step_most} times (median {step_median})",
+        _curvature_between,
+    )
+    yield Claim("gap {gap:.0f}, bound {bound:.2f}", _memoriser)
+    yield Claim(
+        "in all {settings} settings it is at least {chance:.0f} times the loss of a coin or of chance, "
+        "and {least} to {most} times the largest possible loss",
+        _theorem,
+    )
+    yield Claim(
+        "it is {coin_least:.1f} to {coin_most:.1f} times the exact quantile of the gap", _theorem
+    )
+
+
+def _study_claims(slow: float, fast: float) -> Iterator[Claim]:
+    yield Claim(
+        "By {p1:.3f}, {p3:.3f} and {p5:.3f} at p = 0.1, 0.3 and 0.5 where the network does not "
+        "overfit",
+        _ensemble_costs(slow),
+    )
+    yield Claim("by {p1:.3f}, {p3:.3f} and {p5:.3f} where it does", _ensemble_costs(fast))
+    yield Claim(
+        "16 members have a lower test loss than one by {risk_least:.2f} to {risk_most:.2f} where "
+        "the network does not overfit",
+        _against_one_member(slow),
+    )
+    yield Claim(
+        "by {risk_least:.2f} to {risk_most:.2f} where it does, with a gap that is smaller by "
+        "{gap_least:.2f} to {gap_most:.2f}",
+        _against_one_member(fast),
+    )
+    yield Claim(
+        "never dropping ends at {never:.2f}, dropping in training at {training_alone:.2f} where "
+        "the network does not overfit",
+        _ablation_losses(slow),
+    )
+    yield Claim("at {never:.2f} and {training_alone:.2f} where it does", _ablation_losses(fast))
+    yield Claim(
+        "Without dropout {plain:.3f} (noise alone: {floor:.3f}), with p = 0.3 {dropout:.3f} "
+        "({dropout_floor:.3f}) where the network does not overfit",
+        _calibration_errors(slow),
+    )
+    yield Claim(
+        "{plain:.3f} ({floor:.3f}) and {dropout:.3f} ({dropout_floor:.3f}) where it does",
+        _calibration_errors(fast),
+    )
+
+
+#: Sentences of the README with numbers of this project's own measurements.
+SENTENCES = tuple(_claims())

@@ -27,7 +27,7 @@ def draw(summary: pd.DataFrame, caption: str) -> Drawing:
     parts = list(summary.groupby("part", sort=False))
     rates = list(dict.fromkeys(summary["p"]))
     with style():
-        figure = Drawing(figsize=(12, 6))
+        figure = Drawing(figsize=(4 * max(3, len(parts)), 6))
         panels = figure.subplots(2, len(parts), sharey="col", squeeze=False)
         for row, (name, label) in zip(panels, LABELS.items(), strict=True):
             for (_, group), axes in zip(parts, row, strict=True):

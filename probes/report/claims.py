@@ -14,6 +14,7 @@ from probes.ensemble import EnsembleResult
 from probes.generalization import GapResult, MatchedResult
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
+from probes.results.mask_kinds import kind_name
 from probes.results.stability_result import StabilityResult
 from probes.sensitivity import SensitivityResult
 
@@ -98,15 +99,26 @@ def of_calibration(result: CalibrationResult) -> Claims:
 
 
 def of_ablation(result: AblationResult) -> Claims:
-    """The test loss of every variant against the reference of its part."""
+    """The test loss of every variant against the reference of its part; whether zeros matter."""
     claims: Claims = {}
     for part, reference in PARTS.items():
         group = result.summary[
             (result.summary["part"] == part) & (result.summary["variant"] != reference)
         ]
+        if group.empty:
+            continue
         topic = f"test loss, {part}, against “{reference}”"
         rate = group["p"].nunique() > 1
         claims[topic] = _signs(group, "difference", partial(_variant, rate=rate))
+    if len(result.kinds):
+        table = result.kind_differences
+        rate = table["p"].nunique() > 1
+        claims[f"masks of other kinds, within {result.margin:.0%} of dropout’s effect"] = {
+            ", ".join([row["quantity"], _kind(row, rate=rate)]): (
+                "shown" if row["equivalent_holm"] <= LEVEL else "not shown"
+            )
+            for row in table.to_dict("records")
+        }
     return claims
 
 
@@ -175,6 +187,11 @@ def _against_plain(cells: pd.DataFrame, names: dict[str, str], keys: Sequence[st
 def _variant(row: Any, *, rate: bool) -> str:
     """A variant of the ablation, with its rate where there are several."""
     return f"{row['variant']} at p = {row['p']:g}" if rate else str(row["variant"])
+
+
+def _kind(row: Any, *, rate: bool) -> str:
+    """A kind of masks, with its rate where there are several."""
+    return _variant({**row, "variant": kind_name(row["kind"], row["samples"])}, rate=rate)
 
 
 def _signs(table: pd.DataFrame, quantity: str, item: Callable[[Any], str]) -> dict[str, str]:

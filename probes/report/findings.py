@@ -197,6 +197,8 @@ def of_ablation(result: AblationResult) -> Finding:
         group = result.summary[
             (result.summary["part"] == part) & (result.summary["variant"] != reference)
         ]
+        if group.empty:
+            continue
         told = group[group["difference_holm"] <= LEVEL]
         less = told[told["difference"] < 0]["variant"].unique()
         more = told[told["difference"] > 0]["variant"].unique()
@@ -206,6 +208,7 @@ def of_ablation(result: AblationResult) -> Finding:
             if len(names)
         ]
         verdicts.append(f"{part}, against “{reference}”: {'; '.join(found) or 'undecided'}.")
+    verdicts.extend(result.conclusion.splitlines())
     return _finding(result, "Which part of the method does it?", verdicts)
 
 

@@ -1,14 +1,16 @@
 """Ablation: its variants are what the stability probe measures."""
 
+import pandas as pd
 import pytest
 
 from probes import ablation as ablation_probe
+from probes.ablation import AblationSettings, measure_cell
 from tests.probes.same_numbers import SMALL, STATISTICS, assert_same, table_of
 
 
 @pytest.fixture(scope="module")
 def ablation():
-    return ablation_probe.measure(p=0.4, ensemble=3, **SMALL)
+    return ablation_probe.measure(p=0.4, ensemble=3, samples=2, **SMALL)
 
 
 def variant(result, part, name):
@@ -24,6 +26,11 @@ def test_variants_of_the_ablation_are_what_the_stability_probe_measures(ablation
         ("dropped where", "both", dropped.loc[0]),
         ("inference", "expected weight", dropped.loc[0]),
         ("inference", "ensemble", dropped.loc[3]),
+    ]
+    same += [
+        ("mask kind", "no masks", plain.loc[0]),
+        ("mask kind", "Bernoulli, N = 1", dropped.loc[0]),
+        ("mask kind", "Bernoulli, N = 2", table_of(0.4, samples=2).loc[0]),
     ]
     for part, name, expected in same:
         assert_same(variant(ablation, part, name), expected, STATISTICS)
@@ -47,3 +54,44 @@ def test_every_place_is_measured_once_a_draw(ablation):
         "both", "columns of A", "entries", "inputs", "rank", "rows of B",
     ]  # fmt: skip
     assert len(where) == 6 * 2
+
+
+def test_kinds_of_masks_are_other_networks_beside_the_same(ablation):
+    kinds = ablation.kinds.set_index(["kind", "samples", "draw"])["train_loss"].unstack("draw")
+    assert kinds.index.tolist() == [
+        ("bernoulli", 1), ("bernoulli", 2), ("gaussian", 1), ("gaussian", 2), ("mean", 1),
+        ("none", 1),
+    ]  # fmt: skip
+    assert (kinds.nunique() == 6).all()
+    assert "mask kind" in ablation.summary["part"].unique()
+    assert [table.title.split("\n")[0] for table in ablation.text_tables()] == [
+        "What LoRA Dropout's parts do", "Zeros or noise? Masks of equal mean",
+        "What the noise of the masks does, and how",
+    ]  # fmt: skip
+    assert ablation.conclusion.startswith("p = 0.4: ")
+
+
+def test_a_part_alone_has_the_numbers_that_it_has_among_all(ablation):
+    alone = ablation_probe.measure(p=0.4, ensemble=3, part="inference", **(SMALL | {"draws": 1}))
+    assert set(alone.rows["part"]) == {"inference"}
+    for name in alone.rows["variant"]:
+        expected = variant(ablation, "inference", name).set_index("draw").loc[[0]]
+        assert_same(variant(alone, "inference", name), expected, STATISTICS)
+    assert alone.conclusion == ""
+    assert len(alone.text_tables()) == 1
+
+
+def test_the_kinds_differences_do_not_weaken_the_tests_of_the_other_parts(ablation):
+    """Each question is corrected for its own number of differences."""
+    rows = ablation.rows[ablation.rows["part"] != "mask kind"]
+    without = type(ablation)(rows).summary
+    columns = ["part", "variant", "difference_holm"]
+    found = ablation.summary.query("part != 'mask kind'")[columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, without[columns])
+
+
+def test_work_is_told_as_it_is_done():
+    (cell,) = AblationSettings(p=(0.4,), samples=3, **(SMALL | {"draws": 1})).cells()
+    told = []
+    measure_cell(cell, told.append)
+    assert sum(told) == cell.replica_steps

@@ -93,6 +93,12 @@ ANY = Range(
     _floats([0.0, *SIZES, *(-size for size in SIZES), math.inf], -LARGEST),
     [-math.inf, math.nan], "a number above -inf",
 )  # fmt: skip
+FINITE = Range(
+    _floats([0.0, *SIZES, *(-size for size in SIZES)], -LARGEST, LARGEST), INFINITE, "finite"
+)
+FINITE_NONNEGATIVE = Range(
+    _floats([0.0, *SIZES], 0, LARGEST), [-SMALLEST, -1, *INFINITE], "at least 0|finite"
+)
 WHOLE = Range(
     st.sampled_from([0.0, 1.0, 2.0, 1e10, 1e16, 1e170]) | st.integers(0, 10**4),
     [-1, 0.5, *INFINITE], "at least 0|a whole number",
@@ -107,10 +113,8 @@ FROM_TWO = Range(
 )  # fmt: skip
 CURVATURE = Range(NONNEGATIVE.inside, [-math.inf, math.nan], "a number above -inf")
 
-_entries = _floats([0.0, *SIZES, *(-size for size in SIZES)], -LARGEST, LARGEST)
 
-
-def matrix(rows: int, columns: int, entries: st.SearchStrategy = _entries) -> Range:
+def matrix(rows: int, columns: int, entries: st.SearchStrategy = FINITE.inside) -> Range:
     shape = (rows, columns)
     return Range(
         arrays.arrays(np.float64, shape, elements=entries),
@@ -332,6 +336,10 @@ CASES: dict[str, Case] = {
     "dropout_loss_terms": Case(exact.dropout_loss_terms, _MASKED),
     "dropout_loss_terms, rescaled": Case(
         _rescaled(exact.dropout_loss_terms), {**_LAYER, "p": scalar(RATE_BELOW_ONE)}
+    ),
+    "masked_loss_terms": Case(
+        exact.masked_loss_terms,
+        {**_LAYER, "mean": scalar(FINITE), "variance": scalar(FINITE_NONNEGATIVE)},
     ),
     "expected_dropout_loss": Case(exact.expected_dropout_loss, _MASKED),
     "expected_dropout_loss, rescaled": Case(

@@ -181,9 +181,14 @@ def test_calibrations_numbers_at_the_end_stand_at_their_inference(written, secti
 
 def test_ablations_numbers_stand_at_their_part_and_variant(written, sections):
     rows = rows_of(written[0], "ablation").set_index("draw")
-    (table,) = sections["ablation"].tables
+    table, differences, noise = sections["ablation"].tables
     groups = rows.groupby(["part", "variant"])
-    references = {"dropout when": "never", "dropped where": "both", "inference": "expected weight"}
+    references = {
+        "dropout when": "never", "dropped where": "both", "inference": "expected weight",
+        "mask kind": "Bernoulli, N = 1",
+    }  # fmt: skip
+    assert len(differences) == 3 * 3
+    assert len(noise) == 3 * 2
     assert len(table) == groups.ngroups
     for (part, variant), group in groups:
         where = {"part": part, "variant": variant, "p": "0.3"}

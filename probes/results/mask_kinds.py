@@ -1,0 +1,237 @@
+"""Zeros or noise: what masks of another kind change, and which part of it is the gradient's noise.
+
+The tables take rows of one network a row, with ``p``, ``draw``, ``kind`` ("none" for the network
+without masks, "mean", "bernoulli", "gaussian"), ``samples`` (N, mask pairs a step) and the
+quantities.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from lora_dropout.masks import MaskKind
+from probes.metrics.confidence_intervals import means, overlap_of
+from probes.metrics.equivalence import relative_equivalence_p_value
+from probes.metrics.multiple_comparisons import LEVEL, holm
+from probes.results.text_tables import MARKED, TextTable, decimals, rates, with_interval
+
+#: What is compared, and how it is called.
+QUANTITIES = {"beta": "β", "gap": "gap", "test_loss": "test loss"}
+#: Masks with noise, all of the same mean and variance.
+NOISY: tuple[MaskKind, ...] = ("bernoulli", "gaussian")
+
+
+def kind_name(kind: str, samples: int) -> str:
+    """Name a variant.
+
+    Args:
+        kind: of the masks, or "none".
+        samples: N, mask pairs a step.
+
+    Returns:
+        The kind, with N where it matters: of masks that are the same in every pass it does not.
+    """
+    words = {"none": "no masks", "mean": "mean alone"}
+    return words.get(kind) or f"{kind.capitalize()}, N = {samples}"
+
+
+def kind_differences(rows: pd.DataFrame, share: float) -> pd.DataFrame:
+    """Compare kinds of masks with Bernoulli masks at the same N, draw by draw.
+
+    Args:
+        rows: as at the top of this module; N = 1 is among them.
+        share: of what Bernoulli masks change against no masks: the margin of equivalence.
+
+    Returns:
+        One row a rate, quantity, and kind other than Bernoulli: the ``difference`` from Bernoulli
+        masks, the ``effect``, which is Bernoulli less none, both with what
+        ``probes.metrics.confidence_intervals.means`` says, ``margin``, the share of the mean
+        effect, and ``equivalent_holm``, the p-value of the test that the difference is within the
+        share of the effect, corrected for the number of rows.
+    """
+    pairs = pd.concat(_differences(rows), ignore_index=True)
+    keys = ["p", "quantity", "kind", "samples"]
+    table = means(pairs, keys, ["effect"], ["difference"])
+    p_values = [
+        relative_equivalence_p_value(
+            group["difference"], group["effect"], share, overlap=overlap_of(group)
+        )
+        for _, group in pairs.groupby(keys, sort=False)
+    ]
+    return table.assign(margin=share * table["effect"].abs(), equivalent_holm=holm(p_values))
+
+
+def noise_parts(rows: pd.DataFrame) -> pd.DataFrame:
+    r"""Split what the noise of the masks does into its explicit and its implicit part.
+
+    Averaging N passes leaves the expected objective as it is, and divides the variance of the
+    gradient by N. So of a quantity x that N = 1 and N = k were measured of, the *implicit* part, of
+    the gradient's noise at N = 1, is :math:`\frac{k}{k-1}(x_1-x_k)`, if it falls like 1/N. The
+    *explicit* part, of the changed objective, is what is left of the difference to masks that are
+    their mean alone.
+
+    Source: Wei, Kakade & Ma 2020, arXiv 2002.12915, who separate the two parts by averaging over
+    masks; the extrapolation to infinite N is ours.
+
+    Args:
+        rows: as at the top of this module, with N = 1 and another N.
+
+    Returns:
+        One row a rate, quantity and kind: ``noise``, N = 1 less mean alone, and its parts
+        ``explicit`` and ``implicit``, with what ``probes.metrics.confidence_intervals.means`` says.
+    """
+    most = int(rows["samples"].max())
+    parts = []
+    for p, values in _by_variant(rows):
+        for name, label in QUANTITIES.items():
+            for kind in NOISY:
+                one, many = values[name, kind, 1], values[name, kind, most]
+                implicit = most / (most - 1) * (one - many)
+                noise = one - values[name, "mean", 1]
+                found = {"noise": noise, "explicit": noise - implicit, "implicit": implicit}
+                parts.append(_pairs(rows, p, quantity=label, kind=kind, **found))
+    return means(
+        pd.concat(parts, ignore_index=True), ["p", "quantity", "kind"], (),
+        ["noise", "explicit", "implicit"],
+    )  # fmt: skip
+
+
+def kind_conclusion(differences: pd.DataFrame, share: float) -> str:
+    """Say whether zeros matter, and noise, in lines.
+
+    Args:
+        differences: as :func:`kind_differences` gives.
+        share: the margin.
+
+    Returns:
+        One line a rate on Gaussian masks, and one where masks that are their mean alone differ.
+    """
+    lines = []
+    within = f"within {share:.0%} of what dropout changes"
+    for p, table in differences.groupby("p", sort=False):
+        gaussian, alone = (table[table["kind"] == kind] for kind in ("gaussian", "mean"))
+        told = gaussian["equivalent_holm"] <= LEVEL
+        shown, not_shown = _list(gaussian[told]), _list(gaussian[~told])
+        if not not_shown:
+            lines.append(
+                f"p = {p:g}: LoRA Dropout acts as multiplicative noise; that entries are exactly "
+                f"zero makes no difference that {table['draws'].min()} draws could tell: Gaussian "
+                f"masks give the same, {within}: {shown}."
+            )
+        else:
+            same = f"Gaussian masks give the same as Bernoulli masks, {within}"
+            yes = f"{same}: {shown}; not shown: " if shown else f"not shown that {same}: "
+            lines.append(f"p = {p:g}: {yes}{not_shown}.")
+        other = alone[alone["difference_holm"] <= LEVEL]["quantity"]
+        if len(other):
+            lines.append(
+                f"p = {p:g}: masks that are their mean alone differ from them: {', '.join(other)}."
+            )
+    return "\n".join(lines)
+
+
+def difference_table(differences: pd.DataFrame, share: float) -> TextTable:
+    """Make the table of differences as it is printed.
+
+    Args:
+        differences: as :func:`kind_differences` gives.
+        share: the margin.
+
+    Returns:
+        The table.
+    """
+    shown = pd.DataFrame(
+        {
+            "p": rates(differences["p"]),
+            "quantity": differences["quantity"],
+            "variant": _names(differences),
+            "less Bernoulli": with_interval(differences, "difference"),
+            "dropout's effect": with_interval(differences, "effect"),
+            "margin": decimals(differences["margin"]),
+            "p-value": decimals(differences["equivalent_holm"]),
+            "verdict": [_verdict(row) for _, row in differences.iterrows()],
+        }
+    )
+    caption = (
+        "less Bernoulli: difference from Bernoulli masks at the same N; dropout's effect: "
+        f"Bernoulli masks less no masks; margin: {share:.0%} of the effect; p-value: two one-sided "
+        "tests that the difference is within the margin, at 5 % for all rows together (Holm); "
+        f"paired over draws; {MARKED}"
+    )
+    return TextTable(shown, "Zeros or noise? Masks of equal mean", caption)
+
+
+def parts_table(parts: pd.DataFrame, samples: int) -> TextTable:
+    """Make the table of the noise's parts as it is printed.
+
+    Args:
+        parts: as :func:`noise_parts` gives.
+        samples: the N beside 1.
+
+    Returns:
+        The table.
+    """
+    shown = pd.DataFrame(
+        {
+            "p": rates(parts["p"]),
+            "quantity": parts["quantity"],
+            "variant": parts["kind"].str.capitalize(),
+            **{name: with_interval(parts, name) for name in ("noise", "explicit", "implicit")},
+        }
+    )
+    caption = (
+        "noise: masks at N = 1 less masks that are their mean alone; implicit: what the noise of "
+        f"the gradient does, {samples}/{samples - 1} of what N = {samples} changes, if it falls "
+        "like 1/N; explicit: the rest, that the changed objective does; paired over draws; "
+        f"{MARKED}"
+    )
+    return TextTable(shown, "What the noise of the masks does, and how", caption)
+
+
+def _differences(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    counts = sorted(rows.loc[rows["kind"] == "gaussian", "samples"].unique())
+    compared = [("gaussian", int(samples)) for samples in counts] + [("mean", 1)]
+    for p, values in _by_variant(rows):
+        for name, label in QUANTITIES.items():
+            for kind, samples in compared:
+                reference = values[name, "bernoulli", samples]
+                yield _pairs(
+                    rows, p, quantity=label, kind=kind, samples=samples,
+                    difference=values[name, kind, samples] - reference,
+                    effect=reference - values[name, "none", 1],
+                )  # fmt: skip
+
+
+def _by_variant(rows: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:
+    """Every rate, with a column a quantity, kind and N, and a row a draw."""
+    for p, group in rows.groupby("p", sort=False):
+        yield (
+            float(p),  # type: ignore[arg-type]
+            group.pivot(index="draw", columns=["kind", "samples"], values=list(QUANTITIES)),
+        )
+
+
+def _pairs(rows: pd.DataFrame, p: float, **columns: object) -> pd.DataFrame:
+    """One row a draw, with what says how dependent draws are."""
+    known = {name: rows[name].iloc[0] for name in ("n", "pool") if name in rows}
+    return pd.DataFrame({**columns, "p": p, **known})
+
+
+def _verdict(row: pd.Series) -> str:
+    different, within = row["difference_holm"] <= LEVEL, row["equivalent_holm"] <= LEVEL
+    if within:
+        return "within the margin" + (", not equal" if different else "")
+    return "different" if different else "undecided"
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    return [kind_name(*pair) for pair in zip(table["kind"], table["samples"], strict=True)]
+
+
+def _list(table: pd.DataFrame) -> str:
+    """Quantities, each with the N that it is told of."""
+    groups = table.groupby("quantity", sort=False)["samples"]
+    return "; ".join(
+        f"{quantity} at N = {', '.join(map(str, np.unique(counts)))}" for quantity, counts in groups
+    )

@@ -1,0 +1,130 @@
+"""Zeros or noise: the comparisons are paired, the parts add up, the sentence follows the tests."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probes.results.mask_kinds import (
+    QUANTITIES,
+    difference_table,
+    kind_conclusion,
+    kind_differences,
+    kind_name,
+    noise_parts,
+    parts_table,
+)
+
+VARIANTS = [
+    ("none", 1), ("mean", 1), ("bernoulli", 1), ("gaussian", 1), ("bernoulli", 4), ("gaussian", 4),
+]  # fmt: skip
+#: Of masks that are their mean alone, and what the noise adds by the objective and by the gradient.
+NONE, MEAN, EXPLICIT, IMPLICIT = 3.0, 2.5, -1.0, -0.5
+
+
+def made(draws=8, spread=0.01, shift=0.0, p=(0.3,), seed=0):
+    """Quantities 1/N of whose implicit part stays at N samples; Gaussian masks add ``shift``."""
+    generator = np.random.default_rng(seed)
+    records = []
+    for rate in p:
+        for draw, level in enumerate(generator.normal(0, 1, draws)):
+            for kind, samples in VARIANTS:
+                value = level + {"none": NONE, "mean": MEAN}.get(
+                    kind, MEAN + EXPLICIT + IMPLICIT / samples
+                )
+                value += shift if kind == "gaussian" else 0.0
+                records.append(
+                    {"p": rate, "draw": draw, "kind": kind, "samples": samples}
+                    | {name: value + generator.normal(0, spread) for name in QUANTITIES}
+                )
+    return pd.DataFrame(records)
+
+
+def test_differences_are_from_bernoulli_masks_at_the_same_n_and_paired():
+    rows = made()
+    table = kind_differences(rows, 0.25).set_index(["quantity", "kind", "samples"])
+    values = rows.set_index(["kind", "samples", "draw"])["gap"].sort_index()
+    for kind, samples in (("gaussian", 1), ("gaussian", 4), ("mean", 1)):
+        found = table.loc[("gap", kind, samples)]
+        reference = values["bernoulli", samples]
+        assert found["difference"] == pytest.approx((values[kind, samples] - reference).mean())
+        effect = (reference - values["none", 1]).mean()
+        assert found["effect"] == pytest.approx(effect)
+        assert found["margin"] == pytest.approx(0.25 * abs(effect))
+    # Draws differ by 1, and the intervals by far less.
+    assert (table["difference_high"] - table["difference_low"]).max() < 0.1
+
+
+def test_the_two_parts_of_the_noise_are_found_and_add_up():
+    parts = noise_parts(made(spread=0.0))
+    assert np.allclose(parts["explicit"], EXPLICIT)
+    assert np.allclose(parts["implicit"], IMPLICIT)
+    assert np.allclose(parts["noise"], EXPLICIT + IMPLICIT)
+    assert len(parts) == len(QUANTITIES) * 2
+
+
+def test_without_a_difference_zeros_are_said_not_to_matter():
+    table = kind_differences(made(), 0.25)
+    assert kind_conclusion(table, 0.25).splitlines() == [
+        "p = 0.3: LoRA Dropout acts as multiplicative noise; that entries are exactly zero makes "
+        "no difference that 8 draws could tell: Gaussian masks give the same, within 25% of what "
+        "dropout changes: β at N = 1, 4; gap at N = 1, 4; test loss at N = 1, 4.",
+        "p = 0.3: masks that are their mean alone differ from them: β, gap, test loss.",
+    ]
+    verdicts = difference_table(table, 0.25).table.set_index(["quantity", "variant"])["verdict"]
+    assert verdicts["β", "Gaussian, N = 4"] == "within the margin"
+    assert verdicts["β", "mean alone"] == "different"
+
+
+def test_a_difference_beyond_the_margin_is_never_said_to_be_none():
+    """Dropout changes 2 at N = 1 and 1.625 at N = 4: a quarter is below 0.6."""
+    table = kind_differences(made(shift=0.6), 0.25)
+    assert kind_conclusion(table, 0.25).startswith(
+        "p = 0.3: not shown that Gaussian masks give the same as Bernoulli masks, within 25% of "
+        "what dropout changes: β at N = 1, 4; gap at N = 1, 4; test loss at N = 1, 4."
+    )
+    gaussian = difference_table(table, 0.25).table.query("variant == 'Gaussian, N = 1'")
+    assert set(gaussian["verdict"]) == {"different"}
+
+
+def test_a_small_difference_is_told_and_within_the_margin():
+    table = kind_differences(made(shift=0.1), 0.25)
+    gaussian = difference_table(table, 0.25).table.query("variant == 'Gaussian, N = 1'")
+    assert set(gaussian["verdict"]) == {"within the margin, not equal"}
+
+
+def test_with_much_noise_nothing_is_shown_and_nothing_denied():
+    table = kind_differences(made(draws=3, spread=3.0), 0.25)
+    assert set(difference_table(table, 0.25).table["verdict"]) == {"undecided"}
+    assert "not shown" in kind_conclusion(table, 0.25)
+    assert "mean alone" not in kind_conclusion(table, 0.25)
+
+
+def test_what_is_shown_of_some_is_told_of_these_and_every_rate_has_its_line():
+    rows = made(p=(0.1, 0.3))
+    changed = (rows["p"] == 0.3) & (rows["kind"] == "gaussian") & (rows["samples"] == 4)
+    rows.loc[changed, "beta"] += 1
+    first, *_, second, _ = kind_conclusion(kind_differences(rows, 0.25), 0.25).splitlines()
+    assert first.startswith("p = 0.1: LoRA Dropout acts as multiplicative noise")
+    assert second == (
+        "p = 0.3: Gaussian masks give the same as Bernoulli masks, within 25% of what dropout "
+        "changes: β at N = 1; gap at N = 1, 4; test loss at N = 1, 4; not shown: β at N = 4."
+    )
+
+
+def test_a_draw_that_diverged_is_left_out_of_its_pairs():
+    rows = made()
+    lost = (rows["draw"] == 0) & (rows["kind"] == "gaussian") & (rows["samples"] == 1)
+    rows.loc[lost, list(QUANTITIES)] = np.nan
+    table = kind_differences(rows, 0.25).set_index(["quantity", "kind", "samples"])
+    assert table.loc[("β", "gaussian", 1), "difference_draws"] == 7
+    assert table.loc[("β", "gaussian", 4), "difference_draws"] == 8
+    assert np.isfinite(table["equivalent_holm"]).all()
+
+
+def test_names_have_n_where_it_matters():
+    assert [kind_name(kind, 4) for kind in ("none", "mean", "bernoulli", "gaussian")] == [
+        "no masks", "mean alone", "Bernoulli, N = 4", "Gaussian, N = 4",
+    ]  # fmt: skip
+    shown = parts_table(noise_parts(made()), 4)
+    assert shown.table["variant"].unique().tolist() == ["Bernoulli", "Gaussian"]
+    assert "4/3 of what N = 4 changes" in shown.caption

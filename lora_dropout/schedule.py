@@ -76,6 +76,7 @@ class MaskSchedule:
 
     Attributes:
         seed: seed of the masks, in [0, 2**64).
+        seeded: whether a seed was given; otherwise it is 0, until a trainer takes its own.
         step: the step whose masks the layers hold. Set it with :meth:`seek`, to resume for example.
         samples: the sample numbers that the layers hold, one group of the batch for each.
         layers: the adapted layers, in the order that numbers them.
@@ -83,10 +84,9 @@ class MaskSchedule:
         stale: whether layers hold something else than their masks, such as new memory.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
-        self.seed = seed
+    def __init__(self, seed: int | None = 0) -> None:
+        self.seeded = seed is not None
+        self.reseed(seed or 0)
         self.step = 0
         self.samples = range(1)
         self.layers: list[ScheduledLayer] = []
@@ -111,6 +111,19 @@ class MaskSchedule:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._begin()
+
+    def reseed(self, seed: int) -> None:
+        """Take masks of another seed from the next draw on.
+
+        Args:
+            seed: in [0, 2**64).
+
+        Raises:
+            ValueError: out of range.
+        """
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
+        self.seed, self.stale = seed, True
 
     def join(self, layer: ScheduledLayer) -> None:
         """Number a layer and make its masks those of this schedule, from the next draw on."""

@@ -1,7 +1,10 @@
 """AdaLoRA with dropout in PEFT: masks on Q's input columns and P's output rows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from peft import AdaLoraConfig
 from peft.tuners.adalora import AdaLoraModel as PlainAdaLoraModel
 from peft.tuners.adalora.layer import SVDLinear as PlainSVDLinear
 from torch import Tensor, nn
@@ -75,3 +78,29 @@ class AdaLoraModel(DropoutTuner, PlainAdaLoraModel):
         if isinstance(lora_config, DropoutFields) and type(target) is PlainSVDLinear:
             target.__class__ = SVDLinear
         super()._create_and_replace(lora_config, adapter_name, target, *args, **kwargs)
+
+
+@contextmanager
+def regularizer_share(model: Any, share: float) -> Iterator[None]:
+    """Within the block, the regularizer that PEFT adds to AdaLoRA's loss counts a part of itself.
+
+    It does not depend on the examples: where a step adds up the losses of several parts of a batch,
+    it would count once for each of them.
+
+    Args:
+        model: of PEFT, with any adapter.
+        share: factor of the regularizer, positive.
+    """
+    configs = [
+        one
+        for one in getattr(model, "peft_config", {}).values()
+        if share != 1 and isinstance(one, AdaLoraConfig)
+    ]
+    before = [one.orth_reg_weight for one in configs]
+    try:
+        for one, weight in zip(configs, before, strict=True):
+            one.orth_reg_weight = weight * share
+        yield
+    finally:
+        for one, weight in zip(configs, before, strict=True):
+            one.orth_reg_weight = weight

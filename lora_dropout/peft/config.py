@@ -30,7 +30,7 @@ class DropoutFields:
         mask_kind: "bernoulli" (LoRA Dropout), "gaussian" (noise of the same mean and variance) or
             "mean" (the constant 1 - p): see ``lora_dropout.masks``.
         mask_seed: seed of the masks, a function of it, the optimizer step, the layer and the sample
-            number alone.
+            number alone. Left out, it is the trainer's seed, and 0 without our trainer.
         inference: what ``eval()``, merging and a saved adapter mean: "expected weight", the update
             times (1-p)^2; "no masks", the update as it stands; "ensemble", for evaluation by
             members, merged and saved as "expected weight".
@@ -53,7 +53,9 @@ class DropoutFields:
     mask_kind: MaskKind = field(
         default="bernoulli", metadata={"help": "Bernoulli masks, or others of the same mean."}
     )
-    mask_seed: int = field(default=0, metadata={"help": "Seed of the masks."})
+    mask_seed: int | None = field(
+        default=None, metadata={"help": "Seed of the masks; the trainer's, or 0, if left out."}
+    )
     inference: Inference = field(
         default="expected weight", metadata={"help": "Mode in eval(): see MaskedUpdate."}
     )
@@ -82,7 +84,7 @@ class DropoutFields:
         layer_shape(1, 1, self.dropout_rate, self.dropout_rate_out, self.mask_kind)
         if self.inference not in get_args(Inference):
             raise ValueError(f"unknown inference {self.inference!r}")
-        if not 0 <= self.mask_seed < 2**64:
+        if not 0 <= (self.mask_seed or 0) < 2**64:
             raise ValueError(f"mask_seed must lie in [0, 2**64), got {self.mask_seed}")
         if self.drops:
             self._refuse_what_does_not_go_with_it()

@@ -2,16 +2,20 @@
 
 import logging
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import find_batch_size
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lora_dropout.functional import GroupsNotSupportedError
-from lora_dropout.injection import mask_schedules
+from lora_dropout.injection import adapted_layers, mask_schedules
 from lora_dropout.objective import each_sample, grouped_samples
+from lora_dropout.peft.adalora import regularizer_share
+from lora_dropout.peft.allocation import allocates, restore_allocation, write_allocation
 from lora_dropout.peft.averaging import Averaged, base_model
 
 if TYPE_CHECKING:
@@ -53,12 +57,23 @@ class AllocationCallback(TrainerCallback):
             model: the trainer's model, with adapters.
             **kwargs: ignored.
         """
-        if _allocates(model):
+        if allocates(model):
             model.base_model.update_and_allocate(state.global_step)  # type: ignore[union-attr, operator]
 
+    def on_save(
+        self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
+        model: nn.Module | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Put into a checkpoint what AdaLoRA goes on from.
 
-def _allocates(model: Any) -> bool:
-    return hasattr(getattr(model, "base_model", None), "update_and_allocate")
+        Args:
+            args, state, control: the trainer's, which say where the checkpoint is.
+            model: the trainer's model, with adapters.
+            **kwargs: ignored.
+        """
+        folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        if allocates(model) and state.is_world_process_zero and folder.is_dir():
+            write_allocation(folder, model)
 
 
 class LoraDropoutTrainerMixin:
@@ -88,6 +103,7 @@ class LoraDropoutTrainerMixin:
         args: Any
         state: Any
         accelerator: Any
+        current_gradient_accumulation_steps: int
         compute_loss_func: Any
         label_smoother: Any
         _prepare_inputs: Any
@@ -105,13 +121,16 @@ class LoraDropoutTrainerMixin:
         )  # fmt: skip
         self._share = 1.0
         self._part = (-1, 0)
-        self._scaling_checked = False
+        self._scaling_checked = self._counts_items = False
         if own_masks:
             # Otherwise every process may get the first one's masks before a forward pass.
             for given in (*args, kwargs.get("args")):
                 if isinstance(given, TrainingArguments):
                     given.ddp_broadcast_buffers = False
         super().__init__(*args, **kwargs)
+        for _, layer in adapted_layers(self.model):
+            if not layer.masks.seeded:
+                layer.masks.reseed(self.args.seed)
         for callback in (MaskCallback(), AllocationCallback()):
             self.add_callback(callback)  # type: ignore[attr-defined]
 
@@ -131,6 +150,7 @@ class LoraDropoutTrainerMixin:
             The average loss, detached.
         """
         self._check_scaling(model, inputs)
+        self._counts_items = num_items_in_batch is not None
         samples = self._numbers()
         if samples == range(1):
             return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
@@ -144,6 +164,14 @@ class LoraDropoutTrainerMixin:
                 self.grouped = False
         return self._passes(model, inputs, num_items_in_batch, samples)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any) -> None:
+        if not restore_allocation(Path(resume_from_checkpoint), self.model):
+            super()._load_from_checkpoint(resume_from_checkpoint, *args)  # type: ignore[misc]
+
+    def _load_best_model(self) -> None:
+        if not restore_allocation(Path(self.state.best_model_checkpoint), self.model):
+            super()._load_best_model()  # type: ignore[misc]
+
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the loss, or its share of the average over samples.
 
@@ -153,12 +181,24 @@ class LoraDropoutTrainerMixin:
         Returns:
             The loss, or the loss and the model's output, as the trainer was asked for.
         """
-        loss = super().compute_loss(*args, **kwargs)  # type: ignore[misc]
+        with regularizer_share(self.model, self._share_of_part()):
+            loss = super().compute_loss(*args, **kwargs)  # type: ignore[misc]
         if self._share == 1:
             return loss
         if isinstance(loss, tuple):
             return self._share * loss[0], *loss[1:]
         return self._share * loss
+
+    def _share_of_part(self) -> float:
+        """What a part of the accumulated batch counts where losses are summed over the parts.
+
+        A loss per item is a sum over parts and processes, and so must be what does not depend on
+        the items. Other losses are averaged, and it with them.
+        """
+        if not (self.model.training and self._counts_items and self.model_accepts_loss_kwargs):
+            return 1.0
+        processes = self.args.world_size if self.args.average_tokens_across_devices else 1
+        return 1 / (self.current_gradient_accumulation_steps * processes)
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
@@ -174,7 +214,7 @@ class LoraDropoutTrainerMixin:
             Loss, logits and labels, as the trainer's own step returns them.
         """
         self._check_scaling(model, inputs)
-        if _allocates(self.model):
+        if allocates(self.model):
             # PEFT's AdaLoRA adds its regularizer to every loss, which is then none of the data.
             model = base_model(self.model)
         if self.ensemble:

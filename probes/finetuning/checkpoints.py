@@ -17,6 +17,13 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from lora_dropout.peft.allocation import (
+    allocates,
+    rank_state,
+    restore_ranks,
+    set_parameters,
+    trained_parameters,
+)
 from probes.finetuning.state_file import read_state, write_state
 
 if TYPE_CHECKING:
@@ -27,8 +34,6 @@ if TYPE_CHECKING:
 TRAINING = "training.safetensors"
 #: The state of a process's random generators.
 RANDOM = "random-{}.safetensors"
-#: What AdaLoRA's allocator remembers of each parameter.
-IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -158,46 +163,39 @@ class CheckpointCallback(TrainerCallback):
         return {
             "in_epoch": not float(state.epoch or 0).is_integer(),
             "seconds": time.perf_counter() - self.begin,
-            "adapter": {
-                name: value for name, value in model.named_parameters() if value.requires_grad
-            },
-            "ranks": _ranks(model),
+            "adapter": trained_parameters(model),
+            "ranks": rank_state(model) if allocates(model) else None,
             "optimizer": optimizer.state_dict(),
             "scheduler": lr_scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
 
+    def restore_adapter(self, checkpoint: Path, model: nn.Module) -> None:
+        """Set a model's adapter to that of a checkpoint.
+
+        Args:
+            checkpoint: folder that this callback completed.
+            model: PEFT's, changed in place.
+
+        Raises:
+            ValueError: the checkpoint is damaged.
+        """
+        _restore_adapter(read_state(checkpoint / TRAINING), model)
+
     def _restore(
         self, kept: dict[str, Any], model: nn.Module, optimizer: Any, lr_scheduler: Any, **_: Any
     ) -> None:
-        with torch.no_grad():
-            for name, value in kept["adapter"].items():
-                model.get_parameter(name).copy_(value)
-        _restore_ranks(model, kept["ranks"])
+        _restore_adapter(kept, model)
         optimizer.load_state_dict(kept["optimizer"])
         lr_scheduler.load_state_dict(kept["scheduler"])
         if self.accelerator.scaler is not None and kept["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(kept["scaler"])
 
 
-def _ranks(model: Any) -> dict[str, Any] | None:
-    """What AdaLoRA has found out of its ranks; None for LoRA."""
-    allocator = getattr(model.base_model, "rankallocator", None)
-    if allocator is None:
-        return None
-    found = {name: getattr(allocator, name) for name in IMPORTANCE}
-    return found | {"pattern": allocator.peft_config.rank_pattern}
-
-
-def _restore_ranks(model: Any, kept: dict[str, Any] | None) -> None:
-    if kept is None:
-        return
-    allocator = model.base_model.rankallocator
-    devices = {name: value.device for name, value in model.base_model.model.named_parameters()}
-    for kind in IMPORTANCE:
-        on_device = {name: value.to(devices[name]) for name, value in kept[kind].items()}
-        setattr(allocator, kind, on_device)
-    allocator.peft_config.rank_pattern = kept["pattern"]
+def _restore_adapter(kept: dict[str, Any], model: Any) -> None:
+    set_parameters(model, kept["adapter"])
+    if kept["ranks"] is not None:
+        restore_ranks(model, kept["ranks"])
 
 
 def random_state() -> dict[str, Any]:

@@ -22,8 +22,7 @@ ROUNDING = 2e-5
 
 def assert_same(one, other):
     assert losses(one) == pytest.approx(losses(other), rel=ROUNDING)
-    for key, value in factors(one).items():
-        torch.testing.assert_close(value, factors(other)[key], rtol=1e-3, atol=ROUNDING)
+    assert_same_factors(one, other)
 
 
 def trained(folder, **settings):
@@ -71,15 +70,49 @@ def test_a_model_without_a_batch_somewhere_takes_passes_and_says_so(tmp_path, ca
     assert_same(trained(tmp_path, name="deberta", samples=2), grouped)
 
 
-@pytest.mark.parametrize("config", ["lora", "adalora"])
-def test_resuming_continues_the_masks(config, tmp_path):
-    """AdaLoRA's importance is not in a checkpoint of PEFT, so its budget does not fall here."""
+@pytest.mark.parametrize(("config", "broken", "steps"), [("lora", 2, 4), ("adalora", 6, 11)])
+def test_resuming_continues_masks_and_ranks(config, broken, steps, tmp_path):
+    """AdaLoRA is interrupted while its budget falls: it goes on with the importance of before."""
     settings = {"config": config, "samples": 2}
-    straight = trained(tmp_path / "straight", steps=4, **settings)
-    trained(tmp_path / "broken", steps=2, keep=2, **settings)
-    resumed = trainer(tmp_path / "broken", steps=4, **settings)
+    straight = trained(tmp_path / "straight", steps=steps, **settings)
+    trained(tmp_path / "broken", steps=broken, keep=broken, **settings)
+    resumed = trainer(tmp_path / "broken", steps=steps, **settings)
     resumed.train(resume_from_checkpoint=True)
-    assert losses(resumed)[-2:] == pytest.approx(losses(straight)[-2:], rel=ROUNDING)
+    left = steps - broken
+    assert losses(resumed)[-left:] == pytest.approx(losses(straight)[-left:], rel=ROUNDING)
+    assert_same_factors(straight, resumed)
+
+
+def assert_same_factors(one, other):
+    for key, value in factors(one).items():
+        torch.testing.assert_close(value, factors(other)[key], rtol=1e-3, atol=ROUNDING)
+
+
+def test_the_best_adapter_of_adalora_is_loaded_after_its_ranks_fell(tmp_path):
+    """PEFT loads into layers that it cuts down, and the trainer's best model was a traceback."""
+    arguments = {
+        "eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True,
+        "save_total_limit": None, "learning_rate": 5.0,
+    }  # fmt: skip
+    made = trained(tmp_path, config="adalora", steps=10, keep=2, arguments=arguments.items())
+    best = Path(made.state.best_model_checkpoint)
+    told = min(e["eval_loss"] for e in made.state.log_history if "eval_loss" in e)
+    assert best.name != "checkpoint-10"
+    assert made.evaluate()["eval_loss"] == pytest.approx(told, rel=1e-4)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_adalora_counts_its_regularizer_once_however_a_batch_is_split(samples, tmp_path):
+    """Also where the loss is a sum over the parts, as that of a language model."""
+    settings = {"name": "llama", "config": "adalora", "samples": samples}
+    whole = trained(tmp_path, **settings)
+    assert_same(whole, trained(tmp_path, batch=2, accumulate=4, **settings))
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 11), (3, 3)])
+def test_several_seeds_are_several_masks(given, expected, tmp_path):
+    made = trainer(tmp_path, arguments={"seed": 11}.items(), mask_seed=given)
+    assert mask_schedule(made.model).seed == expected
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

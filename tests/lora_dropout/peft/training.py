@@ -31,9 +31,10 @@ class Rows(torch.utils.data.Dataset):
 
 
 def trainer(folder, *, name="bert", config="lora", p=0.5, batch=8, accumulate=1, steps=4,
-            keep=None, arguments=(), kind=LoraDropoutTrainer, **options):  # fmt: skip
+            keep=None, arguments=(), kind=LoraDropoutTrainer, mask_seed=None,
+            **options):  # fmt: skip
     set_seed(0)
-    model = adapted(name, CONFIGS[config], p=p)
+    model = adapted(name, CONFIGS[config], p=p, mask_seed=mask_seed)
     settings = {
         "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulate,
         "max_steps": steps, "logging_steps": 1, "learning_rate": 0.05,

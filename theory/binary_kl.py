@@ -33,7 +33,9 @@ def binary_kl(p: ArrayLike, q: ArrayLike) -> float | Real:
     0.14384103622589045
     """
     first, second = np.broadcast_arrays(rate("p", p), rate("q", q))
-    return unwrap(_divergence(first, second - first))
+    return unwrap(
+        _part(first, second - first, second) + _part(1 - first, first - second, 1 - second)
+    )
 
 
 def largest_excess(p: ArrayLike, divergence: ArrayLike) -> float | Real:
@@ -58,20 +60,24 @@ def largest_excess(p: ArrayLike, divergence: ArrayLike) -> float | Real:
     0.75
     """
     chance, budget = np.broadcast_arrays(rate("p", p), nonnegative("divergence", divergence))
-    return unwrap(largest_where(lambda x: _divergence(chance, x) <= budget, 1 - chance))
+    rest = 1 - chance
+    return unwrap(
+        largest_where(
+            lambda x: _part(chance, x, chance + x) + _part(rest, -x, rest - x) <= budget, rest
+        )
+    )
 
 
-def _divergence(p: Real, x: Real) -> Real:
-    return _part(p, x) + _part(1 - p, -x)
-
-
-def _part(weight: Real, x: Real) -> Real:
-    """x - w ln(1 + x/w), at least 0; x at w = 0, where x is not negative."""
+def _part(weight: Real, x: Real, end: Real) -> Real:
+    """x - w ln(1 + x/w), at least 0, with w + x = ``end``; x at w = 0, where x is not negative."""
     with np.errstate(all="ignore"):
         y = np.where(x == 0, 0.0, x / weight)
         small = np.abs(y) < NEAR
         near = weight * _excess_over_log(np.where(small, y, 0.0))
-        far = x - weight * np.log1p(y)
+        # Near y = -1 the sum 1 + y has few digits, and a ratio below the normal doubles too.
+        ratio = end / weight
+        log = np.where(ratio < 1e-300, np.log(end) - np.log(weight), np.log(ratio))
+        far = x - weight * np.where(y < -0.5, log, np.log1p(y))
         if np.isinf(y).any():  # x / w can exceed the largest double
             log = np.log(np.abs(x)) - np.log(weight)
             far = np.where(np.isinf(y), x - np.where(weight > 0, weight * log, 0.0), far)

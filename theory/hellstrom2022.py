@@ -32,17 +32,23 @@ def binary_kl_gap_bound(
     :math:`I(\ell_{i,0},\ell_{i,1};U_i)`. d is jointly convex: that gives the mean over pairs, and
     over supersamples too. There the mean of the bounds is below the bound at the means.
 
-    The information of the *difference* of losses is not enough: see the tests.
+    The information of the *difference* of losses is enough too (derived here). Less the smaller
+    one, or plus what the larger one lacks to 1, the losses are functions of their difference, and
+    the gap is as before. So :math:`d(\hat L\,\|\,\hat L+\mathrm{gap}/2)` is at most the mean of
+    :math:`I(\ell_{i,1}-\ell_{i,0};U_i)` for a smaller train loss and for a larger one; it is convex
+    in :math:`\hat L`, so it is for this one. The smaller one, the mean of max(0, train less test
+    loss), may stand for the train loss.
 
-    Source: arXiv 2210.06422, the samplewise average bound with the binary KL divergence (Seeger's
-    form); the inequality is that of the authors' code, ``kl(Rhat, Rhat/2 + R/2)``. Proof as above.
+    Source: arXiv 2210.06422, for pairs of losses: the samplewise average bound with the binary KL
+    divergence (Seeger's form); the inequality is that of the authors' code, ``kl(Rhat, Rhat/2 +
+    R/2)``. Proof as above.
 
     Assumes: losses in [0, C]; fair coins U, and start, masks and all other randomness independent
     of U.
 
     Args:
         information: :math:`I(\ell_{i,0},\ell_{i,1};U_i)`, at least 0, in nats, (..., n); ``inf``
-            allowed. That of the predictions is larger and does too.
+            allowed. That of the predictions, or of the difference of losses, does too.
         train_loss: mean over U, from 0 to ``loss_bound``, in units of the loss.
         loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.
 

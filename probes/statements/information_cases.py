@@ -73,6 +73,7 @@ TWO_SIDED: dict[str, Bound] = {
 }
 ONE_SIDED: dict[str, Bound] = {
     "binary kl (Hellström 2022)": _with_train_loss(binary_kl_gap_bound, "of_losses"),
+    "binary kl, ld (derived here)": _with_train_loss(binary_kl_gap_bound, "of_differences"),
     "fast rate (Wang 2023)": _with_train_loss(fast_rate_gap_bound, "of_single_losses"),
 }
 FITTED: dict[str, Bound] = {
@@ -304,7 +305,7 @@ def _case(
         equal=equal,
         tolerance=SUMMED,
         ceiling=float("inf") if equal else LOSS_BOUND,
-        assumptions="every selection enumerated, the tightest case; C = 1",
+        assumptions="every selection enumerated",
         failed=failed,
         command=command,
     )

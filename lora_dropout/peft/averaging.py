@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from lora_dropout.ensemble import inference_mode, members
@@ -19,51 +20,170 @@ ROWS = (
 )  # fmt: skip
 
 
-class Averaged(nn.Module):
-    """A model of transformers whose logits are the average over N sampled networks.
+@contextmanager
+def averaging(called: nn.Module, adapted: nn.Module, ensemble: int) -> Iterator[None]:
+    """Within the block, a call of a model averages the logits of N sampled networks.
 
-    The loss is that of the averaged logits, by the loss function of the model.
+    The loss is that of the averaged logits, computed by the model itself: in the last member's pass
+    the output of its last layer is replaced by the average over the members. Where logits are not
+    an affine function of a layer's output, the loss is that of ``loss_of``, if the model's own loss
+    is the same.
 
     Source: arXiv 2404.09610, Eq. 8: outputs are averaged before the softmax.
 
     Args:
-        model: the model, which may be wrapped by a trainer.
-        adapted: the model itself, whose layers hold the masks.
+        called: the model of transformers, or PEFT's around it, that is called within the block.
+        adapted: the model whose layers hold the masks.
         ensemble: N, at least 1.
+
+    Raises:
+        ValueError: on a call, of a model whose loss of averaged outputs is not known.
     """
+    own = vars(called).get("forward")
+    vars(called)["forward"] = _Average(called, called.forward, adapted, ensemble)
+    try:
+        yield
+    finally:
+        del vars(called)["forward"]
+        if own is not None:
+            vars(called)["forward"] = own
 
-    def __init__(self, model: nn.Module, adapted: nn.Module, ensemble: int) -> None:
-        super().__init__()
-        self.model, self.adapted, self.ensemble = model, adapted, ensemble
 
-    def forward(self, **inputs: Any) -> Any:
+class _Average:
+    """The forward pass of a model, averaged over sampled networks."""
+
+    def __init__(self, called: nn.Module, forward: Any, adapted: nn.Module, ensemble: int) -> None:
+        self.called, self.forward, self.adapted = called, forward, adapted
+        self.ensemble = ensemble
+
+    def __call__(self, *args: Any, **inputs: Any) -> Any:
         """Run the model once a member; return its output with averaged logits, and the loss."""
-        total: dict[str, Tensor] = {}
-        for member in members(self.adapted, self.ensemble):
-            output = self.model(**inputs)
-            if member == 0 and output.get("loss") is not None:
-                inputs_of_loss = self._as_the_model(output, inputs)
-            for name in AVERAGED:
-                if name in output:
-                    total[name] = total[name] + output[name] if member else output[name]
-        if not total:
-            raise ValueError(f"the model returns none of {', '.join(AVERAGED)} to average")
-        for name, value in total.items():
-            output[name] = value / self.ensemble
-        if output.get("loss") is not None:
-            output["loss"] = loss_of(self.adapted, output, inputs_of_loss)
-        return output
+        outputs: list[Any] = []
+        mean: dict[str, Tensor] = {}
+        with _LastLayers(self.called) as last:
+            for member in members(self.adapted, self.ensemble):
+                output = self.forward(*args, **inputs)
+                outputs = [*outputs[:1], output]
+                last.know()
+                for name in AVERAGED:
+                    if name in output:
+                        part = output[name] / self.ensemble
+                        mean[name] = mean[name] + part if member else part
+                if not mean:
+                    raise ValueError(f"the model returns none of {', '.join(AVERAGED)} to average")
+                if member == self.ensemble - 1 and member > 0 and output.get("loss") is not None:
+                    averaged = self._by_the_model(last, mean, *args, **inputs)
+                    return averaged or self._by_loss_function(outputs[0], output, mean, inputs)
+        return _with(outputs[-1], mean)
 
-    def _as_the_model(self, output: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Find the inputs from which the model computes its loss: many heads ignore the count."""
+    def _by_the_model(
+        self, last: "_LastLayers", mean: dict[str, Tensor], *args: Any, **inputs: Any
+    ) -> Any:
+        """Pass the average through what follows a layer; None if no layer is followed by that."""
+        for layer in last.candidates():
+            with last.replaced(layer, self.ensemble):
+                output = self.forward(*args, **inputs)
+            if all(_close(output[name], value) for name, value in mean.items()):
+                return _with(output, mean)
+        return None
+
+    def _by_loss_function(
+        self, first: Any, output: Any, mean: dict[str, Tensor], inputs: dict[str, Any]
+    ) -> Any:
+        """Compute the loss by transformers' function; many heads ignore the count."""
         for known in (inputs, inputs | {"num_items_in_batch": None}):
-            ours = loss_of(self.adapted, output, known)
-            if torch.allclose(ours.float(), output["loss"].float(), rtol=1e-2, atol=1e-4):
-                return known
+            try:
+                ours = loss_of(self.adapted, first, known)
+            except (KeyError, ValueError, RuntimeError):
+                continue
+            if _close(ours, first["loss"]):
+                output["loss"] = loss_of(self.adapted, _with(output, mean), known)
+                return output
         raise ValueError(
             f"{type(base_model(self.adapted)).__name__} computes its loss in its own way, so "
-            "that of averaged outputs is not known: pass compute_loss_func to the trainer"
+            "that of averaged outputs is not known: evaluate without the ensemble"
         )
+
+
+class _LastLayers:
+    """The layers that a model calls last, and their outputs summed over its passes.
+
+    Args:
+        model: whose layers are watched, for as long as the context lasts.
+    """
+
+    #: Layers before the last that are tried, such as a dropout after it.
+    COUNT = 4
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.sums: dict[nn.Module, Tensor] = {}
+        self.known = False
+
+    def __enter__(self) -> Self:
+        leaves = [one for one in self.model.modules() if not any(True for _ in one.children())]
+        # PEFT's layers have children, and what they return is theirs and not a child's.
+        layers = [one for one in self.model.modules() if isinstance(one, BaseTunerLayer)]
+        self.handles = [one.register_forward_hook(self._add) for one in leaves + layers]
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def know(self) -> None:
+        """After the first pass: only its last layers are summed from now on."""
+        self.known = True
+
+    def _add(self, layer: nn.Module, args: Any, output: Any) -> None:
+        if not isinstance(output, Tensor):
+            return
+        if not self.known:
+            self.sums.pop(layer, None)
+            self.sums[layer] = output
+            if len(self.sums) > self.COUNT:
+                del self.sums[next(iter(self.sums))]
+        elif layer in self.sums and self.sums[layer].shape == output.shape:
+            self.sums[layer] = self.sums[layer] + output
+
+    def candidates(self) -> list[nn.Module]:
+        """The layers, last first."""
+        return list(reversed(self.sums))
+
+    @contextmanager
+    def replaced(self, layer: nn.Module, passes: int) -> Iterator[None]:
+        """Within the block, a layer returns its average over the passes.
+
+        Args:
+            layer: one of :meth:`candidates`.
+            passes: number of the passes that were summed.
+        """
+        kept = self.sums
+        mean = kept[layer] / passes
+        self.sums = {}
+        handle = layer.register_forward_hook(lambda module, args, output: mean)
+        try:
+            yield
+        finally:
+            handle.remove()
+            self.sums = kept
+
+
+def _with(output: Any, values: dict[str, Tensor]) -> Any:
+    for name, value in values.items():
+        output[name] = value
+    return output
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal up to the rounding of their precision."""
+    if one.shape != other.shape:
+        return False
+    one, other = one.detach(), other.detach()
+    exact = torch.finfo(one.dtype).eps <= torch.finfo(torch.float32).eps
+    tolerance = 1e-4 if exact else 2e-2
+    scale = float(other.float().abs().max())
+    return bool(torch.allclose(one.float(), other.float(), rtol=tolerance, atol=tolerance * scale))
 
 
 def loss_of(adapted: nn.Module, output: Any, inputs: dict[str, Any]) -> Tensor:

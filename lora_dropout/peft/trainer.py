@@ -1,25 +1,42 @@
 """LoRA Dropout in transformers' Trainer: masks by optimizer step, N samples, the ensemble."""
 
 import logging
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import find_batch_size
+from accelerate.utils import DistributedType, find_batch_size
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lora_dropout.functional import GroupsNotSupportedError
-from lora_dropout.injection import adapted_layers, mask_schedules
+from lora_dropout.injection import adapted_layers, layers_in_use, mask_schedules
 from lora_dropout.objective import each_sample, grouped_samples
 from lora_dropout.peft.adalora import regularizer_share
 from lora_dropout.peft.allocation import allocates, restore_allocation, write_allocation
-from lora_dropout.peft.averaging import Averaged, base_model
+from lora_dropout.peft.averaging import averaging, base_model
+from lora_dropout.peft.row_independence import (
+    EXACT,
+    ROUGH,
+    couples_by_itself,
+    relative_distance,
+    without_noise,
+    without_notes,
+)
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState
+
+#: Kinds of training in which no process holds the gradients.
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+#: Trainers of TRL that generate what they train on within a step.
+DRAW_THEIR_DATA = (
+    "GRPOTrainer", "RLOOTrainer", "OnlineDPOTrainer", "NashMDTrainer", "XPOTrainer", "PPOTrainer",
+    "GKDTrainer", "MiniLLMTrainer",
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +103,19 @@ class LoraDropoutTrainerMixin:
 
     Args:
         samples: N, mask pairs that the training loss is averaged over.
-        grouped: one pass over the batch repeated N times, in place of N passes. Where a model
-            computes something without a batch, such as DeBERTa's relative positions, N passes are
-            taken all the same, and a warning says so.
+        grouped: one pass over the batch repeated N times, in place of N passes. Where that would be
+            another objective, as rows of a batch see each other (losses of pairs, negatives within
+            the batch, normalization over it), and where a model computes something without a batch,
+            such as DeBERTa's relative positions, N passes are taken all the same, and a warning
+            says so. The gradients of the first batch are compared for that.
         own_masks: masks of its own for each process and part of an accumulated batch. The gradient
             is less noisy, and the training depends on how it is split.
         ensemble: N, members in evaluation and prediction, whose logits are averaged; 0 for the
             network that the adapter's ``inference`` names.
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: a number out of range; several samples in a trainer that draws data within its
+            step; an ensemble whose loss the model does not tell, before anything is trained.
     """
 
     if TYPE_CHECKING:
@@ -122,17 +142,34 @@ class LoraDropoutTrainerMixin:
         self._share = 1.0
         self._part = (-1, 0)
         self._scaling_checked = self._counts_items = False
+        self._rows_checked = self._ensemble_checked = False
         if own_masks:
             # Otherwise every process may get the first one's masks before a forward pass.
             for given in (*args, kwargs.get("args")):
                 if isinstance(given, TrainingArguments):
                     given.ddp_broadcast_buffers = False
+        self._refuse_own_data()
         super().__init__(*args, **kwargs)
+        if ensemble and getattr(self.args, "predict_with_generate", False):
+            raise ValueError(
+                "predict_with_generate asks one network, not the ensemble: leave one of them out"
+            )
         for _, layer in adapted_layers(self.model):
             if not layer.masks.seeded:
                 layer.masks.reseed(self.args.seed)
         for callback in (MaskCallback(), AllocationCallback()):
             self.add_callback(callback)  # type: ignore[attr-defined]
+
+    def _refuse_own_data(self) -> None:
+        """Refuse N samples where a step of training draws data of its own, for each anew."""
+        if self.samples == 1:
+            return
+        known = {kind.__name__ for kind in type(self).__mro__} & {*DRAW_THEIR_DATA}
+        if known or hasattr(type(self), "_generate_and_score_completions"):
+            raise ValueError(
+                f"samples must be 1 in {type(self).__name__}, whose every pass draws data of its "
+                f"own; got {self.samples}"
+            )
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -150,12 +187,14 @@ class LoraDropoutTrainerMixin:
             The average loss, detached.
         """
         self._check_scaling(model, inputs)
+        self._check_ensemble(inputs)
         self._counts_items = num_items_in_batch is not None
         samples = self._numbers()
         if samples == range(1):
             return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
         if self.grouped and self.samples > 1:
             try:
+                self._check_rows(model, inputs, num_items_in_batch, samples)
                 return self._one_pass(model, inputs, num_items_in_batch, samples)
             except GroupsNotSupportedError as reason:
                 logger.warning(
@@ -217,9 +256,9 @@ class LoraDropoutTrainerMixin:
         if allocates(self.model):
             # PEFT's AdaLoRA adds its regularizer to every loss, which is then none of the data.
             model = base_model(self.model)
-        if self.ensemble:
-            model = Averaged(model, self.model, self.ensemble)
-        return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        called = model if allocates(self.model) else self.model
+        with averaging(called, self.model, self.ensemble) if self.ensemble else nullcontext():
+            return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
 
     def _check_scaling(self, model: nn.Module, inputs: dict[str, Any]) -> None:
         """Find out, once, whether the model divides its loss by the number of items it is told.
@@ -247,6 +286,19 @@ class LoraDropoutTrainerMixin:
             logger.info("the model ignores num_items_in_batch: its losses are averaged")
             self.model_accepts_loss_kwargs = False
 
+    def _check_ensemble(self, inputs: dict[str, Any]) -> None:
+        """Find out, before anything is trained, whether the ensemble can be evaluated."""
+        if self._ensemble_checked or not self.ensemble or self.args.eval_strategy == "no":
+            return
+        self._ensemble_checked = True
+        training = self.model.training
+        self.model.eval()
+        try:
+            with without_notes(self), torch.no_grad():
+                self.prediction_step(self.model, dict(inputs), False)
+        finally:
+            self.model.train(training)
+
     def _passes(
         self, model: nn.Module, inputs: dict[str, Any], items: Any, samples: range
     ) -> Tensor:
@@ -265,16 +317,56 @@ class LoraDropoutTrainerMixin:
     def _one_pass(
         self, model: nn.Module, inputs: dict[str, Any], items: Any, samples: range
     ) -> Tensor:
-        rows, count = find_batch_size(inputs), len(samples)
-        repeated = {
-            name: value.repeat(count, *[1] * (value.dim() - 1))
-            if isinstance(value, Tensor) and value.dim() and len(value) == rows
-            else value
-            for name, value in inputs.items()
-        }
+        count = len(samples)
         items = items if items is None else count * items
         with grouped_samples(self.model, count, samples.start):
-            return super().training_step(model, repeated, items)  # type: ignore[misc]
+            return super().training_step(model, _repeated(inputs, count), items)  # type: ignore[misc]
+
+    def _check_rows(
+        self, model: nn.Module, inputs: dict[str, Any], items: Any, samples: range
+    ) -> None:
+        """Find out, once, whether a grouped pass is the same objective as passes.
+
+        Raises:
+            GroupsNotSupportedError: it is not, or nobody can tell.
+        """
+        if self._rows_checked:
+            return
+        self._rows_checked = True
+        if self.accelerator.distributed_type in SHARDED:
+            raise GroupsNotSupportedError("gradients of a sharded model cannot be compared first")
+        if couples_by_itself(model):
+            raise GroupsNotSupportedError("the model normalizes over the batch")
+        exact = self.accelerator.mixed_precision == "no" and all(
+            factor.dtype == torch.float32 for layer in layers_in_use(self.model)
+            for factor in layer.factors
+        )  # fmt: skip
+        apart = self._distance_of_group(self._prepare_inputs(inputs), items, samples)
+        if not apart <= (EXACT if exact else ROUGH):
+            raise GroupsNotSupportedError(
+                "rows of a batch see each other in the model or its loss: the gradient of the "
+                f"first batch is {apart:.2g} of its norm away from that of the passes"
+            )
+
+    def _distance_of_group(self, inputs: dict[str, Any], items: Any, samples: range) -> float:
+        count = len(samples)
+        factors = [one for one in self.model.parameters() if one.requires_grad]
+
+        def grouped() -> Tensor:
+            times = items if items is None else count * items
+            with grouped_samples(self.model, count, samples.start):
+                return self.compute_loss(self.model, _repeated(inputs, count), False, times)
+
+        def passes() -> Iterator[Tensor]:
+            for _ in each_sample(self.model, samples):
+                yield self.compute_loss(self.model, dict(inputs), False, items) / count
+
+        with without_noise(self.model), without_notes(self):
+            apart = relative_distance(grouped, passes, factors)
+        if self.args.world_size == 1:
+            return apart
+        device = self.args.device
+        return float(self.accelerator.gather(torch.tensor([apart], device=device)).max())
 
     def _numbers(self) -> range:
         """Numbers of the samples of this pass within the optimizer step."""
@@ -285,6 +377,17 @@ class LoraDropoutTrainerMixin:
         self._part = (self.state.global_step, part)
         first = (part * self.args.world_size + self.args.process_index) * self.samples
         return range(first, first + self.samples)
+
+
+def _repeated(inputs: dict[str, Any], count: int) -> dict[str, Any]:
+    """Repeat the batch along its first dimension."""
+    rows = find_batch_size(inputs)
+    return {
+        name: value.repeat(count, *[1] * (value.dim() - 1))
+        if isinstance(value, Tensor) and value.dim() and len(value) == rows
+        else value
+        for name, value in inputs.items()
+    }
 
 
 class LoraDropoutTrainer(LoraDropoutTrainerMixin, Trainer):

@@ -1,15 +1,19 @@
 """Masks by optimizer step in the Trainer; N samples as passes and as one group; the ensemble."""
 
 import json
+from functools import wraps
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from peft import get_peft_model
 from transformers import Trainer, TrainingArguments
 
 from lora_dropout import Ensemble, mask_schedule, members
-from lora_dropout.peft import LoraDropoutTrainer, LoraDropoutTrainerMixin
-from tests.lora_dropout.peft.models import adapted, batch_for
+from lora_dropout.peft import LoraDropoutConfig, LoraDropoutTrainer, LoraDropoutTrainerMixin
+from lora_dropout.peft.averaging import averaging
+from tests.lora_dropout.peft.models import SIZES, WORDS, adapted, batch_for, randomize
 from tests.lora_dropout.peft.training import Rows, factors, losses, trainer
 from tests.torchrun import two_processes
 
@@ -68,6 +72,59 @@ def test_a_model_without_a_batch_somewhere_takes_passes_and_says_so(tmp_path, ca
     grouped = trained(tmp_path, name="deberta", samples=2, grouped=True)
     assert "2 passes are taken in place of a grouped one" in caplog.text
     assert_same(trained(tmp_path, name="deberta", samples=2), grouped)
+
+
+class Contrast(Trainer):
+    """Every row against all others of the batch, as contrastive losses have it."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        logits = model(**{key: inputs[key] for key in ("input_ids", "attention_mask")}).logits
+        return torch.nn.functional.cross_entropy(logits @ logits.mT, torch.arange(len(logits)))
+
+
+class Pairs(Trainer):
+    """The first half of a batch against the second; equal gradients only row by row."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        logits = model(**{key: inputs[key] for key in ("input_ids", "attention_mask")}).logits
+        better, worse = logits[:, 0].chunk(2)
+        return -torch.nn.functional.logsigmoid(better - worse).mean()
+
+
+@pytest.mark.parametrize("loss", [Contrast, Pairs])
+def test_rows_that_see_each_other_take_passes_and_it_is_said_once(loss, tmp_path, caplog):
+    kind = type("Ours", (LoraDropoutTrainerMixin, loss), {})
+    grouped = trained(tmp_path, kind=kind, samples=3, grouped=True)
+    assert caplog.text.count("rows of a batch see each other") == 1
+    assert_same(trained(tmp_path, kind=kind, samples=3), grouped)
+
+
+def test_rows_that_do_not_see_each_other_are_grouped_though_the_model_drops(tmp_path, caplog):
+    """Its own dropout is random in a pass and says nothing of the objective."""
+    made = trainer(tmp_path, samples=3, grouped=True)
+    for layer in made.model.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.5
+    made.train()
+    assert made.grouped
+    assert "in place of" not in caplog.text
+
+
+def test_a_step_that_draws_its_own_data_takes_one_sample(tmp_path):
+    kind = type("GRPOTrainer", (LoraDropoutTrainer,), {})
+    with pytest.raises(ValueError, match="samples must be 1 in GRPOTrainer"):
+        trainer(tmp_path, kind=kind, samples=2)
+
+
+def test_an_ensemble_that_cannot_be_evaluated_is_refused_before_training(tmp_path):
+    made = trainer(tmp_path, ensemble=2, arguments={"eval_strategy": "epoch"}.items())
+    before = factors(made)
+    base = made.model.get_base_model()
+    inner = base.forward
+    base.forward = wraps(inner)(lambda **inputs: {"loss": inner(**inputs).loss})
+    with pytest.raises(ValueError, match="returns none of logits"):
+        made.train()
+    assert all(torch.equal(value, before[key]) for key, value in factors(made).items())
 
 
 @pytest.mark.parametrize(("config", "broken", "steps"), [("lora", 2, 4), ("adalora", 6, 11)])
@@ -167,10 +224,7 @@ def test_evaluation_averages_the_logits_of_the_members(name, tmp_path):
 
 
 def test_the_loss_of_a_span_is_that_of_averaged_logits(tmp_path):
-    from peft import get_peft_model
-
-    from lora_dropout.peft.averaging import Averaged
-    from tests.lora_dropout.peft.models import bert_qa, lora, randomize
+    from tests.lora_dropout.peft.models import bert_qa, lora
 
     model = randomize(get_peft_model(bert_qa(), lora(["query", "value"], "QUESTION_ANS"))).eval()
     batch = {key: value for key, value in batch_for("bert").items() if key != "labels"}
@@ -180,21 +234,112 @@ def test_the_loss_of_a_span_is_that_of_averaged_logits(tmp_path):
         for _ in members(model, 4):
             output = model(**batch)
             total = {name: total[name] + output[f"{name}_logits"] / 4 for name in total}
-        found = Averaged(model, model, 4)(**batch, **where)
+        with averaging(model, model, 4):
+            found = model(**batch, **where)
     expected = sum(
         torch.nn.functional.cross_entropy(total[name], where[f"{name}_positions"]) for name in total
     )
     assert float(found.loss) == pytest.approx(float(expected / 2), rel=1e-5)
 
 
-def test_a_loss_that_is_not_transformers_own_is_refused():
-    from lora_dropout.peft.averaging import Averaged
+WIDTHS = {name: size for name, size in SIZES.items() if name != "vocab_size"}
 
+
+def vit():
+    return transformers.ViTForImageClassification(transformers.ViTConfig(
+        **WIDTHS, image_size=8, patch_size=4, num_labels=3))  # fmt: skip
+
+
+def t5():
+    return transformers.T5ForConditionalGeneration(transformers.T5Config(
+        vocab_size=WORDS, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2,
+        decoder_start_token_id=0))  # fmt: skip
+
+
+def bart():
+    return transformers.BartForConditionalGeneration(transformers.BartConfig(
+        vocab_size=WORDS, d_model=16, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=24,
+        decoder_ffn_dim=24, max_position_embeddings=32))  # fmt: skip
+
+
+def choices():
+    return transformers.BertForMultipleChoice(transformers.BertConfig(**SIZES))
+
+
+def gpt2():
+    return transformers.GPT2ForSequenceClassification(transformers.GPT2Config(
+        vocab_size=WORDS, n_embd=16, n_layer=1, n_head=2, n_positions=32, pad_token_id=0,
+        num_labels=3))  # fmt: skip
+
+
+def gemma2():
+    return transformers.Gemma2ForCausalLM(transformers.Gemma2Config(
+        **SIZES, num_key_value_heads=2, head_dim=8, final_logit_softcapping=2.0,
+        pad_token_id=0))  # fmt: skip
+
+
+def tokens(*shape):
+    return torch.randint(3, WORDS, shape, generator=torch.Generator().manual_seed(5))
+
+
+#: Models that compute their loss in ways of their own: what is adapted, the inputs, and the loss.
+OWN_LOSS = {
+    vit: (["q_proj", "v_proj"], {"pixel_values": torch.ones(3, 3, 8, 8).cumsum(-1)},
+          torch.tensor([0, 2, 1])),
+    t5: (["q", "v"], {"input_ids": tokens(3, 6)}, tokens(3, 5)),
+    bart: (["q_proj", "v_proj"], {"input_ids": tokens(3, 6)}, tokens(3, 5)),
+    choices: (["query"], {"input_ids": tokens(3, 2, 6)}, torch.tensor([0, 1, 1])),
+    gpt2: (["c_attn"], {"input_ids": tokens(3, 6)}, torch.tensor([0, 2, 1])),
+    gemma2: (["q_proj"], {"input_ids": tokens(3, 6)}, tokens(3, 6)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OWN_LOSS, ids=lambda kind: kind.__name__)
+def test_the_loss_of_averaged_logits_is_that_of_the_model_itself(kind):
+    """By cross-entropy over all tokens, as these models compute it, or over the next tokens."""
+    targets, inputs, labels = OWN_LOSS[kind]
+    torch.manual_seed(0)
+    config = LoraDropoutConfig(r=2, target_modules=targets, dropout_rate=0.5)
+    model = randomize(get_peft_model(kind(), config)).eval()
+    with torch.no_grad():
+        logits = sum(model(**inputs, labels=labels).logits for _ in members(model, 4)) / 4
+        with averaging(model, model, 4):
+            found = model(**inputs, labels=labels)
+    torch.testing.assert_close(found.logits, logits)
+    if kind is gemma2:
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
+    assert float(found.loss) == pytest.approx(float(expected), rel=1e-5)
+    assert "forward" not in vars(model)
+
+
+def test_a_loss_that_is_not_one_of_the_logits_is_refused():
+    """Here of what a layer before them returned, of which the logits are no affine function."""
     model = adapted().eval()
     base = model.get_base_model()
-    base.loss_function = lambda **known: torch.tensor(7.0)
-    with pytest.raises(ValueError, match="its loss in its own way"):
-        Averaged(model, model, 2)(**batch_for("bert"))
+    inner = base.forward
+
+    def forward(*args, **inputs):
+        output = inner(*args, **inputs)
+        output["loss"] = output["loss"] + output["logits"].square().mean()
+        output["logits"] = output["logits"].tanh()
+        return output
+
+    base.forward = forward
+    with pytest.raises(ValueError, match="its loss in its own way"), averaging(model, model, 2):
+        model(**batch_for("bert"))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_ensemble_of_a_network_without_masks_has_its_loss(smoothing, tmp_path):
+    """The trainer shifts the labels of a language model, and so has to see that it is one."""
+    arguments = {"label_smoothing_factor": smoothing}.items()
+    one, many = (
+        trainer(tmp_path, name="llama", p=1e-7, ensemble=count, arguments=arguments)
+        for count in (0, 3)
+    )
+    assert many.evaluate()["eval_loss"] == pytest.approx(one.evaluate()["eval_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(("option", "value"), [("samples", 0), ("ensemble", -1)])

@@ -32,7 +32,7 @@ quick: $(STAMP)  ## run what is fast of the tests, at every save (90 s)
 falsify: $(STAMP)  ## search long for problems that refute statements that we claim are true
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 tests/probes/statements/test_falsification.py
 
-claims: $(STAMP)  ## measure conclusions of the README again and say which differ (10 minutes)
+claims: $(STAMP)  ## measure conclusions and numbers of the README again and say which differ (10 minutes)
 	$(BIN)/python -m benchmarks.claims
 
 lint: $(STAMP)  ## check style, types and the direction of imports
@@ -48,7 +48,7 @@ check: lint test notebooks  ## exactly what CI runs
 
 figures: $(STAMP)  ## regenerate the gallery that the README shows (two hours)
 	$(BIN)/python -m probes.report --draws 16 --out runs/gallery
-	for t in digits breast_cancer; do $(BIN)/python -m probes.stability --task $$t --p 0 0.1 0.3 0.5 --method influence --validate 64 --out runs/gallery/influence-$$t || exit 1; done
+	for s in digits-0.001 digits-0.005 breast_cancer-0.003 breast_cancer-0.03; do $(BIN)/python -m probes.stability --task $${s%-*} --lr $${s##*-} --p 0 0.1 0.3 0.5 --method influence --validate 64 --out runs/gallery/influence-$$s || exit 1; done
 	$(BIN)/python -m probes.recommend --out runs/gallery/recommend
 	$(BIN)/python -m probes.finetune --task tweets --n 64 --held-out 300 --p 0 0.1 0.3 0.5 --ensemble 8 --draws 3 --seed 10 --learning_rate 1e-3 --num_train_epochs 30 --out runs/gallery/finetune
 	$(BIN)/python -m probes.finetune --task tweets --n 512 --held-out 300 --p 0 0.1 0.3 0.5 --ensemble 8 --draws 3 --seed 10 --learning_rate 1e-3 --num_train_epochs 5 --out runs/gallery/finetune-512

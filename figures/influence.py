@@ -14,14 +14,15 @@ def draw(rows: pd.DataFrame, caption: str) -> Drawing:
 
     Args:
         rows: one row a checked example, of one task or several: ``task``, ``n``, ``p``, ``draw``,
-            ``objective``, ``samples``, ``steps``, ``damping``, and its loss under the network
-            trained on S (``loss_kept``), without it by the estimate (``loss_left_out``) and by
-            retraining (``loss_retrained``).
+            ``objective``, ``samples``, ``steps``, ``lr``, ``damping``, and its loss under the
+            network trained on S (``loss_kept``), without it by the estimate (``loss_left_out``) and
+            by retraining (``loss_retrained``).
         caption: what the figure shows.
 
     Returns:
         A figure of one panel a task: the change of the example's loss by one Newton step against
-        that by retraining, on axes that are linear near 0 and logarithmic beyond.
+        that by retraining, on axes that are linear near 0 and logarithmic beyond; rank correlations
+        are means over draws.
     """
     changes = rows.assign(
         retrained=rows["loss_retrained"] - rows["loss_kept"],
@@ -45,7 +46,11 @@ def _examples(axes: Axes, changes: pd.DataFrame) -> None:
     rates = list(changes.groupby("p"))
     for (p, _), look in zip(rates, looks(len(rates)), strict=True):
         shown = found[found["p"] == p]
-        rank = shown["estimated"].rank().corr(shown["retrained"].rank())
+        ranks = [
+            draw["estimated"].rank().corr(draw["retrained"].rank())
+            for _, draw in shown.groupby("draw")
+        ]
+        rank = pd.Series(ranks, dtype=float).mean()
         said = "unknown" if pd.isna(rank) else f"{rank:.2f}"
         axes.plot(shown["retrained"], shown["estimated"], look.marker, color=look.colour,
                   alpha=0.5, markersize=4,
@@ -61,6 +66,6 @@ def _settings(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     return (
         f"n = {first['n']}, {rows['draw'].nunique()} draws of S\n"
-        f"objective {first['objective']}, N = {first['samples']}, {first['steps']} steps, "
-        f"damping {first['damping']:g}"
+        f"objective {first['objective']}, N = {first['samples']}, {first['steps']} steps\n"
+        f"learning rate {first['lr']:g}, damping {first['damping']:g}"
     )

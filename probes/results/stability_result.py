@@ -308,11 +308,9 @@ class StabilityResult(Result):
 
         cells = self.table[self.table["ensemble"] == 0]
         cells = cells.rename(columns={"beta_signed": "gap_estimate"}).sort_values("p")
-        first = cells.iloc[0]
         caption = (
-            f"{first['task']}, n = {first['n']}, objective {first['objective']}, "
-            f"{first['inference']} network; the estimate is of the risk at n − 1: larger, in "
-            "expectation, by what one example is worth"
+            f"{self.setting}, {cells['inference'].iloc[0]} network\nthe estimate without a test "
+            "set describes training on n − 1 examples: it is slightly too large"
         )
         return draw(means(cells, ["p"], ["gap", "gap_estimate"]), cells, caption)
 

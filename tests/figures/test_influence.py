@@ -13,7 +13,7 @@ ESTIMATED = np.array([-0.2, -0.1, 0.4, 0.3])
 
 def examples(task, p, scale=1.0):
     settings = {"task": task, "n": 8, "p": p, "draw": [0, 0, 1, 1], "objective": "dropout",
-                "samples": 2, "steps": 30, "damping": 0.01}  # fmt: skip
+                "samples": 2, "steps": 30, "lr": 0.005, "damping": 0.01}  # fmt: skip
     losses = {"loss_kept": 1.0, "loss_left_out": 1 + scale * ESTIMATED,
               "loss_retrained": 1 + scale * RETRAINED}  # fmt: skip
     return pd.DataFrame(settings | losses)
@@ -24,12 +24,12 @@ ROWS = pd.concat(
 )
 
 
-def test_points_are_the_changes_of_the_loss():
+def test_points_are_the_changes_of_the_loss_and_ranks_are_means_over_draws():
     first, second = draw(ROWS, "").axes
     changes = np.stack([RETRAINED, ESTIMATED], axis=1)
-    assert np.allclose(artists.lines(first)["p = 0.5: rank correlation 0.80"], changes)
-    assert np.allclose(artists.lines(first)["p = 0.1: rank correlation 0.80"], 2 * changes)
-    assert np.allclose(artists.lines(second)["p = 0.1: rank correlation 0.80"], changes)
+    assert np.allclose(artists.lines(first)["p = 0.5: rank correlation 0.00"], changes)
+    assert np.allclose(artists.lines(first)["p = 0.1: rank correlation 0.00"], 2 * changes)
+    assert np.allclose(artists.lines(second)["p = 0.1: rank correlation 0.00"], changes)
 
 
 def test_the_line_is_where_both_are_equal():
@@ -41,7 +41,8 @@ def test_panels_and_curves_are_named():
     figure = draw(ROWS, "what it shows")
     first, second = figure.axes
     assert first.get_title() == (
-        "wine, n = 8, 2 draws of S\nobjective dropout, N = 2, 30 steps, damping 0.01"
+        "wine, n = 8, 2 draws of S\nobjective dropout, N = 2, 30 steps\n"
+        "learning rate 0.005, damping 0.01"
     )
     assert second.get_title().startswith("digits, ")
     labels = ("change of the loss by retraining", "estimate, one Newton step")

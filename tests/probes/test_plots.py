@@ -199,7 +199,7 @@ def test_the_gap_is_drawn_beside_its_estimate_for_the_deterministic_network(stab
     assert points["gap_estimate"].tolist() == pytest.approx([(-0.0625 + 0.375) / 2] * 2)
     assert cells["ensemble"].unique().tolist() == [0]
     assert cells["p"].tolist() == [0.1, 0.1, 0.5, 0.5]
-    assert caption.startswith("made up, n = 10, objective dropout, expected weight network")
+    assert "learning rate 0.001, expected weight network\n" in caption
 
 
 def test_estimates_are_drawn_beside_what_was_retrained(handed):

@@ -11,7 +11,6 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
-import argparse
 import os
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,8 @@ from probes.calibration import CalibrationResult
 from probes.cli.probe import Probe
 from probes.curves import CurvesResult
 from probes.finetuning import classification, instructions
-from probes.finetuning.cell import DEFAULTS, FinetuneCell
+from probes.finetuning.arguments import DEFAULTS, as_key, check_arguments, trainer_arguments
+from probes.finetuning.cell import FinetuneCell
 from probes.finetuning.classification import GLUE
 from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
@@ -44,6 +44,7 @@ from probes.results.result import Result
 from probes.results.text_tables import averages, with_interval
 from probes.tasks.packaged import packaged
 from probes.tasks.source_digest import digest_of
+from probes.tasks.text_file import READABLE, check_encoding
 from probes.tasks.tweets import MODEL
 
 if TYPE_CHECKING:
@@ -58,13 +59,6 @@ DATASETS = {
 }  # fmt: skip
 #: Models of the tasks where none is given. DeBERTa-v3-base is the paper's.
 ENCODER = "microsoft/deberta-v3-base"
-#: Tokens that texts are cut to, by kind of task; ours.
-TOKENS = {"glue": 128, "squad": 384, "squad_v2": 384, "alpaca": 512}
-#: Arguments of the trainer that are settled by ours.
-OWN = {"output_dir": "--out", "seed": "--seed", "data_seed": "--seed", "label_names": "--task",
-       "disable_tqdm": "a pipe", "dataloader_pin_memory": "the device",
-       "resume_from_checkpoint": "the same command",
-       "save_only_model": "the same command"}  # fmt: skip
 #: Tables that a run gives.
 KINDS = (TableKind.ROWS, TableKind.DIAGRAM)
 DRAWN = ("train_loss", "test_loss", "gap", "test_score", "ece")
@@ -80,7 +74,8 @@ class FinetuneSettings:
 
     task: str = "glue/mrpc"
     """glue/cola, glue/sst2, glue/mrpc, glue/qqp, glue/stsb, glue/mnli, glue/qnli, glue/rte, squad,
-    squad_v2, alpaca, tweets, or a CSV or Parquet file of texts and labels."""
+    squad_v2, alpaca, tweets, or a CSV, TSV, JSON, JSON Lines or Parquet file of texts and
+    labels."""
 
     model: str | None = None
     """Name on the hub, or a folder. Default: the paper's microsoft/deberta-v3-base; for tweets
@@ -88,6 +83,10 @@ class FinetuneSettings:
 
     trust_remote_code: bool = False
     """Run the Python code that comes with the model. Without this, none of it is run."""
+
+    pad_token: str | None = None
+    """Token of the model's vocabulary that fills batches up. Default: the tokenizer's own; where
+    it has none (GPT-2, LLaMA), the token that ends a text."""
 
     method: tuple[str, ...] = ("lora",)
     """lora, adalora, or both."""
@@ -112,8 +111,8 @@ class FinetuneSettings:
     """Evaluate the ensemble at every evaluation, at N times the cost."""
 
     n: Annotated[int | None, tyro.conf.arg(aliases=["--examples"])] = None
-    """Training examples, drawn anew for every seed. Default: all. (torchrun takes --n for its own
-    option: say --examples there.)"""
+    """Training examples, drawn anew for every seed. Default: all; a file without --held-out-file
+    needs it. (torchrun takes --n for its own option: say --examples there.)"""
 
     held_out: int | None = None
     """Largest number of held-out examples. Default: all; 1000 for alpaca."""
@@ -139,8 +138,21 @@ class FinetuneSettings:
     label_column: str = "label"
     """Of a file: column of the labels."""
 
+    pair_column: str | None = None
+    """Of a file of pairs of texts: column of the second ones."""
+
+    regression: bool = False
+    """Of a file: the labels are numbers, and not classes."""
+
+    held_out_file: str | None = None
+    """Beside a file: another one of held-out examples. Default: what is not drawn for training."""
+
+    encoding: str = "utf-8"
+    """Of files of texts, such as cp1252."""
+
     tokens: int | None = None
-    """Texts are cut after that many tokens. Default: 128, 384 for squad, 512 for alpaca."""
+    """Texts are cut after that many tokens. Default: 128, 384 for squad, 512 for alpaca, or as many
+    as the model has positions for."""
 
     seed: int = 0
     """First seed."""
@@ -164,18 +176,18 @@ class FinetuneSettings:
             require_package(package, extra="finetune")
         self._check()
         of_file = self.task not in NAMED
-        model, tokens = self._model(), self.tokens or TOKENS.get(self.task.partition("/")[0], 128)
-        training = tuple(sorted((DEFAULTS | self.training).items()))
+        model, training = self._model(), as_key(DEFAULTS | self.training)
         data = self.task if of_file else self.data
-        digest = digest_of(data, model, self._dataset())
+        digest = digest_of(data, model, self._dataset(), self.held_out_file)
         alpha = float(2 * self.rank if self.alpha is None else self.alpha)
         cells = []
         for method, p, draw in product(
             dict.fromkeys(self.method), dict.fromkeys(self.p), range(self.draws)
         ):
             corpus = Corpus(
-                data, self.text_column, self.label_column, self.n, self.held_out, tokens,
-                self.seed + draw,
+                data, self.text_column, self.label_column, self.n, self.held_out, self.tokens,
+                self.seed + draw, self.pair_column, self.regression, self.held_out_file,
+                self.encoding,
             )  # fmt: skip
             cells.append(
                 FinetuneCell(
@@ -184,6 +196,7 @@ class FinetuneSettings:
                     corpus,
                     model,
                     self.trust_remote_code,
+                    self.pad_token,
                     method,
                     float(p),
                     self.samples,
@@ -216,10 +229,20 @@ class FinetuneSettings:
 
     def _check(self) -> None:
         if self.task not in NAMED:
-            known = f"{', '.join(NAMED)}, or a CSV or Parquet file"
+            known = f"{', '.join(NAMED)}, or {READABLE}"
             require(Path(self.task).is_file(), "task", f"one of {known}", self.task)
             require(self.data is None, "data", "left out where the task is a file", self.data)
+        else:
+            for name in ("pair_column", "held_out_file"):
+                value = getattr(self, name)
+                require(value is None, name, "left out where the task is not a file", value)
+            require(
+                not self.regression, "regression", "left out where the task is not a file", True
+            )
+        held_out = self.held_out_file
+        require(held_out is None or Path(held_out).is_file(), "held_out_file", "a file", held_out)
         require(self.data is None or Path(self.data).is_dir(), "data", "a folder", self.data)
+        check_encoding(self.encoding)
         model = Path(self.model or "")
         if self.model and model.is_dir():
             there = (model / "config.json").is_file()
@@ -237,8 +260,7 @@ class FinetuneSettings:
         alpha = self.alpha
         require(alpha is None or 0 < alpha < float("inf"), "alpha", "positive and finite", alpha)
         require(0 <= self.seed < 2**32 - self.draws, "seed", "from 0 to below 2**32", self.seed)
-        for name, ours in OWN.items():
-            require(name not in self.training, name, f"left to {ours}", self.training.get(name))
+        check_arguments(self.training)
 
 
 class FinetuneResult(Result):
@@ -344,28 +366,6 @@ def read_result(folder: Path) -> FinetuneResult:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{folder} holds no finished runs that can be read: {reason}") from None
     return FinetuneResult(rows, {TableKind.DIAGRAM: diagram})
-
-
-def trainer_arguments(words: list[str]) -> dict[str, Any]:
-    """Parse arguments of transformers' TrainingArguments; only those that are given.
-
-    Raises:
-        ValueError: an argument that nobody knows, or a value that does not fit.
-    """
-    from transformers import HfArgumentParser, TrainingArguments
-
-    parser = HfArgumentParser(TrainingArguments, add_help=False, allow_abbrev=False)
-
-    def refuse(message: str) -> None:
-        raise ValueError(message)
-
-    parser.error = refuse
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS
-    given, unknown = parser.parse_known_args(words)
-    if unknown:
-        raise ValueError(f"unknown arguments: {' '.join(unknown)} (see --help)")
-    return vars(given)
 
 
 def _with_words(settings: FinetuneSettings, words: list[str]) -> FinetuneSettings:

@@ -9,7 +9,7 @@ from probes.models.encoder import POOLINGS
 from probes.tasks import TEXT_TASKS, TextSource
 from probes.tasks.packaged import packaged
 from probes.tasks.source_digest import digest_of
-from probes.tasks.text_file import KINDS, check_encoding
+from probes.tasks.text_file import READABLE, check_encoding
 from probes.tasks.tweets import MODEL, TEXTS
 
 
@@ -63,7 +63,7 @@ class TextOptions:
         check_encoding(self.encoding)
         check_count("layers", self.layers)
         data = Path(self.data) if self.data else packaged(TEXTS)
-        require(data.is_file(), "data", KINDS, f"{data}, which is not there")
+        require(data.is_file(), "data", READABLE, f"{data}, which is not there")
         model = self.model or str(packaged(MODEL))
         return TextSource(
             data=str(data),

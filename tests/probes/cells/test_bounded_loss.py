@@ -1,0 +1,64 @@
+"""Losses of pairs: what is selected, how they are counted, and what rounding may change."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.cells.bounded_loss import clipped_loss, zero_one_loss
+from probes.cells.supersample import Outcome, balanced_selections
+
+
+def made(seed, count=8, n=5, bins=3, ceiling=None):
+    """A clipped loss of random losses."""
+    generator = np.random.default_rng(seed)
+    pairs, test = (Outcome(generator.exponential(size=(count, m)), None, None) for m in (2 * n, 7))
+    selections = balanced_selections(count, n, generator)
+    return clipped_loss(pairs, test, selections, ceiling, bins), pairs, test, selections
+
+
+def test_train_and_new_loss_are_those_of_the_selected_and_of_the_others():
+    loss, pairs, test, selections = made(0)
+    train = [pairs.losses[k, i + 5 * selections[k, i]] for k in range(8) for i in range(5)]
+    new = [pairs.losses[k, i + 5 * (1 - selections[k, i])] for k in range(8) for i in range(5)]
+    assert loss.train_loss == pytest.approx(np.mean(train))
+    assert loss.new_loss == pytest.approx(np.mean(new))
+    assert loss.gap == pytest.approx(np.mean(new) - np.mean(train))
+    assert loss.gap_test == pytest.approx(
+        np.minimum(test.losses, loss.loss_bound).mean() - np.mean(train)
+    )
+
+
+@given(seed=st.integers(0, 10_000), bins=st.integers(2, 6))
+def test_rounding_moves_the_gap_by_no_more_than_is_granted(seed, bins):
+    loss, *_ = made(seed, bins=bins)
+    rounded = loss.first(8)
+    rounded = type(loss)(
+        loss.name, loss.loss_bound, loss.rounded, loss.rounded, loss.codes, loss.selections,
+        loss.test,
+    )  # fmt: skip
+    assert abs(loss.gap - rounded.gap) <= loss.rounding + 1e-12
+    assert loss.rounded.min() >= 0
+    assert loss.rounded.max() <= loss.loss_bound
+
+
+def test_losses_are_clipped_at_c_or_at_the_largest():
+    loss, pairs, *_ = made(1)
+    assert loss.loss_bound == pairs.losses.max()
+    assert made(1, ceiling=0.5)[0].values.max() == 0.5
+
+
+def test_codes_tell_pairs_and_differences_apart_and_nothing_else():
+    wrong = np.array([[0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1]], bool)
+    outcome = Outcome(np.zeros((4, 4)), np.zeros((4, 4), int), wrong)
+    selections = balanced_selections(4, 2, np.random.default_rng(0))
+    loss = zero_one_loss(outcome, outcome, selections)
+    pairs = [[(row[i], row[i + 2]) for i in range(2)] for row in wrong.astype(int)]
+    same_pair = [[a == b for b in np.ravel(loss.pair_codes)] for a in np.ravel(loss.pair_codes)]
+    flat = [pair for row in pairs for pair in row]
+    assert same_pair == [[a == b for b in flat] for a in flat]
+    differences = np.ravel(loss.difference_codes)
+    assert [[a == b for b in differences] for a in differences] == [
+        [a[1] - a[0] == b[1] - b[0] for b in flat] for a in flat
+    ]
+    assert loss.rounding == 0

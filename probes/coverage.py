@@ -29,8 +29,16 @@ from probes.jobs.job import Progress, Tables
 from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.multiple_comparisons import LEVEL, holm
+from probes.metrics.paired_differences import paired_differences
 from probes.results.result import Result
-from probes.results.text_tables import averages, decimals, rates, with_interval
+from probes.results.text_tables import (
+    MARKED,
+    TextTable,
+    averages,
+    decimals,
+    rates,
+    with_interval,
+)
 from probes.statements.coverage import RUN_ERROR, mean_p_value
 from theory.barber2021 import jackknife_coverage, jackknife_plus_coverage
 
@@ -92,11 +100,12 @@ class CoverageResult(Result):
     question = "Prediction intervals, or sets of classes, from leave-one-out networks"
     note = (
         "means over draws, 95 % intervals (Student); size: mean width of an interval in units of "
-        "the value, or classes in a set; widened: by ε, so that scores moved by more on leaving "
-        "one out in a share of ν = (α/2)² (estimated on the test examples); at least: what the "
-        "coverage is tested against, 1 - 2α for jackknife+ whatever the network does (Barber et "
-        "al. 2021); 1 - α is nobody's guarantee; p-value: exact for the mean of a bounded quantity "
-        "over draws (Hoeffding 1963), corrected for the number of rows (Holm)"
+        "the value, or classes in a set (one of all classes says nothing); widened: by ε, so that "
+        "scores moved by more on leaving one out in a share of ν = (α/2)² (estimated on the test "
+        "examples); at least: what the coverage is tested against, 1 - 2α for jackknife+ whatever "
+        "the network does (Barber et al. 2021); 1 - α is nobody's guarantee; p-value: exact for "
+        "the mean of a bounded quantity over draws (Hoeffding 1963), corrected for the number of "
+        f"rows (Holm); size less p = 0: paired over draws; {MARKED}"
     )
 
     @cached_property
@@ -104,13 +113,15 @@ class CoverageResult(Result):
         """One row a rate and method.
 
         Means over draws with 95 % Student intervals of ``coverage``, ``size``, ``empty``,
-        ``widening``, ``unstable`` and ``change``; ``guarantee`` (what the coverage is compared
+        ``widening``, ``unstable`` and ``change``, and of ``larger``, the size less that at p = 0,
+        paired over draws, with ``larger_holm``; ``guarantee`` (what the coverage is compared
         with) and ``ground`` (why), ``p_value`` of "the coverage is at least that", corrected for
         the number of rows, and ``verdict``.
         """
         quantities = ("coverage", "size", "empty", "widening", "unstable", "change")
         table = means(self.rows, ["p", "method"], quantities)
         alpha = float(self.rows["alpha"].iloc[0])
+        table = table.merge(self._against_none(), on=["p", "method"], how="left")
         table["guarantee"] = [_guarantee(row, alpha) for _, row in table.iterrows()]
         table["ground"] = table["method"].map(GROUNDS)
         groups = self.rows.groupby(["p", "method"], sort=False)["coverage"]
@@ -124,6 +135,22 @@ class CoverageResult(Result):
             [table["p_value"].isna(), table["p_value"] <= LEVEL], [UNKNOWN, BELOW], KEPT
         )
         return table
+
+    def _against_none(self) -> pd.DataFrame:
+        """How much larger intervals or sets are than at p = 0; NaN where that was not measured."""
+        rows = self.rows.assign(larger=self.rows["size"])
+        none = rows["p"] == 0
+        if not none.any() or none.all():
+            return rows[["p", "method"]].drop_duplicates().assign(
+                larger=np.nan, larger_low=np.nan, larger_holm=np.nan
+            )  # fmt: skip
+        found = paired_differences(rows, none, ["larger"], keys=["p", "method"], within=["method"])
+        return found.drop(columns="draws")
+
+    def text_tables(self) -> list[TextTable]:
+        """The summary."""
+        title = f"{self.question}\n{self.setting}"
+        return [TextTable(self.text(), title, self.caption, width=190)]
 
     @property
     def conclusion(self) -> str:
@@ -166,6 +193,9 @@ class CoverageResult(Result):
                     for said, value in zip(summary["verdict"], summary["p_value"], strict=True)
                 ],
                 "size": with_interval(summary, "size"),
+                "size less p = 0": pd.Series(with_interval(summary, "larger")).where(
+                    summary["larger"].notna(), ""
+                ),
                 "empty": averages(summary, "empty", 3),
                 "ε": averages(summary, "widening"),
                 "mean change": averages(summary, "change"),

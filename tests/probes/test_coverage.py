@@ -35,6 +35,15 @@ def test_a_row_a_rate_and_method_with_its_guarantee(result):
     assert result.status == 0
 
 
+def test_sizes_are_compared_with_those_without_dropout(result):
+    summary = result.summary.set_index(["p", "method"])["larger"]
+    sizes = result.rows.pivot(index="draw", columns=["p", "method"], values="size")
+    difference = sizes[0.5, "jackknife+"] - sizes[0.0, "jackknife+"]
+    assert summary[0.5, "jackknife+"] == pytest.approx(difference.mean())
+    assert summary[0.0].isna().all()
+    assert made(0.9).summary["larger"].isna().all()
+
+
 def test_coverage_below_the_guarantee_is_found():
     low, kept = made(0.7), made(0.81)
     assert low.summary["verdict"].tolist() == [BELOW]

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lora_dropout.injection import layers_in_use, schedules_restored
+from lora_dropout.injection import adapted_layers, alone, layers_in_use, schedules_restored
 from lora_dropout.masked import Inference
 from lora_dropout.masks import ENSEMBLE_STEP
 
@@ -88,17 +88,18 @@ def inference_mode(model: nn.Module, mode: Inference) -> Iterator[None]:
     """Within the block, all adapted layers treat masks in ``eval()`` as ``mode`` says.
 
     Args:
-        model: a model with adapted layers.
+        model: a model with adapted layers; passes of other threads wait meanwhile.
         mode: "no masks", "expected weight" or "ensemble": see :class:`MaskedUpdate`.
 
     Raises:
         ValueError: an unknown mode, or no adapted layer.
     """
-    before = [(layer, layer.inference) for layer in layers_in_use(model)]
-    try:
-        for layer, _ in before:
-            layer.inference = mode
-        yield
-    finally:
-        for layer, old in before:
-            layer.inference = old
+    with alone(model):
+        before = [(layer, layer.inference) for _, layer in adapted_layers(model)]
+        try:
+            for layer, _ in before:
+                layer.inference = mode
+            yield
+        finally:
+            for layer, old in before:
+                layer.inference = old

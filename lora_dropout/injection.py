@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -226,21 +226,45 @@ def mask_schedules(model: nn.Module) -> list[MaskSchedule]:
 
 
 @contextmanager
-def schedules_restored(model: nn.Module) -> Iterator[list[MaskSchedule]]:
-    """Within the block, masks may be those of any step; afterwards they are as they were.
+def alone(model: nn.Module) -> Iterator[list[MaskSchedule]]:
+    """Within the block, passes of other threads through a model wait.
 
     Args:
         model: a model with adapted layers.
 
+    Yields:
+        The schedules of all its adapters, also of those that are off now: a batch may name its
+        adapters, and another may be set within the block.
+
     Raises:
         ValueError: there is no adapted layer, or none in use.
     """
-    before = [(one, one.step, one.samples) for one in mask_schedules(model)]
-    try:
-        yield [one for one, _, _ in before]
-    finally:
-        for schedule, step, samples in before:
-            schedule.seek(step, samples)
+    layers_in_use(model)
+    schedules = list(dict.fromkeys(layer.masks for _, layer in adapted_layers(model)))
+    with ExitStack() as locked:
+        # In one order in all threads, so that none waits for another that waits for it.
+        for schedule in sorted(schedules, key=id):
+            locked.enter_context(schedule.lock.changing())
+        yield schedules
+
+
+@contextmanager
+def schedules_restored(model: nn.Module) -> Iterator[list[MaskSchedule]]:
+    """Within the block, masks may be those of any step; afterwards they are as they were.
+
+    Args:
+        model: a model with adapted layers; other threads wait for it: see :func:`alone`.
+
+    Raises:
+        ValueError: there is no adapted layer, or none in use.
+    """
+    with alone(model) as schedules:
+        before = [(one, one.step, one.samples) for one in schedules]
+        try:
+            yield schedules
+        finally:
+            for schedule, step, samples in before:
+                schedule.seek(step, samples)
 
 
 def mask_schedule(model: nn.Module) -> MaskSchedule:

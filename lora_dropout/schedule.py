@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from lora_dropout.adaptable import listed
 from lora_dropout.factor_watch import FactorWatch
 from lora_dropout.masks import LayerShape, step_masks
+from lora_dropout.pass_lock import PassLock
 
 #: Said once of layers that the first pass leaves out.
 IDLE = (
@@ -82,6 +83,7 @@ class MaskSchedule:
         layers: the adapted layers, in the order that numbers them.
         frozen: the parameters that were trainable before the layers were adapted.
         stale: whether layers hold something else than their masks, such as new memory.
+        lock: keeps passes of other threads out while masks are those of an ensemble.
     """
 
     def __init__(self, seed: int | None = 0) -> None:
@@ -102,10 +104,13 @@ class MaskSchedule:
         self._stepping: weakref.WeakSet[Optimizer] = weakref.WeakSet()
         self._holders, self._due = 0, False
         self._passed = False
+        self.lock = PassLock()
         _schedules.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        transient = ("_waiting", "_watch", "_handles", "_stepping", "_holders", "_due", "_passed")
+        transient = (
+            "_waiting", "_watch", "_handles", "_stepping", "_holders", "_due", "_passed", "lock",
+        )  # fmt: skip
         return {key: value for key, value in vars(self).items() if key not in transient}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -186,8 +191,10 @@ class MaskSchedule:
     def attach(self, root: nn.Module) -> None:
         """Watch the outermost training passes of ``root``."""
         self._handles += [
+            root.register_forward_pre_hook(self._enter),
             root.register_forward_pre_hook(self._before),
             root.register_forward_hook(self._after),
+            root.register_forward_hook(self._leave, always_call=True),
         ]
 
     def detach(self) -> None:
@@ -230,6 +237,14 @@ class MaskSchedule:
         if not self._watch.trusted:
             myself = weakref.ref(self)
             self._watch.listen(self.layers[0].factors, lambda: _is_held(myself()))
+
+    def _enter(self, root: nn.Module, arguments: Any) -> None:
+        if not torch.compiler.is_compiling():
+            self.lock.enter_pass()
+
+    def _leave(self, root: nn.Module, arguments: Any, output: Any) -> None:
+        if not torch.compiler.is_compiling():
+            self.lock.leave_pass()
 
     def _before(self, root: nn.Module, arguments: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):

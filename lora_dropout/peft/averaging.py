@@ -16,7 +16,7 @@ from lora_dropout.masks import ENSEMBLE_STEP
 AVERAGED = ("logits", "start_logits", "end_logits")
 #: Arguments of a model that have a row an example, and are repeated for the members.
 ROWS = (
-    "input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "labels",
+    "input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids",
 )  # fmt: skip
 
 
@@ -228,11 +228,13 @@ def ensemble_generation(model: nn.Module, ensemble: int) -> Iterator[None]:
         ensemble: N, at least 1.
 
     Raises:
-        ValueError: N below 1, an encoder-decoder model, beam search, or no adapter in use.
+        ValueError: N below 1, an encoder-decoder model, beam search, labels, or no adapter in use.
     """
     if ensemble < 1:
         raise ValueError(f"ensemble must be at least 1, got {ensemble}")
     base = base_model(model)
+    if not hasattr(base, "generate"):
+        raise ValueError(f"{type(base).__name__} generates nothing")
     if getattr(base.config, "is_encoder_decoder", False):
         raise ValueError(
             "generation by an ensemble takes decoders only, not encoder-decoder models"
@@ -241,6 +243,11 @@ def ensemble_generation(model: nn.Module, ensemble: int) -> Iterator[None]:
     def repeat(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if args:
             raise ValueError("pass the model's inputs by name")
+        if kwargs.get("labels") is not None:
+            raise ValueError(
+                "generation by an ensemble computes no loss: use LoraDropoutTrainer(ensemble=N), or "
+                "lora_dropout.Ensemble for the logits"
+            )
         if _cached_rows(kwargs) not in (None, _rows(kwargs) * ensemble):
             raise ValueError("generation by an ensemble takes no beams and no cache from elsewhere")
         repeated = {
@@ -255,6 +262,15 @@ def ensemble_generation(model: nn.Module, ensemble: int) -> Iterator[None]:
         output["logits"] = output["logits"].unflatten(0, (ensemble, -1)).mean(0)
         return output
 
+    inner = base.generate
+
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        given = kwargs.get("generation_config") or base.generation_config
+        if (kwargs.get("num_beams") or getattr(given, "num_beams", None) or 1) > 1:
+            raise ValueError("generation by an ensemble takes no beams")
+        return inner(*args, **kwargs)
+
+    vars(base)["generate"] = generate
     handles = [
         base.register_forward_pre_hook(repeat, with_kwargs=True),
         base.register_forward_hook(average, with_kwargs=True),
@@ -265,6 +281,7 @@ def ensemble_generation(model: nn.Module, ensemble: int) -> Iterator[None]:
                 schedule.seek(ENSEMBLE_STEP, range(ensemble))
             yield
     finally:
+        del vars(base)["generate"]
         for handle in handles:
             handle.remove()
 

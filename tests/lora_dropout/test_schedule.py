@@ -2,6 +2,7 @@
 
 import copy
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -403,6 +404,26 @@ def test_ensemble_picks_an_output():
 
     ensemble = Ensemble(Named(), 2, output=lambda result: result["logits"])
     torch.testing.assert_close(ensemble(X), Ensemble(model, 2)(X))
+
+
+def test_threads_that_share_a_model_do_not_see_each_others_members():
+    model = make_model().eval()
+    calls = [Ensemble(model, 3), Ensemble(model, 2), model]
+    with torch.no_grad():
+        expected = [call(X) for call in calls]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda number: calls[number % 3](X), range(90)))
+    for number, output in enumerate(found):
+        torch.testing.assert_close(output, expected[number % 3])
+    assert {layer.inference for layer in mask_schedule(model).layers} == {"expected weight"}
+
+
+def test_a_pass_that_fails_keeps_nobody_waiting():
+    model = make_model().eval()
+    with pytest.raises(RuntimeError):
+        model(X[:, :2])
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(Ensemble(model, 2), X).result(timeout=30)
 
 
 @pytest.mark.parametrize(

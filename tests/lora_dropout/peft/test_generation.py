@@ -6,8 +6,9 @@ from peft import get_peft_model
 from transformers import T5Config, T5ForConditionalGeneration
 
 from lora_dropout import Ensemble, members
+from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import ensemble_generation
-from tests.lora_dropout.peft.models import adapted, batch, lora
+from tests.lora_dropout.peft.models import adapted, batch, lora, randomize
 
 NEW = 5
 
@@ -90,6 +91,26 @@ def test_beams_are_refused():
         ensemble_generation(model, 2),
     ):
         model.generate(**prompt(), max_new_tokens=3, num_beams=2, do_sample=False, pad_token_id=0)
+
+
+def test_a_loss_is_refused_as_it_would_be_the_members_and_not_the_averages():
+    model = adapted("llama", p=0.5).eval()
+    with pytest.raises(ValueError, match="computes no loss"), ensemble_generation(model, 2):
+        model(**prompt(), labels=prompt()["input_ids"])
+
+
+def test_another_adapter_set_meanwhile_is_an_ensemble_too():
+    model = adapted("llama", p=0.5).eval()
+    model.add_adapter("other", lora(["q_proj"], "CAUSAL_LM", p=0.5, mask_seed=4))
+    randomize(model)
+    model.set_adapter("other")
+    expected = by_hand(model, prompt(), 3)
+    model.set_adapter("default")
+    with ensemble_generation(model, 3):
+        model.set_adapter("other")
+        found = model.generate(**prompt(), max_new_tokens=NEW, do_sample=False, pad_token_id=0)
+    assert found.tolist() == expected.tolist()
+    assert {masks.inference for _, masks in adapted_layers(model)} == {"expected weight"}
 
 
 def test_encoder_decoders_are_refused():

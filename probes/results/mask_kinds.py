@@ -108,27 +108,36 @@ def kind_conclusion(differences: pd.DataFrame, share: float) -> str:
         One line a rate on Gaussian masks, and one where masks that are their mean alone differ.
     """
     lines = []
-    within = f"within {share:.0%} of what dropout changes"
     for p, table in differences.groupby("p", sort=False):
         gaussian, alone = (table[table["kind"] == kind] for kind in ("gaussian", "mean"))
-        told = gaussian["equivalent_holm"] <= LEVEL
-        shown, not_shown = _list(gaussian[told]), _list(gaussian[~told])
-        if not not_shown:
-            lines.append(
-                f"p = {p:g}: LoRA Dropout acts as multiplicative noise; that entries are exactly "
-                f"zero makes no difference that {table['draws'].min()} draws could tell: Gaussian "
-                f"masks give the same, {within}: {shown}."
-            )
-        else:
-            same = f"Gaussian masks give the same as Bernoulli masks, {within}"
-            yes = f"{same}: {shown}; not shown: " if shown else f"not shown that {same}: "
-            lines.append(f"p = {p:g}: {yes}{not_shown}.")
+        lines.append(f"p = {p:g}: {_on_zeros(gaussian, share)}")
         other = alone[alone["difference_holm"] <= LEVEL]["quantity"]
         if len(other):
             lines.append(
                 f"p = {p:g}: masks that are their mean alone differ from them: {', '.join(other)}."
             )
     return "\n".join(lines)
+
+
+def _on_zeros(gaussian: pd.DataFrame, share: float) -> str:
+    """What is shown of Gaussian masks, which have no zeros, at one rate."""
+    same = (
+        f"Gaussian masks give the same as Bernoulli masks, within {share:.0%} of what dropout "
+        "changes"
+    )
+    within = gaussian["equivalent_holm"] <= LEVEL
+    told = gaussian["difference_holm"] <= LEVEL
+    differ = f"; they differ: {_list(gaussian[told])}" if told.any() else ""
+    if not within.all():
+        shown = f"{same}: {_list(gaussian[within])}; not shown: " if within.any() else ""
+        return f"{shown or f'not shown that {same}: '}{_list(gaussian[~within])}{differ}."
+    found = f"{same}: {_list(gaussian)}{differ}"
+    if told.any():
+        return f"LoRA Dropout acts as multiplicative noise; zeros matter little: {found}."
+    return (
+        "LoRA Dropout acts as multiplicative noise; that entries are exactly zero makes no "
+        f"difference that {gaussian['draws'].min()} draws could tell: {found}."
+    )
 
 
 def difference_table(differences: pd.DataFrame, share: float) -> TextTable:

@@ -66,8 +66,9 @@ def test_without_a_difference_zeros_are_said_not_to_matter():
     table = kind_differences(made(), 0.25)
     assert kind_conclusion(table, 0.25).splitlines() == [
         "p = 0.3: LoRA Dropout acts as multiplicative noise; that entries are exactly zero makes "
-        "no difference that 8 draws could tell: Gaussian masks give the same, within 25% of what "
-        "dropout changes: β at N = 1, 4; gap at N = 1, 4; test loss at N = 1, 4.",
+        "no difference that 8 draws could tell: Gaussian masks give the same as Bernoulli masks, "
+        "within 25% of what dropout changes: β at N = 1, 4; gap at N = 1, 4; test loss at N = 1, "
+        "4.",
         "p = 0.3: masks that are their mean alone differ from them: β, gap, test loss.",
     ]
     verdicts = difference_table(table, 0.25).table.set_index(["quantity", "variant"])["verdict"]
@@ -80,7 +81,8 @@ def test_a_difference_beyond_the_margin_is_never_said_to_be_none():
     table = kind_differences(made(shift=0.6), 0.25)
     assert kind_conclusion(table, 0.25).startswith(
         "p = 0.3: not shown that Gaussian masks give the same as Bernoulli masks, within 25% of "
-        "what dropout changes: β at N = 1, 4; gap at N = 1, 4; test loss at N = 1, 4."
+        "what dropout changes: β at N = 1, 4; gap at N = 1, 4; test loss at N = 1, 4; they differ: "
+        "β at N = 1, 4; gap at N = 1, 4; test loss at N = 1, 4."
     )
     gaussian = difference_table(table, 0.25).table.query("variant == 'Gaussian, N = 1'")
     assert set(gaussian["verdict"]) == {"different"}
@@ -90,6 +92,12 @@ def test_a_small_difference_is_told_and_within_the_margin():
     table = kind_differences(made(shift=0.1), 0.25)
     gaussian = difference_table(table, 0.25).table.query("variant == 'Gaussian, N = 1'")
     assert set(gaussian["verdict"]) == {"within the margin, not equal"}
+    said = kind_conclusion(table, 0.25)
+    assert "no difference" not in said
+    assert said.startswith(
+        "p = 0.3: LoRA Dropout acts as multiplicative noise; zeros matter little"
+    )
+    assert "; they differ: β at N = 1, 4; gap at N = 1, 4" in said
 
 
 def test_with_much_noise_nothing_is_shown_and_nothing_denied():
@@ -107,7 +115,8 @@ def test_what_is_shown_of_some_is_told_of_these_and_every_rate_has_its_line():
     assert first.startswith("p = 0.1: LoRA Dropout acts as multiplicative noise")
     assert second == (
         "p = 0.3: Gaussian masks give the same as Bernoulli masks, within 25% of what dropout "
-        "changes: β at N = 1; gap at N = 1, 4; test loss at N = 1, 4; not shown: β at N = 4."
+        "changes: β at N = 1; gap at N = 1, 4; test loss at N = 1, 4; not shown: β at N = 4; "
+        "they differ: β at N = 4."
     )
 
 

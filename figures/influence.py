@@ -56,7 +56,9 @@ def _examples(axes: Axes, changes: pd.DataFrame) -> None:
                   alpha=0.5, markersize=4,
                   label=f"p = {p:g}: rank correlation {said}")  # fmt: skip
     equality_line(axes, found[["retrained", "estimated"]], "0.3")
-    near = float(np.fmax(found["retrained"].abs().median(), 1e-6))
+    sizes = found["retrained"].abs()
+    # Four decades at most, as ticks on both sides of a narrow linear part write over each other.
+    near = float(np.fmax(np.fmax(sizes.median(), 1e-4 * sizes.max()), 1e-6))
     axes.set_xscale("symlog", linthresh=near)
     axes.set_yscale("symlog", linthresh=near)
     axes.legend(loc="upper left", framealpha=0.9)

@@ -5,8 +5,8 @@ Importing this module makes PEFT load adapters that were trained with LoRA Dropo
 
 # First of all: what follows imports PEFT.
 from lora_dropout.peft import quiet_import  # noqa: F401
-from lora_dropout.peft.averaging import ensemble_generation
 from lora_dropout.peft.config import AdaLoraDropoutConfig, LoraDropoutConfig
+from lora_dropout.peft.generation import ensemble_generation
 from lora_dropout.peft.registration import register
 from lora_dropout.peft.trainer import LoraDropoutTrainer, LoraDropoutTrainerMixin, MaskCallback
 

@@ -194,15 +194,17 @@ class DropoutTuner:
         schedule.seek(0)
 
     def _create_and_replace(
-        self, config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
+        self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
     ) -> None:
         names = self._held_twice.get(target, [])
-        if names and isinstance(config, DropoutFields) and config.drops:
+        if names and isinstance(lora_config, DropoutFields) and lora_config.drops:
             raise ValueError(
                 f"the same layer is held as {listed(names)}, and PEFT adapts it under one name "
                 "alone: take it out of target_modules, or use inject(), which adapts all"
             )
-        super()._create_and_replace(config, adapter_name, target, *args, **kwargs)  # type: ignore[misc]
+        super()._create_and_replace(  # type: ignore[misc]
+            lora_config, adapter_name, target, *args, **kwargs
+        )
 
     def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
         masks = [m for m in self.modules() if isinstance(m, AdapterMasks)]  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Test-time ensembles of transformers' models: averaged outputs, their loss, and generation."""
+"""Test-time ensembles of transformers' models: averaged outputs, and their loss."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +8,10 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from lora_dropout.ensemble import inference_mode, members
-from lora_dropout.injection import schedules_restored
-from lora_dropout.masks import ENSEMBLE_STEP
+from lora_dropout.ensemble import members
 
 #: Outputs of a model that are averaged: activations before the softmax.
 AVERAGED = ("logits", "start_logits", "end_logits")
-#: Arguments of a model that have a row an example, and are repeated for the members.
-ROWS = (
-    "input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids",
-)  # fmt: skip
 
 
 @contextmanager
@@ -214,86 +208,3 @@ def loss_of(adapted: nn.Module, output: Any, inputs: dict[str, Any]) -> Tensor:
 def base_model(adapted: nn.Module) -> Any:
     """Return the model of transformers inside a ``PeftModel``, or the model itself."""
     return adapted.get_base_model() if hasattr(adapted, "get_base_model") else adapted  # type: ignore[operator]
-
-
-@contextmanager
-def ensemble_generation(model: nn.Module, ensemble: int) -> Iterator[None]:
-    """Within the block, ``model.generate`` averages the next token's logits over N members.
-
-    The members are groups of one batch, N times as large, so that each has a part of the cache of
-    its own. Greedy search and sampling see one set of averaged logits.
-
-    Args:
-        model: a decoder with adapters, in ``eval()``.
-        ensemble: N, at least 1.
-
-    Raises:
-        ValueError: N below 1, an encoder-decoder model, beam search, labels, or no adapter in use.
-    """
-    if ensemble < 1:
-        raise ValueError(f"ensemble must be at least 1, got {ensemble}")
-    base = base_model(model)
-    if not hasattr(base, "generate"):
-        raise ValueError(f"{type(base).__name__} generates nothing")
-    if getattr(base.config, "is_encoder_decoder", False):
-        raise ValueError(
-            "generation by an ensemble takes decoders only, not encoder-decoder models"
-        )
-
-    def repeat(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        if args:
-            raise ValueError("pass the model's inputs by name")
-        if kwargs.get("labels") is not None:
-            raise ValueError(
-                "generation by an ensemble computes no loss: use LoraDropoutTrainer(ensemble=N), or "
-                "lora_dropout.Ensemble for the logits"
-            )
-        if _cached_rows(kwargs) not in (None, _rows(kwargs) * ensemble):
-            raise ValueError("generation by an ensemble takes no beams and no cache from elsewhere")
-        repeated = {
-            name: value.repeat(ensemble, *[1] * (value.dim() - 1))
-            if name in ROWS and isinstance(value, Tensor)
-            else value
-            for name, value in kwargs.items()
-        }
-        return args, repeated
-
-    def average(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        output["logits"] = output["logits"].unflatten(0, (ensemble, -1)).mean(0)
-        return output
-
-    inner = base.generate
-
-    def generate(*args: Any, **kwargs: Any) -> Any:
-        given = kwargs.get("generation_config") or base.generation_config
-        if (kwargs.get("num_beams") or getattr(given, "num_beams", None) or 1) > 1:
-            raise ValueError("generation by an ensemble takes no beams")
-        return inner(*args, **kwargs)
-
-    vars(base)["generate"] = generate
-    handles = [
-        base.register_forward_pre_hook(repeat, with_kwargs=True),
-        base.register_forward_hook(average, with_kwargs=True),
-    ]
-    try:
-        with schedules_restored(model) as schedules, inference_mode(model, "ensemble"):
-            for schedule in schedules:
-                schedule.seek(ENSEMBLE_STEP, range(ensemble))
-            yield
-    finally:
-        del vars(base)["generate"]
-        for handle in handles:
-            handle.remove()
-
-
-def _rows(kwargs: dict[str, Any]) -> int:
-    return next(len(kwargs[name]) for name in ROWS if kwargs.get(name) is not None)
-
-
-def _cached_rows(kwargs: dict[str, Any]) -> int | None:
-    """Rows of the cache, None for one that holds nothing yet."""
-    # Called past_key_values by transformers before 5.24.
-    cache = kwargs.get("cache", kwargs.get("past_key_values"))
-    layers = getattr(cache, "layers", None)
-    keys = getattr(layers[0], "keys", None) if layers else None
-    return None if keys is None or not keys.numel() else len(keys)

@@ -5,7 +5,7 @@ negatives within the batch, and of what is averaged over a batch before it is us
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,7 +60,7 @@ def without_notes(trainer: Any) -> Iterator[None]:
 
 
 def relative_distance(
-    grouped: Callable[[], Tensor], passes: Callable[[], Iterator[Tensor]], factors: list[Tensor]
+    grouped: Callable[[], Tensor], passes: Callable[[], Iterator[Tensor]], factors: Sequence[Tensor]
 ) -> float:
     """Compare the gradients of one grouped pass and of N passes.
 
@@ -87,7 +87,7 @@ def relative_distance(
     return max(of_losses, apart / size if size > 0 else (float("inf") if apart > 0 else 0.0))
 
 
-def _gradients(loss: Tensor, factors: list[Tensor]) -> list[Tensor]:
+def _gradients(loss: Tensor, factors: Sequence[Tensor]) -> list[Tensor]:
     found = torch.autograd.grad(loss, factors, allow_unused=True)
     return [
         torch.zeros_like(factor) if one is None else one.detach()

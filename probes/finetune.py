@@ -127,7 +127,8 @@ class FinetuneSettings:
     """The update is scaled by alpha / rank, in AdaLoRA's initial rank. Default: twice the rank."""
 
     target: tuple[str, ...] = ()
-    """Names of the adapted layers, or all-linear. Default: PEFT's for the model."""
+    """Names of the adapted layers, or all-linear. Default: PEFT's for the model, or all-linear
+    where it has none."""
 
     data: str | None = None
     """Folder with the hub's layout, in place of the hub."""

@@ -28,6 +28,7 @@ from probes.jobs.atomic_files import unwritten
 from probes.jobs.fingerprint import code_fingerprint, job_key
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.models.pretrained import load_pretrained
+from probes.tasks.labelled_texts import say_once
 from probes.tasks.window import check_vocabulary, window
 
 if TYPE_CHECKING:
@@ -202,8 +203,6 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
     Raises:
         ValueError: layers that are not there, or a method that does not fit.
     """
-    from peft import get_peft_model
-
     from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
 
     shared: dict[str, Any] = {
@@ -227,24 +226,39 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
             tfinal=int(FINAL * steps),
             **shared,
         )
+    return _with_adapter(model, config)
+
+
+def _with_adapter(model: Any, config: Any) -> Any:
+    """Adapt the layers that the config names, PEFT's default, or all where it has none."""
+    from peft import get_peft_model
+
+    asked, kind = config.target_modules, model.config.model_type
     try:
         return get_peft_model(model, config)
     except ValueError as error:
         if not re.search("target.modules", str(error), re.IGNORECASE):
             raise
-        raise _no_target(model, cell.target) from error
+        if asked is not None:
+            raise _no_target(model, asked) from error
+    say_once(f"PEFT has no default layers for {kind}: all linear layers are adapted (see --target)")
+    config.target_modules = "all-linear"
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise _no_target(model, "all-linear") from error
 
 
-def _no_target(model: Any, target: tuple[str, ...]) -> ValueError:
+def _no_target(model: Any, asked: Any) -> ValueError:
     names = {
         name.rpartition(".")[2]: None
         for name, layer in model.base_model.named_modules()
         if isinstance(layer, torch.nn.Linear) or type(layer).__name__ == "Conv1D"
     }
-    given = " ".join(target) or f"nothing, and PEFT has no default for {model.config.model_type}"
+    known = ", ".join(names) or "none that can be adapted"
+    got = asked if isinstance(asked, str) else " ".join(sorted(asked))
     return ValueError(
-        f"target must be all-linear or names of layers of the model, of {', '.join(names)}; got "
-        f"{given}"
+        f"target must be all-linear or names of linear layers of the model ({known}); got {got}"
     )
 
 

@@ -1,11 +1,15 @@
 """Cells in this process, or in processes beside it."""
 
+import pickle
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from threading import current_thread, main_thread
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -41,16 +45,26 @@ def run_in_workers(
 
     Yields:
         Each job with its tables, in the order in which they are done.
+
+    Raises:
+        ValueError: a worker ended before its work did.
     """
     with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
         try:
             # Started while Ctrl-C is ignored, workers ignore it: it is for this process alone.
-            with _interrupts_ignored():
+            with _interrupts_ignored(), _script_left_alone(run, jobs):
                 futures = {pool.submit(run, job, silent): job for job in jobs}
             for future in as_completed(futures):
                 job = futures[future]
                 yield job, future.result()
                 progress(job.replica_steps)
+        except BrokenProcessPool:
+            _stop(pool)
+            raise ValueError(
+                "workers ended before their work did: for lack of memory, or as they run the "
+                'script again, which must measure below if __name__ == "__main__":; or give '
+                "workers=1"
+            ) from None
         except BaseException:
             _stop(pool)
             raise
@@ -65,6 +79,25 @@ def _stop(pool: ProcessPoolExecutor) -> None:
     # Who waits for the rest of a message that a worker was sending meets its end only when nobody
     # is left who could send it: this process, too, holds the pipe open for writing.
     results._writer.close()
+
+
+@contextmanager
+def _script_left_alone(run: RunJob[J], jobs: Sequence[J]) -> Iterator[None]:
+    """Start workers that do not run the script again, if nothing of it is asked of them.
+
+    A new process runs the script that started it for what it may define: one that measures without
+    ``if __name__ == "__main__":`` would measure in every worker, and standard input is gone.
+    """
+    main = sys.modules["__main__"]
+    # Pickle names the module of what it refers to.
+    if b"__main__" in pickle.dumps((run, list(jobs))):
+        yield
+        return
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def start_worker() -> None:

@@ -1,0 +1,55 @@
+"""Workers of a script: they do not run it again."""
+
+import subprocess
+import sys
+
+import pytest
+
+WORK = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Work:
+    replica_steps: int = 1
+
+def run(job, progress):
+    return {}
+"""
+SCRIPT = """
+print("top", flush=True)
+from probes.jobs.job import silent
+from probes.jobs.local_engine import run_in_workers
+{work}
+for job, tables in run_in_workers(1, [Work()], run, silent):
+    print(tables)
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def python(script, folder):
+    """Run a script from standard input or, as a file, from a folder."""
+    (folder / "work.py").write_text(WORK)
+    (folder / "script.py").write_text(script)
+    return [
+        subprocess.Popen(
+            [sys.executable, *words], cwd=folder, text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) for words in (["-"], ["script.py"])
+    ]  # fmt: skip
+
+
+def test_a_script_without_a_main_guard_measures_once(tmp_path):
+    script = SCRIPT.format(work="from work import Work, run")
+    for process in python(script, tmp_path):
+        said, complaint = process.communicate(script, timeout=120)
+        assert process.returncode == 0, complaint
+        assert said.splitlines() == ["top", "{}"]
+
+
+def test_a_script_that_workers_must_run_again_is_told_how(tmp_path):
+    script = SCRIPT.format(work=WORK)
+    for process in python(script, tmp_path):
+        _, complaint = process.communicate(script, timeout=120)
+        assert process.returncode == 1
+        assert 'must measure below if __name__ == "__main__":' in complaint.splitlines()[-1]

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Train and test loss along training (Figure 1). Not run here. All values are ours, none is the paper's.
+# Train and test loss along training (Figure 1): finetune.png in the folder of each run.
 set -euo pipefail
-python -m probes.finetune --task glue/mrpc --method lora adalora --p 0 0.3 --draws 5 --rank 8 --alpha 16 \
-  --learning_rate 5e-4 --num_train_epochs 30 --per_device_train_batch_size 32 --eval_steps 0.03 --bf16 \
-  --out runs/curves
+. "$(dirname "$0")/swept.bash"
+for task in ${TASKS:-glue/mrpc}; do
+  tuned "$OUT/curves/$task" "$task" --eval_steps 0.03
+done
+python -m recipes.compare "$OUT/curves"

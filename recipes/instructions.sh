@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Instruction tuning on Alpaca, then MMLU. Not run here. All values are ours, none is the paper's.
-# transformers before 5.23 calls --activation_checkpointing --gradient_checkpointing.
-# Needs access to the model on the hub, and lm-evaluation-harness (pip install lm-eval).
+# Instruction tuning of LLaMA2-7B on Alpaca-clean, then MMLU without examples in the prompt.
 set -euo pipefail
-base=${1:-meta-llama/Llama-2-7b-hf}
-python -m probes.finetune --task alpaca --model "$base" \
-  --p 0 0.1 0.3 --samples 1 --rank 16 --alpha 32 --target q_proj v_proj --tokens 512 \
-  --learning_rate 2e-4 --num_train_epochs 3 --per_device_train_batch_size 4 \
-  --gradient_accumulation_steps 8 --activation_checkpointing --bf16 --out runs/alpaca
-for p in 0 0.1 0.3; do
-  lm_eval --model hf --tasks mmlu --num_fewshot 5 --batch_size auto \
-    --model_args "pretrained=$base,peft=$(echo runs/alpaca/adapters/alpaca-lora-p$p-N1-seed0-*),dtype=bfloat16"
-done
+: "${MODEL:=meta-llama/Llama-2-7b-hf}" "${METHODS:=lora}" "${TARGET:=q_proj v_proj}" "${RANK:=16}" "${MMLU:=}"
+. "$(dirname "$0")/swept.bash"
+if [ -z "$DATA" ]; then
+  DATA=$OUT/alpaca-clean
+  hf download yahma/alpaca-cleaned alpaca_data_cleaned.json --repo-type dataset --local-dir "$DATA"
+  cp "$DATA/alpaca_data_cleaned.json" "$DATA/train.json" # the name that a split has
+fi
+# transformers before 5.23 calls --activation_checkpointing --gradient_checkpointing.
+tuned "$OUT/alpaca" alpaca --per_device_train_batch_size 4 --gradient_accumulation_steps 8 --activation_checkpointing
+# shellcheck disable=SC2086
+python -m recipes.mmlu --runs "$OUT"/alpaca/p* --model "$MODEL" ${MMLU:+--data "$MMLU"} --ensemble "$N" --out "$OUT/mmlu" \
+  ${MMLU_FLAGS---bf16}
+python -m recipes.compare "$OUT/mmlu" "$OUT/alpaca"

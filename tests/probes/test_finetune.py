@@ -1,6 +1,5 @@
 """Fine-tuning end to end on tiny models and data in the format of each task; no network."""
 
-import dataclasses
 import json
 import math
 import os
@@ -8,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -320,34 +318,6 @@ def test_a_constant_prediction_has_no_correlation():
         SimpleNamespace(predictions=np.ones((4, 1)), label_ids=np.arange(4.0))
     )
     assert math.isnan(found["score"])
-
-
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.sh"))
-
-
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_recipes_say_what_is_taken(recipe, tmp_path, monkeypatch):
-    """Each line's arguments are those of the probe and of transformers, with values that fit."""
-    import tyro
-
-    from probes import finetune as probe
-
-    monkeypatch.setattr(probe, "digest_of", lambda *sources: "")
-    script = recipe.read_text().replace("\\\n", " ")
-    lines = [line.split() for line in script.splitlines() if "-m probes.finetune" in line]
-    assert lines
-    filled = {
-        '"glue/$task"': "glue/mrpc",
-        '"$task"': "squad",
-        '"$samples"': "2",
-        '"$base"': "llama",
-    }
-    for words in lines:
-        words = [filled.get(word, word.strip('"')) for word in words[3:]]
-        settings, rest = tyro.cli(probe.FinetuneSettings, args=words, return_unknown_args=True)
-        training = trainer_arguments(rest)
-        assert "learning_rate" in training
-        assert dataclasses.replace(settings, training=training).cells()
 
 
 def test_the_report_shows_full_scale_runs(models, tmp_path):

@@ -1,0 +1,245 @@
+"""Put what was measured beside what the paper reports.
+
+python -m recipes.compare runs/paper/glue
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import tyro
+
+from probes.cli.command_line import run_command_line
+from probes.metrics.confidence_intervals import mean_interval
+from probes.results.text_tables import TextTable, print_table
+from recipes.runs import read_runs
+
+HERE = Path(__file__).parent
+#: The paper's rate of dropout and number of mask pairs, in training and at test.
+RATE, PAIRS = 0.5, 4
+#: What tells runs apart in the tables.
+RUN = ["task", "method", "p", "samples", "draw", "inference"]
+#: Columns of a run's rows whose mean is a metric of the tables.
+METRICS = {
+    "accuracy": ["accuracy"], "Matthews correlation": ["test_score"],
+    # Pearson's and Spearman's, as in AdaLoRA's script.
+    "correlation": ["test_score", "spearman"],
+    "exact match": ["exact_match"],
+}  # fmt: skip
+#: Characters a line, where the output is no terminal.
+WIDTH = 180
+RATIOS = {"times the seconds of LoRA": "seconds", "times the memory of LoRA": "peak_mib"}
+CAPTION = (
+    "in percent; intervals: 95 % each, Student over seeds, of what was measured here: what is "
+    "reported is taken as it is"
+)
+CLAIMED = (
+    "differences in percent, by the same seeds, averaged over tasks; intervals: 95 % each, Student "
+    "over seeds"
+)
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """Compare finished runs with the tables of the paper."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of runs."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """CSV file for the cells, as numbers. Default: none."""
+
+
+def once(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of a run that several recipes made, keep what was read first."""
+    return rows.drop_duplicates(RUN, ignore_index=True)
+
+
+def compare_cells(reported: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Put a measurement beside every reported cell, and beside every gain of dropout.
+
+    Args:
+        reported: as in ``reported.csv``.
+        rows: as ``recipes.runs.read_runs`` gives them, each run :func:`once`.
+
+    Returns:
+        The reported rows, and for two of them that differ by dropout alone their difference (method
+        "LoRA Dropout - LoRA"): ``value``, ``measured``, ``low``, ``high`` (ends of the interval for
+        the expected measurement), ``difference`` (measured less reported) and ``seeds``; NaN and 0
+        where nothing was measured.
+    """
+    single = reported[reported["metric"] != "average"]
+    metrics = {
+        table: dict(zip(part["task"], part["metric"], strict=True))
+        for table, part in single.groupby("table")
+    }
+    cells = []
+    for cell in [*_records(reported), *_gains(reported)]:
+        values = _seeds_of(cell, rows, metrics[cell["table"]])
+        mean, low, high = mean_interval(values)
+        cells.append(cell | {"measured": mean, "low": low, "high": high,
+                             "difference": mean - cell["value"], "seeds": len(values)})  # fmt: skip
+    return pd.DataFrame(cells)
+
+
+def check_claims(claims: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Measure what the paper says in words: that one way of training is above another.
+
+    Args:
+        claims: as in ``claims.csv``; ``greater`` and ``smaller`` choose rows.
+        rows: as ``recipes.runs.read_runs`` gives them, each run :func:`once`.
+
+    Returns:
+        The claims, with ``difference``, ``low``, ``high`` and ``seeds`` of ``quantity``, in
+        percent, paired by task and seed and averaged over tasks.
+    """
+    found = []
+    for claim in _records(claims):
+        values = pd.Series(dtype=float)
+        if claim["quantity"] in rows:
+            one, other = (
+                rows.query(claim[side]).set_index(["task", "draw"])[claim["quantity"]]
+                for side in ("greater", "smaller")
+            )
+            values = 100 * _over_tasks((one - other).dropna())
+        mean, low, high = mean_interval(values)
+        found.append(claim | {"difference": mean, "low": low, "high": high, "seeds": len(values)})
+    return pd.DataFrame(found)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _gains(reported: pd.DataFrame) -> list[dict[str, Any]]:
+    """The difference that dropout makes, where both cells are reported."""
+    known = {(row["table"], row["task"], row["metric"], row["method"]): row
+             for row in _records(reported)}  # fmt: skip
+    gains = []
+    for (*place, method), row in known.items():
+        other = known.get((*place, method.removesuffix(" Dropout")))
+        if other is None or other is row:
+            continue
+        change = {"method": f"{method} - {other['method']}", "certainty": "derived",
+                  "value": row["value"] - other["value"]}  # fmt: skip
+        gains.append(row | change)
+    return gains
+
+
+def _seeds_of(
+    cell: dict[str, Any], rows: pd.DataFrame, metrics: dict[str, str]
+) -> "pd.Series[float]":
+    """One value a seed of a cell, whose table has these metrics; empty if not measured."""
+    if " - " in cell["method"]:
+        one, other = (
+            _seeds_of(cell | {"method": name}, rows, metrics)
+            for name in cell["method"].split(" - ")
+        )
+        return (one - other).dropna()
+    metric = cell["metric"]
+    if metric in RATIOS:
+        if RATIOS[metric] not in rows:
+            return pd.Series(dtype=float)
+        one, other = (
+            _ends(rows, name).set_index(["task", "draw"])[RATIOS[metric]]
+            for name in (cell["method"], "LoRA")
+        )
+        return _over_tasks((one / other).dropna())
+    ends = _ends(rows, cell["method"])
+    if metric != "average":
+        return _scores(ends, cell["task"], metric)
+    scores = {task: _scores(ends, task, name) for task, name in metrics.items()}
+    return pd.DataFrame(scores).dropna().mean(axis="columns")
+
+
+def _ends(rows: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Rows of a method as the paper has it: with dropout, p = 0.5 and N = 4 everywhere."""
+    chosen = rows[rows["method"] == method]
+    if not method.endswith("Dropout"):
+        return chosen
+    papers = chosen["p"].eq(RATE) & chosen["samples"].eq(PAIRS) & chosen["ensemble"].eq(PAIRS)
+    return chosen[papers & chosen["inference"].eq("ensemble")]
+
+
+def _scores(ends: pd.DataFrame, task: str, metric: str) -> "pd.Series[float]":
+    chosen = ends[ends["task"] == task].set_index("draw").reindex(columns=METRICS[metric])
+    return 100 * chosen.astype(float).mean(axis="columns", skipna=False).dropna()
+
+
+def _over_tasks(values: pd.Series) -> "pd.Series[float]":
+    """Average over tasks, for the seeds that every task has."""
+    return values.unstack("task").dropna().mean(axis="columns")
+
+
+def _numbers(means: "pd.Series[float]", lows: "pd.Series[float]", form: str) -> list[str]:
+    """Means with the half width of their interval; nothing where nothing was measured."""
+    return [
+        "" if pd.isna(mean) else f"{mean:{form}}" + (f" ± {mean - low:.2f}" if low == low else "")
+        for mean, low in zip(means, lows, strict=True)
+    ]
+
+
+def _verdicts(
+    lows: "pd.Series[float]", highs: "pd.Series[float]", seeds: "pd.Series[int]", *words: str
+) -> list[str]:
+    """Say where the interval lies: below 0, around it, or above."""
+    below, between, above = words
+    return [
+        "not run" if count == 0
+        else "one seed" if pd.isna(low)
+        else above if low > 0
+        else below if high < 0
+        else between
+        for low, high, count in zip(lows, highs, seeds, strict=True)
+    ]  # fmt: skip
+
+
+def _cells_as_text(cells: pd.DataFrame) -> pd.DataFrame:
+    low, high = cells["low"] - cells["value"], cells["high"] - cells["value"]
+    columns = {
+        "reported": _numbers(cells["value"], cells["value"] * float("nan"), ".2f"),
+        "measured here": _numbers(cells["measured"], cells["low"], ".2f"),
+        "difference": _numbers(cells["difference"], low, "+.2f"),
+        "verdict": _verdicts(
+            low, high, cells["seeds"], "lower", "no detectable difference", "higher"
+        ),
+    }
+    return cells[["table", "task", "method", "metric"]].assign(
+        **columns, seeds=cells["seeds"], certainty=cells["certainty"]
+    )
+
+
+def _claims_as_text(claims: pd.DataFrame) -> pd.DataFrame:
+    low, high, seeds = claims["low"], claims["high"], claims["seeds"]
+    return pd.DataFrame({
+        "table": claims["table"],
+        "statement": claims["claim"],
+        "quantity": claims["quantity"],
+        "difference": _numbers(claims["difference"], low, "+.2f"),
+        "verdict": _verdicts(low, high, seeds, "contrary", "no detectable difference",
+                             "as reported"),
+        "seeds": seeds,
+    })  # fmt: skip
+
+
+def main() -> None:
+    """Print both tables."""
+
+    def compare(settings: CompareSettings, words: list[str]) -> int:
+        if words:
+            raise ValueError(f"unknown arguments: {' '.join(words)}")
+        rows = once(read_runs(settings.folders))
+        cells = compare_cells(pd.read_csv(HERE / "reported.csv"), rows)
+        claims = check_claims(pd.read_csv(HERE / "claims.csv"), rows)
+        print_table(TextTable(_cells_as_text(cells), "Reported and measured", CAPTION, WIDTH))
+        print_table(TextTable(_claims_as_text(claims), "What is said in words", CLAIMED, WIDTH))
+        if settings.out is not None:
+            cells.to_csv(settings.out, index=False)
+        return 0
+
+    run_command_line(CompareSettings, compare, program="recipes.compare")
+
+
+if __name__ == "__main__":
+    main()

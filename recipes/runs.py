@@ -1,0 +1,50 @@
+"""Rows of finished runs, as the recipes keep them: one row a run and inference, at its end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+#: Folder of the runs that only choose a learning rate.
+SWEEP = "sweep"
+NAMES = {"lora": "LoRA", "adalora": "AdaLoRA"}
+
+
+def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
+    """Read the end of every finished run below the folders, but for their sweeps.
+
+    Args:
+        folders: kept by ``probes.finetune`` or ``recipes.mmlu``, or folders of such.
+
+    Returns:
+        One row a run and inference: what ``probes.finetuning.training.run_finetune`` measures, with
+        ``method`` as tables name it: "LoRA Dropout" is "lora" with p > 0.
+
+    Raises:
+        ValueError: a folder without finished runs, or a file that cannot be read.
+    """
+    tables = []
+    for folder in folders:
+        found = sorted(folder.rglob("rows.parquet"))
+        files = [file for file in found if SWEEP not in file.relative_to(folder).parts]
+        if not files:
+            raise ValueError(f"{folder} holds no finished runs")
+        tables += [_read(file) for file in files]
+    rows = pd.concat(tables, ignore_index=True)
+    if "steps" in rows:
+        rows = rows[rows["steps"].isna() | (rows["step"] == rows["steps"])]
+    dropped = rows["p"].gt(0).map({True: " Dropout", False: ""})
+    rows = rows.assign(
+        method=rows["method"].replace(NAMES) + dropped,
+        # Without masks the samples are the same.
+        samples=rows["samples"].where(rows["p"].gt(0), 1),
+    )
+    return rows.reset_index(drop=True)
+
+
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None

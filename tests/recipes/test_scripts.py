@@ -1,0 +1,173 @@
+"""Every recipe runs from its first line to its last: tiny models, and data in the hub's layout."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tyro
+from safetensors.torch import load_file
+
+from probes import finetune
+from probes.finetuning.arguments import trainer_arguments
+from probes.results.result import Result
+from tests.probes.finetuning.corpora import write_glue, write_squad
+from tests.recipes.shell import run_recipe
+from tests.recipes.tiny import save_deberta, save_llama, write_alpaca_clean, write_mmlu
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.sh"))
+#: Behind all flags of the recipe: few steps on a CPU.
+QUICK = "--bf16 --use_cpu --max_steps 2 --warmup_steps 0 --rank 2 --tokens 40"
+#: As little as goes through every line.
+SHORT = {"FLAGS": QUICK, "DRAWS": "1", "FACTORS": "1", "METHODS": "lora", "P": "0.5",
+         "OMP_NUM_THREADS": "1"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def deberta(tmp_path_factory):
+    return save_deberta(tmp_path_factory.mktemp("deberta") / "model")
+
+
+def recipe(name, folder, *, programs=None, run=None, **variables):
+    """Run a recipe; return what it printed, its commands, and where its runs are."""
+    variables = {"OUT": str(folder / "runs")} | variables
+    done, commands = run_recipe(ROOT / "recipes" / f"{name}.sh", folder, variables, programs, run)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, commands, folder / "runs"
+
+
+def row_of(said, *cells):
+    """The one row of a printed table that has these cells."""
+    rows = [[cell.strip() for cell in line.split("│")] for line in said.splitlines()]
+    (found,) = [row for row in rows if set(cells) <= set(row)]
+    return found
+
+
+@pytest.mark.parametrize("name", [path.stem for path in RECIPES])
+def test_every_command_of_every_recipe_has_values_that_are_taken(name, tmp_path, monkeypatch):
+    """All tasks and rates, with what one sets least; nothing is trained."""
+    monkeypatch.setattr(finetune, "digest_of", lambda *sources: "")
+    seen = []
+
+    def check(where, words):
+        if words[0] == "recipes.choose":
+            return 0, "lora 0.001\n", ""
+        if words[0] == "probes.finetune":
+            settings, rest = tyro.cli(
+                finetune.FinetuneSettings, args=words[1:], return_unknown_args=True
+            )
+            training = trainer_arguments(rest)
+            assert replace(settings, training=training).cells()
+            seen.append((settings.task, settings.p, training["learning_rate"]))
+        return 0, "", ""
+
+    # In place of the hub.
+    hf = '#!/bin/bash\nmkdir -p "${@: -1}" && touch "${@: -1}/alpaca_data_cleaned.json"\n'
+    _, commands, _ = recipe(name, tmp_path, programs={"hf": hf}, run=check, METHODS="lora",
+                            FACTORS="0.5", SIZES="8")  # fmt: skip
+    assert commands[-1][0] == "recipes.compare"
+    values = pd.read_csv(ROOT / "recipes/values.csv", index_col="task")
+    for task, _, rate in seen:
+        assert rate in (0.001, pytest.approx(values.loc[task, "learning_rate"] / 2))
+    assert {task for task, _, _ in seen} <= set(values.index)
+
+
+def test_a_command_that_fails_ends_the_recipe(tmp_path):
+    def fail(where, words):
+        return (2, "", "error: no such task\n") if words[0] == "recipes.choose" else (0, "", "")
+
+    done, commands = run_recipe(ROOT / "recipes/glue.sh", tmp_path, SHORT | {"OUT": str(tmp_path)},
+                                run=fail)  # fmt: skip
+    assert done.returncode == 2
+    assert "no such task" in done.stderr
+    assert [words[0] for words in commands] == ["probes.finetune", "recipes.choose"]
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures take as long as training here."""
+    monkeypatch.setattr(Result, "figures", lambda result: {})
+
+
+@pytest.mark.slow
+# AdaLoRA may leave a layer no rank at all, of which PEFT thinks that it was saved by mistake.
+@pytest.mark.filterwarnings("ignore:Adapter 'default':UserWarning")
+def test_glue_is_trained_at_the_best_rate_of_a_sweep_and_compared(deberta, tmp_path, undrawn):
+    data = write_glue("rte", tmp_path / "data", 2)
+    said, commands, runs = recipe(
+        "glue", tmp_path, MODEL=deberta, DATA=data, TASKS="glue/rte",
+        **SHORT | {"FACTORS": "1 2", "METHODS": "lora adalora"},
+    )  # fmt: skip
+    # Two learning rates, the choice, and a run a method; then the table.
+    names = [words[0].partition(".")[2] for words in commands]
+    assert names == [*["finetune"] * 2, "choose", *["finetune"] * 2, "compare"]
+    for method in ("lora", "adalora"):
+        rows = pd.read_parquet(runs / f"glue/rte/p0.5-{method}/rows.parquet")
+        assert rows["draw"].unique().tolist() == [1]
+        assert rows["samples"].unique().tolist() == [4]
+        assert rows["training_learning_rate"].astype(float).isin([1.2e-3, 2.4e-3]).all()
+        # DeBERTa's pooler is new, and trained.
+        (adapter,) = rows["adapter"].unique()
+        kept = load_file(
+            runs / f"glue/rte/p0.5-{method}/adapters/{adapter}/adapter_model.safetensors"
+        )
+        assert "base_model.model.pooler.dense.weight" in kept
+    assert "one seed" in row_of(said, "glue/rte", "LoRA Dropout", "accuracy")
+    assert "not run" in row_of(said, "glue/mnli", "LoRA", "accuracy")
+
+
+@pytest.mark.slow
+def test_squad(deberta, tmp_path, undrawn):
+    data = write_squad("squad", tmp_path / "data")
+    said, _, _ = recipe("squad", tmp_path, MODEL=deberta, DATA=data, TASKS="squad", **SHORT)
+    assert "one seed" in row_of(said, "SQuAD", "LoRA Dropout", "exact match")
+
+
+@pytest.mark.slow
+def test_instructions_are_learned_from_the_hubs_file_and_asked_by_mmlu(tmp_path, undrawn):
+    file = write_alpaca_clean(tmp_path / "hub")
+    # In place of the hub: its own file, put where the real command puts it.
+    hf = f'#!/bin/bash\nmkdir -p "${{@: -1}}" && cp {file} "${{@: -1}}"\n'
+    said, commands, runs = recipe(
+        "instructions", tmp_path, programs={"hf": hf}, MODEL=save_llama(tmp_path / "llama"),
+        MMLU=write_mmlu(tmp_path / "mmlu"), MMLU_FLAGS="--batch 4 --bf16", **SHORT | {"P": "0 0.5"},
+    )  # fmt: skip
+    assert "--activation_checkpointing" in commands[0]
+    rows = pd.read_parquet(runs / "mmlu/rows.parquet")
+    ways = ["expected weight", "ensemble", "no adapter", "no masks"]
+    assert sorted(rows["inference"]) == sorted(ways)
+    assert rows["accuracy"].between(0, 1).all()
+    for claim in ("the base model is above LoRA", "LoRA Dropout is above the base model"):
+        assert "one seed" in row_of(said, claim)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "p", "measured"),
+    [
+        (
+            "calibration",
+            "0 0.5",
+            "the calibration error of LoRA is above that of LoRA Dropout",
+        ),
+        (
+            "ablation",
+            "0.5",
+            "dropping in training and at test is above dropping in training alone",
+        ),
+        ("sensitivity", "0.1 0.5", "the score rises with p: p = 0.5 is above 0.1"),
+    ],
+)
+def test_what_the_figures_say_is_measured(name, p, measured, deberta, tmp_path, undrawn):
+    data = write_glue("mrpc", tmp_path / "data", 2)
+    said, _, _ = recipe(name, tmp_path, MODEL=deberta, DATA=data, TASKS="glue/mrpc", SIZES="4",
+                        **SHORT | {"P": p})  # fmt: skip
+    assert "one seed" in row_of(said, measured)
+
+
+@pytest.mark.slow
+def test_curves_are_drawn(deberta, tmp_path):
+    data = write_glue("mrpc", tmp_path / "data", 2)
+    _, _, runs = recipe("curves", tmp_path, MODEL=deberta, DATA=data, N="1", **SHORT)
+    assert (runs / "curves/glue/mrpc/p0.5-lora/finetune.png").stat().st_size > 0

@@ -157,7 +157,9 @@ class MaskedUpdate(nn.Module, ABC):
         """
         self.used = True
         if self._masked:
-            return *mask_factors(A, B, self.mask_in, self.mask_out), scaling
+            # Some set the precision of the parameters alone (p.data = ..., DeepSpeed, FSDP).
+            masks = self.mask_in.to(A.dtype), self.mask_out.to(B.dtype)
+            return *mask_factors(A, B, *masks), scaling
         return A, B, scaling * (1.0 if self.training else self.deterministic_mask)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:

@@ -10,7 +10,7 @@ from peft.tuners.adalora.layer import SVDLinear as PlainSVDLinear
 from torch import Tensor, nn
 
 from lora_dropout.adaptable import is_plain_linear
-from lora_dropout.peft.adapters import DropoutTuner, HoldsMasks, refuse
+from lora_dropout.peft.adapters import DropoutTuner, HoldsMasks, is_conv1d, refuse
 from lora_dropout.peft.config import DropoutFields
 
 #: What PEFT adds to the number of ranks before it divides by it.
@@ -18,7 +18,7 @@ EPSILON = 1e-5
 
 
 class SVDLinear(HoldsMasks, PlainSVDLinear):
-    """PEFT's AdaLoRA layer over ``nn.Linear``."""
+    """PEFT's AdaLoRA layer over ``nn.Linear``, or transformers' ``Conv1D``."""
 
     def factors_of(self, adapter: str) -> tuple[Tensor, ...]:
         """Q (r, d_in), P (d_out, r) and the diagonal of Lambda (r, 1)."""
@@ -66,7 +66,9 @@ class AdaLoraModel(DropoutTuner, PlainAdaLoraModel):
         lora_config: Any, adapter_name: str, target: Any, **kwargs: Any
     ) -> nn.Module:
         if isinstance(lora_config, DropoutFields):
-            if is_plain_linear(target):
+            if is_conv1d(target):
+                vars(lora_config)["fan_in_fan_out"] = True
+            if is_conv1d(target) or is_plain_linear(target):
                 return SVDLinear(target, adapter_name, config=lora_config, **kwargs)
             if lora_config.drops:
                 refuse(target)

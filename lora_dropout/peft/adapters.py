@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from lora_dropout.adaptable import held_twice, listed, why_refused
 from lora_dropout.layer import layer_shape
@@ -229,6 +230,11 @@ def _refuse_callers() -> None:
 def base_layer(target: nn.Module) -> nn.Module:
     """Return the layer that a model had before any adapter."""
     return target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+
+
+def is_conv1d(target: nn.Module) -> bool:
+    """Whether a layer is transformers' ``Conv1D``, which holds its weight transposed."""
+    return isinstance(base_layer(target), Conv1D)
 
 
 def refuse(target: nn.Module, name: str = "") -> None:

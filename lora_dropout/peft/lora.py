@@ -14,7 +14,6 @@ from peft.tuners.lora.layer import Linear as PlainLinear
 from peft.tuners.lora.layer import LoraVariant
 from peft.tuners.lora.layer import ParamWrapper as PlainParamWrapper
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from lora_dropout.adaptable import is_plain_linear
 from lora_dropout.functional import GroupsNotSupportedError, mask_factors
@@ -23,6 +22,7 @@ from lora_dropout.peft.adapters import (
     DropoutTuner,
     HoldsMasks,
     base_layer,
+    is_conv1d,
     refuse,
 )
 from lora_dropout.peft.config import DropoutFields
@@ -148,7 +148,9 @@ class ExpertMasks(AdapterMasks):
             raise GroupsNotSupportedError(
                 "a bare parameter has one value for the whole batch, and takes no groups"
             )
-        masks = (mask.unflatten(0, (len(A), -1)) for mask in (self.mask_in, self.mask_out))
+        masks = (
+            mask.to(A.dtype).unflatten(0, (len(A), -1)) for mask in (self.mask_in, self.mask_out)
+        )
         return *mask_factors(A, B, *masks), scaling
 
 
@@ -257,7 +259,7 @@ class LoraModel(DropoutTuner, PlainLoraModel):
             kind = _kind_of_layer(target, kwargs)
             if kind is not None:
                 given = {key: value for key, value in kwargs.items() if value is not None}
-                if _is_conv1d(target):
+                if is_conv1d(target):
                     given["is_target_conv_1d_layer"] = True
                     vars(lora_config)["fan_in_fan_out"] = True
                 return kind(target, adapter_name, config=lora_config, **given)
@@ -304,11 +306,7 @@ def _kind_of_layer(target: Any, kwargs: dict[str, Any]) -> type | None:
     """The class of the layer that takes masks over this one, None if there is no such class."""
     if kwargs.get("parameter_name") is not None:
         return ParamWrapper
-    if _is_conv1d(target):
+    if is_conv1d(target):
         return Linear
     base = base_layer(target)
     return Linear if is_plain_linear(base) else quantized_layers().get(type(base))
-
-
-def _is_conv1d(target: Any) -> bool:
-    return isinstance(base_layer(target), Conv1D)

@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 from lora_dropout import describe, inference_mode, mask_schedule
 from lora_dropout.injection import adapted_layers, mask_schedules
 from lora_dropout.masks import draw_masks
-from lora_dropout.peft import LoraDropoutConfig
+from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
 from tests.lora_dropout.peft.models import (
     CONFIGS,
     MODELS,
@@ -216,12 +216,16 @@ def test_combinations_that_would_be_wrong_are_refused(kind, rate):
         model.add_weighted_adapter(["default", "second"], [1.0, 1.0], "both", combination_type=kind)
 
 
-def test_conv1d_layers_are_adapted():
+@pytest.mark.parametrize("config", [
+    LoraDropoutConfig(r=2, target_modules=["c_attn"], dropout_rate=0.5),
+    AdaLoraDropoutConfig(init_r=3, target_r=2, total_step=9, tinit=2, tfinal=2,
+                         target_modules=["c_attn"], dropout_rate=0.5),
+], ids=["lora", "adalora"])  # fmt: skip
+def test_conv1d_layers_are_adapted(config):
     """GPT-2's layers hold their weight transposed."""
     model = nn.Sequential()
     model.add_module("c_attn", Conv1D(5, 4))
-    model = randomize(get_peft_model(model, LoraDropoutConfig(
-        r=2, target_modules=["c_attn"], dropout_rate=0.5, fan_in_fan_out=True)))  # fmt: skip
+    model = randomize(get_peft_model(model, config))
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     masks = adapted_layers(model)[0][1]
     assert masks.shape[:2] == (4, 5)
@@ -230,6 +234,18 @@ def test_conv1d_layers_are_adapted():
     expected = x @ (weight + 0.25 * scaling * B @ A).mT
     torch.testing.assert_close(model.eval()(x), expected)
     torch.testing.assert_close(model.merge_and_unload()(x), expected)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_masks_take_the_precision_of_the_parameters(config):
+    """Which some set alone, and no buffer with them: DeepSpeed, FSDP, p.data = ..."""
+    model = adapted("bert", config, task_type=None).train()
+    exact = model(**batch_for("bert")).logits
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16()
+    rough = model(**batch_for("bert")).logits
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), exact, rtol=0.1, atol=0.1)
 
 
 class Doubling(nn.Linear):

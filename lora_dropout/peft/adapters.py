@@ -197,6 +197,9 @@ class DropoutTuner:
     def _create_and_replace(
         self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
     ) -> None:
+        given = lora_config
+        if isinstance(given, DropoutFields):
+            lora_config = given.of_layer(kwargs["current_key"])
         names = self._held_twice.get(target, [])
         if names and isinstance(lora_config, DropoutFields) and lora_config.drops:
             raise ValueError(
@@ -206,6 +209,9 @@ class DropoutTuner:
         super()._create_and_replace(  # type: ignore[misc]
             lora_config, adapter_name, target, *args, **kwargs
         )
+        if lora_config is not given:
+            # What PEFT finds out about a layer's weights belongs to the config.
+            vars(given)["fan_in_fan_out"] = lora_config.fan_in_fan_out
 
     def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
         masks = [m for m in self.modules() if isinstance(m, AdapterMasks)]  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, get_args
 
 from peft import AdaLoraConfig, LoraConfig
+from peft.utils.other import get_pattern_key
 
 from lora_dropout.layer import layer_shape
 from lora_dropout.masked import Inference
@@ -26,6 +27,8 @@ class DropoutFields:
         dropout_rate: p, rate at which input columns of A (of Q in AdaLoRA) are dropped, in [0, 1).
             It has to be given: 0 is plain LoRA.
         dropout_rate_out: rate at which output rows of B (of P) are dropped; p if left out.
+        dropout_pattern: rates of layers by the end of their names, or by a regular expression for
+            it, as in ``rank_pattern``; for both sides of a layer. The others have ``dropout_rate``.
         rescale: whether masks are divided by 1 - p. The paper never does.
         mask_kind: "bernoulli" (LoRA Dropout), "gaussian" (noise of the same mean and variance) or
             "mean" (the constant 1 - p): see ``lora_dropout.masks``.
@@ -48,6 +51,10 @@ class DropoutFields:
     )
     dropout_rate_out: float | None = field(
         default=None, metadata={"help": "Rate of B's output rows; dropout_rate if left out."}
+    )
+    dropout_pattern: dict[str, float] = field(
+        default_factory=dict,
+        metadata={"help": "Rates of layers by name or pattern, in place of dropout_rate."},
     )
     rescale: bool = field(default=False, metadata={"help": "Divide masks by 1 - p."})
     mask_kind: MaskKind = field(
@@ -76,12 +83,7 @@ class DropoutFields:
             vars(self).update(self.training_alpha, training_alpha=None)
         if self.dropout_rate is None:
             raise ValueError("dropout_rate must be given, in [0, 1); 0 is LoRA without dropout")
-        # A config is read from a file that may hold anything.
-        for name in ("dropout_rate", "dropout_rate_out", "mask_seed"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float | None):
-                raise ValueError(f"{name} must be a number, got {value!r}")
-        layer_shape(1, 1, self.dropout_rate, self.dropout_rate_out, self.mask_kind)
+        self._check_rates()
         if self.inference not in get_args(Inference):
             raise ValueError(f"unknown inference {self.inference!r}")
         if not 0 <= (self.mask_seed or 0) < 2**64:
@@ -89,17 +91,53 @@ class DropoutFields:
         if self.drops:
             self._refuse_what_does_not_go_with_it()
 
+    def _check_rates(self) -> None:
+        # A config is read from a file that may hold anything.
+        for name in ("dropout_rate", "dropout_rate_out", "mask_seed"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | None):
+                raise ValueError(f"{name} must be a number, got {value!r}")
+        layer_shape(1, 1, self.dropout_rate, self.dropout_rate_out, self.mask_kind)
+        for name, rate in self.dropout_pattern.items():
+            if isinstance(rate, bool) or not isinstance(rate, int | float):
+                raise ValueError(f"dropout_pattern[{name!r}] must be a number, got {rate!r}")
+            layer_shape(1, 1, rate)
+        alphas = getattr(self, "alpha_pattern", {})
+        if self.dropout_pattern and alphas and set(alphas) != set(self.dropout_pattern):
+            raise ValueError("alpha_pattern and dropout_pattern must name the same layers")
+
     @property
     def drops(self) -> bool:
         """Whether anything is dropped."""
-        return bool(self.dropout_rate or self.dropout_rate_out)
+        return bool(
+            self.dropout_rate or self.dropout_rate_out or any(self.dropout_pattern.values())
+        )
 
     @property
     def saved_factor(self) -> float:
-        """Factor of alpha in a saved adapter."""
+        """Factor of alpha in a saved adapter, where no pattern says otherwise."""
+        return self._factor(self.dropout_rate or 0.0, self.dropout_rate_out)
+
+    def of_layer(self, name: str) -> "DropoutFields":
+        """Return the config as it is for one layer.
+
+        Args:
+            name: of the layer in its model.
+
+        Returns:
+            This config, or a copy with the rate that the pattern gives the layer.
+        """
+        key = get_pattern_key(list(self.dropout_pattern), name)
+        if key not in self.dropout_pattern:
+            return self
+        found = copy.copy(self)
+        vars(found).update(dropout_rate=self.dropout_pattern[key], dropout_rate_out=None)
+        return found
+
+    def _factor(self, p_in: float, p_out: float | None) -> float:
         if self.inference == "no masks":
             return 1.0
-        shape = layer_shape(1, 1, self.dropout_rate or 0.0, self.dropout_rate_out)
+        shape = layer_shape(1, 1, p_in, p_out)
         return expected_mask(shape.p_in, shape.p_out, self.rescale)
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,14 +153,20 @@ class DropoutFields:
                 "peft.get_peft_model_state_dict(model) returns"
             )
         saved = super().to_dict()  # type: ignore[misc]
-        known = {name: saved[name] for name in TRAINING_ALPHA if saved.get(name)}
-        for name, alpha in known.items():
-            saved[name] = (
-                {layer: one * self.saved_factor for layer, one in alpha.items()}
-                if isinstance(alpha, dict)
-                else alpha * self.saved_factor
-            )
+        known = {name: saved[name] for name in TRAINING_ALPHA if name in saved}
+        saved["lora_alpha"] = self.saved_factor * known["lora_alpha"]
+        alphas = known.get("alpha_pattern") or dict.fromkeys(
+            self.dropout_pattern, known["lora_alpha"]
+        )
+        if alphas:
+            saved["alpha_pattern"] = {
+                layer: alpha * self._factor_of(layer) for layer, alpha in alphas.items()
+            }
         return saved | {"training_alpha": known}
+
+    def _factor_of(self, key: str) -> float:
+        rate = self.dropout_pattern.get(key)
+        return self.saved_factor if rate is None else self._factor(rate, None)
 
     def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
         """Save the config so that PEFT without this package loads the deterministic network.

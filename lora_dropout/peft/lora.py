@@ -285,10 +285,13 @@ class LoraModel(DropoutTuner, PlainLoraModel):
                 ``combination_type``.
 
         Raises:
-            ValueError: with dropout, for a combination by SVD or of adapters of different rates.
+            ValueError: with dropout, for a combination by SVD or of adapters of different rates, or
+                of rates by layer.
         """
         configs = [self.peft_config[name] for name in adapters if name in self.peft_config]
         factors = {getattr(config, "saved_factor", 1.0) for config in configs}
+        if any(getattr(config, "dropout_pattern", None) for config in configs):
+            raise ValueError("adapters with a dropout_pattern are not combined")
         kind = kwargs.get("combination_type") or (args[2] if len(args) > 2 else "svd")
         if factors != {1.0} and (len(factors) > 1 or kind.endswith("svd")):
             raise ValueError(

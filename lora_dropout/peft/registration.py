@@ -23,7 +23,9 @@ from lora_dropout.peft.config import AdaLoraDropoutConfig, LoraDropoutConfig
 from lora_dropout.peft.lora import LoraModel
 
 #: What swapping an adapter in place leaves as it was, and so must be equal.
-NOT_SWAPPED = ("dropout_rate", "dropout_rate_out", "mask_kind", "rescale", "inference")
+NOT_SWAPPED = (
+    "dropout_rate", "dropout_rate_out", "dropout_pattern", "mask_kind", "rescale", "inference",
+)  # fmt: skip
 #: Before it, a layer that knows nothing of the dropout ignored it without a word.
 LEAST_VERSION = "0.20"
 

@@ -198,6 +198,38 @@ def test_a_config_as_a_dictionary_is_what_is_saved(config, tmp_path):
     assert told["lora_alpha"] == pytest.approx(held.lora_alpha * 0.7 * 0.5)
 
 
+@pytest.mark.parametrize("alphas", [{}, {"query": 6, "0.attention.self.value": 2}])
+def test_rates_by_layer_are_trained_saved_and_right_without_this_package(alphas, tmp_path):
+    rates = {"query": 0.6, "0.attention.self.value": 0.0}
+    config = lora(["query", "value"], p=0.3, dropout_pattern=rates, alpha_pattern=alphas)
+    model = randomize(get_peft_model(bert(), config)).eval()
+    told = {one.layer: one.p_in for one in describe(model)}
+    for name, rate in told.items():
+        expected = 0.6 if name.endswith("query") else 0.0 if ".0." in name else 0.3
+        assert rate == expected
+    model.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(bert(), tmp_path)
+    assert loaded.peft_config["default"].alpha_pattern == alphas
+    torch.testing.assert_close(logits(loaded), logits(model))
+    written = json.loads((tmp_path / "adapter_config.json").read_text())
+    plain = {name: written[name] for name in ("r", "lora_alpha", "alpha_pattern", "task_type")}
+    plain = LoraConfig(**plain, target_modules=["query", "value"])
+    twin = get_peft_model(bert(), plain)
+    twin.load_state_dict(model.state_dict())
+    torch.testing.assert_close(logits(twin), logits(model))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"dropout_pattern": {"query": 1.0}}, "must lie in"),
+     ({"dropout_pattern": {"query": "0.1"}}, "must be a number"),
+     ({"dropout_pattern": {"query": 0.1}, "alpha_pattern": {"value": 3}}, "the same layers")],
+)  # fmt: skip
+def test_patterns_that_mean_nothing_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        lora(["query"], **changes)
+
+
 def test_pefts_removal_of_intruders_is_refused():
     model = adapted("bert", lora)
     with pytest.raises(ValueError, match=r"reduce_intruder_dimension knows nothing of \(1-p\)"):

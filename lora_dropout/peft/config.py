@@ -97,7 +97,7 @@ class DropoutFields:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float | None):
                 raise ValueError(f"{name} must be a number, got {value!r}")
-        layer_shape(1, 1, self.dropout_rate, self.dropout_rate_out, self.mask_kind)
+        layer_shape(1, 1, self.dropout_rate or 0.0, self.dropout_rate_out, self.mask_kind)
         for name, rate in self.dropout_pattern.items():
             if isinstance(rate, bool) or not isinstance(rate, int | float):
                 raise ValueError(f"dropout_pattern[{name!r}] must be a number, got {rate!r}")

@@ -1,12 +1,13 @@
-"""Bounds on the generalization gap side by side, against n, with the gap that was measured."""
+"""Bounds on the generalization gap side by side, against n, with the gaps that were measured."""
 
 from itertools import cycle
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from figures.intervals import finite
-from figures.style import DASHES, Drawing, curve_colours, style
+from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
 
 
 def draw(table: pd.DataFrame, caption: str) -> Drawing:
@@ -14,33 +15,46 @@ def draw(table: pd.DataFrame, caption: str) -> Drawing:
 
     Args:
         table: one row a size and bound, in units of the largest possible loss C: ``n``, ``name``,
-            ``bound``, ``measured`` (the gap's 1 - delta quantile) and ``draws`` (0 where n was not
-            drawn). The measured gap is that of the first bound's rows.
+            ``of`` (whose gap it bounds), ``bound``, ``measured`` (that gap) and ``draws`` (0 where
+            n was not drawn).
         caption: the settings.
 
     Returns:
-        A figure of one panel: every bound against n, circles where its coverage was measured, the
-        measured gap, and the line above which a bound says nothing.
+        A figure of one panel: every bound against n, markers where it was measured, and the gaps in
+        black, with the marker of the bounds that speak of them. Bounds on the mean of a gap and
+        bounds on a quantile have a black marker each. A line says above what a bound says nothing.
     """
-    names = list(dict.fromkeys(table["name"]))
-    table = table.sort_values("n")
+    table = table.assign(bound=finite(table["bound"]), measured=finite(table["measured"]))
+    table = table.sort_values("n", kind="stable")
+    names = list(dict.fromkeys(table.sort_index()["name"]))
+    markers = dict(zip(dict.fromkeys(table.sort_index()["of"]), cycle(MARKERS), strict=False))
     with style():
-        figure = Drawing(figsize=(9, 5))
+        figure = Drawing(figsize=(10, 5))
         axes = figure.subplots()
         for name, colour, dashes in zip(
             names, curve_colours(len(names)), cycle(("-", *DASHES)), strict=False
         ):
             rows = table[table["name"] == name]
-            axes.plot(rows["n"], finite(rows["bound"]), linestyle=dashes, color=colour, label=name)
+            marker = markers[rows["of"].iloc[0]]
+            axes.plot(rows["n"], rows["bound"], linestyle=dashes, color=colour, label=name)
             drawn = rows[rows["draws"] > 0]
-            axes.plot(drawn["n"], finite(drawn["bound"]), "o", color=colour, markersize=4)
-        gap = table[(table["name"] == names[0]) & (table["measured"] > 0)]
-        axes.plot(gap["n"], finite(gap["measured"]), "kX", label="measured gap, 1 − δ quantile")
+            axes.plot(drawn["n"], drawn["bound"], marker, color=colour, markersize=4)
+        for of, marker in markers.items():
+            _gaps(axes, table[table["of"] == of], f"measured gap: {of}", marker)
         axes.axhline(1, color="0.2", linewidth=1)
         axes.annotate("vacuous above", (1, 1), xycoords=("axes fraction", "data"), ha="right",
                       va="bottom", fontsize="small")  # fmt: skip
-        low = np.nanmin([gap["measured"].min(), 1e-3])
+        positive = table.loc[table["measured"] > 0, "measured"]
+        low = min([1e-3, *positive])
         axes.set(xscale="log", yscale="log", xlabel="n", ylabel="gap / C", ylim=(low / 3, 1e4))
-        axes.legend(framealpha=0.9, loc="upper right")
+        if names:
+            figure.legend(loc="outside right upper")
         figure.suptitle(caption, fontsize="small")
     return figure
+
+
+def _gaps(axes: Axes, rows: pd.DataFrame, label: str, marker: str) -> None:
+    """The measured gaps of what some bounds speak of; a logarithmic axis has no place for 0."""
+    gaps = rows.loc[rows["measured"] > 0, ["n", "measured"]].drop_duplicates()
+    x, y = gaps["n"].to_numpy(np.float64), gaps["measured"].to_numpy()
+    axes.plot(x, y, marker, color="black", label=label, markersize=7)

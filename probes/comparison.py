@@ -1,10 +1,11 @@
 """Which bound on the generalization gap says anything, and from which n on?
 
 python -m probes.comparison
+python -m probes.comparison --model network --task breast_cancer --p 0.3 --n 32 64 128
 python -m probes.comparison --task wine --p 0.3 --strength 1 --n 50 100 200 400
 
 >>> len(measure(n=20, draws=5).summary)
-7
+9
 """
 
 if __name__ == "__main__":
@@ -13,74 +14,106 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
 import tyro
 
-from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
+from probes.cells import information_bounds, weight_bounds
+from probes.cells.weight_bounds import WeightBoundsCell
+from probes.cells.weight_bounds import measure_cell as measure_network
 from probes.cli.probe import Probe
+from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.job import Progress, TableKind, Tables
+from probes.jobs.job import Progress, RunJob, TableKind, Tables
 from probes.jobs.validation import check_count, check_one_of, check_seed, require
 from probes.results.json_records import as_json
 from probes.results.result import Result
 from probes.results.text_tables import TextTable
-from probes.statements.exact_minimisers import TASKS, Problem, newton
-from probes.statements.linear_losses import Array
+from probes.statements import bounds_at_minimisers as minimisers
+from probes.statements.exact_minimisers import TASKS
 from probes.statements.setting import Setting
-from probes.statements.stability_cases import ball_lipschitz, common_radius, largest_loss
-from theory import sparsity_gap_bound
-from theory.bousquet2002 import uniform_stability_gap_bound
-from theory.bousquet2020 import moment_gap_bound
-from theory.feldman2018 import feldman_vondrak_gap_bound
+from probes.tasks import load_task
 from theory.langford2005 import binomial_tail_bound
-from theory.masked_gaussian import masked_gaussian_divergence
-from theory.maurer2004 import pac_bayes_gap_bound
-from theory.readings import CORRECTED
-from theory.second_moment import second_moment_gap_bound
 
 if TYPE_CHECKING:
     from figures.style import Drawing
 
 #: Sizes at which the bounds are continued beyond those that are measured.
 CONTINUED = tuple(round(10**power) for power in np.arange(1.5, 9.01, 0.25))
-#: Samples of the posterior that estimate a randomized predictor's losses.
-POSTERIOR_SAMPLES = 32
-#: The bounds, with their references.
-BOUNDS = {
-    "Theorem 4.4": "arXiv 2404.09610",
-    "Bousquet & Elisseeff, Theorem 12": "JMLR 2, 2002",
-    "Feldman & Vondrák": "arXiv 1812.09859, 2018",
-    "second moment, derived": "theory.second_moment",
-    "Bousquet, Klochkov & Zhivotovskiy": "COLT 2020, Theorem 4",
-    "PAC-Bayes, masked posterior": "arXiv cs/0411099",
-    "test set, binomial tail": "Langford, JMLR 6, 2005",
+MODELS = ("minimiser", "network")
+#: Tasks that networks are trained on here: those with classes and no text.
+NETWORK_TASKS = ("digits", "breast_cancer")
+#: What is measured if nothing else is asked for, by model: data set, sizes, draws.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "minimiser": {"task": "breast_cancer", "n": (50, 100, 200, 400), "draws": 100},
+    "network": {"task": "digits", "n": (32, 64, 128), "draws": 4},
 }
+#: The bounds on minimisers, with their references.
+BOUNDS = minimisers.BOUNDS
+#: The same for networks.
+NETWORK_BOUNDS = information_bounds.BOUNDS | weight_bounds.BOUNDS
+#: What a bound for networks speaks of, where it is not the network trained on S.
+SPEAKS_OF = {
+    **dict.fromkeys(information_bounds.FROM_SELECTIONS, "mean over selections"),
+    "leave-one-out CMI": "networks without one example",
+    "leave-one-out, no error": "networks without one example",
+    weight_bounds.PAC_BAYES: "network with noise",
+    weight_bounds.QUANTIZED: "quantized network",
+    weight_bounds.TEST_SET: "excess over the test set",
+}
+NETWORK = "network"
+#: Bounds for networks that hold with probability 1 - delta; the others are on the expected gap.
+WITH_CHANCE = ("Theorem 4.4", "Lemma 4.3", weight_bounds.PAC_BAYES, weight_bounds.TEST_SET)
+#: Bounds that are C over the root of n times what the network is.
+ROOT_BOUNDS = ("Theorem 4.4", weight_bounds.AS_TRAINED, weight_bounds.QUANTIZED)
+#: Sizes of a test set beyond which nothing new is learned, and the tail takes seconds to sum.
+TESTABLE = 10**6
+#: Error rates that are printed as 1.00 say nothing.
+ROUNDED_ONE = 0.995
 
 
 @dataclass(frozen=True)
-class ComparisonSettings:
+class ComparisonSettings(EngineOptions):
     """Compare bounds on the generalization gap: their size, and how often they hold."""
 
-    task: str = "breast_cancer"
-    """Data set of the exact minimisers: ridge, breast_cancer or wine."""
+    model: str = "minimiser"
+    """minimiser (linear models, the theorem's own objective, the data set's loss) or network (LoRA
+    Dropout, 0-1 loss)."""
+
+    task: str | None = None
+    """Data set. minimiser: ridge, breast_cancer or wine; network: digits or breast_cancer. Default:
+    breast_cancer, and digits for networks."""
 
     p: float = 0.3
-    """Dropout rate, in (0, 1)."""
+    """Dropout rate: in (0, 1) for minimisers, in [0, 1) for networks."""
 
     strength: float = 1.0
-    """lambda, positive."""
+    """minimiser: lambda, positive."""
 
-    n: tuple[int, ...] = (50, 100, 200, 400)
-    """Sizes of S that are drawn, at least 8, with replacement from the data set."""
+    n: tuple[int, ...] = ()
+    """Sizes of S that are drawn, at least 8; for minimisers with replacement. Default: 50 100 200
+    400, and 32 64 128 for networks."""
 
-    draws: int = 100
-    """Draws of S at every size."""
+    draws: int | None = None
+    """Draws of S at every size. Default: 100, and 4 for networks."""
+
+    selections: int = 64
+    """network: number K of selections of the bounds from information, a multiple of 4."""
+
+    bits: int = 4
+    """network: bits of a number of the quantized update, from 2 to 32."""
+
+    steps: int | None = None
+    """network: optimizer steps. Default: the task's."""
+
+    lr: float | None = None
+    """network: learning rate. Default: the task's."""
 
     delta: float = 0.05
     """Failure probability, in (0, 1]."""
@@ -92,34 +125,61 @@ class ComparisonSettings:
     """Folder for the table, the manifest and the figure. Default: runs/comparison from the command
     line, none from Python."""
 
-    engine_options: ClassVar[EngineOptions] = EngineOptions()
+    @property
+    def known(self) -> dict[str, Any]:
+        """Data set, sizes and draws, where they are not asked for those of ``DEFAULTS``."""
+        asked = {"task": self.task, "n": tuple(sorted(set(self.n))) or None, "draws": self.draws}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return DEFAULTS[self.model] | given
 
-    def cells(self) -> "list[ComparisonCell]":
-        """Check every value and return the cell.
+    def cells(self) -> "Sequence[ComparisonCell | WeightBoundsCell]":
+        """Check every value and return the cells: one of minimisers, or one a size and draw.
 
         Raises:
             ValueError: a value is out of range; the message names it and what is allowed.
         """
-        check_one_of("task", self.task, TASKS)
-        require(0 < self.p < 1, "p", "in (0, 1)", self.p)
+        check_one_of("model", self.model, MODELS)
+        known = self.known
+        check_one_of("task", known["task"], TASKS if self.model == "minimiser" else NETWORK_TASKS)
         require(0 < self.strength < float("inf"), "strength", "positive and finite", self.strength)
-        require(len(self.n) > 0, "n", "at least one value", "none")
-        for n in self.n:
+        for n in known["n"]:
             require(n >= 8, "n", "at least 8", n)
-        check_count("draws", self.draws, least=2)
+        check_count("draws", known["draws"], least=2)
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
         check_seed(self.seed)
-        sizes = tuple(sorted(set(self.n)))
+        self.check_engine()
+        return self._network_cells() if self.model == "network" else self._minimiser_cells()
+
+    def _minimiser_cells(self) -> "list[ComparisonCell]":
+        require(0 < self.p < 1, "p", "in (0, 1)", self.p)
+        for name in ("steps", "lr"):
+            value = getattr(self, name)
+            require(value is None, name, "left out for minimisers", value)
+        task, sizes, draws = (self.known[name] for name in ("task", "n", "draws"))
+        return [ComparisonCell(task, self.p, self.strength, sizes, draws, self.delta, self.seed)]
+
+    def _network_cells(self) -> list[WeightBoundsCell]:
+        task, sizes, draws = (self.known[name] for name in ("task", "n", "draws"))
+        check_count("selections", self.selections, least=4)
+        require(self.selections % 4 == 0, "selections", "a multiple of 4", self.selections)
+        require(2 <= self.bits <= 32, "bits", "from 2 to 32", self.bits)
+        # A test set of n, and one example at least that no network has seen.
+        largest = (len(load_task(task)) - 1) // 2
+        for n in sizes:
+            require(n <= largest, "n", f"at most {largest} for {task}", n)
         return [
-            ComparisonCell(
-                self.task, self.p, self.strength, sizes, self.draws, self.delta, self.seed
-            )
-        ]
+            WeightBoundsCell(cell, self.selections, self.bits, self.delta)
+            for n in sizes
+            for cell in StabilitySettings(
+                p=(self.p,), task=task, n=n, draws=draws, steps=self.steps, lr=self.lr,
+                delta=self.delta, seed=self.seed, **self.engine_settings,
+            ).cells()
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ComparisonCell:
-    """All sizes together, as the bounds are continued beyond the largest.
+    """All sizes of the minimisers together, as the bounds are continued beyond the largest.
 
     Attributes:
         task, p, strength, n, draws, delta, seed: of the settings.
@@ -148,9 +208,33 @@ class ComparisonCell:
         return Setting(self.task, n, self.p, self.strength, 1, self.draws, self.delta, self.seed)
 
 
+def measure_cell(cell: ComparisonCell, progress: Progress) -> Tables:
+    """Draw S at every size, and state every bound there and beyond.
+
+    Args:
+        cell: the data set, the rate and the sizes.
+        progress: told 1 after every draw.
+
+    Returns:
+        One row a size and bound, all in units of the largest possible loss C: ``n``, ``name``,
+        ``of`` (what the bound speaks of), ``bound``, ``vacuous`` (with the train loss at least 1),
+        ``measured`` (the 1 - delta quantile of the gap that it bounds, or the mean where it is a
+        bound on that), ``coverage`` (share of the draws in which it held; NaN for a bound on the
+        mean), ``draws``; NaN where n was not drawn.
+    """
+    records: list[dict[str, Any]] = []
+    for n in cell.n:
+        draws = minimisers.measure_draws(cell.setting(n), progress)
+        records += minimisers.drawn_records(cell.setting(n), draws)
+    last = minimisers.mean_of(draws)
+    for n in sorted(set(CONTINUED) - set(cell.n)):
+        records += minimisers.continued_records(cell.setting(n), last)
+    return {TableKind.ROWS: pd.DataFrame(records)}
+
+
 @dataclass(frozen=True, repr=False)
 class ComparisonResult(Result):
-    """Bounds side by side.
+    """Bounds on the gap of minimisers side by side.
 
     Attributes:
         rows: one row a size and bound: see :func:`measure_cell`.
@@ -161,50 +245,76 @@ class ComparisonResult(Result):
 
     name = "comparison"
     question = "Bounds on the generalization gap"
-    note = (
-        "bound, measured (1 - δ quantile of the gap that it bounds) and coverage (share of the "
-        "draws in which it held) at the largest n drawn; vacuous at 1 and above"
-    )
+
+    @property
+    def note(self) -> str:
+        """What one must know to read the table."""
+        return (
+            "bound, measured (1 - δ quantile of the gap that it bounds, or the mean gap where it "
+            "is a bound on that) and coverage (share of the draws in which it held) at the largest "
+            "n drawn; vacuous: bound and train loss are at least the largest loss together"
+        )
+
+    @property
+    def references(self) -> Mapping[str, str]:
+        """The bounds, with their references."""
+        return BOUNDS
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """One row a size and bound, with the columns of :func:`measure_cell`."""
+        return self.rows
 
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row a bound: ``name``, ``reference``, ``first_n`` from which on it is not vacuous.
 
-        Among the sizes of the rows; infinite where none suffices.
+        Among the sizes at which the bound has a value; infinite where none suffices. ``largest_n``
+        is the largest of these.
         """
         records = []
-        for name, group in self.rows.groupby("name", sort=False):
+        for name, group in self.points.groupby("name", sort=False):
             vacuous = group.loc[group["vacuous"], "n"]
             later = group.loc[group["n"] > (vacuous.max() if len(vacuous) else 0), "n"]
             first = later.min() if len(later) else float("inf")
-            records.append({"name": name, "reference": BOUNDS[str(name)], "first_n": first})
+            records.append(
+                {
+                    "name": name,
+                    "reference": self.references[str(name)],
+                    "first_n": first,
+                    "largest_n": group["n"].max(),
+                }
+            )
         return pd.DataFrame(records)
 
     @property
     def setting(self) -> str:
         """What was compared."""
-        s = self.settings
+        s, known = self.settings, self.settings.known
         return (
-            f"{s.task}, exact minimisers, p = {s.p:g}, λ = {s.strength:g}, δ = {s.delta:g}, "
-            f"{s.draws} draws of S; in units of the largest possible loss C"
+            f"{known['task']}, exact minimisers, p = {s.p:g}, λ = {s.strength:g}, δ = {s.delta:g}, "
+            f"{known['draws']} draws of S; in units of the largest possible loss C"
         )
 
     def text(self) -> pd.DataFrame:
         """The thresholds as they are printed."""
-        drawn = self.rows[self.rows["draws"] > 0]
+        drawn = self.points[self.points["draws"] > 0]
         last = drawn[drawn["n"] == drawn["n"].max()].set_index("name")
         return pd.DataFrame(
             [
                 {
                     "statement": row["name"],
                     "reference": row["reference"],
-                    "n": str(last.loc[row["name"], "n"]),
-                    "bound": f"{last.loc[row['name'], 'bound']:.4g}",
-                    "measured": f"{last.loc[row['name'], 'measured']:.4g}",
-                    "coverage": f"{last.loc[row['name'], 'coverage']:.0%}",
-                    "not vacuous from n": f"{row['first_n']:.3g}",
+                    "on the gap of": at["of"],
+                    "n": str(at["n"]),
+                    "bound": f"{at['bound']:.4g}",
+                    "measured": f"{at['measured']:.4g}",
+                    "coverage": "mean" if np.isnan(at["coverage"]) else f"{at['coverage']:.0%}",
+                    "not vacuous from n": _threshold(row),
                 }
                 for row in self.summary.to_dict("records")
+                if row["name"] in last.index
+                for at in [last.loc[row["name"]]]
             ]
         )
 
@@ -214,221 +324,130 @@ class ComparisonResult(Result):
         return [TextTable(self.text(), title, self.note, width=170)]
 
     def plot(self) -> "Drawing":
-        """Draw the bounds against n, with the measured gap."""
+        """Draw the bounds against n, with the gaps that were measured."""
         from figures.comparison import draw
 
-        return draw(self.rows, self.setting)
+        return draw(self.points, self.setting)
 
     def to_json(self) -> str:
-        """Return the rows as a JSON document."""
-        return as_json(self.rows)
+        """Return the points as a JSON document."""
+        return as_json(self.points)
 
 
-def measure_cell(cell: ComparisonCell, progress: Progress) -> Tables:
-    """Draw S at every size, and state every bound there and beyond.
-
-    Args:
-        cell: the data set, the rate and the sizes.
-        progress: told 1 after every draw.
-
-    Returns:
-        One row a size and bound, all in units of the largest possible loss C (1 for the error rate
-        of the test set): ``n``, ``name``, ``bound``, ``vacuous`` (at least 1), ``measured`` (the
-        1 - delta quantile of the gap that it bounds), ``coverage`` (share of the draws in which it
-        held), ``draws``; NaN where n was not drawn.
-    """
-    records: list[dict[str, Any]] = []
-    for n in cell.n:
-        measured = _measure(cell, n, progress)
-        records += _rows(cell, n, measured)
-    for n in sorted(set(CONTINUED) - set(cell.n)):
-        records += _continued_rows(cell, n, measured)
-    return {TableKind.ROWS: pd.DataFrame(records)}
+def _threshold(row: Mapping[Any, Any]) -> str:
+    if row["first_n"] < float("inf"):
+        return f"{row['first_n']:.3g}"
+    return f"none up to {row['largest_n']:.3g}"
 
 
-@dataclass(frozen=True)
-class _Draws:
-    """What the draws of S at one size gave, one entry a draw, in units of C.
+class NetworkComparisonResult(ComparisonResult):
+    """Bounds on the 0-1 loss of networks side by side.
 
-    Attributes:
-        gap: of the minimiser.
-        randomized: gap of the predictor with masks and noise.
-        divergence: of that predictor's law from the prior.
-        excess: error rate less that on a test set of n.
-        errors: wrong answers on the test set.
-        norm: mean squared norm of the minimisers.
-        error_rate: mean share of wrong answers on the test set.
+    Its rows are one a draw of S and bound: see :func:`probes.cells.weight_bounds.measure_cell`.
     """
 
-    gap: Array
-    randomized: Array
-    divergence: Array
-    excess: Array
-    errors: Array
-    norm: float
-    error_rate: float
+    question = "Bounds on the generalization gap of a network"
 
-
-def _measure(cell: ComparisonCell, n: int, progress: Progress) -> _Draws:
-    setting, rows, norms = cell.setting(n), [], []
-    population = setting.population
-    ceiling = largest_loss(population, common_radius(population, setting.s))
-    for draw in range(cell.draws):
-        problem = setting.sample(draw)
-        shape = (1, problem.targets.shape[1], problem.features.shape[1])
-        theta = newton(problem, np.full((1, n), 1 / n), setting.s, np.zeros(shape))[0]
-        generator = np.random.default_rng([cell.seed, draw, 1])
-        test = population.take(generator.integers(len(population), size=n))
-        errors = _wrong(test, theta)
-        norms.append(float(np.square(theta).sum()))
-        rows.append(
-            (
-                (population.losses(theta).mean() - problem.losses(theta).mean()) / ceiling,
-                _randomized_gap(setting, problem, theta, ceiling, draw),
-                masked_gaussian_divergence(theta, cell.p, _deviation(setting)),
-                _wrong(population, theta).mean() - errors.mean(),
-                errors.sum(),
-            )
+    @property
+    def note(self) -> str:
+        """What one must know to read the table."""
+        return (
+            f"{super().note}; means over draws; Theorem 4.4 and Lemma 4.3 at measured η, Λ_min and "
+            "β, for dropout values to compare with and no theorems; bounds from information and "
+            "Lemma 4.3 have a value only where they were measured, the others are continued with "
+            "what the network was at the largest n"
         )
-        progress(1)
-    gap, randomized, divergence, excess, errors = np.array(rows).T
-    return _Draws(
-        gap, randomized, divergence, excess, errors, float(np.mean(norms)), float(errors.mean() / n)
-    )
 
+    @property
+    def references(self) -> Mapping[str, str]:
+        """The bounds, with their references."""
+        return NETWORK_BOUNDS
 
-def _wrong(problem: Problem, theta: Array) -> Array:
-    """Whether each answer is wrong; for regression, whether its sign is."""
-    outputs = problem.outputs(theta)
-    if problem.targets.shape[1] > 1:
-        return (outputs.argmax(-1) != problem.targets.argmax(-1)).astype(float)
-    boundary = 0.5 if problem.loss.name == "logistic" else 0.0
-    return ((outputs > 0) != (problem.targets > boundary))[:, 0].astype(float)
-
-
-def _deviation(setting: Setting) -> float:
-    """The noise of the posterior, fixed without the data.
-
-    The penalty's own scale, 1/sqrt(2s), shrunk by n^(1/4): the divergence then grows like the
-    root of n, so that bound and noise both vanish.
-    """
-    return float(1 / np.sqrt(2 * setting.s * np.sqrt(setting.n)))
-
-
-def _randomized_gap(
-    setting: Setting, problem: Problem, theta: Array, ceiling: float, draw: int
-) -> float:
-    k, d = theta.shape
-    mask_in, mask_out = stack_masks(
-        LayerShape(d, k, setting.p, setting.p), seed=setting.seed, steps=[ENSEMBLE_STEP],
-        layer=draw, samples=range(POSTERIOR_SAMPLES),
-    )  # fmt: skip
-    masks = (mask_out[0, :, :, None] * mask_in[0, :, None]).double().numpy()
-    generator = np.random.default_rng([setting.seed, draw, 2])
-    sampled = masks * theta + _deviation(setting) * generator.standard_normal(masks.shape)
-    clipped = [
-        np.minimum(part.losses(sampled), ceiling).mean() for part in (setting.population, problem)
-    ]
-    return float(clipped[0] - clipped[1]) / ceiling
-
-
-def _rows(cell: ComparisonCell, n: int, measured: _Draws) -> list[dict[str, Any]]:
-    """Rows of one size that was drawn; a bound that depends on the draw is shown at its mean."""
-    setting, rows = cell.setting(n), []
-    for name, bound in _bounds(setting, measured.norm, measured.error_rate).items():
-        gap, limit = _measured_side(name, setting, measured, bound)
-        rows.append(
-            _row(n, name, float(np.mean(limit)))
-            | {
-                "measured": float(np.quantile(gap, 1 - cell.delta, method="higher")),
-                "coverage": float(np.mean(gap <= limit)),
-                "draws": cell.draws,
-            }
+    @property
+    def setting(self) -> str:
+        """What was compared."""
+        s, first = self.settings, self.rows.iloc[0]
+        return (
+            f"{first['task']}, 0-1 loss, p = {first['p']:g}, rank {first['rank']}, "
+            f"{first['steps']} steps, learning rate {first['lr']:g}, δ = {s.delta:g}, "
+            f"K = {first['selections']} selections, {self.rows['draw'].nunique()} draws of S"
         )
-    return rows
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """One row a size and bound, with the columns of :func:`measure_cell`.
+
+        A bound that has no value at a size in any draw is left out there.
+        """
+        measured = self.rows[np.isfinite(self.rows["bound"]) & np.isfinite(self.rows["gap"])]
+        if not len(measured):
+            return pd.DataFrame(columns=["n", "name", "of", "bound", "vacuous", "measured",
+                                         "coverage", "draws"])  # fmt: skip
+        records = [
+            self._drawn(int(n), str(name), group)
+            for (n, name), group in measured.groupby(["n", "name"], sort=False)
+        ]
+        largest = measured[measured["n"] == measured["n"].max()]
+        for name, group in largest.groupby("name", sort=False):
+            means = group[["n", "bound", "train_loss", "divergence"]].mean()
+            for n in sorted(set(CONTINUED) - set(measured["n"])):
+                if n > means["n"]:
+                    records += _continued(n, str(name), means, self.settings.delta)
+        return pd.DataFrame(records)
+
+    def _drawn(self, n: int, name: str, group: pd.DataFrame) -> dict[str, Any]:
+        chance = name in WITH_CHANCE
+        gap = group["gap"].to_numpy()
+        return _point(n, name, group["bound"].mean(), group["train_loss"].mean()) | {
+            "measured": float(
+                np.quantile(gap, 1 - self.settings.delta, method="higher") if chance
+                else gap.mean()
+            ),
+            "coverage": float((gap <= group["bound"]).mean()) if chance else float("nan"),
+            "draws": len(group),
+        }  # fmt: skip
 
 
-def _continued_rows(cell: ComparisonCell, n: int, last: _Draws) -> list[dict[str, Any]]:
-    """Rows of a size that was not drawn, at the norm and the error rate of the largest that was."""
-    bounds = _bounds(cell.setting(n), last.norm, last.error_rate)
-    return [_row(n, name, bound) for name, bound in bounds.items()]
-
-
-def _row(n: int, name: str, bound: float) -> dict[str, Any]:
+def _point(n: int, name: str, bound: float, train_loss: float) -> dict[str, Any]:
+    nothing = float("nan")
     return {
-        "n": n,
-        "name": name,
-        "bound": bound,
-        "vacuous": not bound < 1,
-        "measured": float("nan"),
-        "coverage": float("nan"),
-        "draws": 0,
-    }
+        "n": n, "name": name, "of": SPEAKS_OF.get(name, NETWORK), "bound": float(bound),
+        "vacuous": not train_loss + bound < ROUNDED_ONE,
+        "measured": nothing, "coverage": nothing, "draws": 0,
+    }  # fmt: skip
 
 
-def _measured_side(
-    name: str, setting: Setting, measured: _Draws, bound: float
-) -> tuple[Array, Array]:
-    """The gap of every draw, and its bound."""
-    if name.startswith("PAC-Bayes"):
-        limit = pac_bayes_gap_bound(
-            loss_bound=1.0, divergence=measured.divergence, n=setting.n, delta=setting.delta
-        )
-        return measured.randomized, np.asarray(limit)
-    if name.startswith("test set"):
-        rate = np.asarray(binomial_tail_bound(measured.errors, setting.n, setting.delta))
-        return measured.excess, rate - measured.errors / setting.n
-    return measured.gap, np.full(len(measured.gap), bound)
+def _continued(n: int, name: str, last: pd.Series, delta: float) -> list[dict[str, Any]]:
+    """A bound at a larger n, for a network that stays what it was at the last size measured."""
+    train = float(last["train_loss"])
+    if name in ROOT_BOUNDS:
+        bound = float(last["bound"]) * (last["n"] / n) ** 0.5
+    elif name == weight_bounds.PAC_BAYES:
+        divergence = float(last["divergence"])
+        bound = weight_bounds.posterior_bound(train, divergence, n, delta) - train
+    elif name == weight_bounds.TEST_SET and n <= TESTABLE:
+        bound = float(binomial_tail_bound(round(train * n), n, delta)) - train
+    else:
+        return []
+    return [_point(n, name, bound, train)]
 
 
-def _bounds(setting: Setting, norm: float, error_rate: float) -> dict[str, float]:
-    """All bounds at one size, in units of C.
+def _run(settings: ComparisonSettings) -> RunJob[Any]:
+    return measure_network if settings.model == "network" else measure_cell
 
-    Args:
-        setting: the setting.
-        norm: squared norm of the update, for PAC-Bayes.
-        error_rate: on the test set, for its bound.
-    """
-    population, n = setting.population, setting.n
-    radius = common_radius(population, setting.s)
-    ceiling = largest_loss(population, radius)
-    lipschitz, regularized = ball_lipschitz(population, setting.s, radius)
-    beta = CORRECTED.bound(
-        lipschitz=lipschitz, lipschitz_regularized=regularized, mu=2 * setting.s, n=n
-    )
-    known: dict[str, Any] = {"n": n, "delta": setting.delta}
-    stable = known | {"loss_bound": 1.0, "gamma": 2 * float(beta) / ceiling}
-    theorem = sparsity_gap_bound(
-        loss_bound=ceiling, lipschitz=lipschitz, curvature=0.0, strength=setting.strength,
-        p=setting.p, **known,
-    )  # fmt: skip
-    divergence = masked_gaussian_divergence(np.sqrt(norm), setting.p, _deviation(setting))
-    found = {
-        "Theorem 4.4": theorem / ceiling,
-        "Bousquet & Elisseeff, Theorem 12": uniform_stability_gap_bound(
-            loss_bound=1.0, beta=float(beta) / ceiling, **known
-        ),
-        "Feldman & Vondrák": feldman_vondrak_gap_bound(**stable),
-        "second moment, derived": second_moment_gap_bound(**stable),
-        "Bousquet, Klochkov & Zhivotovskiy": moment_gap_bound(**stable),
-        "PAC-Bayes, masked posterior": pac_bayes_gap_bound(
-            loss_bound=1.0, divergence=divergence, **known
-        ),
-        "test set, binomial tail": np.asarray(
-            binomial_tail_bound(round(error_rate * n), n, setting.delta)
-        )
-        - error_rate,
-    }
-    return {name: float(np.asarray(value)) for name, value in found.items()}
+
+def _result(settings: ComparisonSettings, tables: Tables) -> ComparisonResult:
+    kind = NetworkComparisonResult if settings.model == "network" else ComparisonResult
+    return kind.of(tables, settings=settings)
 
 
 PROBE = Probe(
     "comparison",
     ComparisonSettings,
     cells=ComparisonSettings.cells,
-    run=lambda settings: measure_cell,
-    result=lambda settings, tables: ComparisonResult.of(tables, settings=settings),
-    doing="drawing",
+    run=_run,
+    result=_result,
+    doing="measuring",
 )
 measure = PROBE.measure
 

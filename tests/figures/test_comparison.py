@@ -1,4 +1,4 @@
-"""Every bound is a line, with circles where its coverage was measured."""
+"""Every bound is a line, marked where it was measured, beside the gap that it bounds."""
 
 import numpy as np
 import pandas as pd
@@ -7,13 +7,14 @@ import pytest
 from figures.comparison import draw
 from tests.figures import artists
 
-#: Sizes fall, so that the drawing has to order them.
+#: Sizes fall, so that the drawing has to order them. A and C bound one gap, B another one.
 TABLE = pd.DataFrame(
-    {"n": [400, 400, 100, 100, 50, 50], "name": ["A", "B"] * 3,
-     "bound": [2.0, 0.2, 5.0, 0.5, 7.0, 0.7], "measured": [np.nan, np.nan, 0.1, 0.3, 0.2, 0.3],
-     "draws": [0, 0, 9, 9, 9, 9]}
+    {"n": [400, 400, 400, 100, 100, 100, 50, 50, 50], "name": ["A", "B", "C"] * 3,
+     "of": ["network", "coin", "network"] * 3,
+     "bound": [2.0, 0.2, 1.0, 5.0, 0.5, 2.0, 7.0, 0.7, 3.0],
+     "measured": [np.nan] * 3 + [0.1, 0.3, 0.1, 0.2, 0.4, 0.2], "draws": [0] * 3 + [9] * 6}
 )  # fmt: skip
-MEASURED = "measured gap, 1 − δ quantile"
+NETWORK, COIN = "measured gap: network", "measured gap: coin"
 
 
 def test_lines_are_the_bounds_over_n():
@@ -22,21 +23,39 @@ def test_lines_are_the_bounds_over_n():
     assert artists.lines(axes)["B"].tolist() == [[50, 0.7], [100, 0.5], [400, 0.2]]
 
 
-def test_circles_stand_where_draws_were_made():
+def test_markers_stand_where_draws_were_made_and_are_those_of_the_gap():
     (axes,) = draw(TABLE, "").axes
-    circles = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "o"]
-    assert circles == [[[50, 7], [100, 5]], [[50, 0.7], [100, 0.5]]]
+    marked = [
+        (line.get_marker(), line.get_xydata().tolist())
+        for line in axes.lines
+        if line.get_linestyle() == "None" and line.get_color() != "black"
+    ]
+    assert marked == [
+        ("o", [[50, 7], [100, 5]]), ("s", [[50, 0.7], [100, 0.5]]), ("o", [[50, 3], [100, 2]]),
+    ]  # fmt: skip
+    black = {
+        line.get_label(): line.get_marker() for line in axes.lines if line.get_color() == "black"
+    }
+    assert black == {NETWORK: "o", COIN: "s"}
 
 
-def test_the_measured_gap_is_the_first_bound_s():
-    (axes,) = draw(TABLE, "").axes
-    assert artists.lines(axes)[MEASURED].tolist() == [[50, 0.2], [100, 0.1]]
+def test_every_gap_is_drawn_once():
+    lines = artists.lines(draw(TABLE, "").axes[0])
+    assert lines[NETWORK].tolist() == [[50, 0.2], [100, 0.1]]
+    assert lines[COIN].tolist() == [[50, 0.4], [100, 0.3]]
+
+
+def test_a_mean_and_a_quantile_of_one_gap_are_both_drawn():
+    table = TABLE.assign(measured=TABLE["measured"].where(TABLE["name"] != "C", 0.05))
+    lines = artists.lines(draw(table[table["draws"] > 0], "").axes[0])
+    assert sorted(lines[NETWORK][:, 1]) == [0.05, 0.05, 0.1, 0.2]
 
 
 def test_axes_and_curves_are_named():
     figure = draw(TABLE, "settings")
     (axes,) = figure.axes
-    assert artists.legend(axes) == ["A", "B", MEASURED]
+    assert axes.get_legend_handles_labels()[1] == ["A", "B", "C", NETWORK, COIN]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["A", "B", "C", NETWORK, COIN]
     assert artists.labels(figure) == [("n", "gap / C")]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert axes.texts[0].get_text() == "vacuous above"
@@ -50,9 +69,9 @@ def test_the_smallest_gap_is_within_the_limits():
 
 
 def test_a_bound_without_end_is_left_out():
-    figure = draw(TABLE.assign(bound=TABLE["bound"].replace(2.0, np.inf)), "")
+    figure = draw(TABLE.assign(bound=TABLE["bound"].replace(7.0, np.inf)), "")
     figure.canvas.draw()
-    assert np.isnan(artists.lines(figure.axes[0])["A"][-1, 1])
+    assert np.isnan(artists.lines(figure.axes[0])["A"][0, 1])
     rows = TABLE.index[TABLE["n"] == 400][:1].tolist()
     artists.assert_unmoved(lambda table: draw(table, ""), TABLE, rows, ["bound"], ["A"])
 
@@ -60,4 +79,5 @@ def test_a_bound_without_end_is_left_out():
 def test_nothing_measured_is_drawn_too():
     figure = draw(TABLE.assign(measured=np.nan, draws=0), "")
     figure.canvas.draw()
-    assert len(artists.lines(figure.axes[0])[MEASURED]) == 0
+    assert len(artists.lines(figure.axes[0])[NETWORK]) == 0
+    draw(TABLE[:0], "").canvas.draw()

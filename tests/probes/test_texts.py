@@ -240,15 +240,17 @@ def test_comparison():
     result = comparison_result(
         {
             "Theorem 4.4": {50: 3.0, 100: 2.0, 1778: 0.5},
-            "test set, binomial tail": {50: 0.5, 100: 0.25, 1778: 0.1},
+            "test set": {50: 0.5, 100: 0.25, 1778: 0.1},
             "Feldman & Vondrák": {50: NAN, 100: NAN, 1778: INFINITE},
         }
     )
     expected = [
-        "statement | reference | n | bound | measured | coverage | not vacuous from n",
-        "Theorem 4.4 | arXiv 2404.09610 | 100 | 2 | 1 | 75% | 1.78e+03",
-        "test set, binomial tail | Langford, JMLR 6, 2005 | 100 | 0.25 | 0.125 | 75% | 50",
-        "Feldman & Vondrák | arXiv 1812.09859, 2018 | 100 | nan | nan | 75% | inf",
+        "statement | reference | on the gap of | n | bound | measured | coverage | "
+        "not vacuous from n",
+        "Theorem 4.4 | arXiv 2404.09610 | minimiser | 100 | 2 | 1 | 75% | 1.78e+03",
+        "test set | Hoeffding, JASA 58, 1963 | minimiser | 100 | 0.25 | 0.125 | 75% | 50",
+        "Feldman & Vondrák | arXiv 1812.09859, 2018 | minimiser | 100 | nan | nan | 75% | "
+        "none up to 1.78e+03",
     ]
     assert_reads(result.text(), expected)
 

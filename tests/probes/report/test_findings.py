@@ -406,7 +406,7 @@ def test_a_bound_is_worth_something_from_where_it_is_no_longer_vacuous():
             {
                 "Theorem 4.4": {50: 3.0, 100: 0.9, 316: 1.0, 1778: 0.5, 3162: 0.4},
                 "Feldman & Vondrák": {50: 3.0, 100: 2.0, 316: 1.5},
-                "test set, binomial tail": {50: 0.5, 100: 0.4, 316: 0.3},
+                "test set": {50: 0.5, 100: 0.4, 316: 0.3},
                 "second moment, derived": {50: 0.5, 100: NAN, 316: INFINITE},
             }
         )
@@ -414,7 +414,7 @@ def test_a_bound_is_worth_something_from_where_it_is_no_longer_vacuous():
     assert found.question == "From which n on do other bounds say anything?"
     assert found.verdicts == [
         "Theorem 4.4: not vacuous from n = 1.78e+03.", "Feldman & Vondrák: vacuous.",
-        "test set, binomial tail: not vacuous from n = 50.", "second moment, derived: vacuous.",
+        "test set: not vacuous from n = 50.", "second moment, derived: vacuous.",
     ]  # fmt: skip
 
 

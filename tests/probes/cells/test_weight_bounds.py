@@ -1,0 +1,104 @@
+"""Bounds from weights: the grid of quantized factors, the noise, and what diverged."""
+
+import numpy as np
+import pytest
+import torch
+
+from probes.cells.prepare import prepare
+from probes.cells.weight_bounds import (
+    AS_TRAINED,
+    BOUNDS,
+    NOISE,
+    PAC_BAYES,
+    QUANTIZED,
+    TEST_SET,
+    WeightBoundsCell,
+    measure_cell,
+    noisy,
+    posterior_bound,
+    quantized,
+)
+from probes.cli.stability_settings import StabilitySettings
+from probes.jobs.job import TableKind, silent
+from theory.zhu2024 import quantized_gap_bound
+
+
+def cell(**settings):
+    known = {"task": "breast_cancer", "n": 12, "p": (0.3,), "draws": 1, "steps": 20} | settings
+    (base,) = StabilitySettings(**known).cells()
+    return WeightBoundsCell(base, selections=8, bits=4, delta=0.05)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    found = measure_cell(cell(), silent)[TableKind.ROWS].set_index("name")
+    return found.loc[list(BOUNDS)]
+
+
+def factors(seed, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((1, 2, 5), (1, 3, 2))
+    return [tuple(scale * torch.randn(shape, generator=generator) for shape in shapes)]
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_quantized_change_takes_so_many_values_and_is_near(bits):
+    trained, start = factors(0), factors(1)
+    for part, first, original in zip(
+        quantized(trained, start, bits)[0], start[0], trained[0], strict=True
+    ):
+        change, largest = part - first, (original - first).abs().max()
+        step = largest / (2 ** (bits - 1) - 1)
+        assert len((change / step).round().unique()) <= 2**bits - 1
+        torch.testing.assert_close((change / step).round() * step, change)
+        assert (part - original).abs().max() <= step / 2 * (1 + 1e-5)
+
+
+def test_what_was_not_trained_is_not_moved():
+    start = factors(1)
+    for part, first in zip(quantized(start, start, 4)[0], start[0], strict=True):
+        assert torch.equal(part, first)
+
+
+def test_noise_has_the_deviation_that_its_divergence_counts():
+    """With 4,000 networks of 16 numbers: 6 deviations of a variance's relative error."""
+    drawn = noisy(factors(0), 0.5, 4000, torch.Generator().manual_seed(3))
+    noise = torch.cat(
+        [(part - mean).flatten() for part, mean in zip(drawn[0], factors(0)[0], strict=True)]
+    )
+    assert float(noise.square().mean()) == pytest.approx(0.25, rel=6 * (2 / len(noise)) ** 0.5)
+
+
+def test_the_counts_are_those_of_the_network(rows):
+    ready = prepare(cell().base)
+    size, factor_count = ready.network.size, 2 * len(ready.start)
+    known = {"parameters": 1, "loss_bound": 1.0, "n": 12}
+    assert rows.loc[AS_TRAINED, "bound"] == quantized_gap_bound(bits=32 * size, **known)
+    assert rows.loc[QUANTIZED, "bound"] == quantized_gap_bound(
+        bits=4 * size + 32 * factor_count, **known
+    )
+
+
+def test_pac_bayes_is_the_stated_bound_at_a_noise_that_was_fixed_beforehand(rows):
+    row = rows.loc[PAC_BAYES]
+    assert row["noise"] in NOISE
+    bound = posterior_bound(row["train_loss"], row["divergence"], 12, 0.05)
+    assert row["bound"] == pytest.approx(bound - row["train_loss"])
+    assert bound <= 1
+    assert rows.drop(index=PAC_BAYES)["divergence"].isna().all()
+
+
+def test_the_test_set_has_n_examples_and_whole_errors(rows):
+    errors = rows.loc[TEST_SET, "train_loss"] * 12
+    assert errors == pytest.approx(round(errors))
+
+
+def test_training_for_nothing_leaves_no_divergence_to_speak_of():
+    found = measure_cell(cell(lr=1e-9), silent)[TableKind.ROWS].set_index("name")
+    assert found.loc[PAC_BAYES, "divergence"] < 1e-6
+
+
+def test_a_network_that_diverged_has_no_bounds():
+    found = measure_cell(cell(lr=1e30, steps=5), silent)[TableKind.ROWS]
+    assert set(BOUNDS) <= set(found["name"])
+    assert np.isnan(found["bound"]).all()

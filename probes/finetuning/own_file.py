@@ -86,11 +86,11 @@ def _numbered(texts: pd.DataFrame, classes: list[str], corpus: Corpus, file: str
     """Make a data set whose labels are numbers: of classes, or what stands there."""
     from datasets import Dataset
 
-    labels = []
-    for place, label in texts["label"].items():
+    labels = {}
+    for place, label in texts["label"].sort_index().items():
         where = f"{file}: {texts.index.name} {place}, column {corpus.label_column!r}"
-        labels.append(_class(label, classes, where) if classes else _number(label, where))
-    return Dataset.from_pandas(texts.assign(label=labels), preserve_index=False)
+        labels[place] = _class(label, classes, where) if classes else _number(label, where)
+    return Dataset.from_pandas(texts.assign(label=pd.Series(labels)), preserve_index=False)
 
 
 def _number(label: str, where: str) -> float:
@@ -99,14 +99,14 @@ def _number(label: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{where}, must be a finite number for regression; got {label!r}")
+        raise ValueError(f"{where} must be a finite number for regression; got {label!r}")
     return value
 
 
 def _class(label: str, classes: list[str], where: str) -> int:
     if label not in classes:
         known = ", ".join(classes[:10])
-        raise ValueError(f"{where}, must be a class of the training file ({known}); got {label!r}")
+        raise ValueError(f"{where} must be a class of the training file ({known}); got {label!r}")
     return classes.index(label)
 
 

@@ -69,9 +69,13 @@ def check_vocabulary(largest: Any, model: Any) -> None:
         ValueError: it has none for that token.
     """
     try:
-        known = model.get_input_embeddings().weight.shape[0]
-    except NotImplementedError:  # a model of characters, such as CANINE, has no such table
+        table = model.get_input_embeddings()
+    except NotImplementedError:  # a model of characters, such as CANINE
         return
+    weight = getattr(table, "weight", None)
+    if weight is None:  # learned queries, such as Perceiver's
+        return
+    known = len(weight)
     if largest >= known:
         raise ValueError(
             f"model has embeddings of {known} tokens, and its tokenizer makes token {largest}: "

@@ -1,0 +1,82 @@
+"""Arguments of the trainer: checked where they enter, and part of a cell's name."""
+
+import pytest
+
+from probes.finetuning.arguments import (
+    DEFAULTS,
+    OWN,
+    as_key,
+    check_arguments,
+    given_by_user,
+    trainer_arguments,
+    training_arguments,
+)
+
+
+def test_lists_and_dictionaries_come_back_as_transformers_takes_them(tmp_path):
+    given = trainer_arguments(
+        ["--include_for_metrics", "loss", "inputs", "--lr_scheduler_kwargs", '{"min_lr": 0.1}',
+         "--debug", "underflow_overflow", "--max_steps", "3", "--use_cpu"]
+    )  # fmt: skip
+    key = as_key(DEFAULTS | given)
+    assert hash(key) == hash(as_key({**given, **DEFAULTS, **given}))
+    made = training_arguments(str(tmp_path), dict(key))
+    assert made.include_for_metrics == ["loss", "inputs"]
+    assert made.lr_scheduler_kwargs == {"min_lr": 0.1}
+    assert made.max_steps == 3
+    same = training_arguments(str(tmp_path), dict(as_key({"lr_scheduler_kwargs": {"min_lr": 0.1}})))
+    assert same.lr_scheduler_kwargs == {"min_lr": 0.1}
+
+
+def test_a_value_that_no_name_can_be_made_of_is_refused():
+    with pytest.raises(ValueError, match="optim_args must be a number, a text"):
+        as_key({"optim_args": object()})
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_is_settled_by_ours_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be left"):
+        check_arguments({name: True})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps must be at least 1"),
+        ({"eval_accumulation_steps": 0}, "eval_accumulation_steps must be at least 1"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size must be at least 1"),
+        ({"save_total_limit": 0}, "save_total_limit must be at least 1"),
+        ({"dataloader_num_workers": -1}, "dataloader_num_workers must be at least 0"),
+        ({"eval_steps": 0}, "eval_steps must be positive"),
+        ({"save_steps": -0.1}, "save_steps must be positive"),
+        ({"learning_rate": float("nan")}, "learning_rate must be at least 0, and finite"),
+        ({"num_train_epochs": -1, "max_steps": -1}, "num_train_epochs must be positive, or max_st"),
+        ({"num_train_epochs": 0}, "num_train_epochs must be positive"),
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range_are_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        check_arguments(given)
+
+
+def test_epochs_do_not_matter_where_steps_are_given():
+    check_arguments({"num_train_epochs": -1, "max_steps": 5, "eval_steps": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lr_scheduler_type": "sideways"}, "--lr_scheduler_type sideways: sideways is not a"),
+        ({"deepspeed": "x.json"}, "--deepspeed x.json: PackageNotFoundError"),
+        ({"eval_strategy": "epoch", "load_best_model_at_end": True}, "--load_best_model_at_end Tr"),
+        ({"lr_scheduler_kwargs": "{damaged"}, "JSONDecodeError|Expecting property name"),
+    ],
+)
+def test_what_transformers_refuses_is_one_line_that_names_the_flag(given, message, tmp_path):
+    with pytest.raises(ValueError, match=message) as refused:
+        training_arguments(str(tmp_path), DEFAULTS | {"use_cpu": True} | given)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_only_what_differs_from_our_values_is_the_users():
+    assert given_by_user(DEFAULTS | {"learning_rate": 1.0}) == {"learning_rate": 1.0}

@@ -1,0 +1,113 @@
+"""SQuAD: perfect predictions score 1 in every layout; damaged examples are named."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from transformers import AutoTokenizer
+
+from probes.finetuning.spans import squad_task
+from probes.finetuning.task import Corpus
+from tests.probes.finetuning.corpora import SENTENCES
+
+TOKENS = 16
+
+
+@pytest.fixture
+def tokenizer(models):
+    return AutoTokenizer.from_pretrained(models["reader"])
+
+
+def example(number, sentence):
+    words = sentence.split()
+    answer = {"text": [words[2]], "answer_start": [sentence.index(words[2])]}
+    return {"id": str(number), "context": sentence, "question": f"what do {words[0]} ?",
+            "answers": answer}  # fmt: skip
+
+
+def write(folder, change=lambda number, row: row, splits=(SENTENCES[:6], SENTENCES[6:12])):
+    for split, chosen in zip(("train", "validation"), splits, strict=True):
+        rows = [change(number, example(number, one)) for number, one in enumerate(chosen)]
+        pd.DataFrame(rows).to_json(folder / f"{split}-0.jsonl", orient="records", lines=True)
+    return corpus(folder)
+
+
+def corpus(folder, tokens=TOKENS):
+    return Corpus(str(folder), "", "", None, None, tokens, 0)
+
+
+def score_of_perfect_predictions(task, tokens=TOKENS):
+    starts, ends = (
+        10.0 * np.eye(tokens)[task.held_out[name]] for name in ("start_positions", "end_positions")
+    )
+    return task.metrics(SimpleNamespace(predictions=(starts, ends)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda number, row: row,
+        lambda number, row: row | {"id": "the same"},
+        lambda number, row: {name: value for name, value in row.items() if name != "id"},
+        lambda number, row: row | {"question": "   " + row["question"]},
+        lambda number, row: row | {"question": row["question"] + " do" * 40},
+    ],
+    ids=["plain", "ids that occur twice", "no ids", "spaces", "longer than the window"],
+)
+def test_perfect_predictions_score_one(change, tmp_path, tokenizer):
+    task = squad_task("squad", write(tmp_path, change), tokenizer)
+    assert score_of_perfect_predictions(task) == {"score": 1.0, "exact_match": 1.0}
+
+
+def test_questions_without_an_answer_are_scored(tmp_path, tokenizer):
+    none = {"text": [], "answer_start": []}
+    change = lambda number, row: row | ({"answers": none} if number % 2 else {})  # noqa: E731
+    task = squad_task("squad_v2", write(tmp_path, change), tokenizer)
+    assert score_of_perfect_predictions(task)["score"] == 1.0
+
+
+def test_the_least_window_that_is_allowed_has_room(tmp_path, tokenizer):
+    write(tmp_path)
+    task = squad_task("squad", corpus(tmp_path, tokens=8), tokenizer)
+    assert {len(row) for row in task.train["input_ids"]} == {8}
+    with pytest.raises(ValueError, match=r"tokens must leave room for the text .* got 4"):
+        squad_task("squad", corpus(tmp_path, tokens=4), tokenizer)
+
+
+def test_squads_own_files_hold_the_same_examples(tmp_path, tokenizer):
+    flat, nested = tmp_path / "flat", tmp_path / "nested"
+    flat.mkdir()
+    nested.mkdir()
+    expected = squad_task("squad", write(flat), tokenizer)
+    for name, chosen in (("train-v1.1", SENTENCES[:6]), ("dev-v1.1", SENTENCES[6:12])):
+        paragraphs = []
+        for number, sentence in enumerate(chosen):
+            row = example(number, sentence)
+            (text,), (start,) = row["answers"].values()
+            asked = {"id": row["id"], "question": row["question"],
+                     "answers": [{"text": text, "answer_start": start}]}  # fmt: skip
+            paragraphs.append({"context": row["context"], "qas": [asked]})
+        content = {"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]}
+        (nested / f"{name}.json").write_text(json.dumps(content))
+    found = squad_task("squad", corpus(nested), tokenizer)
+    assert found.train.to_dict() == expected.train.to_dict()
+    assert score_of_perfect_predictions(found)["score"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": None}, "row 4: question must be a text; it is nothing"),
+        ({"context": None}, "row 4: context must be a text"),
+        ({"answers": None}, "row 4: answers must be texts, and as many numbers"),
+        ({"answers": {"text": ["fish"], "answer_start": []}}, "row 4: answers must be texts, and"),
+        ({"answers": {"text": ["fish"], "answer_start": [1]}}, "'fish' does not stand at charac"),
+        ({"answers": {"text": ["fish"], "answer_start": [-1]}}, "characters from 0; got 'fish'"),
+    ],
+)
+def test_an_example_that_is_damaged_is_named(change, message, tmp_path, tokenizer):
+    given = write(tmp_path, lambda number, row: row | (change if number == 3 else {}))
+    with pytest.raises(ValueError, match=f"split train of squad, .*{message}"):
+        squad_task("squad", given, tokenizer)

@@ -9,6 +9,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from lora_dropout.ensemble import members
+from lora_dropout.peft.fused_head import fused_output
 
 #: Outputs of a model that are averaged: activations before the softmax.
 AVERAGED = ("logits", "start_logits", "end_logits")
@@ -52,6 +53,10 @@ class _Average:
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
         """Run the model once a member; return its output with averaged logits, and the loss."""
+        if inputs.pop("fused_lm_head", False):
+            known = {name: inputs.pop(name, None) for name in ("labels", "shift_labels")}
+            inputs.pop("num_items_in_batch", None)
+            return fused_output(self(*args, **inputs), **known)
         outputs: list[Any] = []
         mean: dict[str, Tensor] = {}
         with _LastLayers(self.called) as last:

@@ -314,6 +314,25 @@ def test_the_loss_of_averaged_logits_is_that_of_the_model_itself(kind):
     assert "forward" not in vars(model)
 
 
+def test_what_trl_asks_for_in_place_of_logits_is_that_of_averaged_ones():
+    """TRL's own models take the argument; the average answers for them."""
+    model = adapted("llama", p=0.5).eval()
+    inputs, labels = {"input_ids": tokens(3, 6)}, tokens(3, 6)
+    labels[0, :4] = -100
+    with torch.no_grad():
+        logits = sum(model(**inputs).logits for _ in members(model, 4)) / 4
+        with averaging(model, model, 4):
+            found = model(**inputs, labels=labels, fused_lm_head=True)
+    logits, labels = logits[:, :-1], labels[:, 1:]
+    counted = labels != -100
+    expected = torch.nn.functional.cross_entropy(logits[counted], labels[counted])
+    assert torch.equal(found.label_mask, counted)
+    assert float(-found.log_probs.sum() / counted.sum()) == pytest.approx(float(expected), rel=1e-5)
+    assert float(found.is_top1.sum()) == float((logits.argmax(-1) == labels)[counted].sum())
+    entropy = torch.distributions.Categorical(logits=logits[counted]).entropy().sum()
+    assert float(found.entropy.sum()) == pytest.approx(float(entropy), rel=1e-5)
+
+
 def test_a_loss_that_is_not_one_of_the_logits_is_refused():
     """Here of what a layer before them returned, of which the logits are no affine function."""
     model = adapted().eval()

@@ -1,0 +1,47 @@
+"""What TRL's models return in place of logits, computed from logits that were averaged."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor
+
+#: The label of a token that does not count.
+IGNORED = -100
+
+
+def fused_output(
+    output: Any, labels: Tensor | None, shift_labels: Tensor | None = None
+) -> SimpleNamespace:
+    """Compute the fields of TRL's ``FusedCausalLMOutput`` (TRL 1.16, ``add_fused_lm_head``).
+
+    TRL asks a language model for the log-probabilities of the labels alone, so that its logits need
+    not be held. An ensemble averages logits, and holds them.
+
+    Args:
+        output: of the model, with logits (rows, tokens, words).
+        labels: (rows, tokens), compared with the logits of the token before.
+        shift_labels: (rows, tokens), shifted already, in place of ``labels``.
+
+    Returns:
+        ``log_probs``, ``entropy`` and ``is_top1``, a number a label and 0 where it does not count,
+        ``label_mask``, where it does, ``logits``, and the output's ``aux_loss``.
+    """
+    logits = output["logits"].float()
+    if shift_labels is None:
+        assert labels is not None
+        logits, shift_labels = logits[:, :-1], labels[:, 1:]
+    mask = shift_labels != IGNORED
+    log_probs = logits.log_softmax(-1)
+    chosen = shift_labels.where(mask, 0)
+    told = {
+        "log_probs": log_probs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1),
+        "entropy": -(log_probs.exp() * log_probs).sum(-1),
+        "is_top1": (logits.argmax(-1) == chosen).float(),
+    }
+    counted = {name: value.where(mask, 0.0) for name, value in told.items()}
+    return SimpleNamespace(
+        **counted,
+        label_mask=mask,
+        logits=output["logits"],
+        aux_loss=getattr(output, "aux_loss", None),
+    )

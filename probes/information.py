@@ -2,6 +2,7 @@
 
 python -m probes.information
 python -m probes.information --task breast_cancer --n 32 64 --p 0 0.5 --draws 8
+python -m probes.information --matched --n 64 --p 0.1 0.3 --draws 8
 
 >>> result = measure(task="breast_cancer", p=0.5, n=8, draws=2, steps=20, selections=8)
 >>> result.summary["name"].unique().tolist()[:4]
@@ -14,6 +15,7 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,14 +28,17 @@ import tyro
 from probes.cells.bounded_loss import CLIPPED, LOSSES, ZERO_ONE
 from probes.cells.information_bounds import STRENGTHS, WITHOUT_CHANCE
 from probes.cells.information_cell import InformationCell, measure_cell
+from probes.cells.matched_information import MatchedInformationCell, measure_matched
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
+from probes.jobs.job import RunJob, Tables
 from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.labels import named_inference
 from probes.metrics.multiple_comparisons import LEVEL
+from probes.results.matched_information import MatchedInformationResult
 from probes.results.result import Result, caveats
 from probes.results.text_tables import rates, with_interval
 from probes.tasks import load_task
@@ -75,8 +80,13 @@ class InformationSettings(TextOptions, EngineOptions):
     """Loss clipped: number of values that it is rounded to. What that may change is added to the
     bounds."""
 
+    matched: bool = False
+    """Compare each p above 0 with p = 0 stopped early, with weight decay and with its update
+    shrunk, at the train loss and at the train error that p reached."""
+
     ensemble: tuple[int, ...] = ()
-    """Sizes N of test-time ensembles to measure beside the expected-weight network."""
+    """Sizes N of test-time ensembles to measure beside the expected-weight network; not with
+    --matched."""
 
     task: str = "digits"
     """What is learned: digits, breast_cancer, ridge, tweets, or text (a file of your own)."""
@@ -126,6 +136,23 @@ class InformationSettings(TextOptions, EngineOptions):
         loss = self._checked_loss()
         return [
             InformationCell(base, self.selections, loss, self.bins, self.delta) for base in bases
+        ]
+
+    def matched_cells(self) -> list[MatchedInformationCell]:
+        """Check every value and return one cell a draw and size, for --matched.
+
+        Raises:
+            ValueError: as for :meth:`cells`, or there is nothing to compare.
+        """
+        require(not self.ensemble, "ensemble", "left out with --matched", self.ensemble)
+        rates = tuple(dict.fromkeys(float(p) for p in self.p if p > 0))
+        cells = self.cells()
+        require(len(rates) > 0, "p", "above 0 at least once with --matched", self.p)
+        first = self.p[0]
+        return [
+            MatchedInformationCell(cell.base, rates, cell.selections, cell.loss, cell.bins)
+            for cell in cells
+            if cell.base.p == first
         ]
 
     def _checked_loss(self) -> str:
@@ -314,13 +341,24 @@ def _or_dash(value: float, form: str) -> str:
     return "–" if np.isnan(value) else form.format(value)
 
 
-PROBE = Probe(
-    "information",
-    InformationSettings,
-    cells=InformationSettings.cells,
-    run=lambda settings: measure_cell,
-    result=lambda settings, tables: InformationResult.of(tables),
-)
+def _cells(
+    settings: InformationSettings,
+) -> Sequence[InformationCell | MatchedInformationCell]:
+    return settings.matched_cells() if settings.matched else settings.cells()
+
+
+def _run(settings: InformationSettings) -> RunJob[Any]:
+    return measure_matched if settings.matched else measure_cell
+
+
+def _result(
+    settings: InformationSettings, tables: Tables
+) -> InformationResult | MatchedInformationResult:
+    kind = MatchedInformationResult if settings.matched else InformationResult
+    return kind.of(tables)
+
+
+PROBE = Probe("information", InformationSettings, cells=_cells, run=_run, result=_result)
 measure = PROBE.measure
 
 if __name__ == "__main__":

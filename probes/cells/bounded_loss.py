@@ -32,7 +32,7 @@ class BoundedLoss:
         rounded: those that take few values, (K, 2, n).
         codes: numbers of the rounded values, (K, 2, n), from 0.
         selections: U, (K, n).
-        test: mean losses of the replicas on the held-out examples, (K,).
+        test: mean losses of the replicas on the held-out examples, (K,); NaN for none.
     """
 
     name: str
@@ -92,26 +92,31 @@ class BoundedLoss:
         return np.unique(difference, return_inverse=True)[1].reshape(difference.shape)
 
 
-def zero_one_loss(pairs: Outcome, test: Outcome, selections: Integers) -> BoundedLoss:
+def zero_one_loss(pairs: Outcome, test: Outcome | None, selections: Integers) -> BoundedLoss:
     """The 0-1 loss, which takes two values as it is.
 
     Args:
         pairs: of K replicas on the 2n examples of the pairs, classes known.
-        test: of the same replicas on the held-out examples.
+        test: of the same replicas on the held-out examples; None for none.
         selections: U, (K, n).
 
     Returns:
         The loss, with C = 1.
     """
     assert pairs.wrong is not None
-    assert test.wrong is not None
     codes = by_pair(pairs.wrong.astype(np.int64))
     values = codes.astype(np.float64)
-    return BoundedLoss(ZERO_ONE, 1.0, values, values, codes, selections, test.wrong.mean(1))
+    held_out = None if test is None else test.wrong
+    means = np.full(len(codes), np.nan) if held_out is None else held_out.mean(1)
+    return BoundedLoss(ZERO_ONE, 1.0, values, values, codes, selections, means)
 
 
 def clipped_loss(
-    pairs: Outcome, test: Outcome, selections: Integers, loss_bound: float | None, bins: int
+    pairs: Outcome,
+    test: Outcome | None,
+    selections: Integers,
+    loss_bound: float | None,
+    bins: int,
 ) -> BoundedLoss:
     """The task's loss, clipped at C and rounded to the means of quantile bins.
 
@@ -126,10 +131,10 @@ def clipped_loss(
     ceiling = float(pairs.losses.max()) if loss_bound is None else loss_bound
     values = by_pair(np.minimum(pairs.losses, ceiling))
     binned = quantile_bins(values, bins)
-    return BoundedLoss(
-        CLIPPED, ceiling, values, binned.values, binned.codes, selections,
-        np.minimum(test.losses, ceiling).mean(1),
-    )  # fmt: skip
+    means = np.full(len(values), np.nan)
+    if test is not None:
+        means = np.minimum(test.losses, ceiling).mean(1)
+    return BoundedLoss(CLIPPED, ceiling, values, binned.values, binned.codes, selections, means)
 
 
 def chosen(values: Reals, selections: Integers) -> Reals:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from probes.cells.information_bounds import (
     supersample_records,
 )
 from probes.cells.leave_one_out import Trained, train_cell
+from probes.cells.measure_cell import inferred_outputs
 from probes.cells.prepare import prepare
 from probes.cells.supersample import Outcome, draw_supersample, outcomes, train_selections
 from probes.jobs.job import Progress, TableKind, Tables
@@ -71,11 +73,12 @@ def measure_cell(cell: InformationCell, progress: Progress) -> Tables:
     trained = train_cell(base, progress)
     full = replica(trained.factors, 0)
     curvature = smallest_curvature(ready.network, full, trained.train, base.update_scale, base.seed)
+    infer = partial(inferred_outputs, base, ready.network)
     evaluated = zip(
-        outcomes(base, ready.network, factors, sample.pairs),
-        outcomes(base, ready.network, factors, sample.test),
-        outcomes(base, ready.network, trained.factors, trained.train),
-        outcomes(base, ready.network, full, sample.test),
+        outcomes(ready.network, factors, sample.pairs, infer),
+        outcomes(ready.network, factors, sample.test, infer),
+        outcomes(ready.network, trained.factors, trained.train, infer),
+        outcomes(ready.network, full, sample.test, infer),
         strict=True,
     )
     parts = []

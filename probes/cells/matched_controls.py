@@ -5,7 +5,7 @@ itself. So each rate is compared with networks without dropout that fit as littl
 trained with weight decay, with a smaller learning rate, or to the end with the update shrunk.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,23 +71,47 @@ def measure_controls(cell: ControlCell, progress: Progress) -> Tables:
         (share of the sum that the largest tenth has).
     """
     ready, base = prepare(cell.base), cell.base
-    records: list[dict[str, Any]] = []
-    for p in cell.rates:
-        factors = _train(ready, ready.training, Dropout(p, base.rescale), progress)
-        update_scale = expected_mask(p, p, rescale=base.rescale)
-        records.append(_record(ready, factors, update_scale, "dropout", p))
-    plain = ready.training
-    records += _stopped_and_shrunk(ready, plain, progress)
-    for decay in WEIGHT_DECAYS:
-        factors = _train(ready, replace(plain, weight_decay=decay), Dropout(0.0), progress)
-        records.append(_record(ready, factors, 1.0, "weight decay", decay))
-    for share in RATE_SHARES:
-        factors = _train(ready, replace(plain, lr=share * plain.lr), Dropout(0.0), progress)
-        records.append(_record(ready, factors, 1.0, "learning rate", share))
+    records = [
+        _record(ready, *network)
+        for network in control_networks(ready, cell.rates, base.rescale, progress)
+    ]
     return {TableKind.ROWS: pd.DataFrame(records).assign(**ready.columns)}
 
 
-def match(rows: pd.DataFrame) -> pd.DataFrame:
+def control_networks(
+    ready: Prepared,
+    rates: Sequence[float],
+    rescale: bool,
+    progress: Progress,
+    rate_shares: Sequence[float] = RATE_SHARES,
+) -> Iterator[tuple[Factors, float, str, float]]:
+    """Train the network with dropout at every rate, and all controls, one after the other.
+
+    Args:
+        ready: the examples, their weights in every replica, and the start.
+        rates: p of dropout.
+        rescale: whether survivors are divided by 1 - p.
+        progress: told the number of replicas after every step of a block.
+        rate_shares: of the control "learning rate"; none leaves it out.
+
+    Yields:
+        Factors of all replicas, the factor of the update, the variant ("dropout" or one of
+        ``CONTROLS``) and its value.
+    """
+    plain = ready.training
+    for p in rates:
+        factors = _train(ready, plain, Dropout(p, rescale), progress)
+        yield factors, expected_mask(p, p, rescale=rescale), "dropout", p
+    yield from _stopped_and_shrunk(ready, plain, progress, rate_shares)
+    for decay in WEIGHT_DECAYS:
+        training = replace(plain, weight_decay=decay)
+        yield _train(ready, training, Dropout(0.0), progress), 1.0, "weight decay", decay
+    for share in rate_shares:
+        training = replace(plain, lr=share * plain.lr)
+        yield _train(ready, training, Dropout(0.0), progress), 1.0, "learning rate", share
+
+
+def match(rows: pd.DataFrame, quantities: Sequence[str] = QUANTITIES) -> pd.DataFrame:
     """Interpolate every control to the train loss that dropout reached, draw by draw.
 
     Networks that diverged are left out, with dropout or as a control, and so are controls that fit
@@ -95,10 +119,11 @@ def match(rows: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         rows: of :func:`measure_controls`, of many sizes and draws.
+        quantities: columns that are compared.
 
     Returns:
         One row a size, draw, rate and control: ``n``, ``pool``, ``p``, ``draw``, ``variant``,
-        ``train_loss`` (NaN where dropout diverged), and for each of ``QUANTITIES`` its value with
+        ``train_loss`` (NaN where dropout diverged), and for each of the quantities its value with
         dropout (``..._dropout``), of the control at the same train loss (``..._control``) and the
         difference control - dropout (``..._difference``); NaN where the control did not pass
         through that train loss.
@@ -107,12 +132,12 @@ def match(rows: pd.DataFrame) -> pd.DataFrame:
     for (n, draw), group in rows.groupby(["n", "draw"], sort=False):
         finite = group[np.isfinite(group["train_loss"]) & (group["train_loss"] <= _start(group))]
         for _, dropped in group[group["variant"] == "dropout"].iterrows():
-            for control in CONTROLS:
+            for control in [one for one in CONTROLS if one in set(rows["variant"])]:
                 curve = finite[finite["variant"] == control].sort_values("train_loss")
                 known = {"n": n, "draw": draw, "p": dropped["value"], "variant": control}
                 if "pool" in group:
                     known["pool"] = group["pool"].iloc[0]
-                records.append(known | _matched(dropped, curve))
+                records.append(known | _matched(dropped, curve, quantities))
     return pd.DataFrame(records)
 
 
@@ -127,7 +152,7 @@ def decide(matched: pd.DataFrame, quantity: str = "beta") -> pd.DataFrame:
 
     Args:
         matched: of :func:`match`.
-        quantity: one of ``QUANTITIES`` of which less is better.
+        quantity: one of those that were matched, of which less is better.
 
     Returns:
         One row a size, rate and control: ``n``, ``p``, ``variant``, ``draws``, ``diverged`` (of
@@ -164,10 +189,12 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     return "dropout" if row["difference"] > 0 else "control"
 
 
-def _matched(dropped: pd.Series, curve: pd.DataFrame) -> dict[str, float]:
+def _matched(
+    dropped: pd.Series, curve: pd.DataFrame, quantities: Sequence[str]
+) -> dict[str, float]:
     at = float(dropped["train_loss"])
     record = {"train_loss": at if np.isfinite(at) else float("nan")}
-    for name in QUANTITIES:
+    for name in quantities:
         known = curve[np.isfinite(curve[name])]
         losses = known["train_loss"].to_numpy()
         inside = len(losses) > 0 and losses[0] <= at <= losses[-1]
@@ -191,8 +218,8 @@ def _train(ready: Prepared, training: Training, objective: Dropout, progress: Pr
 
 
 def _stopped_and_shrunk(
-    ready: Prepared, training: Training, progress: Progress
-) -> Iterator[dict[str, Any]]:
+    ready: Prepared, training: Training, progress: Progress, rate_shares: Sequence[float]
+) -> Iterator[tuple[Factors, float, str, float]]:
     """Train without dropout once; yield its checkpoints, then its end with the update shrunk."""
     last = training.steps
     stops = set(np.geomspace(1, last, CHECKPOINTS).round().astype(int).tolist())
@@ -208,14 +235,15 @@ def _stopped_and_shrunk(
         checkpoint=checkpoint,
     )  # fmt: skip
     end = _joined(kept[last])
-    yield _record(ready, end, 0.0, "early stopping", 0)
+    yield end, 0.0, "early stopping", 0
     for step, parts in kept.items():
-        yield _record(ready, _joined(parts), 1.0, "early stopping", step)
+        yield _joined(parts), 1.0, "early stopping", step
     # Every control ends where nothing holds it back.
-    yield _record(ready, end, 1.0, "weight decay", 0.0)
-    yield _record(ready, end, 1.0, "learning rate", 1.0)
+    yield end, 1.0, "weight decay", 0.0
+    if rate_shares:
+        yield end, 1.0, "learning rate", 1.0
     for update_scale in UPDATE_SCALES:
-        yield _record(ready, end, float(update_scale), "shrunk update", float(update_scale))
+        yield end, float(update_scale), "shrunk update", float(update_scale)
 
 
 def _joined(parts: list[Factors]) -> Factors:

@@ -7,7 +7,7 @@ for all replicas, so that they differ in U alone.
 Source of the setting: Steinke & Zakynthinou 2020, arXiv 2001.09122.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probes.cells.cell import Cell
-from probes.cells.measure_cell import inferred_outputs, pieces
+from probes.cells.measure_cell import pieces
 from probes.cells.prepare import Prepared
 from probes.jobs.job import Progress
 from probes.models.losses import Loss
@@ -27,6 +27,8 @@ from probes.training.retrain import retrain
 
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
+#: Outputs of some replicas on some examples, with the size of the ensemble, 0 for none.
+Infer = Callable[[Factors, Inputs], Iterator[tuple[int, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,7 @@ class Outcome:
     """What K replicas make of m examples.
 
     Attributes:
-        losses: (K, m), float64; clipped at the cell's C where it has one, not finite where a
-            replica diverged.
+        losses: (K, m), float64, not clipped; not finite where a replica diverged.
         classes: predicted, (K, m); None in regression.
         wrong: whether they are, (K, m), bool; None in regression.
     """
@@ -144,40 +145,39 @@ def train_selections(
 
 @torch.no_grad()
 def outcomes(
-    cell: Cell, network: Network, factors: Factors, inputs: Inputs
+    network: Network, factors: Factors, inputs: Inputs, infer: Infer
 ) -> Iterator[tuple[int, Outcome]]:
-    """Evaluate replicas without masks (0), then as an ensemble of each size that is asked for.
+    """Evaluate replicas in every way of inference.
 
     Args:
-        cell: says the factor of the update, the sizes of the ensembles, the masks, and C.
         network: the frozen network.
         factors: of K replicas.
         inputs: m examples.
+        infer: yields for some replicas and examples the size of the ensemble, 0 for none, and the
+            outputs, as :func:`probes.cells.measure_cell.inferred_outputs` does.
 
     Yields:
-        The size of the ensemble, 0 for the deterministic network, and what it makes of them.
+        The size of the ensemble, and what it makes of all examples.
     """
-    shape = (len(factors[0][0]), len(inputs))
-    labelled = network.loss.score_name == "accuracy"
-    found = {
-        size: Outcome(
-            np.empty(shape),
-            np.empty(shape, np.int64) if labelled else None,
-            np.empty(shape, np.bool_) if labelled else None,
-        )
-        for size in (0, *cell.ensemble)
-    }
+    found: dict[int, Outcome] = {}
     for rows, columns, some, part in pieces(network, factors, inputs):
-        for size, outputs in inferred_outputs(cell, network, some, part):
+        for size, outputs in infer(some, part):
+            if size not in found:
+                found[size] = _empty(network, len(factors[0][0]), len(inputs))
             losses = network.loss.value(outputs, part.targets)
-            if cell.loss_bound is not None:
-                losses = losses.clamp(max=cell.loss_bound)
             found[size].losses[rows, columns] = losses.double().cpu().numpy()
             classes, wrong = found[size].classes, found[size].wrong
             if classes is not None and wrong is not None:
                 classes[rows, columns] = predicted_classes(outputs).cpu().numpy()
                 wrong[rows, columns] = _wrong(network.loss, outputs, part).cpu().numpy()
     yield from found.items()
+
+
+def _empty(network: Network, replicas: int, examples: int) -> Outcome:
+    shape = (replicas, examples)
+    if network.loss.score_name != "accuracy":
+        return Outcome(np.empty(shape), None, None)
+    return Outcome(np.empty(shape), np.empty(shape, np.int64), np.empty(shape, np.bool_))
 
 
 def predicted_classes(outputs: Tensor) -> Tensor:

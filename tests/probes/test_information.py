@@ -1,6 +1,7 @@
 """Bounds from supersamples: exact on all selections, valid over tasks, and what is said of them."""
 
 import json
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -11,6 +12,7 @@ from probes import information
 from probes.cells.bounded_loss import by_pair, clipped_loss, zero_one_loss
 from probes.cells.cell import objective_of
 from probes.cells.information_bounds import WITHOUT_CHANCE, bounds_of
+from probes.cells.measure_cell import inferred_outputs
 from probes.cells.prepare import prepare
 from probes.cells.supersample import Supersample, draw_supersample, outcomes, train_selections
 from probes.cli.stability_settings import StabilitySettings
@@ -34,8 +36,12 @@ def every_selection(n, seed, **settings):
     every = np.array(list(product((0, 1), repeat=n)))
     sample = Supersample(sample.pairs, sample.test, every)
     factors = train_selections(ready, sample, ready.training, objective_of(cell), lambda _: None)
-    ((_, pairs),) = outcomes(cell, ready.network, factors, sample.pairs)
-    ((_, test),) = outcomes(cell, ready.network, factors, sample.test)
+    ((_, pairs),) = outcomes(
+        ready.network, factors, sample.pairs, partial(inferred_outputs, cell, ready.network)
+    )
+    ((_, test),) = outcomes(
+        ready.network, factors, sample.test, partial(inferred_outputs, cell, ready.network)
+    )
     return (
         (zero_one_loss(pairs, test, every), by_pair(pairs.classes)),
         (clipped_loss(pairs, test, every, None, 4), None),
@@ -257,3 +263,26 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
 def test_settings_are_checked_in_python_too():
     with pytest.raises(ValueError, match="n must be at least one value"):
         InformationSettings(n=()).cells()
+
+
+def test_matched_compares_on_the_command_line(tmp_path):
+    done = run_here("information", *QUICK, "--matched", "--out", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "At equal train error, fast rate:" in done.stdout
+    kept = {path.name for path in (tmp_path / "here").iterdir()}
+    assert kept == {
+        "cells", "matched_information.parquet", "matched_information.png", "manifest.json",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--matched", "--p", "0"], ["p must be above 0", "--matched"]),
+        (["--matched", "--ensemble", "4"], ["ensemble must be left out with --matched"]),
+        (["--matched", "--p", "2"], ["p must be in [0, 1)"]),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_of_the_comparison_is_one_line_and_status_2(arguments, words, tmp_path):
+    assert_refused("information", arguments, words, tmp_path)

@@ -1,10 +1,13 @@
 """Selections are balanced, and a replica of one is the network trained on its n examples alone."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from probes.cells.cell import objective_of
+from probes.cells.measure_cell import inferred_outputs
 from probes.cells.prepare import prepare
 from probes.cells.supersample import (
     balanced_selections,
@@ -87,7 +90,11 @@ def test_outcomes_say_class_and_error_of_every_network():
     ready = prepare(cell)
     sample = draw_supersample(cell, ready, 4)
     factors = train_selections(ready, sample, ready.training, objective_of(cell), silent)
-    found = dict(outcomes(cell, ready.network, factors, sample.pairs))
+    found = dict(
+        outcomes(
+            ready.network, factors, sample.pairs, partial(inferred_outputs, cell, ready.network)
+        )
+    )
     assert list(found) == [0, 2]
     outputs = ready.network.replica_outputs(factors, sample.pairs, update_scale=cell.update_scale)
     labels = sample.pairs.targets.argmax(0)
@@ -102,9 +109,11 @@ def test_regression_has_no_classes():
     ready = prepare(cell)
     sample = draw_supersample(cell, ready, 4)
     ((_, found),) = outcomes(
-        cell, ready.network, [(A.expand(2, -1, -1), B.expand(2, -1, -1)) for A, B in ready.start],
+        ready.network,
+        [(A.expand(2, -1, -1), B.expand(2, -1, -1)) for A, B in ready.start],
         sample.pairs,
-    )  # fmt: skip
+        partial(inferred_outputs, cell, ready.network),
+    )
     assert found.classes is None
     assert found.wrong is None
 

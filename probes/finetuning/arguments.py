@@ -74,8 +74,9 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         given: arguments by name.
 
     Raises:
-        ValueError: one that is settled by ours, or a number out of range.
+        ValueError: one that is settled by ours, that nobody knows, or a number out of range.
     """
+    _check_known(given)
     for name, ours in OWN.items():
         require(name not in given, name, ours, given.get(name))
     for name, least in COUNTS.items():
@@ -92,6 +93,15 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         given.get("max_steps", -1) > 0 or 0 < epochs < math.inf, "num_train_epochs",
         "positive, or max_steps given", epochs,
     )  # fmt: skip
+
+
+def _check_known(given: Mapping[str, Any]) -> None:
+    if given:
+        from transformers import TrainingArguments
+
+        unknown = [name for name in given if name not in TrainingArguments.__dataclass_fields__]
+        if unknown:
+            raise ValueError(f"training holds unknown arguments: {', '.join(unknown)}")
 
 
 def as_key(given: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

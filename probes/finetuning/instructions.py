@@ -12,6 +12,7 @@ from probes.finetuning.task import (
     require_columns,
     require_texts,
 )
+from probes.tasks.labelled_texts import say_once
 
 HUB_NAME = "tatsu-lab/alpaca"
 COLUMNS = ("instruction", "input", "output")
@@ -71,7 +72,14 @@ def instruction_task(corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     def prepare(table: Any) -> Any:
         made = table.map(tokenize, remove_columns=table.column_names, keep_in_memory=True)
         # Where the question alone fills the window there is nothing to learn.
-        return made.filter(lambda row: any(label >= 0 for label in row["labels"][1:]))
+        kept = made.filter(lambda row: any(label >= 0 for label in row["labels"][1:]))
+        if len(kept) < len(made):
+            count = len(made) - len(kept)
+            say_once(
+                f"alpaca: left out: {count} of {len(made)} examples whose question fills the "
+                f"{tokens} tokens"
+            )
+        return kept
 
     train, kept = prepare(draw_training(parts["train"], corpus)), prepare(parts["test"])
     if not len(train) or not len(kept):

@@ -53,7 +53,7 @@ def flags_in(message: str, arguments: Mapping[str, Any]) -> list[str]:
     return [
         f"--{name} {value}"
         for name, value in arguments.items()
-        if name in low or any(word.lower() in low for word in _words(value))
+        if re.search(rf"\b{name}\b", low) or any(word.lower() in low for word in _words(value))
     ]
 
 

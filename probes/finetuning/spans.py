@@ -17,6 +17,7 @@ from probes.finetuning.task import (
     require_texts,
     take_held_out,
 )
+from probes.tasks.labelled_texts import say_once
 
 #: Name and config on the hub.
 HUB_NAMES = {"squad": ("rajpurkar/squad", "plain_text"),
@@ -180,9 +181,12 @@ def _cut(questions: list[str], tokenizer: Any, longest: int) -> list[str]:
     """Cut questions after a number of tokens, and take the spaces from their beginning."""
     questions = [question.lstrip() for question in questions]
     coded = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True)
+    places = coded["offset_mapping"]
+    if any(len(found) > longest for found in places):
+        say_once(f"squad: questions of more than {longest} tokens are cut")
     return [
-        question[: places[longest - 1][1]] if len(places) > longest else question
-        for question, places in zip(questions, coded["offset_mapping"], strict=True)
+        question[: found[longest - 1][1]] if len(found) > longest else question
+        for question, found in zip(questions, places, strict=True)
     ]
 
 

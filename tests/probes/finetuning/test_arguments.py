@@ -51,6 +51,7 @@ def test_what_is_settled_by_ours_is_refused(name):
         ({"save_steps": -0.1}, "save_steps must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate must be at least 0, and finite"),
         ({"num_train_epochs": -1, "max_steps": -1}, "num_train_epochs must be positive, or max_st"),
+        ({"learning_rat": 1.0}, "training holds unknown arguments: learning_rat"),
         ({"num_train_epochs": 0}, "num_train_epochs must be positive"),
     ],
 )  # fmt: skip

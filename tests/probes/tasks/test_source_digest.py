@@ -48,7 +48,10 @@ def test_other_contents_are_another_digest(tmp_path):
     found.add(digest_of(str(data), str(model)))
     data.write_text("text,label\na,b\n")
     found.add(digest_of(str(data), str(model)))
-    assert len(found) == 3
+    for content in ("text,label\nc,d\n", "text,label\ne,f\n"):
+        (tmp_path / "held_out.csv").write_text(content)
+        found.add(digest_of(str(data), str(model), held_out=str(tmp_path / "held_out.csv")))
+    assert len(found) == 5
 
 
 def test_a_folder_that_holds_too_much_is_refused(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from lora_dropout.objective import each_sample, grouped_samples
 from lora_dropout.peft.adalora import regularizer_share
 from lora_dropout.peft.allocation import allocates, restore_allocation, write_allocation
 from lora_dropout.peft.averaging import averaging, base_model
+from lora_dropout.peft.generation import generating
 from lora_dropout.peft.row_independence import (
     EXACT,
     ROUGH,
@@ -150,10 +151,6 @@ class LoraDropoutTrainerMixin:
                     given.ddp_broadcast_buffers = False
         self._refuse_own_data()
         super().__init__(*args, **kwargs)
-        if ensemble and getattr(self.args, "predict_with_generate", False):
-            raise ValueError(
-                "predict_with_generate asks one network, not the ensemble: leave one of them out"
-            )
         for _, layer in adapted_layers(self.model):
             if not layer.masks.seeded:
                 layer.masks.reseed(self.args.seed)
@@ -257,7 +254,12 @@ class LoraDropoutTrainerMixin:
             # PEFT's AdaLoRA adds its regularizer to every loss, which is then none of the data.
             model = base_model(self.model)
         called = model if allocates(self.model) else self.model
-        with averaging(called, self.model, self.ensemble) if self.ensemble else nullcontext():
+        if not self.ensemble:
+            return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        with (
+            averaging(called, self.model, self.ensemble),
+            generating(self.model, self.ensemble),
+        ):
             return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
 
     def _check_scaling(self, model: nn.Module, inputs: dict[str, Any]) -> None:

@@ -113,8 +113,36 @@ def test_another_adapter_set_meanwhile_is_an_ensemble_too():
     assert {masks.inference for _, masks in adapted_layers(model)} == {"expected weight"}
 
 
-def test_encoder_decoders_are_refused():
-    config = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2)
-    model = get_peft_model(T5ForConditionalGeneration(config), lora(["q"], "SEQ_2_SEQ_LM")).eval()
-    with pytest.raises(ValueError, match="encoder-decoder"), ensemble_generation(model, 2):
+def t5():
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2,
+        decoder_start_token_id=0, eos_token_id=39,
+    )  # fmt: skip
+    model = get_peft_model(T5ForConditionalGeneration(config), lora(["q", "v"], "SEQ_2_SEQ_LM"))
+    return randomize(model).eval()
+
+
+def test_an_encoder_is_a_member_too():
+    """Greedily, without a cache, each member with its own encoder."""
+    model, size = t5(), 3
+    inputs = prompt()
+    tokens = torch.zeros(2, 1, dtype=torch.long)
+    for _ in range(NEW):
+        with torch.no_grad():
+            logits = Ensemble(model, size, lambda result: result.logits)(
+                **inputs, decoder_input_ids=tokens
+            )
+        tokens = torch.cat([tokens, likeliest(logits[:, -1])], 1)
+    with ensemble_generation(model, size):
+        found = model.generate(**inputs, max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False)
+    assert found.tolist() == tokens.tolist()
+    with torch.no_grad(), ensemble_generation(model, size):
+        called = model(**inputs, decoder_input_ids=tokens).logits
+        expected = Ensemble(model, size, lambda result: result.logits)
+    torch.testing.assert_close(called, expected(**inputs, decoder_input_ids=tokens).detach())
+
+
+def test_what_generates_nothing_is_refused():
+    with pytest.raises(ValueError, match="generates nothing"), ensemble_generation(adapted(), 2):
         pass

@@ -11,7 +11,12 @@ from peft import get_peft_model
 from transformers import Trainer, TrainingArguments
 
 from lora_dropout import Ensemble, mask_schedule, members
-from lora_dropout.peft import LoraDropoutConfig, LoraDropoutTrainer, LoraDropoutTrainerMixin
+from lora_dropout.peft import (
+    LoraDropoutConfig,
+    LoraDropoutTrainer,
+    LoraDropoutTrainerMixin,
+    ensemble_generation,
+)
 from lora_dropout.peft.averaging import averaging
 from tests.lora_dropout.peft.models import SIZES, WORDS, adapted, batch_for, randomize
 from tests.lora_dropout.peft.training import Rows, factors, losses, trainer
@@ -312,6 +317,28 @@ def test_the_loss_of_averaged_logits_is_that_of_the_model_itself(kind):
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
     assert float(found.loss) == pytest.approx(float(expected), rel=1e-5)
     assert "forward" not in vars(model)
+
+
+def test_a_trainer_that_generates_asks_the_ensemble(tmp_path):
+    class Ours(LoraDropoutTrainerMixin, transformers.Seq2SeqTrainer):
+        pass
+
+    torch.manual_seed(0)
+    config = LoraDropoutConfig(r=2, target_modules=["q", "v"], dropout_rate=0.5)
+    config.task_type = "SEQ_2_SEQ_LM"
+    model = randomize(get_peft_model(t5(), config)).eval()
+    rows = [{"input_ids": row, "labels": row} for row in tokens(4, 6)]
+    arguments = transformers.Seq2SeqTrainingArguments(
+        str(tmp_path), report_to=[], use_cpu=True, disable_tqdm=True, predict_with_generate=True,
+        generation_max_length=5,
+    )  # fmt: skip
+    found = Ours(model, arguments, eval_dataset=rows, ensemble=3).predict(rows)
+    with ensemble_generation(model, 3):
+        expected = model.generate(input_ids=tokens(4, 6), max_length=5)
+    assert found.predictions[:, :5].tolist() == expected.tolist()
+    with torch.no_grad(), averaging(model, model, 3):
+        loss = model(input_ids=tokens(4, 6), labels=tokens(4, 6)).loss
+    assert found.metrics["test_loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
 def test_what_trl_asks_for_in_place_of_logits_is_that_of_averaged_ones():

@@ -25,7 +25,7 @@ import pandas as pd
 import tyro
 
 from probes.cells import information_bounds, weight_bounds
-from probes.cells.weight_bounds import WeightBoundsCell
+from probes.cells.weight_bounds import TRAIN_LOSSES, WeightBoundsCell
 from probes.cells.weight_bounds import measure_cell as measure_network
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
@@ -52,7 +52,7 @@ NETWORK_TASKS = ("digits", "breast_cancer")
 #: What is measured if nothing else is asked for, by model: data set, sizes, draws.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "minimiser": {"task": "breast_cancer", "n": (50, 100, 200, 400), "draws": 100},
-    "network": {"task": "digits", "n": (32, 64, 128), "draws": 4},
+    "network": {"task": "digits", "n": (32, 64, 128, 256), "draws": 4},
 }
 #: The bounds on minimisers, with their references.
 BOUNDS = minimisers.BOUNDS
@@ -74,8 +74,6 @@ WITH_CHANCE = ("Theorem 4.4", "Lemma 4.3", weight_bounds.PAC_BAYES, weight_bound
 ROOT_BOUNDS = ("Theorem 4.4", weight_bounds.AS_TRAINED, weight_bounds.QUANTIZED)
 #: Sizes of a test set beyond which nothing new is learned, and the tail takes seconds to sum.
 TESTABLE = 10**6
-#: Error rates that are printed as 1.00 say nothing.
-ROUNDED_ONE = 0.995
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class ComparisonSettings(EngineOptions):
 
     n: tuple[int, ...] = ()
     """Sizes of S that are drawn, at least 8; for minimisers with replacement. Default: 50 100 200
-    400, and 32 64 128 for networks."""
+    400, and 32 64 128 256 for networks."""
 
     draws: int | None = None
     """Draws of S at every size. Default: 100, and 4 for networks."""
@@ -217,7 +215,8 @@ def measure_cell(cell: ComparisonCell, progress: Progress) -> Tables:
 
     Returns:
         One row a size and bound, all in units of the largest possible loss C: ``n``, ``name``,
-        ``of`` (what the bound speaks of), ``bound``, ``vacuous`` (with the train loss at least 1),
+        ``of`` (what the bound speaks of), ``train_loss`` (of that; on the test set where the bound
+        starts from there), ``bound`` (on the gap), ``vacuous`` (with the train loss at least 1),
         ``measured`` (the 1 - delta quantile of the gap that it bounds, or the mean where it is a
         bound on that), ``coverage`` (share of the draws in which it held; NaN for a bound on the
         mean), ``draws``; NaN where n was not drawn.
@@ -252,8 +251,13 @@ class ComparisonResult(Result):
         return (
             "bound, measured (1 - δ quantile of the gap that it bounds, or the mean gap where it "
             "is a bound on that) and coverage (share of the draws in which it held) at the largest "
-            "n drawn; vacuous: bound and train loss are at least the largest loss together"
+            f"n drawn; vacuous: bound and train loss together are at least {self.limit}"
         )
+
+    @property
+    def limit(self) -> str:
+        """What a bound must not reach to say anything."""
+        return "the largest loss"
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -307,6 +311,7 @@ class ComparisonResult(Result):
                     "reference": row["reference"],
                     "on the gap of": at["of"],
                     "n": str(at["n"]),
+                    "train loss": f"{at['train_loss']:.3g}",
                     "bound": f"{at['bound']:.4g}",
                     "measured": f"{at['measured']:.4g}",
                     "coverage": "mean" if np.isnan(at["coverage"]) else f"{at['coverage']:.0%}",
@@ -355,8 +360,14 @@ class NetworkComparisonResult(ComparisonResult):
             f"{super().note}; means over draws; Theorem 4.4 and Lemma 4.3 at measured η, Λ_min and "
             "β, for dropout values to compare with and no theorems; bounds from information and "
             "Lemma 4.3 have a value only where they were measured, the others are continued with "
-            "what the network was at the largest n"
+            "what the network was at the largest n; risks are means over the examples left over"
         )
+
+    @property
+    def limit(self) -> str:
+        """What a bound must not reach to say anything."""
+        chance = self.rows["chance"].iloc[0]
+        return f"the error rate of the most frequent class, {chance:.2g}"
 
     @property
     def references(self) -> Mapping[str, str]:
@@ -381,15 +392,16 @@ class NetworkComparisonResult(ComparisonResult):
         """
         measured = self.rows[np.isfinite(self.rows["bound"]) & np.isfinite(self.rows["gap"])]
         if not len(measured):
-            return pd.DataFrame(columns=["n", "name", "of", "bound", "vacuous", "measured",
-                                         "coverage", "draws"])  # fmt: skip
+            return pd.DataFrame(columns=["n", "name", "of", "train_loss", "bound", "vacuous",
+                                         "measured", "coverage", "draws"])  # fmt: skip
         records = [
             self._drawn(int(n), str(name), group)
             for (n, name), group in measured.groupby(["n", "name"], sort=False)
         ]
         largest = measured[measured["n"] == measured["n"].max()]
         for name, group in largest.groupby("name", sort=False):
-            means = group[["n", "bound", "train_loss", "divergence"]].mean()
+            known = ["n", "bound", "train_loss", "chance", "square", *TRAIN_LOSSES.values()]
+            means = group[known].mean()
             for n in sorted(set(CONTINUED) - set(measured["n"])):
                 if n > means["n"]:
                     records += _continued(n, str(name), means, self.settings.delta)
@@ -398,7 +410,8 @@ class NetworkComparisonResult(ComparisonResult):
     def _drawn(self, n: int, name: str, group: pd.DataFrame) -> dict[str, Any]:
         chance = name in WITH_CHANCE
         gap = group["gap"].to_numpy()
-        return _point(n, name, group["bound"].mean(), group["train_loss"].mean()) | {
+        means = group[["bound", "train_loss", "chance"]].mean()
+        return _point(n, name, *means) | {
             "measured": float(
                 np.quantile(gap, 1 - self.settings.delta, method="higher") if chance
                 else gap.mean()
@@ -408,11 +421,12 @@ class NetworkComparisonResult(ComparisonResult):
         }  # fmt: skip
 
 
-def _point(n: int, name: str, bound: float, train_loss: float) -> dict[str, Any]:
+def _point(n: int, name: str, bound: float, train_loss: float, chance: float) -> dict[str, Any]:
     nothing = float("nan")
     return {
-        "n": n, "name": name, "of": SPEAKS_OF.get(name, NETWORK), "bound": float(bound),
-        "vacuous": not train_loss + bound < ROUNDED_ONE,
+        "n": n, "name": name, "of": SPEAKS_OF.get(name, NETWORK), "train_loss": float(train_loss),
+        "bound": float(bound),
+        "vacuous": not train_loss + bound < chance,
         "measured": nothing, "coverage": nothing, "draws": 0,
     }  # fmt: skip
 
@@ -423,13 +437,14 @@ def _continued(n: int, name: str, last: pd.Series, delta: float) -> list[dict[st
     if name in ROOT_BOUNDS:
         bound = float(last["bound"]) * (last["n"] / n) ** 0.5
     elif name == weight_bounds.PAC_BAYES:
-        divergence = float(last["divergence"])
-        bound = weight_bounds.posterior_bound(train, divergence, n, delta) - train
+        losses = {noise: float(last[column]) for noise, column in TRAIN_LOSSES.items()}
+        noise, bound = weight_bounds.best_posterior(losses, float(last["square"]), n, delta)
+        train = losses[noise]
     elif name == weight_bounds.TEST_SET and n <= TESTABLE:
         bound = float(binomial_tail_bound(round(train * n), n, delta)) - train
     else:
         return []
-    return [_point(n, name, bound, train)]
+    return [_point(n, name, bound, train, float(last["chance"]))]
 
 
 def _run(settings: ComparisonSettings) -> RunJob[Any]:

@@ -3,7 +3,7 @@
 Beside them stand the bounds of ``probes.cells.information_cell`` at the same draw of S.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ PAC_BAYES, AS_TRAINED, QUANTIZED, TEST_SET = BOUNDS
 EXPECTED = (AS_TRAINED, QUANTIZED)
 #: Standard deviations of the noise of the posterior, of which the best may be chosen.
 NOISE = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
+#: Columns of the train loss at each noise.
+TRAIN_LOSSES = {noise: f"train_loss_at_{noise:g}" for noise in NOISE}
 #: Networks drawn from a posterior.
 POSTERIOR_SAMPLES = 128
 #: Bits of a trained number, by precision; and of the scale of a quantized factor.
@@ -79,8 +81,10 @@ def measure_cell(cell: WeightBoundsCell, progress: Progress) -> Tables:
 
     Returns:
         The rows of :func:`probes.cells.information_cell.measure_cell`, then one row a bound of
-        ``BOUNDS``, with ``bound``, ``gap``, ``train_loss`` and, for PAC-Bayes alone,
-        ``divergence`` (nats) and ``noise``; NaN where the network diverged.
+        ``BOUNDS``, with ``bound``, ``gap``, ``train_loss`` and, for PAC-Bayes alone, ``noise``
+        (of the posterior chosen), ``square`` (squared distance of the factors from their start) and
+        the columns of ``TRAIN_LOSSES``; NaN where the network diverged. All rows have ``chance``,
+        the error rate of the class that is most frequent.
     """
     base, ready = cell.base, prepare(cell.base)
     rows = measure_information(cell.information, progress)[TableKind.ROWS]
@@ -91,12 +95,22 @@ def measure_cell(cell: WeightBoundsCell, progress: Progress) -> Tables:
     own = pd.DataFrame(_records(cell, ready, factors)).assign(
         **ready.columns, p=base.p, selections=cell.selections, loss=ZERO_ONE
     )
-    return {TableKind.ROWS: pd.concat([rows, own], ignore_index=True)}
+    table = pd.concat([rows, own], ignore_index=True).assign(chance=chance_error(ready))
+    return {TableKind.ROWS: table}
+
+
+def chance_error(ready: Prepared) -> float:
+    """Error rate, on the data set, of the class that is most frequent there."""
+    targets = torch.cat([ready.train.targets, ready.test.targets], dim=1)
+    if len(targets) == 1:
+        ones = float(targets.double().mean())
+        return min(ones, 1 - ones)
+    return 1 - float(targets.double().mean(1).max())
 
 
 def _records(cell: WeightBoundsCell, ready: Prepared, factors: Factors) -> Iterator[dict[str, Any]]:
     if not all(bool(part.isfinite().all()) for pair in factors for part in pair):
-        nothing = dict.fromkeys(("bound", "gap", "train_loss", "divergence"), float("nan"))
+        nothing = dict.fromkeys(("bound", "gap", "train_loss"), float("nan"))
         yield from ({"name": name} | nothing for name in BOUNDS)
         return
     yield _pac_bayes(cell, ready, factors)
@@ -194,22 +208,40 @@ def _pac_bayes(cell: WeightBoundsCell, ready: Prepared, factors: Factors) -> dic
         for pair, start in zip(factors, ready.start, strict=True)
         for part, first in zip(pair, start, strict=True)
     )
-    best: dict[str, Any] = {}
-    least = float("inf")
+    drawn, losses = {}, {}
     for number, noise in enumerate(NOISE):
         generator = torch.Generator().manual_seed(base.seeds()[1] % 2**62 + number)
-        drawn = noisy(factors, noise, POSTERIOR_SAMPLES, generator)
-        train = float(_errors(base, ready, drawn, ready.train).mean())
-        divergence = square / (2 * noise**2)
-        risk = posterior_bound(train, divergence, base.n, cell.delta)
-        if risk < least:
-            least, best = risk, {"train_loss": train, "divergence": divergence, "noise": noise}
-            chosen = drawn
-    tested = float(_errors(base, ready, chosen, ready.test).mean())
+        drawn[noise] = noisy(factors, noise, POSTERIOR_SAMPLES, generator)
+        losses[noise] = float(_errors(base, ready, drawn[noise], ready.train).mean())
+    noise, bound = best_posterior(losses, square, base.n, cell.delta)
+    tested = float(_errors(base, ready, drawn[noise], ready.test).mean())
     return {
-        "name": PAC_BAYES, "bound": least - best["train_loss"],
-        "gap": tested - best["train_loss"], **best,
+        "name": PAC_BAYES, "bound": bound, "gap": tested - losses[noise],
+        "train_loss": losses[noise], "noise": noise, "square": square,
+        **{TRAIN_LOSSES[one]: loss for one, loss in losses.items()},
     }  # fmt: skip
+
+
+def best_posterior(
+    train_losses: Mapping[float, float], square: float, n: int, delta: float
+) -> tuple[float, float]:
+    """Choose the noise with the smallest bound on the risk, which may be chosen with S.
+
+    Args:
+        train_losses: by noise, those of ``NOISE``.
+        square: squared distance of the factors from their start.
+        n: size of S.
+        delta: failure probability.
+
+    Returns:
+        The noise, and the bound on the gap of its networks.
+    """
+    risks = {
+        noise: posterior_bound(loss, square / (2 * noise**2), n, delta)
+        for noise, loss in train_losses.items()
+    }
+    noise = min(risks, key=lambda one: risks[one])
+    return noise, risks[noise] - train_losses[noise]
 
 
 def _counting(

@@ -205,6 +205,7 @@ def record(n: int, name: str, bound: float, train_loss: float) -> dict[str, Any]
         "n": n,
         "name": name,
         "of": SPEAKS_OF.get(name, MINIMISER),
+        "train_loss": train_loss,
         "bound": bound,
         # A train loss of 0.3 and a bound of 0.7 allow the largest loss everywhere.
         "vacuous": not train_loss + bound < 1,

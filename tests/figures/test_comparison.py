@@ -12,9 +12,11 @@ TABLE = pd.DataFrame(
     {"n": [400, 400, 400, 100, 100, 100, 50, 50, 50], "name": ["A", "B", "C"] * 3,
      "of": ["network", "coin", "network"] * 3,
      "bound": [2.0, 0.2, 1.0, 5.0, 0.5, 2.0, 7.0, 0.7, 3.0],
-     "measured": [np.nan] * 3 + [0.1, 0.3, 0.1, 0.2, 0.4, 0.2], "draws": [0] * 3 + [9] * 6}
+     "vacuous": [True, False, True] * 3,
+     "measured": [np.nan] * 3 + [0.1, 0.3, 0.1, 0.2, 0.4, 0.2], "draws": [0] * 3 + [9] * 6,
+     "coverage": [np.nan] * 3 + [0.9] * 6}
 )  # fmt: skip
-NETWORK, COIN = "measured gap: network", "measured gap: coin"
+NETWORK, COIN = "gap, 1 − δ quantile: network", "gap, 1 − δ quantile: coin"
 
 
 def test_lines_are_the_bounds_over_n():
@@ -39,6 +41,15 @@ def test_markers_stand_where_draws_were_made_and_are_those_of_the_gap():
     assert black == {NETWORK: "o", COIN: "s"}
 
 
+def test_what_says_something_is_thick():
+    """C is below 1 nowhere, B everywhere: of A, one size is told."""
+    table = TABLE.assign(vacuous=[False, False, True, True, False, True, True, False, True])
+    (axes,) = draw(table, "").axes
+    thick = [line for line in axes.lines if line.get_linewidth() == 2.5]
+    told = [line.get_xydata()[np.isfinite(line.get_ydata())].tolist() for line in thick]
+    assert told == [[[400, 2]], [[50, 0.7], [100, 0.5], [400, 0.2]], []]
+
+
 def test_every_gap_is_drawn_once():
     lines = artists.lines(draw(TABLE, "").axes[0])
     assert lines[NETWORK].tolist() == [[50, 0.2], [100, 0.1]]
@@ -46,9 +57,17 @@ def test_every_gap_is_drawn_once():
 
 
 def test_a_mean_and_a_quantile_of_one_gap_are_both_drawn():
-    table = TABLE.assign(measured=TABLE["measured"].where(TABLE["name"] != "C", 0.05))
-    lines = artists.lines(draw(table[table["draws"] > 0], "").axes[0])
-    assert sorted(lines[NETWORK][:, 1]) == [0.05, 0.05, 0.1, 0.2]
+    mean = TABLE["name"] == "C"
+    table = TABLE.assign(
+        measured=TABLE["measured"].mask(mean & (TABLE["draws"] > 0), 0.05),
+        coverage=TABLE["coverage"].mask(mean),
+    )
+    (axes,) = draw(table, "").axes
+    lines = artists.lines(axes)
+    assert lines[NETWORK].tolist() == [[50, 0.2], [100, 0.1]]
+    assert lines["mean gap: network"].tolist() == [[50, 0.05], [100, 0.05]]
+    fills = {line.get_label(): line.get_fillstyle() for line in axes.lines}
+    assert (fills[NETWORK], fills["mean gap: network"]) == ("full", "none")
 
 
 def test_axes_and_curves_are_named():
@@ -79,5 +98,5 @@ def test_a_bound_without_end_is_left_out():
 def test_nothing_measured_is_drawn_too():
     figure = draw(TABLE.assign(measured=np.nan, draws=0), "")
     figure.canvas.draw()
-    assert len(artists.lines(figure.axes[0])[NETWORK]) == 0
+    assert NETWORK not in artists.lines(figure.axes[0])
     draw(TABLE[:0], "").canvas.draw()

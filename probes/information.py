@@ -279,10 +279,14 @@ class InformationResult(Result):
             if not len(said):
                 lines.append(f"n = {n}, p = {p:g}: no bound says anything.")
                 continue
-            least = said.loc[said["bound"].idxmin()]
+            # A bound that applies in some draws alone is compared with the gap of these.
+            everywhere = said[said["bound_draws"] == point["bound_draws"].max()]
+            known = everywhere if len(everywhere) else said
+            least = known.loc[known["bound"].idxmin()]
             lines.append(
-                f"n = {n}, p = {p:g}: {len(said)} bounds say something; the smallest is "
-                f"{least['name']}, {least['bound']:.3g} for a gap of {least['gap']:.3g}."
+                f"n = {n}, p = {p:g}: {len(said)} bounds say something; of those that apply in all "
+                f"draws the smallest is {least['name']}, {least['bound']:.3g} for a gap of "
+                f"{least['gap']:.3g}."
             )
         return "\n".join(lines)
 

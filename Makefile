@@ -52,7 +52,7 @@ figures: $(STAMP)  ## regenerate the gallery that the README shows (two hours)
 	$(BIN)/python -m probes.recommend --out runs/gallery/recommend
 	$(BIN)/python -m probes.finetune --task tweets --n 64 --held-out 300 --p 0 0.1 0.3 0.5 --ensemble 8 --draws 3 --seed 10 --learning_rate 1e-3 --num_train_epochs 30 --out runs/gallery/finetune
 	$(BIN)/python -m probes.finetune --task tweets --n 512 --held-out 300 --p 0 0.1 0.3 0.5 --ensemble 8 --draws 3 --seed 10 --learning_rate 1e-3 --num_train_epochs 5 --out runs/gallery/finetune-512
-	for f in runs/gallery/*/*.png; do d=$$(basename $$(dirname $$f)); b=$$(basename $$f .png); case $$d in regime-*) ;; matched-*|finetune-*) cp $$f figures/gallery/$$d.png;; influence-*) case $$b in influence) cp $$f figures/gallery/$$d.png;; esac;; *-0.*) cp $$f figures/gallery/$$b-$${d##*-}.png;; *) cp $$f figures/gallery/;; esac; done
+	for f in runs/gallery/*/*.png; do d=$$(basename $$(dirname $$f)); b=$$(basename $$f .png); case $$d in regime-*) ;; matched-*|finetune-*) cp $$f figures/gallery/$$d.png;; rivals-*|influence-*) case $$b in rivals|influence) cp $$f figures/gallery/$$d.png;; esac;; *-0.*) cp $$f figures/gallery/$$b-$${d##*-}.png;; *) cp $$f figures/gallery/;; esac; done
 
 bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks against them
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
@@ -60,6 +60,7 @@ bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks again
 	$(BIN)/python -m benchmarks.loo_text
 	$(BIN)/python -m benchmarks.ladder
 	$(BIN)/python -m benchmarks.attribution
+	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.scaling --out benchmarks/scaling.png
 	$(BIN)/python -m benchmarks.layer
 	$(BIN)/python -m benchmarks.finetune_step

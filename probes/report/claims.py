@@ -9,12 +9,18 @@ import pandas as pd
 
 from probes.ablation import PARTS, AblationResult
 from probes.calibration import CalibrationResult
+from probes.cells.ensemble_rivals import MASKS, MASKS_OUTPUTS, SINGLE
+from probes.cells.information_bounds import FROM_SELECTIONS
+from probes.cells.prediction_sets import PLAIN, PLUS
+from probes.coverage import CoverageResult
 from probes.curves import CurvesResult
 from probes.ensemble import EnsembleResult
 from probes.generalization import GapResult, MatchedResult
+from probes.information import InformationResult
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
 from probes.results.mask_kinds import kind_name
+from probes.results.matched_information import VERDICTS, MatchedInformationResult
 from probes.results.stability_result import StabilityResult
 from probes.sensitivity import SensitivityResult
 
@@ -24,6 +30,12 @@ Claims = dict[str, dict[str, str]]
 UNDECIDED = "not told apart"
 #: Share of the best test loss by which it must rise again to be called overfitting.
 OVERFITS = 0.05
+#: Bounds from information that are compared between networks, one a form of bound.
+CLOSE = ("ld-CMI", "binary kl")
+#: Verdicts on a bound that are told beside how often it says something.
+UNTOLD = ("violated", "does not apply", "not measured")
+#: In what rivals of the mask ensemble are compared with it, by column.
+RIVALRY = {"change_less": "change of a probability", "beta_less": "β", "loss_less": "test loss"}
 
 
 def of_stability(result: StabilityResult) -> Claims:
@@ -141,10 +153,97 @@ def of_sensitivity(result: SensitivityResult) -> Claims:
     }
 
 
+def of_information(result: InformationResult) -> Claims:
+    """Which bounds say something; the gap and the bounds from information against p = 0."""
+    summary = result.summary[result.summary["ensemble"] == 0]
+    claims = {"bounds on the gap, over all n and p": what_bounds_say(summary)}
+    # A draw holds the 2n examples of its pairs.
+    rows = result.rows[result.rows["ensemble"] == 0].assign(pool=lambda rows: rows["pool"] / 2)
+    first = rows[rows["name"] == FROM_SELECTIONS[1]]
+    claims |= _against_plain(first, {"gap": "the mean gap over selections"}, ["n", "p"])
+    for name in CLOSE:
+        known = rows[rows["name"] == name]
+        claims |= _against_plain(known, {"bound": f"the bound “{name}”"}, ["n", "p"])
+    return claims
+
+
+def what_bounds_say(summary: pd.DataFrame) -> dict[str, str]:
+    """Say of every bound at how many sizes and rates it says something.
+
+    Args:
+        summary: of an ``InformationResult``, of one inference mode.
+
+    Returns:
+        By name, such as "below the largest loss in 8 of 9".
+    """
+    said = {}
+    for name, rows in summary.groupby("name", sort=False):
+        counts = rows["verdict"].value_counts()
+        told = int(counts.get("holds", 0) + counts.get("not exceeded", 0))
+        parts = [f"below the largest loss in {told} of {len(rows)} settings"]
+        parts += [f"{word} in {counts[word]}" for word in UNTOLD if word in counts]
+        said[str(name)] = ", ".join(parts)
+    return said
+
+
+def of_matched_information(result: MatchedInformationResult) -> Claims:
+    """Which side has the smaller gap and the smaller bounds at equal fit."""
+    claims: Claims = {}
+    for row in result.summary.to_dict("records"):
+        if row["statement"] in ("gap", *CLOSE):
+            topic = f"{row['statement']} at equal {row['at']}"
+            item = f"{row['variant']} at p = {row['p']:g}"
+            claims.setdefault(topic, {})[item] = VERDICTS[row["verdict"]]
+    return claims
+
+
+def of_rivals(result: EnsembleResult) -> Claims:
+    """Every rival against the mask ensemble."""
+    rivals = result.rivals
+    # Without masks these two are the mask ensemble.
+    alike = (rivals["p"] == 0) & rivals["predictor"].isin([SINGLE, MASKS_OUTPUTS])
+    others = rivals[(rivals["predictor"] != MASKS) & ~alike]
+    return {
+        f"{name} against {mask_members(result)} masks": _signs(
+            others, column, lambda row: f"{row['predictor']} at p = {row['p']:g}"
+        )
+        for column, name in RIVALRY.items()
+    }
+
+
+def mask_members(result: EnsembleResult) -> int:
+    """Number of members of the mask ensemble among the rivals.
+
+    Args:
+        result: with rivals.
+    """
+    rivals = result.rivals
+    return int(rivals.loc[rivals["predictor"] == MASKS, "members"].iloc[0])
+
+
+def of_coverage(result: CoverageResult) -> Claims:
+    """Whether intervals and sets cover, and the size of those that must, against p = 0."""
+    summary = result.summary
+    claims = {
+        f"coverage of {name} against {level}": {
+            f"p = {row['p']:g}": row["verdict"]
+            for row in summary[summary["method"] == name].to_dict("records")
+        }
+        for name, level in ((PLUS, "1 - 2α"), (PLAIN, "1 - α"))
+    }
+    sizes = summary[(summary["method"] == PLUS) & (summary["p"] > 0)]
+    if (summary["p"] == 0).any() and len(sizes):
+        topic = f"size with {PLUS} against p = 0"
+        claims[topic] = _signs(sizes, "larger", lambda row: f"p = {row['p']:g}")
+    return claims
+
+
 #: The claims of every question that is measured in more than one regime.
 CLAIMS: dict[str, Callable[[Any], Claims]] = {
     "stability": of_stability, "matched": of_matched, "generalization": of_generalization,
-    "ensemble": of_ensemble, "curves": of_curves, "calibration": of_calibration,
+    "information": of_information, "matched_information": of_matched_information,
+    "ensemble": of_ensemble, "rivals": of_rivals,
+    "curves": of_curves, "calibration": of_calibration, "coverage": of_coverage,
     "ablation": of_ablation, "sensitivity": of_sensitivity,
 }  # fmt: skip
 

@@ -10,15 +10,25 @@ import pandas as pd
 
 from probes.ablation import PARTS, AblationResult
 from probes.calibration import CalibrationResult
+from probes.cells.information_bounds import FROM_SELECTIONS
+from probes.cells.prediction_sets import PLAIN, PLUS
 from probes.comparison import ComparisonResult
 from probes.cost import CostResult
+from probes.coverage import BELOW, CoverageResult
 from probes.curves import CurvesResult
 from probes.ensemble import EnsembleResult
 from probes.finetune import FinetuneResult
 from probes.generalization import GapResult, MatchedResult
+from probes.information import InformationResult
 from probes.metrics.multiple_comparisons import LEVEL
-from probes.report.claims import OVERFITS
+from probes.report.claims import (
+    OVERFITS,
+    RIVALRY,
+    mask_members,
+    what_bounds_say,
+)
 from probes.report.regimes import Regime
+from probes.results.matched_information import VERDICTS, MatchedInformationResult
 from probes.results.result import Result
 from probes.results.stability_result import StabilityResult
 from probes.results.text_tables import TextTable
@@ -155,6 +165,124 @@ def of_ensemble(result: EnsembleResult) -> Finding:
         for row in _records(largest)
     ]
     return _finding(result, "What does the test-time ensemble buy?", verdicts)
+
+
+def of_information(result: InformationResult) -> Finding:
+    summary = result.summary[result.summary["ensemble"] == 0]
+    verdicts = [_what_is_said(summary), *_closest(summary)]
+    violated = summary[summary["verdict"] == "violated"]
+    listed = "; ".join(f"{row.name} at n = {row.n}, p = {row.p:g}" for row in _records(violated))
+    tested = int(np.isfinite(summary["margin"]).sum())
+    verdicts += [
+        f"Tested against the gap on examples in no pair, {len(violated)} of {tested} bounds fail "
+        f"(Holm, {LEVEL:.0%}){': ' if listed else ''}{listed}. Only this is evidence: on the "
+        "selections that information is estimated from, no bound from it can be below the gap, by "
+        "algebra.",
+        "The bounds from information are on the gap's mean over selections. They do not say that "
+        "the gap of one network is smaller with high probability. Information is estimated too "
+        "large on average, by up to about "
+        f"{np.nan_to_num(result.rows['information_bias']).max():.2g} nats.",
+    ]
+    return _finding(result, result.question, verdicts)
+
+
+def _what_is_said(summary: pd.DataFrame) -> str:
+    """Which bounds say something, in a sentence an answer."""
+    found: dict[str, list[str]] = {}
+    for name, said in what_bounds_say(summary).items():
+        found.setdefault(said, []).append(name)
+    return " ".join(f"{'; '.join(names)}: {said}." for said, names in found.items())
+
+
+def _closest(summary: pd.DataFrame) -> Iterator[str]:
+    """How far the smallest bound is from the gap, and how far Theorem 4.4 is."""
+    points = len(summary[["n", "p"]].drop_duplicates())
+    said = summary[summary["name"].isin(FROM_SELECTIONS) & (summary["verdict"] == "holds")]
+    if len(said):
+        least = said.loc[said.groupby(["n", "p"])["bound"].idxmin()]
+        counts = least["name"].value_counts()
+        named = ", ".join(f"“{name}” in {count}" for name, count in counts.items())
+        yield (
+            f"The smallest bound at each n and p is {least['ratio'].min():.2g} to "
+            f"{least['ratio'].max():.2g} times the gap ({named} of {points})."
+        )
+    theorem = summary[(summary["name"] == "Theorem 4.4") & np.isfinite(summary["bound"])]
+    if len(theorem):
+        multiple = theorem["bound"] / theorem["loss_bound"]
+        yield (
+            f"Theorem 4.4 is {multiple.min():.3g} to {multiple.max():.3g} times the largest loss "
+            f"where it has a finite value ({len(theorem)} of {points})."
+        )
+
+
+def of_matched_information(result: MatchedInformationResult) -> Finding:
+    bounds = result.summary[result.summary["statement"] != "gap"]
+    counts = bounds["verdict"].map(VERDICTS).value_counts()
+    said = ", ".join(f"{words} in {counts.get(words, 0)}" for words in VERDICTS.values())
+    verdicts = [f"Of {len(bounds)} comparisons of a bound at equal fit: {said}."]
+    verdicts += result.conclusion.splitlines()
+    return Finding(result.question, result.setting, verdicts, result.text_tables())
+
+
+def of_rivals(result: EnsembleResult) -> Finding:
+    rivals, members = result.rivals, mask_members(result)
+    verdicts = []
+    for p, rows in rivals.groupby("p", sort=False):
+        masks = "the one network (without masks all members are alike)"
+        against = f"an ensemble of {members} masks" if p else masks
+        parts = [_told(rows, column, name) for column, name in RIVALRY.items()]
+        verdicts.append(f"p = {p:g}, against {against}: {'; '.join(filter(None, parts))}.")
+    verdicts.append(_trained(rivals))
+    verdicts += result.conclusion.splitlines()
+    tables = [replace(table, title="") for table in result.text_tables()[-1:]]
+    question = "Is the mask ensemble stabler or better than other ensembles?"
+    return Finding(question, result.setting, verdicts, tables)
+
+
+def _told(rows: pd.DataFrame, column: str, name: str) -> str:
+    """Which rivals have less or more of a quantity, by the corrected test."""
+    told = rows[rows[f"{column}_holm"] <= LEVEL]
+    parts = [
+        f"{word} {name}: {', '.join(map('“{}”'.format, some['predictor']))}"
+        for word, some in (("less", told[told[column] < 0]), ("more", told[told[column] > 0]))
+        if len(some)
+    ]
+    return "; ".join(parts) or f"no difference in {name} is told"
+
+
+def _trained(rivals: pd.DataFrame) -> str:
+    """How many networks each ensemble trains."""
+    networks = rivals.drop_duplicates("predictor").set_index("predictor")["networks"]
+    return "Networks trained: " + ", ".join(f"“{name}” {n}" for name, n in networks.items()) + "."
+
+
+def of_coverage(result: CoverageResult) -> Finding:
+    summary = result.summary
+    plus = summary[summary["method"] == PLUS]
+    plain = summary[(summary["method"] == PLAIN) & (summary["verdict"] == BELOW)]
+    rates = ", ".join(f"{p:g}" for p in plain["p"])
+    verdicts = [
+        result.conclusion,
+        *(
+            f"p = {row.p:g}: sets of size {row.size:.3g}{_against_none(row)}."
+            for row in _records(plus)
+            if np.isfinite(row.size)
+        ),
+        "The plain jackknife covers less than 1 - α "
+        + (f"at p = {rates}." if rates else "at no p (as far as these draws tell)."),
+    ]
+    question = "Do prediction sets from leave-one-out networks cover, and how large are they?"
+    return _finding(result, question, verdicts)
+
+
+def _against_none(row: Any) -> str:
+    """How a size compares with that at p = 0, by the corrected test."""
+    if not np.isfinite(row.larger):
+        return ""
+    if not row.larger_holm <= LEVEL:
+        return f", not told apart from that at p = 0 ({row.larger:+.3g})"
+    word = "larger" if row.larger > 0 else "smaller"
+    return f", {word} than at p = 0 by {abs(row.larger):.3g}"
 
 
 def of_curves(result: CurvesResult) -> Finding:

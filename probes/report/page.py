@@ -97,7 +97,8 @@ def _measured(plan: Plan) -> Measured:
     result = plan.probe.run_with(plan.settings)
     # Those of this run, and not what an earlier one may have left in the folder.
     written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    pictures = [_encoded((folder / name).read_bytes()) for name in written if name.endswith(".png")]
+    shown = f"{plan.figure}.png" if plan.figure else ".png"
+    pictures = [_encoded((folder / name).read_bytes()) for name in written if name.endswith(shown)]
     command = _command(plan.probe.name, plan.settings)
     section = Section(plan.key, plan.describe(result), pictures, command)
     return Measured(section, result, bool(before) and _cell_files(folder) == before)

@@ -95,10 +95,16 @@ def _told(topic: str, claims: Mapping[Regime, Claims], where: Mapping[Regime, st
 
 def _listed(items: list[str]) -> str:
     """Name items; those of a kind, such as rates, name it once."""
-    kinds, values = zip(*(item.rpartition(" = ")[::2] for item in items), strict=True)
-    if len(set(kinds)) == 1 and kinds[0] and not any("," in value for value in values):
-        return f"{kinds[0]} = {', '.join(values)}"
-    return "; ".join(items)
+    kinds: dict[str, list[str]] = {}
+    for item in items:
+        kind, _, value = item.rpartition(" = ")
+        if not kind or "," in value:
+            kinds[item] = []
+        else:
+            kinds.setdefault(kind, []).append(value)
+    return "; ".join(
+        f"{kind} = {', '.join(values)}" if values else kind for kind, values in kinds.items()
+    )
 
 
 def _names(regimes: list[Regime]) -> dict[Regime, str]:

@@ -12,9 +12,11 @@ from probes import (
     calibration,
     comparison,
     cost,
+    coverage,
     curves,
     ensemble,
     generalization,
+    information,
     sensitivity,
     stability,
     verify,
@@ -36,9 +38,13 @@ FINDINGS: dict[str, Callable[[Any], Finding]] = {
     "stability": findings.of_stability,
     "matched": findings.of_matched,
     "generalization": findings.of_generalization,
+    "information": findings.of_information,
+    "matched_information": findings.of_matched_information,
     "ensemble": findings.of_ensemble,
+    "rivals": findings.of_rivals,
     "curves": findings.of_curves,
     "calibration": findings.of_calibration,
+    "coverage": findings.of_coverage,
     "ablation": findings.of_ablation,
     "sensitivity": findings.of_sensitivity,
     "cost": findings.of_cost,
@@ -46,6 +52,10 @@ FINDINGS: dict[str, Callable[[Any], Finding]] = {
     "comparison": findings.of_comparison,
 }
 SECTIONS = tuple(name for name in FINDINGS if name != "regime")
+#: Selections of a supersample: half of what the question takes by itself.
+SELECTIONS = 64
+#: Rates, members and networks on halves with which the mask ensemble is compared with its rivals.
+RIVALS: dict[str, Any] = {"p": (0.0, 0.3), "sizes": (8,), "rivals": 8, "bags": 400}
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class Plan:
         joint: name of the section that says what the regimes have in common; "" where the question
             has no learning rate.
         regime: the plan that says what the network without dropout does in this regime.
+        figure: name of the one figure that is shown; all of the question's where it is "".
     """
 
     key: str
@@ -66,6 +77,7 @@ class Plan:
     settings: Any
     joint: str = ""
     regime: "Plan | None" = None
+    figure: str = ""
 
     @property
     def name(self) -> str:
@@ -86,8 +98,9 @@ class ReportSettings(EngineOptions):
     """Folder of the page (index.html) and of everything that it was made of."""
 
     sections: tuple[str, ...] = SECTIONS
-    """What to measure: stability, matched, generalization, ensemble, curves, calibration, ablation,
-    sensitivity, cost, verify, comparison. Default: all."""
+    """What to measure: stability, matched, generalization, information, matched_information,
+    ensemble, rivals, curves, calibration, coverage, ablation, sensitivity, cost, verify,
+    comparison. Default: all."""
 
     task: str = "digits"
     """Task of all sections but matched, verify and comparison: digits or breast_cancer."""
@@ -99,7 +112,8 @@ class ReportSettings(EngineOptions):
     """Number of training examples."""
 
     draws: int = 8
-    """Number of independent training sets S; sensitivity takes half of them."""
+    """Number of independent training sets S; information, matched_information, rivals and
+    sensitivity take half of them."""
 
     steps: int | None = None
     """Optimizer steps. Default: the task's."""
@@ -140,6 +154,8 @@ class ReportSettings(EngineOptions):
                 **self.engine_settings,
             ).cells()  # fmt: skip
         plans = [plan for plan in self._plans() if plan.name in self.sections]
+        for plan in plans:
+            _check(plan)
         regimes = {plan.regime.key: plan.regime for plan in plans if plan.regime}
         return [*regimes.values(), *plans]
 
@@ -164,9 +180,16 @@ class ReportSettings(EngineOptions):
         sizes = tuple(sorted({max(4, self.n // 2), self.n, 2 * self.n}))
         over_n = here | {"p": rates[:-1], "n": sizes}
         yield from self._regimes("generalization", generalization.PROBE, over_n)
-        for module in (ensemble, curves, calibration, ablation):
-            yield from self._regimes(module.PROBE.name, module.PROBE, here)
         half = here | {"draws": max(2, self.draws // 2)}
+        few = half | {"selections": SELECTIONS}
+        yield from self._regimes("information", information.PROBE, few | {"n": sizes})
+        matched = few | {"matched": True, "n": (self.n,), "p": (0.1, 0.3)}
+        yield from self._regimes("matched_information", information.PROBE, matched)
+        yield from self._regimes("ensemble", ensemble.PROBE, here)
+        for plan in self._regimes("rivals", ensemble.PROBE, half | RIVALS):
+            yield replace(plan, figure="rivals")
+        for module in (curves, calibration, coverage, ablation):
+            yield from self._regimes(module.PROBE.name, module.PROBE, here)
         yield from self._regimes("sensitivity", sensitivity.PROBE, half)
         yield self._plan("cost", cost.PROBE, {"seed": self.seed, "reuse": True})
         for module in (verify, comparison):
@@ -186,6 +209,14 @@ class ReportSettings(EngineOptions):
 
     def _plan(self, key: str, probe: Probe[Any, Any], settings: dict[str, Any]) -> Plan:
         return Plan(key, probe, probe.settings(**settings, out=self.out / key))
+
+
+def _check(plan: Plan) -> None:
+    """Refuse at once what a section would refuse after hours."""
+    try:
+        plan.probe.cells(plan.settings)
+    except ValueError as error:
+        raise ValueError(f"section {plan.name}: {error}") from None
 
 
 def words_of(settings: Any) -> list[str]:

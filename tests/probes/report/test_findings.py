@@ -2,6 +2,12 @@
 
 from probes.report import findings
 from probes.report.findings import Finding
+from tests.probes.report.tables import (
+    coverage_result,
+    information_result,
+    matched_information_result,
+    rivals_result,
+)
 from tests.probes.tables import (
     INFINITE,
     NAN,
@@ -30,6 +36,8 @@ MORE, LESS, ALIKE = (
     [(0.0, 0.1), (0.0, 0.138)],
     [(0.0, 0.18), (0.0, 0.26)],
 )
+#: Beta of a control that was measured nowhere.
+LOST = [(NAN, NAN), (NAN, NAN)]
 
 
 def cells(p, *gaps, changes=(0.1, 0.3), **more):
@@ -112,6 +120,7 @@ def matched_answers(dropout, controls):
 
 def test_every_control_is_answered_for():
     controls = {"early stopping": MORE, "weight decay": LESS, "learning rate": ALIKE}
+    controls["shrunk update"] = LOST
     assert matched_answers({0.3: DROPPED}, controls) == {
         "early stopping": "dropout stabler at p = 0.3.",
         "weight decay": "the control stabler at p = 0.3.",
@@ -175,6 +184,118 @@ def test_the_gap_leaves_ensembles_out():
     assert found.verdicts == [
         "Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in 0%; "
         "not exceeded in 6 of 6."
+    ]
+
+
+# Bounds from information
+
+
+EVERYWHERE = [(n, p) for n in (16, 32) for p in (0.0, 0.3)]
+
+
+def bounds_of(**values):
+    """The same bounds at two sizes and two rates, but where a value a rate is given."""
+    names = {"theorem": "Theorem 4.4", "kl": "binary kl", "ld": "ld-CMI", "none": "no error"}
+    return {
+        (names[name], n, p): value[p] if isinstance(value, dict) else value
+        for name, value in values.items()
+        for n, p in EVERYWHERE
+    }
+
+
+def test_bounds_that_say_something_are_told_from_those_that_do_not():
+    bounds = bounds_of(theorem={0.0: NAN, 0.3: 17.0}, kl=0.3, ld={0.0: 1.2, 0.3: 0.4})
+    found = findings.of_information(information_result(bounds))
+    assert found.question == "Which bound on the generalization gap says something?"
+    assert found.verdicts[0] == (
+        "Theorem 4.4: below the largest loss in 0 of 4 settings, does not apply in 2. binary kl: "
+        "below the largest loss in 4 of 4 settings. ld-CMI: below the largest loss in 2 of 4 "
+        "settings."
+    )
+    assert found.verdicts[1] == (
+        "The smallest bound at each n and p is 1.5 to 1.5 times the gap (“binary kl” in 4 of 4)."
+    )
+    assert found.verdicts[2] == (
+        "Theorem 4.4 is 17 to 17 times the largest loss where it has a finite value (2 of 4)."
+    )
+
+
+def test_a_bound_below_the_held_out_gap_fails():
+    """The margin of one bound is -0.1, that of the other +0.1, in two draws 0.0001 apart."""
+    result = information_result(bounds_of(kl=0.1, ld=0.3), gap=0.05, spread=1e-4)
+    found = findings.of_information(result)
+    assert found.verdicts[-2].startswith(
+        "Tested against the gap on examples in no pair, 4 of 8 bounds fail (Holm, 5%): binary kl "
+        "at n = 16, p = 0; binary kl at n = 16, p = 0.3; binary kl at n = 32, p = 0; binary kl at "
+        "n = 32, p = 0.3. Only this is evidence"
+    )
+    assert "by up to about 0.02 nats" in found.verdicts[-1]
+
+
+def test_without_a_bound_that_says_something_none_is_the_smallest():
+    found = findings.of_information(information_result(bounds_of(kl=1.5, ld=2.0)))
+    assert len(found.verdicts) == 3
+    assert found.verdicts[0] == ("binary kl; ld-CMI: below the largest loss in 0 of 4 settings.")
+
+
+def test_bounds_at_equal_fit_are_counted():
+    found = findings.of_matched_information(matched_information_result(0.3))
+    assert found.verdicts[0] == (
+        "Of 8 comparisons of a bound at equal fit: dropout has less in 8, control has less in 0, "
+        "not told apart in 0, not reached in 0."
+    )
+    assert found.verdicts[1] == (
+        "At equal train loss, gap: dropout has less: shrunk update (p = 0.3)."
+    )
+    assert len(found.tables) == 2
+
+
+# Rivals of the mask ensemble
+
+
+def test_rivals_are_told_from_the_mask_ensemble():
+    """Columns: change, beta, test loss; differences are the same in both draws but for 0.002."""
+    found = findings.of_rivals(
+        rivals_result(
+            {
+                (0.3, "masks"): [(0.05, 0.3, 0.6), (0.05, 0.3, 0.6)],
+                (0.3, "starts"): [(0.02, 0.3, 0.5), (0.02, 0.5, 0.5001)],
+                (0.3, "many halves"): [(0.01, 0.2, 0.7), (0.01, 0.2, 0.7001)],
+            }
+        )
+    )
+    assert found.question == "Is the mask ensemble stabler or better than other ensembles?"
+    assert found.verdicts == [
+        "p = 0.3, against an ensemble of 4 masks: less change of a probability: “starts”, “many "
+        "halves”; less β: “many halves”; less test loss: “starts”; more test loss: “many halves”.",
+        "Networks trained: “masks” 1, “starts” 4, “many halves” 64.",
+        "Subbagging: the bound for the bags drawn holds at every test example in 2 of 2 draws and "
+        "rates (it has no probability: it must).",
+    ]
+    (table,) = found.tables
+    assert table.title == ""
+    assert len(table.table) == 3
+
+
+# Prediction sets
+
+
+def test_coverage_and_sizes_are_told():
+    """Two draws miss nearly everything: the exact test of a mean of two needs as much."""
+    sizes = {0.0: [(1.0, 2.0), (1.0, 2.01)], 0.3: [(1.0, 3.0), (1.0, 3.02)]}
+    plain = {0.0: [(1.0, 2.0), (1.0, 2.0)], 0.3: [(0.0, 1.0), (0.0, 1.0)]}
+    found = findings.of_coverage(
+        coverage_result(
+            {(p, "jackknife+"): pairs for p, pairs in sizes.items()}
+            | {(p, "jackknife"): pairs for p, pairs in plain.items()}
+        )
+    )
+    assert found.verdicts == [
+        "Jackknife+: coverage from 1.000 up, guaranteed 0.8; the guarantee is contradicted at 0 of "
+        "2 rates.",
+        "p = 0: sets of size 2.",
+        "p = 0.3: sets of size 3.01, larger than at p = 0 by 1.01.",
+        "The plain jackknife covers less than 1 - α at p = 0.3.",
     ]
 
 

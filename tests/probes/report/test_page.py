@@ -24,14 +24,14 @@ from tests.probes.report.pages import cell, read_page
 pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 
 SMALL = {"n": 8, "draws": 2, "steps": 4, "workers": 1, "task": "breast_cancer", "lr": (3e-3,)}
-MEASURED = ("stability", "matched", "ensemble", "calibration", "ablation")
-KEYS = ["stability", "matched-ridge", "ensemble", "calibration", "ablation"]
+MEASURED = ("stability", "matched", "ensemble", "rivals", "calibration", "ablation")
+KEYS = ["stability", "matched-ridge", "ensemble", "rivals", "calibration", "ablation"]
 #: What says whether the network without dropout overfits.
 REGIMES = ["regime-breast_cancer-0.003", "regime-ridge-0.003"]
-#: Figures of every section, in the order of the page.
+#: Figures that the page shows of every section, in its order.
 DRAWN = {
     "stability": ["stability", "gap"], "matched-ridge": ["matched"], "ensemble": ["ensemble"],
-    "calibration": ["calibration"], "ablation": ["ablation"],
+    "rivals": ["rivals"], "calibration": ["calibration"], "ablation": ["ablation"],
 }  # fmt: skip
 #: Half the width of Student's interval over two draws, in units of half their distance.
 STUDENT = 12.7062
@@ -209,12 +209,12 @@ def test_a_second_run_measures_nothing_but_draws_anew(written, capfd, monkeypatc
     stale.write_bytes(b"a figure of long ago")
     draw, before = figures.ensemble.draw, cell_files(settings.out)
     monkeypatch.setattr(
-        "figures.ensemble.draw", lambda summary, *rest: draw(summary[summary["p"] == 0.1], *rest)
+        "figures.ensemble.draw", lambda summary, *rest: draw(summary.tail(1), *rest)
     )
     again = read_page(write_report(settings).read_text(encoding="utf-8"))[0]
     stale.unlink()
     assert capfd.readouterr().err.splitlines() == [
-        f"[{number}/7] {key} ... kept from before"
+        f"[{number}/{len(REGIMES) + len(KEYS)}] {key} ... kept from before"
         for number, key in enumerate([*REGIMES, *KEYS], start=1)
     ]
     assert len(before) > len(KEYS)
@@ -312,6 +312,7 @@ def test_the_command_of_a_section_asks_its_probe_with_its_settings(written, sect
         (["--draws", "1"], ["draws must be at least 2"]),
         (["--lr", "0"], ["lr must be", "0"]),
         (["--n", "9999"], ["n must be from 2 to"]),
+        (["--task", "breast_cancer", "--n", "200"], ["section information: n must be", "400"]),
         (["--task", "ridge"], ["task must be one of digits, breast_cancer"]),
         (["--runs", "nowhere"], ["runs must be folders of finished runs", "nowhere"]),
     ],

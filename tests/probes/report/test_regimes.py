@@ -8,13 +8,23 @@ from probes.report.claims import (
     UNDECIDED,
     of_ablation,
     of_calibration,
+    of_coverage,
     of_curves,
     of_ensemble,
+    of_information,
     of_matched,
+    of_matched_information,
+    of_rivals,
     of_sensitivity,
     of_stability,
 )
 from probes.report.regimes import Regime, compare
+from tests.probes.report.tables import (
+    coverage_result,
+    information_result,
+    matched_information_result,
+    rivals_result,
+)
 from tests.probes.tables import (
     NAN,
     ablation_result,
@@ -39,6 +49,14 @@ def test_what_is_alike_holds_in_both_and_what_is_not_where_it_does():
     assert compare(claims) == [
         "β: smaller (p = 0.1) in both; smaller (p = 0.3) only where it does not; larger (p = 0.3, "
         "0.5) only where it overfits; not told apart (p = 0.5) only where it does not."
+    ]
+
+
+def test_items_of_a_kind_name_it_once():
+    items = ["n = 16, p = 0.1", "n = 16, p = 0.3", "n = 32, p = 0.1", "halves", "p = 0.3, no masks"]
+    outcomes = dict.fromkeys(items, "smaller")
+    assert compare({FITS: {"β": outcomes}, OVERFITS: {"β": outcomes}}) == [
+        "β: smaller (n = 16, p = 0.1, 0.3; n = 32, p = 0.1; halves; p = 0.3, no masks) in both."
     ]
 
 
@@ -115,8 +133,10 @@ def test_a_rate_that_diverged_was_not_measured():
 
 
 def test_matched_claims_are_its_verdicts():
+    lost = [(NAN, NAN), (NAN, NAN)]
     result = matched_result(
-        {0.3: [(0.5, 0.10), (0.5, 0.12)]}, {"early stopping": [(0.2, 0.4), (0.2, 0.44)]}
+        {0.3: [(0.5, 0.10), (0.5, 0.12)]},
+        {"early stopping": [(0.2, 0.4), (0.2, 0.44)], "shrunk update": lost},
     )
     claims = of_matched(result)
     topic = "β on made up at equal train loss, against "
@@ -167,3 +187,63 @@ def test_ablation_and_sensitivity_are_compared_with_their_references():
     )
     claims = of_sensitivity(sensitivity)
     assert claims["test loss with 8 mask pairs a step against 1"] == {"p = 0.1": "larger"}
+
+
+def test_bounds_are_counted_and_compared_with_those_without_dropout():
+    bounds = {("e-CMI", 16, p): 0.5 for p in (0.0, 0.3)}
+    bounds |= {("ld-CMI", 16, 0.0): 0.5, ("ld-CMI", 16, 0.3): 0.4, ("Theorem 4.4", 16, 0.0): 5.0}
+    claims = of_information(information_result(bounds, spread=0.0))
+    assert claims["bounds on the gap, over all n and p"] == {
+        "e-CMI": "below the largest loss in 2 of 2 settings",
+        "ld-CMI": "below the largest loss in 2 of 2 settings",
+        "Theorem 4.4": "below the largest loss in 0 of 1 settings",
+    }
+    assert claims["the bound “ld-CMI” against p = 0"] == {"n = 16, p = 0.3": "smaller"}
+    assert claims["the mean gap over selections against p = 0"] == {"n = 16, p = 0.3": UNDECIDED}
+    assert "the bound “binary kl” against p = 0" not in claims
+
+
+def test_matched_bounds_are_compared_at_equal_fit():
+    claims = of_matched_information(matched_information_result(0.7))
+    assert claims["binary kl at equal train error"] == {
+        "shrunk update at p = 0.3": "control has less"
+    }
+    assert set(claims) == {
+        f"{name} at equal {at}"
+        for name in ("gap", "ld-CMI", "binary kl")
+        for at in ("train loss", "train error")
+    }
+
+
+def test_rivals_are_compared_where_they_differ_from_the_masks():
+    """Without masks the one network is the mask ensemble."""
+    alike = [(0.05, 0.3, 0.6), (0.05, 0.3, 0.6)]
+    claims = of_rivals(
+        rivals_result(
+            {
+                (0.0, "masks"): alike,
+                (0.0, "one network"): alike,
+                (0.0, "starts"): [(0.02, 0.3, 0.6), (0.02, 0.3, 0.6)],
+                (0.3, "masks"): alike,
+                (0.3, "one network"): [(0.09, 0.3, 0.6), (0.09, 0.3, 0.6)],
+            }
+        )
+    )
+    assert claims["change of a probability against 4 masks"] == {
+        "starts at p = 0": "smaller", "one network at p = 0.3": "larger"
+    }  # fmt: skip
+
+
+def test_coverage_is_told_for_the_guaranteed_and_the_plain_sets():
+    full, none = [(1.0, 2.0), (1.0, 2.0)], [(0.0, 1.0), (0.0, 1.0)]
+    claims = of_coverage(
+        coverage_result(
+            {(p, "jackknife+"): full for p in (0.0, 0.3)} | {(0.0, "jackknife"): full}
+            | {(0.3, "jackknife"): none}
+        )
+    )  # fmt: skip
+    assert claims["coverage of jackknife+ against 1 - 2α"] == {
+        "p = 0": "no contradiction", "p = 0.3": "no contradiction"
+    }  # fmt: skip
+    assert claims["coverage of jackknife against 1 - α"]["p = 0.3"] == "covers too seldom"
+    assert claims["size with jackknife+ against p = 0"] == {"p = 0.3": UNDECIDED}

@@ -34,8 +34,20 @@ class MatchedInformationResult(Result):
     note = (
         "difference: control less dropout, paired over the draws in which the control passed "
         "through what dropout reached, 95 % intervals (Student); * and verdict: at 5 % for all "
-        "rows of one statement together (Holm)"
+        "rows of both tables together (Holm)"
     )
+
+    @property
+    def setting(self) -> str:
+        """Task, loss, training, selections and draws."""
+        first = self.rows.iloc[0]
+        loss = "0-1 loss" if first["loss"] == ZERO_ONE else f"{first['task_loss']} loss, clipped"
+        sizes = ", ".join(str(n) for n in self.rows["n"].unique())
+        return (
+            f"{first['task']}, {loss}, n = {sizes}, {first['steps']} steps, learning rate "
+            f"{first['lr']:g}, K = {first['selections']} selections, "
+            f"{self.rows['draw'].nunique()} draws of n pairs"
+        )
 
     @property
     def matchings(self) -> dict[str, str]:
@@ -54,15 +66,18 @@ class MatchedInformationResult(Result):
         ``at`` says what is equal, ``statement`` what is compared; the rest is as of
         :func:`probes.cells.matched_controls.decide`, with ``reached`` for the value that both have.
         """
-        # The table is made to be a table of draws of 2n examples, as draws share these.
+        # A draw holds 2n examples: draws share the more of them.
         rows = self.rows.assign(pool=self.rows["pool"] / 2)
         parts = []
-        for column, words in self.matchings.items():
+        for column, at in self.matchings.items():
             matched = match(rows.assign(train_loss=rows[column]), COMPARED)
-            for name in COMPARED:
-                decided = decide(matched, name).rename(columns={"train_loss": "reached"})
-                parts.append(decided.assign(at=words, statement=name))
-        return pd.concat(parts, ignore_index=True)
+            parts += [_one_statement(matched, at, name) for name in COMPARED]
+        # All at once, as the correction for their number is for all.
+        decided = decide(pd.concat(parts, ignore_index=True), "value")
+        names = decided["variant"].str.split("|", expand=True).to_numpy().T
+        return decided.rename(columns={"train_loss": "reached"}).assign(
+            at=names[0], statement=names[1], variant=names[2]
+        )
 
     def text(self, at: str = "train loss") -> pd.DataFrame:
         """The decisions at equal fit as they are printed.
@@ -125,3 +140,14 @@ class MatchedInformationResult(Result):
     def to_json(self) -> str:
         """Return the decisions as a JSON document."""
         return as_json(self.summary)
+
+
+def _one_statement(matched: pd.DataFrame, at: str, name: str) -> pd.DataFrame:
+    """One statement's values at equal fit, under a name for all; the variant says which it is."""
+    named = {f"{name}_{side}": f"value_{side}" for side in ("dropout", "control", "difference")}
+    kept = ["n", "pool", "p", "draw", "train_loss"]
+    return (
+        matched[[*kept, *named]]
+        .rename(columns=named)
+        .assign(variant=[f"{at}|{name}|{control}" for control in matched["variant"]])
+    )

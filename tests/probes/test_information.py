@@ -25,7 +25,7 @@ from theory.information import plug_in_information
 
 SMALL = {"task": "breast_cancer", "draws": 2, "steps": 20, "selections": 8}
 QUICK = ["--task", "breast_cancer", "--n", "6", "--p", "0", "0.5", "--draws", "2",
-         "--steps", "10", "--selections", "4"]  # fmt: skip
+         "--steps", "4", "--selections", "4"]  # fmt: skip
 
 
 def every_selection(n, seed, **settings):
@@ -106,7 +106,7 @@ def over_grid():
     """Results of two tasks over n and p."""
     return [
         information.measure(
-            task=task, n=[6, 12], p=[0, 0.5], draws=5, steps=40, selections=8, **more
+            task=task, n=[6, 12], p=[0, 0.5], draws=4, steps=20, selections=8, **more
         )
         for task, more in (("breast_cancer", {}), ("digits", {}), ("ridge", {"bins": 3}))
     ]
@@ -138,7 +138,7 @@ def test_no_bound_is_below_the_gap_on_held_out_examples(over_grid):
 def test_what_leaves_one_out_is_what_the_stability_probe_measures(over_grid):
     rows = over_grid[0].rows
     lemma = rows[(rows["name"] == "Lemma 4.3") & (rows["p"] == 0.5) & (rows["n"] == 12)]
-    table = measure_stability(task="breast_cancer", n=12, p=0.5, draws=5, steps=40).table.set_index(
+    table = measure_stability(task="breast_cancer", n=12, p=0.5, draws=4, steps=20).table.set_index(
         "draw"
     )
     for _, row in lemma.iterrows():

@@ -32,11 +32,16 @@ NOT_COMPARED = {
     "tests that pass": "make test (10 minutes)",
     "gap over n": "python -m probes.generalization --n 32 64 128 --p 0 0.1 0.3 0.5 (8 minutes)",
     "what recommend claims among equals": "python -m benchmarks.recommend (10 minutes)",
+    "attribution at p = 0.3": (
+        "python -m probes.attribution --p 0.3 --draws 8 --task TASK --lr LR (20 seconds each)"
+    ),
     "fine-tuning": "make figures: probes.finetune at n = 64 and 512 (an hour)",
     "estimates corrected by checks, and the coverage of their interval": (
         "python -m benchmarks.influence --task TASK --lr LR --draws 128 (15 minutes each)"
     ),
-    "damping": "python -m benchmarks.influence --task TASK --damping 0.01 0.05 0.2 (3 minutes each)",
+    "estimates by damping": (
+        "python -m benchmarks.influence --task TASK --damping 0.01 0.05 0.2 (3 minutes each)"
+    ),
     "tweets: estimates": (
         "python -m benchmarks.influence --task tweets --n 32 --draws 6 --checked 8 (extra text)"
     ),

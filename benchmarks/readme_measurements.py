@@ -3,13 +3,17 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from probes import attribution, stability
 from probes.cli.probe import from_keywords
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.engines import run_jobs
-from probes.jobs.job import Progress, TableKind, Tables, silent
+from probes.jobs.fingerprint import code_fingerprint
+from probes.jobs.job import Progress, Tables, silent
+from probes.jobs.store import Store
+from probes.jobs.sweep import sweep
 from probes.report.regimes import LEARNING_RATES
 from probes.report.sections import Plan, ReportSettings
 
@@ -24,7 +28,7 @@ MASK_PAIRS = (1, 8)
 LONGEST = ("matched-digits", "verify", "ablation", "sensitivity", "influence-digits")
 #: Tasks whose estimates of leaving an example out are checked, and rates at which they are.
 ESTIMATED_TASKS, ESTIMATED_RATES = ("digits", "breast_cancer"), (0.0, 0.1, 0.3, 0.5)
-ATTRIBUTED_RATES = (0.1, 0.3)
+ATTRIBUTED_RATES = (0.1,)
 #: Strengths of the penalty at whose minimisers single estimates are checked.
 PENALTIES = (0.1, 1.0)
 
@@ -115,18 +119,20 @@ class PlanJob:
 
 
 def run_plan(job: PlanJob, progress: Progress) -> Tables:
-    """Measure a plan, but for what is kept of it.
+    """Measure a plan, but for the cells that are kept, without drawing anything.
 
     Args:
         job: which one.
         progress: not told anything.
 
     Returns:
-        The tables of its result.
+        The tables of all its cells.
     """
-    plan = job.plan
-    result = plan.probe.run_with(plan.settings)
-    return {TableKind.ROWS: result.rows} | result.more
+    probe, settings = job.plan.probe, job.plan.settings
+    cells, run = probe.cells(settings), probe.run(settings)
+    store = Store(settings.out, code_fingerprint(run))
+    swept = partial(sweep, run=run, store=store, kinds=probe.kinds(settings), doing=probe.doing)
+    return probe.gather(settings, cells, swept)
 
 
 def measured(settings: ReportSettings, keys: Sequence[str] | None = None) -> dict[str, Any]:
@@ -148,6 +154,8 @@ def measured(settings: ReportSettings, keys: Sequence[str] | None = None) -> dic
     for job, tables in run_jobs(EngineOptions(settings.workers), jobs, run_plan, silent):
         plan = plans[job.key]
         found[job.key] = plan.probe.result(plan.settings, tables)
+        # What it says is worked out while others are still measured.
+        _ = found[job.key].summary
         print(f"[{len(found)}/{len(jobs)}] {job.key}", file=sys.stderr)
     return found
 

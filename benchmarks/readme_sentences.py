@@ -340,8 +340,8 @@ def _verifier_claims() -> Iterator[Claim]:
     )
     yield Claim("gap {gap:.0f}, bound {bound:.2f}", _memoriser)
     yield Claim(
-        "in all {settings} settings it is at least {chance:.0f} times the loss of a coin or of chance, "
-        "and {least} to {most} times the largest possible loss",
+        "in all {settings} settings it is at least {chance:.0f} times the loss of a coin or of "
+        "chance, and {least} to {most} times the largest possible loss",
         _theorem,
     )
     yield Claim(

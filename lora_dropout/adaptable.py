@@ -12,21 +12,25 @@ WEIGHTS = ("weight", "in_proj_weight")
 SHOWN = 3
 
 
-def why_refused(module: nn.Module) -> str | None:
+def why_refused(module: nn.Module, kind: type[nn.Module] = nn.Linear) -> str | None:
     """Say why a layer cannot be adapted, as the end of a sentence that begins with its name.
 
     What is adapted is the product with the weight. Where a layer does more, the update would be
     added in the wrong place, and merging it would change the outputs.
 
+    Args:
+        module: the layer.
+        kind: the layer of PyTorch that it ought to be.
+
     Returns:
-        The reason; None for a plain linear layer.
+        The reason; None for a plain layer of that kind.
 
     >>> why_refused(nn.Linear(2, 2)), why_refused(nn.Embedding(2, 2))
     (None, 'is an Embedding and not an nn.Linear')
     """
-    kind = type(module).__name__
-    if not isinstance(module, nn.Linear):
-        return f"is {'an' if kind[0] in 'AEIOU' else 'a'} {kind} and not an nn.Linear"
+    name = type(module).__name__
+    if not isinstance(module, kind):
+        return f"is {'an' if name[0] in 'AEIOU' else 'a'} {name} and not an nn.{kind.__name__}"
     held = module._parameters.get("weight")
     if held is None:
         return "computes its weight (weight_norm, spectral_norm, pruning, a parametrization)"
@@ -34,8 +38,8 @@ def why_refused(module: nn.Module) -> str | None:
         return f"holds its weight as {type(held).__name__} of {held.dtype}"
     # Accelerate puts its placing of a layer on a device around the forward pass.
     own = "forward" in vars(module) and not hasattr(module, "_hf_hook")
-    if type(module).forward is not nn.Linear.forward or own:
-        return f"is a {kind} with a forward pass of its own"
+    if type(module).forward is not kind.forward or own:
+        return f"is a {name} with a forward pass of its own"
     if module._forward_hooks or module._forward_pre_hooks:
         return "has forward hooks, which would see the frozen layer without the update"
     if getattr(module, "_hf_tp_plan", None) is not None:

@@ -2,23 +2,34 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from peft import AdaLoraConfig
+from peft.import_utils import is_bnb_4bit_available, is_bnb_available
 from peft.tuners.adalora import AdaLoraModel as PlainAdaLoraModel
 from peft.tuners.adalora.layer import SVDLinear as PlainSVDLinear
 from torch import Tensor, nn
 
-from lora_dropout.adaptable import is_plain_linear
-from lora_dropout.peft.adapters import DropoutTuner, HoldsMasks, is_conv1d, refuse
+from lora_dropout.peft.adapters import (
+    DropoutTuner,
+    HoldsMasks,
+    base_layer,
+    is_conv1d,
+    refuse,
+)
 from lora_dropout.peft.config import DropoutFields
 
 #: What PEFT adds to the number of ranks before it divides by it.
 EPSILON = 1e-5
 
 
-class SVDLinear(HoldsMasks, PlainSVDLinear):
-    """PEFT's AdaLoRA layer over ``nn.Linear``, or transformers' ``Conv1D``."""
+#: Named where a layer is refused.
+SUPPORTED = "linear layers, transformers' Conv1D, and those of bitsandbytes"
+
+
+class MasksOfSVD(HoldsMasks):
+    """What PEFT's AdaLoRA layers are mixed with."""
 
     def factors_of(self, adapter: str) -> tuple[Tensor, ...]:
         """Q (r, d_in), P (d_out, r) and the diagonal of Lambda (r, 1)."""
@@ -58,6 +69,39 @@ class SVDLinear(HoldsMasks, PlainSVDLinear):
         return result
 
 
+class SVDLinear(MasksOfSVD, PlainSVDLinear):
+    """PEFT's AdaLoRA layer over ``nn.Linear``, or transformers' ``Conv1D``."""
+
+    @classmethod
+    def why_not(cls, base: nn.Module, config: Any) -> str | None:
+        """Say why a layer is refused."""
+        return None if is_conv1d(base) else super().why_not(base, config)
+
+
+@cache
+def quantized_layers() -> dict[type, type]:
+    """Layers over 8-bit and 4-bit weights by their base layer, where bitsandbytes is installed.
+
+    They have PEFT's names, and as PEFT's they are not merged.
+    """
+    layers: dict[type, type] = {}
+    if is_bnb_available():
+        import bitsandbytes
+        from peft.tuners.adalora.bnb import SVDLinear8bitLt
+
+        layers[bitsandbytes.nn.Linear8bitLt] = _mixed(SVDLinear8bitLt)
+    if is_bnb_4bit_available():
+        import bitsandbytes
+        from peft.tuners.adalora.bnb import SVDLinear4bit
+
+        layers[bitsandbytes.nn.Linear4bit] = _mixed(SVDLinear4bit)
+    return layers
+
+
+def _mixed(kind: type) -> type:
+    return type(kind.__name__, (MasksOfSVD, kind), {})
+
+
 class AdaLoraModel(DropoutTuner, PlainAdaLoraModel):
     """PEFT's AdaLoRA model; with a config of another kind it is that and nothing else."""
 
@@ -66,19 +110,23 @@ class AdaLoraModel(DropoutTuner, PlainAdaLoraModel):
         lora_config: Any, adapter_name: str, target: Any, **kwargs: Any
     ) -> nn.Module:
         if isinstance(lora_config, DropoutFields):
-            if is_conv1d(target):
-                vars(lora_config)["fan_in_fan_out"] = True
-            if is_conv1d(target) or is_plain_linear(target):
-                return SVDLinear(target, adapter_name, config=lora_config, **kwargs)
+            base = base_layer(target)
+            kind: Any = quantized_layers().get(type(base), SVDLinear)
+            reason = kind.why_not(base, lora_config) if kind is SVDLinear else None
+            if reason is None:
+                vars(lora_config)["fan_in_fan_out"] = is_conv1d(base)
+                return kind(target, adapter_name, config=lora_config, **kwargs)
             if lora_config.drops:
-                refuse(target)
+                refuse(target, "", reason, SUPPORTED)
         return PlainAdaLoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
 
     def _create_and_replace(
         self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
     ) -> None:
-        if isinstance(lora_config, DropoutFields) and type(target) is PlainSVDLinear:
-            target.__class__ = SVDLinear
+        if isinstance(lora_config, DropoutFields):
+            for kind in (SVDLinear, *quantized_layers().values()):
+                if kind.__bases__[1] is type(target):
+                    target.__class__ = kind
         super()._create_and_replace(lora_config, adapter_name, target, *args, **kwargs)
 
 

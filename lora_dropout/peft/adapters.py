@@ -43,6 +43,9 @@ class AdapterMasks(MaskedUpdate):
         # As the model: an adapter that is loaded into a model in use must not draw masks.
         self.train(layer.get_base_layer().training)
         self.adapter, self.place = adapter, f".{PLACE}.{adapter}"
+        # Encoder layers of PyTorch read weights in eval(), and so leave updates out, unless some
+        # module in them has a hook. This one is never called.
+        self.register_forward_pre_hook(_no_fast_path)
         # In a tuple, as the layer is this module's parent and not its child.
         self._layer = (layer,)
 
@@ -79,8 +82,24 @@ class AdapterMasks(MaskedUpdate):
         )
 
 
+class UnaskedMasks(AdapterMasks):
+    """Masks of rate 0 beside an update that PEFT computes by itself: DoRA, a bias, a variant."""
+
+    # Nobody asks them, which does not mean that the layer took no part in a pass.
+    used = property(lambda self: True, lambda self, value: None)
+
+
+def _no_fast_path(module: nn.Module, arguments: Any) -> None:
+    """Do nothing."""
+
+
 class HoldsMasks(LayerOfPEFT):
-    """What PEFT's layers are mixed with: masks beside each adapter that has LoRA Dropout."""
+    """What PEFT's layers are mixed with: masks beside each adapter that has LoRA Dropout.
+
+    Attributes:
+        over: the layer of PyTorch that is adapted.
+        kind_of_masks: masks of an adapter.
+    """
 
     r: dict[str, int]
     lora_alpha: dict[str, float]
@@ -88,7 +107,21 @@ class HoldsMasks(LayerOfPEFT):
     in_features: int
     out_features: int
     adapter_layer_names: tuple[str, ...]
+    over: type[nn.Module] = nn.Linear
     kind_of_masks = AdapterMasks
+
+    @classmethod
+    def why_not(cls, base: nn.Module, config: Any) -> str | None:
+        """Say why a layer is refused, as the end of a sentence that begins with its name.
+
+        Args:
+            base: the layer, without adapters.
+            config: of the adapter, with a rate above 0 for this layer.
+
+        Returns:
+            The reason; None where rows and columns can be dropped.
+        """
+        return why_refused(base, cls.over)
 
     def factors_of(self, adapter: str) -> tuple[Tensor, ...]:
         """The trained tensors of an adapter."""
@@ -126,8 +159,14 @@ class HoldsMasks(LayerOfPEFT):
         super().update_layer(adapter_name, r, lora_alpha=lora_alpha, config=config, **kwargs)
         # AdaLoRA adds an adapter anew when its rank changes: its masks stay.
         if isinstance(config, DropoutFields) and self.masks_of(adapter_name) is None:
-            masks = self.kind_of_masks(self, adapter_name, self.sides(), config)
-            getattr(self, PLACE)[adapter_name] = masks
+            kind = UnaskedMasks if self._left_to_peft(adapter_name, config) else self.kind_of_masks
+            getattr(self, PLACE)[adapter_name] = kind(self, adapter_name, self.sides(), config)
+
+    def _left_to_peft(self, adapter_name: str, config: DropoutFields) -> bool:
+        """Whether PEFT computes the update by itself, which it does at rate 0 alone."""
+        variant = self.lora_variant.get(adapter_name)
+        theirs = variant is not None and type(variant).__module__.partition(".")[0] == "peft"
+        return not config.drops and (theirs or getattr(config, "lora_bias", False))
 
     def get_delta_weight(self, adapter_name: str, *args: Any, **kwargs: Any) -> Tensor:
         """Compute the update as the deterministic network has it.
@@ -243,20 +282,20 @@ def is_conv1d(target: nn.Module) -> bool:
     return isinstance(base_layer(target), Conv1D)
 
 
-def refuse(target: nn.Module, name: str = "") -> None:
+def refuse(target: nn.Module, name: str, reason: str, supported: str) -> None:
     """Refuse a layer whose rows and columns cannot be dropped here.
 
     Args:
         target: the layer, with or without adapters.
         name: of the layer in its model, for the message.
+        reason: the end of a sentence that begins with the layer's name.
+        supported: the layers that are supported.
 
     Raises:
         ValueError: always.
     """
-    base = base_layer(target)
-    reason = why_refused(base) or "does not go with this kind of adapter"
+    kind = type(base_layer(target)).__name__
     raise ValueError(
-        f"LoRA Dropout does not support {type(base).__name__}{' ' + name if name else ''}, which "
-        f"{reason}: take it out of target_modules, or set dropout_rate=0 (linear layers, "
-        "transformers' Conv1D, and parameters by target_parameters are supported)"
+        f"LoRA Dropout does not support {kind}{' ' + name if name else ''}, which {reason}: take "
+        f"it out of target_modules, or set dropout_rate=0 ({supported} are supported)"
     )

@@ -189,7 +189,7 @@ class DropoutFields:
         variants = [
             one.name
             for one in fields(config)
-            if one.metadata.get("is_lora_variant") and one.name != "dropout_rate"
+            if one.metadata.get("is_lora_variant") and one.name not in ("dropout_rate", "use_dora")
         ]
         for name in ("lora_bias", *variants):
             if getattr(config, name):

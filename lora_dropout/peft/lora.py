@@ -1,4 +1,4 @@
-"""LoRA with dropout in PEFT: linear layers, bare parameters, quantized linear layers.
+"""LoRA with dropout in PEFT: which layer is adapted how, and bare and quantized parameters.
 
 Classes have the names of PEFT's that they extend: PEFT knows some by their names, and shows them.
 """
@@ -11,11 +11,11 @@ from typing import Any
 from peft.import_utils import is_bnb_4bit_available, is_bnb_available
 from peft.tuners.lora import LoraModel as PlainLoraModel
 from peft.tuners.lora.layer import Linear as PlainLinear
-from peft.tuners.lora.layer import LoraVariant
+from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from peft.tuners.lora.layer import ParamWrapper as PlainParamWrapper
 from torch import Tensor, nn
 
-from lora_dropout.adaptable import is_plain_linear
+from lora_dropout.adaptable import why_refused
 from lora_dropout.functional import GroupsNotSupportedError, mask_factors
 from lora_dropout.peft.adapters import (
     AdapterMasks,
@@ -26,86 +26,33 @@ from lora_dropout.peft.adapters import (
     refuse,
 )
 from lora_dropout.peft.config import DropoutFields
+from lora_dropout.peft.convolution import Conv1d, Conv2d
+from lora_dropout.peft.dora import DoraDropoutVariant
+from lora_dropout.peft.embedding import Embedding
+from lora_dropout.peft.variant import VariantOfConfig
+
+#: Named where a layer is refused.
+SUPPORTED = (
+    "linear layers, transformers' Conv1D, nn.Conv1d, nn.Conv2d, nn.Embedding, and parameters by "
+    "target_parameters"
+)
+#: Why a layer is refused to which PEFT itself does something else than LoRA.
+TWICE = (
+    "gets the update of its output projection twice from PEFT (its pull request 3774): saved "
+    "adapters would mean something else there"
+)
+#: Why the output layer is refused where an adapter ties it to the embedding.
+TIED = (
+    "shares its weight and its factors with the embedding (ensure_weight_tying), so that PEFT's "
+    "merging adds the update twice"
+)
 
 
-class DropoutVariant(LoraVariant):
-    """The masked update, as PEFT's layers ask a variant of LoRA for it."""
-
-    @staticmethod
-    def init(module: Any, adapter_name: str, **kwargs: Any) -> None:
-        """Do nothing: the masks are there already.
-
-        Args:
-            module: the layer.
-            adapter_name: name of the adapter.
-            **kwargs: ignored.
-        """
-
-    @staticmethod
-    def forward(
-        module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
-    ) -> Tensor:
-        """Add the update by the same kernel as ``LoRADropoutLinear``.
-
-        Args:
-            module: the layer.
-            active_adapter: name of the adapter.
-            x: input of the layer, (..., d_in).
-            result: output of the frozen layer, (..., d_out).
-            **kwargs: ignored.
-
-        Returns:
-            The output with the update, (..., d_out).
-        """
-        masks = module.lora_masks[active_adapter]
-        A, B = module.lora_A[active_adapter].weight, module.lora_B[active_adapter].weight
-        return masks.add_update(result, x, A, B, module.scaling[active_adapter])
-
-    @staticmethod
-    def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
-        """Add the update of the deterministic network to a copy of the weight.
-
-        Args:
-            module: the layer.
-            active_adapter: name of the adapter.
-            orig_weight: the frozen weight, (d_out, d_in), or as the layer holds it.
-
-        Returns:
-            The sum, of the weight's shape and precision.
-        """
-        return orig_weight + module.get_delta_weight(active_adapter).to(orig_weight.dtype)
-
-    @staticmethod
-    def merge_unsafe(module: Any, active_adapter: str, orig_weight: Tensor) -> None:
-        """Add the update of the deterministic network to the weight, in place.
-
-        Args:
-            module: the layer.
-            active_adapter: name of the adapter.
-            orig_weight: the frozen weight, (d_out, d_in), or as the layer holds it.
-        """
-        orig_weight.data += module.get_delta_weight(active_adapter).to(orig_weight.dtype)
-
-    @staticmethod
-    def unmerge(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:
-        """Subtract the update of the deterministic network from the weight.
-
-        Args:
-            module: the layer.
-            active_adapter: name of the adapter.
-            orig_weight: the merged weight, (d_out, d_in), or as the layer holds it.
-
-        Returns:
-            The difference, of the weight's shape and precision.
-        """
-        return orig_weight - module.get_delta_weight(active_adapter).to(orig_weight.dtype)
-
-
-class VariantOfConfig(HoldsMasks):
-    """Chooses the variant; asking by name would make PEFT look for the field in every config."""
+class MaybeDora(VariantOfConfig):
+    """What a linear layer is mixed with: it has DoRA too."""
 
     def resolve_lora_variant(self, *, config: Any, **kwargs: Any) -> LoraVariant | None:
-        """Choose the masked update for a config of this package, PEFT's variant for another.
+        """Choose the masked update, or DoRA's, for a config of this package.
 
         Args:
             config: of the adapter.
@@ -114,15 +61,19 @@ class VariantOfConfig(HoldsMasks):
         Returns:
             The variant; None for plain LoRA.
         """
-        ours = isinstance(config, DropoutFields)
-        if ours and config.drops:
-            return DropoutVariant()
-        variant = super().resolve_lora_variant(config=config, **kwargs)
-        return DropoutVariant() if ours and variant is None and not config.lora_bias else variant
+        dora: bool = getattr(config, "use_dora", False)
+        if dora and isinstance(config, DropoutFields) and config.drops:
+            return DoraDropoutVariant()
+        return super().resolve_lora_variant(config=config, **kwargs)
 
 
-class Linear(VariantOfConfig, PlainLinear):
+class Linear(MaybeDora, PlainLinear):
     """PEFT's LoRA layer over ``nn.Linear``, or transformers' ``Conv1D``."""
+
+    @classmethod
+    def why_not(cls, base: nn.Module, config: Any) -> str | None:
+        """Say why a layer is refused."""
+        return None if is_conv1d(base) else super().why_not(base, config)
 
 
 class ExpertMasks(AdapterMasks):
@@ -161,6 +112,12 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
     """
 
     kind_of_masks = ExpertMasks
+
+    @classmethod
+    def why_not(cls, base: nn.Module, config: Any) -> str | None:
+        """Refuse DoRA, which PEFT has not for bare parameters."""
+        return "holds bare parameters, which have no use_dora" if config.use_dora else None
+
     #: Whether a forward pass asks for the update, and not a merge, which never draws masks.
     _in_forward = False
 
@@ -245,7 +202,13 @@ def quantized_layers() -> dict[type, type]:
 
 
 def _mixed(kind: type) -> type:
-    return type(kind.__name__, (VariantOfConfig, kind), {})
+    class Quantized(MaybeDora, kind):
+        @classmethod
+        def why_not(cls, base: nn.Module, config: Any) -> str | None:
+            return None
+
+    Quantized.__name__ = Quantized.__qualname__ = kind.__name__
+    return Quantized
 
 
 class LoraModel(DropoutTuner, PlainLoraModel):
@@ -255,25 +218,35 @@ class LoraModel(DropoutTuner, PlainLoraModel):
     def _create_new_module(
         lora_config: Any, adapter_name: str, target: Any, **kwargs: Any
     ) -> nn.Module:
-        if isinstance(lora_config, DropoutFields):
-            kind = _kind_of_layer(target, kwargs)
-            if kind is not None:
-                given = {key: value for key, value in kwargs.items() if value is not None}
-                if is_conv1d(target):
-                    given["is_target_conv_1d_layer"] = True
-                    vars(lora_config)["fan_in_fan_out"] = True
-                return kind(target, adapter_name, config=lora_config, **given)
+        if not isinstance(lora_config, DropoutFields):
+            return PlainLoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
+        kind = _layer_over(target, kwargs.get("parameter_name"))
+        reason = _why_refused(kind, target, lora_config)
+        if kind is None or reason is not None:
             if lora_config.drops:
-                refuse(target, kwargs.get("target_name", ""))
-        return PlainLoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
+                refuse(target, kwargs.get("target_name", ""), reason or "", SUPPORTED)
+            return PlainLoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
+        given = {key: value for key, value in kwargs.items() if value is not None}
+        if is_conv1d(target):
+            given["is_target_conv_1d_layer"] = True
+            vars(lora_config)["fan_in_fan_out"] = True
+        return kind(target, adapter_name, config=lora_config, **given)
 
     def _create_and_replace(
         self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
     ) -> None:
+        ours, key = isinstance(lora_config, DropoutFields), kwargs["current_key"]
+        tied = getattr(lora_config, "target_modules_to_tie", None) or ()
+        if ours and lora_config.drops and key.rpartition(".")[2] in tied:
+            refuse(target, key, TIED, SUPPORTED)
         # A layer that PEFT made for an adapter without dropout takes masks too.
-        mixed = {kind.__bases__[1]: kind for kind in _layers()}
-        if isinstance(lora_config, DropoutFields) and type(target) in mixed:
-            target.__class__ = mixed[type(target)]
+        if ours and isinstance(target, LoraLayer):
+            kind = _layer_over(target, kwargs.get("parameter_name"))
+            reason = _why_refused(kind, target, lora_config.of_layer(key))
+            if reason is not None and lora_config.of_layer(key).drops:
+                refuse(target, key, reason, SUPPORTED)
+            if kind is not None and reason is None and kind.__bases__[1] is type(target):
+                target.__class__ = kind
         super()._create_and_replace(lora_config, adapter_name, target, *args, **kwargs)
 
     def add_weighted_adapter(self, adapters: list[str], *args: Any, **kwargs: Any) -> None:
@@ -301,15 +274,21 @@ class LoraModel(DropoutTuner, PlainLoraModel):
         super().add_weighted_adapter(adapters, *args, **kwargs)
 
 
-def _layers() -> tuple[type, ...]:
-    return Linear, ParamWrapper, *quantized_layers().values()
-
-
-def _kind_of_layer(target: Any, kwargs: dict[str, Any]) -> type | None:
+def _layer_over(target: Any, parameter: str | None) -> Any:
     """The class of the layer that takes masks over this one, None if there is no such class."""
-    if kwargs.get("parameter_name") is not None:
+    if parameter is not None:
         return ParamWrapper
-    if is_conv1d(target):
-        return Linear
     base = base_layer(target)
-    return Linear if is_plain_linear(base) else quantized_layers().get(type(base))
+    quantized = quantized_layers().get(type(base))
+    if quantized is not None or is_conv1d(base):
+        return quantized or Linear
+    kinds = (Linear, Conv1d, Conv2d, Embedding)
+    return next((kind for kind in kinds if isinstance(base, kind.over)), None)
+
+
+def _why_refused(kind: Any, target: Any, config: DropoutFields) -> str | None:
+    """The reason why a layer is refused, None if it is not."""
+    base = base_layer(target)
+    if kind is not None:
+        return kind.why_not(base, config)
+    return TWICE if isinstance(base, nn.MultiheadAttention) else why_refused(base)

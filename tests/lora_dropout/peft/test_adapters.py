@@ -67,10 +67,11 @@ def test_at_rate_0_it_is_pefts_own_adapter(name, config):
 
 @pytest.mark.parametrize("setting", [{"use_dora": True}, {"lora_bias": True}])
 def test_at_rate_0_every_option_of_peft_is_there(setting):
+    """In training too, where no layer is said to have taken no part."""
     settings = {"r": 4, "target_modules": ["query", "value"]} | setting
     found = []
     for config in (LoraConfig(**settings), LoraDropoutConfig(**settings, dropout_rate=0.0)):
-        model = randomize(get_peft_model(bert(), config)).eval()
+        model = randomize(get_peft_model(bert(), config)).train()
         found.append(model(**batch_for("bert")).logits)
     torch.testing.assert_close(*found)
 
@@ -253,6 +254,11 @@ class Doubling(nn.Linear):
         return 2 * super().forward(x)
 
 
+class Scaled(nn.Embedding):
+    def forward(self, words):
+        return 2 * super().forward(words)
+
+
 def test_a_layer_under_two_names_is_refused():
     """PEFT adapts it under one of them, and the other goes on without the update."""
     layer = nn.Linear(4, 4)
@@ -261,20 +267,27 @@ def test_a_layer_under_two_names_is_refused():
         get_peft_model(nn.Sequential(layer, nn.ReLU(), layer), config)
 
 
+@pytest.mark.filterwarnings("ignore:LoRA adapter added to ConvNd layer with groups")
 @pytest.mark.parametrize(
     ("layer", "words"),
-    [(nn.Embedding(4, 4), "Embedding"), (nn.Conv2d(2, 2, 1), "Conv2d"),
-     (nn.MultiheadAttention(4, 1), "MultiheadAttention"), (Doubling(4, 4), "of its own"),
+    [(nn.Embedding(4, 4, max_norm=1.0), "renormalizes"), (Scaled(4, 4), "of its own"),
+     (nn.Conv2d(2, 2, 2, dilation=2), "dilation"), (nn.Conv2d(2, 2, 1, groups=2), "groups"),
+     (nn.Conv1d(2, 2, 1, padding_mode="circular"), "pads by 'circular'"),
+     (nn.Conv3d(2, 2, 1), "Conv3d"), (nn.MultiheadAttention(4, 1), "twice from PEFT"),
+     (Doubling(4, 4), "of its own"), (nn.utils.spectral_norm(nn.Conv1d(2, 2, 1)), "computes"),
      (nn.utils.spectral_norm(nn.Linear(4, 4)), "computes its weight")],
 )  # fmt: skip
 def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(layer, words):
     def config(p):
-        return LoraDropoutConfig(r=1, target_modules=["0"], dropout_rate=p)
+        return LoraDropoutConfig(r=2, target_modules=["0"], dropout_rate=p)
 
     with pytest.raises(ValueError, match=words):
         get_peft_model(nn.Sequential(layer), config(0.5))
     allowed = get_peft_model(nn.Sequential(layer), config(0.0))
     assert any("lora_" in name for name, _ in allowed.named_parameters())
+    # Nor does it take masks once PEFT has adapted it.
+    with pytest.raises(ValueError, match=words):
+        allowed.add_adapter("second", config(0.5))
 
 
 @pytest.mark.parametrize(
@@ -284,7 +297,10 @@ def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(l
         ({"dropout_rate": 1.0}, "must lie in"),
         ({"dropout_rate": 0.1, "dropout_rate_out": -0.1}, "must lie in"),
         ({"dropout_rate": 0.1, "lora_dropout": 0.1}, "different methods"),
-        ({"dropout_rate": 0.1, "use_dora": True}, "use_dora"),
+        (
+            {"dropout_rate": 0.1, "task_type": "CAUSAL_LM", "alora_invocation_tokens": [1]},
+            "alora_invocation_tokens",
+        ),
         ({"dropout_rate": 0.1, "lora_bias": True}, "lora_bias"),
         ({"dropout_rate": 0.1, "init_lora_weights": "pissa"}, "frozen weight"),
         ({"dropout_rate": 0.1, "inference": "all"}, "inference"),

@@ -56,6 +56,11 @@ def llama():
     return _made(LlamaForCausalLM, LlamaConfig(**SIZES, num_key_value_heads=2))
 
 
+def tied_llama():
+    config = LlamaConfig(**SIZES, num_key_value_heads=2, tie_word_embeddings=True)
+    return _made(LlamaForCausalLM, config)
+
+
 def mixtral():
     config = MixtralConfig(
         **SIZES, num_key_value_heads=2, num_local_experts=3, num_experts_per_tok=2

@@ -5,11 +5,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.func import functional_call
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import LoraDropoutConfig
-from tests.lora_dropout.peft.models import SIZES, batch, randomize
+from tests.lora_dropout.peft.models import batch, randomize, tied_llama
 
 
 def test_a_dropped_word_has_the_frozen_embedding_wherever_it_stands():
@@ -35,9 +34,8 @@ def test_padding_is_not_trained():
 
 
 def tied(config, **settings):
-    sizes = LlamaConfig(**SIZES, num_key_value_heads=2, tie_word_embeddings=True)
     targets = {"target_modules": ["embed_tokens", "lm_head"], "ensure_weight_tying": True}
-    return get_peft_model(LlamaForCausalLM(sizes), config(r=2, **targets, **settings))
+    return get_peft_model(tied_llama(), config(r=2, **targets, **settings))
 
 
 def test_an_output_layer_that_is_tied_by_the_adapter_is_refused():

@@ -199,16 +199,33 @@ def test_without_this_package_peft_reads_the_expected_weight(tmp_path):
         assert held["lora_alpha"] == pytest.approx(4 * KEPT)
 
 
+def encoder(config):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    return randomize(get_peft_model(model, config)).eval()
+
+
+@torch.no_grad()
+def outputs_with_and_without(model):
+    """Outputs of the adapted, the frozen and the merged model."""
+    x = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
+    found = model(x)
+    with model.disable_adapter():
+        frozen = model(x)
+    return found, frozen, model.merge_and_unload()(x)
+
+
 def test_encoder_layers_of_pytorch_have_the_update_in_eval():
     """Their fast path reads weights, and would leave the update out."""
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     config = LoraDropoutConfig(r=2, target_modules=["linear1"], dropout_rate=P)
-    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-    model = randomize(get_peft_model(model, config)).eval()
-    x = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        found = model(x)
-        with model.disable_adapter():
-            frozen = model(x)
-        torch.testing.assert_close(found, model.merge_and_unload()(x))
+    found, frozen, merged = outputs_with_and_without(encoder(config))
+    torch.testing.assert_close(found, merged)
     assert (found - frozen).abs().max() > 0.01
+
+
+def test_peft_itself_leaves_the_update_out_of_encoder_layers():
+    found, frozen, merged = outputs_with_and_without(
+        encoder(LoraConfig(r=2, target_modules=["linear1"]))
+    )
+    assert torch.equal(found, frozen)
+    assert (found - merged).abs().max() > 0.01

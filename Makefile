@@ -60,6 +60,7 @@ bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks again
 	$(BIN)/python -m benchmarks.loo_text
 	$(BIN)/python -m benchmarks.ladder
 	$(BIN)/python -m benchmarks.attribution
+	$(BIN)/python -m benchmarks.estimate
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.scaling --out benchmarks/scaling.png
 	$(BIN)/python -m benchmarks.layer

@@ -213,7 +213,8 @@ def test_bounds_that_say_something_are_told_from_those_that_do_not():
         "settings."
     )
     assert found.verdicts[1] == (
-        "The smallest bound at each n and p is 1.5 to 1.5 times the gap (“binary kl” in 4 of 4)."
+        "The smallest of those that apply in all draws is 1.5 to 1.5 times the gap (“binary kl” in "
+        "4 of 4)."
     )
     assert found.verdicts[2] == (
         "Theorem 4.4 is 17 to 17 times the largest loss where it has a finite value (2 of 4)."

@@ -169,11 +169,11 @@ for result in (matched, matched_overfits):
 #   probability, that the gap of one network is smaller.
 # - On the very selections that the information was estimated from, a bound from it cannot be below
 #   the gap: that is algebra, and no evidence. Evidence is the gap on examples in no pair.
-# - Information that is estimated from K selections is too large on average, here by up to some
-#   hundredths of a nat; from K/2 the bounds are larger on average (`bound_half`).
+# - Information that is estimated from K selections is too large on average, here by up to about
+#   0.1 nats; from K/2 the bounds are larger on average (`bound_half`).
 # - A bound needs K networks and both examples of each pair. With 2n examples one could also train
-#   on n and test on n, which is tighter. What these bounds add is *why* the gap is small: the
-#   losses hardly tell which half was trained on.
+#   on n and test on n, which is tighter. What these bounds add is a reason: how much the losses
+#   tell about which half was trained on.
 #
 # What was told above, checked:
 

@@ -1,6 +1,6 @@
 """Rammal, Achille, Golatkar, Diggavi & Soatto 2022: leave-one-out CMI without perfect fit.
 
-"On leave-one-out conditional mutual information for generalization", NeurIPS 2022. The index U of
+"On leave-one-out conditional mutual information for generalization", arXiv 2207.00581. The index U of
 the example that is left out is uniform on n + 1 examples; the n others train.
 """
 

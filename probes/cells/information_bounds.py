@@ -29,7 +29,7 @@ STRENGTHS = (0.01, 0.1, 1.0)
 BOUNDS = {
     "Theorem 4.4": "arXiv 2404.09610",
     "Lemma 4.3": "arXiv 2404.09610, at the measured β",
-    "leave-one-out CMI": "Rammal et al., NeurIPS 2022",
+    "leave-one-out CMI": "Rammal et al. 2022, arXiv 2207.00581",
     "leave-one-out, no error": "Haghifam et al. 2022, arXiv 2206.14800",
     "f-CMI": "Harutyunyan et al. 2021, arXiv 2110.01584",
     "e-CMI": "Steinke & Zakynthinou 2020, arXiv 2001.09122",

@@ -1,7 +1,7 @@
 """Rammal, Achille, Golatkar, Diggavi & Soatto 2022: leave-one-out CMI without perfect fit.
 
-"On leave-one-out conditional mutual information for generalization", arXiv 2207.00581. The index U of
-the example that is left out is uniform on n + 1 examples; the n others train.
+"On leave-one-out conditional mutual information for generalization", arXiv 2207.00581. The index U
+of the example that is left out is uniform on n + 1 examples; the n others train.
 """
 
 from numpy.typing import ArrayLike

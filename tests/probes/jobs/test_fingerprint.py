@@ -41,7 +41,7 @@ NEITHER, BOTH, ENSEMBLE_ALONE = [False, False], [True, True], [False, True]
 CHANGES = [
     ("probes/training/retrain.py", "done = 0", "done = 0 + 0", BOTH),
     ("probes/tasks/digits.py", "lr=1e-3", "lr=2e-3", BOTH),
-    ("lora_dropout/masks.py", "part >= p", "part > p", BOTH),
+    ("lora_dropout/masks.py", "uniform >= p", "uniform > p", BOTH),
     ("theory/ensemble.py", "limit) + Wide(", "limit) - Wide(", ENSEMBLE_ALONE),
     ("theory/generalization.py", "    return ", "    return 2 * ", NEITHER),
     ("probes/ensemble.py", "centred * bent", "centred * bent * 1", ENSEMBLE_ALONE),

@@ -161,7 +161,7 @@ def matched_result(dropout, controls, n=(10,)):
     Args:
         dropout: by rate, a pair (train loss, beta) for every draw.
         controls: by name of the control, the beta at train loss 0 and at train loss 1, for every
-            draw; a control that is missing was reached nowhere.
+            draw, NaN where it was reached nowhere; a control that is missing was not measured.
         n: sizes, at which all is alike.
     """
     records = []

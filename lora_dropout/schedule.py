@@ -20,6 +20,8 @@ from lora_dropout.factor_watch import FactorWatch
 from lora_dropout.masks import LayerShape, step_masks
 from lora_dropout.pass_lock import PassLock
 
+#: What a copy of a schedule takes along; it watches no model and no optimizer yet.
+COPIED = ("seed", "seeded", "step", "samples", "layers", "frozen", "stale")
 #: Said once of layers that the first pass leaves out.
 IDLE = (
     "{} of {} layers with LoRA Dropout took no part in the first training pass: {}. Their factors "
@@ -101,17 +103,15 @@ class MaskSchedule:
         self._waiting: weakref.WeakSet[_Waiting] = weakref.WeakSet()
         self._watch = FactorWatch()
         self._handles: list[RemovableHandle] = []
-        self._stepping: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+        #: Optimizers that take a step now, and whether they hold all factors.
+        self._stepping: weakref.WeakKeyDictionary[Optimizer, bool] = weakref.WeakKeyDictionary()
         self._holders, self._due = 0, False
         self._passed = False
         self.lock = PassLock()
         _schedules.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        transient = (
-            "_waiting", "_watch", "_handles", "_stepping", "_holders", "_due", "_passed", "lock",
-        )  # fmt: skip
-        return {key: value for key, value in vars(self).items() if key not in transient}
+        return {name: vars(self)[name] for name in COPIED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -284,22 +284,16 @@ class MaskSchedule:
             ]
             warnings.warn(IDLE.format(len(idle), len(asked), listed(names)), stacklevel=2)
 
-    def _factors_held(self, optimizer: Optimizer) -> tuple[int, int]:
-        """Number of the factors that an optimizer holds, and of all."""
-        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        factors = self.factors()
-        return sum(id(factor) in held for factor in factors), len(factors)
-
     def _step_begins(self, optimizer: Optimizer) -> None:
-        if self._factors_held(optimizer)[0]:
-            self._stepping.add(optimizer)
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        factors = [id(factor) in held for factor in self.factors()]
+        if any(factors):
+            self._stepping[optimizer] = all(factors)
 
     def _step_ends(self, optimizer: Optimizer) -> None:
-        self._stepping.discard(optimizer)
-        held, count = self._factors_held(optimizer)
         # An optimizer that holds only some of them (one a parameter, stepped inside the backward
         # pass, or one a kind of factor) is not the step: the next training pass notices it.
-        if not held or held < count:
+        if not self._stepping.pop(optimizer, False):
             return
         taken = 0 if self._watch.trusted else _steps_taken(optimizer, self.factors())
         self._watch.trusted = True

@@ -19,8 +19,8 @@ AVERAGED = ("logits", "start_logits", "end_logits")
 def averaging(called: nn.Module, adapted: nn.Module, ensemble: int) -> Iterator[None]:
     """Within the block, a call of a model averages the logits of N sampled networks.
 
-    The loss is that of the averaged logits, computed by the model itself: in the last member's pass
-    the output of its last layer is replaced by the average over the members. Where logits are not
+    The loss is that of the averaged logits, computed by the model itself: in one more pass the
+    output of its last layer is replaced by the average over the members. Where logits are not
     an affine function of a layer's output, the loss is that of ``loss_of``, if the model's own loss
     is the same.
 
@@ -72,7 +72,9 @@ class _Average:
                     raise ValueError(f"the model returns none of {', '.join(AVERAGED)} to average")
                 if member == self.ensemble - 1 and member > 0 and output.get("loss") is not None:
                     averaged = self._by_the_model(last, mean, *args, **inputs)
-                    return averaged or self._by_loss_function(outputs[0], output, mean, inputs)
+                    if averaged is not None:
+                        return averaged
+                    return self._by_loss_function(outputs[0], output, mean, inputs)
         return _with(outputs[-1], mean)
 
     def _by_the_model(

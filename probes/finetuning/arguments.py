@@ -154,7 +154,18 @@ def training_arguments(
         name: list(value) if isinstance(value, tuple) else value for name, value in training.items()
     }
     with one_line_of_libraries("arguments of the trainer", given_by_user(training)):
-        return TrainingArguments(folder, **values, **settled)
+        try:
+            return TrainingArguments(folder, **values, **settled)
+        except BaseException:
+            _forget_deepspeed()
+            raise
+
+
+def _forget_deepspeed() -> None:
+    """transformers remembers a DeepSpeed configuration before it reads it, for every later model."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
 
 
 def given_by_user(training: Mapping[str, Any]) -> dict[str, Any]:

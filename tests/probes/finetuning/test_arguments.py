@@ -1,6 +1,7 @@
 """Arguments of the trainer: checked where they enter, and part of a cell's name."""
 
 import pytest
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from probes.finetuning.arguments import (
     DEFAULTS,
@@ -77,6 +78,13 @@ def test_what_transformers_refuses_is_one_line_that_names_the_flag(given, messag
     with pytest.raises(ValueError, match=message) as refused:
         training_arguments(str(tmp_path), DEFAULTS | {"use_cpu": True} | given)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_deepspeed_that_was_refused_is_not_remembered(tmp_path):
+    """transformers would ask its unfinished configuration at every model that it loads."""
+    with pytest.raises(ValueError, match="deepspeed"):
+        training_arguments(str(tmp_path), DEFAULTS | {"use_cpu": True, "deepspeed": "x.json"})
+    assert not is_deepspeed_zero3_enabled()
 
 
 def test_only_what_differs_from_our_values_is_the_users():

@@ -162,7 +162,7 @@ def training_arguments(
 
 
 def _forget_deepspeed() -> None:
-    """transformers remembers a DeepSpeed configuration, for every later model, before it reads it."""
+    """transformers remembers a DeepSpeed configuration before it has read it."""
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     unset_hf_deepspeed_config()

@@ -21,11 +21,11 @@ class Method:
         rule: by which ``probes.training.rival_training`` trains and predicts.
         strength: what its strength is.
         strengths: that are tried by default.
-        perturbed: what it perturbs.
-        where: how often, and for what the perturbation is common.
-        expectation: of what is perturbed.
-        inference: how it predicts.
         source: of the rule.
+        inference: how it predicts.
+        perturbed: what it perturbs.
+        where: how often, and for what a perturbation is common.
+        expectation: of the perturbed update.
         below: strengths lie in [0, below).
         samples: N, mask samples a step.
         rescale: whether masks are divided by their mean.
@@ -36,11 +36,11 @@ class Method:
     rule: str
     strength: str
     strengths: tuple[float, ...]
-    perturbed: str
-    where: str
-    expectation: str
-    inference: Inference
     source: str
+    inference: Inference = "as trained"
+    perturbed: str = "nothing"
+    where: str = "nowhere"
+    expectation: str = "the update"
     below: float = 1.0
     samples: int = 1
     rescale: bool = False
@@ -82,8 +82,8 @@ def _lora_dropout(
 #: All methods, by the names that tables show.
 RIVALS: dict[str, Method] = {
     "LoRA": Method(
-        rule="LoRA", strength="none", strengths=(0.0,), perturbed="nothing", where="nowhere", expectation="the update",
-        inference="as trained", source="arXiv 2106.09685",
+        rule="LoRA", strength="none", strengths=(0.0,),
+        source="arXiv 2106.09685",
     ),
     "LoRA Dropout": _lora_dropout(),
     "LoRA Dropout, N = 4": _lora_dropout(4),
@@ -92,24 +92,25 @@ RIVALS: dict[str, Method] = {
     "LoRA Dropout, ensemble of 16": _lora_dropout(inference="ensemble of masks", members=16),
     "weight decay": Method(
         rule="weight decay",
-        strength="w / (1 + w), w the weight decay of A and B",
-        strengths=(0.1, 0.3, 0.5, 0.75, 0.9), perturbed="nothing", where="nowhere", expectation="the update",
-        inference="as trained", source="arXiv 1711.05101",
+        strength="decoupled weight decay w of A and B: a step multiplies them by 1 - lr w",
+        strengths=(0.1, 0.3, 1.0, 3.0, 10.0),
+        below=inf,
+        source="arXiv 1711.05101",
     ),
     "smaller rank": Method(
         rule="smaller rank",
         strength="share of the rank that is left out; the factor alpha / r stays",
-        strengths=(0.5, 0.75, 0.875), perturbed="nothing", where="nowhere", expectation="the update",
-        inference="as trained", source="arXiv 2106.09685, Section 7.2",
+        strengths=(0.5, 0.75, 0.875),
+        source="arXiv 2106.09685, Section 7.2",
     ),
     "early stopping": Method(
         rule="early stopping", strength="share of the steps that are not taken",
-        strengths=(0.25, 0.5, 0.75, 0.9), perturbed="nothing", where="nowhere", expectation="the update",
-        inference="as trained", source="Prechelt 1998, Early stopping - but when?",
+        strengths=(0.25, 0.5, 0.75, 0.9),
+        source="Prechelt 1998, Early stopping - but when?",
     ),
     "shrinking": Method(
         rule="shrinking", strength="share of the trained update that is taken away",
-        strengths=(0.1, 0.25, 0.5, 0.75), perturbed="nothing", where="nowhere", expectation="the update",
+        strengths=(0.1, 0.25, 0.5, 0.75),
         inference="scaled update", source="arXiv 2109.01903 (WiSE-FT, interpolated weights)",
     ),
 }  # fmt: skip

@@ -3,16 +3,21 @@
     python -m benchmarks.finetune_step
     python -m benchmarks.finetune_step --model llama --tokens 1   # the fixed cost a layer
 
-Models of DeBERTa-v3's and LLaMA's shape, of a size that fits, from their configs. The variants take
-turns step by step, and ratios are taken pair by pair; a second copy of PEFT without dropout is the
-control that shows how large the noise is. Runs on CUDA where there is one. Extra ``bench``.
+Models of DeBERTa-v3's and LLaMA's shape with random weights, from their configs: of a size that
+fits, or whole (``--shape whole``: DeBERTa-v3-base and LLaMA-7B). All variants share the frozen
+weights. They take turns step by step, and ratios are taken pair by pair; a second copy of PEFT
+without dropout is the control that shows how large the noise is. Runs on CUDA where there is one.
+Extra ``bench``.
 """
 
 import copy
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import torch
 import tyro
 from peft import LoraConfig, get_peft_model
@@ -26,35 +31,77 @@ RATE, RANK, SAMPLES, WORDS = 0.1, 8, 4, 1000
 BASE, CONTROL = "PEFT, lora_dropout=0", "the same again (control)"
 
 
-def make_model(name: str, width: int, layers: int) -> tuple[nn.Module, list[str]]:
-    """Return a model with random weights, and its linear layers' names."""
+@dataclass(frozen=True)
+class Shape:
+    """Of a model.
+
+    Attributes:
+        width: of the hidden states, a multiple of 64.
+        layers: their number.
+        inner: width inside the feed-forward layers.
+        head: width of an attention head.
+    """
+
+    width: int
+    layers: int
+    inner: int
+    head: int = 64
+
+
+#: arXiv 2111.09543 (DeBERTa-v3-base) and 2302.13971, Table 2 (LLaMA-7B).
+WHOLE = {"deberta": Shape(768, 12, 3072), "llama": Shape(4096, 32, 11008, 128)}
+
+
+def shape_of(name: str, width: int, layers: int) -> Shape:
+    """Return the shape of a smaller model, in the proportions of the whole one."""
+    inner = 4 * width if name == "deberta" else 8 * width // 3 // 64 * 64
+    return Shape(width, layers, inner)
+
+
+def make_model(name: str, shape: Shape) -> tuple[nn.Module, list[str]]:
+    """Return a model with random weights, and its linear layers' names.
+
+    It is made on the default device, in the default dtype.
+    """
     import transformers
 
-    shape = {
-        "vocab_size": WORDS, "hidden_size": width, "num_hidden_layers": layers,
-        "num_attention_heads": width // 64, "intermediate_size": 4 * width,
+    sizes = {
+        "vocab_size": WORDS, "hidden_size": shape.width, "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.width // shape.head, "intermediate_size": shape.inner,
     }  # fmt: skip
     torch.manual_seed(0)
     if name == "deberta":
         config: Any = transformers.DebertaV2Config(
-            **shape, relative_attention=True, pos_att_type=["p2c", "c2p"], share_att_key=True,
+            **sizes, relative_attention=True, pos_att_type=["p2c", "c2p"], share_att_key=True,
             position_buckets=256, position_biased_input=False, type_vocab_size=0,
             hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, norm_rel_ebd="layer_norm",
         )  # fmt: skip
         names = ["query_proj", "key_proj", "value_proj", "dense"]
         return transformers.DebertaV2ForSequenceClassification(config), names
-    shape["intermediate_size"] = 8 * width // 3 // 64 * 64
     names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape)), names
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes)), names
+
+
+def shared(base: nn.Module) -> nn.Module:
+    """Copy a model, but for its parameters, which are frozen in every variant."""
+    return copy.deepcopy(base, {id(held): held for held in base.parameters()})
 
 
 def make_steps(
-    name: str, width: int, layers: int, batch: int, tokens: int
+    name: str, shape: Shape, batch: int, tokens: int, dtype: torch.dtype = torch.float32
 ) -> tuple[dict[str, Callable[[], None]], str]:
-    """Return one full training step by every variant, and the device."""
+    """Return one full training step by every variant, and the device.
+
+    Args:
+        name: "deberta" or "llama".
+        shape: of the model.
+        batch: sequences a step.
+        tokens: a sequence.
+        dtype: of the frozen weights; PEFT keeps adapters in float32.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    base, targets = make_model(name, width, layers)
-    base.to(device)
+    with torch.device(device), _default_dtype(dtype):
+        base, targets = make_model(name, shape)
     settings = {"r": RANK, "lora_alpha": RANK, "target_modules": targets}
     ids = torch.randint(0, WORDS, (batch, tokens), device=device)
     labels = ids if name == "llama" else torch.zeros(batch, dtype=torch.long, device=device)
@@ -62,11 +109,11 @@ def make_steps(
 
     def plain(dropout: float) -> Callable[[], None]:
         config = LoraConfig(**settings, lora_dropout=dropout)
-        return step(get_peft_model(copy.deepcopy(base), config), 1, grouped=False)
+        return step(get_peft_model(shared(base), config), 1, grouped=False)
 
     def ours(samples: int, grouped: bool = False) -> Callable[[], None]:
         config = LoraDropoutConfig(**settings, dropout_rate=RATE)
-        return step(get_peft_model(copy.deepcopy(base), config), samples, grouped)
+        return step(get_peft_model(shared(base), config), samples, grouped)
 
     def step(model: Any, samples: int, grouped: bool) -> Callable[[], None]:
         model.train()
@@ -100,6 +147,16 @@ def make_steps(
     return variants, device
 
 
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def main(
     model: tuple[Literal["deberta", "llama"], ...] = ("deberta", "llama"),
     width: int = 384,
@@ -107,6 +164,9 @@ def main(
     batch: int = 8,
     tokens: int = 128,
     repetitions: int = 20,
+    shape: Literal["small", "whole"] = "small",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    json: Path | None = None,
 ) -> None:
     """Print time and memory as ratios to PEFT LoRA without dropout.
 
@@ -117,14 +177,23 @@ def main(
         batch: sequences a step.
         tokens: a sequence.
         repetitions: interleaved steps of every variant.
+        shape: small is of that width and depth; whole is DeBERTa-v3-base's and LLaMA-7B's.
+        dtype: of the frozen weights.
+        json: file for the tables.
     """
+    tables = []
     for name in model:
-        steps, device = make_steps(name, width, layers, batch, tokens)
+        sizes = WHOLE[name] if shape == "whole" else shape_of(name, width, layers)
+        steps, device = make_steps(name, sizes, batch, tokens, getattr(torch, dtype))
         print(
-            f"{name}: torch {torch.__version__}, {device}, {layers} layers of width {width}, "
-            f"all linear layers, {batch} x {tokens} tokens"
+            f"{name}: torch {torch.__version__}, {device}, {dtype}, {sizes.layers} layers of width "
+            f"{sizes.width}, all linear layers, {batch} x {tokens} tokens"
         )
-        compare(steps, device, repetitions)
+        table = compare(steps, device, repetitions)
+        tables.append(table.assign(model=name, dtype=dtype, batch=batch, tokens=tokens))
+        del steps
+    if json is not None:
+        json.write_text(pd.concat(tables).to_json(orient="records", indent=1))
 
 
 if __name__ == "__main__":

@@ -36,15 +36,47 @@ def compare(
         repetitions: of all variants, after one that is not timed.
         references: names of the variants that ratios are given to.
     """
+    results, each = take_turns(variants, repetitions)
+    for line in lines_of(each, results, references):
+        print(f"  {line}")
+    return {name: float(found.min()) for name, found in each.items()}
+
+
+def take_turns(
+    variants: Sequence[Variant], repetitions: int
+) -> tuple[list[object], dict[str, NDArray[np.float64]]]:
+    """Time the variants, one after the other in every repetition.
+
+    Args:
+        variants: what is timed.
+        repetitions: of all variants, after one that is not timed.
+
+    Returns:
+        What the variants returned when they were not timed, and seconds a replica by their names,
+        (repetitions,).
+    """
     results = [variant.run() for variant in variants]
     times: dict[str, list[float]] = {variant.name: [] for variant in variants}
     for _ in range(repetitions):
         for variant in variants:
             times[variant.name].append(timed(variant.run) / variant.replicas)
-    each = {name: np.array(found) for name, found in times.items()}
-    for variant, result in zip(variants, results, strict=True):
-        print(f"  {_line(variant.name, each, references)}{_difference(result, results[0])}")
-    return {name: float(found.min()) for name, found in each.items()}
+    return results, {name: np.array(found) for name, found in times.items()}
+
+
+def lines_of(
+    each: dict[str, NDArray[np.float64]], results: Sequence[object], references: Sequence[str]
+) -> list[str]:
+    """Say the times of every variant beside those of the references.
+
+    Args:
+        each: seconds a replica, by variant, (repetitions,).
+        results: losses of every variant, if it returned any; compared with those of the first.
+        references: names of the variants that ratios are given to.
+    """
+    return [
+        _line(name, each, references) + _difference(result, results[0])
+        for name, result in zip(each, results, strict=True)
+    ]
 
 
 def timed(run: Callable[[], object]) -> float:

@@ -9,10 +9,13 @@ control that shows how large the noise is. Runs on CUDA where there is one. Extr
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 import tyro
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lora_dropout import inject
@@ -55,13 +58,43 @@ def train_step(model: nn.Module, x: Tensor) -> Callable[[], None]:
     return step
 
 
-def compare(steps: dict[str, Callable[[], None]], device: str, repetitions: int) -> None:
-    """Print time and memory of steps as ratios to the first, which take turns.
+@dataclass(frozen=True)
+class Steps:
+    """Time and memory of steps that took turns.
+
+    Attributes:
+        seconds: of every variant, (repetitions,).
+        bytes: largest memory that a step holds beyond what was held before it.
+    """
+
+    seconds: dict[str, NDArray[np.float64]]
+    bytes: dict[str, int]
+
+    def table(self) -> pd.DataFrame:
+        """One row a variant: medians, and ratios to the first with quartiles, pair by pair."""
+        base = next(iter(self.seconds))
+        ratios = {name: found / self.seconds[base] for name, found in self.seconds.items()}
+        quartiles = np.array([np.quantile(ratio, [0.25, 0.5, 0.75]) for ratio in ratios.values()])
+        return pd.DataFrame(
+            {
+                "variant": list(self.seconds),
+                "median ms": [1e3 * np.median(found) for found in self.seconds.values()],
+                "time ratio": quartiles[:, 1],
+                "lower quartile": quartiles[:, 0],
+                "upper quartile": quartiles[:, 2],
+                "peak MiB": [self.bytes[name] / 2**20 for name in self.seconds],
+                "memory ratio": [self.bytes[name] / self.bytes[base] for name in self.seconds],
+            }
+        )
+
+
+def take_turns(steps: dict[str, Callable[[], None]], device: str, repetitions: int) -> Steps:
+    """Time the steps, one after the other in every repetition, after two that are not timed.
 
     Args:
         steps: by the name of the variant.
         device: that they run on.
-        repetitions: interleaved steps of every variant.
+        repetitions: of all variants.
     """
     for step in steps.values():
         step()
@@ -70,17 +103,23 @@ def compare(steps: dict[str, Callable[[], None]], device: str, repetitions: int)
     for _ in range(repetitions):
         for variant, step in steps.items():
             times[variant].append(timed(step, device))
-    memory = {variant: peak_bytes(step, device) for variant, step in steps.items()}
-    base = next(iter(steps))
-    print(f"{'variant':40s} {'median ms':>10s} {'time ratio':>22s} {'peak MiB':>10s} {'ratio':>7s}")
-    for variant in steps:
-        ratios = np.array(times[variant]) / np.array(times[base])
-        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-        print(
-            f"{variant:40s} {1e3 * np.median(times[variant]):10.1f} {middle:8.3f} "
-            f"[{low:.3f}, {high:.3f}]"
-            f" {memory[variant] / 2**20:10.1f} {memory[variant] / memory[base]:7.2f}"
-        )
+    return Steps(
+        {variant: np.array(found) for variant, found in times.items()},
+        {variant: peak_bytes(step, device) for variant, step in steps.items()},
+    )
+
+
+def compare(steps: dict[str, Callable[[], None]], device: str, repetitions: int) -> pd.DataFrame:
+    """Print and return time and memory of steps as ratios to the first: see :meth:`Steps.table`.
+
+    Args:
+        steps: by the name of the variant.
+        device: that they run on.
+        repetitions: interleaved steps of every variant.
+    """
+    table = take_turns(steps, device, repetitions).table()
+    print(table.to_string(index=False, float_format="{:.3f}".format))
+    return table
 
 
 def main(

@@ -12,6 +12,7 @@ from probes.calibration import CalibrationResult
 from probes.cells.ensemble_rivals import MASKS, MASKS_OUTPUTS, SINGLE
 from probes.cells.information_bounds import FROM_SELECTIONS
 from probes.cells.prediction_sets import PLAIN, PLUS
+from probes.comparison import ComparisonResult
 from probes.coverage import CoverageResult
 from probes.curves import CurvesResult
 from probes.ensemble import EnsembleResult
@@ -197,6 +198,17 @@ def of_matched_information(result: MatchedInformationResult) -> Claims:
     return claims
 
 
+def of_network_comparison(result: ComparisonResult) -> Claims:
+    """Which bounds say something at a size that was measured, and which at a larger one alone."""
+    measured = result.points.loc[result.points["draws"] > 0, "n"].max()
+    said = {}
+    for row in result.summary.to_dict("records"):
+        first = row["first_n"]
+        beyond = "at a larger n alone" if first < float("inf") else "at no n looked at"
+        said[str(row["name"])] = "at an n measured" if first <= measured else beyond
+    return {"bounds on the 0-1 loss that say something": said}
+
+
 def of_rivals(result: EnsembleResult) -> Claims:
     """Every rival against the mask ensemble."""
     rivals = result.rivals
@@ -242,7 +254,7 @@ def of_coverage(result: CoverageResult) -> Claims:
 CLAIMS: dict[str, Callable[[Any], Claims]] = {
     "stability": of_stability, "matched": of_matched, "generalization": of_generalization,
     "information": of_information, "matched_information": of_matched_information,
-    "ensemble": of_ensemble, "rivals": of_rivals,
+    "network_comparison": of_network_comparison, "ensemble": of_ensemble, "rivals": of_rivals,
     "curves": of_curves, "calibration": of_calibration, "coverage": of_coverage,
     "ablation": of_ablation, "sensitivity": of_sensitivity,
 }  # fmt: skip

@@ -370,12 +370,26 @@ def of_verify(result: VerifyResult) -> Finding:
 
 
 def of_comparison(result: ComparisonResult) -> Finding:
+    return _finding(
+        result, "From which n on do other bounds say anything?", [*_thresholds(result.summary)]
+    )
+
+
+def of_network_comparison(result: ComparisonResult) -> Finding:
     verdicts = [
-        f"{row.name}: "
-        + (f"not vacuous from n = {row.first_n:.3g}." if row.first_n < float("inf") else "vacuous.")
-        for row in _records(result.summary)
+        *_thresholds(result.summary),
+        f"Vacuous: bound and train error together reach {result.limit}. Beyond the largest n "
+        "measured, n is a calculation for a network that stays as it was there.",
     ]
-    return _finding(result, "From which n on do other bounds say anything?", verdicts)
+    return _finding(result, "From which n on does a bound say anything of a network?", verdicts)
+
+
+def _thresholds(summary: pd.DataFrame) -> Iterator[str]:
+    """From which n on each bound says something."""
+    for row in _records(summary):
+        first = row.first_n
+        told = f"not vacuous from n = {first:.3g}" if first < float("inf") else "vacuous"
+        yield f"{row.name}: {told}."
 
 
 def of_finetune(result: FinetuneResult) -> Finding:

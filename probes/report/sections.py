@@ -40,6 +40,7 @@ FINDINGS: dict[str, Callable[[Any], Finding]] = {
     "generalization": findings.of_generalization,
     "information": findings.of_information,
     "matched_information": findings.of_matched_information,
+    "network_comparison": findings.of_network_comparison,
     "ensemble": findings.of_ensemble,
     "rivals": findings.of_rivals,
     "curves": findings.of_curves,
@@ -99,8 +100,8 @@ class ReportSettings(EngineOptions):
 
     sections: tuple[str, ...] = SECTIONS
     """What to measure: stability, matched, generalization, information, matched_information,
-    ensemble, rivals, curves, calibration, coverage, ablation, sensitivity, cost, verify,
-    comparison. Default: all."""
+    network_comparison, ensemble, rivals, curves, calibration, coverage, ablation, sensitivity,
+    cost, verify, comparison. Default: all."""
 
     task: str = "digits"
     """Task of all sections but matched, verify and comparison: digits or breast_cancer."""
@@ -112,8 +113,8 @@ class ReportSettings(EngineOptions):
     """Number of training examples."""
 
     draws: int = 8
-    """Number of independent training sets S; information, matched_information, rivals and
-    sensitivity take half of them."""
+    """Number of independent training sets S; information, matched_information,
+    network_comparison, rivals and sensitivity take half of them."""
 
     steps: int | None = None
     """Optimizer steps. Default: the task's."""
@@ -185,6 +186,8 @@ class ReportSettings(EngineOptions):
         yield from self._regimes("information", information.PROBE, few | {"n": sizes})
         matched = few | {"matched": True, "n": (self.n,), "p": (0.1, 0.3)}
         yield from self._regimes("matched_information", information.PROBE, matched)
+        networks = few | {"model": "network", "n": sizes}
+        yield from self._regimes("network_comparison", comparison.PROBE, networks)
         yield from self._regimes("ensemble", ensemble.PROBE, here)
         for plan in self._regimes("rivals", ensemble.PROBE, half | RIVALS):
             yield replace(plan, figure="rivals")

@@ -4,6 +4,8 @@ import pandas as pd
 
 from probes.cells.information_bounds import BOUNDS
 from probes.cells.matched_information import COMPARED
+from probes.cells.weight_bounds import TRAIN_LOSSES
+from probes.comparison import ComparisonSettings, NetworkComparisonResult
 from probes.coverage import CoverageResult
 from probes.ensemble import EnsembleResult
 from probes.information import InformationResult
@@ -45,6 +47,18 @@ def matched_information_result(dropout, draws=3):
         ]
     ]  # fmt: skip
     return MatchedInformationResult(made(records, **OF_SELECTIONS))
+
+
+def network_comparison_result(bounds, n=64):
+    """Bounds by name in two alike draws at one size, for a network of train error 0.1."""
+    records = [
+        {"name": name, "p": 0.3, "bound": bound, "draw": draw, "gap": 0.05, "train_loss": 0.1,
+         "chance": 0.5, "square": 1.0} | dict.fromkeys(TRAIN_LOSSES.values(), 0.2)
+        for name, bound in bounds.items()
+        for draw in (0, 1)
+    ]  # fmt: skip
+    rows = made(records, **OF_SELECTIONS).assign(n=n)
+    return NetworkComparisonResult(rows, settings=ComparisonSettings(model="network"))
 
 
 def rivals_result(measured, bound=0.1):

@@ -6,6 +6,7 @@ from tests.probes.report.tables import (
     coverage_result,
     information_result,
     matched_information_result,
+    network_comparison_result,
     rivals_result,
 )
 from tests.probes.tables import (
@@ -249,6 +250,19 @@ def test_bounds_at_equal_fit_are_counted():
         "At equal train loss, gap: dropout has less: shrunk update (p = 0.3)."
     )
     assert len(found.tables) == 2
+
+
+def test_every_bound_for_a_network_is_told_with_its_threshold():
+    """Theorem 4.4 falls like the root of n: 0.4 = 10 sqrt(64/n) from n = 40,000 on."""
+    result = network_comparison_result({"binary kl": 0.2, "ld-CMI": 0.6, "Theorem 4.4": 10.0})
+    found = findings.of_network_comparison(result)
+    assert found.verdicts[:3] == [
+        "binary kl: not vacuous from n = 64.",
+        "ld-CMI: vacuous.",
+        "Theorem 4.4: not vacuous from n = 5.62e+04.",
+    ]
+    assert "the error rate of the most frequent class, 0.5" in found.verdicts[3]
+    assert len(found.tables) == 1
 
 
 # Rivals of the mask ensemble

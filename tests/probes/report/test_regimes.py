@@ -14,6 +14,7 @@ from probes.report.claims import (
     of_information,
     of_matched,
     of_matched_information,
+    of_network_comparison,
     of_rivals,
     of_sensitivity,
     of_stability,
@@ -23,6 +24,7 @@ from tests.probes.report.tables import (
     coverage_result,
     information_result,
     matched_information_result,
+    network_comparison_result,
     rivals_result,
 )
 from tests.probes.tables import (
@@ -212,6 +214,19 @@ def test_matched_bounds_are_compared_at_equal_fit():
         f"{name} at equal {at}"
         for name in ("gap", "ld-CMI", "binary kl")
         for at in ("train loss", "train error")
+    }
+
+
+def test_bounds_for_networks_are_told_by_where_they_say_something():
+    """An error of 0.1 and less than 0.4 more; 10 at n = 64 is that at a larger n alone."""
+    bounds = {"binary kl": 0.2, "ld-CMI": 0.6, "Theorem 4.4": 10.0}
+    claims = of_network_comparison(network_comparison_result(bounds))
+    assert claims == {
+        "bounds on the 0-1 loss that say something": {
+            "binary kl": "at an n measured",
+            "ld-CMI": "at no n looked at",
+            "Theorem 4.4": "at a larger n alone",
+        }
     }
 
 

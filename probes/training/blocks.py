@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import TypeGuard
 
 from probes.models.network import Network
-from probes.training.plan import Dropout, Objective, Training
+from probes.training.plan import Dropout, Objective, Perturbation, Training
 
 #: Activations that a block of replicas may hold on a GPU; on a CPU the kind of network says it.
 #: Constants, not properties of the machine, as the split into blocks changes the rounding of the
@@ -29,7 +29,8 @@ def replica_blocks(
     Returns:
         Slices of ``range(replicas)``, in order, that cover it.
     """
-    samples = training.samples if _draws_masks(objective) else 1
+    draws = _draws_masks(objective) or isinstance(objective, Perturbation)
+    samples = training.samples if draws else 1
     fitting = replicas_per_block(network, examples, samples)
     return list(blocks(replicas, fitting if max_replicas is None else min(fitting, max_replicas)))
 

@@ -105,6 +105,8 @@ class FeedForwardGradient(ObjectiveGradient):
     """
 
     maps: list[ReplicaMap]
+    #: Chooses the kind of map of every layer.
+    map_kind = staticmethod(cheaper_map)
 
     def __init__(
         self,
@@ -121,7 +123,7 @@ class FeedForwardGradient(ObjectiveGradient):
         layers = zip(network.weights, network.biases, factors, gradient, strict=True)
         for weight, bias, pair, grad_pair in layers:
             d_out, d_in = weight.shape
-            kind = cheaper_map(network.rank, d_in, d_out, examples, common=activation is None)
+            kind = self.map_kind(network.rank, d_in, d_out, examples, common=activation is None)
             layer = kind(
                 weight,
                 bias,

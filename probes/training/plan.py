@@ -1,9 +1,15 @@
 """How replicas are trained, and what they minimise: plain values."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from lora_dropout.masks import MaskKind
+
+if TYPE_CHECKING:
+    from probes.models.network import Factors, Masks, Network
+    from probes.training.gradients import ObjectiveGradient
 
 Optimizer = Literal["adam", "sgd"]
 
@@ -57,4 +63,41 @@ class Penalty:
     penalty_weight: float
 
 
-Objective = Dropout | Penalty
+class Perturbation(ABC):
+    """Any other perturbation of the network in training.
+
+    The kinds are in ``probes.training.perturbations``.
+    """
+
+    @abstractmethod
+    def draw(self, network: "Network", training: Training, examples: int) -> "Sequence[Masks]":
+        """Draw what every step perturbs with, the same for all replicas.
+
+        Args:
+            network: the frozen network.
+            training: how it is trained; equal seeds draw alike.
+            examples: m, of a step.
+
+        Returns:
+            For every step one pair of tensors a layer, the N samples first.
+        """
+
+    @abstractmethod
+    def gradient(
+        self,
+        network: "Network",
+        factors: "Factors",
+        gradient: "Factors",
+        *,
+        samples: int,
+        examples: int,
+    ) -> "ObjectiveGradient":
+        """Return what computes the gradient under the perturbation.
+
+        Args:
+            network, factors, gradient, samples: as for ``ObjectiveGradient``.
+            examples: m, of a step.
+        """
+
+
+Objective = Dropout | Penalty | Perturbation

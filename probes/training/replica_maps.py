@@ -33,6 +33,7 @@ class ReplicaMap(ABC):
     Attributes:
         output: (N R, d_out, m), written by :meth:`forward`.
         output_gradient: (N R, d_out, m), read by :meth:`backward`.
+        read: what the update reads, the input unless a subclass perturbs it.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ReplicaMap(ABC):
         self.common = input is None
         if input is not None:
             self.input, self.input_T = input, input.mT
+            self.read, self.read_T = self.input, self.input_T
 
     def feed(self, X: Tensor, frozen: Tensor) -> None:
         """Take an input common to all replicas.
@@ -68,6 +70,7 @@ class ReplicaMap(ABC):
             frozen: W0 X + b, (d_out, m).
         """
         self.input, self.input_T = X, X.mT
+        self.read, self.read_T = self.input, self.input_T
         self.base = frozen.expand(self.count, *frozen.shape)
 
     def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
@@ -140,21 +143,23 @@ class LowRank(ReplicaMap):
         torch.mul(self.A, self.mask_in, out=self.masked_A)
         torch.mul(self.B_T, self.mask_out, out=self.masked_B_T)
         if self.common:
-            torch.mm(self.A_rows, self.input, out=self.hidden_rows)
+            torch.mm(self.A_rows, self.read, out=self.hidden_rows)
         else:
-            torch.bmm(self.A_each, self.input, out=self.hidden)
+            torch.bmm(self.A_each, self.read, out=self.hidden)
             self.base = torch.bmm(self.frozen_each, self.input, out=self.output)
             if self.bias is not None:
                 self.base.add_(self.bias)
+        self.mask_hidden(self.hidden)
         torch.baddbmm(self.base, self.B_each, self.hidden, out=self.output)
 
     def backward(self) -> None:
         torch.bmm(self.B_T_each, self.output_gradient, out=self.hidden_gradient)
+        self.mask_hidden(self.hidden_gradient)
         torch.bmm(self.hidden, self.output_gradient_T, out=self.many_B_T)
         if self.common:
-            torch.mm(self.hidden_gradient_rows, self.input_T, out=self.many_A_rows)
+            torch.mm(self.hidden_gradient_rows, self.read_T, out=self.many_A_rows)
         else:
-            torch.bmm(self.hidden_gradient, self.input_T, out=self.many_A)
+            torch.bmm(self.hidden_gradient, self.read_T, out=self.many_A)
         self.each_A.mul_(self.mask_in)
         self.each_B_T.mul_(self.mask_out)
         if self.samples > 1:
@@ -164,6 +169,9 @@ class LowRank(ReplicaMap):
     def input_gradient(self, out: Tensor) -> None:
         torch.bmm(self.frozen_each_T, self.output_gradient, out=out)
         out.baddbmm_(self.A_each_T, self.hidden_gradient)
+
+    def mask_hidden(self, hidden: Tensor) -> None:
+        """Perturb A x, or its gradient, (N R, r, m), in place: here, not at all."""
 
     def _place(self, gradient: Tensor) -> Tensor:
         """Memory for the masked factor's gradient; of one sample, that of the factor itself."""

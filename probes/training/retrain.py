@@ -18,7 +18,7 @@ from probes.training.cuda_graph import captured
 from probes.training.gradients import objective_gradient
 from probes.training.mask_draws import _all_masks
 from probes.training.optimizers import OPTIMIZER_STEPS
-from probes.training.plan import Objective, Penalty, Training
+from probes.training.plan import Objective, Penalty, Perturbation, Training
 
 #: Called with the step just taken, the rows of the block, and its factors.
 Checkpoint = Callable[[int, slice, Factors], object]
@@ -52,7 +52,11 @@ def retrain(
         The trained factors of the replicas of all pieces, in order. Replicas that diverge hold
         numbers that are not finite.
     """
-    masks = _all_masks(network, training, objective)
+    step_examples = min(training.batch or len(inputs), len(inputs))
+    if isinstance(objective, Perturbation):
+        masks = objective.draw(network, training, step_examples)
+    else:
+        masks = _all_masks(network, training, objective)
     if pieces is None:
         pieces = replica_blocks(network, len(weights), len(inputs), training, objective)
     weights = weights.to(inputs.targets)
@@ -116,7 +120,8 @@ def _steps(
     for (A, B), (A_start, B_start) in zip(factors, start, strict=True):
         A.copy_(A_start.expand_as(A))
         B.copy_(B_start.expand_as(B))
-    gradient_of = objective_gradient(
+    make = objective.gradient if isinstance(objective, Perturbation) else objective_gradient
+    gradient_of = make(
         network,
         factors,
         network.views(gradient, replicas),

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install stability test quick falsify claims lint notebooks check figures bench clean
+.PHONY: help install stability test quick falsify claims lint notebooks docs linkcheck check figures bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -44,7 +44,13 @@ lint: $(STAMP)  ## check style, types and the direction of imports
 notebooks: $(STAMP)  ## execute the notebooks, into runs/notebooks
 	mkdir -p runs/notebooks && cd notebooks && for f in *.py; do ../$(BIN)/jupytext --to ipynb --execute --output ../runs/notebooks/$${f%.py}.ipynb $$f || exit 1; done
 
-check: lint test notebooks  ## exactly what CI runs
+docs: $(STAMP)  ## build the pages in docs, into build/docs/index.html; warnings are errors
+	$(BIN)/sphinx-build -q -W --keep-going -n -j 2 -b html docs build/docs
+
+linkcheck: $(STAMP)  ## try every link of the pages that leads outside (needs a network)
+	$(BIN)/sphinx-build -q -b linkcheck docs build/linkcheck
+
+check: lint docs test notebooks  ## exactly what CI runs
 
 figures: $(STAMP)  ## regenerate the gallery that the README shows (two hours)
 	$(BIN)/python -m probes.report --draws 16 --out runs/gallery

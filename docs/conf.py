@@ -1,0 +1,93 @@
+"""How the pages are built: ``make docs``."""
+
+from importlib import import_module
+from pathlib import Path
+from shutil import copyfile
+
+from lora_dropout import __version__
+
+project = "lora-dropout"
+author = "The lora-dropout developers"
+copyright = f"2026, {author}"
+release = __version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+
+html_theme = "furo"
+html_title = "LoRA Dropout, measured"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
+html_copy_source = False
+html_show_sourcelink = False
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+# Notebooks are shown with the outputs that they were committed with: `make notebooks`.
+nb_execution_mode = "off"
+nb_merge_streams = True
+
+autodoc_default_options = {"exclude-members": "set"}
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+# Types in signatures are shown; those of other libraries, and private ones, have no page.
+nitpick_ignore_regex = [(r"py:(class|exc|data|obj|attr)", r".*")]
+
+HERE = Path(__file__).parent
+for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
+    copyfile(notebook, HERE / "notebooks" / notebook.name)
+
+
+def _without_page(app, env, node, contnode):
+    """Show a function that exists and has no page as its name; one that does not exist is warned of."""
+    if node.get("refdomain") != "py" or node.get("reftype") not in ("func", "meth", "mod"):
+        return None
+    target = node["reftarget"].rstrip("()")
+    inside = ".".join(filter(None, (node.get("py:module"), node.get("py:class"), target)))
+    beside = ".".join(filter(None, (node.get("py:module"), target)))
+    return contnode if any(map(_exists, (target, inside, beside))) else None
+
+
+def _exists(name):
+    """Whether a dotted name is a module or stands in one."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found = import_module(".".join(parts[:end]))
+        except ImportError:
+            continue
+        for part in parts[end:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
+
+
+def _keep_attribute(app, what, name, obj, options, lines):
+    """Keep the words of an attribute as they are: napoleon takes what precedes a colon for a type."""
+    if what == "attribute":
+        _ATTRIBUTES[name] = [line.replace("|", r"\|") for line in lines]
+    lines[:] = [line.replace("*args, **kwargs:", r"\*args, \*\*kwargs:") for line in lines]
+
+
+def _restore_attribute(app, what, name, obj, options, lines):
+    if name in _ATTRIBUTES:
+        lines[:] = _ATTRIBUTES.pop(name)
+
+
+def setup(app):
+    """Register what is done beside the extensions."""
+    app.connect("missing-reference", _without_page)
+    app.connect("autodoc-process-docstring", _keep_attribute, priority=100)
+    app.connect("autodoc-process-docstring", _restore_attribute, priority=900)
+
+
+_ATTRIBUTES: dict[str, list[str]] = {}

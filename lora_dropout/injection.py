@@ -144,7 +144,8 @@ class AdaptedLayer:
         d_in, d_out: sides of the update.
         rank, alpha: the update is multiplied by alpha / rank.
         p_in, p_out: rates at which A's input columns and B's output rows are dropped, in [0, 1).
-        kind: of the masks, "bernoulli", "gaussian" or "mean": see ``lora_dropout.masks``.
+        kind: of the masks, "bernoulli", "gaussian", "two-point" or "mean": see
+            ``lora_dropout.masks``.
         sparsity: probability that an entry of the update is dropped, 2p - p^2 for equal rates; 0
             where masks are not Bernoulli.
         rescale: whether masks are divided by 1 - p.

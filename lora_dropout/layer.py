@@ -27,8 +27,8 @@ class LoRADropoutLinear(MaskedUpdate):
         p: rate at which A's input columns are dropped, in [0, 1).
         p_out: rate at which B's output rows are dropped, in [0, 1); ``p`` if left out.
         rescale: whether masks are divided by 1 - p ("inverted dropout"). The paper never does.
-        mask_kind: "bernoulli" (LoRA Dropout), "gaussian" (noise of the same mean and variance) or
-            "mean" (the constant 1 - p): see ``lora_dropout.masks``.
+        mask_kind: "bernoulli" (LoRA Dropout), "gaussian" or "two-point" (noise of the same mean and
+            variance) or "mean" (the constant 1 - p): see ``lora_dropout.masks``.
         inference: the mode in ``eval()``.
         masks: the schedule of the model that the layer belongs to; its own if left out.
         generator: source of A's initial values; B starts at zero, so that the update does.
@@ -156,7 +156,7 @@ def layer_shape(
         d_in, d_out: sides of the update.
         p: rate at which A's input columns are dropped, in [0, 1).
         p_out: rate at which B's output rows are dropped, in [0, 1); ``p`` if left out.
-        mask_kind: "bernoulli", "gaussian" or "mean".
+        mask_kind: "bernoulli", "gaussian", "two-point" or "mean".
 
     Returns:
         The sides, both rates and the kind.

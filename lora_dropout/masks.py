@@ -5,6 +5,8 @@ Masks are of a *kind*, and all kinds have the mean 1 - p:
 - ``"bernoulli"``: 1 with probability 1 - p, otherwise 0. LoRA Dropout (arXiv 2404.09610, Eq. 2).
 - ``"gaussian"``: normal with the variance of the above, p (1 - p). It drops nothing: what it shares
   with LoRA Dropout is due to noise, and not to zeros.
+- ``"two-point"``: 1 - p plus or minus the standard deviation sqrt(p (1 - p)), with probability 1/2
+  each: the same variance, without zeros and without tails. At p = 1/2 it is ``"bernoulli"``.
 - ``"mean"``: the constant 1 - p, which shrinks the update and has no noise.
 """
 
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 ENSEMBLE_STEP = 2**64 - 1
 
 
-MaskKind = Literal["bernoulli", "gaussian", "mean"]
+MaskKind = Literal["bernoulli", "gaussian", "two-point", "mean"]
 MASK_KINDS: tuple[MaskKind, ...] = get_args(MaskKind)
 
 
@@ -187,10 +189,13 @@ def _entries(uniform: torch.Tensor, p: float, kind: MaskKind) -> torch.Tensor:
         return (uniform >= p).float()
     if kind == "mean":
         return torch.full_like(uniform, 1 - p)
+    deviation = (p * (1 - p)) ** 0.5
+    if kind == "two-point":
+        return torch.where(uniform >= 0.5, 1 - p + deviation, 1 - p - deviation).float()
     # The numbers are multiples of 2^-24, and 0 is one of them: the middle of each step, which is a
     # double, is never 0 or 1, and lies symmetrically around 1/2, so that the mean is 1 - p.
     normal = torch.special.ndtri(uniform.double() + 2.0**-25)
-    return (1 - p + (p * (1 - p)) ** 0.5 * normal).float()
+    return (1 - p + deviation * normal).float()
 
 
 def _fill(row: NDArray[np.float32], seed: int, step: int, layer: int, sample: int) -> None:

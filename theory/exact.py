@@ -17,15 +17,16 @@ rescaling) that is
 .. math:: \mathbb E\|t-cD_B\Delta D_Ax\|^2=\|t-cq^2\Delta x\|^2
    + c^2q^2p\Bigl[q\|\Delta x\|^2+\sum_jx_j^2\|\Delta_{:j}\|^2\Bigr].
 
-**Zeros or noise?** Gaussian masks :math:`N(q,pq)` have the same two moments. Here they have the
-same expected objective, the same explicit regularizer and the same optimum as LoRA Dropout, though
-they drop nothing. The argument needs the squared loss and an output that is linear in each mask
-entry. So it holds for any number of linear layers one upon the other, each with masks of its own,
-whatever the rank, and not behind a nonlinear activation or for another loss. It says nothing of the
-gradient's noise, whose variance depends on the fourth moment of the masks: :math:`q` for Bernoulli
-ones, :math:`q^4+6pq^3+3p^2q^2` for Gaussian ones. Gaussian masks are the "multiplicative Gaussian
-noise" of Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from
-overfitting"; the proof is made here.
+**Zeros or noise?** Gaussian masks :math:`N(q,pq)`, and masks that are :math:`q\pm\sqrt{pq}` with
+probability 1/2 each, have the same two moments. Here they have the same expected objective, the
+same explicit regularizer and the same optimum as LoRA Dropout, though they drop nothing. The
+argument needs the squared loss and an output that is linear in each mask entry. So it holds for any
+number of linear layers one upon the other, each with masks of its own, whatever the rank, and not
+behind a nonlinear activation or for another loss. It says nothing of the gradient's noise, whose
+variance depends on the fourth moment of the masks: :math:`q` for Bernoulli ones,
+:math:`q^4+6pq^3+3p^2q^2` for Gaussian ones and :math:`q^4+6pq^3+p^2q^2` for those of two points.
+Gaussian masks are the "multiplicative Gaussian noise" of Srivastava et al. 2014, "Dropout: a simple
+way to prevent neural networks from overfitting"; the proof is made here.
 """
 
 import numpy as np

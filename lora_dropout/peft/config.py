@@ -30,8 +30,8 @@ class DropoutFields:
         dropout_pattern: rates of layers by the end of their names, or by a regular expression for
             it, as in ``rank_pattern``; for both sides of a layer. The others have ``dropout_rate``.
         rescale: whether masks are divided by 1 - p. The paper never does.
-        mask_kind: "bernoulli" (LoRA Dropout), "gaussian" (noise of the same mean and variance) or
-            "mean" (the constant 1 - p): see ``lora_dropout.masks``.
+        mask_kind: "bernoulli" (LoRA Dropout), "gaussian" or "two-point" (noise of the same mean and
+            variance) or "mean" (the constant 1 - p): see ``lora_dropout.masks``.
         mask_seed: seed of the masks, a function of it, the optimizer step, the layer and the sample
             number alone. Left out, it is the trainer's seed, and 0 without our trainer.
         inference: what ``eval()``, merging and a saved adapter mean: "expected weight", the update

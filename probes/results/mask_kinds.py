@@ -1,11 +1,12 @@
 """Zeros or noise: what masks of another kind change, and which part of it is the gradient's noise.
 
 The tables take rows of one network a row, with ``p``, ``draw``, ``kind`` ("none" for the network
-without masks, "mean", "bernoulli", "gaussian"), ``samples`` (N, mask pairs a step) and the
-quantities.
+without masks, "mean", "bernoulli", "gaussian", "two-point"), ``samples`` (N, mask pairs a step) and
+the quantities.
 """
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,9 @@ from probes.results.text_tables import MARKED, TextTable, decimals, rates, with_
 #: What is compared, and how it is called.
 QUANTITIES = {"beta": "β", "gap": "gap", "test_loss": "test loss"}
 #: Masks with noise, all of the same mean and variance.
-NOISY: tuple[MaskKind, ...] = ("bernoulli", "gaussian")
+NOISY: tuple[MaskKind, ...] = ("bernoulli", "gaussian", "two-point")
+#: Those of them that have no zeros.
+WITHOUT_ZEROS = NOISY[1:]
 
 
 def kind_name(kind: str, samples: int) -> str:
@@ -105,12 +108,14 @@ def kind_conclusion(differences: pd.DataFrame, share: float) -> str:
         share: the margin.
 
     Returns:
-        One line a rate on Gaussian masks, and one where masks that are their mean alone differ.
+        One line a rate and kind without zeros, and one a rate where masks that are their mean alone
+        differ.
     """
     lines = []
     for p, table in differences.groupby("p", sort=False):
-        gaussian, alone = (table[table["kind"] == kind] for kind in ("gaussian", "mean"))
-        lines.append(f"p = {p:g}: {_on_zeros(gaussian, share)}")
+        for kind in WITHOUT_ZEROS:
+            lines.append(f"p = {p:g}: {_on_zeros(table[table['kind'] == kind], share)}")
+        alone = table[table["kind"] == "mean"]
         other = alone[alone["difference_holm"] <= LEVEL]["quantity"]
         if len(other):
             lines.append(
@@ -119,26 +124,26 @@ def kind_conclusion(differences: pd.DataFrame, share: float) -> str:
     return "\n".join(lines)
 
 
-def _on_zeros(gaussian: pd.DataFrame, share: float) -> str:
-    """What is shown of Gaussian masks, which have no zeros, at one rate."""
+def _on_zeros(noisy: pd.DataFrame, share: float) -> str:
+    """What is shown of one kind of masks without zeros, at one rate."""
     same = (
-        f"Gaussian masks give the same as Bernoulli masks, within {share:.0%} of what dropout "
-        "changes"
+        f"{noisy['kind'].iloc[0].capitalize()} masks give the same as Bernoulli masks, within "
+        f"{share:.0%} of what dropout changes"
     )
-    within = gaussian["equivalent_holm"] <= LEVEL
+    within = noisy["equivalent_holm"] <= LEVEL
     # Not corrected for their number, so that no difference is said not to be there which any test
     # on this page tells.
-    told = (gaussian["difference_low"] > 0) | (gaussian["difference_high"] < 0)
-    differ = f"; 0 is outside the 95 % interval: {_list(gaussian[told])}" if told.any() else ""
+    told = (noisy["difference_low"] > 0) | (noisy["difference_high"] < 0)
+    differ = f"; 0 is outside the 95 % interval: {_list(noisy[told])}" if told.any() else ""
     if not within.all():
-        shown = f"{same}: {_list(gaussian[within])}; not shown: " if within.any() else ""
-        return f"{shown or f'not shown that {same}: '}{_list(gaussian[~within])}{differ}."
-    found = f"{same}: {_list(gaussian)}{differ}"
+        shown = f"{same}: {_list(noisy[within])}; not shown: " if within.any() else ""
+        return f"{shown or f'not shown that {same}: '}{_list(noisy[~within])}{differ}."
+    found = f"{same}: {_list(noisy)}{differ}"
     if told.any():
         return f"LoRA Dropout acts as multiplicative noise; zeros matter little: {found}."
     return (
         "LoRA Dropout acts as multiplicative noise; that entries are exactly zero makes no "
-        f"difference that {gaussian['draws'].min()} draws could tell: {found}."
+        f"difference that {noisy['draws'].min()} draws could tell: {found}."
     )
 
 
@@ -201,8 +206,8 @@ def parts_table(parts: pd.DataFrame, samples: int) -> TextTable:
 
 
 def _differences(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    counts = sorted(rows.loc[rows["kind"] == "gaussian", "samples"].unique())
-    compared = [("gaussian", int(samples)) for samples in counts] + [("mean", 1)]
+    counts = sorted(map(int, rows.loc[rows["kind"] == NOISY[0], "samples"].unique()))
+    compared = [*product(WITHOUT_ZEROS, counts), ("mean", 1)]
     for p, values in _by_variant(rows):
         for name, label in QUANTITIES.items():
             for kind, samples in compared:

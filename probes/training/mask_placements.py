@@ -2,7 +2,7 @@
 
 Each place drops an entry of the update with the same probability s = 2p - p^2 ("inputs": an entry
 of what the update reads), so that they differ in structure alone. Masks of another kind have the
-same mean there, and Gaussian ones the same variance.
+same mean there, and but for the mean alone the same variance.
 """
 
 from collections.abc import Sequence

@@ -98,7 +98,7 @@ def test_a_second_injection_joins_the_schedule():
     assert all(layer.lora_A.requires_grad for layer in layers)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "mean"])
+@pytest.mark.parametrize("kind", ["gaussian", "two-point", "mean"])
 def test_masks_of_another_kind_are_told_and_drop_nothing(kind):
     model = inject(make_model(), rank=2, p=0.3, mask_kind=kind)
     assert {(one.kind, one.sparsity, one.masks) for one in describe(model)} == {(kind, 0.0, True)}

@@ -133,7 +133,7 @@ def test_the_masks_of_a_step_are_those_of_its_layers(second):
             torch.testing.assert_close(mask, one[0], rtol=0, atol=0)
 
 
-OTHER_KINDS = ["gaussian", "mean"]
+OTHER_KINDS = ["gaussian", "two-point", "mean"]
 
 
 @pytest.mark.parametrize("rescale", [False, True])
@@ -172,6 +172,27 @@ def test_gaussian_entries_are_finite_and_centred_over_all_uniform_numbers():
     assert abs(square - 0.25) < 2**-23 + 2 * 2**-24
 
 
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.7])
+def test_two_point_masks_are_one_deviation_away_from_the_mean_and_nowhere_zero(p):
+    """Half of the uniform numbers are at least 1/2."""
+    uniform = torch.arange(2**10, dtype=torch.float32) / 2**10
+    entries = _entries(uniform, p, "two-point").double()
+    values, counts = entries.unique(return_counts=True)
+    deviation = (p * (1 - p)) ** 0.5
+    torch.testing.assert_close(
+        values, torch.tensor([1 - p - deviation, 1 - p + deviation]).double()
+    )
+    assert counts.tolist() == [2**9, 2**9]
+    assert (entries != 0).all()
+
+
+def test_two_point_masks_at_one_half_are_bernoulli_masks():
+    masks = [draw_masks(LayerShape(50, 40, 0.5, 0.5, kind), seed=0, step=3, layer=0)
+             for kind in ("bernoulli", "two-point")]  # fmt: skip
+    for first, second in zip(*masks, strict=True):
+        assert (first == second).all()
+
+
 @given(st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 1000))
 def test_kinds_and_rates_are_coupled(first, second, step):
     def mask(p, kind):
@@ -179,7 +200,7 @@ def test_kinds_and_rates_are_coupled(first, second, step):
 
     order = np.argsort(mask(0.5, "gaussian"))
     for p in (first, second):
-        for kind in ("gaussian", "bernoulli", "mean"):
+        for kind in ("gaussian", "bernoulli", "two-point", "mean"):
             assert (np.diff(mask(p, kind)[order]) >= 0).all()
 
 

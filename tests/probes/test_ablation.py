@@ -60,9 +60,9 @@ def test_kinds_of_masks_are_other_networks_beside_the_same(ablation):
     kinds = ablation.kinds.set_index(["kind", "samples", "draw"])["train_loss"].unstack("draw")
     assert kinds.index.tolist() == [
         ("bernoulli", 1), ("bernoulli", 2), ("gaussian", 1), ("gaussian", 2), ("mean", 1),
-        ("none", 1),
+        ("none", 1), ("two-point", 1), ("two-point", 2),
     ]  # fmt: skip
-    assert (kinds.nunique() == 6).all()
+    assert (kinds.nunique() == 8).all()
     assert "mask kind" in ablation.summary["part"].unique()
     assert [table.title.split("\n")[0] for table in ablation.text_tables()] == [
         "What LoRA Dropout's parts do", "Zeros or noise? Masks of equal mean",

@@ -188,6 +188,7 @@ def test_masks_of_equal_mean_and_variance_have_the_same_expected_loss(p, seed):
 
     terms = masked_loss_terms([t], [x], update, mean=1 - p, variance=p * (1 - p))
     expected = sum(float(term[0]) for term in terms.values())
+    # Two nodes are the two-point masks themselves.
     for law in (bernoulli(p), gaussian(p, 2), gaussian(p, 3)):
         assert expectation(loss, law, entries=4) == pytest.approx(expected, rel=1e-10)
     # Masks that are their mean alone lack what the noise adds.

@@ -212,7 +212,7 @@ class Encoder(Network):
         """Compute outputs without merging the weights, as in :meth:`Network.replica_outputs`."""
         if masks is not None:
             factors = mask_layers(factors, masks)
-        return self.mapped_outputs(self._low_rank_maps(factors, inputs, update_scale), inputs)
+        return self.mapped_outputs(self.low_rank_maps(factors, inputs, update_scale), inputs)
 
     def gradient_norms(self, factors: Factors, inputs: Tokens, update_scale: float = 1.0) -> Tensor:
         """Compute per-example gradient norms, as in :meth:`Network.gradient_norms`.
@@ -223,7 +223,7 @@ class Encoder(Network):
         trace: Trace = []
         with torch.inference_mode(False), torch.enable_grad():
             factors = [(A.clone().requires_grad_(), B.clone()) for A, B in factors]
-            maps = self._low_rank_maps(factors, inputs, update_scale)
+            maps = self.low_rank_maps(factors, inputs, update_scale)
             outputs = self.mapped_outputs(maps, inputs, trace)
             value = self.loss.value(outputs, inputs.targets).sum()
             gradients = torch.autograd.grad(value, [output for _, output in trace])
@@ -259,9 +259,16 @@ class Encoder(Network):
         pooled = x[:, :, 0] if self.pooling == "cls" else _mean(x, inputs.mask)
         return (pooled @ self.head.mT).mT
 
-    def _low_rank_maps(
-        self, factors: Factors, inputs: Tokens, update_scale: float
-    ) -> list[AdaptedMap]:
+    def low_rank_maps(
+        self, factors: Factors, inputs: Tokens, update_scale: float = 1.0
+    ) -> list[LowRankMap]:
+        """Return query and value of every adapted layer, first layer first.
+
+        Args:
+            factors: of R replicas.
+            inputs: m examples.
+            update_scale: factor of every update.
+        """
         frozen: list[Tensor | None] = [inputs.queries, inputs.values]
         frozen += [None] * (len(factors) - len(frozen))
         return [

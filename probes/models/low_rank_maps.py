@@ -59,7 +59,14 @@ class LowRankMap(AdaptedMap):
         B: (R, d_out, r), masked and scaled.
         frozen: W0 x of the input that this map will get, (m, tokens, d_out), where that is common
             to all replicas.
+
+    Attributes:
+        input_mask: of what A reads, common to all replicas, (m, tokens, d_in); None for none.
+        rank_mask: of A x, common to all replicas, (r, m, tokens); None for none.
     """
+
+    input_mask: Tensor | None = None
+    rank_mask: Tensor | None = None
 
     def __init__(self, weight: Tensor, A: Tensor, B: Tensor, frozen: Tensor | None = None) -> None:
         self.weight, self.A, self.B, self.frozen = weight, A, B, frozen
@@ -78,6 +85,7 @@ class LowRankMap(AdaptedMap):
         the tokens.
         """
         heads = attention.shape[2]
+        masked = self.input_mask is not None or self.rank_mask is not None
         if self.frozen is None:
             averages = average(attention, x)
             base = _by_head(self.weight.expand(len(self.A), -1, -1), averages)
@@ -85,17 +93,25 @@ class LowRankMap(AdaptedMap):
         else:
             values = self.frozen.unflatten(-1, (heads, -1))
             base = torch.einsum("rmht,mthe->rmhe", attention, values)
+        if masked or self.frozen is not None:
             of_tokens = self._hidden(x).unflatten(2, x.shape[1:3])
             hidden = torch.einsum("rmht,rkmt->rmhk", attention, of_tokens)
         return base + _by_head(self.B, hidden)
 
     def _hidden(self, x: Tensor) -> Tensor:
-        """A x, (R, r, m tokens)."""
+        """A x, (R, r, m tokens), under the masks that there are."""
+        tokens = x.shape[2]
+        if self.input_mask is not None:
+            x = x * self.input_mask[:, :tokens]
         rows = _rows(x)
         if rows.dim() == 3:
-            return self.A @ rows.mT
-        # Of all replicas in one product.
-        return (self.A.flatten(0, 1) @ rows.mT).unflatten(0, self.A.shape[:2])
+            hidden = self.A @ rows.mT
+        else:
+            # Of all replicas in one product.
+            hidden = (self.A.flatten(0, 1) @ rows.mT).unflatten(0, self.A.shape[:2])
+        if self.rank_mask is None:
+            return hidden
+        return hidden * self.rank_mask[:, :, :tokens].flatten(1)
 
 
 def average(attention: Tensor, x: Tensor) -> Tensor:

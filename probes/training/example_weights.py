@@ -1,9 +1,10 @@
 """Which examples a replica is trained on, as a matrix of example weights.
 
 Row r of a weight matrix holds the weight of every example of the pool in replica r's loss; a row
-sums to 1. Leave-one-out, replace-one, leave-k-out and the bootstrap are one mechanism.
+sums to 1. Leave-one-out, replace-one, leave-k-out, the bootstrap and subbags are one mechanism.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,3 +91,28 @@ def bootstrap(n: int, replicas: int, generator: torch.Generator) -> Tensor:
     draws = torch.randint(n, (replicas, n), generator=generator)
     counts = torch.zeros(replicas, n, dtype=torch.float64)
     return counts.scatter_add_(1, draws, torch.ones_like(draws, dtype=torch.float64)) / n
+
+
+def subbags(weights: Tensor, share: float, members: int, generator: np.random.Generator) -> Tensor:
+    """Draw the weights of networks on random subsets of what each replica sees.
+
+    A network sees the examples of its replica that come first in an order of its own, common to all
+    replicas: where two replicas differ in one example, so do their subsets, at most. Each is a
+    uniform subset of what its replica sees, drawn as if for that replica alone.
+
+    Args:
+        weights: example weights, one replica a row, (R, m).
+        share: of the examples that a network sees, in (0, 1], of the replica that sees most.
+        members: M, networks of a replica.
+        generator: of the orders.
+
+    Returns:
+        Weights, (R M, m), float64, those of a replica side by side; rows sum to 1.
+    """
+    seen = weights > 0
+    counts = seen.sum(1)
+    size = int(max(1, min(round(share * int(counts.max())), int(counts.min()))))
+    order = torch.from_numpy(generator.random((members, weights.shape[1])))
+    places = order.unsqueeze(0).where(seen.unsqueeze(1), torch.inf).argsort(-1).argsort(-1)
+    kept = weights.double().unsqueeze(1) * (places < size)
+    return (kept / kept.sum(-1, keepdim=True)).flatten(0, 1)

@@ -73,6 +73,10 @@ class AutogradGradient(ObjectiveGradient):
         super().feed(inputs, weights)
         self.inputs = inputs
 
+    def outputs_of(self, factors: Factors, drawn: Masks) -> Tensor:
+        """Compute the outputs, (R, k, m), under the masks of one sample."""
+        return self.network.replica_outputs(factors, self.inputs, masks=drawn)
+
     def write(self, masks: Masks) -> None:
         """Write the gradient at the factors as they are, under N mask pairs a layer."""
         leaves = [[factor.detach().requires_grad_() for factor in pair] for pair in self.factors]
@@ -80,9 +84,7 @@ class AutogradGradient(ObjectiveGradient):
         for sample in range(self.samples):
             drawn = [(mask_in[sample], mask_out[sample]) for mask_in, mask_out in masks]
             with torch.enable_grad():
-                outputs = self.network.replica_outputs(
-                    [(A, B) for A, B in leaves], self.inputs, masks=drawn
-                )
+                outputs = self.outputs_of([(A, B) for A, B in leaves], drawn)
                 losses = self.loss.value(outputs, self.targets)
                 value = (losses * self.weights.squeeze(1)).sum()
             found = torch.autograd.grad(value, [factor for pair in leaves for factor in pair])

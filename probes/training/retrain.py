@@ -41,7 +41,8 @@ def retrain(
         network: the frozen network.
         inputs: the m examples of the pool.
         weights: example weights, one replica a row, (R, m); a row sums to 1.
-        start: one replica's factors, A (1, r, d_in) and B (1, d_out, r), the start of all.
+        start: one replica's factors, A (1, r, d_in) and B (1, d_out, r), the start of all; or those
+            of every replica, (R, ...).
         training: how.
         objective: what is minimised.
         checkpoint: called after every step of every block; it may read the factors, not keep them.
@@ -70,7 +71,8 @@ def retrain(
     hand_written = isinstance(network, FeedForward)
     with torch.inference_mode() if hand_written else torch.no_grad():
         for rows in pieces:
-            steps = _steps(network, inputs, weights[rows], start, training, objective, masks)
+            first = [(A[rows], B[rows]) if len(A) > 1 else (A, B) for A, B in start]
+            steps = _steps(network, inputs, weights[rows], first, training, objective, masks)
             for step, factors in enumerate(steps, start=1):
                 checkpoint(step, rows, factors)
             end = done + rows.stop - rows.start

@@ -6,14 +6,24 @@ All randomness of a method is common to the replicas, as in :func:`probes.traini
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from probes.models.encoder import Tokens
+from probes.models.feedforward import Columns, FeedForward
+from probes.models.losses import Loss, cross_entropy, logistic
 from probes.models.network import Factors, Inputs, Network
+from probes.training.blocks import blocks, replicas_per_block
 from probes.training.ensemble_members import ensemble_output
-from probes.training.plan import Dropout, Training
+from probes.training.example_masks import ExampleMasks
+from probes.training.example_weights import subbags
+from probes.training.factor_noise import FactorNoise
+from probes.training.hidden_key import HiddenKey
+from probes.training.plan import Dropout, Objective, Training
 from probes.training.retrain import Checkpoint, retrain
-from probes.training.rivals import Rival
+from probes.training.rivals import RIVALS, Rival
+from probes.training.whole_adapters import CoTo, ModuleDropout
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class Run:
     checkpoint: Checkpoint
     pieces: Sequence[slice] | None
 
-    def retrain(self, objective: Dropout | None = None) -> Factors:
+    def retrain(self, objective: Objective | None = None) -> Factors:
         """Train by :func:`retrain`."""
         return retrain(
             self.network, self.inputs, self.weights, self.start, self.training,
@@ -61,7 +71,13 @@ def train_rival(
         The trained factors, as of :func:`retrain`, and so that :func:`rival_outputs` reads them,
         which holds for those that ``checkpoint`` gets as well. Of a method with several networks,
         those of a replica lie side by side: (R members, ...).
+
+    Raises:
+        ValueError: the method does not apply to the network.
     """
+    reason = obstacle(network, rival.name)
+    if reason:
+        raise ValueError(reason)
     training = replace(
         training, samples=rival.method.samples, weight_decay=0.0, steps=rival.steps(training.steps)
     )
@@ -97,14 +113,6 @@ def rival_outputs(
     return outputs.unflatten(0, (-1, method.members)).mean(1)
 
 
-def _plain(run: Run) -> Factors:
-    return run.retrain()
-
-
-def _lora_dropout(run: Run) -> Factors:
-    return run.retrain(Dropout(run.rival.strength, run.rival.method.rescale))
-
-
 def _weight_decay(run: Run) -> Factors:
     training = replace(run.training, weight_decay=run.rival.strength)
     return replace(run, training=training).retrain()
@@ -122,12 +130,100 @@ def _smaller_rank(run: Run) -> Factors:
     return replace(run, start=start).retrain()
 
 
+def _label_smoothing(run: Run) -> Factors:
+    assert isinstance(run.inputs, Columns | Tokens)
+    targets = smooth(run.network.loss, run.inputs.targets, run.rival.strength)
+    return replace(run, inputs=replace(run.inputs, targets=targets)).retrain()
+
+
+def _subbag(run: Run) -> Factors:
+    members = run.rival.method.members
+    generator = np.random.default_rng([run.training.seed, members])
+    weights = subbags(run.weights, 1 - run.rival.strength, members, generator)
+    return _train_members(run, weights, run.start)
+
+
+def _seeds(run: Run) -> Factors:
+    members, count = run.rival.method.members, len(run.weights)
+    words = np.random.SeedSequence([run.training.seed, members]).generate_state(1, np.uint64)
+    generator = torch.Generator().manual_seed(int(words[0]))
+    starts = [run.start] + [run.network.initial_factors(generator) for _ in range(1, members)]
+    start = [
+        (torch.cat([A for A, _ in layer]).repeat(count, 1, 1),
+         torch.cat([B for _, B in layer]).repeat(count, 1, 1))
+        for layer in zip(*starts, strict=True)
+    ]  # fmt: skip
+    return _train_members(run, run.weights.repeat_interleave(members, 0), start)
+
+
+def _train_members(run: Run, weights: Tensor, start: Factors) -> Factors:
+    """Train several networks a replica, side by side and in the same block."""
+    members = run.rival.method.members
+    pieces = run.pieces
+    if pieces is None:
+        fitting = replicas_per_block(run.network, len(run.inputs)) // members
+        pieces = list(blocks(len(run.weights), max(1, fitting)))
+
+    def checkpoint(step: int, rows: slice, factors: Factors) -> None:
+        run.checkpoint(step, slice(rows.start // members, rows.stop // members), factors)
+
+    return replace(
+        run, weights=weights, start=start, checkpoint=checkpoint,
+        pieces=[slice(rows.start * members, rows.stop * members) for rows in pieces],
+    ).retrain()  # fmt: skip
+
+
+def smooth(loss: Loss, targets: Tensor, strength: float) -> Tensor:
+    """Smooth the labels of a task with classes.
+
+    Source: Szegedy et al. 2016, arXiv 1512.00567, Section 7.
+
+    Args:
+        loss: cross-entropy, or logistic with one output and two classes.
+        targets: one-hot, (k, m), or of class 1, (1, m).
+        strength: probability that is spread evenly over all classes, in [0, 1).
+
+    Returns:
+        Targets of the same shape.
+
+    >>> smooth(cross_entropy, torch.tensor([[1.0], [0.0]]), 0.25).tolist()
+    [[0.875], [0.125]]
+    """
+    classes = len(targets) if loss is cross_entropy else 2
+    return (1 - strength) * targets + strength / classes
+
+
+def obstacle(network: Network, name: str) -> str:
+    """Say why a method does not apply to a network; empty where it does.
+
+    Args:
+        network: the frozen network.
+        name: of the method, one of ``RIVALS``.
+
+    Returns:
+        One sentence.
+    """
+    method, loss = RIVALS[name], network.loss
+    if method.feed_forward and not isinstance(network, FeedForward):
+        return f"{name} needs a feed-forward network, not a transformer"
+    if method.classes and loss not in (cross_entropy, logistic):
+        return f"{name} needs a task with classes, and the loss of this one is {loss.name}"
+    return ""
+
+
 #: By the rules of the methods.
 TRAINERS: dict[str, Callable[[Run], Factors]] = {
-    "LoRA": _plain,
-    "LoRA Dropout": _lora_dropout,
+    "LoRA": lambda run: run.retrain(),
+    "LoRA Dropout": lambda run: run.retrain(Dropout(run.rival.strength, run.rival.method.rescale)),
+    "inputs": lambda run: run.retrain(ExampleMasks("inputs", run.rival.strength)),
+    "rank": lambda run: run.retrain(ExampleMasks("rank", run.rival.strength)),
+    "module dropout": lambda run: run.retrain(ModuleDropout(run.rival.strength)),
+    "CoTo": lambda run: run.retrain(CoTo(1 - run.rival.strength)),
+    "HiddenKey": lambda run: run.retrain(HiddenKey(run.rival.strength)),
+    "noise": lambda run: run.retrain(FactorNoise(run.rival.strength)),
     "weight decay": _weight_decay,
     "smaller rank": _smaller_rank,
-    "early stopping": _plain,
-    "shrinking": _plain,
+    "label smoothing": _label_smoothing,
+    "subbag": _subbag,
+    "seeds": _seeds,
 }

@@ -1,11 +1,14 @@
 """The methods that LoRA Dropout competes with, each at a strength: plain values.
 
-``probes.training.rival_training`` trains them. A strength of 0 is plain LoRA, whatever the method.
+``probes.training.rival_training`` trains them. At strength 0 every method is plain LoRA, and an
+ensemble of networks one of plain networks.
 """
 
 from dataclasses import dataclass
 from math import inf
 from typing import Literal
+
+from lora_dropout.masks import expected_mask
 
 #: How a trained method predicts: with its weights as they are, with the update multiplied by its
 #: expected mask (or by what shrinks it), by the mean output of masked networks, or by that of
@@ -31,6 +34,8 @@ class Method:
         rescale: whether masks are divided by their mean.
         members: networks that are trained, each for 1 / ``members`` of the steps.
         masked_members: networks of the ensemble of masks.
+        feed_forward: whether it needs a feed-forward network.
+        classes: whether it needs classes.
     """
 
     rule: str
@@ -46,6 +51,8 @@ class Method:
     rescale: bool = False
     members: int = 1
     masked_members: int = 1
+    feed_forward: bool = False
+    classes: bool = False
 
     @property
     def passes(self) -> int:
@@ -79,6 +86,19 @@ def _lora_dropout(
     )
 
 
+def _module_dropout(inference: Inference) -> Method:
+    return Method(
+        rule="module dropout",
+        strength="p, the rate at which whole adapters are dropped",
+        strengths=(0.1, 0.2, 0.3, 0.5, 0.7),
+        perturbed="whole adapters",
+        where="one draw a layer and pass, common to all examples",
+        expectation="(1 - p) times the update",
+        inference=inference,
+        source="kohya-ss/sd-scripts, networks/lora.py, which predicts as trained",
+    )
+
+
 #: All methods, by the names that tables show.
 RIVALS: dict[str, Method] = {
     "LoRA": Method(
@@ -90,11 +110,50 @@ RIVALS: dict[str, Method] = {
     "LoRA Dropout, rescaled": _lora_dropout(rescale=True),
     "LoRA Dropout, rescaled, N = 4": _lora_dropout(4, rescale=True),
     "LoRA Dropout, ensemble of 16": _lora_dropout(inference="ensemble of masks", members=16),
+    "PEFT lora_dropout": Method(
+        rule="inputs", strength="p, the rate at which entries of what the update reads are dropped",
+        strengths=(0.1, 0.2, 0.3, 0.5, 0.7), rescale=True,
+        perturbed="what A reads; the frozen product reads it as it is",
+        where="one draw an entry, example (token), layer and pass",
+        source="peft.tuners.lora.Linear",
+    ),
+    "DropLoRA": Method(
+        rule="rank", strength="p, the rate at which entries of A x are dropped",
+        strengths=(0.1, 0.2, 0.3, 0.5, 0.7), rescale=True,
+        perturbed="the rank, between A and B",
+        where="one draw a component, example (token), layer and pass",
+        source="arXiv 2508.17337 and github.com/TayeeChang/DropLoRA",
+    ),
+    "module dropout": _module_dropout("as trained"),
+    "module dropout, expected weight": _module_dropout("scaled update"),
+    "CoTo": Method(
+        rule="CoTo",
+        strength="rate at which adapters are dropped at first, 1 less CoTo's initial_p",
+        strengths=(0.3, 0.5, 0.7, 0.9),
+        perturbed="whole adapters, less and less until 75 % of the steps",
+        where="one draw a transformer layer and pass, at least one layer being active",
+        expectation="rises from (1 - strength) times the update to the update",
+        source="arXiv 2506.05713 and github.com/zwebzone/coto",
+    ),
+    "HiddenKey": Method(
+        rule="HiddenKey", strength="p, the rate at which hidden representations are dropped",
+        strengths=(0.05, 0.1, 0.2, 0.3, 0.5), samples=2, rescale=True,
+        perturbed="outputs of hidden layers; the two passes of a step must agree",
+        where="one draw an entry, example, layer and pass",
+        source="arXiv 2403.00812, read in abstract, and R-Drop, arXiv 2106.14448",
+        feed_forward=True, classes=True,
+    ),
+    "noise on A": Method(
+        rule="noise", strength="standard deviation of the noise, in units of that of A's start",
+        strengths=(0.1, 0.3, 1.0, 3.0), below=inf,
+        perturbed="A, by adding independent normal entries",
+        where="one draw a layer and pass, common to all examples",
+        source="BLoB, arXiv 2406.11675, and MonteCLoRA, arXiv 2411.04358, at fixed variance",
+    ),
     "weight decay": Method(
         rule="weight decay",
         strength="decoupled weight decay w of A and B: a step multiplies them by 1 - lr w",
-        strengths=(0.1, 0.3, 1.0, 3.0, 10.0),
-        below=inf,
+        strengths=(0.1, 0.3, 1.0, 3.0, 10.0), below=inf,
         source="arXiv 1711.05101",
     ),
     "smaller rank": Method(
@@ -103,15 +162,33 @@ RIVALS: dict[str, Method] = {
         strengths=(0.5, 0.75, 0.875),
         source="arXiv 2106.09685, Section 7.2",
     ),
+    "label smoothing": Method(
+        rule="label smoothing", strength="probability that is spread evenly over all classes",
+        strengths=(0.05, 0.1, 0.2, 0.4),
+        perturbed="the targets, without chance", where="in every step", classes=True,
+        source="arXiv 1512.00567, Section 7, as torch.nn.CrossEntropyLoss has it",
+    ),
     "early stopping": Method(
-        rule="early stopping", strength="share of the steps that are not taken",
+        rule="LoRA", strength="share of the steps that are not taken",
         strengths=(0.25, 0.5, 0.75, 0.9),
         source="Prechelt 1998, Early stopping - but when?",
     ),
     "shrinking": Method(
-        rule="shrinking", strength="share of the trained update that is taken away",
-        strengths=(0.1, 0.25, 0.5, 0.75),
-        inference="scaled update", source="arXiv 2109.01903 (WiSE-FT, interpolated weights)",
+        rule="LoRA", strength="share of the trained update that is taken away",
+        strengths=(0.1, 0.25, 0.5, 0.75), inference="scaled update",
+        source="arXiv 2109.01903 (WiSE-FT, interpolated weights)",
+    ),
+    "subbag of 4": Method(
+        rule="subbag", strength="share of the examples that a network does not see",
+        strengths=(0.25, 0.37, 0.5), inference="ensemble of networks", members=4,
+        perturbed="the examples of a network", where="one subset a network, for all steps",
+        source="Buhlmann & Yu 2002; arXiv 2301.12600",
+    ),
+    "seed ensemble of 4": Method(
+        rule="seeds", strength="none: four networks whatever it is", strengths=(0.0,),
+        inference="ensemble of networks", members=4,
+        perturbed="the start of a network", where="one start a network",
+        source="arXiv 1612.01474 (deep ensembles)",
     ),
 }  # fmt: skip
 
@@ -122,7 +199,7 @@ class Rival:
 
     Attributes:
         name: of the method, one of ``RIVALS``.
-        strength: in the method's units, in [0, below); 0 is plain LoRA.
+        strength: in the method's units, in [0, below); 0 perturbs nothing.
 
     Raises:
         ValueError: no such method or strength.
@@ -158,4 +235,6 @@ class Rival:
         """Factor of the trained update in prediction."""
         if self.method.inference != "scaled update":
             return 1.0
-        return (1 - self.strength) ** (2 if self.method.rule == "LoRA Dropout" else 1)
+        if self.method.rule == "LoRA Dropout":
+            return expected_mask(self.strength, self.strength)
+        return 1 - self.strength

@@ -295,6 +295,18 @@ CASES: dict[str, Case] = {
         {"lipschitz": NONNEGATIVE, "curvature": NONNEGATIVE, "n": COUNT}, ("lipschitz",),
         ("curvature", "n"),
     ),
+    "decreasing_step_stability_bound": Case(
+        hardt2016.decreasing_step_stability_bound,
+        {"lipschitz": NONNEGATIVE, "smoothness": NONNEGATIVE, "curvature": NONNEGATIVE,
+         "loss_bound": NONNEGATIVE, "n": COUNT},
+        ("lipschitz", "smoothness", "loss_bound"), ("curvature", "n"),
+    ),
+    "nonconvex_descent_stability_bound": Case(
+        hardt2016.nonconvex_descent_stability_bound,
+        {"lipschitz": NONNEGATIVE, "smoothness": POSITIVE, "step_scale": NONNEGATIVE,
+         "steps": WHOLE_FROM_ONE, "loss_bound": NONNEGATIVE, "n": COUNT},
+        ("lipschitz", "step_scale", "steps", "loss_bound"), ("n",),
+    ),
     "lipschitz_gap_bound": Case(
         lei2020.lipschitz_gap_bound, {"lipschitz": NONNEGATIVE, "stability": NONNEGATIVE},
         ("lipschitz", "stability"),

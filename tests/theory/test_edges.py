@@ -30,8 +30,10 @@ FOUNDATIONS = {"bisection", "domain", "wide"}
 WORDS = {"missing_premise"}
 #: A monotone formula stays monotone in floating point up to some units in the last place.
 ROUNDING = 1e-14
-#: The binomial tail is accurate to this.
-ACCURACY = {"binomial_tail_bound": 2e-13, "upper_limit": 2e-13}
+#: The binomial tail is accurate to this; sums of logarithms up to 4,000 to 4,000 times 2^-52.
+ACCURACY = {
+    "binomial_tail_bound": 2e-13, "upper_limit": 2e-13, "nonconvex_descent_stability_bound": 1e-12,
+}  # fmt: skip
 
 
 def public_functions():

@@ -1,10 +1,16 @@
 """Stability of gradient descent: tight cases, and what happens without the assumptions."""
 
+from itertools import product
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from theory.hardt2016 import (
     convex_descent_stability_bound,
+    decreasing_step_stability_bound,
+    nonconvex_descent_stability_bound,
     strongly_convex_descent_stability_bound,
 )
 
@@ -81,3 +87,116 @@ def test_without_strong_convexity_time_breaks_the_second_bound():
     change = 2 * steps / n
     assert change > strongly_convex_descent_stability_bound(lipschitz=1.0, curvature=1.0, n=n)
     assert strongly_convex_descent_stability_bound(lipschitz=1.0, curvature=0.0, n=n) == np.inf
+
+
+# One example a step, drawn at random: Theorems 3.10 and 3.12
+
+
+def run(gradient, targets, step_sizes, orders):
+    """Ends of runs from 0, one an order of examples; with no order, of all examples a step."""
+    w = np.zeros(1 if orders is None else len(orders))
+    for t, step in enumerate(step_sizes):
+        if orders is None:
+            w = w - step * np.mean([gradient(w, z) for z in targets], axis=0)
+        else:
+            w = w - step * gradient(w, np.asarray(targets)[orders[:, t]])
+    return w
+
+
+def expected_change(loss, gradient, targets, step_sizes, *, all_examples=False):
+    """Largest expected change of the loss at 0 or 1 when the first target, 0, becomes 1."""
+    orders = None
+    if not all_examples:
+        orders = np.array(list(product(range(len(targets)), repeat=len(step_sizes))))
+    ends = [run(gradient, one, step_sizes, orders) for one in (targets, [1.0, *targets[1:]])]
+    return max(abs(loss(ends[0], z) - loss(ends[1], z)).mean() for z in (0.0, 1.0))
+
+
+CURVATURE, SMOOTHNESS = 1.0, 4.0
+
+
+def bent(w, z):
+    """Curvature 4 on the one side of z, 1 on the other: between 0 and 2 where w is in [0, 1]."""
+    return np.where(w < z, SMOOTHNESS, CURVATURE) * (w - z) ** 2 / 2
+
+
+def bent_slope(w, z):
+    return np.where(w < z, SMOOTHNESS, CURVATURE) * (w - z)
+
+
+def test_decreasing_steps_on_strongly_convex_losses_stay_below_it():
+    """Every order of 3 examples enumerated. The first steps of 1/t leave [0, 1]: 9 bounds all."""
+    for steps in range(1, 8):
+        change = expected_change(bent, bent_slope, [0.0] * 3, 1 / np.arange(1, steps + 1))
+        bound = decreasing_step_stability_bound(
+            lipschitz=16.0, smoothness=SMOOTHNESS, curvature=CURVATURE, loss_bound=18.0, n=3
+        )
+        assert 0 < change <= bound
+
+
+@pytest.mark.parametrize("theorem", ["3.10", "3.12"])
+def test_with_all_examples_in_every_step_the_runs_part_at_once(theorem):
+    """Distances grow in the first steps. One example in 1,000 is there from the first step on."""
+    targets, t = [0.0] * 1000, np.arange(1, 11)
+    if theorem == "3.10":
+        # Smoothness 20 and curvature 1, which its losses have: steps of up to 20 / smoothness.
+        change = expected_change(
+            lambda w, z: 10 * (w - z) ** 2, lambda w, z: 20 * (w - z), targets, 1 / t,
+            all_examples=True,
+        )  # fmt: skip
+        # None of the ten steps shrinks distances: the run is nowhere farther than at its end.
+        far = run(lambda w, z: 20 * (w - z), [1.0, *targets[1:]], 1 / t, None)
+        reach = 1 + abs(far[0])
+        bound = decreasing_step_stability_bound(
+            lipschitz=20 * reach, smoothness=20.0, curvature=1.0, loss_bound=10 * reach**2, n=1000
+        )
+    else:
+        # A hilltop: (1 + cos(w - z))/2, on which a run at the top stays there.
+        change = expected_change(
+            lambda w, z: (1 + np.cos(w - z)) / 2, lambda w, z: -np.sin(w - z) / 2, targets, 8 / t,
+            all_examples=True,
+        )  # fmt: skip
+        bound = nonconvex_descent_stability_bound(
+            lipschitz=0.5, smoothness=0.5, step_scale=8.0, steps=10, loss_bound=1.0, n=1000
+        )
+    assert change > bound
+
+
+def test_a_hilltop_stays_below_it_with_one_example_a_step():
+    """Every order of 3 examples enumerated."""
+    for steps, scale in product(range(1, 8), (0.5, 2.0, 8.0)):
+        change = expected_change(
+            lambda w, z: (1 + np.cos(w - z)) / 2, lambda w, z: -np.sin(w - z) / 2,
+            [0.0] * 3, scale / np.arange(1, steps + 1),
+        )  # fmt: skip
+        bound = nonconvex_descent_stability_bound(
+            lipschitz=0.5, smoothness=0.5, step_scale=scale, steps=steps, loss_bound=1.0, n=3
+        )
+        assert 0 < change <= bound
+
+
+@given(
+    st.floats(0.1, 10), st.floats(0.1, 10), st.floats(0.01, 10), st.integers(1, 40),
+    st.floats(0.1, 10), st.integers(2, 10**4),
+)  # fmt: skip
+def test_it_is_the_least_over_all_steps_and_near_the_printed_value(
+    lipschitz, smoothness, scale, steps, loss_bound, n
+):
+    """Rounding the best step costs M/n at most."""
+    growth, start = smoothness * scale, np.arange(1, steps + 1)
+    apart = 2 * lipschitz**2 / (smoothness * (n - 1))
+    every = start * loss_bound / n + apart * ((steps / start) ** growth - 1)
+    bound = nonconvex_descent_stability_bound(
+        lipschitz=lipschitz, smoothness=smoothness, step_scale=scale, steps=steps,
+        loss_bound=loss_bound, n=n,
+    )  # fmt: skip
+    assert bound == pytest.approx(min(loss_bound, every.min()), rel=1e-9)
+    # As printed, for M = 1.
+    known = {"smoothness": smoothness, "step_scale": scale, "steps": steps, "n": n}
+    printed = (
+        (1 + 1 / growth)
+        / (n - 1)
+        * ((2 * scale * lipschitz**2) ** (1 / (growth + 1)) * steps ** (growth / (growth + 1)))
+    )
+    bound = nonconvex_descent_stability_bound(lipschitz=lipschitz, loss_bound=1.0, **known)
+    assert bound <= printed + 1 / n

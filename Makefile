@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install stability test quick falsify claims lint notebooks docs linkcheck check figures bench clean
+.PHONY: help install stability test quick falsify claims lint notebooks docs linkcheck check figures bench gpu-wheels clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -72,6 +72,9 @@ bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks again
 	$(BIN)/python -m benchmarks.layer
 	$(BIN)/python -m benchmarks.finetune_step
 	$(BIN)/python -m benchmarks.finetune_step --model llama --batch 1 --tokens 1 --repetitions 300
+
+gpu-wheels: $(STAMP)  ## fill runs/gpu-wheels with what a GPU machine without a network lacks: see benchmarks/on_gpu.sh
+	$(BIN)/python -m benchmarks.gpu_wheels
 
 clean:  ## remove the environment and all runs
 	rm -rf $(VENV) runs build *.egg-info

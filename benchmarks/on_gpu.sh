@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# All that only a GPU can tell, in one run of under 8 minutes, without a network:
+#
+#     bash benchmarks/on_gpu.sh OUT [WHEELS]
+#
+# OUT is the folder for what is found: a text and, where there is a table, a JSON file a part, and a
+# summary of both. WHEELS is a folder of what the machine lacks (`make gpu-wheels`). Every part has
+# a time of its own and runs whatever became of the others. PYTHON names the interpreter.
+set -u
+cd "$(dirname "$0")/.."
+OUT=$(realpath -m "${1:?usage: bash benchmarks/on_gpu.sh OUT [WHEELS]}")
+WHEELS=${2:-}
+PYTHON=${PYTHON:-python3}
+# A machine to try the script on has no GPU: it takes the CPU, and small models.
+DEVICE=${DEVICE:-cuda}
+mkdir -p "$OUT" && rm -f "$OUT"/*.txt "$OUT"/*.json "$OUT"/parts.tsv
+
+if [ -n "$WHEELS" ]; then
+  SITE=$(mktemp -d)
+  trap 'rm -rf "$SITE"' EXIT
+  "$PYTHON" -m pip install --quiet --no-index --no-deps --no-compile --target "$SITE" \
+    "$WHEELS"/*.whl || exit 1
+  PYTHONPATH=$SITE${PYTHONPATH:+:$PYTHONPATH}
+fi
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+export HF_HUB_OFFLINE=1 XLA_PYTHON_CLIENT_PREALLOCATE=false
+
+part() {  # NAME SECONDS COMMAND...
+  local name=$1 limit=$2 start=$SECONDS status
+  shift 2
+  echo "== $name"
+  timeout --kill-after=5 "$limit" "$@" >"$OUT/$name.txt" 2>&1
+  status=$?
+  printf '%s\t%s\t%s\n' "$name" "$status" $((SECONDS - start)) >>"$OUT/parts.tsv"
+  tail -n 4 "$OUT/$name.txt"
+}
+
+finetune_step() {  # MODEL BATCH TOKENS
+  local sizes=(--shape whole --dtype bfloat16 --batch "$2" --tokens "$3" --repetitions 10)
+  [ "$DEVICE" = cuda ] || sizes=(--width 64 --layers 1 --batch 1 --tokens 8 --repetitions 2)
+  part "step-$1" 100 "$PYTHON" -m benchmarks.finetune_step --model "$1" "${sizes[@]}" \
+    --json "$OUT/step-$1.json"
+}
+
+RETRAINING=(--n 64 256 1024)
+[ "$DEVICE" = cuda ] || RETRAINING=(--n 8 --steps 5)
+# The files with tests for CUDA, as others may import what the machine lacks.
+mapfile -t TESTS < <(grep -rlE 'DEVICES|mark\.cuda' tests --include='test_*.py' | sort)
+
+part machine 20 bash -c 'nvidia-smi; nproc; "$0" -m pip list 2>/dev/null' "$PYTHON"
+part tests 150 "$PYTHON" -m pytest -q -n 8 -p no:cacheprovider -o filterwarnings= -m cuda \
+  --junitxml "$OUT/tests.xml" "${TESTS[@]}"
+part rows 60 "$PYTHON" -m benchmarks.on_gpu rows --device "$DEVICE" --json "$OUT/rows.json"
+part retraining 110 "$PYTHON" -m benchmarks.on_gpu retraining --device "$DEVICE" \
+  "${RETRAINING[@]}" --json "$OUT/retraining.json"
+part captured 45 "$PYTHON" -m benchmarks.captured_step --n 64 --steps 100 --repetitions 3
+part layer 20 "$PYTHON" -m benchmarks.layer
+finetune_step deberta 32 128
+finetune_step llama 4 512
+"$PYTHON" -m benchmarks.on_gpu summary --out "$OUT" | tee "$OUT/summary.txt"

@@ -23,6 +23,8 @@ QUANTITIES = {"beta": "β", "gap": "gap", "test_loss": "test loss"}
 NOISY: tuple[MaskKind, ...] = ("bernoulli", "gaussian", "two-point")
 #: Those of them that have no zeros.
 WITHOUT_ZEROS = NOISY[1:]
+#: What these are called within a sentence.
+IN_WORDS = {"gaussian": "Gaussian", "two-point": "two-point"}
 
 
 def kind_name(kind: str, samples: int) -> str:
@@ -127,7 +129,7 @@ def kind_conclusion(differences: pd.DataFrame, share: float) -> str:
 def _on_zeros(noisy: pd.DataFrame, share: float) -> str:
     """What is shown of one kind of masks without zeros, at one rate."""
     same = (
-        f"{noisy['kind'].iloc[0].capitalize()} masks give the same as Bernoulli masks, within "
+        f"{IN_WORDS[noisy['kind'].iloc[0]]} masks give the same as Bernoulli masks, within "
         f"{share:.0%} of what dropout changes"
     )
     within = noisy["equivalent_holm"] <= LEVEL

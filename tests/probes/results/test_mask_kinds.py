@@ -76,7 +76,7 @@ def test_without_a_difference_zeros_are_said_not_to_matter():
         "within 25% of what dropout changes: β at N = 1, 4; gap at N = 1, 4; test loss at N = 1, "
         "4.",
         "p = 0.3: LoRA Dropout acts as multiplicative noise; that entries are exactly zero makes "
-        "no difference that 8 draws could tell: Two-point masks give the same as Bernoulli masks, "
+        "no difference that 8 draws could tell: two-point masks give the same as Bernoulli masks, "
         "within 25% of what dropout changes: β at N = 1, 4; gap at N = 1, 4; test loss at N = 1, "
         "4.",
         "p = 0.3: masks that are their mean alone differ from them: β, gap, test loss.",

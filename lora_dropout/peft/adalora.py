@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
+import torch
 from peft import AdaLoraConfig
 from peft.import_utils import is_bnb_4bit_available, is_bnb_available
 from peft.tuners.adalora import AdaLoraModel as PlainAdaLoraModel
@@ -128,6 +130,29 @@ class AdaLoraModel(DropoutTuner, PlainAdaLoraModel):
                 if kind.__bases__[1] is type(target):
                     target.__class__ = kind
         super()._create_and_replace(lora_config, adapter_name, target, *args, **kwargs)
+
+
+def regularizer(model: Any) -> Tensor:
+    """Compute what PEFT adds to the loss that a model with AdaLoRA returns, weight included.
+
+    Args:
+        model: of PEFT, with adapters of AdaLoRA in training.
+
+    Returns:
+        The regularizer, a scalar.
+    """
+    tuner = model.base_model
+    zero = torch.zeros((), device=next(tuner.parameters()).device)
+    # PEFT's formula stands in its forward pass: it is given a model whose loss is 0.
+    lossless = SimpleNamespace(
+        forward=lambda: SimpleNamespace(loss=zero), named_parameters=tuner.model.named_parameters
+    )
+    alone = SimpleNamespace(
+        model=lossless,
+        peft_config=tuner.peft_config,
+        trainable_adapter_name=tuner.trainable_adapter_name,
+    )
+    return PlainAdaLoraModel.forward(alone).loss
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The masks of one adapter in one layer of PEFT, and the layers and models that have such."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from lora_dropout.schedule import MaskSchedule
 LayerOfPEFT: Any = BaseTunerLayer if TYPE_CHECKING else object
 #: Where a layer keeps the masks of its adapters; no state dict holds them.
 PLACE = "lora_masks"
+#: Name that TRL gives to the frozen copy of an adapter that a preference loss compares with.
+REFERENCE = "ref"
 
 
 class AdapterMasks(MaskedUpdate):
@@ -27,7 +29,12 @@ class AdapterMasks(MaskedUpdate):
         adapter: its name.
         sides: d_in and d_out of the update.
         config: of the adapter.
+
+    Attributes:
+        still: whether the update has no masks in training either, as that of a reference.
     """
+
+    still = False
 
     def __init__(
         self, layer: "HoldsMasks", adapter: str, sides: tuple[int, int], config: DropoutFields
@@ -48,6 +55,14 @@ class AdapterMasks(MaskedUpdate):
         self.register_forward_pre_hook(_no_fast_path)
         # In a tuple, as the layer is this module's parent and not its child.
         self._layer = (layer,)
+
+    def train(self, mode: bool = True) -> Self:
+        """Draw masks from now on, or not; those of a reference are never drawn.
+
+        Args:
+            mode: whether the model is in training.
+        """
+        return super().train(mode and not self.still)
 
     @property
     def layer(self) -> "HoldsMasks":
@@ -72,6 +87,19 @@ class AdapterMasks(MaskedUpdate):
     def low_rank(self) -> tuple[Tensor, Tensor, float]:
         """Return A, B and the factor of their product."""
         return self.layer.low_rank_of(self.adapter)
+
+    @property
+    def takes_groups(self) -> bool:  # type: ignore[override]
+        """Whether groups of the batch can have masks of their own."""
+        variant = getattr(self.layer, "lora_variant", {}).get(self.adapter)
+        return getattr(variant, "takes_groups", True)
+
+    @property
+    def rows_name_adapters(self) -> bool:  # type: ignore[override]
+        """Whether the pass that runs now names an adapter for each row of the batch."""
+        # PEFT hangs the names on each layer for as long as the pass lasts.
+        hooks = self.layer._forward_pre_hooks.values()
+        return any("adapter_names" in getattr(hook, "keywords", ()) for hook in hooks)
 
     @property
     def in_use(self) -> bool:
@@ -258,6 +286,22 @@ class DropoutTuner:
         for one in masks:
             one.masks.leave(one)
         return model
+
+
+def keep_reference_still(model: nn.Module) -> None:
+    """Let the adapter that a trainer of TRL compares with have no masks, also in training.
+
+    Direct preference optimization of a trained adapter compares it with a frozen copy of itself
+    (Rafailov et al. 2023, arXiv 2305.18290, Eq. 7), in the middle of a training step. That is the
+    network that evaluation sees, not one that is sampled.
+
+    Args:
+        model: with adapters; left as it is without one of that name, or where it is in use.
+    """
+    for one in model.modules():
+        if isinstance(one, AdapterMasks) and one.adapter == REFERENCE and not one.in_use:
+            one.still = True
+            one.eval()
 
 
 def _refuse_callers() -> None:

@@ -9,6 +9,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from lora_dropout.ensemble import members
+from lora_dropout.injection import adapted_layers
 from lora_dropout.peft.fused_head import fused_output
 
 #: Outputs of a model that are averaged: activations before the softmax.
@@ -50,9 +51,14 @@ class _Average:
     def __init__(self, called: nn.Module, forward: Any, adapted: nn.Module, ensemble: int) -> None:
         self.called, self.forward, self.adapted = called, forward, adapted
         self.ensemble = ensemble
+        #: Whether a pass was averaged. Then one without masks is that of a preference's reference.
+        self.sampled = False
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
         """Run the model once a member; return its output with averaged logits, and the loss."""
+        if self.sampled and not self._samples():
+            return self.forward(*args, **inputs)
+        self.sampled = True
         if inputs.pop("fused_lm_head", False):
             known = {name: inputs.pop(name, None) for name in ("labels", "shift_labels")}
             inputs.pop("num_items_in_batch", None)
@@ -76,6 +82,13 @@ class _Average:
                         return averaged
                     return self._by_loss_function(outputs[0], output, mean, inputs)
         return _with(outputs[-1], mean)
+
+    def _samples(self) -> bool:
+        """Whether a pass now has masks to sample."""
+        return any(
+            layer.in_use and not getattr(layer, "still", False)
+            for _, layer in adapted_layers(self.adapted)
+        )
 
     def _by_the_model(
         self, last: "_LastLayers", mean: dict[str, Tensor], *args: Any, **inputs: Any

@@ -23,8 +23,9 @@ def fused_output(
         shift_labels: (rows, tokens), shifted already, in place of ``labels``.
 
     Returns:
-        ``log_probs``, ``entropy`` and ``is_top1``, a number a label and 0 where it does not count,
-        ``label_mask``, where it does, ``logits``, and the output's ``aux_loss``.
+        ``log_probs``, ``entropy``, ``log_sum_sq_probs``, ``mean_logits`` and ``is_top1``, a value a
+        label and 0 where it does not count, ``label_mask``, where it does, ``logits``, and the
+        output's ``aux_loss``.
     """
     logits = output["logits"].float()
     if shift_labels is None:
@@ -36,11 +37,13 @@ def fused_output(
     told = {
         "log_probs": log_probs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1),
         "entropy": -(log_probs.exp() * log_probs).sum(-1),
-        "is_top1": (logits.argmax(-1) == chosen).float(),
+        "log_sum_sq_probs": (2 * log_probs).logsumexp(-1),
+        "mean_logits": logits.mean(-1),
     }
     counted = {name: value.where(mask, 0.0) for name, value in told.items()}
     return SimpleNamespace(
         **counted,
+        is_top1=(logits.argmax(-1) == chosen) & mask,
         label_mask=mask,
         logits=output["logits"],
         aux_loss=getattr(output, "aux_loss", None),

@@ -4,10 +4,8 @@ It is where the rows of a batch do not see each other. Losses of pairs (rewards,
 negatives within the batch, and of what is averaged over a batch before it is used, do.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +15,6 @@ from lora_dropout.masked import MaskedUpdate
 
 #: Largest distance of two gradients in units of one, in float32 and in what is less precise.
 EXACT, ROUGH = 1e-3, 5e-2
-#: Where trainers of TRL write down what every call of their loss saw.
-NOTES = ("_metrics", "_stored_metrics", "_total_train_tokens", "_logs")
 
 
 def couples_by_itself(model: nn.Module) -> bool:
@@ -43,20 +39,6 @@ def without_noise(model: nn.Module) -> Iterator[None]:
     finally:
         for one, mode in before.items():
             one.training = mode
-
-
-@contextmanager
-def without_notes(trainer: Any) -> Iterator[None]:
-    """Within the block, what a trainer writes down for its log is forgotten.
-
-    Args:
-        trainer: of transformers or TRL.
-    """
-    before = {name: copy.deepcopy(vars(trainer)[name]) for name in NOTES if name in vars(trainer)}
-    try:
-        yield
-    finally:
-        vars(trainer).update(before)
 
 
 def relative_distance(

@@ -15,7 +15,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from lora_dropout.functional import GroupsNotSupportedError
 from lora_dropout.injection import adapted_layers, layers_in_use, mask_schedules
 from lora_dropout.objective import each_sample, grouped_samples
-from lora_dropout.peft.adalora import regularizer_share
+from lora_dropout.peft.adalora import regularizer, regularizer_share
+from lora_dropout.peft.adapters import keep_reference_still
 from lora_dropout.peft.allocation import allocates, restore_allocation, write_allocation
 from lora_dropout.peft.averaging import averaging, base_model
 from lora_dropout.peft.generation import generating
@@ -25,8 +26,8 @@ from lora_dropout.peft.row_independence import (
     couples_by_itself,
     relative_distance,
     without_noise,
-    without_notes,
 )
+from lora_dropout.peft.trainer_notes import counted_once, without_notes
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState
@@ -44,6 +45,20 @@ logger = logging.getLogger(__name__)
 
 class MaskCallback(TrainerCallback):
     """Makes the masks those of the trainer's optimizer step, also after it resumed."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
+        model: nn.Module | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Take the masks away from the copy of an adapter that a preference loss compares with.
+
+        Args:
+            args, state, control: the trainer's.
+            model: the trainer's model, with adapters.
+            **kwargs: ignored.
+        """
+        assert model is not None
+        keep_reference_still(model)
 
     def on_step_begin(
         self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
@@ -143,7 +158,8 @@ class LoraDropoutTrainerMixin:
         self._share = 1.0
         self._part = (-1, 0)
         self._scaling_checked = self._counts_items = False
-        self._rows_checked = self._ensemble_checked = False
+        self._rows_checked = self._ensemble_checked = self._regularizer_checked = False
+        self._adds_regularizer = False
         if own_masks:
             # Otherwise every process may get the first one's masks before a forward pass.
             for given in (*args, kwargs.get("args")):
@@ -151,6 +167,7 @@ class LoraDropoutTrainerMixin:
                     given.ddp_broadcast_buffers = False
         self._refuse_own_data()
         super().__init__(*args, **kwargs)
+        keep_reference_still(self.model)
         for _, layer in adapted_layers(self.model):
             if not layer.masks.seeded:
                 layer.masks.reseed(self.args.seed)
@@ -185,7 +202,12 @@ class LoraDropoutTrainerMixin:
         """
         self._check_scaling(model, inputs)
         self._check_ensemble(inputs)
+        self._check_regularizer(model, inputs, num_items_in_batch)
         self._counts_items = num_items_in_batch is not None
+        with counted_once(self, self.samples):
+            return self._step(model, inputs, num_items_in_batch)
+
+    def _step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:
         samples = self._numbers()
         if samples == range(1):
             return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
@@ -219,6 +241,9 @@ class LoraDropoutTrainerMixin:
         """
         with regularizer_share(self.model, self._share_of_part()):
             loss = super().compute_loss(*args, **kwargs)  # type: ignore[misc]
+        if self._adds_regularizer and self.model.training:
+            added = self._share_of_division() * regularizer(self.model)
+            loss = (loss[0] + added, *loss[1:]) if isinstance(loss, tuple) else loss + added
         if self._share == 1:
             return loss
         if isinstance(loss, tuple):
@@ -235,6 +260,26 @@ class LoraDropoutTrainerMixin:
             return 1.0
         processes = self.args.world_size if self.args.average_tokens_across_devices else 1
         return 1 / (self.current_gradient_accumulation_steps * processes)
+
+    def _share_of_division(self) -> float:
+        """What a part counts that is added to the trainer's loss: parts are summed or averaged."""
+        scaled = getattr(self, "loss_is_scaled_for_ga", None)
+        if scaled is None:
+            per_item = self.model_accepts_loss_kwargs and self._counts_items
+            scaled = per_item or self.compute_loss_func is not None
+        return 1 / self.current_gradient_accumulation_steps if scaled else 1.0
+
+    def compute_ref_log_probs(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute what a preference loss compares with; trainers of TRL ask for it before training.
+
+        Args:
+            *args, **kwargs: passed on to the trainer.
+
+        Returns:
+            What the trainer returns.
+        """
+        keep_reference_still(self.model)
+        return super().compute_ref_log_probs(*args, **kwargs)  # type: ignore[misc]
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
@@ -278,7 +323,7 @@ class LoraDropoutTrainerMixin:
             return
         training = model.training
         model.eval()
-        with torch.no_grad():
+        with without_notes(self), torch.no_grad():
             once, twice = (
                 float(self.compute_loss(model, self._prepare_inputs(inputs), False, count))
                 for count in (items, 2 * items)
@@ -287,6 +332,24 @@ class LoraDropoutTrainerMixin:
         if once == twice:
             logger.info("the model ignores num_items_in_batch: its losses are averaged")
             self.model_accepts_loss_kwargs = False
+
+    def _check_regularizer(self, model: nn.Module, inputs: dict[str, Any], items: Any) -> None:
+        """Find out, once, whether the trainer's loss has AdaLoRA's regularizer.
+
+        PEFT adds it to the loss that the model returns. Trainers that compute a loss of their own,
+        of labels that are smoothed, of preferences, leave that one alone, and the regularizer out.
+        """
+        if self._regularizer_checked or not allocates(self.model):
+            return
+        self._regularizer_checked = True
+        found = []
+        with without_noise(self.model), without_notes(self), torch.no_grad():
+            for share in (1.0, 2.0):
+                with regularizer_share(self.model, share):
+                    known = self._prepare_inputs(dict(inputs))
+                    found.append(float(self.compute_loss(model, known, False, items)))
+            size = float(regularizer(self.model).detach())
+        self._adds_regularizer = found[1] - found[0] < size / 2
 
     def _check_ensemble(self, inputs: dict[str, Any]) -> None:
         """Find out, before anything is trained, whether the ensemble can be evaluated."""

@@ -17,6 +17,7 @@ from lora_dropout.peft import (
     LoraDropoutTrainerMixin,
     ensemble_generation,
 )
+from lora_dropout.peft.adalora import regularizer
 from lora_dropout.peft.averaging import averaging
 from tests.lora_dropout.peft.models import SIZES, WORDS, adapted, batch_for, randomize
 from tests.lora_dropout.peft.training import Rows, factors, losses, trainer
@@ -163,12 +164,19 @@ def test_the_best_adapter_of_adalora_is_loaded_after_its_ranks_fell(tmp_path):
     assert made.evaluate()["eval_loss"] == pytest.approx(told, rel=1e-4)
 
 
-@pytest.mark.parametrize("samples", [1, 2])
-def test_adalora_counts_its_regularizer_once_however_a_batch_is_split(samples, tmp_path):
+@pytest.mark.parametrize(("samples", "smoothing"), [(1, 0.0), (2, 0.0), (2, 0.2)])
+def test_adalora_counts_its_regularizer_once_however_a_batch_is_split(samples, smoothing, tmp_path):
     """Also where the loss is a sum over the parts, as that of a language model."""
-    settings = {"name": "llama", "config": "adalora", "samples": samples}
-    whole = trained(tmp_path, **settings)
+    arguments = {"label_smoothing_factor": smoothing}.items()
+    settings = {"name": "llama", "config": "adalora", "samples": samples, "arguments": arguments}
+    whole = trainer(tmp_path, **settings)
+    added = float(regularizer(whole.model).detach())
+    whole.train()
     assert_same(whole, trained(tmp_path, batch=2, accumulate=4, **settings))
+    without = trainer(tmp_path, **settings, steps=1)
+    without.model.peft_config["default"].orth_reg_weight = 0.0
+    without.train()
+    assert losses(whole)[0] - losses(without)[0] == pytest.approx(added, rel=1e-3)
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, 11), (3, 3)])

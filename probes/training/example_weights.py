@@ -102,7 +102,8 @@ def subbags(weights: Tensor, share: float, members: int, generator: np.random.Ge
 
     Args:
         weights: example weights, one replica a row, (R, m).
-        share: of the examples that a network sees, in (0, 1], of the replica that sees most.
+        share: of the examples that a network sees, in (0, 1], of the replica that sees most; a
+            replica that sees fewer than that has networks that see all of them.
         members: M, networks of a replica.
         generator: of the orders.
 
@@ -110,9 +111,9 @@ def subbags(weights: Tensor, share: float, members: int, generator: np.random.Ge
         Weights, (R M, m), float64, those of a replica side by side; rows sum to 1.
     """
     seen = weights > 0
-    counts = seen.sum(1)
-    size = int(max(1, min(round(share * int(counts.max())), int(counts.min()))))
+    size = max(1, round(share * int(seen.sum(1).max())))
     order = torch.from_numpy(generator.random((members, weights.shape[1])))
     places = order.unsqueeze(0).where(seen.unsqueeze(1), torch.inf).argsort(-1).argsort(-1)
+    # What a replica does not see has weight 0, wherever it is.
     kept = weights.double().unsqueeze(1) * (places < size)
     return (kept / kept.sum(-1, keepdim=True)).flatten(0, 1)

@@ -43,6 +43,7 @@ from probes.statements import place_cases as places
 from probes.statements import random_cases as random
 from probes.statements import risk_cases as risk
 from probes.statements import stability_cases as stability
+from probes.statements import stochastic_descent_cases as stochastic_descent
 from probes.statements import subbagging_cases as subbagging
 from probes.statements.case import AS_PRINTED, NEEDED, VIOLATED, Case, case_table, summarize
 from probes.statements.counterexample_cases import COMMAND
@@ -367,8 +368,12 @@ def _descent(grid: Grid) -> Iterator[Cases]:
     # Without a penalty, rate and strength do not matter.
     for setting in replace(grid, p=grid.p[:1], strength=grid.strength[:1]).settings():
         yield partial(descent.convex_cases, setting)
-    yield from _each_setting(descent.strongly_convex_cases)(replace(grid, n=grid.n[:1]))
+    few = replace(grid, n=grid.n[:1])
+    yield from _each_setting(descent.strongly_convex_cases)(few)
+    yield from _each_setting(stochastic_descent.random_order_cases)(few)
     yield descent.long_step_cases
+    yield stochastic_descent.hilltop_cases
+    yield stochastic_descent.all_examples_cases
 
 
 def _average_stability(grid: Grid) -> Iterator[Cases]:

@@ -86,18 +86,28 @@ def descend(
     for i in range(len(weights) - 1):
         weights[i + 1, [i, n + i]] = 0.0, 1.0
     theta = np.zeros((len(weights), pairs.targets.shape[1], pairs.features.shape[1]))
-    slope = _slope(pairs, theta, s)
+    slope = slope_at(pairs, theta, s)
     for index in order:
         chosen = np.arange(n) if index is None else index
         both = np.concatenate([chosen, n + chosen])
         part = weights[:, both] / len(chosen)
         theta = theta - step * objective_gradient(pairs.take(both), part, s, theta)
-        slope = max(slope, _slope(pairs, theta, s))
-    return Descent(theta, max(slope, _slope(population, theta, s)), step * len(order))
+        slope = max(slope, slope_at(pairs, theta, s))
+    return Descent(theta, max(slope, slope_at(population, theta, s)), step * len(order))
 
 
-def _slope(problem: Problem, theta: Array, s: float) -> float:
-    """Largest gradient at these points; where it can be larger between two, that anywhere."""
+def slope_at(problem: Problem, theta: Array, s: float) -> float:
+    """Bound the gradients of regularized losses at some points, and between any two of them.
+
+    Args:
+        problem: the examples.
+        theta: the points, (R, k, d).
+        s: weight of the penalty.
+
+    Returns:
+        In units of the loss per unit of theta. For losses whose gradient can be larger between two
+        points, that anywhere.
+    """
     penalty = 2 * s * float(np.linalg.norm(theta, axis=(1, 2)).max())
     if not problem.loss.slope_peaks_at_ends:
         return ball_lipschitz(problem, 0.0, float("inf"))[0] + penalty
@@ -208,6 +218,19 @@ def draw_pairs(setting: Setting, draw: int) -> tuple[Problem, np.random.Generato
     Returns:
         The examples, and a generator for what else is drawn.
     """
+    numbers, generator = draw_numbers(setting, draw)
+    return setting.population.take(numbers), generator
+
+
+def draw_numbers(setting: Setting, draw: int) -> tuple[NDArray[np.int64], np.random.Generator]:
+    """Draw which examples of the population S is, and which replace them.
+
+    Args:
+        setting: says the population and n.
+        draw: its number.
+
+    Returns:
+        2n numbers, and a generator for what else is drawn.
+    """
     generator = np.random.default_rng([setting.seed, draw, 3])
-    population = setting.population
-    return population.take(generator.integers(len(population), size=2 * setting.n)), generator
+    return generator.integers(len(setting.population), size=2 * setting.n), generator

@@ -1,0 +1,64 @@
+"""Theorems 3.8, 3.10 and 3.12 of Hardt et al.: with and without their premise, and with flaws."""
+
+import numpy as np
+import pytest
+
+from probes.statements.exact_minimisers import TASKS
+from probes.statements.setting import Setting
+from probes.statements.stochastic_descent_cases import (
+    all_examples_cases,
+    every_order,
+    hilltop_cases,
+    random_order_cases,
+)
+from theory.hardt2016 import decreasing_step_stability_bound, nonconvex_descent_stability_bound
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_bounds_hold_with_every_order_enumerated(task):
+    cases = list(random_order_cases(Setting(task, 6, 0.5, 1.0, 1, 2, 0.05, 0)))
+    assert len(cases) == 3
+    assert {case.verdict for case in cases} <= {"holds", "vacuous"}
+    assert all(case.measured > 0 for case in cases)
+
+
+def test_a_loss_that_is_not_convex_stays_below_its_bound():
+    cases = list(hilltop_cases())
+    assert len(cases) == 3
+    assert {case.verdict for case in cases} <= {"holds", "vacuous"}
+
+
+def test_with_all_examples_in_every_step_the_bounds_fail():
+    assert [case.verdict for case in all_examples_cases()] == ["fails without its premise"] * 2
+
+
+def test_every_order_is_there_once():
+    orders = every_order(3, 2)
+    assert len(orders) == 9 == len({tuple(order) for order in orders})
+
+
+def first_step_ratios(n=4):
+    """Bounds over change after one step of 1: squares (w - z)^2/2, 0 in n targets becomes 1.
+
+    That example is drawn with probability 1/n, and its loss then falls from 1/2 to 0.
+    """
+    change = np.mean([0.5 if first == 0 else 0.0 for (first,) in every_order(n, 1)])
+    decreasing = decreasing_step_stability_bound(
+        lipschitz=1.0, smoothness=1.0, curvature=1.0, loss_bound=0.5, n=n
+    )
+    nonconvex = nonconvex_descent_stability_bound(
+        lipschitz=1.0, smoothness=1.0, step_scale=1.0, steps=1, loss_bound=0.5, n=n
+    )
+    return decreasing / change, nonconvex / change
+
+
+def test_a_first_step_reaches_the_bound_of_losses_that_need_not_be_convex():
+    decreasing, nonconvex = first_step_ratios()
+    assert nonconvex == pytest.approx(1)
+    assert decreasing == pytest.approx(5)  # (2 L^2 + G M)/(gamma M) = 2.5/0.5
+
+
+@pytest.mark.parametrize("flaw", [1 / 2, 1 / 4], ids=["half the loss", "1/n^2"])
+def test_a_planted_flaw_is_found(flaw):
+    _, nonconvex = first_step_ratios()
+    assert nonconvex * flaw < 1

@@ -1,29 +1,42 @@
 """Test-time ensembles: the average output of N sampled masked networks."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from lora_dropout.injection import adapted_layers, alone, layers_in_use, schedules_restored
 from lora_dropout.masked import Inference
 from lora_dropout.masks import ENSEMBLE_STEP
 
+#: What of the members is averaged: see :class:`Ensemble`.
+Average = Literal["logits", "probabilities"]
+
 
 class Ensemble(nn.Module):
-    """Average of the outputs of N sampled masked networks.
+    r"""Average of the outputs of N sampled masked networks.
 
-    Source: arXiv 2404.09610, Eq. 8, which averages the outputs before the softmax.
+    Source: arXiv 2404.09610, Eq. 8, which averages the outputs before the softmax ("logits").
+
+    With "probabilities" the softmaxes are averaged, as is usual for other ensembles, and what is
+    returned is their logarithm, :math:`\log\frac1N\sum_k\mathrm{softmax}(z_k)`, which serves as
+    logits do. The softmax of averaged logits is the geometric mean of the members' probabilities,
+    normalized; this one is their arithmetic mean. The cross-entropy of either is at most the mean
+    of the members' (Theorem 4.5: it is convex in the logits, and in the probabilities).
 
     Args:
         model: a model with adapted layers.
         ensemble: N, at least 1. The members of a smaller ensemble are the first of a larger one.
         output: picks the tensor to be averaged out of what the model returns, such as
             ``lambda result: result.logits``.
+        average: "logits", the outputs as they are, or "probabilities" of classes that lie along
+            their last dimension.
 
     Raises:
-        ValueError: ``ensemble`` is below 1, or the model has no adapted layer.
+        ValueError: ``ensemble`` is below 1, an unknown average, or the model has no adapted layer.
     """
 
     def __init__(
@@ -31,12 +44,13 @@ class Ensemble(nn.Module):
         model: nn.Module,
         ensemble: int,
         output: Callable[[Any], Tensor] = lambda result: result,
+        average: Average = "logits",
     ) -> None:
         super().__init__()
-        if ensemble < 1:
-            raise ValueError(f"ensemble must be at least 1, got {ensemble}")
+        check_ensemble(ensemble, average)
         layers_in_use(model)
         self.model, self.ensemble, self.output = model, ensemble, output
+        self.average = average
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Run the model once a member, in ``eval()``, and return the average.
@@ -47,12 +61,81 @@ class Ensemble(nn.Module):
         Returns:
             The average of what ``output`` picks, of its shape.
         """
-        total: Tensor | None = None
+        average = RunningAverage(self.average)
         for _ in members(self.model, self.ensemble):
-            output = self.output(self.model(*args, **kwargs))
-            total = output if total is None else total + output
-        assert total is not None
-        return total / self.ensemble
+            average.add(self.output(self.model(*args, **kwargs)))
+        return average.value()
+
+    def member_outputs(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Run the model once a member, in ``eval()``, and return what each of them says.
+
+        Args:
+            *args, **kwargs: passed on to the model.
+
+        Returns:
+            What ``output`` picks, one after the other, (N, ...).
+        """
+        outputs = (
+            self.output(self.model(*args, **kwargs)) for _ in members(self.model, self.ensemble)
+        )
+        return torch.stack(list(outputs))
+
+
+class RunningAverage:
+    """The average of the members' outputs, of which one is held.
+
+    Args:
+        average: what is averaged: see :class:`Ensemble`.
+    """
+
+    def __init__(self, average: Average) -> None:
+        self.average = average
+        self._total: Tensor | None = None
+        self._count = 0
+
+    def add(self, output: Tensor) -> None:
+        """Take the next member's output.
+
+        Args:
+            output: (..., classes) for probabilities, of any shape for logits.
+
+        Raises:
+            ValueError: probabilities of fewer than two classes.
+        """
+        if self.average == "probabilities":
+            if not output.dim() or output.shape[-1] < 2:
+                raise ValueError(
+                    "average must be 'logits' where the last dimension of the output does not hold "
+                    f"at least two classes; its shape is {tuple(output.shape)}"
+                )
+            output = output.log_softmax(-1)
+        self._count += 1
+        if self._total is None:
+            self._total = output
+        elif self.average == "probabilities":
+            self._total = torch.logaddexp(self._total, output)
+        else:
+            self._total = self._total + output
+
+    def value(self) -> Tensor:
+        """The average so far, of an output's shape; for probabilities its logarithm."""
+        assert self._total is not None
+        if self.average == "probabilities":
+            return self._total - math.log(self._count)
+        return self._total / self._count
+
+
+def check_ensemble(ensemble: int, average: Average) -> None:
+    """Raise ``ValueError`` for an ensemble that there is not.
+
+    Args:
+        ensemble: N, at least 1.
+        average: what is averaged: see :class:`Ensemble`.
+    """
+    if ensemble < 1:
+        raise ValueError(f"ensemble must be at least 1, got {ensemble}")
+    if average not in get_args(Average):
+        raise ValueError(f"average must be one of {get_args(Average)}, got {average!r}")
 
 
 def members(model: nn.Module, ensemble: int) -> Iterator[int]:

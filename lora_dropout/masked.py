@@ -58,6 +58,10 @@ class MaskedUpdate(nn.Module, ABC):
     alpha: float
     #: Name of the adapter in PEFT, and what it adds to the adapted layer's name.
     adapter = place = ""
+    #: Whether groups of the batch can have masks of their own.
+    takes_groups = True
+    #: Whether the pass that runs now names an adapter for each row of the batch.
+    rows_name_adapters = False
 
     def __init__(
         self, shape: LayerShape, *, rescale: bool, inference: Inference, like: Tensor

@@ -8,16 +8,20 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from lora_dropout.ensemble import members
+from lora_dropout.ensemble import Average, RunningAverage, check_ensemble, members
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft.fused_head import fused_output
 
 #: Outputs of a model that are averaged: activations before the softmax.
 AVERAGED = ("logits", "start_logits", "end_logits")
+#: Kinds of problems of transformers whose outputs are no classes that exclude each other.
+WITHOUT_CLASSES = ("regression", "multi_label_classification")
 
 
 @contextmanager
-def averaging(called: nn.Module, adapted: nn.Module, ensemble: int) -> Iterator[None]:
+def averaging(
+    called: nn.Module, adapted: nn.Module, ensemble: int, average: Average = "logits"
+) -> Iterator[None]:
     """Within the block, a call of a model averages the logits of N sampled networks.
 
     The loss is that of the averaged logits, computed by the model itself: in one more pass the
@@ -31,12 +35,19 @@ def averaging(called: nn.Module, adapted: nn.Module, ensemble: int) -> Iterator[
         called: the model of transformers, or PEFT's around it, that is called within the block.
         adapted: the model whose layers hold the masks.
         ensemble: N, at least 1.
+        average: "logits", or "probabilities", whose logarithm then takes the place of logits: see
+            :class:`lora_dropout.Ensemble`.
 
     Raises:
-        ValueError: on a call, of a model whose loss of averaged outputs is not known.
+        ValueError: N below 1, an unknown average, or probabilities of what has no classes; on a
+            call, of a model whose loss of averaged outputs is not known.
     """
+    check_ensemble(ensemble, average)
+    kind = getattr(base_model(adapted).config, "problem_type", None)
+    if average == "probabilities" and kind in WITHOUT_CLASSES:
+        raise ValueError(f"average must be 'logits' where the problem_type is {kind!r}")
     own = vars(called).get("forward")
-    vars(called)["forward"] = _Average(called, called.forward, adapted, ensemble)
+    vars(called)["forward"] = _Average(called, called.forward, adapted, ensemble, average)
     try:
         yield
     finally:
@@ -48,9 +59,11 @@ def averaging(called: nn.Module, adapted: nn.Module, ensemble: int) -> Iterator[
 class _Average:
     """The forward pass of a model, averaged over sampled networks."""
 
-    def __init__(self, called: nn.Module, forward: Any, adapted: nn.Module, ensemble: int) -> None:
+    def __init__(
+        self, called: nn.Module, forward: Any, adapted: nn.Module, ensemble: int, average: Average
+    ) -> None:
         self.called, self.forward, self.adapted = called, forward, adapted
-        self.ensemble = ensemble
+        self.ensemble, self.average = ensemble, average
         #: Whether a pass was averaged. Then one without masks is that of a preference's reference.
         self.sampled = False
 
@@ -64,7 +77,7 @@ class _Average:
             inputs.pop("num_items_in_batch", None)
             return fused_output(self(*args, **inputs), **known)
         outputs: list[Any] = []
-        mean: dict[str, Tensor] = {}
+        averages: dict[str, RunningAverage] = {}
         with _LastLayers(self.called) as last:
             for member in members(self.adapted, self.ensemble):
                 output = self.forward(*args, **inputs)
@@ -72,11 +85,13 @@ class _Average:
                 last.know()
                 for name in AVERAGED:
                     if name in output:
-                        part = output[name] / self.ensemble
-                        mean[name] = mean[name] + part if member else part
-                if not mean:
+                        averages.setdefault(name, RunningAverage(self.average)).add(output[name])
+                if not averages:
                     raise ValueError(f"the model returns none of {', '.join(AVERAGED)} to average")
-                if member == self.ensemble - 1 and member > 0 and output.get("loss") is not None:
+                if member < self.ensemble - 1:
+                    continue
+                mean = {name: one.value() for name, one in averages.items()}
+                if member > 0 and output.get("loss") is not None:
                     averaged = self._by_the_model(last, mean, *args, **inputs)
                     if averaged is not None:
                         return averaged
@@ -94,8 +109,14 @@ class _Average:
         self, last: "_LastLayers", mean: dict[str, Tensor], *args: Any, **inputs: Any
     ) -> Any:
         """Pass the average through what follows a layer; None if no layer is followed by that."""
-        for layer in last.candidates():
-            with last.replaced(layer, self.ensemble):
+        for layer, total in last.candidates():
+            replaced = total / self.ensemble
+            if self.average == "probabilities":
+                # The logarithm of averaged probabilities is no average of a layer's outputs: it
+                # takes the place of the logits themselves.
+                like = (one for one in mean.values() if one.numel() == total.numel())
+                replaced = next(like, replaced).reshape(total.shape)
+            with last.replaced(layer, replaced):
                 output = self.forward(*args, **inputs)
             if all(_close(output[name], value) for name, value in mean.items()):
                 return _with(output, mean)
@@ -160,22 +181,20 @@ class _LastLayers:
         elif layer in self.sums and self.sums[layer].shape == output.shape:
             self.sums[layer] = self.sums[layer] + output
 
-    def candidates(self) -> list[nn.Module]:
-        """The layers, last first."""
-        return list(reversed(self.sums))
+    def candidates(self) -> list[tuple[nn.Module, Tensor]]:
+        """The layers and the sums of their outputs, last first."""
+        return list(reversed(self.sums.items()))
 
     @contextmanager
-    def replaced(self, layer: nn.Module, passes: int) -> Iterator[None]:
-        """Within the block, a layer returns its average over the passes.
+    def replaced(self, layer: nn.Module, replacement: Tensor) -> Iterator[None]:
+        """Within the block, a layer returns something else.
 
         Args:
             layer: one of :meth:`candidates`.
-            passes: number of the passes that were summed.
+            replacement: what it returns, of its output's shape.
         """
-        kept = self.sums
-        mean = kept[layer] / passes
-        self.sums = {}
-        handle = layer.register_forward_hook(lambda module, args, output: mean)
+        kept, self.sums = self.sums, {}
+        handle = layer.register_forward_hook(lambda module, args, output: replacement)
         try:
             yield
         finally:

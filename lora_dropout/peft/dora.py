@@ -36,6 +36,9 @@ from lora_dropout.functional import GroupsNotSupportedError
 class DoraDropoutVariant(DoraLinearVariant):
     """DoRA with a masked update; merging is PEFT's, with the update of the mode."""
 
+    #: A weight has one direction for the whole batch.
+    takes_groups = False
+
     @staticmethod
     def forward(
         module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any

@@ -1,20 +1,32 @@
-"""Generation by a test-time ensemble: the next token by averaged logits of N sampled networks."""
+"""Generation by a test-time ensemble: the next token by averaged outputs of N sampled networks."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial, wraps
+from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from lora_dropout.ensemble import inference_mode
-from lora_dropout.injection import schedules_restored
+from lora_dropout.ensemble import Average, RunningAverage, check_ensemble, inference_mode
+from lora_dropout.injection import adapted_layers, schedules_restored
 from lora_dropout.masks import ENSEMBLE_STEP
 from lora_dropout.peft.averaging import base_model
+from lora_dropout.peft.member_caches import (
+    cache_of,
+    caches_of_members,
+    check_rows,
+    hold_groups,
+    hold_members,
+)
+from lora_dropout.schedule import MaskSchedule
 
 #: Arguments of a model that have a row an example, and are repeated for the members.
 ROWS = (
     "input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids",
     "decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask", "input_features",
+    "input_values", "pixel_values",
 )  # fmt: skip
 #: Those that say how many rows a pass has, the decoder's first.
 COUNTED = (
@@ -23,53 +35,54 @@ COUNTED = (
 
 
 @contextmanager
-def ensemble_generation(model: nn.Module, ensemble: int) -> Iterator[None]:
+def ensemble_generation(
+    model: nn.Module, ensemble: int, average: Average = "logits"
+) -> Iterator[None]:
     """Within the block, ``model.generate`` averages the next token's logits over N members.
 
-    The members are groups of one batch, N times as large, so that each has a part of the cache of
-    its own. Greedy search and sampling see one set of averaged logits.
+    Greedy search, sampling, beams and classifier-free guidance see one set of averaged logits, as
+    if one model had computed them. Each member has a part of the cache of its own. The members are
+    groups of one batch, N times as large; where a layer takes no groups (bare parameters, DoRA), or
+    the batch names its adapters (``adapter_names``), they take a pass each.
 
     Args:
         model: a decoder, or an encoder with a decoder, with adapters, in ``eval()``.
         ensemble: N, at least 1.
+        average: "logits", or "probabilities", whose logarithm then takes the place of logits: see
+            :class:`lora_dropout.Ensemble`.
 
     Raises:
-        ValueError: N below 1, a model that generates nothing, beam search, labels, or no adapter in
-            use.
+        ValueError: N below 1, an unknown average, a model that generates nothing, beams of a model
+            that reorders its cache in a way of its own, a cache from elsewhere, labels, or no
+            adapter in use.
     """
-    if ensemble < 1:
-        raise ValueError(f"ensemble must be at least 1, got {ensemble}")
+    check_ensemble(ensemble, average)
     base = base_model(model)
     if not hasattr(base, "generate"):
         raise ValueError(f"{type(base).__name__} generates nothing")
-    repeat = _Repeat(ensemble)
-    handles = [
-        base.register_forward_pre_hook(repeat, with_kwargs=True),
-        base.register_forward_hook(repeat.average, with_kwargs=True),
-    ]
-    if getattr(base.config, "is_encoder_decoder", False):
-        # Generation calls the encoder by itself, once, and not through the model.
-        encoder = base.get_encoder()
-        handles += [encoder.register_forward_pre_hook(repeat.alone, with_kwargs=True)]
-    vars(base)["generate"] = _without_beams(base.generate, base.generation_config)
-    try:
-        with schedules_restored(model) as schedules, inference_mode(model, "ensemble"):
-            for schedule in schedules:
-                schedule.seek(ENSEMBLE_STEP, range(ensemble))
-            yield
-    finally:
-        del vars(base)["generate"]
-        for handle in handles:
-            handle.remove()
+    with (
+        schedules_restored(model) as schedules,
+        inference_mode(model, "ensemble"),
+        ExitStack() as replaced,
+    ):
+        passes = _MemberPasses(model, schedules, ensemble, average)
+        replaced.enter_context(_forward_replaced(base, passes.of_model))
+        if getattr(base.config, "is_encoder_decoder", False):
+            # Generation calls the encoder by itself, once, and not through the model.
+            replaced.enter_context(_forward_replaced(base.get_encoder(), passes.of_encoder))
+        if hasattr(base, "_reorder_cache"):
+            replaced.enter_context(_without_beams(base))
+        yield
 
 
 @contextmanager
-def generating(model: nn.Module, ensemble: int) -> Iterator[None]:
+def generating(model: nn.Module, ensemble: int, average: Average = "logits") -> Iterator[None]:
     """Within the block, each call of ``model.generate`` is an :func:`ensemble_generation`.
 
     Args:
         model: with adapters, in ``eval()``; one that generates nothing is left as it is.
         ensemble: N, at least 1.
+        average: what of the members is averaged.
     """
     if not hasattr(base_model(model), "generate"):
         yield
@@ -79,7 +92,7 @@ def generating(model: nn.Module, ensemble: int) -> Iterator[None]:
     def generate(*args: Any, **kwargs: Any) -> Any:
         del vars(model)["generate"]
         try:
-            with ensemble_generation(model, ensemble):
+            with ensemble_generation(model, ensemble, average):
                 return inner(*args, **kwargs)  # type: ignore[operator]
         finally:
             vars(model)["generate"] = generate
@@ -91,71 +104,161 @@ def generating(model: nn.Module, ensemble: int) -> Iterator[None]:
         del vars(model)["generate"]
 
 
-class _Repeat:
-    """A batch of N groups, one a member, in place of one batch; its logits are averaged."""
+class _MemberPasses:
+    """What takes the place of a model's forward pass, and its encoder's: that of all members.
 
-    def __init__(self, ensemble: int) -> None:
-        self.ensemble, self.in_model = ensemble, False
+    Args:
+        model: with adapters.
+        schedules: of its masks.
+        ensemble: N.
+        average: what of the members is averaged.
+    """
 
-    def __call__(
-        self, module: nn.Module, args: Any, kwargs: dict[str, Any]
-    ) -> tuple[Any, dict[str, Any]]:
-        """Before a pass of the model: repeat what has a row an example."""
-        if kwargs.get("labels") is not None:
+    def __init__(
+        self, model: nn.Module, schedules: list[MaskSchedule], ensemble: int, average: Average
+    ) -> None:
+        self.schedules, self.ensemble, self.average = schedules, ensemble, average
+        self.layers = [layer for _, layer in adapted_layers(model)]
+        self.in_model = False
+
+    def of_model(self, forward: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run all members through the model, and average their logits."""
+        inputs = signature(forward).bind_partial(*args).arguments | kwargs
+        if inputs.get("labels") is not None:
             raise ValueError(
                 "generation by an ensemble computes no loss: use LoraDropoutTrainer(ensemble=N), "
                 "or lora_dropout.Ensemble for the logits"
             )
-        if _cached_rows(kwargs) not in (None, _rows(kwargs) * self.ensemble):
-            raise ValueError("generation by an ensemble takes no beams and no cache from elsewhere")
-        repeated = self._repeated(args, kwargs)
         self.in_model = True
-        return repeated
+        try:
+            run = self._one_by_one if self._apart else self._grouped
+            return run(forward, inputs)
+        finally:
+            self.in_model = False
 
-    def alone(
-        self, module: nn.Module, args: Any, kwargs: dict[str, Any]
-    ) -> tuple[Any, dict[str, Any]]:
-        """Before a pass of the encoder: repeat its inputs, unless the model called it."""
-        return (args, kwargs) if self.in_model else self._repeated(args, kwargs)
+    def of_encoder(self, forward: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run all members through the encoder, one after the other in the batch that it returns."""
+        if self.in_model:
+            return forward(*args, **kwargs)
+        inputs = signature(forward).bind_partial(*args).arguments | kwargs
+        if not self._apart:
+            self._seek(range(self.ensemble))
+            return forward(**self._repeated(inputs))
+        return _joined([forward(**inputs) for _ in self._members()])
 
-    def average(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        """After a pass of the model: average the logits over the groups."""
-        self.in_model = False
-        output["logits"] = output["logits"].unflatten(0, (self.ensemble, -1)).mean(0)
+    def _grouped(self, forward: Any, inputs: dict[str, Any]) -> Any:
+        """All members in one pass, each a group of a batch that is N times as large."""
+        self._seek(range(self.ensemble))
+        check_rows(inputs, self.ensemble * _rows(inputs))
+        output = forward(**self._repeated(inputs))
+        hold_groups(cache_of(output), self.ensemble)
+        return self._averaged(output, output["logits"].chunk(self.ensemble))
+
+    def _one_by_one(self, forward: Any, inputs: dict[str, Any]) -> Any:
+        """One member after the other, each with a cache of its own."""
+        caches = caches_of_members(inputs, self.ensemble)
+        outputs = []
+        for member in self._members():
+            own = inputs | caches[member]
+            if own.get("encoder_outputs") is not None:
+                own["encoder_outputs"] = _part(own["encoder_outputs"], member, self.ensemble)
+            outputs.append(forward(**own))
+        hold_members([cache_of(output) for output in outputs])
+        return self._averaged(outputs[0], [output["logits"] for output in outputs])
+
+    def _averaged(self, output: Any, logits: Any) -> Any:
+        average = RunningAverage(self.average)
+        for one in logits:
+            average.add(one)
+        output["logits"] = average.value()
         return output
 
-    def _repeated(self, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        if args:
-            raise ValueError("pass the model's inputs by name")
-        repeated = {
+    @property
+    def _apart(self) -> bool:
+        """Whether members take a pass each."""
+        return any(
+            layer.rows_name_adapters or (layer.in_use and not layer.takes_groups)
+            for layer in self.layers
+        )
+
+    def _members(self) -> Iterator[int]:
+        for member in range(self.ensemble):
+            self._seek(range(member, member + 1))
+            yield member
+
+    def _seek(self, samples: range) -> None:
+        for schedule in self.schedules:
+            schedule.seek(ENSEMBLE_STEP, samples)
+
+    def _repeated(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {
             name: value.repeat(self.ensemble, *[1] * (value.dim() - 1))
             if name in ROWS and isinstance(value, Tensor)
             else value
-            for name, value in kwargs.items()
+            for name, value in inputs.items()
         }
-        return args, repeated
 
 
-def _without_beams(generate: Any, default: Any) -> Any:
-    """Refuse beams at once, as the caches of some models do not show them."""
+@contextmanager
+def _forward_replaced(module: Any, forward: Any) -> Iterator[None]:
+    """Within the block, a module's forward pass is ``forward``, which is given its own."""
+    own, inner = vars(module).get("forward"), module.forward
+    # Generation looks up which arguments it takes.
+    vars(module)["forward"] = wraps(inner)(partial(forward, inner))
+    try:
+        yield
+    finally:
+        del vars(module)["forward"]
+        if own is not None:
+            vars(module)["forward"] = own
+
+
+@contextmanager
+def _without_beams(base: Any) -> Iterator[None]:
+    """Within the block, beams are refused, as the model reorders its cache by itself."""
+    generate = base.generate
 
     def checked(*args: Any, **kwargs: Any) -> Any:
-        given = kwargs.get("generation_config") or default
+        given = kwargs.get("generation_config") or base.generation_config
         if (kwargs.get("num_beams") or getattr(given, "num_beams", None) or 1) > 1:
-            raise ValueError("generation by an ensemble takes no beams")
+            raise ValueError(
+                f"generation by an ensemble takes no beams of {type(base).__name__}, which "
+                "reorders its cache in a way of its own"
+            )
         return generate(*args, **kwargs)
 
-    return checked
+    vars(base)["generate"] = checked
+    try:
+        yield
+    finally:
+        del vars(base)["generate"]
 
 
-def _rows(kwargs: dict[str, Any]) -> int:
-    return next(len(kwargs[name]) for name in COUNTED if kwargs.get(name) is not None)
+def _rows(inputs: dict[str, Any]) -> int:
+    return next(len(inputs[name]) for name in COUNTED if inputs.get(name) is not None)
 
 
-def _cached_rows(kwargs: dict[str, Any]) -> int | None:
-    """Rows of the cache, None for one that holds nothing yet."""
-    # Called past_key_values by transformers before 5.24.
-    cache = kwargs.get("cache", kwargs.get("past_key_values"))
-    layers = getattr(getattr(cache, "self_attention_cache", cache), "layers", None)
-    keys = getattr(layers[0], "keys", None) if layers else None
-    return None if keys is None or not keys.numel() else len(keys)
+def _joined(outputs: list[Any]) -> Any:
+    """Put outputs one after the other in the batch, tensor by tensor."""
+    first = outputs[0]
+    if isinstance(first, Tensor):
+        return torch.cat(outputs)
+    if isinstance(first, dict):
+        for name in first:
+            first[name] = _joined([output[name] for output in outputs])
+        return first
+    if isinstance(first, tuple):
+        return tuple(_joined(list(each)) for each in zip(*outputs, strict=True))
+    return first
+
+
+def _part(outputs: Any, member: int, ensemble: int) -> Any:
+    """Take a member's rows out of what :func:`_joined` made."""
+    if isinstance(outputs, Tensor):
+        return outputs.chunk(ensemble)[member]
+    if isinstance(outputs, dict):
+        parts = {name: _part(value, member, ensemble) for name, value in outputs.items()}
+        return type(outputs)(**parts)
+    if isinstance(outputs, tuple):
+        return tuple(_part(one, member, ensemble) for one in outputs)
+    return outputs

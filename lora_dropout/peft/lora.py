@@ -79,6 +79,9 @@ class Linear(MaybeDora, PlainLinear):
 class ExpertMasks(AdapterMasks):
     """Masks over the rows and columns of all experts' matrices, one after the other."""
 
+    #: A bare parameter has one value for the whole batch.
+    takes_groups = False
+
     def mask(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
         """Apply the masks, or their expected weight, as a forward pass does now.
 

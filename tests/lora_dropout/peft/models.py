@@ -24,7 +24,7 @@ SIZES = {
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "num_labels": CLASSES}
 
 
-def _made(kind, config):
+def made(kind, config):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = kind(config)
@@ -36,11 +36,11 @@ def _made(kind, config):
 
 
 def bert():
-    return _made(BertForSequenceClassification, BertConfig(**SIZES, **STILL))
+    return made(BertForSequenceClassification, BertConfig(**SIZES, **STILL))
 
 
 def bert_qa():
-    return _made(BertForQuestionAnswering, BertConfig(**SIZES, **(STILL | {"num_labels": 2})))
+    return made(BertForQuestionAnswering, BertConfig(**SIZES, **(STILL | {"num_labels": 2})))
 
 
 def deberta():
@@ -49,23 +49,23 @@ def deberta():
         position_biased_input=False, share_att_key=True, max_relative_positions=8,
         type_vocab_size=0,
     )  # fmt: skip
-    return _made(DebertaV2ForSequenceClassification, config)
+    return made(DebertaV2ForSequenceClassification, config)
 
 
 def llama():
-    return _made(LlamaForCausalLM, LlamaConfig(**SIZES, num_key_value_heads=2))
+    return made(LlamaForCausalLM, LlamaConfig(**SIZES, num_key_value_heads=2))
 
 
 def tied_llama():
     config = LlamaConfig(**SIZES, num_key_value_heads=2, tie_word_embeddings=True)
-    return _made(LlamaForCausalLM, config)
+    return made(LlamaForCausalLM, config)
 
 
 def mixtral():
     config = MixtralConfig(
         **SIZES, num_key_value_heads=2, num_local_experts=3, num_experts_per_tok=2
     )
-    return _made(MixtralForCausalLM, config)
+    return made(MixtralForCausalLM, config)
 
 
 #: Model, the layers that are adapted, and what PEFT calls its task.

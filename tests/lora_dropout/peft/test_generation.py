@@ -3,14 +3,25 @@
 import pytest
 import torch
 from peft import get_peft_model
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+    XLNetConfig,
+    XLNetLMHeadModel,
+)
 
 from lora_dropout import Ensemble, members
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import ensemble_generation
-from tests.lora_dropout.peft.models import adapted, batch, lora, randomize
+from tests.lora_dropout.peft.models import WORDS, adapted, batch, lora, made, mixtral, randomize
 
-NEW = 5
+NEW, BEAMS = 5, 3
+#: Texts of one length: none ends before.
+FULL = {"max_new_tokens": NEW, "eos_token_id": None, "pad_token_id": 0, "do_sample": False}
 
 
 def prompt():
@@ -27,18 +38,53 @@ def sampled(logits):
     return torch.multinomial(logits.softmax(-1), 1)
 
 
-def by_hand(model, inputs, size, choose=likeliest):
-    """Generate without a cache: every step runs all members over the whole text."""
-    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+def next_logits(model, inputs, new, size, average="logits", **named):
+    """Averaged logits of the next word: all members run over the whole text, without a cache."""
+    if model.config.is_encoder_decoder:
+        start = torch.zeros(len(new), 1, dtype=torch.long)
+        told = inputs | {"decoder_input_ids": torch.cat([start, new], 1)}
+    else:
+        mask = torch.cat([inputs["attention_mask"], torch.ones_like(new)], 1)
+        told = {"input_ids": torch.cat([inputs["input_ids"], new], 1), "attention_mask": mask}
+        if model.config.model_type != "mamba":
+            told["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+    ensemble = Ensemble(model, size, lambda result: result.logits, average)
+    with torch.no_grad():
+        return ensemble(**told, use_cache=False, **named)[:, -1]
+
+
+def by_hand(model, inputs, size, choose=likeliest, average="logits", **named):
+    """Choose one word after the other."""
+    new = torch.zeros(len(inputs["input_ids"]), 0, dtype=torch.long)
     for _ in range(NEW):
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        with torch.no_grad():
-            logits = Ensemble(model, size, lambda result: result.logits)(
-                input_ids=ids, attention_mask=mask, position_ids=positions
-            )
-        token = choose(logits[:, -1])
-        ids, mask = torch.cat([ids, token], 1), torch.cat([mask, torch.ones_like(token)], 1)
-    return ids
+        logits = next_logits(model, inputs, new, size, average, **named)
+        new = torch.cat([new, choose(logits)], 1)
+    return torch.cat([inputs["input_ids"], new], 1)
+
+
+def beams_by_hand(model, inputs, size, average="logits", names=None):
+    """The texts that are likeliest of those that were kept so far, row by row."""
+    found = []
+    for row in range(len(inputs["input_ids"])):
+        new, scores = torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, 1)
+        for _ in range(NEW):
+            told = {name: value[[row] * len(new)] for name, value in inputs.items()}
+            named = {} if names is None else {"adapter_names": [names[row]] * len(new)}
+            logits = next_logits(model, told, new, size, average, **named)
+            best, place = (scores + logits.log_softmax(-1)).flatten().topk(BEAMS)
+            new = torch.cat([new[place // WORDS], (place % WORDS)[:, None]], 1)
+            scores = best[:, None]
+        found.append(new)
+    return torch.cat(found)
+
+
+def beams(model, inputs, size, average="logits", **named):
+    """The same by transformers' search, with a cache; the words that are new."""
+    with ensemble_generation(model, size, average):
+        found = model.generate(
+            **inputs, **FULL, num_beams=BEAMS, num_return_sequences=BEAMS, **named
+        )
+    return found[:, -NEW:]
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -84,15 +130,6 @@ def test_sizes_below_1_are_refused(size):
         pass
 
 
-def test_beams_are_refused():
-    model = adapted("llama").eval()
-    with (
-        pytest.raises(ValueError, match="no beams"),
-        ensemble_generation(model, 2),
-    ):
-        model.generate(**prompt(), max_new_tokens=3, num_beams=2, do_sample=False, pad_token_id=0)
-
-
 def test_a_loss_is_refused_as_it_would_be_the_members_and_not_the_averages():
     model = adapted("llama", p=0.5).eval()
     with pytest.raises(ValueError, match="computes no loss"), ensemble_generation(model, 2):
@@ -114,33 +151,148 @@ def test_another_adapter_set_meanwhile_is_an_ensemble_too():
 
 
 def t5():
-    torch.manual_seed(0)
     config = T5Config(
-        vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2,
-        decoder_start_token_id=0, eos_token_id=39,
+        vocab_size=WORDS, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2,
+        decoder_start_token_id=0, dropout_rate=0.0,
     )  # fmt: skip
-    model = get_peft_model(T5ForConditionalGeneration(config), lora(["q", "v"], "SEQ_2_SEQ_LM"))
-    return randomize(model).eval()
+    model = made(T5ForConditionalGeneration, config)
+    return randomize(get_peft_model(model, lora(["q", "v"], "SEQ_2_SEQ_LM", p=0.5))).eval()
 
 
-def test_an_encoder_is_a_member_too():
-    """Greedily, without a cache, each member with its own encoder."""
-    model, size = t5(), 3
-    inputs = prompt()
-    tokens = torch.zeros(2, 1, dtype=torch.long)
+def gpt2():
+    config = GPT2Config(vocab_size=WORDS, n_embd=16, n_layer=2, n_head=2, n_positions=32)
+    settings = lora(["c_attn", "c_fc"], "CAUSAL_LM", p=0.5, fan_in_fan_out=True)
+    return randomize(get_peft_model(made(GPT2LMHeadModel, config), settings)).eval()
+
+
+def llama(**settings):
+    return adapted("llama", p=0.5, **settings).eval()
+
+
+def mamba():
+    config = MambaConfig(vocab_size=WORDS, hidden_size=16, num_hidden_layers=2, state_size=4)
+    settings = lora(["in_proj", "x_proj"], "CAUSAL_LM", p=0.5)
+    return randomize(get_peft_model(made(MambaForCausalLM, config), settings)).eval()
+
+
+def experts():
+    targets = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    settings = lora(["q_proj"], "CAUSAL_LM", p=0.5, target_parameters=targets)
+    return randomize(get_peft_model(mixtral(), settings)).eval()
+
+
+def dora():
+    return llama(use_dora=True)
+
+
+def unpadded():
+    return prompt() | {"attention_mask": torch.ones_like(prompt()["attention_mask"])}
+
+
+#: Members are groups of one batch in the first four, and take passes in the last two.
+GENERATING = (gpt2, llama, t5, mamba, experts, dora)
+
+
+@pytest.mark.parametrize("build", GENERATING)
+def test_beams_are_those_of_the_averaged_logits(build):
+    model = build()
+    inputs = unpadded() if build is mamba else prompt()
+    found = beams(model, inputs, 3)
+    assert found.tolist() == beams_by_hand(model, inputs, 3).tolist()
+    # Otherwise the cache, or the ensemble, would not have mattered.
+    assert found.tolist() != beams_by_hand(model, inputs, 1).tolist()
+    assert len({tuple(text[:-1]) for text in found.tolist()}) > 1
+
+
+@pytest.mark.parametrize("build", [t5, experts, dora])
+def test_greedy_search_follows_the_averaged_logits_of_other_models_too(build):
+    """Of members with encoders of their own, and of those that take a pass each."""
+    model = build()
+    with ensemble_generation(model, 3):
+        found = model.generate(**prompt(), **FULL)
+    assert found[:, -NEW:].tolist() == by_hand(model, prompt(), 3)[:, -NEW:].tolist()
+
+
+@pytest.mark.parametrize("build", [t5, experts])
+def test_within_the_block_a_call_gives_averaged_logits(build):
+    model, inputs = build(), prompt()
+    told = inputs | ({"decoder_input_ids": inputs["input_ids"]} if build is t5 else {})
+    with torch.no_grad():
+        with ensemble_generation(model, 3):
+            called = model(**told).logits
+        expected = Ensemble(model, 3, lambda result: result.logits)(**told)
+    torch.testing.assert_close(called, expected)
+
+
+@pytest.mark.parametrize("build", [llama, t5, experts])
+def test_averaged_probabilities_choose_too(build):
+    model = build()
+    with ensemble_generation(model, 3, "probabilities"):
+        found = model.generate(**prompt(), **FULL)
+    expected = by_hand(model, prompt(), 3, average="probabilities")
+    assert found[:, -NEW:].tolist() == expected[:, -NEW:].tolist()
+    found = beams(model, prompt(), 3, "probabilities")
+    assert found.tolist() == beams_by_hand(model, prompt(), 3, "probabilities").tolist()
+
+
+@pytest.mark.parametrize("build", [llama, experts])
+@pytest.mark.parametrize("cached", [True, False])
+def test_guidance_combines_the_averages_of_both_prompts(build, cached):
+    """Sanchez et al. 2023, arXiv 2306.17806, Eq. 7; the prompt to move away from has its cache."""
+    model, inputs, scale = build(), unpadded(), 1.7
+    away = {name: value[:, :3].contiguous() for name, value in inputs.items()}
+    with ensemble_generation(model, 3):
+        found = model.generate(
+            **inputs, **FULL, guidance_scale=scale, use_cache=cached,
+            negative_prompt_ids=away["input_ids"],
+            negative_prompt_attention_mask=away["attention_mask"],
+        )  # fmt: skip
+    new = torch.zeros(2, 0, dtype=torch.long)
     for _ in range(NEW):
-        with torch.no_grad():
-            logits = Ensemble(model, size, lambda result: result.logits)(
-                **inputs, decoder_input_ids=tokens
-            )
-        tokens = torch.cat([tokens, likeliest(logits[:, -1])], 1)
-    with ensemble_generation(model, size):
-        found = model.generate(**inputs, max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False)
-    assert found.tolist() == tokens.tolist()
-    with torch.no_grad(), ensemble_generation(model, size):
-        called = model(**inputs, decoder_input_ids=tokens).logits
-        expected = Ensemble(model, size, lambda result: result.logits)
-    torch.testing.assert_close(called, expected(**inputs, decoder_input_ids=tokens).detach())
+        to, off = (
+            next_logits(model, prompted, new, 3).log_softmax(-1) for prompted in (inputs, away)
+        )
+        new = torch.cat([new, likeliest(off + scale * (to - off))], 1)
+    assert found[:, -NEW:].tolist() == new.tolist() != by_hand(model, inputs, 3)[:, -NEW:].tolist()
+
+
+def test_rows_of_a_batch_name_their_adapters():
+    model = llama()
+    model.add_adapter("other", lora(["q_proj", "down_proj"], "CAUSAL_LM", p=0.5, mask_seed=4))
+    randomize(model).eval()
+    names, inputs = ["default", "other"], prompt()
+    with ensemble_generation(model, 3):
+        found = model.generate(**inputs, **FULL, adapter_names=names)
+    rows = [
+        by_hand(
+            model, {key: value[[row]] for key, value in inputs.items()}, 3, adapter_names=[name]
+        )
+        for row, name in enumerate(names)
+    ]
+    assert found.tolist() == torch.cat(rows).tolist()
+    expected = beams_by_hand(model, inputs, 3, names=names)
+    assert beams(model, inputs, 3, adapter_names=names).tolist() == expected.tolist()
+    assert expected[BEAMS:].tolist() != beams_by_hand(model, inputs, 3)[BEAMS:].tolist()
+
+
+def test_beams_of_a_model_that_reorders_its_cache_by_itself_are_refused():
+    config = XLNetConfig(vocab_size=WORDS, d_model=16, n_layer=1, n_head=2, d_inner=16)
+    settings = lora(["layer_1"], "CAUSAL_LM", p=0.5)
+    model = get_peft_model(made(XLNetLMHeadModel, config), settings).eval()
+    with (
+        pytest.raises(ValueError, match="no beams of XLNetLMHeadModel"),
+        ensemble_generation(model, 2),
+    ):
+        model.generate(**prompt(), **FULL, num_beams=2)
+
+
+@pytest.mark.parametrize("build", [llama, experts])
+def test_a_cache_of_another_network_is_refused(build):
+    model = build()
+    cache = model(**prompt(), use_cache=True).past_key_values
+    told = {"input_ids": prompt()["input_ids"][:, -1:], "past_key_values": cache}
+    with pytest.raises(ValueError, match="no cache from elsewhere"), ensemble_generation(model, 2):
+        model(**told)
 
 
 def test_what_generates_nothing_is_refused():

@@ -1,0 +1,85 @@
+"""Ensembles: averages of logits and of probabilities, and the members that are averaged."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from lora_dropout import Ensemble, members
+from tests.lora_dropout.test_schedule import X, make_model
+
+SIZE = 5
+LABELS = torch.arange(5) % 4
+
+
+def logits_of_members(model):
+    return torch.stack([model(X).detach() for _ in members(model, SIZE)])
+
+
+def test_member_outputs_are_what_is_averaged():
+    model = make_model()
+    outputs = logits_of_members(model)
+    ensemble = Ensemble(model, SIZE)
+    torch.testing.assert_close(ensemble.member_outputs(X).detach(), outputs, rtol=0, atol=0)
+    assert ensemble.member_outputs(X).shape == (SIZE, 5, 4)
+    torch.testing.assert_close(ensemble(X).detach(), outputs.mean(0))
+    assert model.training
+
+
+def test_averaged_probabilities_are_returned_as_their_logarithm():
+    model = make_model()
+    expected = logits_of_members(model).softmax(-1).mean(0)
+    found = Ensemble(model, SIZE, average="probabilities")(X).detach()
+    torch.testing.assert_close(found, expected.log())
+    # So that what takes logits takes them: their softmax is themselves.
+    torch.testing.assert_close(found.softmax(-1), expected)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_cross_entropy_is_at_most_the_mean_of_the_members(average):
+    """Theorem 4.5 by the convexity of the loss, example by example; neither mean always wins."""
+    model = make_model()
+    outputs = logits_of_members(model)
+    losses = torch.stack([cross_entropy(one, LABELS, reduction="none") for one in outputs])
+    found = cross_entropy(Ensemble(model, SIZE, average=average)(X), LABELS, reduction="none")
+    assert (found < losses.mean(0)).all()
+
+
+def test_the_two_averages_are_the_arithmetic_and_the_geometric_mean():
+    """Two members of odds 1 and 9: 0.7 and 0.75 for the first class, computed by hand."""
+    logits = torch.tensor([[0.0, 0.0], [math.log(9), 0.0]], dtype=torch.float64)
+
+    class Member(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.adapted, self.number = make_model(), -1
+
+        def forward(self):
+            self.number = (self.number + 1) % 2
+            return logits[self.number]
+
+    found = [
+        float(Ensemble(Member(), 2, average=average)().softmax(-1)[0])
+        for average in ("probabilities", "logits")
+    ]
+    assert found == pytest.approx([0.7, 0.75], abs=1e-12)
+
+
+def test_one_member_is_the_same_in_both():
+    model = make_model()
+    found = [Ensemble(model, 1, average=one)(X) for one in ("logits", "probabilities")]
+    torch.testing.assert_close(found[0].log_softmax(-1), found[1])
+
+
+def test_probabilities_need_classes():
+    model = make_model()
+    ensemble = Ensemble(model, 2, output=lambda output: output[:, :1], average="probabilities")
+    with pytest.raises(ValueError, match=r"two classes; its shape is \(5, 1\)"):
+        ensemble(X)
+
+
+def test_an_unknown_average_is_refused():
+    with pytest.raises(ValueError, match="'logits', 'probabilities'"):
+        Ensemble(make_model(), 2, average="votes")

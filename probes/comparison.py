@@ -5,7 +5,7 @@ python -m probes.comparison --model network --task breast_cancer --p 0.3 --n 32 
 python -m probes.comparison --task wine --p 0.3 --strength 1 --n 50 100 200 400
 
 >>> len(measure(n=20, draws=5).summary)
-9
+12
 """
 
 if __name__ == "__main__":
@@ -35,6 +35,7 @@ from probes.jobs.validation import check_count, check_one_of, check_seed, requir
 from probes.results.json_records import as_json
 from probes.results.result import Result
 from probes.results.text_tables import TextTable
+from probes.statements import bounds_along_descent as descents
 from probes.statements import bounds_at_minimisers as minimisers
 from probes.statements.exact_minimisers import TASKS
 from probes.statements.setting import Setting
@@ -54,8 +55,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "minimiser": {"task": "breast_cancer", "n": (50, 100, 200, 400), "draws": 100},
     "network": {"task": "digits", "n": (32, 64, 128, 256), "draws": 4},
 }
-#: The bounds on minimisers, with their references.
-BOUNDS = minimisers.BOUNDS
+#: The bounds on minimisers and on SGD, with their references.
+BOUNDS = minimisers.BOUNDS | descents.BOUNDS
 #: The same for networks.
 NETWORK_BOUNDS = information_bounds.BOUNDS | weight_bounds.BOUNDS
 #: What a bound for networks speaks of, where it is not the network trained on S.
@@ -198,8 +199,8 @@ class ComparisonCell:
 
     @property
     def replica_steps(self) -> int:
-        """Size of the work, in draws."""
-        return len(self.n) * self.draws
+        """Size of the work, in draws: of minimisers, and of SGD by each rule."""
+        return len(self.n) * self.draws * (1 + len(descents.BOUNDS))
 
     def setting(self, n: int) -> Setting:
         """The setting at one size."""
@@ -211,7 +212,7 @@ def measure_cell(cell: ComparisonCell, progress: Progress) -> Tables:
 
     Args:
         cell: the data set, the rate and the sizes.
-        progress: told 1 after every draw.
+        progress: told the number of draws that were minimised, and then descended, on.
 
     Returns:
         One row a size and bound, all in units of the largest possible loss C: ``n``, ``name``,
@@ -219,15 +220,20 @@ def measure_cell(cell: ComparisonCell, progress: Progress) -> Tables:
         starts from there), ``bound`` (on the gap), ``vacuous`` (with the train loss at least 1),
         ``measured`` (the 1 - delta quantile of the gap that it bounds, or the mean where it is a
         bound on that), ``coverage`` (share of the draws in which it held; NaN for a bound on the
-        mean), ``draws``; NaN where n was not drawn.
+        mean), ``stability`` (largest change of a loss when an example is replaced, mean over draws
+        and replaced examples; NaN for what does not bound it), ``draws``; NaN where n was not
+        drawn.
     """
     records: list[dict[str, Any]] = []
     for n in cell.n:
         draws = minimisers.measure_draws(cell.setting(n), progress)
         records += minimisers.drawn_records(cell.setting(n), draws)
+        runs = descents.measure_descents(cell.setting(n), progress)
+        records += descents.drawn_records(cell.setting(n), runs)
     last = minimisers.mean_of(draws)
     for n in sorted(set(CONTINUED) - set(cell.n)):
         records += minimisers.continued_records(cell.setting(n), last)
+        records += descents.continued_records(cell.setting(n), runs)
     return {TableKind.ROWS: pd.DataFrame(records)}
 
 
@@ -244,6 +250,7 @@ class ComparisonResult(Result):
 
     name = "comparison"
     question = "Bounds on the generalization gap"
+    intervals = "bound and measured gap: at the largest n drawn"
 
     @property
     def note(self) -> str:
@@ -252,6 +259,17 @@ class ComparisonResult(Result):
             "bound, measured (1 - δ quantile of the gap that it bounds, or the mean gap where it "
             "is a bound on that) and coverage (share of the draws in which it held) at the largest "
             f"n drawn; vacuous: bound and train loss together are at least {self.limit}"
+            f"{self._said_of_stability}"
+        )
+
+    @property
+    def _said_of_stability(self) -> str:
+        """What the column of that name holds."""
+        return (
+            "; stability: largest change of a loss when an example is replaced, which bounds by "
+            "Hardt et al. are on, mean over draws and replaced examples; SGD takes "
+            f"{descents.STEPS} steps, one example each, with L measured along them and the "
+            "smoothness bounded for the whole data set"
         )
 
     @property
@@ -296,14 +314,40 @@ class ComparisonResult(Result):
         """What was compared."""
         s, known = self.settings, self.settings.known
         return (
-            f"{known['task']}, exact minimisers, p = {s.p:g}, λ = {s.strength:g}, δ = {s.delta:g}, "
-            f"{known['draws']} draws of S; in units of the largest possible loss C"
+            f"{known['task']}, exact minimisers and SGD of {descents.STEPS} steps, p = {s.p:g}, "
+            f"λ = {s.strength:g}, δ = {s.delta:g}, {known['draws']} draws of S; in units of the "
+            "largest possible loss C"
         )
+
+    @property
+    def conclusion(self) -> str:
+        """How many bounds say something at the largest n drawn, and how close the closest comes."""
+        last = self._last
+        said = last[~last["vacuous"].astype(bool)]
+        if not len(said):
+            return "No bound says anything at any n drawn." if len(last) else ""
+        least = said.sort_values("bound", kind="stable").iloc[0]
+        return (
+            f"At n = {least['n']}, the largest drawn, {len(said)} of {len(last)} bounds say "
+            f"something; the smallest is {least.name}, {least['bound']:.3g} for a measured "
+            f"{least['measured']:.3g}."
+        )
+
+    @property
+    def _last(self) -> pd.DataFrame:
+        """The points at the largest n drawn, by the bound's name."""
+        drawn = self.points[self.points["draws"] > 0]
+        return drawn[drawn["n"] == drawn["n"].max()].set_index("name")
+
+    def brief(self) -> pd.DataFrame:
+        """One row a bound: at the largest n drawn, and from which n on it says something."""
+        names = ["statement", "n", "bound", "measured", "stability", "not vacuous from n"]
+        text = self.text()
+        return text[[name for name in names if name in text]]
 
     def text(self) -> pd.DataFrame:
         """The thresholds as they are printed."""
-        drawn = self.points[self.points["draws"] > 0]
-        last = drawn[drawn["n"] == drawn["n"].max()].set_index("name")
+        last = self._last
         return pd.DataFrame(
             [
                 {
@@ -315,6 +359,7 @@ class ComparisonResult(Result):
                     "bound": f"{at['bound']:.4g}",
                     "measured": f"{at['measured']:.4g}",
                     "coverage": "mean" if np.isnan(at["coverage"]) else f"{at['coverage']:.0%}",
+                    **self._stability(at),
                     "not vacuous from n": _threshold(row),
                 }
                 for row in self.summary.to_dict("records")
@@ -322,6 +367,10 @@ class ComparisonResult(Result):
                 for at in [last.loc[row["name"]]]
             ]
         )
+
+    def _stability(self, at: pd.Series) -> dict[str, str]:
+        """The column of the measured stability."""
+        return {"stability": "" if np.isnan(at["stability"]) else f"{at['stability']:.4g}"}
 
     def text_tables(self) -> list[TextTable]:
         """The thresholds."""
@@ -362,6 +411,13 @@ class NetworkComparisonResult(ComparisonResult):
             "Lemma 4.3 have a value only where they were measured, the others are continued with "
             "what the network was at the largest n; risks are means over the examples left over"
         )
+
+    @property
+    def _said_of_stability(self) -> str:
+        return ""
+
+    def _stability(self, at: pd.Series) -> dict[str, str]:
+        return {}
 
     @property
     def limit(self) -> str:

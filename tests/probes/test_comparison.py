@@ -8,7 +8,9 @@ import pytest
 
 from probes import comparison
 from probes.comparison import BOUNDS, CONTINUED, NETWORK_BOUNDS, ComparisonSettings
-from probes.statements.bounds_at_minimisers import EXPECTED
+from probes.statements.bounds_along_descent import BOUNDS as SGD
+from probes.statements.bounds_along_descent import SPEAKS_OF
+from probes.statements.bounds_at_minimisers import EXPECTED, UNIFORM
 from probes.statements.exact_minimisers import TASKS
 from probes.statements.risk_cases import population_losses, tiny_draws
 from probes.statements.setting import Setting
@@ -30,11 +32,38 @@ def test_there_is_a_row_a_size_and_bound(result):
     drawn = result.rows[result.rows["draws"] > 0]
     assert set(drawn["n"]) == {20, 40}
     assert drawn["measured"].notna().all()
-    assert (drawn["coverage"].isna() == drawn["name"].isin(EXPECTED)).all()
+    assert (drawn["coverage"].isna() == drawn["name"].isin([*EXPECTED, *SGD])).all()
+    assert (drawn["stability"].notna() == drawn["name"].isin([UNIFORM, *SGD])).all()
+
+
+def test_the_stability_of_descent_and_its_gap_stay_below_the_bounds(result):
+    """Both in units of C; theorems 3.8, 3.10 and 3.12 with L measured along the runs."""
+    drawn = result.rows[result.rows["name"].isin([UNIFORM, *SGD]) & (result.rows["draws"] > 0)]
+    assert len(drawn) == 2 * 4
+    assert (drawn["stability"] > 0).all()
+    assert (drawn["stability"] <= drawn["bound"]).all()
+    assert (drawn["measured"] <= drawn["bound"]).all()
+    assert set(drawn["of"]) == {"minimiser", *SPEAKS_OF.values()}
+
+
+def test_the_bounds_that_say_something_are_counted(result):
+    last = result.rows[(result.rows["draws"] > 0) & (result.rows["n"] == 40)]
+    said = last[~last["vacuous"].astype(bool)].sort_values("bound")
+    assert f"At n = 40, the largest drawn, {len(said)} of {len(last)} bounds" in result.conclusion
+    assert f"the smallest is {said['name'].iloc[0]}, " in result.conclusion
+    assert list(result.brief()["statement"]) == list(result.text()["statement"])
+
+
+def test_bounds_of_descent_fall_with_n_at_as_many_steps(result):
+    for name in SGD:
+        group = result.rows[(result.rows["name"] == name) & (result.rows["n"] >= 40)]
+        bounds = group.sort_values("n")["bound"].to_numpy()
+        assert (np.diff(bounds) <= 0).all()
+        assert bounds[-1] < 1e-3 * bounds[0]
 
 
 def test_bounds_hold_about_as_often_as_they_should(result):
-    drawn = result.rows[(result.rows["draws"] > 0) & ~result.rows["name"].isin(EXPECTED)]
+    drawn = result.rows[(result.rows["draws"] > 0) & ~result.rows["name"].isin([*EXPECTED, *SGD])]
     # At failure probability 0.05, 7 failures in 30 draws happen once in 2,000 times.
     assert (drawn["coverage"] >= 1 - 6 / 30).all()
     assert drawn.loc[drawn["vacuous"], "coverage"].eq(1).all()
@@ -130,7 +159,7 @@ def test_the_command_line_keeps_its_files(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Theorem 4.4" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
-    assert kept == {"cells", "rows.parquet", "comparison.png", "manifest.json"}
+    assert kept >= {"cells", "rows.parquet", "comparison.png", "manifest.json"}
     assert len(pd.read_parquet(tmp_path / "here/rows.parquet")) > 0
 
 

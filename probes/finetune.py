@@ -1,6 +1,7 @@
 """Fine-tune a pretrained model with LoRA Dropout on the paper's tasks, and measure as probes do.
 
 python -m probes.finetune --task glue/mrpc --p 0 0.1 0.3 --ensemble 16
+python -m probes.finetune --task tweets --n 512 --regularizer LoRA "weight decay" --strength 0.1
 python -m probes.finetune --task mine.csv --model FOLDER --n 512 --learning_rate 1e-3 --bf16
 torchrun --nproc-per-node 4 -m probes.finetune --task squad --ensemble 8
 """
@@ -31,6 +32,7 @@ from probes.finetuning import classification, instructions
 from probes.finetuning.arguments import DEFAULTS, as_key, check_arguments, trainer_arguments
 from probes.finetuning.cell import FinetuneCell
 from probes.finetuning.classification import GLUE
+from probes.finetuning.regularizers import check_regularizer, regularized
 from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
 from probes.finetuning.training import leave_process_group, run_finetune
@@ -46,6 +48,7 @@ from probes.tasks.packaged import packaged
 from probes.tasks.source_digest import digest_of
 from probes.tasks.text_file import READABLE, check_encoding
 from probes.tasks.tweets import MODEL
+from probes.training.rivals import RIVALS, Rival
 
 if TYPE_CHECKING:
     from figures.style import Drawing
@@ -94,6 +97,14 @@ class FinetuneSettings:
     p: Annotated[tuple[float, ...], tyro.conf.arg(aliases=["--dropout-rate"])] = (0.0, 0.3)
     """Dropout rates in [0, 1). (torchrun of PyTorch 2.14 takes --p for its own option: say
     --dropout-rate there.)"""
+
+    regularizer: tuple[str, ...] = ()
+    """Methods of probes.rivals to fine-tune with in the place of --p: LoRA, "LoRA Dropout", "LoRA
+    Dropout, N = 4", "LoRA Dropout, rescaled", "PEFT lora_dropout", "weight decay", "smaller rank",
+    "label smoothing", "early stopping" and so on."""
+
+    strength: tuple[float, ...] = ()
+    """Strengths of every regularizer, as in probes.rivals. Default: those that it tries there."""
 
     samples: int = 1
     """Mask pairs a training step."""
@@ -182,8 +193,9 @@ class FinetuneSettings:
         digest = digest_of(data, model, self._dataset(), self.held_out_file)
         alpha = float(2 * self.rank if self.alpha is None else self.alpha)
         cells = []
+        rates = (0.0,) if self.regularizer else self.p
         for method, p, draw in product(
-            dict.fromkeys(self.method), dict.fromkeys(self.p), range(self.draws)
+            dict.fromkeys(self.method), dict.fromkeys(rates), range(self.draws)
         ):
             corpus = Corpus(
                 data, self.text_column, self.label_column, self.n, self.held_out, self.tokens,
@@ -211,7 +223,17 @@ class FinetuneSettings:
                     training,
                 )
             )
-        return cells
+        if not self.regularizer:
+            return cells
+        return [regularized(cell, rival) for rival in self._rivals() for cell in cells]
+
+    def _rivals(self) -> list[Rival]:
+        """Methods at their strengths; plain LoRA, which has none, once."""
+        return [
+            Rival(name, strength)
+            for name in dict.fromkeys(self.regularizer)
+            for strength in ((0.0,) if name == "LoRA" else self.strength or RIVALS[name].strengths)
+        ]
 
     def _model(self) -> str:
         if self.model is None and self.task == "tweets":
@@ -254,6 +276,12 @@ class FinetuneSettings:
             require(len(getattr(self, name)) > 0, name, "at least one", "none")
         for p in self.p:
             require(0 <= p < 1, "p", "in [0, 1)", p)
+        for name in self.regularizer:
+            check_regularizer(name)
+        require(
+            bool(self.regularizer) or not self.strength, "strength",
+            "left out where no regularizer is given", self.strength,
+        )  # fmt: skip
         for name, least in (("samples", 1), ("ensemble", 0), ("draws", 1), ("rank", 1), ("n", 2),
                             ("held_out", 2), ("tokens", 8)):  # fmt: skip
             value = getattr(self, name)
@@ -286,10 +314,15 @@ class FinetuneResult(Result):
         first = self.rows.iloc[0]
         return (
             f"{Path(first['task']).name if '.' in first['task'] else first['task']}, "
-            f"{'/'.join(Path(first['model']).parts[-2:])}, n = {first['n']}, rank {first['rank']}, "
-            f"{first['steps']} steps, N = {first['samples']} in training, "
+            f"{'/'.join(Path(first['model']).parts[-2:])}, n = {first['n']}, "
+            f"rank {self._values('rank')}, {self._values('steps')} steps, "
+            f"N = {self._values('samples')} in training, "
             f"{self.rows['draw'].nunique()} seeds"
         )
+
+    def _values(self, name: str) -> str:
+        """What a setting is in the runs, which regularizers may set differently."""
+        return " or ".join(str(value) for value in self.rows[name].unique())
 
     @cached_property
     def summary(self) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """One fine-tuning run before it is trained: all that determines its numbers."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ class FinetuneCell:
         ensemble_along: whether it is evaluated along training, or at the end alone.
         training: arguments of transformers' trainer, as
             :func:`probes.finetuning.arguments.as_key` has them.
+        lora_dropout: rate of PEFT's dropout on what the update reads.
+        rescale: whether masks are divided by 1 - p.
+        regularizer, strength: the method of ``probes.training.rivals`` that the other values are
+            of; empty and 0 where none was named.
     """
 
     task: str
@@ -43,6 +48,18 @@ class FinetuneCell:
     ensemble: int
     ensemble_along: bool
     training: tuple[tuple[str, Any], ...]
+    lora_dropout: float = 0.0
+    rescale: bool = False
+    regularizer: str = ""
+    strength: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables: the method, and the regularizer at its strength."""
+        if not self.regularizer:
+            return self.method
+        strength = f" {self.strength:g}" if self.strength else ""
+        return f"{self.method}, {self.regularizer}{strength}"
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -61,4 +78,5 @@ class FinetuneCell:
     def name(self) -> str:
         """What a reader knows it by; cells that differ in something else have the same name."""
         task = Path(self.task).stem
-        return f"{task}-{self.method}-p{self.p:g}-N{self.samples}-seed{self.corpus.seed}"
+        words = re.sub(r"[^\w.]+", "-", self.label)
+        return f"{task}-{words}-p{self.p:g}-N{self.samples}-seed{self.corpus.seed}"

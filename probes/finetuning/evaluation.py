@@ -97,7 +97,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
             ):
                 self.compute_metrics = measure
                 key = measured_name(mode, prefix=prefix)
-                with _every_example(self.args):
+                with _every_example(self.args), _plain_labels(self):
                     found |= Trainer.evaluate(self, examples, metric_key_prefix=key)
         chosen = measured_name(next(iter(self.modes))) + "_"
         named = {
@@ -132,3 +132,13 @@ def _every_example(args: Any) -> Iterator[None]:
         yield
     finally:
         args.dataloader_drop_last = drops
+
+
+@contextmanager
+def _plain_labels(trainer: Any) -> Iterator[None]:
+    """Measure the loss of labels as they are, also where training smooths them."""
+    smoother, trainer.label_smoother = trainer.label_smoother, None
+    try:
+        yield
+    finally:
+        trainer.label_smoother = smoother

@@ -207,7 +207,7 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
 
     shared: dict[str, Any] = {
         "lora_alpha": cell.alpha, "task_type": task.peft_type, "dropout_rate": cell.p,
-        "mask_seed": cell.corpus.seed,
+        "mask_seed": cell.corpus.seed, "rescale": cell.rescale, "lora_dropout": cell.lora_dropout,
     }  # fmt: skip
     if cell.target == ("all-linear",):
         shared["target_modules"] = "all-linear"

@@ -1,0 +1,78 @@
+"""Methods of ``probes.training.rivals`` at full scale: those that PEFT and its trainer express."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from probes.finetuning.cell import FinetuneCell
+from probes.jobs.validation import check_one_of
+from probes.training.rivals import Rival
+
+
+def regularized(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
+    """Return a fine-tuning run by a method at a strength.
+
+    Weight decay falls on all that is trained except biases and norms, a new head included, as in
+    transformers' trainer. A smaller rank keeps alpha / rank. Early stopping takes fewer epochs, or
+    steps where these are given, and its learning rate falls to 0 within them.
+
+    Args:
+        cell: plain LoRA or AdaLoRA.
+        rival: one of ``REGULARIZERS`` at a strength.
+
+    Returns:
+        The run, which says the rival.
+    """
+    changed = REGULARIZERS[rival.name](cell, rival)
+    return replace(changed, regularizer=rival.name, strength=rival.strength)
+
+
+def check_regularizer(name: str) -> None:
+    """Check that a method can be fine-tuned with.
+
+    Raises:
+        ValueError: the name is not one of ``REGULARIZERS``.
+    """
+    check_one_of("regularizer", name, tuple(REGULARIZERS))
+
+
+def _dropout(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
+    method = rival.method
+    members = method.masked_members if method.masked_members > 1 else cell.ensemble
+    return replace(
+        cell, p=rival.strength, samples=method.samples, rescale=method.rescale, ensemble=members
+    )
+
+
+def _smaller_rank(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
+    rank = max(1, round(cell.rank * (1 - rival.strength)))
+    return replace(cell, rank=rank, alpha=cell.alpha * rank / cell.rank)
+
+
+def _fewer_steps(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
+    given = dict(cell.training)
+    left = 1 - rival.strength
+    if given.get("max_steps", -1) > 0:
+        return _trained(cell, max_steps=max(1, math.floor(given["max_steps"] * left)))
+    return _trained(cell, num_train_epochs=given["num_train_epochs"] * left)
+
+
+def _trained(cell: FinetuneCell, **changes: float) -> FinetuneCell:
+    return replace(cell, training=tuple(sorted({**dict(cell.training), **changes}.items())))
+
+
+Change = Callable[[FinetuneCell, Rival], FinetuneCell]
+#: What a method changes in a run, by its name in ``probes.training.rivals``.
+REGULARIZERS: dict[str, Change] = {
+    "LoRA": lambda cell, rival: cell,
+    "LoRA Dropout": _dropout,
+    "LoRA Dropout, N = 4": _dropout,
+    "LoRA Dropout, rescaled": _dropout,
+    "LoRA Dropout, rescaled, N = 4": _dropout,
+    "LoRA Dropout, ensemble of 16": _dropout,
+    "PEFT lora_dropout": lambda cell, rival: replace(cell, lora_dropout=rival.strength),
+    "weight decay": lambda cell, rival: _trained(cell, weight_decay=rival.strength),
+    "smaller rank": _smaller_rank,
+    "label smoothing": lambda cell, rival: _trained(cell, label_smoothing_factor=rival.strength),
+    "early stopping": _fewer_steps,
+}

@@ -1,0 +1,91 @@
+"""Methods of the small scale in a fine-tune: what each changes, and that the losses compare."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from probes.finetune import FinetuneSettings
+from probes.finetuning.cell import FinetuneCell
+from probes.finetuning.regularizers import REGULARIZERS, regularized
+from probes.finetuning.task import Corpus
+from probes.training.rivals import RIVALS, Rival
+from tests.probes.finetuning.corpora import write_texts
+from tests.probes.finetuning.tuning import QUICK, tuned
+
+CORPUS = Corpus(None, "text", "label", 16, None, None, 0)
+CELL = FinetuneCell(
+    "tweets", "", CORPUS, "model", False, None, "lora", 0.0, 1, False, False, 8, 16.0, (), 0, False,
+    (("learning_rate", 0.01), ("num_train_epochs", 4)),
+)  # fmt: skip
+
+
+def changed(name, strength):
+    return regularized(CELL, Rival(name, strength))
+
+
+def test_every_regularizer_is_a_method_of_the_small_scale():
+    assert REGULARIZERS.keys() <= RIVALS.keys()
+
+
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_strength_zero_trains_plain_lora(name):
+    found = replace(changed(name, 0.0), regularizer="", samples=1, rescale=False, ensemble=0)
+    training = {"weight_decay": 0.0, "label_smoothing_factor": 0.0} | dict(found.training)
+    plain = {"weight_decay": 0.0, "label_smoothing_factor": 0.0} | dict(CELL.training)
+    assert replace(found, training=()) == replace(CELL, training=())
+    assert training == plain
+
+
+def test_what_each_regularizer_changes():
+    assert changed("LoRA Dropout, rescaled, N = 4", 0.2) == replace(
+        CELL, p=0.2, samples=4, rescale=True,
+        regularizer="LoRA Dropout, rescaled, N = 4", strength=0.2,
+    )  # fmt: skip
+    assert changed("LoRA Dropout, ensemble of 16", 0.2).ensemble == 16
+    assert changed("PEFT lora_dropout", 0.2).lora_dropout == 0.2
+    assert dict(changed("weight decay", 3.0).training)["weight_decay"] == 3.0
+    assert dict(changed("label smoothing", 0.1).training)["label_smoothing_factor"] == 0.1
+    smaller = changed("smaller rank", 0.75)
+    assert (smaller.rank, smaller.alpha) == (2, 4.0)
+    assert dict(changed("early stopping", 0.75).training)["num_train_epochs"] == 1.0
+    steps = replace(CELL, training=(("max_steps", 10),))
+    assert dict(regularized(steps, Rival("early stopping", 0.75)).training) == {"max_steps": 2}
+
+
+def test_names_of_tables_and_of_kept_adapters_tell_regularizers_apart():
+    assert changed("weight decay", 3.0).label == "lora, weight decay 3"
+    assert changed("LoRA", 0.0).label == "lora, LoRA"
+    assert CELL.label == "lora"
+    assert changed("weight decay", 3.0).name == "tweets-lora-weight-decay-3-p0-N1-seed0"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"regularizer": ("HiddenKey",)}, "regularizer must be one of LoRA, LoRA Dropout"),
+        ({"strength": (0.1,)}, "strength must be left out where no regularizer is given"),
+        (
+            {"regularizer": ("label smoothing",), "strength": (1.5,)},
+            r"strength of label smoothing must lie in \[0, 1\), got 1.5",
+        ),
+    ],
+)
+def test_what_cannot_be_fine_tuned_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FinetuneSettings(task="tweets", n=16, **settings).cells()
+
+
+@pytest.mark.slow
+def test_regularizers_are_compared_by_the_loss_of_plain_labels(models, tmp_path):
+    """At a learning rate of 0 all end where they began, smoothed labels or not."""
+    file = write_texts(tmp_path / "mine.csv")
+    result = tuned(
+        file, models["classifier"], n=16, text_column="review", label_column="liked",
+        regularizer=("LoRA", "label smoothing"),
+        strength=(0.5,), training=QUICK | {"learning_rate": 0.0},
+    )  # fmt: skip
+    summary = result.summary.set_index("method")
+    assert list(summary.index) == ["lora, LoRA", "lora, label smoothing 0.5"]
+    np.testing.assert_array_equal(summary["test_loss"].iloc[0], summary["test_loss"].iloc[1])
+    assert "label smoothing 0.5" in str(result)

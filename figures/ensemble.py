@@ -4,9 +4,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import error_bars, finite, reach
+from figures.intervals import dodge, error_bars, finite, reach
 from figures.size_axis import size_axis
-from figures.style import DASHES, MARKERS, Drawing, looks, style
+from figures.style import DASHES, Drawing, looks, style
+
+#: In what rivals are compared, a panel each.
+RIVALRY = {
+    "change": "change of a probability\n(root mean square)", "test_loss": "test loss",
+    "beta": "β  (units of the loss)",
+}  # fmt: skip
+#: Distance of the rates' points, where predictors are 1 apart.
+APART = 0.2
 
 
 def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
@@ -54,38 +62,40 @@ def draw_rivals(rivals: pd.DataFrame, caption: str) -> Drawing:
         caption: the settings.
 
     Returns:
-        A figure of two panels, a marker a predictor and a colour a rate: the test loss against the
-        root mean square change of a predicted probability, with the bound of subbagging as an
-        upright line, and against beta.
+        A figure of a line a predictor, named on the y axis, and three panels: the root mean square
+        change of a predicted probability, with the bound of subbagging as an upright line, the test
+        loss, and beta; a point a rate with its interval, a marker and a shift a rate.
     """
+    rates = list(dict.fromkeys(rivals["p"]))
     with style():
-        figure = Drawing(figsize=(9.5, 4.6))
-        left, right = figure.subplots(1, 2, sharey=True)
-        for axes, name in ((left, "change"), (right, "beta")):
-            _cloud(axes, rivals, name)
+        figure = Drawing(figsize=(10.5, 1.8 + 0.42 * rivals["predictor"].nunique()))
+        panels = figure.subplots(1, len(RIVALRY), sharey=True)
+        for axes, (name, label) in zip(panels, RIVALRY.items(), strict=True):
+            _predictors(axes, rivals, name, rates)
+            axes.set(xlabel=label)
         bounds = finite(rivals["bound"])
         for bound in set(bounds[np.isfinite(bounds)].tolist()):
-            left.axvline(bound, color="0.2", linestyle=DASHES[0], linewidth=1)
-        left.set(xlabel="change of a predicted probability, root mean square",
-                 ylabel="test loss", title="dashed: bound of subbagging")  # fmt: skip
-        right.set(xlabel="β  (units of the loss)", title="left-out example")
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+            panels[0].axvline(bound, color="0.2", linestyle=DASHES[0], linewidth=1)
+        panels[0].set(title="dashed: bound of subbagging")
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rates)
+        )
         figure.suptitle(caption, fontsize="small")
     return figure
 
 
-def _cloud(axes: Axes, rivals: pd.DataFrame, name: str) -> None:
-    """A point a rate and predictor, with intervals in both directions."""
-    rates = list(rivals.groupby("p"))
-    colours = looks(len(rates))
-    markers = dict(zip(rivals["predictor"].unique(), MARKERS, strict=False))
-    for (p, group), look in zip(rates, colours, strict=True):
-        for predictor, points in group.groupby("predictor", sort=False):
-            axes.errorbar(
-                finite(points[name]), finite(points["test_loss"]), reach(points, "test_loss"),
-                reach(points, name), color=look.colour, marker=markers[predictor], capsize=2,
-                linestyle="", label=f"p = {p:g}, {predictor}",
-            )  # fmt: skip
+def _predictors(axes: Axes, rivals: pd.DataFrame, name: str, rates: list[float]) -> None:
+    """A line of the y axis a predictor, the first on top."""
+    predictors = list(dict.fromkeys(rivals["predictor"]))
+    for p, look, shift in zip(rates, looks(len(rates)), dodge(len(rates), APART), strict=True):
+        group = rivals[rivals["p"] == p]
+        places = [predictors.index(predictor) + shift for predictor in group["predictor"]]
+        axes.errorbar(
+            finite(group[name]), places, xerr=reach(group, name), linestyle="", marker=look.marker,
+            color=look.colour, capsize=2, label=f"p = {p:g}",
+        )  # fmt: skip
+    axes.set_yticks(range(len(predictors)), predictors)
+    axes.set_ylim(len(predictors) - 0.5, -0.5)
 
 
 def _rates(axes: Axes, summary: pd.DataFrame, name: str) -> None:

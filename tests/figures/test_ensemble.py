@@ -64,13 +64,24 @@ RIVALS = grid(
 ).assign(bound=[np.nan, 0.06, np.nan, 0.06])
 
 
-def test_rivals_are_points_with_the_bound_as_a_line():
+def test_rivals_are_lines_of_points_with_the_bound_as_an_upright_line():
     figure = draw_rivals(RIVALS, "settings")
-    for axes, name in zip(figure.axes, ("change", "beta"), strict=True):
-        points = artists.error_bars(axes)["p = 0.3, halves"][0]
-        own = RIVALS.query("p == 0.3 and predictor == 'halves'")
-        assert np.allclose(points, own[[name, "test_loss"]])
-    assert [line.get_xdata()[0] for line in figure.axes[0].lines if len(
-        line.get_xdata()) == 2] == [0.06]  # fmt: skip
-    assert len(artists.legend(figure)) == 4
-    assert artists.labels(figure)[0][0] == "change of a predicted probability, root mean square"
+    for axes, name in zip(figure.axes, ("change", "test_loss", "beta"), strict=True):
+        points, ends = artists.error_bars(axes, across=True)["p = 0.3"]
+        own = RIVALS.query("p == 0.3")
+        assert np.allclose(points[:, 0], own[name])
+        assert np.allclose(ends[:, 0], own[f"{name}_low"])
+        assert np.round(points[:, 1]).tolist() == [0, 1]
+    assert [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_linestyle() == "--"
+            ] == [0.06]  # fmt: skip
+
+
+def test_rivals_are_named_where_they_stand_and_rates_told_apart_without_colour():
+    figure = draw_rivals(RIVALS, "settings")
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert names == ["one network", "halves"]
+    assert artists.legend(figure) == ["p = 0", "p = 0.3"]
+    lines = [container[0] for container in figure.axes[0].containers]
+    assert len({line.get_marker() for line in lines}) == 2
+    assert not set(lines[0].get_ydata()) & set(lines[1].get_ydata())
+    assert artists.labels(figure)[0][0].startswith("change of a probability")

@@ -15,6 +15,7 @@ class TableKind(StrEnum):
     DIAGRAM = "diagram"
     LEFT_OUT = "left_out"
     RIVALS = "rivals"
+    TUNING = "tuning"
 
 
 #: The tables of one job, or of all jobs together.

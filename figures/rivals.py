@@ -1,0 +1,96 @@
+"""Methods against one another after tuning: what a train loss costs in test loss and stability."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from figures.intervals import finite, known, reach
+from figures.style import Drawing, Look, looks, style
+
+#: The family whose curve stands in every panel, for comparison.
+PLAIN = "plain"
+PLAIN_METHOD = "LoRA"
+#: Highest value of a panel, in units of that of the worst tuned method.
+HIGHEST = 1.3
+ROWS = {"test_loss": "test loss", "beta": "β  (units of the loss)"}
+
+
+def draw(frontier: pd.DataFrame, tuned: pd.DataFrame, margin: float, caption: str) -> Drawing:
+    """Draw the frontiers.
+
+    Args:
+        frontier: one row a method and strength, means over draws: ``method``, ``family``,
+            ``strength``, ``share`` (of the steps), ``train_loss``, ``test_loss``, ``beta``.
+        tuned: one row a method: the same, with ``test_loss_low`` and ``beta_low``, and the paired
+            ``difference`` of the test loss to LoRA with ``difference_low`` and ``verdict``.
+        margin: of equivalence, in units of the loss.
+        caption: the settings.
+
+    Returns:
+        A figure with a column a family and a row each for test loss and beta, against train loss:
+        a curve a method over its strengths, and a large mark with an interval where it is tuned.
+        LoRA stands in every panel, in black, over its stopping times. At the right the differences.
+    """
+    families = [one for one in tuned["family"].unique() if one != PLAIN]
+    with style():
+        figure = Drawing(figsize=(5.6 + 4.2 * len(families), 8.4))
+        parts: Any = figure.subfigures(1, 2, width_ratios=[4.2 * len(families), 5.0])
+        panels = parts[0].subplots(2, len(families), squeeze=False, sharex=True, sharey="row")
+        for column, family in enumerate(families):
+            names = list(dict.fromkeys(tuned.loc[tuned["family"] == family, "method"]))
+            for axes, (name, label) in zip(panels[:, column], ROWS.items(), strict=True):
+                _curve(axes, frontier, tuned, PLAIN_METHOD, name, Look((0.0, 0.0, 0.0), "*", "-"))
+                for method, look in zip(names, looks(len(names)), strict=True):
+                    _curve(axes, frontier, tuned, method, name, look)
+                if column == 0:
+                    axes.set_ylabel(label)
+            panels[0, column].set_title(family)
+            panels[1, column].set_xlabel("train loss")
+            panels[1, column].legend(fontsize="x-small", framealpha=0.9)
+        for row, name in enumerate(ROWS):
+            panels[row, 0].set_ylim(0, HIGHEST * float(np.nanmax(finite(tuned[name]))))
+        panels[0, 0].set_xscale("symlog", linthresh=0.01)
+        panels[0, 0].set_xlim(0, None)
+        _differences(parts[1].subplots(), tuned, margin)
+        figure.suptitle(caption, fontsize="small", wrap=True)
+    return figure
+
+
+def _differences(axes: Axes, tuned: pd.DataFrame, margin: float) -> None:
+    """Draw the paired difference of every tuned method to tuned LoRA, the least at the top."""
+    rows = tuned[tuned["method"] != PLAIN_METHOD].sort_values("difference", ascending=False)
+    heights = np.arange(len(rows))
+    marks = {"better": "o", "worse": "X", "equal": "s"}
+    for verdict, marker in (*marks.items(), ("undecided", "D")):
+        own = (rows["verdict"] == verdict).to_numpy()
+        if own.any():
+            axes.errorbar(
+                finite(rows["difference"][own]), heights[own],
+                xerr=reach(rows[own], "difference"), color="black", marker=marker, linestyle="",
+                capsize=3, markerfacecolor="white" if verdict == "undecided" else "black",
+                label=verdict,
+            )  # fmt: skip
+    axes.axvline(0, color="0.2", linewidth=1)
+    if np.isfinite(margin):
+        axes.axvspan(-margin, margin, color="0.85", zorder=0, label="margin of equivalence")
+    axes.set_yticks(heights, rows["method"])
+    axes.set(xlabel="test loss less that of tuned LoRA", title="Tuned, paired over draws")
+    axes.legend(fontsize="x-small", framealpha=0.9)
+
+
+def _curve(
+    axes: Axes, frontier: pd.DataFrame, tuned: pd.DataFrame, method: str, name: str, look: Look
+) -> None:
+    """Draw a method's curve, and where it is tuned."""
+    curve = known(frontier[frontier["method"] == method], ["train_loss", name])
+    curve = curve.sort_values(["strength", "share"])
+    axes.plot(curve["train_loss"], curve[name], look.dash, color=look.colour, marker=look.marker,
+              markersize=3, linewidth=1)  # fmt: skip
+    point = tuned[tuned["method"] == method]
+    axes.errorbar(
+        finite(point["train_loss"]), finite(point[name]), yerr=reach(point, name),
+        color=look.colour, marker=look.marker, markersize=9, markeredgecolor="white",
+        linestyle=look.dash, capsize=3, label=method,
+    )  # fmt: skip

@@ -1,0 +1,321 @@
+"""Tuning a method on some draws of S, and measuring what was chosen on others.
+
+A draw that tunes trains every setting, a learning rate and a strength, once, and looks at several
+stopping times on the way. It is judged within S, by networks that did not see the example (cross
+validation), or by what is left of the data beside S.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, product
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from probes.cells.cell import CellJob
+from probes.cells.prepare import Prepared
+from probes.cells.tuning_parts import Part, prepare_part
+from probes.jobs.job import Progress, TableKind, Tables
+from probes.metrics.calibration_error import (
+    calibration_error,
+    calibration_floor,
+    class_probabilities,
+    has_classes,
+)
+from probes.metrics.constant_prediction import best_constant
+from probes.metrics.metrics_of_outputs import measure_outputs
+from probes.models.network import Factors, Inputs
+from probes.training.example_weights import full_sample, leave_out
+from probes.training.rival_training import rival_outputs, train_rival
+from probes.training.rivals import RIVALS, Rival
+
+#: Which networks are trained beside that of S: one without each example, one without each of
+#: ``FOLDS`` parts of S, or none.
+Beside = Literal["examples", "folds", "none"]
+FOLDS = 4
+#: Rules that do not train alike for fewer steps: their perturbation depends on the whole length.
+SCHEDULED = ("CoTo",)
+#: Largest of the learning rates that are tried, in units of the smallest.
+RATE_RANGE = 32.0
+#: Stopping times that are tried, in shares of the steps.
+SHARES = tuple(float(share) for share in np.geomspace(0.05, 1, 10).round(4))
+
+
+def learning_rates(smallest: float, count: int) -> tuple[float, ...]:
+    """Return learning rates, evenly spaced in the logarithm.
+
+    Args:
+        smallest: the first; the last is ``RATE_RANGE`` times as large.
+        count: of the rates; a single one is in the middle.
+
+    >>> [round(rate, 5) for rate in learning_rates(1e-3, 3)]
+    [0.001, 0.00566, 0.032]
+    """
+    if count == 1:
+        return (float(smallest * RATE_RANGE**0.5),)
+    return tuple(float(rate) for rate in smallest * np.geomspace(1, RATE_RANGE, count))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A method as it is trained.
+
+    Attributes:
+        strength: of the method.
+        lr: learning rate.
+        share: of the steps of a whole training, after which it is stopped, in (0, 1].
+    """
+
+    strength: float
+    lr: float
+    share: float
+
+    def stop(self, method: str, steps: int) -> int:
+        """Return the step after which it is stopped, at least 1.
+
+        Args:
+            method: its name.
+            steps: of a whole training of plain LoRA.
+        """
+        return max(1, round(self.share * Rival(method, self.strength).steps(steps)))
+
+
+@dataclass(frozen=True)
+class TuningCell(CellJob):
+    """One draw of S on which all settings of a method are tried.
+
+    Attributes:
+        base: the draw; its learning rate and p do not matter.
+        part: of the data, that S is drawn from.
+        method: its name in ``RIVALS``.
+        strengths, rates, shares: that are tried, every combination.
+        folds: whether S is judged by cross validation, or the rest of the part judges.
+    """
+
+    part: Part
+    method: str
+    strengths: tuple[float, ...]
+    rates: tuple[float, ...]
+    shares: tuple[float, ...]
+    folds: bool
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        networks = FOLDS if self.folds else 1
+        trainings = len(self.strengths) * len(self.rates)
+        return networks * trainings * self.base.steps * RIVALS[self.method].passes
+
+
+@dataclass(frozen=True)
+class MeasuredCell(CellJob):
+    """One draw of S on which some settings of a method are measured.
+
+    Attributes:
+        base: the draw; its learning rate and p do not matter.
+        part: of the data, that S and the test set are drawn from.
+        method: its name in ``RIVALS``.
+        settings: that are measured.
+        beside: which networks are trained beside that of S.
+        judge: what ``risk``, ``score`` and ``ece`` are measured on: the test set, or the examples
+            of S, each by a network that did not see it.
+    """
+
+    part: Part
+    method: str
+    settings: tuple[Setting, ...]
+    beside: Beside
+    judge: Literal["test set", "unseen"] = "test set"
+
+    @property
+    def replica_steps(self) -> int:
+        """Size of the work."""
+        networks = {"examples": self.base.n + 1, "folds": FOLDS + 1, "none": 1}[self.beside]
+        trainings = len({(one.strength, one.lr) for one in self.settings})
+        return networks * trainings * self.base.steps * RIVALS[self.method].passes
+
+
+def run_rival_cell(cell: TuningCell | MeasuredCell, progress: Progress) -> Tables:
+    """Tune or measure, whichever the cell is."""
+    rows = tune(cell, progress) if isinstance(cell, TuningCell) else measure(cell, progress)
+    return {TableKind.ROWS: rows}
+
+
+def tune(cell: TuningCell, progress: Progress) -> pd.DataFrame:
+    """Try all settings of a method on one draw of S.
+
+    Args:
+        cell: the draw and the settings.
+        progress: told about replicas times passes after every step.
+
+    Returns:
+        One row a setting: the cell's columns, ``method``, ``strength``, ``lr``, ``share`` and
+        ``validation_loss``, infinite where a network diverged.
+    """
+    ready = prepare_part(cell.base, cell.part)
+    folds = [list(range(fold, cell.base.n, FOLDS)) for fold in range(FOLDS)] if cell.folds else []
+    weights = leave_out(folds, cell.base.n) if folds else full_sample(cell.base.n)
+    judged = ready.train if folds else ready.test
+    records = []
+    settings = [
+        Setting(strength, lr, share)
+        for strength, lr, share in product(cell.strengths, cell.rates, cell.shares)
+    ]
+    for setting, (outputs,) in _stopped(cell, ready, weights, settings, (judged,), progress):
+        losses = ready.network.loss.value(outputs, judged.targets.double().cpu())
+        unseen = [losses[row, held] for row, held in enumerate(folds)] or [losses[0]]
+        mean = float(torch.cat(unseen).mean())
+        finite = mean < float("inf")
+        records.append(vars(setting) | {"validation_loss": mean if finite else float("inf")})
+    columns = ready.columns | {"draw": cell.base.draw, "method": cell.method}
+    return pd.DataFrame(records).assign(
+        **{name: value for name, value in columns.items() if name != "lr"}
+    )
+
+
+def measure(cell: MeasuredCell, progress: Progress) -> pd.DataFrame:
+    """Measure some settings of a method on one draw of S.
+
+    Args:
+        cell: the draw and the settings.
+        progress: told about replicas times passes after every step.
+
+    Returns:
+        One row a setting: the cell's columns, ``method``, ``strength``, ``lr``, ``share``, ``stop``
+        (the step after which it was stopped), ``passes`` and ``test_passes`` (forward and backward
+        passes of the training, forward passes of a prediction), what
+        ``probes.metrics.metrics_of_outputs`` measures, and ``risk``, ``score``, ``ece`` and
+        ``ece_floor`` on what judges, with ``chance_risk`` and ``chance_score`` of the best constant
+        prediction for the same examples.
+    """
+    ready, n = prepare_part(cell.base, cell.part), cell.base.n
+    left_out = {
+        "examples": [[example] for example in range(n)],
+        "folds": [list(range(fold, n, FOLDS)) for fold in range(FOLDS)],
+        "none": [],
+    }[cell.beside]
+    weights = torch.cat([full_sample(n), *([leave_out(left_out, n)] if left_out else [])])
+    records = []
+    for setting, (on_train, on_test) in _stopped(
+        cell, ready, weights, cell.settings, (ready.train, ready.test), progress, first=(1,)
+    ):
+        kept = on_train if cell.beside == "examples" else on_train[:1]
+        record = measure_outputs(ready.network.loss, kept, ready.train, on_test, ready.test)
+        outputs, judging = on_test[0], ready.test
+        if cell.judge == "unseen":
+            outputs, judging = on_train[0].clone(), ready.train
+            for row, held in enumerate(left_out, start=1):
+                outputs[:, held] = on_train[row][:, held]
+        stop = setting.stop(cell.method, cell.base.steps)
+        method = RIVALS[cell.method]
+        records.append(
+            vars(setting)
+            | {"stop": stop, "passes": stop * method.passes, "test_passes": method.test_passes}
+            | record
+            | _judged(ready, outputs, judging)
+        )
+    columns = ready.columns | {"draw": cell.base.draw, "method": cell.method}
+    return pd.DataFrame(records).assign(
+        **{name: value for name, value in columns.items() if name != "lr"},
+        score_name=ready.network.loss.score_name, judge=cell.judge,
+    )  # fmt: skip
+
+
+def _judged(ready: Prepared, outputs: Tensor, inputs: Inputs) -> dict[str, float]:
+    loss, targets = ready.network.loss, inputs.targets.double().cpu()
+    chance_risk, chance_score = best_constant(loss, targets)
+    record = {
+        "risk": float(loss.value(outputs, targets).mean()),
+        "score": float(loss.score(outputs, targets).mean()),
+        "ece": float("nan"), "ece_floor": float("nan"),
+        "chance_risk": chance_risk, "chance_score": chance_score,
+    }  # fmt: skip
+    if has_classes(loss):
+        probabilities, labels = class_probabilities(loss, outputs, targets)
+        record["ece"] = calibration_error(probabilities, labels)
+        record["ece_floor"] = calibration_floor(probabilities)
+    return record
+
+
+@dataclass
+class _Predictor:
+    """Predicts at the stopping times of one training: the checkpoint of ``train_rival``.
+
+    Attributes:
+        cell: whose method is trained.
+        ready: the data and the network.
+        rival: that is trained.
+        inputs: examples to predict.
+        first: numbers of the ``inputs`` that the first replica alone predicts.
+        progress: told about replicas times passes after every step.
+        found: by step, for each of ``inputs``, the outputs of every block of replicas.
+    """
+
+    cell: TuningCell | MeasuredCell
+    ready: Prepared
+    rival: Rival
+    inputs: tuple[Inputs, ...]
+    first: tuple[int, ...]
+    progress: Progress
+    found: dict[int, list[list[Tensor]]]
+
+    def __call__(self, step: int, rows: slice, factors: Factors) -> None:
+        """Predict, if it is a step to stop at; arguments as of ``Checkpoint``."""
+        self.progress((rows.stop - rows.start) * self.rival.method.passes)
+        if step not in self.found:
+            return
+        members = self.rival.method.members
+        one = [(A[:members], B[:members]) for A, B in factors]
+        for number, found in enumerate(self.found[step]):
+            if number not in self.first:
+                found.append(self._outputs(factors, number))
+            elif rows.start == 0:
+                found.append(self._outputs(one, number))
+
+    def _outputs(self, factors: Factors, number: int) -> Tensor:
+        seed = self.cell.base.seeds()[2]
+        network, inputs = self.ready.network, self.inputs[number]
+        return rival_outputs(network, factors, inputs, self.rival, seed=seed).double().cpu()
+
+
+@torch.no_grad()
+def _stopped(
+    cell: TuningCell | MeasuredCell,
+    ready: Prepared,
+    weights: Tensor,
+    settings: Sequence[Setting],
+    inputs: tuple[Inputs, ...],
+    progress: Progress,
+    first: tuple[int, ...] = (),
+) -> Iterator[tuple[Setting, list[Tensor]]]:
+    """Train, and predict at every stopping time.
+
+    Args:
+        cell: whose method is trained.
+        ready: the data, the network and the start.
+        weights: of the examples, one replica a row.
+        settings: those that differ in nothing but ``share``, side by side, are one training.
+        inputs, progress, first: as for :class:`_Predictor`.
+
+    Yields:
+        A setting and the outputs for each of ``inputs``, (R, k, m), or (1, k, m) for ``first``,
+        float64 on the CPU.
+    """
+    steps, method = cell.base.steps, RIVALS[cell.method]
+    for (strength, lr), group in groupby(settings, key=lambda one: (one.strength, one.lr)):
+        stops = {setting: setting.stop(cell.method, steps) for setting in group}
+        taken = steps if method.rule in SCHEDULED else max(stops.values()) * method.members
+        training = replace(ready.training, lr=lr, steps=taken)
+        rival = Rival(cell.method, strength)
+        found: dict[int, list[list[Tensor]]] = {
+            stop: [[] for _ in inputs] for stop in stops.values()
+        }
+        train_rival(
+            ready.network, ready.train, weights, ready.start, training, rival,
+            checkpoint=_Predictor(cell, ready, rival, inputs, first, progress, found),
+        )  # fmt: skip
+        for setting, stop in stops.items():
+            yield setting, [torch.cat(parts) for parts in found[stop]]

@@ -1,0 +1,107 @@
+"""After everybody is tuned: what is said of LoRA Dropout and its rivals."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from probes.metrics.multiple_comparisons import LEVEL
+from probes.metrics.rival_comparison import compare_methods
+
+#: The reference: LoRA, whose learning rate and stopping time are tuned.
+REFERENCE = "LoRA"
+#: What a verdict of the comparison with it means for LoRA Dropout.
+OUTCOMES = {
+    "better": "LoRA Dropout wins",
+    "worse": "LoRA Dropout loses",
+    "equal": "the two are equal within the margin",
+    "undecided": "the two cannot be told apart",
+}
+
+
+def verdict(
+    summary: pd.DataFrame, rows: pd.DataFrame, dropout: dict[int, str], margin: float, task: str
+) -> str:
+    """Say in three sentences who wins, who is as good and cheaper, and at which n.
+
+    Args:
+        summary: one row a size and method, as of ``probes.rivals.RivalsResult.summary``.
+        rows: one row a size, tuned method and draw, with ``test_loss``.
+        dropout: by size, the form of LoRA Dropout that the draws that tune chose.
+        margin: of equivalence, a share of the test loss of LoRA.
+        task: its name.
+
+    Returns:
+        Three sentences, the first two of the smallest n.
+    """
+    n = min(dropout)
+    at_n = summary[summary["n"] == n].set_index("method")
+    own = rows[rows["n"] == n]
+    return " ".join(
+        [
+            _against_lora(at_n, dropout[n], margin, f"{task}, n = {n}"),
+            _cheaper(at_n, own, dropout[n], margin),
+            _over_n(summary, dropout),
+        ]
+    )
+
+
+def _against_lora(at_n: pd.DataFrame, name: str, margin: float, where: str) -> str:
+    records = at_n.to_dict("index")
+    found, reference = records[name], records[REFERENCE]
+    return (
+        f"On {where}, tuned {name} (strength {found['strength']:g}) has the test loss "
+        f"{found['test_loss']:.4f} and LoRA with a tuned learning rate and early stopping "
+        f"{reference['test_loss']:.4f}; the difference is {_signed(found)} over "
+        f"{int(found['draws'])} fresh draws of S, so {_outcome(found['verdict'], margin)}."
+    )
+
+
+def _cheaper(at_n: pd.DataFrame, rows: pd.DataFrame, name: str, margin: float) -> str:
+    """Rivals that are better than LoRA Dropout, or equal within the margin, for fewer passes."""
+    cost = at_n.loc[name]
+    apart = [one for one in at_n.index if str(one).startswith(("LoRA", name)) and one != name]
+    others = rows[~rows["method"].isin(apart)]
+    if others["method"].nunique() < 2:
+        return "It has no rival here."
+    found = compare_methods(others, name, margin).set_index("method")
+    good = found[found["verdict"].isin(["better", "equal"])].join(at_n[["passes", "test_passes"]])
+    cheap = good[(good["passes"] < cost["passes"]) & (good["test_passes"] <= cost["test_passes"])]
+    better = good[(good["verdict"] == "better") & ~good.index.isin(cheap.index)]
+    said = []
+    for these, how in (
+        (cheap, "as good or better and cheaper"),
+        (better, "better but not cheaper"),
+    ):
+        if len(these):
+            named = "; ".join(
+                f"{method} ({_signed(row)}, {row['passes'] / cost['passes']:.2g} times the passes)"
+                for method, row in these.sort_values("difference").to_dict("index").items()
+            )
+            said.append(f"{how}: {named}")
+    if not said:
+        return "No rival is shown to be as good as it for fewer passes."
+    return f"Against it, test loss less its own, {', and '.join(said)}."
+
+
+def _over_n(summary: pd.DataFrame, dropout: dict[int, str]) -> str:
+    outcomes: dict[str, list[str]] = {}
+    for n, name in dropout.items():
+        row = summary[(summary["n"] == n) & (summary["method"] == name)].to_dict("records")[0]
+        outcomes.setdefault(row["verdict"], []).append(f"{n} ({_signed(row)})")
+    if len(dropout) == 1:
+        return "Other n were not measured: give several to --n."
+    words = {"better": "wins", "worse": "loses", "equal": "is equal", "undecided": "is undecided"}
+    said = [f"{words[one]} at n = {', '.join(sizes)}" for one, sizes in outcomes.items()]
+    return f"Against LoRA over n, LoRA Dropout {'; it '.join(said)}."
+
+
+def _outcome(verdict: str, margin: float) -> str:
+    return OUTCOMES[verdict].replace("the margin", f"{margin:.0%}")
+
+
+def _signed(row: Mapping[Hashable, Any]) -> str:
+    half = row["difference"] - row["difference_low"]
+    return f"{row['difference']:+.4f} ± {half:.4f}" + (
+        " *" if row["difference_holm"] <= LEVEL else ""
+    )

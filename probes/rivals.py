@@ -1,0 +1,455 @@
+"""After everybody is tuned: does LoRA Dropout win, and against whom?
+
+python -m probes.rivals
+python -m probes.rivals --task breast_cancer --n 32 64 128 --minutes 20
+python -m probes.rivals --method "LoRA Dropout" "weight decay" --draws 16
+
+>>> result = measure(task="ridge", method="weight decay", n=8, draws=2, tuning_draws=1, steps=10,
+...                  trainings=2)
+>>> result.summary["method"].tolist()
+['LoRA', 'weight decay', 'LoRA, to the end']
+"""
+
+if __name__ == "__main__":
+    # Importing takes seconds, in which Ctrl-C must not end in a traceback.
+    import probes.cli.early_interrupt
+
+    probes.cli.early_interrupt.be_brief()
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+import tyro
+
+from probes.cells.cell import Cell
+from probes.cells.rival_cells import (
+    FOLDS,
+    SHARES,
+    MeasuredCell,
+    Setting,
+    TuningCell,
+    learning_rates,
+    run_rival_cell,
+)
+from probes.cells.tuning_parts import examples_of
+from probes.cli.probe import Probe, Sweep
+from probes.cli.stability_settings import StabilitySettings
+from probes.cli.text_options import TextOptions
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.job import Job, TableKind, Tables
+from probes.jobs.time_limit import TimeLimit, run_draws
+from probes.jobs.validation import check_count, check_one_of, require
+from probes.metrics.confidence_intervals import means
+from probes.metrics.rival_comparison import compare_methods
+from probes.metrics.tuned_settings import SETTING, tuned_settings
+from probes.results.result import Result
+from probes.results.rivals_verdict import REFERENCE, verdict
+from probes.results.text_tables import averages, with_interval
+from probes.tasks import Task, load_task
+from probes.training.rival_training import obstacle
+from probes.training.rivals import RIVALS
+
+if TYPE_CHECKING:
+    from figures.style import Drawing
+
+#: LoRA with a tuned learning rate that is trained to the end: what stopping early adds.
+END = "LoRA, to the end"
+#: The same as tuning the stopping time of LoRA, which is done for every method.
+IMPLIED = "early stopping"
+#: Number of the first draw that measures: its start and masks are not those of a draw that tunes.
+FIRST_MEASURED = 1000
+#: Draws on which all strengths of a method are measured, and not only the tuned one.
+FRONTIER_DRAWS = 4
+#: Share of the time for tuning.
+TUNING_TIME = 0.4
+QUANTITIES = ("train_loss", "test_loss", "test_score", "gap", "beta", "ece", "ece_floor")
+#: Groups of methods, each with a panel of its own in the figure.
+FAMILIES = {
+    "LoRA": "plain",
+    "LoRA Dropout": "LoRA Dropout",
+    **dict.fromkeys(("inputs", "rank", "module dropout", "CoTo", "HiddenKey", "noise"),
+                    "other random perturbations"),
+}  # fmt: skip
+WITHOUT_CHANCE = "without chance, and ensembles of networks"
+
+
+@dataclass(frozen=True)
+class RivalsSettings(TextOptions, EngineOptions):
+    """Tune every method with the same budget, and compare them on fresh training sets."""
+
+    task: str = "digits"
+    """What is learned: digits, breast_cancer, ridge, tweets, or text (a file of your own)."""
+
+    n: tuple[int, ...] = (64,)
+    """Numbers of training examples."""
+
+    method: tuple[str, ...] = ()
+    """Methods beside LoRA. Default: all that apply to the task."""
+
+    minutes: float = 10.0
+    """Time to spend; fewer draws are made where it does not suffice, at least one that tunes and
+    two that measure. With --out, the same command goes on from what is kept."""
+
+    draws: int = 12
+    """Fresh draws of S on which the tuned methods are measured; at least 2."""
+
+    tuning_draws: int = 10
+    """Draws of S on which methods are tuned, by cross validation within S."""
+
+    trainings: int = 16
+    """Trainings of a method on a draw that tunes, the same for all methods: learning rates times
+    strengths."""
+
+    margin: float = 0.02
+    """Margin of equivalence, a share of the test loss of tuned LoRA, in (0, 1). Default: 2 %, in
+    which tuned variants of LoRA agree (arXiv 2602.04998). Name it before you look."""
+
+    rank: int | None = None
+    """Rank r of the update. Default: the task's."""
+
+    steps: int | None = None
+    """Most optimizer steps of a training. Default: the task's."""
+
+    lr: float | None = None
+    """Smallest learning rate that is tried; the largest is 32 times as large. Default: the
+    task's."""
+
+    seed: int = 0
+    """Seed of everything random."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder for the rows, the manifest and the figure. Default: runs/rivals from the command
+    line, none from Python."""
+
+    def cells(self) -> list[TuningCell]:
+        """Check every value and return the cells that tune, draws outermost.
+
+        Raises:
+            ValueError: a value is out of range; the message names it and what is allowed.
+        """
+        require(0 < self.minutes < float("inf"), "minutes", "positive and finite", self.minutes)
+        require(len(self.n) > 0, "n", "at least one value", "none")
+        check_count("draws", self.draws, least=2)
+        check_count("tuning_draws", self.tuning_draws)
+        check_count("trainings", self.trainings)
+        require(0 < self.margin < 1, "margin", "in (0, 1)", self.margin)
+        task = load_task(self.task, self.text_source(self.task))
+        largest = len(examples_of("tuning", len(task), self.seed)) - 1
+        for n in self.n:
+            allowed = (
+                f"from {2 * FOLDS} to {largest} for {self.task}, as one part of the data tunes"
+            )
+            require(2 * FOLDS <= n <= largest, "n", allowed, n)
+        sizes = [self._bases(n) for n in dict.fromkeys(self.n)]
+        methods = self._methods(task, sizes[0][0])
+        return [
+            TuningCell(
+                replace(bases[0], draw=draw), "tuning", method, RIVALS[method].strengths,
+                self._rates(method, bases[0].lr), SHARES, folds=True,
+            )
+            for draw, bases, method in product(range(self.tuning_draws), sizes, methods)
+        ]  # fmt: skip
+
+    def _bases(self, n: int) -> list[Cell]:
+        return StabilitySettings(
+            p=(0.0,), task=self.task, n=n, draws=1, rank=self.rank, steps=self.steps, lr=self.lr,
+            seed=self.seed, **self.text_options, **self.engine_settings,
+        ).cells()  # fmt: skip
+
+    def _methods(self, task: Task, base: Cell) -> list[str]:
+        """LoRA and those that are compared with it."""
+        network = task.network(rank=base.rank, alpha=base.alpha, dtype=torch.float32, device="cpu")
+        known = tuple(name for name in RIVALS if name != IMPLIED)
+        for name in self.method:
+            check_one_of("method", name, known)
+            reason = obstacle(network, name)
+            require(not reason, "method", f"one that applies to {self.task} ({reason})", name)
+        if self.method:
+            return list(dict.fromkeys([REFERENCE, *self.method]))
+        return [name for name in known if not obstacle(network, name)]
+
+    def _rates(self, method: str, smallest: float) -> tuple[float, ...]:
+        """Learning rates of a method: as many as its trainings allow, over the same range."""
+        count = max(1, self.trainings // len(RIVALS[method].strengths))
+        return learning_rates(smallest, count)
+
+
+@dataclass(frozen=True, repr=False)
+class RivalsResult(Result):
+    """One row a method, setting and fresh draw: see ``probes.cells.rival_cells.measure``.
+
+    The table of kind ``TUNING`` has the draws that tuned.
+
+    Attributes:
+        margin: of equivalence, a share of the test loss of tuned LoRA.
+    """
+
+    margin: float = field(default=RivalsSettings.margin, kw_only=True)
+
+    name = "rivals"
+    question = "After everybody is tuned: does LoRA Dropout win?"
+
+    @property
+    def note(self) -> str:
+        """How methods were tuned and are compared."""
+        tuning = self.more[TableKind.TUNING]
+        edge, drawn = self._at_the_edge, tuning["draw"].nunique()
+        return (
+            f"learning rate, strength and stopping time of every method by {FOLDS}-fold cross "
+            f"validation on {drawn} draws of S from {self._tuning_pool} examples "
+            f"that measure nothing; means over {self.rows['draw'].nunique()} fresh draws from the "
+            "others, 95 % intervals (Student); less LoRA: paired over draws; *: not 0, at 5 % for "
+            f"all methods of an n together (Holm); equal: within {self.margin:.0%} of LoRA's test "
+            "loss, likewise (two one-sided tests); ECE (of a calibrated predictor on average); "
+            "passes: of training, in those of a step of LoRA"
+            + (f"; stopped at the largest learning rate and the last step: {edge}" if edge else "")
+        )
+
+    @property
+    def _tuning_pool(self) -> int:
+        return int(self.more[TableKind.TUNING]["pool"].iloc[0])
+
+    @cached_property
+    def tuned(self) -> pd.DataFrame:
+        """One row a size, method and strength: see ``probes.metrics.tuned_settings``.
+
+        ``chosen`` marks the strength of each method; a method of its own is LoRA that is trained to
+        the end.
+        """
+        return choose(self.more[TableKind.TUNING])
+
+    @cached_property
+    def chosen_rows(self) -> pd.DataFrame:
+        """The rows of the tuned settings, one a size, method and draw."""
+        return labelled(self.rows, self.tuned[self.tuned["chosen"]])
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """One row a size and tuned method.
+
+        The setting (``strength``, ``lr``, ``stop``), ``passes`` and ``test_passes``, means of
+        ``QUANTITIES``, ``difference`` of the test loss to tuned LoRA and ``beta_difference``, with
+        the columns of ``probes.metrics.rival_comparison.compare_methods``.
+        """
+        parts = []
+        for n, rows in self.chosen_rows.groupby("n", sort=False):
+            found = means(rows, ["method"], QUANTITIES)
+            for quantity, prefix in (("test_loss", ""), ("beta", "beta_")):
+                compared = compare_methods(rows, REFERENCE, self.margin, quantity)
+                names = {name: f"{prefix}{name}" for name in compared if name != "method"}
+                found = found.merge(
+                    compared.drop(columns="draws").rename(columns=names), how="left", on="method"
+                )
+            first = rows.drop_duplicates("method")
+            settings = first[["method", "strength", "lr", "stop", "passes", "test_passes"]]
+            parts.append(settings.merge(found, on="method").assign(n=n))
+        return pd.concat(parts, ignore_index=True)
+
+    @cached_property
+    def frontier(self) -> pd.DataFrame:
+        """One row a size, method and strength (of LoRA, stopping time): means of ``QUANTITIES``."""
+        tuned = self.tuned[self.tuned["method"] != END]
+        parts = []
+        for setting in tuned.to_dict("records"):
+            same = ["n", "method", "strength", "lr"]
+            if setting["method"] != REFERENCE:
+                same.append("share")
+            own = np.logical_and.reduce([self.rows[name] == setting[name] for name in same])
+            parts.append(self.rows[own])
+        rows = pd.concat(parts, ignore_index=True)
+        return means(rows, ["n", "method", "strength", "share"], QUANTITIES)
+
+    @property
+    def dropout(self) -> dict[int, str]:
+        """By size, the form of LoRA Dropout with the least loss on the draws that tuned."""
+        forms = self.tuned[self.tuned["chosen"] & self.tuned["method"].map(_is_dropout)]
+        best = forms.loc[forms.groupby("n", sort=False)["validation_loss"].idxmin()]
+        return {int(n): str(method) for n, method in zip(best["n"], best["method"], strict=True)}
+
+    def text(self) -> pd.DataFrame:
+        """The summary as it is printed, the least test loss first."""
+        summary = self.summary.sort_values(["n", "test_loss"], kind="stable", ignore_index=True)
+        differences = summary.drop(columns="difference_draws")
+        return pd.DataFrame(
+            {
+                "n": summary["n"].astype(str),
+                "method": summary["method"],
+                "strength": [
+                    "" if RIVALS.get(method, RIVALS[REFERENCE]).strengths == (0.0,) else f"{one:g}"
+                    for method, one in zip(summary["method"], summary["strength"], strict=True)
+                ],
+                "lr": summary["lr"].map("{:.2g}".format),
+                "stop": summary["stop"].astype(str),
+                "test loss": averages(summary, "test_loss"),
+                "less LoRA": [
+                    "" if method == REFERENCE else text
+                    for method, text in zip(
+                        summary["method"], with_interval(differences, "difference"), strict=True
+                    )
+                ],
+                "verdict": summary["verdict"].fillna(""),
+                "score": averages(summary, "test_score", 3),
+                "gap": averages(summary, "gap", 3),
+                "β": averages(summary, "beta", 3),
+                "ECE": [
+                    "" if np.isnan(error) else f"{error:.3f} ({floor:.3f})"
+                    for error, floor in zip(summary["ece"], summary["ece_floor"], strict=True)
+                ],
+                "passes": [
+                    f"{passes}" + (f", {test} a prediction" if test > 1 else "")
+                    for passes, test in zip(summary["passes"], summary["test_passes"], strict=True)
+                ],
+            }
+        )
+
+    @property
+    def setting(self) -> str:
+        """Task, training and draws; n stands in the rows."""
+        first = self.rows.iloc[0]
+        return (
+            f"{first['task']}, rank {first['rank']}, at most {first['steps']} steps, "
+            f"{self.rows['draw'].nunique()} fresh draws of S"
+        )
+
+    @property
+    def conclusion(self) -> str:
+        """Who wins, who is as good and cheaper, and at which n."""
+        if not self.dropout:
+            return "LoRA Dropout was not among the methods."
+        task = str(self.rows["task"].iloc[0])
+        return verdict(self.summary, self.chosen_rows, self.dropout, self.margin, task)
+
+    def plot(self) -> "Drawing":
+        """Draw test loss and beta against train loss, at the smallest n."""
+        from figures.rivals import draw
+
+        n = self.rows["n"].min()
+        frontier = self.frontier[self.frontier["n"] == n]
+        tuned = self.summary[self.summary["n"] == n]
+        families = {name: family_of(name) for name in tuned["method"]}
+        caption = (
+            f"{self.setting}, n = {n}; curves: strengths (LoRA: stopping times), each with its own "
+            f"tuned learning rate, means over {min(FRONTIER_DRAWS, self.rows['draw'].nunique())} "
+            "draws; large marks: the tuned strength with its 95 % interval over all draws"
+        )
+        return draw(
+            frontier.assign(family=frontier["method"].map(families)),
+            tuned.assign(family=tuned["method"].map(families)),
+            self.margin * float(tuned.loc[tuned["method"] == REFERENCE, "test_loss"].iloc[0]),
+            caption,
+        )
+
+    @property
+    def _at_the_edge(self) -> str:
+        """Methods whose tuned setting is the last of the grid."""
+        largest = self.more[TableKind.TUNING]["lr"].max()
+        chosen = self.tuned[self.tuned["chosen"] & (self.tuned["method"] != END)]
+        at = chosen[(chosen["share"] == SHARES[-1]) & np.isclose(chosen["lr"], largest)]
+        return ", ".join(dict.fromkeys(at["method"]))
+
+
+def choose(tuning: pd.DataFrame) -> pd.DataFrame:
+    """Choose the settings of every method, and of LoRA that is trained to the end.
+
+    Args:
+        tuning: one row a size, method, setting and draw that tunes.
+
+    Returns:
+        As of ``probes.metrics.tuned_settings``, with ``n``; ``END`` is a method of its own.
+    """
+    to_the_end = tuning[(tuning["method"] == REFERENCE) & (tuning["share"] == SHARES[-1])]
+    together = pd.concat([tuning, to_the_end.assign(method=END)], ignore_index=True)
+    return tuned_settings(together, ("n", "method"))
+
+
+def labelled(rows: pd.DataFrame, settings: pd.DataFrame) -> pd.DataFrame:
+    """Take the rows of some settings, under the settings' names.
+
+    Args:
+        rows: one row a size, method, setting and draw.
+        settings: ``n``, ``method`` (one that was trained, or ``END``), ``strength``, ``lr``,
+            ``share``.
+
+    Returns:
+        The rows, in the order of the settings, with ``method`` of the settings.
+    """
+    asked = settings[["n", "method", *SETTING]].assign(
+        trained=settings["method"].replace(END, REFERENCE)
+    )
+    renamed = rows.rename(columns={"method": "trained"})
+    return asked.merge(renamed, how="inner", on=["n", "trained", *SETTING]).drop(columns="trained")
+
+
+def family_of(method: str) -> str:
+    """Say to which panel of the figure a method belongs."""
+    if method in (REFERENCE, END):
+        return FAMILIES[REFERENCE]
+    rule = RIVALS[method].rule
+    return WITHOUT_CHANCE if rule == REFERENCE else FAMILIES.get(rule, WITHOUT_CHANCE)
+
+
+def _is_dropout(method: str) -> bool:
+    return method in RIVALS and RIVALS[method].rule == "LoRA Dropout"
+
+
+def measured_jobs(
+    tuning_cells: Sequence[TuningCell], tuned: pd.DataFrame, draws: int
+) -> list[list[Job]]:
+    """Return what is measured on every fresh draw.
+
+    Args:
+        tuning_cells: those that tuned.
+        tuned: of :func:`choose`.
+        draws: number of fresh draws.
+
+    Returns:
+        One list of jobs a draw. The first ``FRONTIER_DRAWS`` measure every strength.
+    """
+    first = {(cell.base.n, cell.method): cell.base for cell in tuning_cells}
+    jobs: list[list[Job]] = []
+    for draw in range(draws):
+        cells: list[Job] = []
+        for (n, method), base in first.items():
+            names = [method, END] if method == REFERENCE else [method]
+            own = tuned[(tuned["n"] == n) & tuned["method"].isin(names)]
+            own = own if draw < FRONTIER_DRAWS else own[own["chosen"]]
+            settings = [Setting(*values) for values in own[SETTING].itertuples(index=False)]
+            if method == REFERENCE and draw < FRONTIER_DRAWS:
+                settings = [replace(settings[0], share=share) for share in SHARES] + settings[1:]
+            base = replace(base, draw=FIRST_MEASURED + draw)
+            asked = tuple(dict.fromkeys(settings))
+            cells.append(MeasuredCell(base, "measuring", method, asked, "examples"))
+        jobs.append(cells)
+    return jobs
+
+
+def _gather(settings: RivalsSettings, cells: Sequence[TuningCell], sweep: Sweep) -> Tables:
+    """Tune, then measure draw after draw, while there is time."""
+    limit = TimeLimit(60 * settings.minutes)
+    by_draw = [
+        [cell for cell in cells if cell.base.draw == draw] for draw in range(settings.tuning_draws)
+    ]
+    tuning = run_draws(by_draw, sweep, limit, share=TUNING_TIME)
+    jobs = measured_jobs(cells, choose(tuning), settings.draws)
+    return {TableKind.ROWS: run_draws(jobs, sweep, limit, least=2), TableKind.TUNING: tuning}
+
+
+PROBE = Probe(
+    "rivals",
+    RivalsSettings,
+    cells=RivalsSettings.cells,
+    run=lambda settings: run_rival_cell,
+    result=lambda settings, tables: RivalsResult.of(tables, margin=settings.margin),
+    gather=_gather,
+)
+measure = PROBE.measure
+
+if __name__ == "__main__":
+    PROBE.main()

@@ -1,0 +1,70 @@
+"""Every strength is a point, every tuned method a mark with an interval, LoRA is everywhere."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from figures.rivals import draw
+from tests.figures import artists
+from tests.figures.tables import grid, without_high
+
+NAMES = ["test_loss", "beta", "train_loss", "difference"]
+FAMILIES = {"LoRA": "plain", "masks": "chance", "noise": "chance", "decay": "none"}
+METHODS = list(FAMILIES)
+
+
+def with_family(table):
+    return table.assign(family=table["method"].map(FAMILIES))
+
+
+FRONTIER = with_family(grid(NAMES[:3], method=METHODS, strength=[0.1, 0.2]).assign(share=1.0))
+TUNED = with_family(without_high(grid(NAMES, method=METHODS))).assign(
+    verdict=[np.nan, "better", "undecided", "equal"]
+)
+PANELS = [(0, "test_loss", ["masks", "noise"]), (1, "test_loss", ["decay"]),
+          (2, "beta", ["masks", "noise"]), (3, "beta", ["decay"])]  # fmt: skip
+
+
+def drawing(frontier=FRONTIER, tuned=TUNED):
+    return draw(frontier, tuned, 0.02, "settings")
+
+
+@pytest.mark.parametrize(("panel", "name", "methods"), PANELS)
+def test_curves_and_marks_are_the_table(panel, name, methods):
+    axes = drawing().axes[panel]
+    bars = artists.error_bars(axes)
+    assert list(bars) == ["LoRA", *methods]
+    curves = list(artists.lines(axes).values())
+    for method, curve in zip(["LoRA", *methods], curves, strict=True):
+        own = FRONTIER[FRONTIER["method"] == method]
+        assert np.allclose(curve, own[["train_loss", name]])
+        point = TUNED[TUNED["method"] == method]
+        places, ends = bars[method]
+        assert np.allclose(places, point[["train_loss", name]])
+        assert ends[0, 0] == pytest.approx(point[f"{name}_low"].iloc[0])
+
+
+def test_the_differences_are_those_of_the_table_with_the_least_at_the_top():
+    axes = drawing().axes[-1]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["decay", "noise", "masks"]
+    bars = artists.error_bars(axes, across=True)
+    assert {*bars} == {"better", "undecided", "equal"}
+    places, ends = bars["better"]
+    row = TUNED[TUNED["method"] == "masks"].iloc[0]
+    assert places.tolist() == [[pytest.approx(row["difference"]), 2]]
+    assert ends[0, 0] == pytest.approx(row["difference_low"])
+
+
+def test_panels_are_named():
+    figure = drawing()
+    assert figure.get_suptitle() == "settings"
+    labels = artists.labels(figure)
+    assert labels[0] == ("", "test loss")
+    assert labels[2] == ("train loss", "β  (units of the loss)")
+    assert labels[-1] == ("test loss less that of tuned LoRA", "")
+
+
+def test_what_diverged_has_no_place():
+    harmed = pd.concat([FRONTIER, FRONTIER.tail(1).assign(train_loss=np.inf)])
+    curves = artists.lines(drawing(frontier=harmed).axes[1])
+    assert all(len(curve) == 2 for curve in curves.values())

@@ -1,0 +1,67 @@
+"""Better, worse, equal or undecided: as the paired tests say, for all methods together."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from probes.metrics.rival_comparison import compare_methods
+
+DRAWS = np.arange(10)
+#: Spread evenly around 0, so that means are what they are said to be.
+NOISE = stats.norm.ppf((DRAWS + 0.5) / 10)
+LORA = 1.0 + 0.2 * np.sin(DRAWS)
+
+
+def table(**methods):
+    return pd.DataFrame(
+        [
+            {"method": method, "draw": draw, "test_loss": loss}
+            for method, losses in ({"LoRA": LORA} | methods).items()
+            for draw, loss in enumerate(losses)
+        ]
+    )
+
+
+FOUND = compare_methods(
+    table(
+        good=LORA - 0.1 + 0.02 * NOISE, bad=LORA + 0.1 + 0.02 * NOISE,
+        same=LORA + 0.001 * NOISE, little=LORA - 0.005 + 0.001 * NOISE, noisy=LORA + 0.3 * NOISE,
+    ),
+    "LoRA",
+    margin=0.02,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "verdict"),
+    [("good", "better"), ("bad", "worse"), ("same", "equal"), ("little", "equal"),
+     ("noisy", "undecided")],
+)  # fmt: skip
+def test_verdicts(method, verdict):
+    assert FOUND.set_index("method").loc[method, "verdict"] == verdict
+
+
+def test_differences_are_paired_and_corrected_by_holm():
+    differences = -0.1 + 0.02 * NOISE
+    two = compare_methods(table(good=LORA + differences, bad=LORA + 0.5), "LoRA", 0.02)
+    found = two.set_index("method").loc["good"]
+    assert found["difference"] == pytest.approx(-0.1)
+    interval = stats.ttest_1samp(differences, 0).confidence_interval()
+    assert [found["difference_low"], found["difference_high"]] == pytest.approx(list(interval))
+    # Of two hypotheses the smaller p-value, that of "bad", counts twice and this one once.
+    assert found["difference_holm"] == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+
+
+def test_a_method_that_is_the_reference_itself_is_equal():
+    (row,) = compare_methods(table(twin=LORA), "LoRA", 0.02).to_dict("records")
+    assert row["verdict"] == "equal"
+
+
+def test_what_was_not_measured_on_a_draw_is_left_out():
+    rows = table(good=LORA - 0.1 + 0.02 * NOISE)
+    rows = rows[(rows["method"] == "LoRA") | (rows["draw"] < 6)]
+    (row,) = compare_methods(rows, "LoRA", 0.02).to_dict("records")
+    assert row["difference_draws"] == 6
+    expected = (-0.1 + 0.02 * NOISE)[:6].mean()
+    assert row["difference"] == pytest.approx(expected)

@@ -1,0 +1,241 @@
+"""The protocol: the same budget for all, and nothing of the choice touches what measures."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probes import rivals
+from probes.cells import rival_cells, tuning_parts
+from probes.cells.rival_cells import SHARES
+from probes.jobs.job import TableKind
+from probes.rivals import END, IMPLIED, RivalsResult, RivalsSettings, choose, family_of, labelled
+from probes.tasks import TASKS
+from probes.training.rivals import RIVALS
+from tests.probes.commands import assert_refused, run_here
+
+SMALL = {
+    "task": "breast_cancer", "n": 8, "steps": 12, "draws": 2, "tuning_draws": 2, "trainings": 4,
+    "method": ["LoRA Dropout", "weight decay"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def result():
+    return rivals.measure(**SMALL)
+
+
+def tuning_of(result):
+    return result.more[TableKind.TUNING]
+
+
+def choice_after(change, monkeypatch):
+    """The tuning table after the targets were changed."""
+    true = TASKS["breast_cancer"]()
+    targets = true.targets.clone()
+    change(targets)
+    monkeypatch.setitem(TASKS, "breast_cancer", lambda: replace(true, targets=targets))
+    return tuning_of(rivals.measure(**SMALL))
+
+
+#: Of the 569 examples, those on which what was chosen is measured.
+MEASURING = tuning_parts.examples_of("measuring", 569, 0)
+
+
+def mix_what_measures(targets):
+    """Give the examples that measure each other's labels; turning all would be a symmetry."""
+    targets[MEASURING] = targets[MEASURING].roll(7, 0)
+
+
+def test_the_choice_is_the_same_whatever_the_examples_are_that_measure(result, monkeypatch):
+    pd.testing.assert_frame_equal(choice_after(mix_what_measures, monkeypatch), tuning_of(result))
+
+
+def tune_on_what_measures(monkeypatch):
+    cut = tuning_parts.examples_of
+    monkeypatch.setattr(
+        tuning_parts, "examples_of", lambda part, examples, seed: cut("measuring", examples, seed)
+    )
+
+
+def judge_by_test_data(monkeypatch):
+    """S is drawn from the part that tunes; the test data of the other part judge."""
+    prepared, cell = rival_cells.prepare_part, rivals.TuningCell
+
+    def leaking(base, part):
+        return replace(prepared(base, part), test=prepared(base, "measuring").test)
+
+    monkeypatch.setattr(rival_cells, "prepare_part", leaking)
+    monkeypatch.setattr(rivals, "TuningCell", lambda *known, folds: cell(*known, folds=not folds))
+
+
+@pytest.mark.parametrize("leak", [tune_on_what_measures, judge_by_test_data])
+def test_a_planted_leak_is_found(leak, monkeypatch):
+    leak(monkeypatch)
+    before = tuning_of(rivals.measure(**SMALL))
+    after = choice_after(mix_what_measures, monkeypatch)
+    assert not np.allclose(before["validation_loss"], after["validation_loss"])
+
+
+def test_tuning_and_measuring_share_no_start_and_no_masks(result):
+    assert not {*tuning_of(result)["draw"]} & {*result.rows["draw"]}
+
+
+@pytest.mark.parametrize("method", [name for name in RIVALS if name != IMPLIED])
+def test_every_method_has_the_same_budget(method):
+    """As many trainings as given, or the next smaller multiple of its strengths."""
+    settings = RivalsSettings(method=(method,), trainings=16, n=(16,), tuning_draws=1)
+    (cell,) = [one for one in settings.cells() if one.method == method]
+    count = len(cell.strengths) * len(cell.rates)
+    assert 16 - len(cell.strengths) < count <= 16
+    assert cell.shares == SHARES
+    assert (min(cell.rates), max(cell.rates)) == pytest.approx((1e-3, 32e-3))
+
+
+def test_what_is_measured_is_what_was_tuned(result):
+    tuning = tuning_of(result)
+    for method in ("LoRA", "LoRA Dropout", "weight decay"):
+        means = (
+            tuning[tuning["method"] == method]
+            .groupby(["strength", "lr", "share"])["validation_loss"]
+            .mean()
+        )
+        row = result.summary.set_index("method").loc[method]
+        strength, lr, share = means.idxmin()
+        assert (row["strength"], row["lr"]) == (strength, lr)
+        assert row["stop"] == max(1, round(share * 12))
+        assert row["draws"] == 2
+    to_the_end = tuning.query("method == 'LoRA' and share == 1")
+    best = to_the_end.groupby("lr")["validation_loss"].mean().idxmin()
+    row = result.summary.set_index("method").loc[END]
+    assert (row["lr"], row["stop"]) == (best, 12)
+
+
+def test_the_frontier_has_every_strength_and_of_lora_every_stopping_time(result):
+    counts = result.frontier.groupby("method").size()
+    assert counts.to_dict() == {"LoRA": len(SHARES), "LoRA Dropout": 4 + 1, "weight decay": 5}
+
+
+def test_after_some_draws_the_tuned_strength_alone_is_measured(monkeypatch):
+    monkeypatch.setattr(rivals, "FRONTIER_DRAWS", 1)
+    rows = rivals.measure(**SMALL).rows
+    sizes = rows.groupby(["draw", "method"]).size().unstack()
+    assert sizes["weight decay"].tolist() == [5, 1]
+    assert sizes["LoRA"].iloc[1] in (1, 2)  # and to the end, unless that is the same
+
+
+def test_a_short_time_is_one_draw_that_tunes_and_two_that_measure():
+    short = rivals.measure(**SMALL | {"draws": 4, "minutes": 1e-9})
+    assert tuning_of(short)["draw"].nunique() == 1
+    assert short.rows["draw"].nunique() == 2
+
+
+def made(losses, tuned=None, n=(16,), draws=8, task="made up"):
+    """A result whose methods have the given mean losses and no noise but that of LoRA's draws."""
+    common = 0.1 * np.sin(np.arange(draws))
+    records, tuning = [], []
+    for size in n:
+        for method, loss in losses.items():
+            setting = {"n": size, "method": method, "strength": RIVALS[method].strengths[0],
+                       "lr": 0.01, "share": 1.0}  # fmt: skip
+            tuning.append(
+                setting | {"draw": 0, "pool": 50, "validation_loss": (tuned or losses)[method]}
+            )
+            for draw in range(draws):
+                noise = 0.0 if method == "LoRA" else 0.002 * (-1) ** draw
+                records.append(
+                    setting
+                    | {
+                        "draw": draw, "test_loss": loss + common[draw] + noise, "beta": 0.1,
+                        "train_loss": 0.1, "test_score": 0.9, "gap": loss - 0.1, "ece": 0.05,
+                        "ece_floor": 0.03, "stop": 100, "passes": 100 * RIVALS[method].passes,
+                        "test_passes": RIVALS[method].test_passes, "task": task, "rank": 2,
+                        "steps": 100, "score_name": "accuracy",
+                    }
+                )  # fmt: skip
+    return RivalsResult(pd.DataFrame(records), {TableKind.TUNING: pd.DataFrame(tuning)})
+
+
+def test_the_verdict_says_who_wins_and_who_is_cheaper():
+    losses = {"LoRA": 1.0, "LoRA Dropout": 0.9, "LoRA Dropout, N = 4": 0.8, "weight decay": 0.7,
+              "smaller rank": 1.2}  # fmt: skip
+    said = made(losses).conclusion
+    assert "tuned LoRA Dropout, N = 4 (strength 0.1)" in said
+    assert "the difference is -0.2000 ± 0.0018 * over 8 fresh draws of S" in said
+    assert "so LoRA Dropout wins" in said
+    assert "as good or better and cheaper: weight decay (-0.1000 ± 0.0000 *, 0.25 times" in said
+    assert "smaller rank" not in said
+    assert "Other n were not measured" in said
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"), [(1.2, "LoRA Dropout loses"), (1.0, "the two are equal within 2%")]
+)
+def test_the_verdict_says_so_where_it_does_not_win(loss, words):
+    said = made({"LoRA": 1.0, "LoRA Dropout": loss, "smaller rank": 2.0}).conclusion
+    assert words in said
+    assert "No rival is shown to be as good as it for fewer passes" in said
+
+
+def test_the_form_of_lora_dropout_is_chosen_by_the_draws_that_tune():
+    losses = {"LoRA": 1.0, "LoRA Dropout": 0.9, "LoRA Dropout, N = 4": 0.5}
+    tuned = losses | {"LoRA Dropout": 0.1}
+    assert made(losses, tuned).dropout == {16: "LoRA Dropout"}
+
+
+def test_over_n_every_size_is_told():
+    said = made({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32)).conclusion
+    assert "LoRA Dropout wins at n = 16 (-0.1000 ± 0.0018 *), 32 (-0.1000 ± 0.0018 *)." in said
+
+
+def test_settings_are_found_by_their_names():
+    tuning = tuning_of(made({"LoRA": 1.0, "weight decay": 0.5}))
+    found = labelled(tuning, choose(tuning))
+    assert found["method"].tolist() == ["LoRA", "weight decay", END]
+
+
+def test_methods_with_chance_have_a_panel_of_their_own():
+    assert family_of(END) == family_of("LoRA") == "plain"
+    assert family_of("LoRA Dropout, rescaled") == "LoRA Dropout"
+    assert family_of("noise on A") == "other random perturbations"
+    assert family_of("shrinking") == family_of("subbag of 4") == rivals.WITHOUT_CHANCE
+
+
+def test_the_figure_has_the_tables_numbers(result):
+    axes = result.plot().axes
+    assert [one.get_title() for one in axes if one.get_title()] == [
+        "LoRA Dropout", rivals.WITHOUT_CHANCE, "Tuned, paired over draws",
+    ]  # fmt: skip
+
+
+def test_the_command_line_answers_and_goes_on_from_what_is_kept(tmp_path):
+    flags = ["--task", "breast_cancer", "--n", "8", "--steps", "4", "--draws", "2",
+             "--tuning-draws", "1", "--trainings", "2", "--method", "weight decay",
+             "LoRA Dropout"]  # fmt: skip
+    done = run_here("rivals", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "On breast_cancer, n = 8, tuned LoRA Dropout" in " ".join(done.stdout.split())
+    folder = tmp_path / "runs/rivals"
+    assert (folder / "rivals.png").exists()
+    kept = {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()}
+    content = json.loads(run_here("rivals", *flags, "--json", cwd=tmp_path).stdout)
+    assert [one["method"] for one in content][:2] == ["LoRA", "weight decay"]
+    assert kept == {file: file.stat().st_mtime_ns for file in (folder / "cells").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--minutes", "0"], ["minutes must be positive"]),
+        (["--draws", "1"], ["draws must be at least 2"]),
+        (["--method", "magic"], ["method must be one of LoRA,", "magic"]),
+        (["--method", IMPLIED], ["method must be one of LoRA,"]),
+        (["--method", "label smoothing", "--task", "ridge"], ["applies to ridge", "classes"]),
+        (["--n", "4"], ["n must be from 8 to 718 for digits"]),
+        (["--margin", "1"], ["margin must be in (0, 1)"]),
+    ],
+)
+def test_bad_values_are_refused(arguments, words, tmp_path):
+    assert_refused("rivals", arguments, words, tmp_path)

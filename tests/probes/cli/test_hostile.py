@@ -37,8 +37,8 @@ SMALL = {
     "cost": ["--rounds", "1", "--width", "24", "--heads", "2", "--tokens", "4", "--batch", "2",
              "--samples", "1", "--ensemble", "1"],
     "own_model": ["--own", "mine.py:own", "--n", "4", "--draws", "1"],
-    "rivals": ["--task", "breast_cancer", "--n", "8", "--draws", "2", "--tuning-draws", "1", "--steps",
-               "2", "--trainings", "1", "--method", "weight decay"],
+    "rivals": ["--task", "breast_cancer", "--n", "8", "--draws", "2", "--tuning-draws", "1",
+               "--steps", "2", "--trainings", "1", "--method", "weight decay"],
     "recommend": ["--task", "breast_cancer", "--n", "6", "--steps", "2", "--minutes", "0.001"],
     "finetune": ["--task", "texts.csv", "--model", "broken"],
 }  # fmt: skip

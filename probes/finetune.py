@@ -335,7 +335,7 @@ class FinetuneResult(Result):
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary, score = self.summary, self.rows["score_name"].iloc[0]
-        size = self.rows["ensemble"].iloc[0]
+        size = self.rows["ensemble"].max()
         columns: dict[str, Any] = {
             "method": summary["method"],
             "p": summary["p"].map("{:g}".format),
@@ -362,7 +362,7 @@ class FinetuneResult(Result):
 
         shown = [name for name in DRAWN if name in self.rows and self.rows[name].notna().any()]
         points = means(self.rows, ["method", "p", "inference", "step"], shown)
-        size = self.rows["ensemble"].iloc[0]
+        size = self.rows["ensemble"].max()
         labels = [
             f"{method}, p = {p:g}, {inference}" + (f" of {size}" if inference == "ensemble" else "")
             for method, p, inference in points[["method", "p", "inference"]].itertuples(index=False)

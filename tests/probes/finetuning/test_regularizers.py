@@ -1,14 +1,17 @@
 """Methods of the small scale in a fine-tune: what each changes, and that the losses compare."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from transformers import AutoModelForSequenceClassification
 
 from probes.finetune import FinetuneSettings
 from probes.finetuning.cell import FinetuneCell
 from probes.finetuning.regularizers import REGULARIZERS, regularized
 from probes.finetuning.task import Corpus
+from probes.finetuning.training import adapt
 from probes.training.rivals import RIVALS, Rival
 from tests.probes.finetuning.corpora import write_texts
 from tests.probes.finetuning.tuning import QUICK, tuned
@@ -74,6 +77,18 @@ def test_names_of_tables_and_of_kept_adapters_tell_regularizers_apart():
 def test_what_cannot_be_fine_tuned_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         FinetuneSettings(task="tweets", n=16, **settings).cells()
+
+
+@pytest.mark.slow
+def test_dropout_of_peft_and_rescaled_masks_reach_the_adapter(models):
+    task = SimpleNamespace(peft_type="SEQ_CLS")
+    for cell, rate, rescale in (
+        (changed("PEFT lora_dropout", 0.2), 0.2, False),
+        (changed("LoRA Dropout, rescaled", 0.2), 0.0, True),
+    ):
+        model = AutoModelForSequenceClassification.from_pretrained(models["classifier"])
+        config = adapt(model, cell, task, 10).peft_config["default"]
+        assert (config.lora_dropout, config.rescale) == (rate, rescale)
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ from probes.metrics.rank_correlations import (
     rank_correlations,
 )
 from probes.models.network import replica
+from probes.results.answer_words import listed
 from probes.results.result import Result
 from probes.tasks import load_task
 from probes.training.example_weights import leave_k_out
@@ -231,6 +232,7 @@ class AttributionResult(Result):
     scores: tuple[Array, ...] = ()
 
     name = "attribution"
+    intervals = "means over held-out examples, 95 % intervals"
     question = "How well does the attribution say what leaving out does?"
 
     @property
@@ -331,6 +333,23 @@ class AttributionResult(Result):
             f"band: mean, 95 % interval {band}"
         )
         return draw(self.summary, self.by_example, caption)
+
+    @property
+    def answer(self) -> str:
+        """How well the scores order the effects of leaving examples out."""
+        said = [
+            f"{row['score']} {row['mean']:.2f}"
+            + (
+                ""
+                if pd.isna(row["mean_low"])
+                else f" ({row['mean_low']:.2f} to {row['mean_high']:.2f})"
+            )
+            for row in self.summary.to_dict("records")
+        ]
+        return (
+            "Rank correlation of the scores with what leaving examples out does: "
+            f"{listed(said)}; 1 is perfect, 0 is chance."
+        )
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""

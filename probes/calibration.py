@@ -42,6 +42,7 @@ from probes.metrics.calibration_error import (
 )
 from probes.metrics.confidence_intervals import means
 from probes.models.network import Factors
+from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.text_tables import averages, with_interval
 from probes.tasks import load_task
@@ -148,6 +149,23 @@ class CalibrationResult(Result):
             f"p = {p:g}, {inference}" + (f" N = {size}" if inference == "ensemble" else "")
             for p, inference in zip(table["p"], table["inference"], strict=True)
         ]
+
+    @property
+    def answer(self) -> str:
+        """The calibration error of the best and the worst at their best checkpoints."""
+        best = self.summary[self.summary["moment"] == "best"]
+        ends = least_and_largest(best.assign(label=self._labels(best)), "ece")
+        said = [f"{mean_in_words(row, 'ece')} ({row['label']})" for row in ends]
+        return (
+            "At the best checkpoint the calibration error (ECE) is "
+            f"{' to '.join(said) or 'not known'}."
+        )
+
+    def brief(self) -> pd.DataFrame:
+        """The calibration error first, then what it goes with."""
+        text = self.text()
+        first = ["p", "inference", "checkpoint", "ECE", "test loss"]
+        return text[[*first, *(name for name in text if name not in first)]]
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""

@@ -155,6 +155,7 @@ class CostResult(Result):
 
     name = "cost"
     question = "Time and memory relative to plain LoRA"
+    intervals = "time: median [quartiles], plain LoRA = 1"
 
     @property
     def note(self) -> str:
@@ -164,6 +165,18 @@ class CostResult(Result):
             "with quartiles; the control is plain LoRA once more: what it differs from 1 is noise; "
             "memory: peak of one step beyond what is held between steps"
         )
+
+    @property
+    def answer(self) -> str:
+        """What the largest N costs in training and inference, relative to plain LoRA."""
+        measured = self.summary[self.summary["N"] > 0]
+        said = [
+            f"{variant}: {row['ratio']:.2f} times the time and {row['memory']:.2f} times the memory"
+            for (_, variant), group in measured.groupby(["phase", "variant"], sort=False)
+            for row in [group.loc[group["N"].idxmax()]]
+        ]
+        most = int(measured["N"].max()) if len(measured) else 0
+        return f"Relative to plain LoRA, at N = {most}: {'; '.join(said) or 'not measured'}."
 
     @cached_property
     def summary(self) -> pd.DataFrame:

@@ -30,6 +30,7 @@ from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors
+from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.text_tables import averages, with_interval
 from probes.tasks import load_task
@@ -125,6 +126,25 @@ class CurvesResult(Result):
             self.rows["score_name"].iloc[0],
             self.rows["baseline"].mean(),
         )
+
+    @property
+    def answer(self) -> str:
+        """Which curve ends lowest and which highest, and which of them rose after its best."""
+        ends = least_and_largest(self.summary, "test_loss")
+        said = [
+            f"{mean_in_words(row, 'test_loss')} ({row['method']}, p = {row['p']:g})" for row in ends
+        ]
+        rose = self.summary[self.summary["rise_low"] > 0]
+        return (
+            f"At the end of training the test loss is {' to '.join(said) or 'not known'}. "
+            f"It rose after its best checkpoint in {len(rose)} of {len(self.summary)} curves."
+        )
+
+    def brief(self) -> pd.DataFrame:
+        """The end of training, and how far the test loss rose."""
+        text = self.text()
+        first = ["method", "p", "train loss", "test loss", "later rise"]
+        return text[[*first, *(name for name in text if name not in first)]]
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""

@@ -39,6 +39,7 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import RunJob, Tables
 from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
+from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.json_records import as_json
 from probes.results.result import Result, caveats
 from probes.results.stability_result import POINT, StabilityResult
@@ -147,6 +148,33 @@ class GapResult(StabilityResult):
             f"objective {first['objective']}"
         )
 
+    @property
+    def answer(self) -> str:
+        """How large the gap is at both ends of the grid, and what the bound says of it."""
+        known = self.summary[self.summary["ensemble"] == 0]
+        ends = least_and_largest(known, "gap")
+        said = [f"{mean_in_words(row, 'gap')} (n = {row['n']}, p = {row['p']:g})" for row in ends]
+        theorem = self.bound_summary[self.bound_summary["statement"] == "Theorem 4.4"]
+        bound, largest = theorem["bound"].min(), self.table["loss_bound_used"].max()
+        worth = (
+            "Theorem 4.4 has no value at any λ tried"
+            if pd.isna(bound)
+            else f"The smallest bound of Theorem 4.4 is {bound:.3g}, "
+            + ("above" if bound >= largest else "below")
+            + f" the largest loss, {largest:.3g}"
+            + (": it says nothing" if bound >= largest else "")
+        )
+        return f"Test loss less train loss is {' to '.join(said) or 'not known'}. {worth}."
+
+    def brief(self) -> pd.DataFrame:
+        """The gap and its bound before the losses."""
+        first = ["n", "p", "inference", "N", "gap", "Theorem 4.4", "C"]
+        text = self.text()
+        text = text if (text["N"] != "").any() else text.drop(columns="N")
+        return text[
+            sorted(text, key=lambda name: first.index(name) if name in first else len(first))
+        ]
+
     def text(self) -> pd.DataFrame:
         """The gap and its bounds as they are printed."""
         ceilings = self.table.groupby(POINT, sort=False)["loss_bound_used"].mean().reset_index()
@@ -197,10 +225,6 @@ class GapResult(StabilityResult):
         """The gap against n."""
         return {self.name: self.plot()}
 
-    def spreadsheets(self) -> dict[str, pd.DataFrame]:
-        """None beside the rows."""
-        return {}
-
     def _with_bound(self, bounds: pd.DataFrame, how: str) -> pd.DataFrame:
         theorem = bounds[bounds["statement"] == "Theorem 4.4"]
         least = theorem.groupby(POINT)["bound"].agg(how).reset_index()
@@ -222,6 +246,28 @@ class MatchedResult(Result):
         "rows of the table together (Holm); diverged: draws in which dropout did; at a train loss "
         "near 0, β is the leave-one-out loss"
     )
+
+    @property
+    def answer(self) -> str:
+        """In how many comparisons dropout is stabler than a control, and in how many not."""
+        counts = self.summary["verdict"].value_counts()
+        more = [
+            f"{name} in {counts[key]}"
+            for key, name in (
+                ("control", "a larger one"), ("undecided", "undecided"),
+                ("not reached", "not comparable"),
+            )
+            if counts.get(key, 0)
+        ]  # fmt: skip
+        return (
+            f"At equal train loss, dropout has a smaller β than a network without it in "
+            f"{counts.get('dropout', 0)} of {len(self.summary)} comparisons"
+            + (f" ({', '.join(more)})." if more else ".")
+        )
+
+    def brief(self) -> pd.DataFrame:
+        """The decision on stability."""
+        return self.text()[["n", "p", "control", "difference", "verdict", "dropout", "p = 0"]]
 
     @cached_property
     def matched(self) -> pd.DataFrame:
@@ -293,10 +339,6 @@ class MatchedResult(Result):
             f"{first['lr']:g}; 95 % intervals over draws"
         )
         return draw(points, decision, caption)
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """The rows, which may lie in one folder with those of the gap."""
-        return {self.name: self.rows}
 
     def to_json(self) -> str:
         """Return the decisions on all quantities as a JSON document."""

@@ -37,7 +37,9 @@ from probes.jobs.validation import check_count, check_seed, require
 from probes.metrics.confidence_intervals import mean_interval, means, overlap_of
 from probes.metrics.labels import inference_label
 from probes.metrics.metrics_of_outputs import measure_losses
+from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result
+from probes.results.stability_answer import measured_answer
 from probes.results.text_tables import averages, with_interval
 from probes.tasks.own_model import OwnModel, load_own
 from probes.tasks.own_model_traits import kept_generators, traits_of
@@ -70,6 +72,23 @@ class OwnModelResult(Result):
         labels = [inference_label(size) for size in self.summary["ensemble"]]
         caption = f"{self.setting}; 95 % intervals over draws"
         return draw(self.summary.assign(label=labels), caption)
+
+    @property
+    def answer(self) -> str:
+        """What leaving out an example changes, and how large the gap is."""
+        known = self.summary[self.summary["ensemble"] == 0]
+        ends = [f"{mean_in_words(row, 'gap')} (p = {row['p']:g})"
+                for row in least_and_largest(known, "gap")]  # fmt: skip
+        return (
+            f"{measured_answer(self.summary, int(self.rows['n'].iloc[0]))} Test loss less train "
+            f"loss is {' to '.join(ends) or 'not known'}."
+        )
+
+    def brief(self) -> pd.DataFrame:
+        """Stability and gap first."""
+        text = self.text()
+        first = ["p", "inference", "β", "gap", "train loss"]
+        return text[[*first, *(name for name in text if name not in first)]]
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""

@@ -31,6 +31,7 @@ from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors, Inputs, Network, replica
+from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.text_tables import averages, with_interval
 from probes.training.ensemble_members import ensemble_output
@@ -103,6 +104,21 @@ class SensitivityResult(Result):
             "of the 95 % interval over draws"
         )
         return draw(self.summary, caption, self.rows["score_name"].iloc[0])
+
+    @property
+    def answer(self) -> str:
+        """Where the test loss and the gap are smallest and largest over the grid."""
+        return " ".join(
+            f"The {name} is {' to '.join(self._ends(column)) or 'not known'}."
+            for column, name in (("test_loss", "test loss"), ("gap", "gap"))
+        )
+
+    def _ends(self, name: str) -> list[str]:
+        return [
+            f"{mean_in_words(row, name)} (p = {row['p']:g}, N = {row['samples']}, "
+            f"{row['inference']})"
+            for row in least_and_largest(self.summary, name)
+        ]
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""

@@ -27,6 +27,7 @@ from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, check_one_of, check_seed, require
+from probes.results.answer_words import listed
 from probes.results.result import Result
 from probes.results.text_tables import TextTable
 from probes.statements import average_stability_cases as average_stability
@@ -225,9 +226,30 @@ class VerifyResult(Result):
         checks, failed = len(self.claimed), len(self.violated)
         if failed:
             return f"{failed:,} of {checks:,} checks of true statements failed:"
-        below = self.rows["verdict"].isin([AS_PRINTED, NEEDED]).any()
-        listed = "; the printed statements that fail are listed below" if below else ""
-        return f"All {checks:,} checks of true statements passed{listed}."
+        found = self.rows[self.rows["verdict"] == AS_PRINTED]
+        names = listed(list(dict.fromkeys(found["statement"])))
+        count = f"{len(found)} case{'s' * (len(found) != 1)}"
+        fails = f"; as printed, {names} fail{'s' * (' and ' not in names)} in {count}"
+        return f"All {checks:,} checks of true statements passed{fails if len(found) else ''}."
+
+    @property
+    def answer(self) -> str:
+        """Whether the true statements passed; those that did not, with their commands."""
+        return "\n".join([self.headline, *map(_said, self.violated.to_dict("records"))])
+
+    @property
+    def intervals(self) -> str:  # type: ignore[override]
+        """What the columns count."""
+        return (
+            "checks: where all premises hold; printed fails: cases in which the statement as it is "
+            "printed does not hold; premise needed: cases in which it fails without a premise"
+        )
+
+    def brief(self) -> pd.DataFrame:
+        """One row a statement."""
+        return pd.DataFrame(
+            [_brief(str(name), group) for name, group in self.rows.groupby("statement", sort=False)]
+        )
 
     @property
     def conclusion(self) -> str:
@@ -286,6 +308,22 @@ class VerifyResult(Result):
             group=np.where(missing.astype(bool), ONE_MISSING, ALL_MET),
             setting=names,
         )
+
+
+def _brief(statement: str, cases: pd.DataFrame) -> dict[str, str]:
+    """Count what became of a statement's cases."""
+    claimed = cases[cases["provable"] & (cases["failed"] == "")]
+    counts = cases["verdict"].value_counts()
+    ratios = claimed.loc[~claimed["equal"], "ratio"]
+    ratios = ratios[np.isfinite(ratios)]
+    return {
+        "statement": statement,
+        "checks": str(len(claimed)),
+        "failed": str(counts.get(VIOLATED, 0)),
+        "printed fails": str(counts.get(AS_PRINTED, 0)),
+        "premise needed": str(counts.get(NEEDED, 0)),
+        "tightest bound / measured": f"{ratios.min():.3g}" if len(ratios) else "",
+    }
 
 
 def _said(case: dict[Hashable, Any]) -> str:

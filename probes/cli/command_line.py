@@ -1,16 +1,21 @@
 """How the command lines behave: flags are settings; one line and a status for trouble."""
 
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
+from dataclasses import fields
+from importlib.metadata import version
 from itertools import takewhile
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
 from probes.cli.early_interrupt import STATUS, be_normal, finish
+from probes.cli.help_text import asks_for_help, help_text
 from probes.jobs.sweep import InterruptedSweepError
+from probes.jobs.validation import did_you_mean
 
 T = TypeVar("T")
 
@@ -34,7 +39,13 @@ def run_command_line(
     """
     be_normal()
     try:
+        _answer_at_once(settings, sys.argv[1:] if arguments is None else arguments, program)
         status = main(*_parse(settings, arguments, program))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has read enough, as ``head`` does. What was asked for is done and written.
+        _close_output()
+        finish(0)
     except (ValueError, OSError) as error:
         leave(f"error: {error}", 2)
     except InterruptedSweepError as stop:
@@ -46,6 +57,25 @@ def run_command_line(
     except KeyboardInterrupt:
         leave("interrupted", STATUS)
     finish(status)
+
+
+def _answer_at_once(settings: type[T], words: Sequence[str], program: str | None) -> None:
+    """Answer what asks for help or for the version."""
+    if "--version" in words:
+        print(f"lora-dropout {version('lora-dropout')}")
+    elif asks_for_help(words):
+        print(help_text(settings, program or "probes"))
+    else:
+        return
+    sys.stdout.flush()
+    finish(0)
+
+
+def _close_output() -> None:
+    """Send what is still waiting nowhere: the pipe is closed."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _parse(
@@ -68,6 +98,24 @@ def _parse(
     lines = [line.strip("│╭╮╰╯ ") for line in complaint.getvalue().splitlines()[1:]]
     message = " ".join(takewhile(lambda line: line.strip("─"), lines))
     leave(f"error: {message} (see --help)", 2)
+
+
+def check_no_words(settings: type[Any], words: Sequence[str]) -> None:
+    """Refuse words that are no flags.
+
+    Args:
+        settings: dataclass of the flags.
+        words: that nothing took.
+
+    Raises:
+        ValueError: there are any; the message names the nearest flag.
+    """
+    if not words:
+        return
+    flags = [f"--{field.name.replace('_', '-')}" for field in fields(settings)]
+    unknown = next((word for word in words if word.startswith("--")), words[0])
+    hint = did_you_mean(unknown.partition("=")[0], flags)
+    raise ValueError(f"unknown arguments: {' '.join(words)}{hint} (see --help)")
 
 
 def leave(message: str, status: int) -> NoReturn:

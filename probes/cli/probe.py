@@ -6,9 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, make_dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, get_origin
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    get_origin,
+    get_type_hints,
+)
 
-from probes.cli.command_line import run_command_line
+from probes.cli.command_line import check_no_words, run_command_line
+from probes.cli.output_folder import check_folder, own_folder, written_files
+from probes.cli.setting_types import as_declared
 from probes.jobs.atomic_files import write_whole
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.fingerprint import code_fingerprint
@@ -16,6 +28,7 @@ from probes.jobs.job import Job, RunJob, TableKind, Tables
 from probes.jobs.manifest import MANIFEST, write_manifest
 from probes.jobs.store import Store
 from probes.jobs.sweep import sweep
+from probes.jobs.validation import did_you_mean
 from probes.results.result import Result
 
 
@@ -35,6 +48,11 @@ class Settings(Protocol):
 
 S = TypeVar("S", bound=Settings)
 R = TypeVar("R", bound=Result)
+#: What the command line has beside the settings: what is printed.
+SAID = {
+    "json": "Print JSON in place of tables.",
+    "details": "Print every table, with all columns, bounds and premises.",
+}
 #: Runs cells, or takes what is kept of them, and returns all their tables together.
 Sweep = Callable[[Sequence[Job]], Tables]
 
@@ -109,9 +127,12 @@ class Probe(Generic[S, R]):
             settings: of the question.
 
         Raises:
-            ValueError: a value is out of range, or the folder cannot be written.
+            ValueError: a value is out of range, or the folder cannot be written, or holds another
+                run's results.
         """
         cells, run = self.cells(settings), self.run(settings)
+        if settings.out:
+            check_folder(settings.out, self.name, self.settings_of(settings))
         code = code_fingerprint(run) if settings.out else ""
         store = Store(settings.out, code) if settings.out else None
         start = time.perf_counter()
@@ -130,6 +151,7 @@ class Probe(Generic[S, R]):
                 code,
                 store.used,
                 files,
+                self.name,
             )
         return result
 
@@ -150,9 +172,11 @@ class Probe(Generic[S, R]):
         """The settings with what the command line has beside them."""
         import tyro
 
-        words = Annotated[bool, tyro.conf.arg(help="Print JSON in place of tables.")]
+        more = [
+            (name, Annotated[bool, tyro.conf.arg(help=said)], False) for name, said in SAID.items()
+        ]
         kind: Any = self.settings
-        made = make_dataclass("CommandLine", [("json", words, False)], bases=(kind,), frozen=True)
+        made = make_dataclass("CommandLine", more, bases=(kind,), frozen=True)
         made.__doc__ = kind.__doc__
         return made
 
@@ -160,15 +184,17 @@ class Probe(Generic[S, R]):
         known: Any = self.settings(**self.settings_of(settings))
         if words:
             if self.take_words is None:
-                raise ValueError(f"unknown arguments: {' '.join(words)} (see --help)")
-            known = self.take_words(known, words)
-        known = replace(known, out=known.out or Path("runs") / self.name)
-        result = self.run_with(known)
+                check_no_words(type(settings), words)
+            else:
+                known = self.take_words(known, words)
+        usual = Path("runs") / self.name
+        folder = known.out or own_folder(usual, self.name, self.settings_of(known))
+        result = self.run_with(replace(known, out=folder))
         if settings.json:
             print(result.to_json())
         else:
-            result.show()
-            print(f"rows, manifest and figure: {known.out}/")
+            result.show(details=settings.details)
+            print(f"written to {folder}/: {', '.join(written_files(folder))}")
         return result.status
 
 
@@ -183,16 +209,14 @@ def from_keywords(kind: type[S], keywords: Mapping[str, Any]) -> S:
         The settings.
 
     Raises:
-        TypeError: there is no such setting.
+        TypeError: there is no such setting, or a value is of another type; the message names it.
     """
-    several = {field.name for field in fields(kind) if isinstance(_default(field), tuple)}
-    made = dict(keywords)
-    for name in several & made.keys():
-        value = made[name]
-        single = isinstance(value, str) or not hasattr(value, "__iter__")
-        made[name] = (value,) if single else tuple(value)
-    if made.get("out") is not None:
-        made["out"] = Path(made["out"])
+    declared = get_type_hints(kind)
+    known = [field.name for field in fields(kind)]
+    for name in keywords:
+        if name not in known:
+            raise TypeError(f"there is no setting {name!r}{did_you_mean(name, known)}")
+    made = {name: as_declared(name, value, declared[name]) for name, value in keywords.items()}
     return kind(**made)
 
 

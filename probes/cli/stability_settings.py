@@ -80,8 +80,8 @@ class StabilitySettings(TextOptions, EngineOptions):
     from what was trained on S."""
 
     damping: float | None = None
-    """Method influence: damping of the Newton step. Default: 0.05, ours, for dropout, and next to
-    none for the penalty. Less makes the estimates larger."""
+    """Method influence: damping of the Newton step; less makes the estimates larger. Default: 0.05
+    for dropout, 1e-6 for the penalty."""
 
     solver: str = "cg"
     """Method influence: cg (conjugate gradients, matrix-free), or ekfac (tasks tweets and text, by

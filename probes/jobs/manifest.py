@@ -25,6 +25,7 @@ def write_manifest(
     code: str,
     cells: Sequence[str] = (),
     files: Sequence[str] = (),
+    question: str = "",
 ) -> None:
     """Write the manifest of a finished run as JSON.
 
@@ -35,8 +36,10 @@ def write_manifest(
         code: fingerprint of the code that the numbers come from.
         cells: names of its cell files.
         files: names of the tables and figures that it wrote beside the manifest.
+        question: that was asked.
     """
     content = {
+        "question": question,
         "settings": settings,
         "versions": versions(),
         "code": code,

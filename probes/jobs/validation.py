@@ -1,9 +1,14 @@
 """Checks of the user's values: one line that names the setting, what is allowed and the value."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 import torch
 
 #: More steps, draws, samples or members than that nobody means.
 LARGEST_COUNT = 10**6
+#: A word of that length is no misspelt name, and comparing it takes long.
+LONGEST_WORD = 100
 
 
 def require(valid: bool, name: str, allowed: str, value: object) -> None:
@@ -33,7 +38,18 @@ def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     Raises:
         ValueError: the value is another.
     """
-    require(value in allowed, name, f"one of {', '.join(allowed)}", repr(value))
+    hint = "" if value in allowed else did_you_mean(value, allowed)
+    require(value in allowed, name, f"one of {', '.join(allowed)}", f"{value!r}{hint}")
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Name the nearest of the known words, for the end of a message; nothing if none is near.
+
+    >>> did_you_mean("digts", ["digits", "ridge"]), did_you_mean("tpu", ["digits"])
+    (', did you mean digits?', '')
+    """
+    near = get_close_matches(word, known, 1) if len(word) < LONGEST_WORD else []
+    return f", did you mean {near[0]}?" if near else ""
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:

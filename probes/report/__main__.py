@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 import time
 
-from probes.cli.command_line import run_command_line
+from probes.cli.command_line import check_no_words, run_command_line
 from probes.jobs.sweep import InterruptedSweepError
 from probes.report.page import write_report
 from probes.report.sections import ReportSettings
@@ -26,8 +26,7 @@ def main() -> NoReturn:
 
 
 def _answer(settings: ReportSettings, words: list[str]) -> int:
-    if words:
-        raise ValueError(f"unknown arguments: {' '.join(words)} (see --help)")
+    check_no_words(ReportSettings, words)
     start = time.perf_counter()
     try:
         page = write_report(settings)

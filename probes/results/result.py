@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from probes.jobs.job import TableKind, Tables
 from probes.metrics.confidence_intervals import overlap_of
+from probes.results.first_screen import print_first_screen, wrapped
 from probes.results.json_records import as_json
 from probes.results.text_tables import TextTable, print_table
 
@@ -31,6 +33,8 @@ class Result(ABC):
 
     #: Name of the question and of its figure's file.
     name: ClassVar[str] = ""
+    #: What the numbers of the first screen are.
+    intervals: ClassVar[str] = "means over draws ± half of the 95 % interval"
 
     @classmethod
     def of(cls, tables: Tables, **more: Any) -> Self:
@@ -83,7 +87,17 @@ class Result(ABC):
     @property
     def caption(self) -> str:
         """The note, and what else restricts what the table says."""
-        return "; ".join([self.note, *caveats(self.rows)])
+        return "; ".join([self.note, *self.restrictions])
+
+    @property
+    def restrictions(self) -> list[str]:
+        """What restricts the means over draws, in sentences."""
+        return caveats(self.rows)
+
+    @property
+    def answer(self) -> str:
+        """What was found, in sentences with numbers: what is printed first."""
+        return self.conclusion or self.question
 
     @property
     def status(self) -> int:
@@ -111,13 +125,26 @@ class Result(ABC):
 
     def spreadsheets(self) -> dict[str, pd.DataFrame]:
         """Return the tables that are kept as CSV, by name."""
-        return {}
+        return {"table": self.summary}
 
-    def show(self) -> None:
-        """Print the tables, and what follows from them."""
+    def brief(self) -> pd.DataFrame:
+        """The table of the first screen: those of its columns are shown that fit, from the left."""
+        return self.text()
+
+    def show(self, *, details: bool = False) -> None:
+        """Print the answer and one table.
+
+        Args:
+            details: print every table instead, with all columns, and what follows from them.
+        """
+        if not details:
+            note = "; ".join([self.intervals, *self.restrictions])
+            print_first_screen(self.answer, self.brief(), self.setting, note)
+            return
+        print("\n".join(wrapped(self.answer, 100)))
         for table in self.text_tables():
             print_table(table)
-        if self.conclusion:
+        if self.conclusion and self.conclusion != self.answer:
             print(self.conclusion)
 
     def to_json(self) -> str:
@@ -125,10 +152,12 @@ class Result(ABC):
         return as_json(self.summary)
 
     def __repr__(self) -> str:
-        return f"{self.setting}\n{self.text().to_string(index=False)}"
+        said = "; ".join([self.setting, *self.restrictions])
+        return f"{self.answer}\n{said}\n{self.text().to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.setting}</p>" + self.text().to_html(index=False)
+        said = "".join(f"<p>{escape(words)}</p>" for words in (self.answer, self.setting))
+        return said + self.text().to_html(index=False)
 
 
 def caveats(rows: pd.DataFrame) -> list[str]:

@@ -19,6 +19,7 @@ from probes.results.estimate_agreement import CORRECTED, agreement_over_draws
 from probes.results.json_records import as_json
 from probes.results.premises import audit_table
 from probes.results.result import Result, caveats
+from probes.results.stability_answer import stability_answer
 from probes.results.stability_text import (
     bounds_text,
     ensemble_text,
@@ -210,6 +211,12 @@ class StabilityResult(Result):
         return f"intervals: 95 %, Student, over draws; {self.diverged} replicas diverged"
 
     @property
+    def restrictions(self) -> list[str]:
+        """Replicas that diverged, and draws that share examples."""
+        lost = [f"{self.diverged} replicas diverged"] if self.diverged else []
+        return [*lost, *caveats(self.table)]
+
+    @property
     def setting(self) -> str:
         """Task, n, draws, objective and training."""
         first = self.rows.iloc[0]
@@ -218,6 +225,22 @@ class StabilityResult(Result):
             f"objective {first['objective']}, rank {first['rank']}, {first['steps']} steps, "
             f"learning rate {first['lr']:g}"
         )
+
+    @property
+    def answer(self) -> str:
+        """What leaving out an example changes, and what the bound on that is worth."""
+        first = self.rows.iloc[0]
+        estimated = first["method"] == "influence"
+        return stability_answer(self.summary, self.bound_summary, int(first["n"]), estimated)
+
+    def brief(self) -> pd.DataFrame:
+        """Stability, the gap and what they come from."""
+        text = self.text()
+        rest = ("p", "inference", "median", "top tenth", "gap without test set")
+        beta, losses = text.columns[2], ("train loss", "test loss")
+        named = [name for name in text.columns if not name.startswith((*rest, "β"))]
+        last = [name for name in named if name not in ("gap", *losses)]
+        return text[["p", "inference", beta, "gap", *losses, *last]]
 
     def text(self) -> pd.DataFrame:
         """Measured stability and gap as they are printed."""
@@ -348,13 +371,8 @@ class StabilityResult(Result):
         )
 
     def _repr_html_(self) -> str:
-        tables = (self.summary, self.audit)
-        shown = [table.to_html(index=False, float_format="{:.4g}".format) for table in tables]
-        return f"<p>{self.setting}; {self.note}</p>".join(shown)
-
-    def __repr__(self) -> str:
-        table = self.summary.to_string(index=False, float_format="{:.4g}".format)
-        return f"{table}\n{self.setting}; {self.note}"
+        bounds = bounds_text(self.bound_summary).to_html(index=False)
+        return super()._repr_html_() + bounds + self.audit.to_html(index=False)
 
 
 def _cell_record(group: pd.DataFrame) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Tables as text: how numbers are written, and how a table is printed."""
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -38,8 +39,15 @@ class TextTable:
     width: int = 160
 
 
+def output_width(otherwise: int) -> int:
+    """Characters a line of the terminal; ``otherwise`` where the output is none."""
+    from rich.console import Console
+
+    return Console().width if sys.stdout.isatty() else otherwise
+
+
 def print_table(shown: TextTable) -> None:
-    """Print a table on standard output."""
+    """Print a table on standard output; where it is narrow, words wrap and numbers stay whole."""
     from rich.console import Console
     from rich.table import Table
 
@@ -48,14 +56,45 @@ def print_table(shown: TextTable) -> None:
         title_justify="left", caption_justify="left",
     )  # fmt: skip
     for column in shown.table.columns:
-        # Where it is narrow, what does not fit goes on in the next line: no digit is cut off.
-        justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
-        made.add_column(column, justify=justify, overflow="fold")
+        words = column in TEXT_COLUMNS
+        justify: Literal["left", "right"] = "left" if words else "right"
+        # A number that is broken in two reads as two numbers: its column is as wide as it is.
+        header = column if words else _folded(str(column), shown.table[column])
+        made.add_column(header, justify=justify, overflow="fold", no_wrap=not words)
     for row in shown.table.itertuples(index=False):
         made.add_row(*(str(value) for value in row))
     # A pipe has no width: the table then fits, instead of being folded at 80 columns.
-    console = Console() if sys.stdout.isatty() else Console(width=shown.width)
-    console.print(made)
+    width = min(shown.width, output_width(shown.width))
+    Console(width=max(width, least_width(shown.table))).print(made)
+
+
+def least_width(table: pd.DataFrame) -> int:
+    """The fewest characters a line in which a table is legible: words wrap, numbers stay whole.
+
+    >>> least_width(pd.DataFrame({"test loss": ["0.5 ± 0.1"], "verdict": ["does not hold"]}))
+    23
+
+    Args:
+        table: cells that are text.
+
+    Returns:
+        Characters, those of the frame with them.
+    """
+    return 1 + sum(3 + _least_width(table[name]) for name in table.columns)
+
+
+def _least_width(column: "pd.Series[str]") -> int:
+    cells = [str(cell) for cell in column]
+    if column.name in TEXT_COLUMNS:
+        cells = [word for cell in cells for word in cell.split()]
+    return max(map(len, [*str(column.name).split(), *cells]), default=1)
+
+
+def _folded(header: str, cells: "pd.Series[str]") -> str:
+    """A header over several lines, none of them wider than the cells, or than its longest word."""
+    words = header.split() or [""]
+    width = max(*map(len, cells.astype(str)), *map(len, words), 1)
+    return "\n".join(textwrap.wrap(header, width)) or header
 
 
 def rates(values: Sequence[float] | pd.Series) -> list[str]:

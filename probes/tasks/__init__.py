@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from probes.jobs.validation import check_one_of
 from probes.tasks.breast_cancer import breast_cancer
 from probes.tasks.digits import digits
 from probes.tasks.ridge import ridge
@@ -40,8 +41,7 @@ def load_task(name: str, text: TextSource | None = None) -> Task:
 
 def _vectors(name: str) -> FeedForwardTask:
     if name not in TASKS:
-        known = ", ".join([*TASKS, *TEXT_TASKS])
-        raise ValueError(f"task must be one of {known}; got {name!r}")
+        check_one_of("task", name, (*TASKS, *TEXT_TASKS))
     task = TASKS[name]()
     for what, values in (("features", task.features), ("targets", task.targets)):
         if not values.isfinite().all():

@@ -62,20 +62,23 @@ def test_the_matched_figure_shows_the_decision(matched):
         assert np.allclose(drawn[variant], expected, equal_nan=True)
 
 
-def test_the_command_line_measures_and_compares(tmp_path):
+def test_the_command_line_measures_and_compares_in_folders_of_their_own(tmp_path):
     done = run_here("generalization", *QUICK, "--p", "0", "0.5", "--out", "here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Theorem 4.4" in done.stdout
-    done = run_here(
-        "generalization", *QUICK, "--p", "0.5", "--matched", "--out", "here", cwd=tmp_path
-    )
+    for folder in ("here", "there"):
+        done = run_here(
+            "generalization", *QUICK, "--p", "0.5", "--matched", "--out", folder, cwd=tmp_path
+        )
+        if folder == "here":
+            # The folder holds the gap's results already.
+            assert done.returncode == 2
+            assert "matched False there, True here" in done.stderr
     assert done.returncode == 0, done.stderr
     assert "early stopping" in done.stdout
-    kept = {path.name for path in (tmp_path / "here").iterdir()}
-    assert kept == {
-        "cells", "rows.parquet", "generalization.png", "matched.parquet", "matched.png",
-        "manifest.json",
-    }  # fmt: skip
+    for folder, figure in (("here", "generalization"), ("there", "matched")):
+        kept = {path.name for path in (tmp_path / folder).iterdir()}
+        assert kept == {"cells", "rows.parquet", "table.csv", f"{figure}.png", "manifest.json"}
 
 
 def test_json_is_json(tmp_path):

@@ -5,11 +5,13 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import probes
@@ -92,7 +94,12 @@ def test_the_manifest_names_the_files_and_cells_of_the_run(tmp_path):
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "here/manifest.json").read_text())
     there = {path.name for path in (tmp_path / "here").iterdir()} - {"cells", "manifest.json"}
-    assert set(manifest["files"]) == there == {"rows.parquet", "sensitivity.png"}
+    assert set(manifest["files"]) == there == {
+        "rows.parquet", "table.csv", "sensitivity.png",
+    }  # fmt: skip
+    assert done.stdout.splitlines()[-1] == (
+        "written to here/: rows.parquet, table.csv, sensitivity.png, manifest.json"
+    )
     cells = {path.name for path in (tmp_path / "here/cells").iterdir()}
     assert set(manifest["cells"]) == cells
     assert manifest["settings"]["samples"] == [1, 2]
@@ -102,8 +109,27 @@ def test_the_manifest_names_the_files_and_cells_of_the_run(tmp_path):
 def test_one_value_stands_for_several():
     made = from_keywords(StabilitySettings, {"p": 0.3, "ensemble": [4, 8], "out": "there"})
     assert (made.p, made.ensemble, made.out) == ((0.3,), (4, 8), Path("there"))
-    with pytest.raises(TypeError, match="colour"):
-        from_keywords(StabilitySettings, {"colour": "red"})
+    assert from_keywords(StabilitySettings, {"ensemble": 4}).ensemble == (4,)
+    assert from_keywords(StabilitySettings, {"p": np.linspace(0, 0.5, 2)}).p == (0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"colour": "red"}, "there is no setting 'colour'"),
+        ({"ensembel": 4}, "did you mean ensemble?"),
+        ({"n": "8"}, "n must be a whole number; got '8'"),
+        ({"n": 8.5}, "n must be a whole number; got 8.5"),
+        ({"n": True}, "n must be a whole number; got True"),
+        ({"p": ["0.1"]}, "p must be a number; got '0.1'"),
+        ({"p": None}, "p must be a number; got None"),
+        ({"task": 3}, "task must be a text; got 3"),
+        ({"rescale": 1}, "rescale must be True or False; got 1"),
+    ],
+)
+def test_a_setting_of_another_name_or_type_is_refused_by_name(setting, said):
+    with pytest.raises(TypeError, match=re.escape(said)):
+        from_keywords(StabilitySettings, setting)
 
 
 def imports_of(code):

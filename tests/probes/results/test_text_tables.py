@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from probes.results.first_screen import fitted, without_constant_words
 from probes.results.text_tables import (
     TextTable,
     decimals,
@@ -70,17 +71,28 @@ def test_into_a_pipe_every_row_is_a_line(shown, capsys):
     assert {top[0], rule[0], bottom[0]} == {"┏", "┡", "└"}
 
 
-def test_into_a_pipe_a_table_is_as_wide_as_it_asks(capsys):
-    """At the width of a terminal of old, the same table is folded and loses nothing."""
-    wide = pd.DataFrame({f"column {number}": ["0123456789" * 2] for number in range(6)})
-    print_table(TextTable(wide))
-    assert capsys.readouterr().out.count("01234567890123456789") == 6
-    print_table(TextTable(wide, width=80))
-    folded = capsys.readouterr().out
-    assert "01234567890123456789" not in folded
-    assert max(map(len, folded.splitlines())) <= 80
-    for digit in "0123456789":
-        assert sum(line.count(digit) for line in folded.splitlines() if "│" in line) == 12
+def test_where_it_is_narrow_words_wrap_and_numbers_stay_whole(capsys):
+    words, number = "holds in most of the draws of S that were tried", "0.1234 ± 0.0567"
+    table = pd.DataFrame({"verdict": [words], "gap without test set": [number]})
+    print_table(TextTable(table, width=40))
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 40
+    assert said.count(number) == 1
+    assert all(word in said for word in words.split())
+    print_table(TextTable(table, width=10))
+    assert capsys.readouterr().out.count(number) == 1
+
+
+def test_the_first_screen_leaves_out_the_last_columns_that_do_not_fit():
+    wide = pd.DataFrame({f"column {number}": ["0.1234 ± 0.0567"] for number in range(6)})
+    assert list(fitted(wide, 80)) == ["column 0", "column 1", "column 2", "column 3"]
+    assert list(fitted(wide, 10)) == ["column 0", "column 1"]
+
+
+def test_what_is_the_same_in_every_row_is_said_above_the_table():
+    table = pd.DataFrame({"p": ["0.1", "0.3"], "inference": ["ensemble"] * 2, "β": ["1", "1"]})
+    shown, said = without_constant_words(table)
+    assert (list(shown), said) == (["p", "β"], ["inference: ensemble"])
 
 
 def test_what_looks_like_an_instruction_to_the_printer_is_a_word(capsys):

@@ -1,0 +1,89 @@
+"""A folder of results holds those of one run: another run is refused there, or has its own."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.manifest import MANIFEST
+
+#: Settings that change how a run is done, and not what it finds.
+NO_MATTER = ("out", "max_memory", *(field.name for field in fields(EngineOptions)))
+
+
+def check_folder(folder: Path, question: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds the results of another run.
+
+    Args:
+        folder: that the results would be written to; it need not be there.
+        question: name of the question.
+        settings: of the run, by name.
+
+    Raises:
+        ValueError: another question was answered there, or the same with other settings; the
+            message says which, and how to write over it.
+    """
+    difference = _difference(folder, question, settings)
+    if difference:
+        raise ValueError(
+            f"out must be a folder of this run alone; {folder} holds another ({difference}): give "
+            f"another --out, or remove {folder / MANIFEST} to have its results written over "
+            "(finished cells are kept)"
+        )
+
+
+def own_folder(folder: Path, question: str, settings: Mapping[str, Any]) -> Path:
+    """Return the folder itself, or the first of FOLDER-2, FOLDER-3, ... that is free or this run's.
+
+    Args:
+        folder: where results go if nothing is said.
+        question: name of the question.
+        settings: of the run, by name.
+    """
+    places = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
+    place = folder
+    while _difference(place, question, settings):
+        place = next(places)
+    return place
+
+
+def written_files(folder: Path) -> list[str]:
+    """Names of the files that the run in a folder wrote, its manifest last."""
+    return [*_manifest(folder).get("files", []), MANIFEST]
+
+
+def _difference(folder: Path, question: str, settings: Mapping[str, Any]) -> str:
+    """What is different in the run that a folder holds; nothing where it holds none, or this."""
+    kept = _manifest(folder)
+    if not kept:
+        return ""
+    if kept.get("question", question) != question:
+        return f"of {kept['question']}"
+    there, here = (_comparable(one) for one in (kept.get("settings", {}), settings))
+    differing = [name for name in here if here[name] != there.get(name)]
+    said = [f"{name} {_shown(there.get(name))} there, {_shown(here[name])} here"
+            for name in differing]  # fmt: skip
+    return "; ".join([*said[:2], *(["..."] if len(said) > 2 else [])])
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder; empty where there is none that can be read."""
+    try:
+        kept = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that matter, as a manifest has them."""
+    known = {name: value for name, value in settings.items() if name not in NO_MATTER}
+    return dict(json.loads(json.dumps(known, default=str)))
+
+
+def _shown(value: Any) -> str:
+    words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return words if len(words) < 40 else f"{words[:37]}..."

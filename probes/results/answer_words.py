@@ -1,0 +1,70 @@
+"""Numbers as sentences say them: as many digits as their interval allows."""
+
+from collections.abc import Mapping, Sequence
+from math import floor, isfinite, log10
+from typing import Any
+
+import pandas as pd
+
+
+def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
+    """Say a mean with half the width of its interval.
+
+    >>> mean_in_words({"beta": 0.5123, "beta_low": 0.4601}, "beta")
+    '0.51 ± 0.05'
+    >>> mean_in_words({"beta": 0.5123, "beta_low": float("nan")}, "beta")
+    '0.512'
+
+    Args:
+        row: with ``name`` and ``name_low``, the lower end of a symmetric interval.
+        name: of the quantity.
+
+    Returns:
+        The mean to the first digit of what is uncertain, the second where the first is 1; to three
+        digits where there is no interval, and "not known" where there is no mean.
+    """
+    mean, half = float(row[name]), float(row[name]) - float(row[f"{name}_low"])
+    if not isfinite(mean):
+        return "not known"
+    if not isfinite(half) or half <= 0:
+        return f"{mean:.3g}"
+    place = -floor(log10(half))
+    places = max(0, place + (half * 10**place < 2))
+    return f"{mean:.{places}f} ± {half:.{places}f}"
+
+
+def times(ratio: float) -> str:
+    """Say a factor.
+
+    >>> times(34.71), times(12345.6), times(1.23)
+    ('35', '12,000', '1.2')
+    """
+    if not isfinite(ratio):
+        return "infinitely many"
+    digits = floor(log10(ratio)) - 1 if ratio > 0 else 0
+    rounded = round(ratio, -digits)
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.1f}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Join words as a sentence does.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else "none"
+
+
+def least_and_largest(table: pd.DataFrame, name: str) -> list[dict[Any, Any]]:
+    """The rows with the smallest and the largest mean of a quantity; one row where there is one.
+
+    Args:
+        table: of means; rows without a mean are left out.
+        name: of the quantity.
+
+    Returns:
+        Two rows, one where both are the same, none where there is no mean.
+    """
+    known = table[table[name].abs() < float("inf")].sort_values(name, kind="stable")
+    ends = known.iloc[[0, -1]] if len(known) > 1 else known
+    return ends.to_dict("records")

@@ -1,0 +1,76 @@
+"""The first screen of a result: an answer in a sentence, and one table that fits in 80 columns."""
+
+import textwrap
+
+import pandas as pd
+
+from probes.results.text_tables import (
+    TEXT_COLUMNS,
+    TextTable,
+    least_width,
+    output_width,
+    print_table,
+)
+
+#: Columns of the first screen, where the output is not narrower.
+WIDTH = 80
+
+
+def print_first_screen(answer: str, table: pd.DataFrame, setting: str, note: str) -> None:
+    """Print the answer, one table that fits, and how to see the rest.
+
+    Args:
+        answer: sentences, which are wrapped.
+        table: cells that are text; of its columns, the first that fit are shown.
+        setting: what was measured.
+        note: what the numbers are.
+    """
+    width = min(WIDTH, output_width(WIDTH))
+    print("\n".join(wrapped(answer, width)))
+    shown, same = without_constant_words(table)
+    fitting = fitted(shown, width)
+    title = "; ".join([setting, *same])
+    print_table(TextTable(fitting, title, f"{note}; all columns and tables: --details", width))
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break every line of a text between words.
+
+    >>> wrapped("one two", 4)
+    ['one', 'two']
+    """
+    return [part for line in text.splitlines() for part in textwrap.wrap(line, width)]
+
+
+def without_constant_words(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Take out the columns of words that say the same in every row.
+
+    Args:
+        table: cells that are text.
+
+    Returns:
+        The table without them, and what they say; a table of one row stays whole.
+    """
+    if len(table) < 2:
+        return table, []
+    same = [
+        name for name in table.columns[:-1] if name in TEXT_COLUMNS and table[name].nunique() == 1
+    ]
+    said = [f"{name}: {table[name].iloc[0]}" for name in same if table[name].iloc[0]]
+    return table.drop(columns=same), said
+
+
+def fitted(table: pd.DataFrame, width: int) -> pd.DataFrame:
+    """Keep the first columns that fit, so that no number is broken; at least two are kept.
+
+    Args:
+        table: cells that are text.
+        width: characters a line.
+
+    Returns:
+        The table without its last columns.
+    """
+    count = len(table.columns)
+    while count > 2 and least_width(table.iloc[:, :count]) > width:
+        count -= 1
+    return table.iloc[:, :count]

@@ -1,0 +1,90 @@
+"""What a stability run answers: how much one example matters, and whether the bound says so."""
+
+import numpy as np
+import pandas as pd
+
+from probes.results.answer_words import listed, mean_in_words, times
+
+PROPOSITION = "Proposition 4.2"
+
+
+def stability_answer(summary: pd.DataFrame, bounds: pd.DataFrame, n: int, estimated: bool) -> str:
+    """Say what leaving out an example changes, and what the bound on that is worth.
+
+    Args:
+        summary: ``StabilityResult.summary``.
+        bounds: ``StabilityResult.bound_summary``.
+        n: number of training examples.
+        estimated: whether leaving out was estimated and not retrained.
+
+    Returns:
+        Two sentences, or three.
+    """
+    return f"{measured_answer(summary, n, estimated)} {bound_answer(bounds)}"
+
+
+def measured_answer(summary: pd.DataFrame, n: int, estimated: bool = False) -> str:
+    """Say what leaving out an example changes, at the smallest and the largest rate.
+
+    Args:
+        summary: one row a rate and inference: ``p``, ``ensemble`` and ``beta`` with ``beta_low``.
+        n: number of training examples.
+        estimated: whether leaving out was estimated and not retrained.
+    """
+    alone = summary[summary["ensemble"] == 0].sort_values("p", kind="stable")
+    ends = alone.iloc[[0, -1]] if len(alone) > 1 else alone
+    said = [f"{mean_in_words(row, 'beta')} at p = {row['p']:g}" for row in ends.to_dict("records")]
+    how = " (estimated)" if estimated else ""
+    return f"Leaving out one of {n} examples changes its loss by {listed(said)} on average{how}."
+
+
+def bound_answer(bounds: pd.DataFrame) -> str:
+    """Say what Proposition 4.2 is worth for the network without an ensemble.
+
+    Args:
+        bounds: ``StabilityResult.bound_summary``.
+    """
+    rows = bounds[(bounds["ensemble"] == 0) & (bounds["statement"] == PROPOSITION)]
+    if not np.isfinite(rows["measured"]).any():
+        return "Nothing is known of the bound: the networks diverged."
+    judged = rows["verdict"].str.contains("holds|vacuous|violated")
+    if judged.any():
+        return _judged(rows, judged)
+    return f"Nothing here supports the bound of {PROPOSITION}: {_unsupported(rows)}."
+
+
+def _unsupported(rows: pd.DataFrame) -> str:
+    """Why: premises that fail, values of λ without a bound, and how far off the kindest one is."""
+    failed = dict.fromkeys(name for some in rows["failed"] for name in some.split("; ") if name)
+    parts = [f"its premises fail ({listed(list(failed))})"] if failed else []
+    by_strength = rows.groupby("strength", sort=True)["bound"]
+    none = [float(str(strength)) for strength, some in by_strength if some.isna().all()]
+    if none:
+        where = f"λ = {none[0]:g}" if len(none) == 1 else f"λ ≤ {max(none):g}"
+        parts.append(f"its premises fail at {where} (negative curvature)")
+    known = rows[rows["bound"].notna()]
+    if len(known):
+        # The bound falls with λ: the largest that was tried is the kindest to it.
+        kindest = known[known["strength"] == known["strength"].max()]
+        parts.append(f"at λ = {kindest['strength'].iloc[0]:g} {_ratio(kindest)}")
+    return ", and ".join(parts)
+
+
+def _ratio(rows: pd.DataFrame) -> str:
+    """How the bound compares with what was measured, at the rate where it comes closest."""
+    ratio = float((rows["bound"] / rows["measured"]).min())
+    if ratio < 1:
+        return f"the measured value is {times(1 / ratio)} times the bound"
+    least = "at least " if rows["p"].nunique() > 1 else ""
+    return f"it is {least}{times(ratio)} times too large"
+
+
+def _judged(rows: pd.DataFrame, judged: "pd.Series[bool]") -> str:
+    """What the draws say of the bound where its premises hold."""
+    said = rows[judged]
+    if said["verdict"].str.contains("violated").any():
+        return f"{PROPOSITION} is violated: see --details."
+    where = "" if judged.all() else f" in {judged.sum()} of {len(rows)} settings"
+    useless = said["verdict"].eq("vacuous").all()
+    says = "says nothing, as it exceeds the largest loss" if useless else "holds"
+    return f"The bound of {PROPOSITION} applies{where} and {says}: at best {_ratio(said)}."

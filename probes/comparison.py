@@ -397,6 +397,11 @@ def _threshold(row: Mapping[Any, Any]) -> str:
 class NetworkComparisonResult(ComparisonResult):
     """Bounds on the 0-1 loss of networks side by side.
 
+    Those of Hardt et al. and the smooth one of Lei & Ying are not among them: with ReLU the
+    gradient jumps, so that no smoothness bounds it, and Adam is not the step that they follow. The
+    Lipschitz bound of Lei & Ying needs the largest slope on whole segments between networks, of
+    which points that are tried give a lower bound alone.
+
     Its rows are one a draw of S and bound: see :func:`probes.cells.weight_bounds.measure_cell`.
     """
 
@@ -409,7 +414,9 @@ class NetworkComparisonResult(ComparisonResult):
             f"{super().note}; means over draws; Theorem 4.4 and Lemma 4.3 at measured η, Λ_min and "
             "β, for dropout values to compare with and no theorems; bounds from information and "
             "Lemma 4.3 have a value only where they were measured, the others are continued with "
-            "what the network was at the largest n; risks are means over the examples left over"
+            "what the network was at the largest n; risks are means over the examples left over; "
+            "bounds of Hardt et al. and of Lei & Ying are left out, as a loss of ReLU networks is "
+            "not smooth"
         )
 
     @property

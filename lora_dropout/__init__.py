@@ -3,7 +3,7 @@
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
-from lora_dropout.ensemble import Ensemble, inference_mode, members
+from lora_dropout.ensemble import Average, Ensemble, inference_mode, members
 from lora_dropout.injection import AdaptedLayer, describe, inject, mask_schedule, merge
 from lora_dropout.layer import LoRADropoutLinear
 from lora_dropout.masked import Inference, MaskedUpdate
@@ -18,6 +18,7 @@ from lora_dropout.schedule import MaskSchedule
 
 __all__ = [
     "AdaptedLayer",
+    "Average",
     "Ensemble",
     "Inference",
     "LoRADropoutLinear",

@@ -5,12 +5,14 @@ from contextlib import contextmanager
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
+from warnings import catch_warnings, filterwarnings
 
 import torch
 from peft import AdaLoraConfig
 from peft.import_utils import is_bnb_4bit_available, is_bnb_available
 from peft.tuners.adalora import AdaLoraModel as PlainAdaLoraModel
 from peft.tuners.adalora.layer import SVDLinear as PlainSVDLinear
+from peft.utils.warning import PeftWarning
 from torch import Tensor, nn
 
 from lora_dropout.peft.adapters import (
@@ -107,6 +109,23 @@ def _mixed(kind: type) -> type:
 class AdaLoraModel(DropoutTuner, PlainAdaLoraModel):
     """PEFT's AdaLoRA model; with a config of another kind it is that and nothing else."""
 
+    def inject_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Put an adapter into the layers.
+
+        Args:
+            *args, **kwargs: passed on to PEFT's tuner.
+        """
+        with catch_warnings():
+            # They name parameters, and are read where the factors are loaded.
+            filterwarnings("ignore", r"The following rank_pattern keys .*lora_E", RuntimeWarning)
+            super().inject_adapter(*args, **kwargs)
+
+    @classmethod
+    def _get_adapter_state_dict(cls, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        state = super()._get_adapter_state_dict(*args, **kwargs)
+        _expect_layers_without_rank(state)
+        return state
+
     @staticmethod
     def _create_new_module(
         lora_config: Any, adapter_name: str, target: Any, **kwargs: Any
@@ -130,6 +149,20 @@ class AdaLoraModel(DropoutTuner, PlainAdaLoraModel):
                 if kind.__bases__[1] is type(target):
                     target.__class__ = kind
         super()._create_and_replace(lora_config, adapter_name, target, *args, **kwargs)
+
+
+def _expect_layers_without_rank(state: dict[str, Tensor]) -> None:
+    """Keep PEFT from saying that layers to which the allocator left no rank are saved by mistake.
+
+    It takes them for shards of a model that was not gathered. Those have other shapes, and where
+    there are any, PEFT counts more tensors than are expected here, and says so.
+    """
+    shapes = [tuple(one.shape) for name, one in state.items() if ".lora_A" in name]
+    shapes += [tuple(one.shape[::-1]) for name, one in state.items() if ".lora_B" in name]
+    count = sum(len(shape) == 2 and shape[0] == 0 and shape[1] > 0 for shape in shapes)
+    if count:
+        said = rf"Adapter .*: {count} LoRA tensor\(s\) have invalid shape"
+        filterwarnings("ignore", said, PeftWarning)
 
 
 def regularizer(model: Any) -> Tensor:

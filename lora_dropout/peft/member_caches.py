@@ -47,7 +47,8 @@ def hold_groups(cache: Any, ensemble: int) -> None:
         ensemble: N, the number of members.
     """
     if cache is not None and not hasattr(cache, "members"):
-        cache.__class__ = _in_groups(type(cache))
+        kind: Any = type(cache)
+        cache.__class__ = _in_groups(kind)
         cache.members = ensemble
 
 
@@ -58,7 +59,8 @@ def hold_members(caches: list[Any]) -> None:
         caches: one a member; None for no caches.
     """
     if caches[0] is not None and not hasattr(caches[0], "others"):
-        caches[0].__class__ = _with_others(type(caches[0]))
+        kind: Any = type(caches[0])
+        caches[0].__class__ = _with_others(kind)
         caches[0].others = caches[1:]
 
 

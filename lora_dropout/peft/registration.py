@@ -1,5 +1,7 @@
 """How PEFT comes to know of this package: two entries of its exported mappings a type, replaced.
 
+Its model of mixed methods knows no such mapping, and is replaced by one that refuses our configs.
+
 PEFT swaps an adapter in place (hotswap) only for another whose config agrees in some fields; ours
 are put beside them.
 
@@ -12,6 +14,7 @@ gives what it gave before.
 from typing import Any
 
 import peft
+import peft.mixed_model
 import torch
 from packaging.version import Version
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, LoraConfig, PeftType
@@ -21,6 +24,7 @@ from peft.utils.hotswap import CONFIG_KEYS_TO_CHECK
 from lora_dropout.peft.adalora import AdaLoraModel
 from lora_dropout.peft.config import AdaLoraDropoutConfig, LoraDropoutConfig
 from lora_dropout.peft.lora import LoraModel
+from lora_dropout.peft.mixed import MixedModel
 
 #: What swapping an adapter in place leaves as it was, and so must be equal.
 NOT_SWAPPED = (
@@ -50,6 +54,10 @@ class SavedAdaLoraConfig(AdaLoraDropoutConfig, metaclass=_ByFields):
     """``AdaLoraDropoutConfig`` or ``AdaLoraConfig``, by whether the fields name a rate."""
 
 
+# PEFT shows these names where it reads fields that it does not know, also those of plain adapters.
+SavedLoraConfig.__name__, SavedAdaLoraConfig.__name__ = "LoraConfig", "AdaLoraConfig"
+
+
 def register() -> None:
     """Replace the entries.
 
@@ -67,6 +75,7 @@ def register() -> None:
     PEFT_TYPE_TO_CONFIG_MAPPING[PeftType.ADALORA] = SavedAdaLoraConfig
     PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = LoraModel
     PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADALORA] = AdaLoraModel
+    peft.mixed_model.MixedModel = MixedModel
 
 
 def _check_that_plain_layers_refuse() -> None:

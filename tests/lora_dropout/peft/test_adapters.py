@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from peft import AdaLoraConfig, LoraConfig, get_peft_model
+from peft import AdaLoraConfig, LoHaConfig, LoraConfig, get_peft_model
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -265,6 +265,26 @@ def test_a_layer_under_two_names_is_refused():
     config = LoraDropoutConfig(r=1, target_modules=["0", "2"], dropout_rate=0.5)
     with pytest.raises(ValueError, match=r"held as 0, 2, and PEFT adapts it under one name"):
         get_peft_model(nn.Sequential(layer, nn.ReLU(), layer), config)
+
+
+@both
+def test_models_of_mixed_methods_are_refused(config):
+    """PEFT's own AdaLoRA layer would take the config, and leave the masks out without a word."""
+    settings = config(["0"], task_type=None, p=0.5)
+    with pytest.raises(ValueError, match="PeftMixedModel has no LoRA Dropout"):
+        get_peft_model(nn.Sequential(nn.Linear(4, 4)), settings, mixed=True)
+    model = get_peft_model(
+        nn.Sequential(nn.Linear(4, 4)), LoHaConfig(r=2, target_modules=["0"]), mixed=True
+    )
+    with pytest.raises(ValueError, match="PeftMixedModel has no LoRA Dropout"):
+        model.add_adapter("ours", settings)
+
+
+@both
+def test_at_rate_0_they_are_models_of_mixed_methods_too(config):
+    settings = config(["0"], task_type=None, p=0.0)
+    model = get_peft_model(nn.Sequential(nn.Linear(4, 4)), settings, mixed=True)
+    assert any("lora_" in name for name, _ in model.named_parameters())
 
 
 @pytest.mark.filterwarnings("ignore:LoRA adapter added to ConvNd layer with groups")

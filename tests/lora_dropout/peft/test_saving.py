@@ -6,7 +6,14 @@ import sys
 
 import pytest
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, inject_adapter_in_model
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    inject_adapter_in_model,
+)
 from peft.tuners.lora.intruders import reduce_intruder_dimension
 from peft.utils.hotswap import hotswap_adapter
 from safetensors.torch import load_file
@@ -284,3 +291,34 @@ def test_a_peft_that_ignores_the_dropout_is_refused(monkeypatch):
     monkeypatch.setattr(Linear, "resolve_lora_variant", lambda self, **known: None)
     with pytest.raises(ImportError, match="silently ignore"):
         register()
+
+
+def without_rank():
+    """A model with AdaLoRA to one of whose layers the allocator has left nothing."""
+    model = adapted("bert", CONFIGS["adalora"])
+    names = [name for name, _ in model.named_parameters() if "lora_E" in name]
+    kept = {name.removeprefix("base_model.model."): [True] * 3 + [False] * 3 for name in names}
+    kept[next(iter(kept))] = [False] * 6
+    model.peft_config["default"].rank_pattern = kept
+    return model
+
+
+def test_layers_without_rank_are_saved_and_loaded_without_a_word(tmp_path):
+    """PEFT takes them for shards, and the ranks for patterns that name no layer."""
+    model = without_rank()
+    model.save_pretrained(tmp_path)
+    factors = load_file(tmp_path / "adapter_model.safetensors")
+    ranks = sorted(len(value) for name, value in factors.items() if name.endswith("lora_A"))
+    assert ranks == [0, 3, 3, 3]
+    loaded = PeftModel.from_pretrained(bert(), tmp_path)
+    assert len(describe(loaded)) == 4
+
+
+def test_shards_that_were_not_gathered_are_still_told():
+    model = without_rank()
+    last, _ = model.peft_config["default"].rank_pattern.popitem()
+    model.get_parameter(f"base_model.model.{last}".replace("lora_E", "lora_A")).data = torch.empty(
+        0
+    )
+    with pytest.warns(UserWarning, match="3 LoRA tensor"):
+        get_peft_model_state_dict(model)

@@ -32,7 +32,14 @@ def test_all_of_the_new_head_is_trained_and_no_adapter_is_put_into_it(
     model, config, head, method, target
 ):
     cell = SimpleNamespace(
-        alpha=4.0, p=0.5, corpus=SimpleNamespace(seed=0), target=target, method=method, rank=2
+        alpha=4.0,
+        p=0.5,
+        corpus=SimpleNamespace(seed=0),
+        target=target,
+        method=method,
+        rank=2,
+        rescale=False,
+        lora_dropout=0.0,
     )
     adapted = adapt(model(config(**SIZES)), cell, SimpleNamespace(peft_type="SEQ_CLS"), steps=20)
     trained = {name for name, one in adapted.named_parameters() if one.requires_grad}

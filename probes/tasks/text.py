@@ -14,7 +14,7 @@ from torch import Tensor
 from probes.models.encoder import Encoder, EncoderLayer, Pooling, Tokens
 from probes.models.losses import Loss, cross_entropy
 from probes.models.pretrained import load_pretrained, require_package
-from probes.tasks.labelled_texts import labelled_texts
+from probes.tasks.labelled_texts import labelled_texts, say_once
 from probes.tasks.text_file import read_table
 from probes.tasks.window import check_vocabulary, window
 
@@ -180,11 +180,14 @@ def read_texts(
     """
     table = read_table(Path(source.data), source.encoding, "replace" if clean else "strict")
     texts = labelled_texts(
-        clean(table) if clean else table, [source.text_column], source.label_column, source.data
-    )
+        clean(table) if clean else table, [source.text_column], source.label_column, source.data,
+        said=clean is None,
+    )  # fmt: skip
     check_classes(texts["label"], source.label_column)
     order = np.random.default_rng(BASE_SEED).permutation(len(texts))[:pool]
     chosen = texts.iloc[order].reset_index(drop=True)
+    if clean is None and len(chosen) < len(texts):
+        say_once(f"{source.data}: of these, {len(chosen)} are drawn: S and the test set are theirs")
     if chosen["label"].nunique() < 2:
         raise ValueError(f"{source.data} has next to no examples outside of one class")
     return chosen

@@ -17,12 +17,17 @@ import pyarrow.parquet as pq
 #: Endings of the files that are read; ".gz" may follow all but the last.
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 READABLE = "a CSV, TSV, JSON, JSON Lines or Parquet file"
+#: Of a CSV file: the first that its header holds.
+SEPARATORS = (",", ";", "\t")
 #: Marks at the beginning of a file that say its encoding.
 BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 
 
 def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> pd.DataFrame:
     """Read a table. "None", "NA" and "01" are texts like any other.
+
+    A CSV file is separated by commas, or by what its header has in their place: see
+    :func:`separator_of`.
 
     Args:
         path: of a file that ends in one of ``FORMATS``.
@@ -51,8 +56,25 @@ def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> p
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"data must be {READABLE}; {path}: {reason}") from None
     if kind in (".csv", ".tsv"):
-        return _separated(path, text, "\t" if kind == ".tsv" else ",")
+        return _separated(path, text, "\t" if kind == ".tsv" else separator_of(text))
     return _json(path, text)
+
+
+def separator_of(text: str) -> str:
+    """What separates the names in the header of a CSV file.
+
+    >>> separator_of("text;label\\n1,5;a"), separator_of("text,label\\na;b,c")
+    (';', ',')
+
+    Args:
+        text: of the file.
+
+    Returns:
+        A comma; a semicolon, as spreadsheets write where the comma is in numbers, or a tab where
+        the header holds it and no comma.
+    """
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    return next((mark for mark in SEPARATORS if mark in header), ",")
 
 
 def check_encoding(name: str) -> None:

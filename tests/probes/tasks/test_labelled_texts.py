@@ -20,8 +20,8 @@ def test_pairs_are_told_apart_by_both_texts(capsys):
     assert found.values.tolist() == [["a", "x", "1"], ["b", "y", "0"], ["None", "NA", "null"]]
     assert found.index.tolist() == [2, 6, 9]
     assert capsys.readouterr().err == (
-        "pairs.csv: 3 of 8 rows are used; left out: 1 without one, 1 without label, "
-        "2 of one text with different labels, 1 copies\n"
+        "pairs.csv: 8 rows, 3 used: 1 without one, 1 without label, 2 of one text with different "
+        "labels, 1 duplicate; classes 1 1, 0 1, null 1; always guessing 1: 0.33\n"
     )
 
 
@@ -31,9 +31,14 @@ def test_texts_alone_have_one_column(capsys):
     assert "3 of one text with different labels" in capsys.readouterr().err
 
 
-def test_nothing_is_said_where_all_rows_are_used(capsys):
-    labelled_texts(table().iloc[[0, 4]], ["one"], "label", "whole.csv")
+def test_classes_are_said_where_all_rows_are_used(capsys):
+    rows = table().iloc[[0, 4]]
+    labelled_texts(rows, ["one"], "label", "packaged.csv", said=False)
     assert capsys.readouterr().err == ""
+    labelled_texts(rows, ["one"], "label", "whole.csv")
+    assert capsys.readouterr().err == (
+        "whole.csv: 2 rows, 2 used; classes 1 1, 0 1; always guessing 1: 0.50\n"
+    )
 
 
 def test_the_same_is_said_once(capsys):

@@ -49,6 +49,15 @@ def test_a_file_gives_back_what_was_written(kind, tmp_path_factory, rows):
     assert table.values.tolist() == [list(row) for row in rows]
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_the_header_says_what_separates(mark, tmp_path):
+    (tmp_path / "t.csv").write_text(f'text{mark}label\n"a, b; c\td"{mark}x\n')
+    assert read_table(tmp_path / "t.csv").to_dict("list") == {
+        "text": ["a, b; c\td"],
+        "label": ["x"],
+    }
+
+
 def test_rows_keep_their_lines(tmp_path):
     (tmp_path / "t.csv").write_text('text,label\n"two\nlines",a\n\nlast,b\n')
     table = read_table(tmp_path / "t.csv")

@@ -32,7 +32,7 @@ quick: $(STAMP)  ## run what is fast of the tests, at every save (90 s)
 falsify: $(STAMP)  ## search long for problems that refute statements that we claim are true
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 tests/probes/statements/test_falsification.py
 
-claims: $(STAMP)  ## measure conclusions and numbers of the README again and say which differ (10 minutes)
+claims: $(STAMP)  ## measure conclusions and numbers of README and docs again and say which differ (10 minutes)
 	$(BIN)/python -m benchmarks.claims
 
 lint: $(STAMP)  ## check style, types and the direction of imports
@@ -41,8 +41,8 @@ lint: $(STAMP)  ## check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-notebooks: $(STAMP)  ## execute the notebooks, into runs/notebooks
-	mkdir -p runs/notebooks && cd notebooks && for f in *.py; do ../$(BIN)/jupytext --to ipynb --execute --output ../runs/notebooks/$${f%.py}.ipynb $$f || exit 1; done
+notebooks: $(STAMP)  ## execute the notebooks; their outputs go into notebooks/*.ipynb
+	$(BIN)/python -m tests.notebooks
 
 docs: $(STAMP)  ## build the pages in docs, into build/docs/index.html; warnings are errors
 	$(BIN)/sphinx-build -q -W --keep-going -n -j 2 -b html docs build/docs
@@ -52,7 +52,7 @@ linkcheck: $(STAMP)  ## try every link of the pages that leads outside (needs a 
 
 check: lint docs test notebooks  ## exactly what CI runs
 
-figures: $(STAMP)  ## regenerate the gallery that the README shows (two hours)
+figures: $(STAMP)  ## regenerate the gallery that the pages show (two hours)
 	$(BIN)/python -m probes.report --draws 16 --out runs/gallery
 	for s in digits-0.001 digits-0.005 breast_cancer-0.003 breast_cancer-0.03; do $(BIN)/python -m probes.stability --task $${s%-*} --lr $${s##*-} --p 0 0.1 0.3 0.5 --method influence --validate 64 --out runs/gallery/influence-$$s || exit 1; done
 	$(BIN)/python -m probes.recommend --out runs/gallery/recommend

@@ -1,12 +1,12 @@
-"""Which numbers of the README come out differently when they are measured again?
+"""Which numbers of README and docs come out differently when they are measured again?
 
     python -m benchmarks.claims            # the claims below, under 10 minutes on two cores
     python -m benchmarks.claims --draws 4  # a look at the machinery; most differs
 
 What is measured is kept in a folder, so that a second run compares alone. A claim is a sentence of
-the README with its numbers left out. Filled with what was measured, it must be found there. Numbers
-that take longer, or need more than the extra ``probes``, are listed with the commands that print
-them.
+the README or of a page in ``docs`` with its numbers left out. Filled with what was measured, it
+must be found there. Numbers that take longer, or need more than the extra ``probes``, are listed
+with the commands that print them.
 """
 
 import re
@@ -19,17 +19,30 @@ from typing import Annotated, Any
 import pandas as pd
 import tyro
 
-from benchmarks.readme_measurements import SECTIONS, measured, plans_of
-from benchmarks.readme_sentences import SENTENCES, estimates_in_both
+from benchmarks.claimed_measurements import SECTIONS, measured, plans_of
+from benchmarks.claimed_sentences import SENTENCES, estimates_in_both
 from probes.cli.command_line import leave
 from probes.report.page import by_question, conclusions
 from probes.report.sections import Plan, ReportSettings
 from probes.results.text_tables import TextTable, print_table
 
-README = Path(__file__).parent.parent / "README.md"
-#: Numbers of the README that are not compared, with the command that prints them and its time.
+ROOT = Path(__file__).parents[1]
+#: Where claims stand.
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+#: Numbers of these pages that are not compared, with the command that prints them and its time.
 NOT_COMPARED = {
-    "tests that pass": "make test (10 minutes)",
+    "what the commands of the README print": "make stability (10 seconds), make test (10 minutes)",
+    "bounds from supersamples": "python -m probes.information --task TASK --lr LR (3 minutes each)",
+    "n from which Theorem 4.4 says something": "python -m probes.comparison --model network",
+    "stability of random halves": "python -m probes.ensemble --rivals 16 --p 0 --draws 8",
+    "sets that cover": "python -m probes.coverage --task TASK --lr LR",
+    "Gaussian masks": 'python -m probes.ablation --part "mask kind" --draws 16 --task TASK --lr LR',
+    "tweets: overfitting": (
+        "python -m probes.curves --task tweets --n 32 --draws 4 --p 0 --methods LoRA --lr 2e-3 "
+        "--steps 150 (extra text)"
+    ),
+    "what the reviewers asked": "python -m probes.QUESTION ..., above each number on the page",
+    "rivals": "python -m probes.rivals --task TASK --lr LR",
     "gap over n": "python -m probes.generalization --n 32 64 128 --p 0 0.1 0.3 0.5 (8 minutes)",
     "what recommend claims among equals": "python -m benchmarks.recommend (10 minutes)",
     "attribution at p = 0.3": (
@@ -52,8 +65,13 @@ NOT_COMPARED = {
 }
 
 
-#: A conclusion of the README, up to its colon: a point below a point.
-TOPIC = re.compile(r"^  - (.+?): ", re.MULTILINE)
+#: A conclusion: a point of a list that says in which regimes something holds.
+CONCLUSION = re.compile(r"^- (.+?): .*(?: in both|only where it (?:does not|overfits))[;.]")
+
+
+def pages_text() -> str:
+    """README and pages, one after the other."""
+    return "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def plain(text: str) -> str:
@@ -61,41 +79,52 @@ def plain(text: str) -> str:
     return " ".join(text.replace("**", "").split())
 
 
+def topics(text: str) -> list[str]:
+    """What the conclusions of a text are about.
+
+    >>> topics("- a loss: larger (p = 0.1)\\n  in both.\\n- a word: no conclusion.")
+    ['a loss']
+    """
+    points = re.split(r"\n(?=\s*- |\s*\n)", "\n" + text)
+    found = (CONCLUSION.match(plain(point)) for point in points)
+    return [match.group(1) for match in found if match]
+
+
 @dataclass(frozen=True)
 class ClaimsSettings:
-    """Measure the README's numbers again and say which differ."""
+    """Measure the numbers of README and pages again and say which differ."""
 
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/claims")
     """Folder of what is measured."""
 
     draws: int = 16
-    """Draws of S; the README's are 16, and half of them for estimates."""
+    """Draws of S; those of the pages are 16, and half of them for estimates."""
 
     workers: int = 2
     """Processes of one thread each."""
 
 
 def checked(
-    results: Mapping[str, Any], plans: Mapping[str, Plan], readme: str
+    results: Mapping[str, Any], plans: Mapping[str, Plan], text: str
 ) -> Iterator[tuple[str, str]]:
-    """Compare every claim with the README.
+    """Compare every claim with README and pages.
 
     Args:
         results: what it is compared with, by key of their plan.
         plans: of these results.
-        readme: its text.
+        text: README and pages.
 
     Yields:
         The sentence as measured, and "same" or "differs".
     """
-    text = plain(readme)
+    written = plain(text)
     for claim in SENTENCES:
         sentence = claim.filled(results)
-        yield sentence, "same" if sentence in text else "differs"
+        yield sentence, "same" if sentence in written else "differs"
     found = {sentence.partition(":")[0]: sentence for sentence in _concluded(results, plans)}
-    for topic in TOPIC.findall(readme):
+    for topic in topics(text):
         sentence = found.get(topic, f"{topic}: not measured")
-        yield sentence, "same" if sentence in text else "differs"
+        yield sentence, "same" if sentence in written else "differs"
 
 
 def _concluded(results: Mapping[str, Any], plans: Mapping[str, Plan]) -> Iterator[str]:
@@ -117,12 +146,12 @@ def main() -> None:
         results = measured(report)
     except ValueError as error:
         leave(str(error), 2)
-    found = list(checked(results, plans_of(report), README.read_text(encoding="utf-8")))
-    table = pd.DataFrame(found, columns=["measured now", "README"])
-    print_table(TextTable(table, "Claims of the README, measured again"))
+    found = list(checked(results, plans_of(report), pages_text()))
+    table = pd.DataFrame(found, columns=["measured now", "written"])
+    print_table(TextTable(table, "Claims of README and docs, measured again"))
     left = pd.DataFrame(NOT_COMPARED.items(), columns=["not compared", "printed by"])
-    print_table(TextTable(left, "Numbers of the README that are not compared"))
-    sys.exit(int((table["README"] == "differs").any()))
+    print_table(TextTable(left, "Numbers that are not compared"))
+    sys.exit(int((table["written"] == "differs").any()))
 
 
 if __name__ == "__main__":

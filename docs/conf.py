@@ -1,8 +1,12 @@
 """How the pages are built: ``make docs``."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 from shutil import copyfile
+from typing import Any
+
+from sphinx.application import Sphinx
 
 from lora_dropout import __version__
 
@@ -43,21 +47,38 @@ napoleon_use_rtype = False
 nitpick_ignore_regex = [(r"py:(class|exc|data|obj|attr)", r".*")]
 
 HERE = Path(__file__).parent
-for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
-    copyfile(notebook, HERE / "notebooks" / notebook.name)
+#: Pages that stand elsewhere in the checkout, by what they are called here.
+TAKEN = {
+    "benchmarks.md": "benchmarks/README.md",
+    "changelog.md": "CHANGELOG.md",
+    "recipes.md": "recipes/README.md",
+}
+#: A link that leads neither outside nor to a heading of the same page.
+RELATIVE_LINK = re.compile(r"\]\((?!https?:|#)")
 
 
-def _without_page(app, env, node, contnode):
-    """Show a function that exists and has no page as its name; one that does not exist is warned of."""
+def _take_pages() -> None:
+    """Copy what stands elsewhere: Sphinx reads one folder alone."""
+    for name, place in TAKEN.items():
+        page = HERE.parent / place
+        above = f"](../{page.parent.relative_to(HERE.parent).as_posix()}/"
+        text = RELATIVE_LINK.sub(above, page.read_text(encoding="utf-8"))
+        (HERE / name).write_text(text.replace("](.././docs/", "]("), encoding="utf-8")
+    for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
+        copyfile(notebook, HERE / "notebooks" / notebook.name)
+
+
+def _without_page(_app: Sphinx, _env: Any, node: Any, shown: Any) -> Any:
+    """Show a function that exists and has no page as its name; of others Sphinx warns."""
     if node.get("refdomain") != "py" or node.get("reftype") not in ("func", "meth", "mod"):
         return None
     target = node["reftarget"].rstrip("()")
     inside = ".".join(filter(None, (node.get("py:module"), node.get("py:class"), target)))
     beside = ".".join(filter(None, (node.get("py:module"), target)))
-    return contnode if any(map(_exists, (target, inside, beside))) else None
+    return shown if any(map(_exists, (target, inside, beside))) else None
 
 
-def _exists(name):
+def _exists(name: str) -> bool:
     """Whether a dotted name is a module or stands in one."""
     parts = name.split(".")
     for end in range(len(parts), 0, -1):
@@ -71,23 +92,28 @@ def _exists(name):
     return False
 
 
-def _keep_attribute(app, what, name, obj, options, lines):
-    """Keep the words of an attribute as they are: napoleon takes what precedes a colon for a type."""
+def _before_napoleon(
+    _app: Sphinx, what: str, name: str, _it: Any, _options: Any, lines: list[str]
+) -> None:
+    """Keep the words of an attribute: napoleon takes what precedes a colon for a type."""
     if what == "attribute":
         _ATTRIBUTES[name] = [line.replace("|", r"\|") for line in lines]
     lines[:] = [line.replace("*args, **kwargs:", r"\*args, \*\*kwargs:") for line in lines]
 
 
-def _restore_attribute(app, what, name, obj, options, lines):
+def _after_napoleon(
+    _app: Sphinx, _what: str, name: str, _it: Any, _options: Any, lines: list[str]
+) -> None:
     if name in _ATTRIBUTES:
         lines[:] = _ATTRIBUTES.pop(name)
 
 
-def setup(app):
+def setup(app: Sphinx) -> None:
     """Register what is done beside the extensions."""
+    _take_pages()
     app.connect("missing-reference", _without_page)
-    app.connect("autodoc-process-docstring", _keep_attribute, priority=100)
-    app.connect("autodoc-process-docstring", _restore_attribute, priority=900)
+    app.connect("autodoc-process-docstring", _before_napoleon, priority=100)
+    app.connect("autodoc-process-docstring", _after_napoleon, priority=900)
 
 
 _ATTRIBUTES: dict[str, list[str]] = {}

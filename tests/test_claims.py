@@ -1,4 +1,4 @@
-"""Claims of the README: each stands there, is measured by a plan, and what differs is found."""
+"""Claims of README and docs: each stands there and is measured; what differs is found."""
 
 import re
 
@@ -6,9 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.claims import NOT_COMPARED, README, TOPIC, checked, plain
-from benchmarks.influence import LOSSES, errors
-from benchmarks.readme_measurements import (
+from benchmarks.claimed_measurements import (
     ESTIMATED_TASKS,
     LONGEST,
     MASK_PAIRS,
@@ -18,13 +16,15 @@ from benchmarks.readme_measurements import (
     plans_of,
     run_plan,
 )
-from benchmarks.readme_sentences import SENTENCES, Claim, two_digits
+from benchmarks.claimed_sentences import SENTENCES, Claim, two_digits
+from benchmarks.claims import NOT_COMPARED, checked, pages_text, plain, topics
+from benchmarks.influence import LOSSES, errors
 from probes.jobs.job import TableKind, silent
 from probes.report.regimes import LEARNING_RATES
 from probes.report.sections import ReportSettings
 from probes.results.estimate_agreement import agreement
 
-TEXT = plain(README.read_text(encoding="utf-8"))
+TEXT = plain(pages_text())
 
 
 @pytest.fixture
@@ -33,23 +33,21 @@ def small(tmp_path):
 
 
 @pytest.mark.parametrize("claim", SENTENCES, ids=lambda claim: claim.sentence[:40])
-def test_every_claim_stands_in_the_readme(claim):
+def test_every_claim_stands_on_one_page(claim):
     assert len(re.findall(claim.pattern, TEXT)) == 1
 
 
 def test_conclusions_are_found_by_what_they_are_about():
-    topics = TOPIC.findall(README.read_text(encoding="utf-8"))
-    assert len(topics) == len(set(topics)) > 20
-    assert {"β against p = 0", "over p", "test loss at the end"} <= set(topics)
-    assert "β on ridge at equal train loss, against shrunk update" in topics
-    assert {f"what is trusted of the estimates on {task}" for task in ESTIMATED_TASKS} <= set(
-        topics
-    )
+    found = topics(pages_text())
+    assert len(found) == len(set(found)) > 20
+    assert {"β against p = 0", "over p", "test loss at the end"} <= set(found)
+    assert "β on ridge at equal train loss, against shrunk update" in found
+    assert {f"what is trusted of the estimates on {task}" for task in ESTIMATED_TASKS} <= set(found)
 
 
 def test_a_conclusion_that_nothing_measures_is_found(monkeypatch):
     monkeypatch.setattr("benchmarks.claims.SENTENCES", ())
-    assert list(checked({}, {}, "  - the weather: smaller (p = 0.1) in both.")) == [
+    assert list(checked({}, {}, "- the weather: smaller (p = 0.1) in both.")) == [
         ("the weather: not measured", "differs")
     ]
 
@@ -60,8 +58,8 @@ def test_a_number_that_differs_is_found(monkeypatch):
         Claim("a gap of {gap:.2f}", lambda measured: {"gap": 0.5}),
     )
     monkeypatch.setattr("benchmarks.claims.SENTENCES", claims)
-    readme = "There is **a loss of\n0.12** at the end, and a gap of 0.49."
-    assert list(checked({}, {}, readme)) == [
+    text = "There is **a loss of\n0.12** at the end, and a gap of 0.49."
+    assert list(checked({}, {}, text)) == [
         ("a loss of 0.12 at the end", "same"), ("a gap of 0.50", "differs"),
     ]  # fmt: skip
 
@@ -73,8 +71,8 @@ def test_a_conclusion_that_reverses_is_found(monkeypatch):
         "benchmarks.claims.conclusions",
         lambda plans, measured: ["β against p = 0: larger (p = 0.1) in both.", "other: x."],
     )
-    readme = "  - β against p = 0: smaller (p = 0.1) in both."
-    assert list(checked({}, {}, readme)) == [
+    text = "- β against p = 0: smaller (p = 0.1) in both."
+    assert list(checked({}, {}, text)) == [
         ("β against p = 0: larger (p = 0.1) in both.", "differs")
     ]
 

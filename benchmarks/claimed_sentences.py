@@ -1,4 +1,4 @@
-"""Sentences of the README with their numbers left out, and what measures these numbers."""
+"""Sentences of README and pages with their numbers left out, and what measures these numbers."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.readme_measurements import (
+from benchmarks.claimed_measurements import (
     ATTRIBUTED_RATES,
     ESTIMATED_RATES,
     ESTIMATED_TASKS,
@@ -27,7 +27,7 @@ Numbers = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the README.
+    """A sentence of the README or of a page in docs.
 
     Attributes:
         sentence: with a format field for every number.
@@ -91,6 +91,14 @@ def _ensemble_costs(lr: float) -> Callable[[Results], Numbers]:
         return {f"p{10 * row.p:g}": row.against_expected for row in largest.itertuples()}
 
     return numbers
+
+
+def _least_and_most_cost(measured: Results) -> Numbers:
+    """How much worse 64 members are than the expected weight, over rates and regimes."""
+    costs = [
+        cost for lr in LEARNING_RATES["digits"] for cost in _ensemble_costs(lr)(measured).values()
+    ]
+    return {"least": min(costs), "most": max(costs)}
 
 
 def _against_one_member(lr: float) -> Callable[[Results], Numbers]:
@@ -340,6 +348,14 @@ def _verifier_claims() -> Iterator[Claim]:
     )
     yield Claim("gap {gap:.0f}, bound {bound:.2f}", _memoriser)
     yield Claim(
+        "of {close:,} leave-outs that meet them the worst reaches {worst:.2f} of the bound",
+        _random_leave_outs,
+    )
+    yield Claim(
+        "at least {least} times the largest possible loss, in {settings} of {settings} settings",
+        _theorem,
+    )
+    yield Claim(
         "in all {settings} settings it is at least {chance:.0f} times the loss of a coin or of "
         "chance, and {least} to {most} times the largest possible loss",
         _theorem,
@@ -356,6 +372,9 @@ def _study_claims(slow: float, fast: float) -> Iterator[Claim]:
         _ensemble_costs(slow),
     )
     yield Claim("by {p1:.3f}, {p3:.3f} and {p5:.3f} where it does", _ensemble_costs(fast))
+    yield Claim(
+        "the test loss of 64 members is higher by {least:.3f} to {most:.3f}", _least_and_most_cost
+    )
     yield Claim(
         "16 members have a lower test loss than one by {risk_least:.2f} to {risk_most:.2f} where "
         "the network does not overfit",
@@ -383,5 +402,5 @@ def _study_claims(slow: float, fast: float) -> Iterator[Claim]:
     )
 
 
-#: Sentences of the README with numbers of this project's own measurements.
+#: Sentences with numbers of this project's own measurements.
 SENTENCES = tuple(_claims())

@@ -1,4 +1,4 @@
-"""What the claims of the README are measured with: plans of the report, and a few of their own."""
+"""What the claims are measured with: plans of the report, and a few of their own."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence

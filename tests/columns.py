@@ -1,0 +1,160 @@
+"""Write docs/columns.md: every column of every table, from small runs of every question.
+
+python docs/write_columns.py
+"""
+
+import csv
+import dataclasses
+import importlib
+import shlex
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/columns.md"
+SMALL = "--task breast_cancer --n 6 --draws 2 --steps 2"
+#: A small run of every question that needs no file; the other questions have columns of these.
+RUNS = {
+    "ablation": SMALL,
+    "attribution": "--task breast_cancer --n 6 --steps 2 --subsets 3",
+    "calibration": SMALL,
+    "comparison": "--n 20 --draws 2",
+    "cost": "--rounds 1 --width 24 --heads 2 --tokens 4 --batch 2 --samples 1 --ensemble 1",
+    "coverage": "--task breast_cancer --n 10 --draws 2 --steps 2",
+    "curves": SMALL,
+    "ensemble": SMALL,
+    "generalization": SMALL,
+    "information": f"{SMALL} --selections 4",
+    "sensitivity": SMALL,
+    "stability": f"{SMALL} --ensemble 2",
+    "verify": "--statement sparsity",
+}
+#: What is appended to the name of a column.
+SUFFIXES = {
+    "low": "lower end of the 95 % interval of the mean over draws",
+    "high": "its upper end",
+    "draws": "number of draws in which it is finite, over which the mean is taken",
+    "holm": "p-value of the test against 0, corrected for the table (Holm)",
+    "how": "how the value was obtained",
+}
+#: Tables that a result has beside those that it keeps.
+SHOWN = ("table", "summary", "bounds", "bound_summary", "audit")
+
+
+def words() -> dict[str, str]:
+    """Read what every column holds."""
+    with (ROOT / "docs/columns.csv").open(encoding="utf-8", newline="") as file:
+        return {row["column"]: row["words"] for row in csv.DictReader(file)}
+
+
+def columns() -> dict[str, list[str]]:
+    """Measure a little: the questions in whose tables a column stands, by its name."""
+    found: dict[str, list[str]] = {}
+    for question, flags in RUNS.items():
+        names = {str(name) for table in _tables(question, flags) for name in table.columns}
+        for name in sorted(names):
+            found.setdefault(name, []).append(question)
+    return found
+
+
+def _tables(question: str, flags: str) -> list[Any]:
+    probe = importlib.import_module(f"probes.{question}").PROBE
+    settings = tyro.cli(probe.settings, args=shlex.split(flags))
+    result = probe.run_with(dataclasses.replace(settings, out=None))
+    beside = (getattr(result, name, None) for name in SHOWN)
+    kept = [*result.tables().values(), *result.spreadsheets().values()]
+    return kept + [table for table in beside if hasattr(table, "columns")]
+
+
+def plain(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Leave out what is another column with a suffix."""
+    return {
+        name: questions
+        for name, questions in found.items()
+        if not any(
+            name.endswith(f"_{suffix}") and name.removesuffix(f"_{suffix}") in found
+            for suffix in SUFFIXES
+        )
+    }
+
+
+def page(found: dict[str, list[str]]) -> str:
+    """The page.
+
+    Args:
+        found: of :func:`columns`.
+
+    Raises:
+        KeyError: a column has no words in ``columns.csv``.
+    """
+    known = words()
+    rows = [
+        f"| `{name}` | {known[name]} | {'all' if len(where) > 9 else ', '.join(where)} |"
+        for name, where in sorted(plain(found).items(), key=lambda item: item[0].lower())
+    ]
+    ends = [f"| `..._{suffix}` | {meaning} |" for suffix, meaning in SUFFIXES.items()]
+    return "\n".join([
+        GLOSSARY, "## Columns", "",
+        "Written by `python -m tests.columns` from the tables of small runs. A test says whether",
+        "every column of theirs stands here. Losses are in units of the task's loss.", "",
+        "| appended to a name | what it holds |", "|---|---|", *ends, "",
+        "| column | what it holds | tables of |", "|---|---|---|", *rows, "",
+    ])  # fmt: skip
+
+
+GLOSSARY = """# Glossary and columns
+
+## Glossary
+
+S
+: the training set of n examples; S^i is S without example i.
+
+θ(S)
+: what training on S gives; θ(S^i) what training without example i gives.
+
+p
+: the dropout rate of A's input columns and of B's output rows. An entry of the update is dropped
+  with probability 2p − p².
+
+N
+: the number of masks: a step in training (`samples`), or members at test time (`ensemble`).
+
+β
+: pointwise hypothesis stability, the mean absolute change of an example's loss when it is left out.
+
+gap
+: the loss on new examples less the loss on S.
+
+η
+: the Lipschitz constant of the loss in the parameters; here the largest gradient that was met.
+
+Λ_min
+: the smallest eigenvalue of the Hessian of the train loss at θ(S).
+
+λ
+: the strength of the paper's penalty λ(2p − p²)‖ΔW‖². Training with masks has none.
+
+C
+: the largest possible loss.
+
+vacuous
+: of a bound: at least C, so that it says nothing.
+
+expected-weight network
+: the network without masks, its update times (1 − p)². One pass.
+
+draw
+: one training set S. Intervals are over draws.
+
+regime
+: a learning rate at which the network without dropout overfits, or one at which it does not.
+
+not told apart
+: no difference was detected. This does not mean equal.
+"""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(columns()), encoding="utf-8")

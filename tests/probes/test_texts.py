@@ -245,10 +245,10 @@ def test_comparison():
     )
     expected = [
         "statement | reference | on the gap of | n | train loss | bound | measured | coverage | "
-        "not vacuous from n",
-        "Theorem 4.4 | arXiv 2404.09610 | minimiser | 100 | 0.25 | 2 | 1 | 75% | 1.78e+03",
-        "test set | Hoeffding, JASA 58, 1963 | minimiser | 100 | 0.25 | 0.25 | 0.125 | 75% | 50",
-        "Feldman & Vondrák | arXiv 1812.09859, 2018 | minimiser | 100 | 0.25 | nan | nan | 75% | "
+        "stability | not vacuous from n",
+        "Theorem 4.4 | arXiv 2404.09610 | minimiser | 100 | 0.25 | 2 | 1 | 75% | | 1.78e+03",
+        "test set | Hoeffding, JASA 58, 1963 | minimiser | 100 | 0.25 | 0.25 | 0.125 | 75% | | 50",
+        "Feldman & Vondrák | arXiv 1812.09859, 2018 | minimiser | 100 | 0.25 | nan | nan | 75% | | "
         "none up to 1.78e+03",
     ]
     assert_reads(result.text(), expected)

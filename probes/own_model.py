@@ -287,17 +287,23 @@ def _adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
     """A copy of the model with its adapter at the start of training."""
     _, factor_seed, mask_seed = seeds
     model = copy.deepcopy(own.model)
-    if own.adapt is not None:
-        model = own.adapt(model, p, mask_seed)
-    else:
+    if own.adapt is None:
         model = inject(
             model, rank=own.rank, p=p, target=own.target, alpha=own.alpha, seed=mask_seed
         )
+    else:
+        with kept_generators(own):
+            torch.manual_seed(factor_seed)
+            model = own.adapt(model, p, mask_seed)
     # Initial factors of a seed of their own, as in a cell: masks do not depend on their shapes.
     generator = torch.Generator().manual_seed(factor_seed)
     with torch.no_grad():
         for _, layer in adapted_layers(model):
-            layer.factors[0].copy_(initial_factor(layer.rank, layer.shape.d_in, generator))
+            first, shape = layer.factors[0], (layer.rank, layer.shape.d_in)
+            # Those of a convolution have a kernel, and an embedding begins with A = 0: they stay
+            # as the adapter has drawn them, of the same seed.
+            if tuple(first.shape) == shape and bool(first.any()):
+                first.copy_(initial_factor(*shape, generator))
     return model
 
 

@@ -12,8 +12,7 @@ from lora_dropout.injection import adapted_layers
 from probes.jobs.validation import require
 from probes.tasks.own_model import OwnModel
 
-#: Size of the second factors while a model is tried: at their start, 0, they would hide what the
-#: adapter does.
+#: Size of factors that start at 0 while a model is tried: they would hide what the adapter does.
 FACTOR = 0.1
 
 
@@ -151,9 +150,9 @@ class _Tried:
         model = self.adapted()
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            for _, layer in adapted_layers(model):
-                second = layer.factors[1]
-                second.copy_(FACTOR * torch.randn(second.shape, generator=generator))
+            every = (one for _, layer in adapted_layers(model) for one in layer.factors)
+            for factor in (one for one in every if not one.any()):
+                factor.copy_(FACTOR * torch.randn(factor.shape, generator=generator))
         return model.train(training)
 
     def _losses(self, model: nn.Module, index: Tensor) -> tuple[Any, Tensor]:

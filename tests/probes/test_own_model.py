@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from peft import get_peft_model
 from torch import nn
 
+from lora_dropout.injection import adapted_layers
+from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
 from probes import own_model
 from probes.cells.cell import seeds_of
 from probes.own_model import OwnModel
@@ -197,3 +200,63 @@ def test_the_command_line_takes_a_model_from_a_file(run, file, tmp_path):
 )
 def test_a_model_that_is_none_is_refused(arguments, words, file, tmp_path):
     assert_refused("own_model", arguments, words, tmp_path)
+
+
+def of_peft(config=LoraDropoutConfig, **settings):
+    def adapt(model, p, seed):
+        ranks = {"init_r": 2, "target_r": 1, "total_step": 99}
+        ranks = ranks if config is AdaLoraDropoutConfig else {"r": 2}
+        given = config(dropout_rate=p, mask_seed=seed, lora_alpha=2, **ranks, **settings)
+        return get_peft_model(model, given)
+
+    return adapt
+
+
+def test_an_adapter_of_peft_gives_the_numbers_of_inject():
+    ours, theirs = (
+        own_model.measure(own=small(adapt=adapt), p=[0.0, 0.4], n=4, draws=1, ensemble=[2])
+        for adapt in (None, of_peft(target_modules=["0", "2"]))
+    )
+    pd.testing.assert_frame_equal(ours.rows, theirs.rows.assign(task="Sequential"))
+
+
+def words():
+    layers = (nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2))
+    return layers, torch.arange(36).reshape(12, 3) % 9, ["0"]
+
+
+def pictures():
+    layers = (nn.Conv2d(1, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+    return layers, torch.linspace(-1, 1, 108).reshape(12, 1, 3, 3).sin(), ["0", "3"]
+
+
+@pytest.mark.parametrize("data", [words, pictures])
+def test_masks_on_embeddings_and_convolutions_are_measured(data):
+    """Their first factors are not a rank's rows of d_in columns of which one could be drawn."""
+    layers, features, targets = data()
+    own = OwnModel(
+        nn.Sequential(*layers), features, torch.arange(12) % 2, cross_entropy, steps=5, lr=3e-2,
+        adapt=of_peft(target_modules=targets),
+    )  # fmt: skip
+    seeds = seeds_of(0, 0)
+    one, two = (own_model._adapted(own, 0.5, seeds) for _ in range(2))
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[name]), name
+    # The update is 0 at the start, and something random multiplies it.
+    torch.testing.assert_close(one.eval()(features), own.model(features))
+    assert all(any(bool(f.any()) for f in layer.factors) for _, layer in adapted_layers(one))
+    rows = own_model.measure(own=own, p=[0.0, 0.5], n=4, draws=2).rows
+    assert (rows["beta"] > 0).all()
+    assert rows["test_loss"].nunique() == 4
+
+
+def test_adalora_is_measured():
+    adapt = of_peft(AdaLoraDropoutConfig, target_modules=["0"])
+    rows = own_model.measure(own=small(adapt=adapt), p=[0.4], n=4, draws=1).rows
+    assert (rows["beta"] > 0).all()
+
+
+def test_an_adapter_without_masks_is_refused():
+    own = small(adapt=lambda model, p, seed: model)
+    with pytest.raises(ValueError, match="no layer with LoRA Dropout"):
+        own_model.measure(own=own, p=[0.4], n=4, draws=1)

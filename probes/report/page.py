@@ -12,6 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from probes import finetune
 from probes.cli.probe import from_keywords
 from probes.jobs.atomic_files import make_folder, write_whole
@@ -21,6 +23,23 @@ from probes.report.findings import Finding, of_finetune, of_regimes
 from probes.report.regimes import Regime, compare
 from probes.report.sections import Plan, ReportSettings, words_of
 from probes.results.text_tables import TEXT_COLUMNS
+
+#: What the page explains before it says anything.
+GLOSSARY = {
+    "S": "a training set of n examples; a draw is one such set, and intervals are over draws",
+    "β": "mean change of an example's loss when it is left out of training (Definition 4.1)",
+    "gap": "loss on new examples less loss on S",
+    "p": "dropout rate of A's columns and B's rows: 2p − p² of the update is dropped",
+    "N": "number of members that the test-time ensemble averages",
+    "expected weight": "the network without masks, its update times (1 − p)²: one pass",
+    "bound": "what a theorem says that β or the gap does not exceed",
+    "vacuous": "of a bound: at least the largest possible loss, so that it says nothing",
+    "assumption failed": "the theorem does not speak of this case; the verdict names the premise",
+    "regime": "a learning rate at which the network without dropout overfits, or does not",
+    "not told apart": "no difference was detected, which does not mean that there is none",
+}
+#: Tables of more rows are folded.
+LONG_TABLE = 40
 
 
 @dataclass(frozen=True)
@@ -210,9 +229,21 @@ def render(sections: Sequence[Section]) -> str:
         title="LoRA Dropout: stability, generalization, calibration, cost",
         subtitle=f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by python -m probes.report",
         sections=sections,
+        glossary=GLOSSARY,
         words=TEXT_COLUMNS,
+        long=LONG_TABLE,
+        verdict_first=_verdict_first,
         environment=environment(),
     )
+
+
+def _verdict_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the verdict behind the first column of words: it is then on the screen, if narrow."""
+    names = [name for name in table.columns if name != "verdict"]
+    if len(names) == len(table.columns):
+        return table
+    place = next((number for number, name in enumerate(names) if name in TEXT_COLUMNS), 0)
+    return table[[*names[: place + 1], "verdict", *names[place + 1 :]]]
 
 
 def _cell_files(folder: Path) -> set[tuple[str, int]]:

@@ -33,6 +33,7 @@ from probes.finetuning.arguments import DEFAULTS, as_key, check_arguments, train
 from probes.finetuning.cell import FinetuneCell
 from probes.finetuning.classification import GLUE
 from probes.finetuning.regularizers import check_regularizer, regularized
+from probes.finetuning.rank_schedule import RankSchedule
 from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
 from probes.finetuning.training import leave_process_group, run_finetune
@@ -137,6 +138,18 @@ class FinetuneSettings:
     alpha: float | None = None
     """The update is scaled by alpha / rank, in AdaLoRA's initial rank. Default: twice the rank."""
 
+    init_rank: Annotated[int | None, tyro.conf.arg(aliases=["--init-r"])] = None
+    """Of AdaLoRA: rank of every update at the start. Default: one and a half times --rank."""
+
+    tinit: int | None = None
+    """Of AdaLoRA: steps at the start in which no rank is taken away. Default: a tenth of all."""
+
+    tfinal: int | None = None
+    """Of AdaLoRA: steps at the end in which ranks stay as they are. Default: a fifth of all."""
+
+    delta_t: Annotated[int, tyro.conf.arg(aliases=["--deltaT"])] = 1
+    """Of AdaLoRA: steps between two changes of the ranks."""
+
     target: tuple[str, ...] = ()
     """Names of the adapted layers, or all-linear. Default: PEFT's for the model, or all-linear
     where it has none."""
@@ -194,6 +207,7 @@ class FinetuneSettings:
         alpha = float(2 * self.rank if self.alpha is None else self.alpha)
         cells = []
         rates = (0.0,) if self.regularizer else self.p
+        ranks = RankSchedule(self.init_rank, self.tinit, self.tfinal, self.delta_t)
         for method, p, draw in product(
             dict.fromkeys(self.method), dict.fromkeys(rates), range(self.draws)
         ):
@@ -221,6 +235,7 @@ class FinetuneSettings:
                     self.ensemble,
                     self.ensemble_along,
                     training,
+                    ranks=ranks,
                 )
             )
         if not self.regularizer:
@@ -283,9 +298,14 @@ class FinetuneSettings:
             "left out where no regularizer is given", self.strength,
         )  # fmt: skip
         for name, least in (("samples", 1), ("ensemble", 0), ("draws", 1), ("rank", 1), ("n", 2),
-                            ("held_out", 2), ("tokens", 8)):  # fmt: skip
+                            ("held_out", 2), ("tokens", 8), ("init_rank", self.rank), ("tinit", 0),
+                            ("tfinal", 0), ("delta_t", 1)):  # fmt: skip
             value = getattr(self, name)
             require(value is None or value >= least, name, f"at least {least}", value)
+        for name in ("init_rank", "tinit", "tfinal"):
+            value = getattr(self, name)
+            allowed = value is None or "adalora" in self.method
+            require(allowed, name, "left out without --method adalora", value)
         alpha = self.alpha
         require(alpha is None or 0 < alpha < float("inf"), "alpha", "positive and finite", alpha)
         require(0 <= self.seed < 2**32 - self.draws, "seed", "from 0 to below 2**32", self.seed)

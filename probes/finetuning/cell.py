@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from probes.finetuning.rank_schedule import RankSchedule
 from probes.finetuning.task import Corpus
 
 
@@ -29,6 +30,7 @@ class FinetuneCell:
         rescale: whether masks are divided by 1 - p.
         regularizer, strength: the method of ``probes.training.rivals`` that the other values are
             of; empty and 0 where none was named.
+        ranks: of AdaLoRA.
     """
 
     task: str
@@ -52,6 +54,7 @@ class FinetuneCell:
     rescale: bool = False
     regularizer: str = ""
     strength: float = 0.0
+    ranks: RankSchedule = RankSchedule()
 
     @property
     def label(self) -> str:

@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from transformers import TrainingArguments
 from probes.finetuning.cell import FinetuneCell
 
-#: AdaLoRA's budget, in shares of the steps and of the rank at the end; ours.
-WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
-
-
 #: What writers that are no Python say where they cannot write: of weights and tokenizers, and
 #: PyTorch's, of the trainer's settings.
 NOT_WRITTEN = "os error|IoError|inline_container|iostream error"
@@ -218,14 +214,7 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
     if cell.method == "lora":
         config: Any = LoraDropoutConfig(r=cell.rank, **shared)
     else:
-        config = AdaLoraDropoutConfig(
-            init_r=math.ceil(INITIAL * cell.rank),
-            target_r=cell.rank,
-            total_step=steps,
-            tinit=int(WARMUP * steps),
-            tfinal=int(FINAL * steps),
-            **shared,
-        )
+        config = AdaLoraDropoutConfig(**cell.ranks.of_training(cell.rank, steps), **shared)
     return _with_adapter(model, config)
 
 

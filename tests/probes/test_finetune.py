@@ -11,7 +11,7 @@ import time
 import pandas as pd
 import pytest
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from transformers import AutoModelForSequenceClassification
 
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
@@ -97,6 +97,20 @@ def test_adalora_is_tuned(models, tmp_path):
     config = model.peft_config["default"]
     assert type(config) is AdaLoraDropoutConfig
     assert sum(sum(kept) for kept in config.rank_pattern.values()) <= 2 * len(config.rank_pattern)
+
+
+def test_adalora_takes_ranks_when_it_is_told_to(models, tmp_path):
+    """Of 12 steps the first 3 and the last 5 leave the ranks alone; in between, every other one."""
+    data = write_glue("rte", tmp_path / "data", 2)
+    tuned("glue/rte", models["classifier"], data=data, method="adalora",
+          training=QUICK | {"max_steps": 12, "eval_steps": 12, "save_steps": 12}, rank=2,
+          init_rank=5, tinit=3, tfinal=5, delta_t=2, out=tmp_path / "out")  # fmt: skip
+    (folder,) = (tmp_path / "out/adapters").iterdir()
+    config = PeftConfig.from_pretrained(folder)
+    found = (config.init_r, config.target_r, config.tinit, config.tfinal, config.deltaT)
+    assert found == (5, 2, 3, 5, 2)
+    assert config.total_step == 12
+    assert sum(sum(kept) for kept in config.rank_pattern.values()) == 2 * len(config.rank_pattern)
 
 
 @pytest.mark.parametrize("name", ["squad", "squad_v2"])
@@ -249,6 +263,8 @@ def refuse(models, tmp_path):
         (["--wrong_argument", "1"], ["wrong_argument"]),
         (["--output_dir", "x"], ["output_dir", "--out"]),
         (["--rank", "0"], ["rank"]),
+        (["--tinit", "3"], ["tinit", "without --method adalora"]),
+        (["--method", "adalora", "--init-r", "3"], ["init_rank", "at least 8"]),
     ],
 )  # fmt: skip
 def test_bad_values_are_one_line_and_write_nothing(arguments, words, refuse):

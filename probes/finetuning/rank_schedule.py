@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 #: Shares of the steps and of the rank at the end, where nothing is given; ours.
 WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
@@ -25,7 +26,7 @@ class RankSchedule:
     tfinal: int | None = None
     delta_t: int = 1
 
-    def of_training(self, rank: int, steps: int) -> dict[str, int]:
+    def of_training(self, rank: int, steps: int) -> dict[str, Any]:
         """Name the schedule of a training as PEFT's ``AdaLoraConfig`` does.
 
         Args:

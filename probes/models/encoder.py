@@ -116,6 +116,31 @@ class Tokens:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class LayerMasks:
+    """What a layer drops in a pass, common to all replicas.
+
+    Attributes:
+        hidden: mask of the output of the feed-forward block, (m, tokens, d).
+        keys: whether a token may be attended to, (m, tokens), bool.
+    """
+
+    hidden: Tensor
+    keys: Tensor
+
+    def attended(self, mask: Tensor) -> Tensor:
+        """Tokens that are attended to: of an example that would lose all of them, all that are.
+
+        Args:
+            mask: whether a token is there, (m, tokens), bool.
+
+        Returns:
+            Whether it is attended to, (m, tokens), bool.
+        """
+        kept = mask & self.keys
+        return kept.where(kept.any(-1, keepdim=True), mask)
+
+
 class Encoder(Network):
     """The adapted layers, a pooling and a frozen linear head.
 
@@ -237,7 +262,11 @@ class Encoder(Network):
         return total.detach().sqrt_()
 
     def mapped_outputs(
-        self, maps: Sequence[AdaptedMap], inputs: Tokens, trace: Trace | None = None
+        self,
+        maps: Sequence[AdaptedMap],
+        inputs: Tokens,
+        trace: Trace | None = None,
+        dropped: Sequence[LayerMasks | None] | None = None,
     ) -> Tensor:
         """Compute outputs by the given maps.
 
@@ -245,6 +274,7 @@ class Encoder(Network):
             maps: query and value of every adapted layer, first layer first, of R replicas.
             inputs: m examples.
             trace: a list to which input and output of every map are appended; None to keep none.
+            dropped: what every adapted layer drops; None for nothing.
 
         Returns:
             Outputs, (R, k, m); differentiable in the maps.
@@ -255,7 +285,8 @@ class Encoder(Network):
             if number > 0:
                 keys = self._by_head(F.linear(x, *layer.key)).transpose(2, 3)
             first_alone = self._reads_first_token(number)
-            x = self._layer(layer, query, value, x, keys, inputs.mask, first_alone, trace)
+            masks = None if dropped is None else dropped[number]
+            x = self._layer(layer, query, value, x, keys, inputs.mask, first_alone, trace, masks)
         pooled = x[:, :, 0] if self.pooling == "cls" else _mean(x, inputs.mask)
         return (pooled @ self.head.mT).mT
 
@@ -290,8 +321,11 @@ class Encoder(Network):
         mask: Tensor,
         first_alone: bool,
         trace: Trace | None,
+        dropped: LayerMasks | None,
     ) -> Tensor:
         """One layer: x (R or 1, m, tokens, d) to (R, m, tokens, d), or the first token alone."""
+        if dropped is not None:
+            mask = dropped.attended(mask)
         read = x[:, :, :1] if first_alone else x
         queries = _traced(read, query(read), trace) + layer.query[1]
         attention = _attention(self._by_head(queries / math.sqrt(keys.shape[-1])), keys, mask)
@@ -306,7 +340,10 @@ class Encoder(Network):
         context = context.transpose(2, 3).flatten(3) + layer.value[1]
         middle = self._norm(F.linear(context, *layer.output) + read, layer.attention_norm)
         inner = self.activation(F.linear(middle, *layer.up))
-        return self._norm(F.linear(inner, *layer.down) + middle, layer.norm)
+        added = F.linear(inner, *layer.down)
+        if dropped is not None:
+            added = added * dropped.hidden[:, : added.shape[2]]
+        return self._norm(added + middle, layer.norm)
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1))

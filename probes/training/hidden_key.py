@@ -7,10 +7,16 @@ import torch
 from torch import Tensor
 
 from lora_dropout.masks import LayerShape
+from probes.models.encoder import Encoder, LayerMasks, Tokens
 from probes.models.feedforward import FeedForward
 from probes.models.losses import Loss, logistic
 from probes.models.network import Factors, Masks, Network
-from probes.training.gradients import FeedForwardGradient, ObjectiveGradient, relu_gradient
+from probes.training.gradients import (
+    AutogradGradient,
+    FeedForwardGradient,
+    ObjectiveGradient,
+    relu_gradient,
+)
 from probes.training.plan import Perturbation, Training
 from probes.training.step_masks import StepMasks, draw_entries
 
@@ -22,15 +28,17 @@ AGREEMENT = 1.0
 class HiddenKey(Perturbation):
     """Entries of hidden representations dropped for every example, in two passes a step.
 
-    Masks are divided by 1 - p and fall on the output of every hidden layer, after its activation:
-    on what the frozen weights read as well as on what the updates read. The loss is the mean of
-    those of the passes plus ``AGREEMENT`` times half the sum of the Kullback-Leibler divergences of
-    each pass's classes from the other's.
+    Masks are divided by 1 - p. In a feed-forward network they fall on the output of every hidden
+    layer, after its activation: on what the frozen weights read as well as on what the updates
+    read. In a transformer they fall on the output of every adapted layer's feed-forward block, and
+    every adapted layer drops attention logits by columns: a key, for all queries and heads. The
+    loss is the mean of those of the passes plus ``AGREEMENT`` times half the sum of the
+    Kullback-Leibler divergences of each pass's classes from the other's.
 
     Source: Wang et al. 2024, arXiv 2403.00812, of which the abstract and summaries could be read:
     HiddenKey drops columns of attention logits and elements of hidden representations and adds a
-    bidirectional KL loss. The networks here have no attention, so that the first has no place; the
-    divergence is R-Drop's (arXiv 2106.14448), and its weight is chosen here.
+    bidirectional KL loss. The divergence is R-Drop's (arXiv 2106.14448). Its weight, one mask of
+    keys for all heads, and one rate for keys and representations are chosen here.
 
     Attributes:
         p: dropout rate, in [0, 1).
@@ -39,26 +47,35 @@ class HiddenKey(Perturbation):
     p: float
 
     def draw(self, network: Network, training: Training, examples: int) -> StepMasks:
-        """Draw a mask for the output of every layer but the last, (2, 1, d_out, m).
+        """Draw the masks of both passes.
 
         Args:
             network, training, examples: as for :meth:`Perturbation.draw`.
 
         Returns:
-            The masks as the first of a pair; that of the last layer, and all second ones, are
-            empty.
+            Of a feed-forward network one pair a layer, the mask of its output, (2, 1, d_out, m),
+            which is empty for the last layer, and an empty one. Of an encoder one pair a
+            transformer layer: of the feed-forward block, (2, m, tokens, d), and of the keys,
+            (2, m, tokens).
         """
+        sides: list[tuple[tuple[int, ...], tuple[int, ...]]]
+        if isinstance(network, Encoder):
+            tokens = (2, examples, network.tokens)
+            width = network.head.shape[1]
+            sides = [((*tokens, width), tokens)] * len(network.layers)
+        else:
+            hidden = [(2, 1, d_out, examples) for _, d_out in network.sides[:-1]]
+            sides = [(shape, (2, 0)) for shape in [*hidden, (2, 1, 0, examples)]]
 
         def of_step(step: int) -> Masks:
             pairs = []
-            last = len(network.sides) - 1
-            for layer, (_, d_out) in enumerate(network.sides):
-                width = d_out if layer < last else 0
-                mask, unused = draw_entries(
-                    network, LayerShape(width * examples, 0, self.p, 0.0), seed=training.seed,
-                    step=step, layer=layer, samples=2,
+            for layer, (first, second) in enumerate(sides):
+                numbers = [torch.Size(shape[1:]).numel() for shape in (first, second)]
+                drawn = draw_entries(
+                    network, LayerShape(numbers[0], numbers[1], self.p, self.p),
+                    seed=training.seed, step=step, layer=layer, samples=2,
                 )  # fmt: skip
-                pairs.append((mask.view(2, 1, width, examples), unused))
+                pairs.append((drawn[0].view(first), drawn[1].view(second)))
             return pairs
 
         return StepMasks(training.steps, of_step)
@@ -66,8 +83,9 @@ class HiddenKey(Perturbation):
     def gradient(
         self, network: Network, factors: Factors, gradient: Factors, *, samples: int, examples: int
     ) -> ObjectiveGradient:
-        """Return the written-out gradient."""
-        assert isinstance(network, FeedForward)
+        """Return the written-out gradient of a feed-forward network, of others autograd's."""
+        if not isinstance(network, FeedForward):
+            return EncoderHiddenKeyGradient(network, factors, gradient, samples=samples)
         return HiddenKeyGradient(network, factors, gradient, samples=samples, examples=examples)
 
 
@@ -114,6 +132,37 @@ class HiddenKeyGradient(FeedForwardGradient):
             relu_gradient(grad, below.output, 0, grad_input=grad)
             grad.unflatten(0, (2, -1)).mul_(mask)
         self.maps[0].backward()
+
+
+class EncoderHiddenKeyGradient(AutogradGradient):
+    """Of an encoder, by automatic differentiation.
+
+    Args:
+        network, factors, gradient, samples: as for :class:`AutogradGradient`.
+    """
+
+    network: Encoder
+
+    def write(self, masks: Masks) -> None:
+        """Write the gradient at the factors as they are, under the masks of two passes."""
+        assert isinstance(self.inputs, Tokens)
+        leaves = [
+            (A.detach().requires_grad_(), B.detach().requires_grad_()) for A, B in self.factors
+        ]
+        with torch.enable_grad():
+            maps = self.network.low_rank_maps(leaves, self.inputs)
+            passes = []
+            for number in range(2):
+                dropped = [LayerMasks(hidden[number], keys[number] > 0) for hidden, keys in masks]
+                passes.append(self.network.mapped_outputs(maps, self.inputs, dropped=dropped))
+        outputs = torch.stack(passes).detach()
+        slopes = self.loss.gradient(outputs, self.targets, None)
+        slopes = slopes + AGREEMENT * divergence_gradient(self.loss, outputs, outputs.flip(0))
+        found = torch.autograd.grad(
+            passes, [factor for pair in leaves for factor in pair], list(slopes * self.weights)
+        )
+        for written, new in zip((g for pair in self.gradient for g in pair), found, strict=True):
+            written.copy_(new)
 
 
 def divergence_gradient(loss: Loss, outputs: Tensor, others: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probes.models.encoder import Tokens
-from probes.models.feedforward import Columns, FeedForward
+from probes.models.feedforward import Columns
 from probes.models.losses import Loss, cross_entropy, logistic
 from probes.models.network import Factors, Inputs, Network
 from probes.training.blocks import blocks, replicas_per_block
@@ -204,8 +204,6 @@ def obstacle(network: Network, name: str) -> str:
         One sentence.
     """
     method, loss = RIVALS[name], network.loss
-    if method.feed_forward and not isinstance(network, FeedForward):
-        return f"{name} needs a feed-forward network, not a transformer"
     if method.classes and loss not in (cross_entropy, logistic):
         return f"{name} needs a task with classes, and the loss of this one is {loss.name}"
     return ""

@@ -34,7 +34,6 @@ class Method:
         rescale: whether masks are divided by their mean.
         members: networks that are trained, each for 1 / ``members`` of the steps.
         masked_members: networks of the ensemble of masks.
-        feed_forward: whether it needs a feed-forward network.
         classes: whether it needs classes.
     """
 
@@ -51,7 +50,6 @@ class Method:
     rescale: bool = False
     members: int = 1
     masked_members: int = 1
-    feed_forward: bool = False
     classes: bool = False
 
     @property
@@ -138,10 +136,10 @@ RIVALS: dict[str, Method] = {
     "HiddenKey": Method(
         rule="HiddenKey", strength="p, the rate at which hidden representations are dropped",
         strengths=(0.05, 0.1, 0.2, 0.3, 0.5), samples=2, rescale=True,
-        perturbed="outputs of hidden layers; the two passes of a step must agree",
+        perturbed="outputs of hidden layers and keys of attention; the two passes must agree",
         where="one draw an entry, example, layer and pass",
         source="arXiv 2403.00812, read in abstract, and R-Drop, arXiv 2106.14448",
-        feed_forward=True, classes=True,
+        classes=True,
     ),
     "noise on A": Method(
         rule="noise", strength="standard deviation of the noise, in units of that of A's start",

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from probes.training.example_masks import ExampleMasks
 from probes.training.example_weights import full_sample, leave_one_out
 from probes.training.plan import Training
-from probes.training.rival_training import obstacle, train_rival
+from probes.training.rival_training import train_rival
 from probes.training.rivals import Rival
 from tests.probes.models.test_encoder import N, make, model_outputs
 from tests.probes.training.test_rival_training import Masked
@@ -70,10 +70,3 @@ def test_an_encoder_is_trained_as_by_peft(name, place, layers, pooling):
     for (A, B), (A_alone, B_alone) in zip(together, alone, strict=True):
         torch.testing.assert_close(A[1], A_alone.detach(), rtol=1e-7, atol=1e-9)
         torch.testing.assert_close(B[1], B_alone.detach(), rtol=1e-7, atol=1e-9)
-
-
-def test_hidden_key_is_refused_for_a_transformer():
-    network, _, _ = make(1, "mean")
-    assert obstacle(network, "HiddenKey") == (
-        "HiddenKey needs a feed-forward network, not a transformer"
-    )

@@ -26,7 +26,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from lora_dropout import Ensemble, inject, mask_schedule
+from lora_dropout import Ensemble, mask_schedule
 from lora_dropout.injection import adapted_layers
 from lora_dropout.layer import initial_factor
 from probes.cells.cell import seeds_of
@@ -41,7 +41,9 @@ from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.stability_answer import measured_answer
 from probes.results.text_tables import averages, with_interval
+from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import OwnModel, load_own
+from probes.tasks.own_model_layers import adapt_linear, say_layers
 from probes.tasks.own_model_traits import kept_generators, traits_of
 from probes.training.example_weights import full_sample, leave_one_out
 
@@ -155,7 +157,7 @@ class OwnModelSettings:
         Raises:
             ValueError: a value is out of range; the message names it and what is allowed.
         """
-        own = load_own(self.own)
+        own = with_tensors(load_own(self.own))
         require(len(self.p) > 0, "p", "at least one rate", "none")
         for p in self.p:
             require(0 <= p < 1, "p", "in [0, 1)", p)
@@ -166,6 +168,8 @@ class OwnModelSettings:
         check_seed(self.seed)
         largest, seeds = max(self.p), seeds_of(self.seed, 0)
         traits = traits_of(own, partial(_adapted, own, largest, seeds), self.n)
+        if own.adapt is None:
+            say_layers(own)
         return [
             OwnModelCell(
                 own, float(p), draw, self.n, tuple(self.ensemble), self.seed, traits.coupled
@@ -288,9 +292,7 @@ def _adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
     _, factor_seed, mask_seed = seeds
     model = copy.deepcopy(own.model)
     if own.adapt is None:
-        model = inject(
-            model, rank=own.rank, p=p, target=own.target, alpha=own.alpha, seed=mask_seed
-        )
+        model = adapt_linear(own, model, p, mask_seed)
     else:
         with kept_generators(own):
             torch.manual_seed(factor_seed)

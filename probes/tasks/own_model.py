@@ -4,6 +4,7 @@ import runpy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,12 +17,13 @@ class OwnModel:
 
     Attributes:
         model: the frozen model; it is copied and stays as it is.
-        features: (examples, ...), what the model reads.
-        targets: (examples, ...).
+        features: (examples, ...), what the model reads: a tensor, a NumPy array or a list; or a
+            ``torch.utils.data.Dataset`` of pairs (features, target).
+        targets: (examples, ...), as the features; None for a Dataset.
         loss: (outputs, targets) to the loss of every example, (m,).
         score: (outputs, targets) to a score of every example, (m,), such as 1 where a class is
             right; none if left out.
-        rank: r of the updates.
+        rank: r of the updates; in a layer with a smaller side, that side.
         target: names of the adapted linear layers, as for ``inject``; all if left out.
         alpha: the updates are scaled by alpha / rank; ``rank`` if left out.
         steps: full-batch steps of Adam.
@@ -36,8 +38,8 @@ class OwnModel:
     """
 
     model: nn.Module
-    features: Tensor
-    targets: Tensor
+    features: Any
+    targets: Any
     loss: Callable[[Tensor, Tensor], Tensor]
     score: Callable[[Tensor, Tensor], Tensor] | None = None
     rank: int = 4

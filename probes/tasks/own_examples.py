@@ -1,0 +1,73 @@
+"""Examples that somebody brings along, as tensors: NumPy arrays, lists or a Dataset."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from probes.jobs.validation import require
+from probes.tasks.own_model import OwnModel
+
+ALLOWED = "a tensor, a NumPy array or a list, one row an example, or a Dataset of pairs"
+
+
+def with_tensors(own: OwnModel) -> OwnModel:
+    """Return a model whose examples are tensors.
+
+    Args:
+        own: its ``features`` may be a ``torch.utils.data.Dataset`` of pairs (features, target),
+            with None for ``targets``. Real numbers that are no tensors get the model's precision.
+
+    Raises:
+        ValueError: they are none of these.
+    """
+    features, targets = own.features, own.targets
+    if targets is None:
+        features, targets = _pairs(features)
+    dtype = _precision(own.model)
+    return replace(
+        own, features=_tensor("own.features", features, dtype),
+        targets=_tensor("own.targets", targets, dtype),
+    )  # fmt: skip
+
+
+def _pairs(dataset: Any) -> tuple[Any, Any]:
+    """The features and the targets of a Dataset, in its order."""
+    known = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    require(known, "own.features", "a Dataset of pairs where own.targets is None", _kind(dataset))
+    items = [dataset[place] for place in range(len(dataset))]
+    pairs = all(isinstance(item, tuple | list) and len(item) == 2 for item in items)
+    require(pairs and len(items) > 0, "own.features", "a Dataset of pairs (features, target)",
+            _kind(items[0]) if items else "an empty one")  # fmt: skip
+    try:
+        features, targets = default_collate(items)
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"own.features must be pairs of one shape; {reason}") from None
+    return features, targets
+
+
+def _tensor(name: str, values: Any, dtype: torch.dtype) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    require(isinstance(values, np.ndarray | list | tuple), name, ALLOWED, _kind(values))
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.empty(0, dtype=object)
+    fine = array.dtype.kind in "biuf"
+    require(fine, name, "numbers, as many in every row", f"{_kind(values)} of {array.dtype}")
+    made = torch.from_numpy(np.ascontiguousarray(array))
+    return made.to(dtype) if made.is_floating_point() else made
+
+
+def _precision(model: nn.Module) -> torch.dtype:
+    real = [one.dtype for one in model.parameters() if one.is_floating_point()]
+    return real[0] if real else torch.float32
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

@@ -1,0 +1,130 @@
+"""Which layers of a model of one's own are adapted, at which rank, and which are not."""
+
+import copy
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from lora_dropout import inject
+from lora_dropout.injection import adapted_layers
+from probes.jobs.validation import require
+from probes.tasks.labelled_texts import say_once
+from probes.tasks.own_model import OwnModel
+
+#: Layers that are named in a message.
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class LayerRank:
+    """A layer that is adapted, and its rank."""
+
+    name: str
+    rank: int
+    side: int
+
+
+def adapt_linear(own: OwnModel, model: nn.Module, p: float, seed: int) -> nn.Module:
+    """Put LoRA Dropout into the linear layers of a model, at the rank that each of them allows.
+
+    Args:
+        own: says rank, target and alpha.
+        model: a copy of its model, which is changed.
+        p: dropout rate.
+        seed: of the masks.
+
+    Returns:
+        The adapted model. A rank above the smaller side of a layer is that side there; the update
+        is multiplied by alpha / rank of ``own`` everywhere.
+
+    Raises:
+        ValueError: nothing can be adapted, or a target cannot be.
+    """
+    ranks = layer_ranks(own)
+    scale = 1.0 if own.alpha is None else own.alpha / own.rank
+    with warnings.catch_warnings():
+        # What is left out is said once, by layers_in_words.
+        warnings.filterwarnings("ignore", "not adapted")
+        if all(layer.rank == own.rank for layer in ranks):
+            return inject(model, rank=own.rank, p=p, target=own.target, alpha=own.alpha, seed=seed)
+        # The smallest first: a name that is the end of another's takes that layer along.
+        for rank in sorted({layer.rank for layer in ranks}):
+            done = {name for name, _ in adapted_layers(model)}
+            names = [one.name for one in ranks if one.rank == rank and one.name not in done]
+            if names and names != [""]:
+                model = inject(model, rank=rank, p=p, target=names, alpha=scale * rank, seed=seed)
+            elif names:
+                model = inject(model, rank=rank, p=p, alpha=scale * rank, seed=seed)
+    return model
+
+
+def layer_ranks(own: OwnModel) -> list[LayerRank]:
+    """Return the layers that are adapted, with the rank that each of them allows.
+
+    Args:
+        own: says rank and target.
+
+    Raises:
+        ValueError: nothing can be adapted, or a target cannot be.
+    """
+    require(own.rank >= 1, "own.rank", "at least 1", own.rank)
+    _check_target(own)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tried = inject(copy.deepcopy(own.model), rank=1, p=0.0, target=own.target)
+        except ValueError as error:
+            others = _others(own.model, [])
+            reason = f"; it has {others}, which need OwnModel(adapt=...)" if others else ""
+            raise ValueError(f"own.model cannot be adapted: {error}{reason}") from None
+    sides = {
+        name: min(layer.shape.d_in, layer.shape.d_out) for name, layer in adapted_layers(tried)
+    }
+    return [LayerRank(name, min(own.rank, side), side) for name, side in sides.items()]
+
+
+def say_layers(own: OwnModel) -> None:
+    """Say once, in a line, which layers have a smaller rank and which are not adapted."""
+    ranks = layer_ranks(own)
+    cut = [one for one in ranks if one.rank < own.rank]
+    said = []
+    if cut:
+        where = _listed(f"{one.rank} in {one.name or 'the layer'}" for one in cut)
+        said.append(f"rank {own.rank} is cut to {where}")
+    if own.target is None and (others := _others(own.model, [one.name for one in ranks])):
+        said.append(f"not adapted, as they are no nn.Linear: {others}")
+    if said:
+        say_once(f"own model: {'; '.join(said)}")
+
+
+def _check_target(own: OwnModel) -> None:
+    """Refuse a target that names a layer of another kind, by that kind."""
+    targets = [own.target] if isinstance(own.target, str) else own.target or []
+    for name, module in own.model.named_modules():
+        if name in targets and _has_weights(module) and not isinstance(module, nn.Linear):
+            raise ValueError(
+                f"own.target must be nn.Linear layers; {name} ({type(module).__name__}) "
+                "needs OwnModel(adapt=...)"
+            )
+
+
+def _others(model: nn.Module, adapted: list[str]) -> str:
+    """The layers with weights that are not adapted, with what they are."""
+    return _listed(
+        f"{name or 'the model'} ({type(module).__name__})"
+        for name, module in model.named_modules()
+        if _has_weights(module) and name not in adapted
+    )
+
+
+def _has_weights(module: nn.Module) -> bool:
+    """Whether a module multiplies by parameters of its own; a bias or a scale is none."""
+    return any(one.dim() > 1 for one in module.parameters(recurse=False))
+
+
+def _listed(words: Iterable[str]) -> str:
+    every = list(words)
+    more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
+    return ", ".join(every[:NAMED]) + more

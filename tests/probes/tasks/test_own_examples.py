@@ -1,0 +1,51 @@
+"""Examples that are no tensors give the tensors that they would be; others are refused by name."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from probes.tasks.own_examples import with_tensors
+from probes.tasks.own_model import OwnModel
+
+FEATURES = np.arange(12.0).reshape(6, 2)
+TARGETS = np.arange(6) % 2
+
+
+def brought(features, targets):
+    own = OwnModel(nn.Linear(2, 2), features, targets, lambda outputs, targets: outputs)
+    made = with_tensors(own)
+    return made.features, made.targets
+
+
+@pytest.mark.parametrize(
+    ("features", "targets"),
+    [
+        (FEATURES, TARGETS), (FEATURES.tolist(), TARGETS.tolist()),
+        (TensorDataset(torch.from_numpy(FEATURES).float(), torch.from_numpy(TARGETS)), None),
+        (torch.from_numpy(FEATURES).float(), torch.from_numpy(TARGETS)),
+    ],
+    ids=["NumPy", "lists", "Dataset", "tensors"],
+)  # fmt: skip
+def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features, targets):
+    found, classes = brought(features, targets)
+    assert torch.equal(found, torch.arange(12.0).reshape(6, 2))
+    assert torch.equal(classes, torch.tensor([0, 1] * 3))
+
+
+@pytest.mark.parametrize(
+    ("features", "targets", "words"),
+    [
+        ("texts", TARGETS, "own.features must be a tensor, a NumPy array or a list"),
+        ([[1], [2, 3]], TARGETS, "own.features must be numbers, as many in every row"),
+        (FEATURES, ["a"] * 6, "own.targets must be numbers"),
+        (TensorDataset(torch.zeros(6, 2)), None, "a Dataset of pairs (features, target)"),
+        (3, None, "a Dataset of pairs where own.targets is None"),
+    ],
+)
+def test_other_examples_are_refused_by_name(features, targets, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        brought(features, targets)

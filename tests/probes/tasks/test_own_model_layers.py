@@ -1,0 +1,70 @@
+"""A model of one's own: what is adapted at which rank, and what is refused, by name."""
+
+import copy
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from lora_dropout import describe
+from probes.tasks.own_model import OwnModel
+from probes.tasks.own_model_layers import adapt_linear, layer_ranks, say_layers
+
+
+def own(model, **settings):
+    return OwnModel(model, torch.zeros(4, 8), torch.zeros(4), lambda outputs, targets: outputs,
+                    **settings)  # fmt: skip
+
+
+def mixed():
+    return nn.Sequential(nn.Linear(8, 6), nn.Sequential(nn.Linear(6, 3)), nn.Linear(3, 2))
+
+
+def test_a_rank_too_large_for_a_layer_is_cut_there_and_nowhere_else(capsys):
+    brought = own(mixed(), rank=4, alpha=8.0)
+    assert [(one.name, one.rank) for one in layer_ranks(brought)] == [
+        ("0", 4), ("1.0", 3), ("2", 2),
+    ]  # fmt: skip
+    adapted = describe(adapt_linear(brought, mixed(), 0.5, 0))
+    # "0" is the end of "1.0" as well: it is adapted once, and the update's scale is the same.
+    assert {one.layer: one.rank for one in adapted} == {"0": 4, "1.0": 3, "2": 2}
+    assert {one.alpha / one.rank for one in adapted} == {2.0}
+    say_layers(brought)
+    assert capsys.readouterr().err == "own model: rank 4 is cut to 3 in 1.0, 2 in 2\n"
+
+
+def test_a_rank_that_fits_everywhere_is_injected_as_it_is(capsys):
+    (one, *_) = describe(adapt_linear(own(mixed(), rank=2), mixed(), 0.5, 0))
+    assert (one.rank, one.alpha) == (2, 2.0)
+    say_layers(own(mixed(), rank=2))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "kind"),
+    [
+        (nn.TransformerEncoderLayer(8, 2, 16), "0.self_attn (MultiheadAttention)"),
+        (nn.LSTM(8, 8), "0 (LSTM)"), (nn.Conv1d(8, 8, 1), "0 (Conv1d)"),
+        (nn.Embedding(8, 8), "0 (Embedding)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_layers_of_other_kinds_are_said_and_never_warned_of(other, kind, capsys):
+    model = nn.Sequential(other, nn.Linear(8, 4))
+    adapt_linear(own(model), copy.deepcopy(model), 0.5, 0)
+    say_layers(own(model))
+    assert f"not adapted, as they are no nn.Linear: {kind}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "target", "words"),
+    [
+        (nn.Sequential(nn.LSTM(8, 2)), None, "it has 0 (LSTM), which need OwnModel(adapt=...)"),
+        (nn.Sequential(nn.LSTM(8, 2), nn.Linear(2, 2)), "0", r"0 (LSTM) needs OwnModel(adapt=...)"),
+        (nn.Sequential(nn.Linear(2, 2)), "nowhere", "target 'nowhere' matches no nn.Linear"),
+    ],
+)
+def test_what_cannot_be_adapted_is_refused_by_name(model, target, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        layer_ranks(own(model, target=target))

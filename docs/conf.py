@@ -6,9 +6,14 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+from docutils import nodes
+from latex2mathml.converter import convert
+from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
 
 from lora_dropout import __version__
+from theory.domain import Real
 
 project = "lora-dropout"
 author = "The lora-dropout developers"
@@ -19,13 +24,13 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = "LoRA Dropout, measured"
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
@@ -52,6 +57,11 @@ TAKEN = {
     "benchmarks.md": "benchmarks/README.md",
     "changelog.md": "CHANGELOG.md",
     "recipes.md": "recipes/README.md",
+}
+#: Types as Sphinx writes them, and as the code does.
+LONG_TYPES = {
+    stringify_annotation(kind, "fully-qualified-except-typing"): name
+    for kind, name in ((ArrayLike, "ArrayLike"), (Real, "Real"))
 }
 #: A link that leads neither outside nor to a heading of the same page.
 RELATIVE_LINK = re.compile(r"\]\((?!https?:|#)")
@@ -92,6 +102,27 @@ def _exists(name: str) -> bool:
     return False
 
 
+def _inline_formula(translator: Any, node: Any) -> None:
+    """Write a formula as MathML, which browsers draw without a script or a network."""
+    translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _formula(translator: Any, node: Any) -> None:
+    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
+def _short_types(
+    _app: Sphinx, _what: str, _name: str, _it: Any, _options: Any, given: str | None, gives: Any
+) -> tuple[str | None, str | None]:
+    """Name the types of arrays as the code does, and not by what they stand for."""
+    for long, short in LONG_TYPES.items():
+        given = given and given.replace(long, short)
+        gives = gives and gives.replace(long, short)
+    return given, gives
+
+
 def _before_napoleon(
     _app: Sphinx, what: str, name: str, _it: Any, _options: Any, lines: list[str]
 ) -> None:
@@ -111,6 +142,8 @@ def _after_napoleon(
 def setup(app: Sphinx) -> None:
     """Register what is done beside the extensions."""
     _take_pages()
+    app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))
+    app.connect("autodoc-process-signature", _short_types)
     app.connect("missing-reference", _without_page)
     app.connect("autodoc-process-docstring", _before_napoleon, priority=100)
     app.connect("autodoc-process-docstring", _after_napoleon, priority=900)

@@ -1,14 +1,16 @@
 """What `probes.recommend` claims where the truth is known: among equals, with a gain, of noise.
 
-Tables of losses are simulated, one row a draw of S and one column a candidate of the probe's
-default grid, and chosen from as the probe does (``probes.metrics.split_choice``), beside two ways
-that it does not use: all draws choose and tell, and all but one choose and that one tells, in turn.
-Then small networks are trained on labels that were permuted, and on the true ones.
+Tables of losses are simulated, one row a draw of S and one column a tuned method of the probe's
+default, and chosen from as the probe does (``probes.metrics.split_choice``; every third draw
+chooses), beside two ways that it does not use: all draws choose and tell, and all but one choose and
+that one tells, in turn. Then small networks are trained on labels that were permuted, and on the
+true ones.
 
     python -m benchmarks.recommend
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import product
 from unittest.mock import patch
@@ -26,12 +28,14 @@ from probes.metrics.confidence_intervals import mean_interval
 from probes.metrics.split_choice import split_choice
 from probes.results.recommendation import Candidate
 from probes.tasks import TASKS
+from probes.training.rivals import RIVALS
 
 Losses = NDArray[np.float64]
 
+#: The tuned methods, of 100 steps each.
 GRID = [
-    Candidate(0.0, 1, "no masks"),
-    *(Candidate(*one) for one in product((0.1, 0.2, 0.3, 0.5), (1, 4), ("expected", "ensemble"))),
+    Candidate(name, 0.1, 1e-3, 100, 100 * RIVALS[name].passes, RIVALS[name].test_passes)
+    for name in recommend.METHODS
 ]
 PRICE = [one.price for one in GRID]
 #: Distributions of a candidate's own noise, all with mean 0 and variance 1.
@@ -57,8 +61,10 @@ def main(runs: int = 10_000, permutations: int = 20, seed: int = 0) -> None:
     check_count("permutations", permutations)
     generator = np.random.default_rng(seed)
     _print("Equal candidates, all better than chance", _equals(generator, runs))
-    _print("Unequal candidates: p gains 2 p (noise of a difference: 1)", _gains(generator, runs))
-    _print("Trained networks, 9 draws of S", _trained(permutations))
+    _print(
+        "Unequal candidates: gains from 0 to 1 (noise of a difference: 1)", _gains(generator, runs)
+    )
+    _print("Trained networks, 3 draws that choose and 6 that tell", _trained(permutations))
 
 
 def simulate(
@@ -98,7 +104,7 @@ def _claims(losses: Losses) -> dict[str, float]:
     total = losses.sum(axis=0)
     others = losses[np.arange(len(losses)), [(total - one).argmin() for one in losses]]
     return {
-        "p = 0 recommended": choice.recommended == 0,
+        "LoRA recommended": choice.recommended == 0,
         "gain claimed": choice.gains,
         "by all draws": mean_interval(losses[:, 0] - losses[:, best])[1] > 0,
         "by all but one": mean_interval(losses[:, 0] - others)[1] > 0,
@@ -108,7 +114,7 @@ def _claims(losses: Losses) -> dict[str, float]:
 
 
 def _gains(generator: np.random.Generator, runs: int) -> pd.DataFrame:
-    means = np.array([-2 * one.p for one in GRID])
+    means = -np.linspace(0, 1, len(GRID))
     records = []
     for draws in DRAWS:
         found = []
@@ -150,16 +156,18 @@ def _trained(permutations: int) -> pd.DataFrame:
 
 
 def _learned(name: str, seed: int, *, permuted: bool) -> bool:
-    """Whether the probe says after 9 draws that something was learned."""
+    """Whether the probe says after 3 and 6 draws that something was learned."""
     task = TASKS[name]()
     if permuted:
         order = torch.randperm(len(task), generator=torch.Generator().manual_seed(seed))
         task = replace(task, targets=task.targets[order])
-    with patch.dict(TASKS, {name: lambda: task}), patch.object(recommend, "MOST_DRAWS", 9):
+    known = {"MOST_CHOOSING": 3, "MOST_TELLING": 6, "_beside": lambda *rest: "none"}
+    with patch.dict(TASKS, {name: lambda: task}), ExitStack() as stack:
+        for what, value in known.items():
+            stack.enter_context(patch.object(recommend, what, value))
         result = recommend.measure(
-            task=name, n=24, steps=60, lr=1e-2, p=[0, 0.3], samples=1, ensemble=2, minutes=60,
-            seed=seed,
-        )  # fmt: skip
+            task=name, n=24, steps=60, method="LoRA Dropout", trainings=4, minutes=60, seed=seed
+        )
     return bool(result.choice.learned)
 
 

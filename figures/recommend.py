@@ -1,56 +1,58 @@
-"""Why p and N were chosen: loss, stability and calibration of every candidate."""
+"""Why a method was recommended: loss, stability and calibration of every tuned method."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import error_bars, finite, labelled_error_bars
+from figures.intervals import finite, reach
 from figures.style import Drawing, style
 
 
 def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
-    """Draw the candidates.
+    """Draw the tuned methods.
 
     Args:
-        summary: one row a candidate: ``label`` (of its number of mask pairs and its inference),
-            ``p`` (NaN for the constant prediction), ``chosen``, and ``risk`` (loss on new data),
-            ``beta``, ``ece`` (all NaN for a regression) and ``score`` with their ``_low``.
+        summary: one row a method: ``method``, ``strength`` (NaN for the constant prediction),
+            ``chosen``, and ``risk`` (loss on new data), ``beta`` (which may be missing), ``ece``
+            (all NaN for a regression) and ``score`` with their ``_low``.
         caption: the settings.
         score_name: what the score is called.
 
     Returns:
-        A figure of three panels against p: loss on new data, beta, and calibration error (the
-        score for a regression), a curve a label, with intervals; a star for p = 0, a line for the
-        constant prediction, and a ring that marks the recommended candidate. There is no ring if
-        the constant prediction is recommended.
+        A figure of panels side by side, a line a method, the least loss at the top: loss on new
+        data, beta where it was measured, and calibration error (the score for a regression), with
+        intervals. A dotted line is the constant prediction; a ring marks the recommended method.
     """
-    labels = {"risk": "loss on new data", "beta": "β"}
-    if np.isfinite(summary["ece"]).any():
+    labels = {"risk": "loss on new data"}
+    if "beta" in summary and np.isfinite(finite(summary["beta"])).any():
+        labels["beta"] = "β  (units of the loss)"
+    if np.isfinite(finite(summary["ece"])).any():
         labels["ece"] = "expected calibration error"
     else:
         labels["score"] = score_name
+    constant = summary[summary["strength"].isna()]
+    methods = summary[summary["strength"].notna()].sort_values("risk", ascending=False)
     with style():
-        figure = Drawing(figsize=(12, 4.2))
-        panels = figure.subplots(1, 3)
+        figure = Drawing(figsize=(2.6 + 3.4 * len(labels), 1.6 + 0.38 * len(methods)))
+        panels = figure.subplots(1, len(labels), sharey=True, squeeze=False)[0]
         for axes, (name, label) in zip(panels, labels.items(), strict=True):
-            _candidates(axes, summary, name)
-            axes.set(xlabel="dropout rate p", ylabel=label)
+            _methods(axes, methods, constant, name)
+            axes.set_xlabel(label)
+        panels[0].set_yticks(np.arange(len(methods)), methods["method"])
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=3)
-        figure.suptitle(caption, fontsize="small")
+        figure.suptitle(caption, fontsize="small", wrap=True)
     return figure
 
 
-def _candidates(axes: Axes, summary: pd.DataFrame, name: str) -> None:
-    labelled_error_bars(axes, summary[summary["p"] > 0], name)
-    plain = summary[summary["p"] == 0]
-    if len(plain):
-        error_bars(axes, plain["p"], plain, name, color="black", marker="*", linestyle="",
-                   label="p = 0")  # fmt: skip
-    constant = summary[summary["p"].isna()]
-    for level, label in zip(finite(constant[name]), constant["label"], strict=True):
+def _methods(axes: Axes, methods: pd.DataFrame, constant: pd.DataFrame, name: str) -> None:
+    heights = np.arange(len(methods))
+    axes.errorbar(finite(methods[name]), heights, xerr=reach(methods, name), color="black",
+                  marker="o", linestyle="", capsize=3, label="tuned method")  # fmt: skip
+    chosen = methods["chosen"].to_numpy(bool)
+    axes.plot(finite(methods[name][chosen]), heights[chosen], "o", color="black", markersize=14,
+              fillstyle="none", label="recommended", linestyle="")  # fmt: skip
+    for level in finite(constant[name]):
         if np.isfinite(level):
-            axes.axhline(level, color="black", linestyle=":", linewidth=1, label=label)
-    chosen = summary[summary["chosen"] & summary["p"].notna()]
-    axes.plot(chosen["p"], finite(chosen[name]), "o", color="black", markersize=14,
-              fillstyle="none", label="recommended")  # fmt: skip
+            axes.axvline(level, color="black", linestyle=":", linewidth=1,
+                         label="best constant prediction")  # fmt: skip

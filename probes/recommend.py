@@ -1,11 +1,11 @@
-"""Which p and N should I use? Measured on my data and model, within a time that I give.
+"""Which method should I fine-tune with? Tuned and measured on my data, within a time that I give.
 
 python -m probes.recommend --data mine.csv --text-column text --label-column label --minutes 5
 python -m probes.recommend --task digits --minutes 1
 
->>> result = measure(task="ridge", p=[0, 0.5], samples=1, n=6, steps=10, minutes=1e-6)
->>> result.choice.learned is None, result.choice.p  # of a single draw
-(True, 0.0)
+>>> result = measure(task="ridge", method="LoRA Dropout", n=8, steps=10, trainings=1, minutes=0.05)
+>>> result.choice.telling_draws >= 2
+True
 """
 
 if __name__ == "__main__":
@@ -15,73 +15,99 @@ if __name__ == "__main__":
     probes.cli.early_interrupt.be_brief()
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pandas as pd
 import torch
 import tyro
-from torch import Tensor
 
-from probes.cells.cell import CellJob, objective_of
-from probes.cells.prepare import Prepared, prepare
+from probes.cells.cell import Cell
+from probes.cells.rival_cells import (
+    FOLDS,
+    SHARES,
+    Beside,
+    MeasuredCell,
+    Setting,
+    TuningCell,
+    learning_rates,
+    run_rival_cell,
+)
 from probes.cli.probe import Probe, Sweep
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.job import Progress, TableKind, Tables
-from probes.jobs.validation import check_count, require
-from probes.metrics.calibration_error import calibration_error, class_probabilities, has_classes
+from probes.jobs.job import TableKind, Tables
+from probes.jobs.time_limit import TimeLimit, run_draws
+from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.confidence_intervals import means, overlap_of
-from probes.metrics.constant_prediction import best_constant
-from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.metrics.split_choice import SplitChoice, split_choice
-from probes.models.network import Factors, replica
+from probes.metrics.tuned_settings import SETTING, tuned_settings
+from probes.results.adapter_config import write_adapter_config
 from probes.results.json_records import as_json
-from probes.results.recommendation import CONSTANT, Candidate, Choice, sentences
+from probes.results.recommendation import CONSTANT, SIMPLEST, Candidate, Choice, sentences
 from probes.results.result import Result
 from probes.results.text_tables import averages, with_interval
 from probes.tasks import load_task
-from probes.training.ensemble_members import ensemble_output
-from probes.training.retrain import retrain
+from probes.training.rival_training import obstacle
+from probes.training.rivals import RIVALS
 
 if TYPE_CHECKING:
     from figures.style import Drawing
 
-#: With fewer held-out examples than this, the leave-one-out replicas estimate the risk.
+#: Methods that PEFT or its trainer can train with, the first ones first where time is short.
+METHODS = (
+    SIMPLEST, "LoRA Dropout", "weight decay", "PEFT lora_dropout", "LoRA Dropout, N = 4",
+    "smaller rank", "label smoothing", "LoRA Dropout, ensemble of 16",
+)  # fmt: skip
+#: With fewer held-out examples than this, networks that did not see an example of S judge.
 LEAST_HELD_OUT = 100
-#: Draws of S, however much time there is.
-MOST_DRAWS = 64
-#: What identifies a candidate.
-CANDIDATE = ["p", "samples", "inference"]
-QUANTITIES = ("risk", "score", "gap", "beta", "ece", "train_loss", "test_loss", "loo_loss")
+#: Draws that choose and draws that tell, however much time there is.
+MOST_CHOOSING, MOST_TELLING = 8, 32
+#: The grid is as large as leaves time for so many draws of each kind.
+PLANNED_CHOOSING, PLANNED_TELLING = 3, 6
+#: Fewer than these say nothing.
+LEAST_CHOOSING, LEAST_TELLING = 1, 2
+#: Number of the first draw that tells: its start and masks are not those of a draw that chooses.
+FIRST_TELLING = 1000
+#: Shares of the time until which draws choose, and for the networks of which beta is made.
+CHOOSING_TIME, BETA_TIME = 0.5, 0.5
+#: Seconds that are kept back for starting and writing, and the largest share of the time for it.
+KEPT_BACK, KEPT_BACK_SHARE = 10.0, 0.2
+#: Smallest numbers of trainings, and of methods, that the grid shrinks to.
+TRAININGS = (16, 9, 4, 2, 1)
+FEWEST_METHODS = 2
+QUANTITIES = (
+    "risk", "score", "gap", "beta", "ece", "ece_floor", "train_loss", "test_loss", "passes",
+)  # fmt: skip
 #: A run of which one of these is not finite has diverged.
-TRAINED = ("risk", "gap", "beta", "train_loss", "test_loss", "loo_loss")
+TRAINED = ("risk", "gap", "train_loss", "test_loss")
 
 
 @dataclass(frozen=True)
 class RecommendSettings(TextOptions, EngineOptions):
-    """Measure a grid of p and N on your data, and recommend a choice."""
+    """Tune methods on your data, and recommend one with its setting."""
 
     minutes: float = 5.0
-    """Time to spend on training; one pass over the grid is made however long it takes."""
+    """Time to spend, with loading. What is tried shrinks to fit; where not even the least fits, it
+    is said at once what it would take."""
 
     task: str | None = None
     """What is learned: digits, breast_cancer, ridge, tweets or text. Default: text where --data is
     given, otherwise digits."""
 
-    p: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.5)
-    """Dropout rates in [0, 1) to choose from."""
+    method: tuple[str, ...] = ()
+    """Methods to choose from beside LoRA. Default: those that PEFT and its trainer know, as far as
+    they apply."""
 
-    samples: tuple[int, ...] = (1, 4)
-    """Mask pairs a training step to choose from."""
-
-    ensemble: int = 16
-    """Size N of the test-time ensemble that is compared with the expected-weight network."""
+    trainings: int = 16
+    """Most trainings of a method on a draw of S that chooses: learning rates times strengths."""
 
     n: int | None = None
     """Number of training examples: as many as you will fine-tune on, if you have the time. Default:
@@ -91,92 +117,200 @@ class RecommendSettings(TextOptions, EngineOptions):
     """Rank r of the update. Default: the task's."""
 
     steps: int | None = None
-    """Optimizer steps. Default: the task's."""
+    """Most optimizer steps; how many are taken is part of the choice. Default: the task's."""
 
     lr: float | None = None
-    """Learning rate. Default: the task's."""
+    """Smallest learning rate that is tried; the largest is 32 times as large. Default: the
+    task's."""
 
     seed: int = 0
     """Seed of everything random."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Folder for the rows, the manifest and the figure. Default: runs/recommend from the command
-    line, none from Python."""
+    """Folder for the rows, the manifest, the figure and the config of PEFT. Default: runs/recommend
+    from the command line, none from Python."""
 
-    def cells(self) -> "list[CandidateCell]":
-        """Check every value and return the cells of the first draw of S.
+    def cells(self) -> "list[Plan]":
+        """Check every value and return the plan, alone.
 
         Raises:
             ValueError: a value is out of range; the message names it and what is allowed.
         """
+        started = time.perf_counter()
         require(0 < self.minutes < float("inf"), "minutes", "positive and finite", self.minutes)
-        require(len(self.samples) > 0, "samples", "at least one value", "none")
-        check_count("ensemble", self.ensemble)
-        task = self.task or ("text" if self.data else "digits")
-        examples = len(load_task(task, self.text_source(task)))
+        check_count("trainings", self.trainings)
+        name = self.task or ("text" if self.data else "digits")
+        task = load_task(name, self.text_source(name))
+        examples = len(task)
         n = min(64, examples - 1) if self.n is None else self.n
-        grid = [
-            base
-            for samples in dict.fromkeys(self.samples)
-            for base in StabilitySettings(
-                p=self.p, samples=samples, task=task, n=n, draws=1, rank=self.rank,
-                steps=self.steps, lr=self.lr, seed=self.seed,
-                **self.text_options, **self.engine_settings,
-            ).cells()
-        ]  # fmt: skip
-        # Without masks there is nothing to average over.
-        plain = [base for base in grid if base.p == 0][:1]
-        return [
-            CandidateCell(base, self.ensemble, examples - n >= LEAST_HELD_OUT)
-            for base in [*plain, *(base for base in grid if base.p > 0)]
-        ]
+        (base,) = StabilitySettings(
+            p=(0.0,), task=name, n=n, draws=1, rank=self.rank, steps=self.steps, lr=self.lr,
+            seed=self.seed, **self.text_options, **self.engine_settings,
+        ).cells()  # fmt: skip
+        held_out = examples - n >= LEAST_HELD_OUT
+        allowed = f"at least {2 * FOLDS}, as only {examples - n} examples are left to judge"
+        require(held_out or n >= 2 * FOLDS, "n", allowed, n)
+        network = task.network(rank=base.rank, alpha=base.alpha, dtype=torch.float32, device="cpu")
+        for method in self.method:
+            check_one_of("method", method, METHODS)
+            reason = obstacle(network, method)
+            require(not reason, "method", f"one that applies to {name} ({reason})", method)
+        asked = dict.fromkeys([SIMPLEST, *(self.method or METHODS)])
+        methods = tuple(one for one in asked if not obstacle(network, one))
+        return [Plan(started, base, Grid(methods, self.trainings), held_out)]
 
 
 @dataclass(frozen=True)
-class CandidateCell(CellJob):
-    """One rate and number of mask pairs on one draw of S, with all leave-one-out replicas.
+class Grid:
+    """What is tried.
 
     Attributes:
-        base: the cell.
-        ensemble: N at test time.
-        held_out: whether held-out data estimate the risk, or the replicas where there are too few.
+        methods: their names; LoRA first.
+        trainings: of a method on a draw that chooses, at most.
     """
 
-    ensemble: int
-    held_out: bool
+    methods: tuple[str, ...]
+    trainings: int
+
+    def values(self, method: str, smallest: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the strengths and the learning rates of a method that are tried.
+
+        Args:
+            method: its name.
+            smallest: of the learning rates.
+        """
+        strengths = RIVALS[method].strengths
+        # At least as many rates as strengths: a wrong rate costs more than a wrong strength.
+        kept = max(1, min(len(strengths), int(self.trainings**0.5)))
+        places = ((np.arange(kept) + 0.5) / kept * len(strengths)).astype(int)
+        chosen = tuple(strengths[at] for at in places)
+        return chosen, learning_rates(smallest, max(1, self.trainings // len(chosen)))
 
     @property
-    def replica_steps(self) -> int:
-        """Size of the work."""
-        return (self.base.n + 1) * self.base.steps * self.base.samples
+    def choosing_cost(self) -> float:
+        """Of a draw that chooses, in trainings of plain LoRA."""
+        return sum(self.trainings * RIVALS[method].passes for method in self.methods)
+
+    @property
+    def telling_cost(self) -> float:
+        """Of a draw that tells, likewise."""
+        return sum(RIVALS[method].passes for method in self.methods)
+
+    def smaller(self) -> "list[Grid]":
+        """This grid and those that it may shrink to, the largest first."""
+        counts = [self.trainings, *(count for count in TRAININGS if count < self.trainings)]
+        sizes = range(len(self.methods), min(FEWEST_METHODS, len(self.methods)) - 1, -1)
+        grids = [Grid(self.methods[:size], count) for size, count in product(sizes, counts)]
+        return sorted(grids, key=lambda grid: -grid.choosing_cost)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done in the time.
+
+    Attributes:
+        started: when, on the clock ``time.perf_counter``.
+        base: the first draw of S.
+        grid: that is tried if there is time.
+        held_out: whether held-out data judge, or networks that did not see an example of S.
+    """
+
+    started: float
+    base: Cell
+    grid: Grid
+    held_out: bool
+
+    def choosing(self, grid: Grid, draw: int) -> list[TuningCell]:
+        """Return what is trained on a draw that chooses.
+
+        Args:
+            grid: that is tried.
+            draw: its number, from 0.
+        """
+        return [
+            TuningCell(
+                replace(self.base, draw=draw), "all", method, *grid.values(method, self.base.lr),
+                SHARES, folds=not self.held_out,
+            )
+            for method in grid.methods
+        ]  # fmt: skip
+
+    def telling(self, tuned: pd.DataFrame, beside: Beside, draw: int) -> list[MeasuredCell]:
+        """Return what is trained on a draw that tells.
+
+        Args:
+            tuned: one row a method: its setting.
+            beside: which networks are trained beside that of S.
+            draw: its number, from 0.
+        """
+        base = replace(self.base, draw=FIRST_TELLING + draw)
+        judge = "test set" if self.held_out else "unseen"
+        return [
+            MeasuredCell(base, "all", row["method"], (Setting(*(row[one] for one in SETTING)),),
+                         beside, judge)  # type: ignore[arg-type]
+            for row in tuned.to_dict("records")
+        ]  # fmt: skip
+
+
+def fitting(grid: Grid, training: float, seconds: float) -> Grid | None:
+    """Shrink a grid to a time.
+
+    Args:
+        grid: the largest.
+        training: seconds that one training of plain LoRA takes.
+        seconds: that there are.
+
+    Returns:
+        The largest grid that leaves time for the planned draws; the smallest one where only the
+        least draws fit; None where not even these do.
+    """
+    grids = grid.smaller()
+    for one in grids:
+        cost = PLANNED_CHOOSING * one.choosing_cost + PLANNED_TELLING * one.telling_cost
+        if cost * training <= seconds:
+            return one
+    return grids[-1] if least_seconds(grid, training) <= seconds else None
+
+
+def least_seconds(grid: Grid, training: float) -> float:
+    """Seconds that the smallest grid and the least draws take; arguments as for ``fitting``."""
+    smallest = grid.smaller()[-1]
+    cost = LEAST_CHOOSING * smallest.choosing_cost + LEAST_TELLING * smallest.telling_cost
+    return cost * training
+
+
+@dataclass(frozen=True, repr=False)
 class RecommendResult(Result):
-    """One row a candidate and draw: see :func:`measure_cell`."""
+    """One row a tuned method and telling draw: see ``probes.cells.rival_cells.measure``.
+
+    The table of kind ``TUNING`` has the draws that chose.
+    """
 
     name = "recommend"
-    question = "Loss on new data, stability and calibration of every candidate"
+    question = "Loss on new data, stability and calibration of every tuned method"
 
     @property
     def note(self) -> str:
-        """How the risk was estimated, and which draws the table is made of."""
+        """How the risk was estimated, and what was tried."""
+        tuning = self.more[TableKind.TUNING]
         how = (
             "held-out examples"
-            if self.rows["held_out"].iloc[0]
-            else "leave-one-out replicas, each on the example that it did not see"
+            if self.rows["judge"].iloc[0] == "test set"
+            else "the examples of S, each by a network that did not see it"
         )
-        chose = int((~self._split.telling).sum())
-        which = f", but for the {chose} that chose" if chose else ""
+        tried = tuning.drop_duplicates(["method", *SETTING]).groupby("method").size()
+        chose, told = tuning["draw"].nunique(), self.rows["draw"].nunique()
         return (
-            f"means over the draws of S{which}, 95 % intervals (Student); loss, score and ECE on "
-            f"{how}; * recommended; behind: loss less that of the recommended, paired; constant: "
-            "the best prediction that ignores the input, for the examples that judge; where one "
-            "network of a run diverged, the run enters no mean"
+            f"learning rate, strength and stopping time of every method by {chose} draws of S, of "
+            f"{tried.min()} to {tried.max()} combinations; means over {told} other draws, 95 % "
+            f"intervals (Student); loss, score and ECE (of a calibrated predictor) on {how}; * "
+            "recommended; behind: loss less that of the recommended, paired; where one network of "
+            "a run diverged, the run enters no mean"
         )
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """The constant prediction, then one row a candidate: means over the telling draws.
+        """The constant prediction, then one row a method: means over the telling draws.
 
         They are those of ``QUANTITIES`` and of ``behind``, the loss less that of the recommended
         candidate, paired over draws. What diverged enters no mean: ``..._draws`` says over how many
@@ -184,14 +318,15 @@ class RecommendResult(Result):
         ``chosen`` which is recommended.
         """
         rows = pd.concat([self._constant, self._finite], ignore_index=True)
-        rows = rows[rows["draw"].isin(self._draws[self._split.telling])]
         chosen = self._split.recommended
-        recommended = self._chance if chosen is None else self._losses[:, chosen]
+        recommended = self._chance if chosen is None else self._telling[:, chosen]
         of_draw = pd.Series(recommended, self._draws)
         rows = rows.assign(behind=rows["risk"] - rows["draw"].map(of_draw))
-        summary = means(rows, CANDIDATE, [*QUANTITIES, "behind"])
+        summary = means(rows, ["method"], [*QUANTITIES, "behind"])
+        known = pd.DataFrame([asdict(one) for one in (_constant(), *self._candidates)])
+        settings = known.drop(columns="passes")
         places = np.arange(len(summary)) - 1
-        return summary.assign(
+        return settings.merge(summary, on="method").assign(
             diverged=[0, *self._split.diverged],
             chosen=places == (-1 if chosen is None else chosen),
         )
@@ -201,21 +336,18 @@ class RecommendResult(Result):
         """The recommendation."""
         split, candidates = self._split, self._candidates
         row = self.summary[self.summary["chosen"]].iloc[0]
-        tried = self.summary[self.summary["inference"] != CONSTANT]
+        tried = self.summary[self.summary["method"] != CONSTANT]
         close = tried[(tried["behind_low"] <= 0) & (tried["behind_high"] >= 0)]
         margin, margin_low, margin_high = split.margin
         gain, gain_low, gain_high = split.gain
-        size = int(self.rows["ensemble"].iloc[0])
         choice = Choice(
-            p=float(row["p"]),
-            samples=int(row["samples"]),
-            inference=str(row["inference"]),
+            recommended=_constant() if split.recommended is None else candidates[split.recommended],
             learned=split.learned,
             nothing_learned=split.learned is False,
             risk=float(row["risk"]),
             low=float(row["risk_low"]),
             high=float(row["risk_high"]),
-            chance=float(self._chance[split.telling].mean()),
+            chance=float(self._chance.mean()),
             margin=margin,
             margin_low=margin_low,
             margin_high=margin_high,
@@ -225,9 +357,9 @@ class RecommendResult(Result):
             gain_low=gain_low,
             gain_high=gain_high,
             gains=split.gains,
-            equals=tuple(sorted({float(p) for p in close["p"]})),
+            equals=tuple(close["method"]),
             diverged={
-                one.named(size): int(count)
+                one.named: int(count)
                 for one, count in zip(candidates, split.diverged, strict=True)
                 if count
             },
@@ -235,92 +367,152 @@ class RecommendResult(Result):
             telling_draws=int(split.telling.sum()),
         )
         learner = None if split.learner is None else candidates[split.learner]
-        return replace(choice, reason=sentences(choice, learner, size))
+        return replace(choice, reason=sentences(choice, learner))
 
     def text(self) -> pd.DataFrame:
-        """The summary as it is printed."""
-        summary, score = self.summary, self.rows["score_name"].iloc[0]
-        size = int(self.rows["ensemble"].iloc[0])
-        names = [one.cells(size) for one in _candidates_of(summary)]
+        """The summary as it is printed, the least loss first."""
+        summary = self.summary.sort_values("risk", kind="stable", ignore_index=True)
+        score, trained = self.rows["score_name"].iloc[0], summary["method"] != CONSTANT
         table = pd.DataFrame(
             {
                 "": np.where(summary["chosen"], "*", ""),
-                "p": [p for p, _, _ in names],
-                "N in training": [samples for _, samples, _ in names],
-                "inference": [inference for _, _, inference in names],
+                "method": summary["method"],
+                "strength": summary["strength"].map("{:g}".format),
+                "lr": summary["lr"].map("{:.2g}".format),
+                "stop": summary["stop"].astype(str),
                 "loss": with_interval(summary, "risk"),
                 "behind": with_interval(summary, "behind"),
                 score: averages(summary, "score", 3),
-                "gap": with_interval(summary, "gap"),
-                "β": with_interval(summary, "beta"),
-                "ECE": summary["ece"].map(lambda e: "" if pd.isna(e) else f"{e:.3f}"),
+                "gap": averages(summary, "gap", 3),
+                "β": averages(summary, "beta", 3) if "beta" in summary else "",
+                "ECE": [
+                    "" if np.isnan(error) else f"{error:.3f} ({floor:.3f})"
+                    for error, floor in zip(summary["ece"], summary["ece_floor"], strict=True)
+                ],
+                "passes": summary["passes"].map("{:.0f}".format),
             }
         )
         # A constant is not trained: it has neither a gap nor a beta.
-        table.loc[summary["inference"] == CONSTANT, ["gap", "β"]] = ""
+        table.loc[~trained, ["strength", "lr", "stop", "gap", "β", "passes"]] = ""
+        table.loc[summary["method"] == SIMPLEST, "strength"] = ""
         return table
+
+    @property
+    def setting(self) -> str:
+        """Task, n, rank and draws."""
+        first = self.rows.iloc[0]
+        return (
+            f"{first['task']}, n = {first['n']}, rank {first['rank']}, at most {first['steps']} "
+            f"steps, {self.rows['draw'].nunique()} draws of S"
+        )
 
     @property
     def conclusion(self) -> str:
         """The recommendation."""
-        return self.choice.reason
+        said = [self.choice.reason, self._at_the_end, self._command]
+        return " ".join(one for one in said if one)
+
+    @property
+    def _command(self) -> str:
+        """How to fine-tune with what is recommended."""
+        recommended, first = self.choice.recommended, self.rows.iloc[0]
+        if recommended.method == CONSTANT:
+            return ""
+        flags = {
+            "regularizer": f'"{recommended.method}"', "strength": f"{recommended.strength:g}",
+            "rank": first["rank"], "alpha": first["rank"],
+            "learning_rate": f"{recommended.lr:.3g}", "max_steps": recommended.stop,
+            "lr_scheduler_type": "constant",
+        }  # fmt: skip
+        words = " ".join(f"--{name} {value}" for name, value in flags.items())
+        return f"To fine-tune with it: python -m probes.finetune {words}"
+
+    @property
+    def _at_the_end(self) -> str:
+        """Whether longer training would perhaps have been chosen."""
+        recommended = self.choice.recommended
+        tuning = self.more[TableKind.TUNING]
+        chosen = self._tuned[self._tuned["method"] == recommended.method]
+        if not len(chosen) or float(chosen["share"].iloc[0]) < SHARES[-1]:
+            return ""
+        if not np.isclose(chosen["lr"].iloc[0], tuning["lr"].max()):
+            return ""
+        return "It is the longest training at the largest rate that was tried: give more --steps."
 
     def plot(self) -> "Drawing":
         """Draw why it was chosen."""
         from figures.recommend import draw
 
-        size = int(self.rows["ensemble"].iloc[0])
-        labels = [one.label(size) for one in _candidates_of(self.summary)]
-        how = "held-out examples" if self.rows["held_out"].iloc[0] else "leave-one-out replicas"
+        how = "held-out examples" if self.rows["judge"].iloc[0] == "test set" else "unseen examples"
         caption = (
-            f"{self.setting}, objective dropout; loss and calibration by {how}; 95 % intervals "
-            f"over the {self.choice.telling_draws} draws that did not choose"
+            f"{self.setting}; loss and calibration by {how}; 95 % intervals over the "
+            f"{self.choice.telling_draws} draws that did not choose"
             + ("; nothing was learned" if self.choice.nothing_learned else "")
         )
-        return draw(self.summary.assign(label=labels), caption, self.rows["score_name"].iloc[0])
+        return draw(self.summary, caption, self.rows["score_name"].iloc[0])
 
     def to_json(self) -> str:
         """Return the choice and the candidates as a JSON document."""
         return as_json({"choice": asdict(self.choice), "candidates": self.summary})
 
     @cached_property
+    def _tuned(self) -> pd.DataFrame:
+        """The setting of every method, in the order of the methods."""
+        return tuned_of(self.more[TableKind.TUNING])
+
+    @cached_property
     def _split(self) -> SplitChoice:
-        price = [one.price for one in self._candidates]
-        return split_choice(self._losses, price, self._chance, overlap=overlap_of(self.rows))
+        choosing, telling = self._choosing, self._telling
+        return split_choice(
+            np.vstack([choosing, telling]),
+            [one.price for one in self._candidates],
+            np.concatenate([np.full(len(choosing), np.nan), self._chance]),
+            telling=np.arange(len(choosing) + len(telling)) >= len(choosing),
+            overlap=overlap_of(self.rows),
+        )
 
     @cached_property
     def _candidates(self) -> list[Candidate]:
         """In order of first appearance."""
-        return _candidates_of(self.rows.drop_duplicates(CANDIDATE))
+        names = ["method", "strength", "lr", "stop", "passes", "test_passes"]
+        first = self.rows.drop_duplicates("method")
+        return [Candidate(*values) for values in first[names].itertuples(index=False)]
 
     @cached_property
     def _draws(self) -> np.ndarray:
-        """Numbers of the draws, in the order in which they choose and tell."""
+        """Numbers of the telling draws."""
         return np.sort(self.rows["draw"].unique())
 
     @cached_property
     def _finite(self) -> pd.DataFrame:
         """The rows, without any number of runs that diverged, on S or without an example."""
-        known = [name for name in TRAINED if name in self.rows]
+        known = [name for name in (*TRAINED, "beta") if name in self.rows]
         sound = np.isfinite(self.rows[known].to_numpy(np.float64)).all(axis=1)
         measured = [name for name in QUANTITIES if name in self.rows]
         return self.rows.assign(**self.rows[measured].where(pd.Series(sound, self.rows.index)))
 
     @cached_property
-    def _losses(self) -> np.ndarray:
+    def _choosing(self) -> np.ndarray:
+        """Losses of the tuned settings on the draws that chose, (draws, candidates)."""
+        tuning = self._tuned[["method", *SETTING]].merge(self.more[TableKind.TUNING], how="left")
+        return self._table(tuning, "validation_loss")
+
+    @cached_property
+    def _telling(self) -> np.ndarray:
         """Losses on new data, (draws, candidates); NaN where a run diverged."""
-        table = self._finite.pivot(index="draw", columns=CANDIDATE, values="risk")
-        columns = [(one.p, one.samples, one.inference) for one in self._candidates]
-        return table[columns].to_numpy(np.float64)
+        return self._table(self._finite, "risk")
+
+    def _table(self, rows: pd.DataFrame, name: str) -> np.ndarray:
+        table = rows.pivot(index="draw", columns="method", values=name)
+        return table[[one.method for one in self._candidates]].to_numpy(np.float64)
 
     @cached_property
     def _constant(self) -> pd.DataFrame:
         """Rows of the constant prediction, one a draw."""
         first = self.rows.drop_duplicates("draw").sort_values("draw", ignore_index=True)
-        constant = asdict(Candidate(float("nan"), 0, CONSTANT))
         known = [name for name in ("draw", "n", "pool") if name in first]
         return first[known].assign(
-            **constant, risk=first["chance_risk"], score=first["chance_score"]
+            method=CONSTANT, risk=first["chance_risk"], score=first["chance_score"]
         )
 
     @property
@@ -329,103 +521,82 @@ class RecommendResult(Result):
         return self._constant["risk"].to_numpy(np.float64)
 
 
-def _candidates_of(table: pd.DataFrame) -> list[Candidate]:
-    return [
-        Candidate(float(p), int(samples), str(inference))
-        for p, samples, inference in table[CANDIDATE].itertuples(index=False)
-    ]
+def _constant() -> Candidate:
+    return Candidate(CONSTANT, float("nan"), float("nan"), 0, 0, 0)
 
 
-@torch.no_grad()
-def measure_cell(cell: CandidateCell, progress: Progress) -> Tables:
-    """Retrain, and measure every way of inference.
+def tuned_of(tuning: pd.DataFrame) -> pd.DataFrame:
+    """Return the tuned setting of every method, one row each; see ``tuned_settings``."""
+    found = tuned_settings(tuning)
+    return found[found["chosen"]].reset_index(drop=True)
 
-    Args:
-        cell: one draw of S, one rate, one number of mask pairs.
-        progress: told replicas times mask pairs after every step of a block.
 
-    Returns:
-        One row an ``inference``: the settings, ``p``, ``samples``, ``ensemble``, ``held_out``, what
-        ``probes.metrics.metrics_of_outputs`` measures on held-out data, ``loo_loss`` (loss of every
-        replica on the example that it did not see), and ``risk``, ``score`` and ``ece`` on held-out
-        data, or from those replicas where there are too few; ``chance_risk`` and ``chance_score``
-        of the best constant prediction for the same examples.
-    """
-    base = cell.base
-    ready = prepare(base)
-    factors = retrain(
-        ready.network, ready.train, ready.weights, ready.start, ready.training, objective_of(base),
-        checkpoint=lambda step, rows, factors: progress((rows.stop - rows.start) * base.samples),
-    )  # fmt: skip
-    inferences = ["no masks"] if base.p == 0 else ["expected weight", "ensemble"]
-    records = [
-        {"inference": inference} | _measure(cell, ready, factors, inference)
-        for inference in inferences
-    ]
-    return {
-        TableKind.ROWS: pd.DataFrame(records).assign(
-            **ready.columns, p=base.p, samples=base.samples, ensemble=cell.ensemble,
-            held_out=cell.held_out, score_name=ready.network.loss.score_name,
+def _gather(settings: RecommendSettings, plans: Sequence[Plan], sweep: Sweep) -> Tables:
+    """Measure what a training costs, shrink the grid to the time, choose, and tell."""
+    (plan,) = plans
+    given, loading = 60 * settings.minutes, time.perf_counter() - plan.started
+    kept_back = min(KEPT_BACK, KEPT_BACK_SHARE * given)
+    limit = TimeLimit(given - loading - kept_back)
+    training = _seconds_of(limit, lambda: sweep([_first_training(plan)]))
+    grid = fitting(plan.grid, training, limit.left)
+    if grid is None:
+        needed = loading + limit.spent + least_seconds(plan.grid, training)
+        least = max(needed + KEPT_BACK, needed / (1 - KEPT_BACK_SHARE)) / 60
+        raise ValueError(
+            f"minutes must be at least about {least:.2g} for n = {plan.base.n} and "
+            f"{plan.base.steps} steps, as one training takes {training:.2g} s here; got "
+            f"{settings.minutes:g}"
         )
-    }  # fmt: skip
+    draws = [plan.choosing(grid, draw) for draw in range(MOST_CHOOSING)]
+    tuning = run_draws(draws, sweep, limit, share=CHOOSING_TIME)
+    tuned = tuned_of(tuning)
+    beside = _beside(plan, grid, tuned, limit, sweep)
+    telling = [plan.telling(tuned, beside, draw) for draw in range(MOST_TELLING)]
+    rows = run_draws(telling, sweep, limit, least=LEAST_TELLING)
+    return {TableKind.ROWS: rows, TableKind.TUNING: tuning}
 
 
-def _measure(
-    cell: CandidateCell, ready: Prepared, factors: Factors, inference: str
-) -> dict[str, float]:
-    loss, base = ready.network.loss, cell.base
-    *_, mask_seed = base.seeds()
-
-    def outputs(held: Factors, inputs: Any) -> Tensor:
-        network = ready.network
-        if inference == "ensemble":
-            return ensemble_output(
-                network, held, inputs, cell.ensemble, p=base.p, seed=mask_seed,
-                rescale=base.rescale,
-            )  # fmt: skip
-        return network.replica_outputs(held, inputs, update_scale=base.update_scale)
-
-    on_train, on_test = outputs(factors, ready.train), outputs(replica(factors, 0), ready.test)
-    measured = measure_outputs(loss, on_train, ready.train, on_test, ready.test)
-    # Every replica on the example that it did not see: (k, n).
-    unseen = on_train[1:].diagonal(dim1=0, dim2=2).double().cpu()
-    train_targets = ready.train.targets.double().cpu()
-    measured["loo_loss"] = float(loss.value(unseen, train_targets).mean())
-    new, targets = unseen, train_targets
-    if cell.held_out:
-        new, targets = on_test[0].double().cpu(), ready.test.targets.double().cpu()
-    chance_risk, chance_score = best_constant(loss, targets)
-    ece = float("nan")
-    if has_classes(loss):
-        ece = calibration_error(*class_probabilities(loss, new, targets))
-    return measured | {
-        "risk": float(loss.value(new, targets).mean()),
-        "score": float(loss.score(new, targets).mean()),
-        "ece": ece,
-        "chance_risk": chance_risk,
-        "chance_score": chance_score,
-    }
+def _first_training(plan: Plan) -> TuningCell:
+    """One training of plain LoRA, on the first draw."""
+    rates = learning_rates(plan.base.lr, 1)
+    return TuningCell(plan.base, "all", SIMPLEST, (0.0,), rates, SHARES, folds=not plan.held_out)
 
 
-def _gather(settings: RecommendSettings, cells: Sequence[CandidateCell], sweep: Sweep) -> Tables:
-    """Measure draw after draw while there is time."""
-    start = time.perf_counter()
-    tables: list[pd.DataFrame] = []
-    spent = last = 0.0
-    # The next draw is begun if it should end in time.
-    while not tables or (spent + last <= 60 * settings.minutes and len(tables) < MOST_DRAWS):
-        draw = [replace(cell, base=replace(cell.base, draw=len(tables))) for cell in cells]
-        tables.append(sweep(draw)[TableKind.ROWS])
-        last, spent = time.perf_counter() - start - spent, time.perf_counter() - start
-    return {TableKind.ROWS: pd.concat(tables, ignore_index=True)}
+def _beside(plan: Plan, grid: Grid, tuned: pd.DataFrame, limit: TimeLimit, sweep: Sweep) -> Beside:
+    """Whether there is time for the networks without each example, of which beta is made."""
+    least: Beside = "none" if plan.held_out else "folds"
+    simplest = tuned[tuned["method"] == SIMPLEST]
+    one = _seconds_of(limit, lambda: sweep(plan.telling(simplest, least, 0)))
+    if not limit.fits((plan.base.n + 1) * one):
+        return least
+    every = _seconds_of(limit, lambda: sweep(plan.telling(simplest, "examples", 0)))
+    draws = PLANNED_TELLING * grid.telling_cost * every
+    return "examples" if draws <= BETA_TIME * limit.left else least
+
+
+def _seconds_of(limit: TimeLimit, do: Callable[[], object]) -> float:
+    start = limit.spent
+    do()
+    return limit.spent - start
+
+
+def _result(settings: RecommendSettings, tables: Tables) -> RecommendResult:
+    """Make the result; with a folder, write what is recommended as a config of PEFT there."""
+    result = RecommendResult.of(tables)
+    recommended = result.choice.recommended
+    if settings.out and recommended.method != CONSTANT and find_spec("peft"):
+        first = result.rows.iloc[0]
+        rank = int(first["rank"])
+        write_adapter_config(settings.out, recommended, rank, float(rank), int(first["n"]))
+    return result
 
 
 PROBE = Probe(
     "recommend",
     RecommendSettings,
     cells=RecommendSettings.cells,
-    run=lambda settings: measure_cell,
-    result=lambda settings, tables: RecommendResult.of(tables),
+    run=lambda settings: run_rival_cell,
+    result=_result,
     gather=_gather,
 )
 measure = PROBE.measure

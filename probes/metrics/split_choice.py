@@ -60,9 +60,14 @@ class SplitChoice:
 
 
 def split_choice(
-    losses: ArrayLike, price: ArrayLike, chance: ArrayLike, *, overlap: float = 0.0
+    losses: ArrayLike,
+    price: ArrayLike,
+    chance: ArrayLike,
+    *,
+    telling: ArrayLike | None = None,
+    overlap: float = 0.0,
 ) -> SplitChoice:
-    """Choose on every third draw, and tell on the others.
+    """Choose on some draws, and tell on the others.
 
     The choosing draws name a rival of the simplest candidate: the cheapest whose mean loss is
     within one standard error (of the paired difference) of the least (the one-standard-error rule
@@ -88,7 +93,8 @@ def split_choice(
         losses: one row a draw, one column a candidate; a loss that is not finite has diverged, and
             such a candidate is never chosen.
         price: of each candidate, (candidates,): what is simpler costs less.
-        chance: loss of the constant prediction, (draws,).
+        chance: loss of the constant prediction, (draws,); that of draws that choose is not read.
+        telling: draws that do not choose, (draws,), bool; all but every third if left out.
         overlap: correlation of two draws, in [0, 1), as for
             :func:`probes.metrics.confidence_intervals.mean_interval`.
 
@@ -101,7 +107,8 @@ def split_choice(
     (1, [0.55, 0.458, 0.642], 1)
     """
     losses, price = np.asarray(losses, np.float64), np.asarray(price, np.float64)
-    telling = np.arange(len(losses)) % EVERY != EVERY - 1
+    every_third = np.arange(len(losses)) % EVERY == EVERY - 1
+    telling = ~every_third if telling is None else np.asarray(telling, np.bool_)
     diverged = (~np.isfinite(losses)).sum(axis=0)
     sound = np.flatnonzero(diverged == 0)
     if len(sound) == 0:

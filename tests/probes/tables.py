@@ -22,6 +22,7 @@ from probes.recommend import RecommendResult
 from probes.results.stability_result import StabilityResult
 from probes.sensitivity import SensitivityResult
 from probes.statements.case import Case, case_table
+from probes.training.rivals import RIVALS
 from probes.verify import VerifyResult
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -257,14 +258,27 @@ def attribution_result(scores):
 
 
 def recommend_result(risks):
-    """Losses on held-out examples by rate, N and inference, one a draw; 2 for a constant."""
+    """Losses on held-out examples by method, one a draw that tells; 2 for a constant."""
+    settings = {
+        method: {"method": method, "strength": RIVALS[method].strengths[0], "lr": 1e-3,
+                 "share": 0.5}
+        for method in risks
+    }  # fmt: skip
     records = [
-        {
-            "p": p, "samples": samples, "inference": inference, "draw": draw, "risk": risk,
-            "score": 0.75, "gap": 0.125, "beta": 0.0625, "ece": 0.25 if p else NAN,
-            "chance_risk": 2.0, "chance_score": 0.125,
+        settings[method]
+        | {
+            "draw": draw, "risk": risk, "score": 0.75, "gap": 0.125, "beta": 0.0625,
+            "ece": 0.25 if method != "LoRA" else NAN, "ece_floor": 0.125, "train_loss": 0.25,
+            "test_loss": risk, "chance_risk": 2.0, "chance_score": 0.125, "judge": "test set",
+            "stop": 20, "passes": 20 * RIVALS[method].passes,
+            "test_passes": RIVALS[method].test_passes,
         }
-        for (p, samples, inference), draws in risks.items()
-        for draw, risk in enumerate(draws)
+        for method, draws in risks.items()
+        for draw, risk in enumerate(draws, start=1000)
     ]  # fmt: skip
-    return RecommendResult(made(records, ensemble=16, held_out=True))
+    tuning = [
+        settings[method] | {"draw": draw, "validation_loss": np.nanmean(risks[method])}
+        for method in risks
+        for draw in range(2)
+    ]
+    return RecommendResult(made(records), {TableKind.TUNING: pd.DataFrame(tuning)})

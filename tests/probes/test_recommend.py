@@ -1,7 +1,9 @@
 """The recommendation: what it chooses from numbers that are known, and how it spends its time."""
 
 import json
+import time
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -9,104 +11,144 @@ import pytest
 import torch
 
 from probes import recommend
-from probes.recommend import RecommendResult, RecommendSettings
-from probes.results.recommendation import Candidate
+from probes.jobs.job import TableKind
+from probes.recommend import (
+    METHODS,
+    PLANNED_CHOOSING,
+    PLANNED_TELLING,
+    Grid,
+    RecommendResult,
+    RecommendSettings,
+    fitting,
+    least_seconds,
+)
+from probes.results.recommendation import CONSTANT
 from probes.tasks import TASKS
+from probes.training.rivals import RIVALS
 from tests.probes.commands import assert_refused, run_here
 from tests.probes.encoders import save_bert, write_reviews
 
-SMALL = {"task": "breast_cancer", "n": 8, "steps": 5, "minutes": 1e-6}
-EXPECTED, ENSEMBLE = "expected weight", "ensemble"
+SMALL = {
+    "task": "breast_cancer", "n": 12, "steps": 20, "method": ["LoRA Dropout"], "trainings": 2,
+    "minutes": 5,
+}  # fmt: skip
 
 
-def made_up(losses, draws=9, noise=0.01, chance=2.0):
-    """A result whose candidates have the given mean losses, with a noise that is not shared."""
+@pytest.fixture
+def few(monkeypatch):
+    """Few draws, however much time there is."""
+    monkeypatch.setattr(recommend, "MOST_CHOOSING", 2)
+    monkeypatch.setattr(recommend, "MOST_TELLING", 3)
+
+
+def made_up(losses, choosing=None, draws=6, noise=0.01, chance=2.0):
+    """A result whose methods have the given mean losses, with a noise that is not shared.
+
+    Args:
+        losses: by method, mean loss on the draws that tell.
+        choosing: likewise on those that choose, four; the same if left out.
+        draws: that tell.
+        noise: standard deviation.
+        chance: loss of the constant prediction.
+    """
     generator = np.random.default_rng(0)
-    rows = [
-        {
-            "p": p, "samples": samples, "inference": inference, "draw": draw,
-            "risk": loss + noise * generator.standard_normal(), "score": 0.5, "gap": 0.1,
-            "beta": 0.1, "ece": 0.1, "train_loss": 0.1, "test_loss": loss, "loo_loss": loss,
-            "task": "made up", "n": 9, "rank": 2, "steps": 3, "ensemble": 16, "held_out": True,
-            "score_name": "accuracy", "chance_risk": chance, "chance_score": 0.2,
-        }
-        for (p, samples, inference), loss in losses.items()
-        for draw in range(draws)
-    ]  # fmt: skip
-    return RecommendResult(pd.DataFrame(rows))
+    tuning, rows = [], []
+    for method, loss in losses.items():
+        setting = {"method": method, "strength": RIVALS[method].strengths[0], "lr": 0.01,
+                   "share": 0.5}  # fmt: skip
+        for draw in range(4):
+            mean = (choosing or losses)[method]
+            tuning.append(
+                setting | {"draw": draw, "validation_loss": mean + noise * generator.normal()}
+            )
+        for draw in range(1000, 1000 + draws):
+            rows.append(
+                setting
+                | {
+                    "draw": draw, "risk": loss + noise * generator.normal(), "score": 0.5,
+                    "gap": 0.1, "beta": 0.1, "ece": 0.1, "ece_floor": 0.05, "train_loss": 0.1,
+                    "test_loss": loss, "task": "made up", "n": 9, "rank": 2, "steps": 6, "stop": 3,
+                    "passes": 3 * RIVALS[method].passes, "judge": "test set",
+                    "test_passes": RIVALS[method].test_passes, "score_name": "accuracy",
+                    "chance_risk": chance, "chance_score": 0.2,
+                }
+            )  # fmt: skip
+    return RecommendResult(pd.DataFrame(rows), {TableKind.TUNING: pd.DataFrame(tuning)})
 
 
 def chosen(losses, **more):
-    choice = made_up(losses, **more).choice
-    return choice.p, choice.samples, choice.inference
+    return made_up(losses, **more).choice.recommended.method
 
 
-PAIR = {(0.0, 1, "no masks"): 1.0, (0.3, 1, EXPECTED): 0.5}
-#: Two draws of the third of the draws that choose.
-FIRST, SECOND = 2, 5
+PAIR = {"LoRA": 1.0, "LoRA Dropout": 0.5}
 
 
 def test_the_clearly_best_is_chosen_whatever_it_costs():
-    losses = {(0.0, 1, "no masks"): 1.0, (0.3, 1, EXPECTED): 0.8, (0.3, 4, ENSEMBLE): 0.5}
-    assert chosen(losses) == (0.3, 4, ENSEMBLE)
+    assert chosen(PAIR | {"LoRA Dropout, ensemble of 16": 0.2}) == "LoRA Dropout, ensemble of 16"
 
 
 def test_of_those_that_cannot_be_told_apart_the_cheapest_is_chosen():
-    losses = {
-        (0.0, 1, "no masks"): 1.0, (0.3, 1, EXPECTED): 0.5, (0.3, 4, EXPECTED): 0.5,
-        (0.3, 1, ENSEMBLE): 0.5,
-    }  # fmt: skip
-    result = made_up(losses, noise=0)
-    assert result.choice.recommended == Candidate(0.3, 1, EXPECTED)
+    losses = {"LoRA": 1.0, "LoRA Dropout, N = 4": 0.5, "LoRA Dropout, ensemble of 16": 0.5,
+              "weight decay": 0.5}  # fmt: skip
+    assert chosen(losses, noise=0) == "weight decay"
 
 
-def test_one_draw_chooses_nothing_and_claims_nothing():
-    choice = made_up({(0.0, 1, "no masks"): 1.0, (0.3, 4, ENSEMBLE): 0.5}, draws=1).choice
-    assert choice.recommended == Candidate(0.0, 1, "no masks")
-    assert (choice.learned, choice.nothing_learned, choice.gains) == (None, False, False)
-    assert "says nothing about the uncertainty" in choice.reason
-    assert np.isnan(choice.low)
-
-
-def test_two_draws_choose_nothing():
-    choice = made_up(PAIR, draws=2).choice
-    assert (choice.p, choice.learned, choice.rival) == (0, True, None)
-    assert "Fewer than three draws choose nothing else" in choice.reason
-
-
-def test_no_dropout_is_recommended_where_dropout_hurts():
-    choice = made_up({(0.0, 1, "no masks"): 0.5, (0.3, 1, EXPECTED): 0.8}).choice
-    assert choice.p == 0
-    assert choice.reason.startswith("Use p = 0: loss")
-    assert "No gain is shown: p = 0.3" in choice.reason
+def test_lora_dropout_is_recommended_only_where_it_wins():
+    choice = made_up({"LoRA": 0.5, "LoRA Dropout": 0.8}).choice
+    assert choice.recommended.method == "LoRA"
+    assert choice.reason.startswith("Use LoRA with learning rate 0.01, stopped after 3 steps")
+    assert "No gain is shown: LoRA Dropout (0.1)" in choice.reason
     assert choice.gain_high < 0
+
+
+def test_a_gain_of_the_draws_that_chose_is_none():
+    """It wins by far where it was chosen, and not where it is told."""
+    result = made_up({"LoRA": 1.0, "LoRA Dropout": 1.0}, choosing=PAIR)
+    choice = result.choice
+    assert (choice.recommended.method, choice.rival.method) == ("LoRA", "LoRA Dropout")
+    assert not choice.gains
 
 
 def test_numbers_are_of_the_draws_that_did_not_choose():
     result = made_up(PAIR, noise=0.05)
-    told = result.rows[result.rows["draw"] % 3 != 2]
-    by_draw = told.pivot_table(index="draw", columns="p", values="risk")
+    by_draw = result.rows.pivot_table(index="draw", columns="method", values="risk")
     choice = result.choice
-    assert choice.gain == pytest.approx((by_draw[0.0] - by_draw[0.3]).mean())
-    assert choice.risk == pytest.approx(by_draw[0.3].mean())
-    assert (choice.choosing_draws, choice.telling_draws) == (3, 6)
+    assert choice.gain == pytest.approx((by_draw["LoRA"] - by_draw["LoRA Dropout"]).mean())
+    assert choice.risk == pytest.approx(by_draw["LoRA Dropout"].mean())
+    assert (choice.choosing_draws, choice.telling_draws) == (4, 6)
     assert choice.gain_low > 0
-    assert choice.equals == (0.3,)
+    assert choice.equals == ("LoRA Dropout",)
+
+
+def test_what_is_recommended_can_be_fine_tuned_with():
+    said = made_up(PAIR).conclusion
+    assert (
+        'python -m probes.finetune --regularizer "LoRA Dropout" --strength 0.1 --rank 2 --alpha 2 '
+        "--learning_rate 0.01 --max_steps 3" in said
+    )
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.5, False), (1.0, True)])
+def test_a_choice_at_the_end_of_the_grid_is_said_to_be_one(share, said):
+    result = made_up(PAIR)
+    tables = [table.assign(share=share) for table in (result.rows, result.more[TableKind.TUNING])]
+    moved = RecommendResult(tables[0], {TableKind.TUNING: tables[1]})
+    assert ("give more --steps" in moved.conclusion) == said
 
 
 def test_what_is_no_better_than_a_constant_is_not_recommended():
-    result = made_up({(0.0, 1, "no masks"): 2.4, (0.3, 1, EXPECTED): 2.1})
+    result = made_up({"LoRA": 2.4, "LoRA Dropout": 2.1})
     choice = result.choice
-    assert (choice.inference, choice.samples, choice.nothing_learned) == ("constant", 0, True)
-    assert np.isnan(choice.p)
+    assert (choice.recommended.method, choice.nothing_learned) == (CONSTANT, True)
     assert (choice.risk, choice.chance) == (2.0, 2.0)
     assert choice.reason.startswith(
         "Nothing was learned: the best constant prediction has loss 2.0"
     )
-    assert result.text()[""].tolist() == ["*", "", ""]
+    assert "finetune" not in result.conclusion
+    assert result.text()[["", "method"]].iloc[0].tolist() == ["*", CONSTANT]
     written = json.loads(result.to_json())
     assert written["choice"]["nothing_learned"] is True
-    assert written["choice"]["p"] is None
+    assert written["choice"]["recommended"]["strength"] is None
     assert [one["chosen"] for one in written["candidates"]] == [True, False, False]
 
 
@@ -115,51 +157,51 @@ def test_what_may_be_better_than_a_constant_is_said_not_to_be_shown():
     assert reason.startswith("Nothing was learned that 2 draws of S can show")
 
 
-@pytest.mark.parametrize("draw", [0, FIRST, SECOND])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["risk", "beta", "train_loss"])
-def test_a_run_that_diverged_spoils_nothing_else(name, value, draw):
+def test_a_run_that_diverged_spoils_nothing_else(name, value):
     """Not even where it is the best, or where only a network without an example diverged."""
-    losses = PAIR | {(0.5, 4, EXPECTED): 0.1}
-    sound = made_up(PAIR)
-    rows = made_up(losses).rows
-    rows.loc[(rows["p"] == 0.5) & (rows["draw"] == draw), name] = value
-    broken = RecommendResult(rows)
-    assert broken.choice.diverged == {"p = 0.5, 4 mask pairs a step, expected weight inference": 1}
-    assert "(1 of 9 draws)" in broken.choice.reason
+    made = made_up(PAIR | {"weight decay": 0.1})
+    rows = made.rows.copy()
+    rows.loc[(rows["method"] == "weight decay") & (rows["draw"] == 1003), name] = value
+    broken = RecommendResult(rows, made.more)
+    sound = RecommendResult(
+        rows[rows["method"] != "weight decay"],
+        {TableKind.TUNING: made.more[TableKind.TUNING].query("method != 'weight decay'")},
+    )
+    assert broken.choice.diverged == {"weight decay (0.1)": 1}
+    assert "(1 of 10 draws)" in broken.choice.reason
     pd.testing.assert_frame_equal(broken.summary[:-1], sound.summary)
     last = broken.summary.iloc[-1]
-    assert (last["draws"], last["diverged"]) == (6, 1)
-    assert (last[["risk_draws", "score_draws", "beta_draws"]] == 6 - (draw == 0)).all()
-    for field in ("p", "samples", "inference", "gain", "gain_low", "margin", "risk", "equals"):
+    assert (last["draws"], last["diverged"], last["risk_draws"]) == (6, 1, 5)
+    for field in ("recommended", "gain", "gain_low", "margin", "risk"):
         assert getattr(broken.choice, field) == getattr(sound.choice, field)
 
 
 def test_where_everything_diverged_it_is_said():
-    rows = made_up(PAIR).rows.assign(risk=np.nan)
-    choice = RecommendResult(rows).choice
+    made = made_up(PAIR)
+    choice = RecommendResult(made.rows.assign(risk=np.nan), made.more).choice
     assert choice.nothing_learned
     assert choice.reason.startswith("Nothing was learned: every candidate diverged.")
 
 
-def test_networks_that_diverge_are_measured():
-    result = recommend.measure(p=[0, 0.3], samples=1, ensemble=2, lr=1e30, **SMALL)
+def test_networks_that_diverge_are_measured(few):
+    result = recommend.measure(**SMALL | {"lr": 1e30})
     assert result.choice.nothing_learned
-    assert set(result.choice.diverged.values()) == {1}
+    assert result.choice.recommended.method == CONSTANT
     assert np.isfinite(result.choice.risk)
 
 
 @pytest.mark.parametrize("task", ["breast_cancer", "digits", "ridge"])
-@pytest.mark.parametrize("order", [0, 1])
-def test_of_permuted_labels_nothing_is_learned(task, order, monkeypatch):
+def test_of_permuted_labels_nothing_is_learned(task, monkeypatch):
     """And of the true ones something is."""
     true = TASKS[task]()
-    permutation = torch.randperm(len(true), generator=torch.Generator().manual_seed(order))
-    settings = {
-        "task": task, "n": 24, "steps": 60, "lr": 1e-2, "p": [0, 0.3], "samples": 1, "ensemble": 2,
-        "minutes": 10, "seed": order,
-    }  # fmt: skip
-    monkeypatch.setattr(recommend, "MOST_DRAWS", 9)
+    permutation = torch.randperm(len(true), generator=torch.Generator().manual_seed(0))
+    settings = {"task": task, "n": 24, "steps": 60, "method": "LoRA Dropout", "trainings": 4,
+                "minutes": 5}  # fmt: skip
+    monkeypatch.setattr(recommend, "MOST_CHOOSING", 2)
+    monkeypatch.setattr(recommend, "MOST_TELLING", 6)
+    monkeypatch.setattr(recommend, "_beside", lambda *known: "none")
     assert recommend.measure(**settings).choice.learned
     permuted = replace(true, targets=true.targets[permutation])
     monkeypatch.setitem(TASKS, task, lambda: permuted)
@@ -168,63 +210,97 @@ def test_of_permuted_labels_nothing_is_learned(task, order, monkeypatch):
     assert choice.reason.startswith("Nothing was learned")
 
 
-def test_one_pass_over_the_grid_is_made_however_short_the_time():
-    result = recommend.measure(p=[0, 0.3], samples=[1, 2], ensemble=2, **SMALL)
-    assert result.rows["draw"].unique().tolist() == [0]
-    counts = result.rows.groupby(["p", "samples"]).size()
-    assert counts.to_dict() == {(0.0, 1): 1, (0.3, 1): 2, (0.3, 2): 2}
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("trainings", [16, 9, 4, 2, 1])
+def test_a_grid_has_no_more_trainings_than_it_says_and_none_twice(method, trainings):
+    strengths, rates = Grid(METHODS, trainings).values(method, 0.001)
+    assert 1 <= len(strengths) * len(rates) <= trainings
+    assert len({*strengths}) == len(strengths)
+    assert len({*rates}) == len(rates)
+    assert {*strengths} <= {*RIVALS[method].strengths}
 
 
-def test_more_time_is_more_draws_and_the_first_ones_are_the_same():
-    short = recommend.measure(p=0.3, samples=1, ensemble=2, **SMALL)
-    long = recommend.measure(p=0.3, samples=1, ensemble=2, **(SMALL | {"minutes": 0.05}))
-    assert long.rows["draw"].nunique() > 1
-    first = long.rows[long.rows["draw"] == 0].reset_index(drop=True)
-    pd.testing.assert_frame_equal(first, short.rows)
+def test_a_grid_shrinks_to_two_methods_of_one_training():
+    grids = Grid(METHODS, 16).smaller()
+    assert grids[0] == Grid(METHODS, 16)
+    assert grids[-1] == Grid(METHODS[:2], 1)
+    assert all(one.choosing_cost >= other.choosing_cost for one, other in pairwise(grids))
 
 
-def test_without_held_out_data_the_replicas_judge(tmp_path):
+@pytest.mark.parametrize("seconds", [0.5, 5.0, 50.0, 500.0])
+def test_the_grid_that_is_tried_fits_the_time(seconds):
+    grid, training = Grid(METHODS, 16), 0.05
+    found = fitting(grid, training, seconds)
+    cost = PLANNED_CHOOSING * found.choosing_cost + PLANNED_TELLING * found.telling_cost
+    assert cost * training <= seconds or found == grid.smaller()[-1]
+    larger = [one for one in grid.smaller() if one.choosing_cost > found.choosing_cost]
+    for one in larger:
+        cost = PLANNED_CHOOSING * one.choosing_cost + PLANNED_TELLING * one.telling_cost
+        assert cost * training > seconds
+
+
+def test_where_not_even_the_least_fits_it_is_said_what_it_takes():
+    grid = Grid(METHODS, 16)
+    least = least_seconds(grid, 2.0)
+    assert fitting(grid, 2.0, 1.01 * least) == Grid(METHODS[:2], 1)
+    assert fitting(grid, 2.0, 0.99 * least) is None
+    with pytest.raises(ValueError, match=r"minutes must be at least about .* one training takes"):
+        recommend.measure(**SMALL | {"minutes": 1e-6})
+
+
+@pytest.mark.parametrize("minutes", [0.05, 0.15])
+def test_it_ends_in_time(minutes):
+    start = time.perf_counter()
+    result = recommend.measure(**SMALL | {"minutes": minutes, "trainings": 16})
+    # A draw is begun if one as long as the longest fits: half as much again is a slow machine.
+    assert time.perf_counter() - start <= 1.5 * 60 * minutes
+    assert result.choice.telling_draws >= 2
+
+
+def test_draws_that_tell_have_no_start_and_no_masks_of_those_that_choose(few):
+    result = recommend.measure(**SMALL)
+    assert not {*result.rows["draw"]} & {*result.more[TableKind.TUNING]["draw"]}
+
+
+def test_without_held_out_data_networks_that_did_not_see_an_example_judge(tmp_path, monkeypatch):
+    monkeypatch.setattr(recommend, "MOST_CHOOSING", 1)
+    monkeypatch.setattr(recommend, "MOST_TELLING", 2)
     data = write_reviews(tmp_path / "reviews.csv")
     result = recommend.measure(
         data=data, text_column="review", label_column="liked", model=save_bert(tmp_path / "m"),
-        tokens=8, n=20, p=[0, 0.3], samples=1, ensemble=2, steps=2, minutes=1e-6,
+        tokens=8, n=20, method="LoRA Dropout", trainings=1, steps=2, minutes=1,
     )  # fmt: skip
     rows = result.rows
-    assert not rows["held_out"].any()
-    assert rows["risk"].tolist() == pytest.approx(rows["loo_loss"].tolist())
-    assert (rows["loo_loss"] - rows["train_loss"]).tolist() == pytest.approx(
-        rows["beta_signed"].tolist()
-    )
-    assert "leave-one-out replicas" in result.note
+    assert {*rows["judge"]} == {"unseen"}
+    assert "did not see it" in result.note
     # Of as many who liked it as did not, in S.
     assert (rows["chance_risk"] <= np.log(2)).all()
+    if "beta_signed" in rows:
+        assert (rows["risk"] - rows["train_loss"]).tolist() == pytest.approx(
+            rows["beta_signed"].tolist()
+        )
 
 
-def test_the_figure_marks_the_choice():
-    result = made_up(PAIR | {(0.5, 1, EXPECTED): 0.7})
-    axes = result.plot().axes[0]
-    rings = [line for line in axes.get_lines() if line.get_label() == "recommended"]
-    assert rings[0].get_xdata().tolist() == [0.3]
-    assert rings[0].get_ydata().tolist() == [result.choice.risk]
-
-
-def test_the_command_line_answers(tmp_path):
-    flags = ["--task", "breast_cancer", "--n", "24", "--steps", "60", "--lr", "1e-2", "--p", "0",
-             "0.3", "--samples", "1", "--minutes", "0.02"]  # fmt: skip
+def test_the_command_line_answers_and_writes_a_config_of_peft(tmp_path):
+    flags = ["--task", "breast_cancer", "--n", "24", "--steps", "60", "--method", "LoRA Dropout",
+             "--minutes", "0.1"]  # fmt: skip
     done = run_here("recommend", *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Use p = " in done.stdout
-    assert (tmp_path / "runs/recommend/recommend.png").exists()
-    content = json.loads(run_here("recommend", *flags, "--json", cwd=tmp_path).stdout)
-    assert content["choice"]["p"] in (0, 0.3)
-    assert len(content["candidates"]) == 4
+    assert "Use LoRA" in done.stdout
+    folder = tmp_path / "runs/recommend"
+    assert (folder / "recommend.png").exists()
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert (config["peft_type"], config["r"]) == ("LORA", 1)
+    assert json.loads((folder / "training_arguments.json").read_text())["max_steps"] <= 60
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--minutes", "0"], ["minutes must be positive", "0.0"]),
-        (["--p", "1.5"], ["p must be in [0, 1)"]),
+        (["--method", "magic"], ["method must be one of LoRA,"]),
+        (["--method", "CoTo"], ["method must be one of LoRA,"]),
+        (["--task", "ridge", "--method", "label smoothing"], ["applies to ridge"]),
         (["--data", "nowhere.csv"], ["nowhere.csv"]),
         (["--task", "chess"], ["task must be one of"]),
     ],

@@ -424,29 +424,32 @@ def test_own_model():
 
 
 def test_recommend():
-    """Three draws, of which the last chooses; one candidate lost a draw, one is the best by far."""
+    """Two draws that tell; one method lost one of them, one is the best by far."""
     risks = {
-        (0.0, 1, "no masks"): (1.00, 1.02, 1.01), (0.3, 4, "expected weight"): (0.80, NAN, 0.8),
-        (0.3, 4, "ensemble"): (0.50, 0.52, 0.51),
+        "LoRA": (1.00, 1.02), "weight decay": (0.80, NAN),
+        "LoRA Dropout, ensemble of 16": (0.50, 0.52),
     }  # fmt: skip
     result = recommend_result(risks)
-    same = "0.750 | 0.1250 ± 0.0000 | 0.0625 ± 0.0000"
-    lost = "0.8000 (1 of 2) | 0.3000 (1 of 2) | 0.750 (1 of 2) | 0.1250 (1 of 2) | 0.0625 (1 of 2)"
+    lost = "0.8000 (1 of 2) | 0.3000 (1 of 2) | 0.750 (1 of 2) | 0.125 (1 of 2) | 0.062 (1 of 2)"
+    same = "0.750 | 0.125 | 0.062"
     expected = [
-        " | p | N in training | inference | loss | behind | accuracy | gap | β | ECE",
-        " |  |  | constant | 2.0000 ± 0.0000 | 1.4900 ± 0.1271 | 0.125 |  |  | ",
-        f" | 0 | 1 | no masks | 1.0100 ± 0.1271 | 0.5000 ± 0.0000 | {same} | ",
-        f" | 0.3 | 4 | expected weight | {lost} | 0.250",
-        f"* | 0.3 | 4 | ensemble, N = 16 | 0.5100 ± 0.1271 | 0.0000 ± 0.0000 | {same} | 0.250",
+        " | method | strength | lr | stop | loss | behind | accuracy | gap | β | ECE | passes",
+        "* | LoRA Dropout, ensemble of 16 | 0.1 | 0.001 | 20 | 0.5100 ± 0.1271 | 0.0000 ± 0.0000 | "
+        f"{same} | 0.250 (0.125) | 20",
+        f" | weight decay | 0.1 | 0.001 | 20 | {lost} | 0.250 (0.125) | 20",
+        f" | LoRA |  | 0.001 | 20 | 1.0100 ± 0.1271 | 0.5000 ± 0.0000 | {same} |  | 20",
+        " | best constant prediction |  |  |  | 2.0000 ± 0.0000 | 1.4900 ± 0.1271 | 0.125 |  |  |  |"
+        " ",
     ]
     assert_reads(result.text(), expected)
-    assert result.conclusion == (
-        "Use p = 0.3, 4 mask pairs a step, the test-time ensemble of 16: loss 0.5100 ± 0.1271 over "
-        "2 draws of S that had no part in the choice; the best constant prediction has 2.0000. "
-        "Against p = 0 it gains 0.5000 ± 0.0000. Diverged, and therefore not to be chosen: "
-        "p = 0.3, 4 mask pairs a step, expected weight inference (1 of 3 draws)."
+    assert result.choice.reason == (
+        "Use LoRA Dropout, ensemble of 16 with strength 0.1, learning rate 0.001, stopped after 20 "
+        "steps (20 passes over the data, 16 passes a prediction): loss 0.5100 ± 0.1271 over 2 "
+        "draws of S that had no part in the choice; the best constant prediction has 2.0000. "
+        "Against LoRA, tuned alike, it gains 0.5000 ± 0.0000. Diverged, and therefore not to be "
+        "chosen: weight decay (0.1) (1 of 4 draws)."
     )
-    assert "but for the 1 that chose" in result.note
+    assert "by 2 draws of S" in result.note
 
 
 def test_attribution():

@@ -1,38 +1,42 @@
-"""What candidates cost and are called, and what is said of a choice."""
+"""What candidates cost and are called."""
 
 import pytest
 
 from probes.results.recommendation import CONSTANT, Candidate
 
 NAN = float("nan")
-PLAIN = Candidate(0.0, 1, "no masks")
-ONE, FOUR = Candidate(0.3, 1, "expected weight"), Candidate(0.1, 4, "expected weight")
-ENSEMBLE = Candidate(0.5, 1, "ensemble")
+LORA = Candidate("LoRA", 0.0, 0.001, 100, 100, 1)
+DECAY = Candidate("weight decay", 3.0, 0.0123, 50, 50, 1)
+FOUR = Candidate("LoRA Dropout, N = 4", 0.3, 0.01, 20, 80, 1)
+ENSEMBLE = Candidate("LoRA Dropout, ensemble of 16", 0.3, 0.01, 20, 20, 16)
 
 
-def test_no_dropout_is_the_simplest_and_ensembles_cost_most():
-    assert PLAIN.price < ONE.price < FOUR.price < ENSEMBLE.price
+def test_plain_lora_is_the_simplest_and_ensembles_cost_most():
+    assert LORA.price < DECAY.price < FOUR.price < ENSEMBLE.price
 
 
 @pytest.mark.parametrize(
-    ("candidate", "named", "label", "cells"),
+    ("candidate", "named", "in_full"),
     [
-        (PLAIN, "p = 0", "p = 0", ("0", "1", "no masks")),
         (
-            ONE, "p = 0.3, 1 mask pair a step, expected weight inference",
-            "N = 1 in training, expected weight", ("0.3", "1", "expected weight"),
+            LORA, "LoRA",
+            "LoRA with learning rate 0.001, stopped after 100 steps (100 passes over the data)",
         ),
         (
-            ENSEMBLE, "p = 0.5, 1 mask pair a step, the test-time ensemble of 16",
-            "N = 1 in training, ensemble of 16", ("0.5", "1", "ensemble, N = 16"),
+            FOUR, "LoRA Dropout, N = 4 (0.3)",
+            "LoRA Dropout, N = 4 with strength 0.3, learning rate 0.01, stopped after 20 steps (80 "
+            "passes over the data)",
         ),
         (
-            Candidate(NAN, 0, CONSTANT), "the best constant prediction",
-            "best constant prediction", ("", "", "constant"),
+            ENSEMBLE, "LoRA Dropout, ensemble of 16 (0.3)",
+            "LoRA Dropout, ensemble of 16 with strength 0.3, learning rate 0.01, stopped after 20 "
+            "steps (20 passes over the data, 16 passes a prediction)",
+        ),
+        (
+            Candidate(CONSTANT, NAN, NAN, 0, 0, 0), "the best constant prediction",
+            "the best constant prediction",
         ),
     ],
 )  # fmt: skip
-def test_candidates_are_named(candidate, named, label, cells):
-    assert candidate.named(16) == named
-    assert candidate.label(16) == label
-    assert candidate.cells(16) == cells
+def test_candidates_are_named(candidate, named, in_full):
+    assert (candidate.named, candidate.in_full) == (named, in_full)

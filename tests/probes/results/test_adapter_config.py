@@ -1,0 +1,54 @@
+"""The config of every method is what PEFT trains it by, read back from the file."""
+
+import json
+
+import pytest
+
+from probes.recommend import METHODS
+from probes.results.adapter_config import ARGUMENTS, write_adapter_config
+from probes.results.recommendation import Candidate
+from probes.training.rivals import RIVALS
+
+#: What differs from plain LoRA of rank 8 and alpha 16 at a strength of 0.5, by method.
+EXPECTED = {
+    "LoRA": {},
+    "LoRA Dropout": {"dropout_rate": 0.5, "inference": "expected weight"},
+    "LoRA Dropout, N = 4": {"dropout_rate": 0.5, "inference": "expected weight"},
+    "LoRA Dropout, ensemble of 16": {"dropout_rate": 0.5, "inference": "ensemble"},
+    "PEFT lora_dropout": {"lora_dropout": 0.5},
+    "weight decay": {},
+    "smaller rank": {"r": 4, "lora_alpha": 8.0},
+    "label smoothing": {},
+}
+ARGUED = {"weight decay": "weight_decay", "label smoothing": "label_smoothing_factor"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_peft_reads_what_was_written(name, tmp_path):
+    from lora_dropout.peft import LoraDropoutConfig  # isort: skip
+    from peft import LoraConfig
+
+    method = RIVALS[name]
+    candidate = Candidate(name, 0.5, 0.01, 30, 30 * method.passes, method.test_passes)
+    write_adapter_config(tmp_path, candidate, 8, 16.0, 64)
+    config = LoraConfig.from_pretrained(tmp_path)
+    assert isinstance(config, LoraDropoutConfig) == name.startswith("LoRA Dropout")
+    for field, value in (
+        {"r": 8, "lora_alpha": 16.0, "lora_dropout": 0.0} | EXPECTED[name]
+    ).items():
+        assert getattr(config, field) == value, field
+    said = json.loads((tmp_path / ARGUMENTS).read_text())
+    assert (said["learning_rate"], said["max_steps"]) == (0.01, 30)
+    assert {field: said[field] for field in said if field in ARGUED.values()} == (
+        {ARGUED[name]: 0.5} if name in ARGUED else {}
+    )
+
+
+def test_transformers_knows_the_arguments(tmp_path):
+    from transformers import TrainingArguments
+
+    write_adapter_config(tmp_path, Candidate("weight decay", 0.5, 0.01, 30, 30, 1), 8, 8.0, 64)
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path), **json.loads((tmp_path / ARGUMENTS).read_text())
+    )
+    assert (arguments.weight_decay, arguments.max_steps) == (0.5, 30)

@@ -116,17 +116,11 @@ def test_fine_tuning_is_drawn_against_the_step(handed):
     assert score == "accuracy"
 
 
-def test_candidates_are_drawn_by_their_names(handed):
-    risks = {(0.0, 1, "no masks"): (1.0, 1.1), (0.3, 4, "expected weight"): (0.8, 0.9)}
-    result = recommend_result(risks | {(0.3, 4, "ensemble"): (0.5, 0.6)})
+def test_tuned_methods_are_drawn_with_the_constant_prediction(handed):
+    result = recommend_result({"LoRA": (1.0, 1.1), "LoRA Dropout": (0.5, 0.6)})
     summary, caption, score = handed(result, "recommend")
-    pd.testing.assert_frame_equal(summary.drop(columns="label"), result.summary)
-    assert summary["label"].tolist() == [
-        "best constant prediction",
-        "p = 0",
-        "N = 4 in training, expected weight",
-        "N = 4 in training, ensemble of 16",
-    ]
+    pd.testing.assert_frame_equal(summary, result.summary)
+    assert summary["method"].tolist() == ["best constant prediction", "LoRA", "LoRA Dropout"]
     assert "by held-out examples" in caption
     assert score == "accuracy"
 

@@ -60,7 +60,7 @@ TAKEN = {
 }
 #: Types as Sphinx writes them, and as the code does.
 LONG_TYPES = {
-    stringify_annotation(kind, "fully-qualified-except-typing"): name
+    stringify_annotation(kind, "smart"): name
     for kind, name in ((ArrayLike, "ArrayLike"), (Real, "Real"))
 }
 #: A link that leads neither outside nor to a heading of the same page.

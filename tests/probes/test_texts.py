@@ -438,8 +438,8 @@ def test_recommend():
         f"{same} | 0.250 (0.125) | 20",
         f" | weight decay | 0.1 | 0.001 | 20 | {lost} | 0.250 (0.125) | 20",
         f" | LoRA |  | 0.001 | 20 | 1.0100 ± 0.1271 | 0.5000 ± 0.0000 | {same} |  | 20",
-        " | best constant prediction |  |  |  | 2.0000 ± 0.0000 | 1.4900 ± 0.1271 | 0.125 |  |  |  |"
-        " ",
+        " | best constant prediction |  |  |  | 2.0000 ± 0.0000 | 1.4900 ± 0.1271 | 0.125 |  |  | "
+        " | ",
     ]
     assert_reads(result.text(), expected)
     assert result.choice.reason == (

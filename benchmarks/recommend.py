@@ -3,8 +3,8 @@
 Tables of losses are simulated, one row a draw of S and one column a tuned method of the probe's
 default, and chosen from as the probe does (``probes.metrics.split_choice``; every third draw
 chooses), beside two ways that it does not use: all draws choose and tell, and all but one choose
-and that one tells, in turn. Then small networks are trained on labels that were permuted, and on the
-true ones.
+and that one tells, in turn. Then small networks are trained on labels that were permuted, and on
+the true ones.
 
     python -m benchmarks.recommend
 """

@@ -66,7 +66,7 @@ IMPLIED = "early stopping"
 #: Number of the first draw that measures: its start and masks are not those of a draw that tunes.
 FIRST_MEASURED = 1000
 #: Draws on which all strengths of a method are measured, and not only the tuned one.
-FRONTIER_DRAWS = 4
+FRONTIER_DRAWS = 2
 #: Share of the time for tuning.
 TUNING_TIME = 0.4
 QUANTITIES = ("train_loss", "test_loss", "test_score", "gap", "beta", "ece", "ece_floor")

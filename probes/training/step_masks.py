@@ -1,4 +1,4 @@
-"""What a step perturbs with, drawn when the step is taken: that of all steps would be large."""
+"""What a step perturbs with, drawn when the step is taken: that of all steps may be large."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,9 +8,14 @@ from torch import Tensor
 from lora_dropout.masks import LayerShape, stack_masks
 from probes.models.network import Masks, Network
 
+#: Bytes of masks that a training keeps for its next block of replicas, which needs them again.
+KEPT_BYTES = 2**26
+
 
 class StepMasks(Sequence[Masks]):
     """The masks of every step, one pair of tensors a layer.
+
+    Those of the first steps are kept, as many as ``KEPT_BYTES`` hold.
 
     Args:
         steps: number of steps.
@@ -19,6 +24,8 @@ class StepMasks(Sequence[Masks]):
 
     def __init__(self, steps: int, draw: Callable[[int], Masks]) -> None:
         self.steps, self.draw = steps, draw
+        self.kept: dict[int, Masks] = {}
+        self.left = KEPT_BYTES
 
     def __len__(self) -> int:
         return self.steps
@@ -27,7 +34,13 @@ class StepMasks(Sequence[Masks]):
         """Draw the masks of one step, given by its number."""
         if not 0 <= step < self.steps:
             raise IndexError(step)
-        return self.draw(step)
+        if step in self.kept:
+            return self.kept[step]
+        drawn = self.draw(step)
+        self.left -= sum(mask.nbytes for pair in drawn for mask in pair)
+        if self.left >= 0:
+            self.kept[step] = drawn
+        return drawn
 
 
 def draw_entries(

@@ -1,0 +1,27 @@
+"""Masks that are drawn when a step is taken."""
+
+import pytest
+import torch
+
+from probes.training import step_masks
+from probes.training.step_masks import StepMasks
+
+
+def test_masks_that_fit_are_drawn_once_and_all_are_the_same_again(monkeypatch):
+    monkeypatch.setattr(step_masks, "KEPT_BYTES", 2 * 32)
+    asked = []
+
+    def draw(step):
+        asked.append(step)
+        return [(torch.full((4,), float(step)), torch.zeros(4))]
+
+    masks = StepMasks(3, draw)
+    for _ in range(2):
+        assert [float(step[0][0][0]) for step in masks] == [0, 1, 2]
+    assert asked == [0, 1, 2, 2]
+    assert len(masks) == 3
+
+
+def test_steps_end_with_the_training():
+    with pytest.raises(IndexError):
+        StepMasks(3, lambda step: [])[3]

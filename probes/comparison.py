@@ -66,7 +66,7 @@ SPEAKS_OF = {
     "leave-one-out, no error": "networks without one example",
     weight_bounds.PAC_BAYES: "network with noise",
     weight_bounds.QUANTIZED: "quantized network",
-    weight_bounds.TEST_SET: "excess over the test set",
+    weight_bounds.TEST_SET: minimisers.SPEAKS_OF[minimisers.TEST_SET],
 }
 NETWORK = "network"
 #: Bounds for networks that hold with probability 1 - delta; the others are on the expected gap.
@@ -325,12 +325,18 @@ class ComparisonResult(Result):
         last = self._last
         said = last[~last["vacuous"].astype(bool)]
         if not len(said):
-            return "No bound says anything at any n drawn." if len(last) else ""
-        least = said.sort_values("bound", kind="stable").iloc[0]
+            return "No bound says anything at the largest n drawn." if len(last) else ""
+        counted = (
+            f"At n = {said['n'].iloc[0]}, the largest drawn, {len(said)} of {len(last)} bounds say "
+            "something"
+        )
+        untested = said[said["of"] != minimisers.SPEAKS_OF[minimisers.TEST_SET]]
+        if not len(untested):
+            return f"{counted}, none of them without a test set."
+        least = untested.sort_values("bound", kind="stable").iloc[0]
         return (
-            f"At n = {least['n']}, the largest drawn, {len(said)} of {len(last)} bounds say "
-            f"something; the smallest is {least.name}, {least['bound']:.3g} for a measured "
-            f"{least['measured']:.3g}."
+            f"{counted}; the smallest without a test set is {least.name}, {least['bound']:.3g} "
+            f"for a measured {least['measured']:.3g}."
         )
 
     @property

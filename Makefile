@@ -55,6 +55,7 @@ check: lint docs test notebooks  ## exactly what CI runs
 figures: $(STAMP)  ## regenerate the gallery that the pages show (two hours)
 	$(BIN)/python -m probes.report --draws 16 --out runs/gallery
 	for s in digits-0.001 digits-0.005 breast_cancer-0.003 breast_cancer-0.03; do $(BIN)/python -m probes.stability --task $${s%-*} --lr $${s##*-} --p 0 0.1 0.3 0.5 --method influence --validate 64 --out runs/gallery/influence-$$s || exit 1; done
+	$(BIN)/python -m probes.information --out runs/gallery/information
 	$(BIN)/python -m probes.recommend --out runs/gallery/recommend
 	$(BIN)/python -m probes.finetune --task tweets --n 64 --held-out 300 --p 0 0.1 0.3 0.5 --ensemble 8 --draws 3 --seed 10 --learning_rate 1e-3 --num_train_epochs 30 --out runs/gallery/finetune
 	$(BIN)/python -m probes.finetune --task tweets --n 512 --held-out 300 --p 0 0.1 0.3 0.5 --ensemble 8 --draws 3 --seed 10 --learning_rate 1e-3 --num_train_epochs 5 --out runs/gallery/finetune-512

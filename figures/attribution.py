@@ -40,7 +40,7 @@ def draw(summary: pd.DataFrame, by_example: pd.DataFrame, caption: str) -> Drawi
                 title=f"{row['score']}\n{_in_words(mean, low, high)}",
             )  # fmt: skip
         panels[0].set_ylabel("held-out examples")
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure
 
 

@@ -64,7 +64,7 @@ def draw(
         right.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02),
                   title="reliability at the best checkpoint")  # fmt: skip
         right.legend(framealpha=0.9)
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure
 
 

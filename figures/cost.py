@@ -40,7 +40,7 @@ def draw(summary: pd.DataFrame, caption: str) -> Drawing:
                 _control(axes, group[group["variant"].str.contains("control")])
             _axes(axes, measured["N"], title)
             axes.legend(framealpha=0.9)
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure
 
 

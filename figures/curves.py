@@ -39,7 +39,7 @@ def draw(
         if baseline is not None and np.isfinite(baseline):
             _baseline(panels[2], baseline)
         panels[0].legend(framealpha=0.9)
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure
 
 

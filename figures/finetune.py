@@ -45,8 +45,11 @@ def draw(points: pd.DataFrame, caption: str, score_name: str) -> Drawing:
         for name, axes in zip(shown, panels, strict=False):
             _quantity(axes, points, name, labels[name])
         handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=3)
-        figure.suptitle(caption, fontsize="small")
+        if len(shown) < len(panels):
+            panels[len(shown)].legend(handles, names, loc="center", title="bands: 95 %")
+        else:
+            figure.legend(handles, names, loc="outside lower center", ncols=3)
+        figure.described(caption)
     return figure
 
 

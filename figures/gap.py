@@ -30,7 +30,7 @@ def draw(points: pd.DataFrame, cells: pd.DataFrame, caption: str) -> Drawing:
         left, right = figure.subplots(1, 2)
         _means(left, points.sort_values("p"))
         _draws(right, cells)
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure
 
 
@@ -39,7 +39,7 @@ def _means(axes: Axes, points: pd.DataFrame) -> None:
         error_bars(axes, points["p"] + shift, points, name, label=label, marker=marker,
                    color=colour, linewidth=1.2)  # fmt: skip
     axes.set(xlabel="dropout rate p", ylabel="gap  (units of the loss)",
-             title="Means over draws, 95 % intervals")  # fmt: skip
+             title="Means over draws, 95 % intervals", xlim=(-0.03, 1.0))  # fmt: skip
     axes.axhline(0, color="0.7", linewidth=0.8)
     axes.legend(framealpha=0.9)
 

@@ -42,5 +42,5 @@ def draw(points: pd.DataFrame, caption: str, strength: float, delta: float) -> D
         for axes in (left, right):
             size_axis(axes, points["n"], "n")
         left.legend(framealpha=0.9)
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure

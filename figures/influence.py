@@ -36,7 +36,7 @@ def draw(rows: pd.DataFrame, caption: str) -> Drawing:
             _examples(axes, group)
             axes.set(xlabel="change of the loss by retraining", ylabel="estimate, one Newton step",
                      title=f"{task}, {_settings(group)}")  # fmt: skip
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure
 
 
@@ -53,7 +53,7 @@ def _examples(axes: Axes, changes: pd.DataFrame) -> None:
         rank = pd.Series(ranks, dtype=float).mean()
         said = "unknown" if pd.isna(rank) else f"{rank:.2f}"
         axes.plot(shown["retrained"], shown["estimated"], look.marker, color=look.colour,
-                  alpha=0.5, markersize=4,
+                  markerfacecolor="none", markersize=4,
                   label=f"p = {p:g}: rank correlation {said}")  # fmt: skip
     equality_line(axes, found[["retrained", "estimated"]], "0.3")
     sizes = found["retrained"].abs()

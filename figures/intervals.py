@@ -101,5 +101,7 @@ def band(axes: Axes, curve: pd.DataFrame, name: str, label: str, look: Look, eve
     """
     axes.plot(curve["step"], finite(curve[name]), look.dash, color=look.colour, marker=look.marker,
               markevery=every, label=label)  # fmt: skip
-    axes.fill_between(curve["step"], finite(curve[f"{name}_low"]), finite(curve[f"{name}_high"]),
-                      color=look.colour, alpha=0.12, linewidth=0)  # fmt: skip
+    ends = finite(curve[f"{name}_low"]), finite(curve[f"{name}_high"])
+    # Its edges have the curve's dash: where bands lie over each other, one sees whose is whose.
+    axes.fill_between(curve["step"], *ends, facecolor=(*look.colour, 0.08), linewidth=0.6,
+                      edgecolor=(*look.colour, 0.7), linestyle=look.dash)  # fmt: skip

@@ -26,5 +26,5 @@ def draw(summary: pd.DataFrame, caption: str) -> Drawing:
             labelled_error_bars(axes, summary, name)
             axes.set(xlabel="dropout rate p", ylabel=label)
         figure.axes[0].legend(framealpha=0.9)
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure

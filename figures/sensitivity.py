@@ -7,6 +7,11 @@ from matplotlib.axes import Axes
 from figures.intervals import finite
 from figures.style import Drawing, style
 
+#: Scores of which less is better.
+ERRORS = ("mean squared error",)
+#: Colours by whether large values are good: light is good everywhere.
+MAPS = {True: "viridis", False: "viridis_r"}
+
 
 def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
     """Draw the grid.
@@ -20,7 +25,7 @@ def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
     Returns:
         A figure of heat maps: a column each for the test score, the gap and beta, a row an
         inference; every field has its mean and, below, the half width of its 95 % interval. One
-        scale a column; light is large.
+        scale a column; light is good: a large score, a small gap, a small beta.
     """
     quantities = {"test_score": f"test {score_name}", "gap": "gap", "beta": "β"}
     known = summary.assign(**{name: finite(summary[name]) for name in quantities})
@@ -30,15 +35,19 @@ def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
         panels = figure.subplots(len(inferences), len(quantities), squeeze=False)
         for row, (inference, group) in zip(panels, inferences, strict=True):
             for axes, (name, label) in zip(row, quantities.items(), strict=True):
-                _heat_map(axes, group, name, (known[name].min(), known[name].max()))
+                large_is_good = name == "test_score" and score_name not in ERRORS
+                scale = (known[name].min(), known[name].max())
+                _heat_map(axes, group, name, scale, MAPS[large_is_good])
                 axes.set(title=f"{label}, {inference}", xlabel="N", ylabel="dropout rate p")
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure
 
 
-def _heat_map(axes: Axes, group: pd.DataFrame, name: str, scale: tuple[float, float]) -> None:
+def _heat_map(
+    axes: Axes, group: pd.DataFrame, name: str, scale: tuple[float, float], colours: str
+) -> None:
     sns.heatmap(
-        _grid(group, name), annot=_words(group, name), fmt="", cmap="viridis", ax=axes,
+        _grid(group, name), annot=_words(group, name), fmt="", cmap=colours, ax=axes,
         vmin=scale[0], vmax=scale[1], linewidths=0.5, annot_kws={"fontsize": "small"},
     )  # fmt: skip
     axes.tick_params(axis="y", rotation=0)

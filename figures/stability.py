@@ -23,7 +23,8 @@ def draw(
             ``gap`` with their ``_low``.
         bounds: one row a lambda and rate where the bounds' assumption holds: ``strength``
             (lambda), ``p``, ``stability_bound``, ``gap_bound``, ``continued`` (whether one measured
-            rate was continued over all p). A lambda without any such rate has one row of NaN.
+            rate was continued over all p). A lambda without any such rate has one row of NaN, and
+            no curve.
         ceiling: one row a rate: ``p``, ``loss_bound`` (C).
         caption: the settings.
         delta: failure probability of Theorem 4.4.
@@ -36,7 +37,7 @@ def draw(
     modes = dict(zip(labels, looks(len(labels)), strict=True))
     deterministic = points[points["deterministic"]]
     with style():
-        figure = Drawing(figsize=(9, 7.2))
+        figure = Drawing(figsize=(10.5, 7.2))
         (top_left, top_right), (left, right) = figure.subplots(2, 2)
         for measured, beside, name in ((top_left, left, "beta"), (top_right, right, "gap")):
             _measured(measured, points, name, modes)
@@ -57,11 +58,12 @@ def draw(
         for axes in (left, right):
             # They cannot be seen in this style, and take as long as all else.
             axes.minorticks_off()
-            # Room for the legend above the curves.
-            axes.set_ylim(top=100 * axes.get_ylim()[1])
-        for axes in (top_left, left, right):
-            axes.legend(loc="upper right", framealpha=0.9)
-        figure.suptitle(caption, fontsize="small")
+        handles = dict(zip(*reversed(right.get_legend_handles_labels()), strict=True))
+        handles |= dict(zip(*reversed(top_left.get_legend_handles_labels()), strict=True))
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside right center", framealpha=0.9
+        )
+        figure.described(caption)
     return figure
 
 
@@ -80,8 +82,8 @@ def _bounds(axes: Axes, bounds: pd.DataFrame, name: str) -> None:
         bounds.groupby("strength", sort=False), cycle(DASHES), cycle("x+1"), strict=False
     ):
         curve = known(group, [name]).sort_values("p")
-        label = f"bound, λ = {strength:g}" + (": no point is convex" if len(curve) == 0 else "")
-        axes.plot(
-            curve["p"], curve[name], color="0.35", linestyle=dashes, label=label,
-            marker="" if group["continued"].any() else marker,
-        )  # fmt: skip
+        if not len(curve):
+            continue
+        marks = "" if group["continued"].any() else marker
+        axes.plot(curve["p"], curve[name], color="0.35", linestyle=dashes, marker=marks,
+                  label=f"bound, λ = {strength:g}")  # fmt: skip

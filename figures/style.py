@@ -1,15 +1,23 @@
 """One look for all figures: readable in greyscale, settings in the caption."""
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+#: Height of a caption's letters in points, for each inch of width: 10 pixels at 830 of width.
+LETTERS = 0.87
+#: Width of a letter, relative to its height; wider than most, so that lines fit.
+LETTER_WIDTH = 0.58
+#: Characters of a title; of a longer text the first sentence is said.
+LONGEST_TITLE = 300
 
 Colour = tuple[float, float, float]
 #: Markers and dashes tell curves apart where colour does not.
@@ -22,7 +30,43 @@ NOTEBOOK_DPI = 80
 
 
 class Drawing(Figure):
-    """A figure that shows itself in a notebook, whether or not anybody has imported pyplot."""
+    """A figure that shows itself in a notebook, whether or not anybody has imported pyplot.
+
+    Its title says what was found; the settings stand below, in letters that are legible where the
+    picture is shown 830 pixels wide.
+    """
+
+    def described(self, caption: str) -> Self:
+        """Write the settings below the panels.
+
+        Args:
+            caption: words, which are wrapped to the width of the figure.
+
+        Returns:
+            The figure.
+        """
+        size = LETTERS * self.get_figwidth()
+        self.supxlabel(self._wrapped(caption, size), x=0.01, ha="left", fontsize=size)
+        return self
+
+    def titled(self, finding: str) -> Self:
+        """Write what was found above the panels.
+
+        Args:
+            finding: sentences, which are wrapped to the width of the figure; of a long text the
+                first.
+
+        Returns:
+            The figure.
+        """
+        said = finding if len(finding) <= LONGEST_TITLE else finding.partition(". ")[0]
+        size = 1.15 * LETTERS * self.get_figwidth()
+        self.suptitle(self._wrapped(said, size), x=0.01, ha="left", fontsize=size)
+        return self
+
+    def _wrapped(self, text: str, size: float) -> str:
+        characters = int(72 * self.get_figwidth() / (LETTER_WIDTH * size))
+        return "\n".join(textwrap.fill(line, characters) for line in text.splitlines())
 
     def png(self) -> bytes:
         """Return the picture at its own resolution, drawn once where ``savefig`` draws twice."""

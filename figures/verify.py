@@ -1,11 +1,14 @@
 """How tight Proposition 4.2 is in its readings, and where printed statements fail."""
 
+from itertools import cycle
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.markers import MarkerStyle
 
 from figures.intervals import finite, known
-from figures.style import Drawing, curve_colours, style
+from figures.style import MARKERS, Drawing, curve_colours, style
 
 #: The kinds of statements about a known failure, and their markers.
 KINDS = {"as printed": "X", "corrected": "o"}
@@ -28,7 +31,7 @@ def draw(readings: pd.DataFrame, failures: pd.DataFrame, caption: str) -> Drawin
         Below 1 a statement fails.
     """
     with style():
-        figure = Drawing(figsize=(11.5, 5.6))
+        figure = Drawing(figsize=(12, 6))
         left, right = figure.subplots(1, 2)
         _readings(left, readings)
         left.set_title("Proposition 4.2 on real data, by reading")
@@ -37,7 +40,7 @@ def draw(readings: pd.DataFrame, failures: pd.DataFrame, caption: str) -> Drawin
         for axes in (left, right):
             axes.set(xscale="log", xlabel="bound / measured")
             axes.axvline(1, color="0.2", linewidth=1)
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure
 
 
@@ -51,7 +54,15 @@ def _readings(axes: Axes, readings: pd.DataFrame) -> None:
         size=3, palette=curve_colours(cases["data"].nunique()), jitter=0.2, ax=axes,
     )  # fmt: skip
     axes.set_ylabel("")
-    axes.legend(title="", framealpha=0.9)
+    # Beside colour, each data set has a marker of its own.
+    for number, marked in enumerate(axes.collections):
+        marker = MARKERS[number % cases["data"].nunique() % len(MARKERS)]
+        path = MarkerStyle(marker).get_path().transformed(MarkerStyle(marker).get_transform())
+        marked.set_paths([path])
+    handles, names = axes.get_legend_handles_labels()
+    for handle, marker in zip(handles, cycle(MARKERS), strict=False):
+        handle.set_marker(marker)
+    axes.legend(handles, names, title="", framealpha=0.9)
 
 
 def _failures(axes: Axes, cases: pd.DataFrame) -> None:
@@ -73,7 +84,8 @@ def _failures(axes: Axes, cases: pd.DataFrame) -> None:
                   marker, label=kind, color=colour, linestyle="")  # fmt: skip
     axes.set_yticks(range(len(labels)), labels, fontsize="small")
     axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.legend(framealpha=0.9)
+    # Beside the name of the first group, where no case is.
+    axes.legend(loc="upper right", framealpha=0.9, ncols=2)
 
 
 def _say_so(axes: Axes) -> None:

@@ -332,7 +332,7 @@ class AttributionResult(Result):
             f"{self.setting}, objective dropout, N = 1, p = {self.rows['p'].iloc[0]:g}; line and "
             f"band: mean, 95 % interval {band}"
         )
-        return draw(self.summary, self.by_example, caption)
+        return draw(self.summary, self.by_example, caption).titled(self.answer)
 
     @property
     def answer(self) -> str:

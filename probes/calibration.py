@@ -141,7 +141,7 @@ class CalibrationResult(Result):
         tables = (points, self.summary, self.more[TableKind.DIAGRAM])
         caption = f"{self.setting}, objective dropout; bands and bars: 95 % intervals over draws"
         points, moments, diagram = (table.assign(label=self._labels(table)) for table in tables)
-        return draw(points, moments, diagram, caption)
+        return draw(points, moments, diagram, caption).titled(self.answer)
 
     def _labels(self, table: pd.DataFrame) -> list[str]:
         size = self.rows["ensemble"].iloc[0]

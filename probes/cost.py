@@ -230,7 +230,7 @@ class CostResult(Result):
         from figures.cost import draw
 
         caption = f"{self.setting}; medians and quartiles; dotted: plain LoRA against itself"
-        return draw(self.summary, caption)
+        return draw(self.summary, caption).titled(self.answer)
 
 
 def measure_cell(cell: CostCell, progress: Progress) -> Tables:

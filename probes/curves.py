@@ -125,7 +125,7 @@ class CurvesResult(Result):
             caption,
             self.rows["score_name"].iloc[0],
             self.rows["baseline"].mean(),
-        )
+        ).titled(self.answer)
 
     @property
     def answer(self) -> str:

@@ -219,7 +219,9 @@ class GapResult(StabilityResult):
             f"{self.setting}, {points['inference'].iloc[0]} network; 95 % intervals over draws"
         )
         shown = points[points["ensemble"] == 0].sort_values(["p", "n"], kind="stable")
-        return draw(shown, caption, strength, self.delta)
+        if self.summary["ensemble"].any():
+            caption += "; ensembles stand in the table alone"
+        return draw(shown, caption, strength, self.delta).titled(self.answer)
 
     def figures(self) -> "dict[str, Drawing]":
         """The gap against n."""

@@ -73,7 +73,7 @@ class OwnModelResult(Result):
 
         labels = [inference_label(size) for size in self.summary["ensemble"]]
         caption = f"{self.setting}; 95 % intervals over draws"
-        return draw(self.summary.assign(label=labels), caption)
+        return draw(self.summary.assign(label=labels), caption).titled(self.answer)
 
     @property
     def answer(self) -> str:

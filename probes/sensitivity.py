@@ -101,9 +101,9 @@ class SensitivityResult(Result):
 
         caption = (
             f"{self.setting}, objective dropout; N mask pairs a step and N members; means ± half "
-            "of the 95 % interval over draws"
+            "of the 95 % interval over draws; light is good"
         )
-        return draw(self.summary, caption, self.rows["score_name"].iloc[0])
+        return draw(self.summary, caption, self.rows["score_name"].iloc[0]).titled(self.answer)
 
     @property
     def answer(self) -> str:

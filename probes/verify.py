@@ -73,13 +73,13 @@ SHOWN = [
 
 #: The readings that are drawn, from the printed one to the loosest.
 DRAWN = {
-    AS_IT_IS_PRINTED: "as printed, θ(S^i) close",
-    str(WHERE_CLOSE): "1.6 in place of 2, close",
-    str(Reading(loss="regularized", curvature="segment")): "L_λ, curvature: segment",
-    str(CORRECTED): "raw loss, curvature: segment",
-    str(Reading(curvature="penalty")): "raw loss, curvature: 2s",
-    str(Reading(curvature="penalty", region="ball")): "raw loss, 2s, η: ball",
-    str(Reading(form="sum", curvature="segment")): "raw loss, S^i: sum / n",
+    AS_IT_IS_PRINTED: "as printed,\nθ(S^i) close to θ(S)",
+    str(WHERE_CLOSE): "1.6 in place of 2,\nθ(S^i) close to θ(S)",
+    str(Reading(loss="regularized", curvature="segment")): "penalized loss,\ncurvature along the way",
+    str(CORRECTED): "raw loss,\ncurvature along the way",
+    str(Reading(curvature="penalty")): "raw loss, curvature\nof the penalty alone",
+    str(Reading(curvature="penalty", region="ball")): "the same,\ngradients on the ball",
+    str(Reading(form="sum", curvature="segment")): "raw loss, S^i divided\nby n, not by n - 1",
 }
 #: The groups of known failures, and what they are called where they are drawn.
 ALL_MET, ONE_MISSING = "all printed premises met", "a printed premise is missing"
@@ -289,7 +289,7 @@ class VerifyResult(Result):
             data=drawn["setting"].str.split(",").str[0], name=drawn["reading"].map(DRAWN)
         ).sort_values("name", key=lambda name: name.map(list(DRAWN.values()).index), kind="stable")
         caption = "exact minimisers of the penalized objective; left of the line a statement fails"
-        return draw(readings, self._known_failures(), caption)
+        return draw(readings, self._known_failures(), caption).titled(self.headline)
 
     def _known_failures(self) -> pd.DataFrame:
         """The counterexamples, those that meet all premises apart from those that do not."""
@@ -300,7 +300,9 @@ class VerifyResult(Result):
         missing = known.groupby("setting")["failed"].transform(lambda why: bool((why != "").any()))
         reach = known.groupby("setting")["reach"].transform("min")
         names = [
-            f"{setting}\nclose for {100 * share:.0f} % of the way" if share < 1 else setting
+            f"{setting}\nexpansion good for {100 * share:.0f} % of the way"
+            if share < 1
+            else setting
             for setting, share in zip(known["setting"], reach, strict=True)
         ]
         return known.assign(

@@ -1,9 +1,9 @@
 """Measured stability and gap, beside the bounds: tidy tables that show, save and draw
 themselves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.interior_optimum import Optimum, interior_optimum
 from probes.metrics.labels import inference_label
 from probes.metrics.paired_differences import paired_differences
+from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.bounds_table import STRENGTHS, bound_curves, bounds, over_draws
 from probes.results.estimate_agreement import CORRECTED, agreement_over_draws
 from probes.results.json_records import as_json
@@ -308,11 +309,12 @@ class StabilityResult(Result):
         """Draw measured stability and gap against p, with intervals, and the bounds as lines."""
         from figures.stability import draw
 
+        one = self._of_one_size
         keys = ["inference", "ensemble", "p"]
-        ordered = self.table.sort_values(["ensemble", "p"], kind="stable")
+        ordered = one.table.sort_values(["ensemble", "p"], kind="stable")
         points = means(ordered, keys, ["beta", "gap"])
         names = zip(points["ensemble"], points["inference"], strict=True)
-        deterministic = self.table[self.table["ensemble"] == 0]
+        deterministic = one.table[one.table["ensemble"] == 0]
         curves, ceiling = bound_curves(deterministic, self.strengths, self.delta)
         return draw(
             points.assign(
@@ -323,26 +325,55 @@ class StabilityResult(Result):
             ceiling,
             self._caption,
             self.delta,
-        )
+        ).titled(one.answer)
 
     def plot_gap(self) -> "Drawing":
         """Draw the measured gap beside its estimate without a test set."""
         from figures.gap import draw
 
-        cells = self.table[self.table["ensemble"] == 0]
+        cells = self._of_one_size.table
+        cells = cells[cells["ensemble"] == 0]
         cells = cells.rename(columns={"beta_signed": "gap_estimate"}).sort_values("p")
         caption = (
-            f"{self.setting}, {cells['inference'].iloc[0]} network\nthe estimate without a test "
-            "set describes training on n − 1 examples: it is slightly too large"
+            f"{self._drawn_setting}, {cells['inference'].iloc[0]} network\nthe estimate without a "
+            "test set describes training on n − 1 examples: it is slightly too large"
         )
-        return draw(means(cells, ["p"], ["gap", "gap_estimate"]), cells, caption)
+        both = ["gap", "gap_estimate"]
+        points = means(cells, ["p"], both)
+        ends = [
+            f"p = {row['p']:g}: {' and '.join(mean_in_words(row, name) for name in both)}"
+            for row in points.iloc[[0, -1]].drop_duplicates("p").to_dict("records")
+        ]
+        finding = f"Gap on a test set and its estimate without one, at {'; at '.join(ends)}"
+        return draw(points, cells, caption).titled(finding)
 
     def plot_validation(self) -> "Drawing":
         """Draw estimated against retrained effects."""
         from figures.influence import draw
 
-        checked = self.rows[(self.rows["ensemble"] == 0) & self.rows["loss_retrained"].notna()]
-        return draw(checked, "change of an example's loss when it is left out; line: equal")
+        rows = self._of_one_size.rows
+        checked = rows[(rows["ensemble"] == 0) & rows["loss_retrained"].notna()]
+        known = self.validation[self.validation["ensemble"] == 0]
+        said = [f"{mean_in_words(row, 'spearman')} (p = {row['p']:g})"
+                for row in least_and_largest(known, "spearman")]  # fmt: skip
+        finding = f"Rank correlation of estimated and retrained effects: {' to '.join(said)}"
+        caption = "change of an example's loss when it is left out; line: equal"
+        return draw(checked, caption).titled(finding)
+
+    @property
+    def _of_one_size(self) -> Self:
+        """The largest n alone: what is drawn against p is of one n."""
+        largest = self.rows["n"] == self.rows["n"].max()
+        return self if largest.all() else replace(self, rows=self.rows[largest])
+
+    @property
+    def _drawn_setting(self) -> str:
+        """The setting, with the n that is drawn."""
+        setting, sizes = self._of_one_size.setting, sorted(self.rows["n"].unique())
+        if len(sizes) > 1:
+            every = ", ".join(map(str, sizes))
+            return f"n = {sizes[-1]}, the largest of {every}; {setting}"
+        return setting if f"n = {sizes[-1]}" in setting else f"n = {sizes[-1]}, {setting}"
 
     @property
     def _caption(self) -> str:
@@ -354,8 +385,8 @@ class StabilityResult(Result):
             else f"with η, Λ_min and C as measured at p = {first['p']:g}, whatever p"
         )
         return (
-            f"{self.setting}, masks {masks}; points: means over draws, 95 % intervals\nbounds: "
-            f"{where}; missing where the regularized Hessian is not positive"
+            f"{self._drawn_setting}, masks {masks}; points: means over draws, 95 % intervals\n"
+            f"bounds: {where}; missing where the regularized Hessian is not positive"
         )
 
     def to_json(self) -> str:

@@ -48,7 +48,7 @@ def test_scores_are_named():
     assert artists.labels(figure) == [
         ("rank correlation", "held-out examples"), ("rank correlation", "")
     ]  # fmt: skip
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

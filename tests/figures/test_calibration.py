@@ -105,7 +105,7 @@ def test_panels_and_curves_are_named():
         "level: noise floor; hollow: debiased (l2)",
         "reliability at the best checkpoint",
     ]
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_what_diverged_is_left_out():

@@ -62,7 +62,7 @@ def test_panels_and_curves_are_named():
                  (axes.get_xticklabels(), axes.get_yticklabels()))  # fmt: skip
         assert list(ticks) == [["1", "4"]] * 2
         assert len(axes.get_yticks(minor=True)) == 0
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_a_time_that_was_not_measured_is_left_out():

@@ -36,7 +36,7 @@ def test_panels_and_curves_are_named():
     ]  # fmt: skip
     labels = [f"{method}, p = {p}" for p in ("0", "0.5") for method in ("LoRA", "AdaLoRA")]
     assert artists.legend(figure.axes[0]) == labels
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_the_baseline_is_a_line_on_the_score_s_panel():

@@ -45,7 +45,7 @@ def test_panels_and_curves_are_named():
         ("dropout rate p", "gap  (units of the loss)"),
         ("estimate without a test set", "measured gap"),
     ]
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_a_single_draw_has_no_interval():

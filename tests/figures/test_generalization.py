@@ -44,7 +44,7 @@ def test_panels_and_curves_are_named():
     for axes in figure.axes:
         assert [text.get_text() for text in axes.get_xticklabels()] == ["16", "64"]
         assert len(axes.get_xticks(minor=True)) == 0
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_a_bound_whose_assumption_fails_is_left_out():

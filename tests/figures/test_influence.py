@@ -48,7 +48,7 @@ def test_panels_and_curves_are_named():
     labels = ("change of the loss by retraining", "estimate, one Newton step")
     assert artists.labels(figure) == [labels] * 2
     assert [text[:7] for text in artists.legend(first)] == ["p = 0.1", "p = 0.5"]
-    assert figure.get_suptitle() == "what it shows"
+    assert figure.get_supxlabel() == "what it shows"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -26,7 +26,7 @@ def test_panels_and_curves_are_named():
     assert artists.legend(figure.axes[0]) == LABELS
     p = "dropout rate p"
     assert artists.labels(figure) == [(p, "test loss"), (p, "gap"), (p, "β")]
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_what_diverged_is_left_out():

@@ -49,7 +49,7 @@ def test_panels_are_named():
         for label in ("test accuracy", "gap", "β")
     ]
     assert artists.labels(figure)[:6] == [("N", "dropout rate p")] * 6
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

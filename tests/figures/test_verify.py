@@ -59,7 +59,7 @@ def test_panels_and_curves_are_named():
     for axes in figure.axes:
         assert axes.get_xscale() == "log"
         assert set(axes.lines[-1].get_xdata()) == {1}
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 @pytest.mark.parametrize("readings", [READINGS[:0], READINGS.assign(ratio=np.inf)])

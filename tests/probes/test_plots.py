@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from figures.style import Drawing
 from probes import verify
 from probes.own_model import OwnModelResult
 from probes.results.bounds_table import bound_curves
 from probes.statements.stability_cases import AS_IT_IS_PRINTED
+from tests.figures import artists
 from tests.probes.tables import (
     EFFECTS,
     WHERE,
@@ -39,7 +41,9 @@ def handed(monkeypatch):
     def plot(result, figure, method="plot"):
         given = []
         module = importlib.import_module(f"figures.{figure}")
-        monkeypatch.setattr(module, "draw", lambda *arguments: given.extend(arguments))
+        monkeypatch.setattr(
+            module, "draw", lambda *arguments: (given.extend(arguments), Drawing())[1]
+        )
         getattr(result, method)()
         return given
 
@@ -245,9 +249,78 @@ def test_readings_and_failures_are_drawn_by_their_names(handed):
     assert ridge["ratio"].tolist() == [2.0, 4.0]
     assert failures["kind"].tolist() == ["as printed", "corrected"] * 2
     assert failures["group"].tolist() == [verify.ALL_MET] * 2 + [verify.ONE_MISSING] * 2
-    far = "far\nclose for 25 % of the way"
+    far = "far\nexpansion good for 25 % of the way"
     assert failures["setting"].tolist() == ["a memoriser"] * 2 + [far] * 2
 
 
 def test_what_is_drawn_of_the_verifier_are_readings_that_it_tries():
     assert set(verify.DRAWN) <= {str(reading) for reading in READINGS} | {AS_IT_IS_PRINTED}
+
+
+def over_sizes(make, *cells):
+    """A result over n = 10 and n = 20, whose losses differ."""
+    few = make(*cells).rows
+    more = few.assign(
+        n=20, test_loss=few["test_loss"] + 0.25, loss_left_out=few["loss_left_out"] + 1
+    )
+    return type(make(*cells))(pd.concat([few, more], ignore_index=True))
+
+
+#: Two sizes of S, rates, draws, and an ensemble, where a command line allows them.
+SEVERAL = {
+    "stability": (over_sizes(stability_result, *CELLS), "plot", {"beta", "gap"}),
+    "gap": (over_sizes(stability_result, *CELLS), "plot_gap", {"gap", "gap_estimate"}),
+    "generalization": (over_sizes(gap_result, *CELLS), "plot", {"gap"}),
+    "gap of generalization": (over_sizes(gap_result, *CELLS), "plot_gap", {"gap", "gap_estimate"}),
+    "matched": (
+        matched_result(
+            {0.1: [(0.5, 0.25), (0.5, 0.75)]}, {"weight decay": [(0.0, 1.0), (0.0, 0.5)]},
+            n=(20, 10),
+        ),
+        "plot", set(),
+    ),
+    "sensitivity": (sensitivity_result(GRID | {(0.3, 1, "ensemble"): (0.4, 0.41)}), "plot", set()),
+    "curves": (
+        curves_result({(m, p, d): (0.9, 0.7, 0.6 + d / 10 + p, 0.8) for m in ("LoRA", "AdaLoRA")
+                       for p in (0.1, 0.3) for d in (0, 1)}),
+        "plot", set(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_what_is_drawn_is_a_row_of_the_table_and_the_caption_has_its_n(name):
+    """A mean that no table has, as one over several n, is a curve of nothing."""
+    result, method, quantities = SEVERAL[name]
+    figure = getattr(result, method)()
+    caption = figure.get_supxlabel() or figure.get_suptitle()
+    if quantities:
+        summary = result.summary
+        known = {
+            round(value, 9)
+            for quantity in quantities
+            for value in summary[quantity]
+            if np.isfinite(value)
+        }
+        drawn = {
+            round(float(y), 9)
+            for axes in figure.axes
+            for points, _ in artists.error_bars(axes).values()
+            for y in points[:, 1]
+            if np.isfinite(y)
+        }
+        assert drawn
+        assert drawn <= known
+    sizes = sorted(result.rows["n"].unique())
+    shown = [n for n in sizes if any(str(n) in text for text in words_of(figure))]
+    assert shown, caption
+    if method == "plot_gap" or name == "stability":
+        assert f"n = {sizes[-1]}, the largest of {sizes[0]}, {sizes[-1]}" in caption.replace(
+            "\n", " "
+        )
+
+
+def words_of(figure):
+    """The caption, and the ticks of every panel."""
+    ticks = [tick.get_text() for axes in figure.axes for tick in axes.get_xticklabels()]
+    return [figure.get_supxlabel(), figure.get_suptitle(), *ticks]

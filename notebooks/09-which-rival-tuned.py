@@ -13,8 +13,9 @@
 #
 # Does LoRA Dropout help someone who tunes the learning rate and stops in time? Comparisons of
 # methods at one learning rate and a fixed number of steps do not answer that: whoever learns more
-# slowly looks regularized. Here every method gets the same budget of trainings, chooses its learning
-# rate, its strength and its stopping time on some training sets, and is then measured on others.
+# slowly looks regularized. Here every method gets the same budget of trainings, chooses its
+# learning rate, its strength and its stopping time on some training sets, and is then measured on
+# others.
 
 # %%
 import numpy as np
@@ -47,9 +48,9 @@ untuned = ends.dropna().loc[[ends.index.min(), ends.index.max()]]
 untuned.round(3)
 
 # %% [markdown]
-# At the small rate LoRA Dropout has the larger loss, as it has learned less; at the large rate plain
-# LoRA has overfitted, and LoRA Dropout seems to halve the loss. Both are true, and neither answers
-# the question.
+# At the small rate LoRA Dropout has the larger loss, as it has learned less; at the large rate
+# plain LoRA has overfitted, and LoRA Dropout seems to more than halve the loss. Both are true, and
+# neither answers the question.
 #
 # ## Tuned
 #

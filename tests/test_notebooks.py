@@ -32,7 +32,7 @@ def test_every_cell_was_executed_in_order_and_something_is_shown(script):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_notebook_is_small(script):
-    assert script.with_suffix(".ipynb").stat().st_size < 600_000
+    assert script.with_suffix(".ipynb").stat().st_size < 400_000
 
 
 def test_no_notebook_lost_its_script():

@@ -33,12 +33,15 @@ def draw(points: pd.DataFrame, caption: str, strength: float, delta: float) -> D
             for axes in (left, right):
                 error_bars(axes, curve["n"] * shift, curve, "gap", color=look.colour,
                            marker=look.marker, label=f"p = {p:g}")  # fmt: skip
-            left.plot(curve["n"] * shift, finite(curve["gap_estimate"]), linestyle=DASHES[2],
-                      color=look.colour)  # fmt: skip
-            right.plot(curve["n"], finite(curve["bound"]), linestyle=DASHES[0], color=look.colour)
-        left.set(title="measured; dotted: without a test set", ylabel="gap  (units of the loss)")
-        right.set(title=f"dashed: Theorem 4.4, λ = {strength:g}, δ = {delta:g}", yscale="log",
-                  ylabel="gap")  # fmt: skip
+            # Marks beside the lines: of a single n there is no line.
+            hollow = {"color": look.colour, "marker": look.marker, "markerfacecolor": "none"}
+            left.plot(curve["n"] * shift, finite(curve["gap_estimate"]), DASHES[2], **hollow)
+            right.plot(curve["n"], finite(curve["bound"]), DASHES[0], **hollow)
+        left.set(
+            title="measured; dotted, hollow: without a test set", ylabel="gap  (units of the loss)"
+        )
+        title = f"dashed, hollow: Theorem 4.4, λ = {strength:g}, δ = {delta:g}"
+        right.set(title=title, yscale="log", ylabel="gap")
         for axes in (left, right):
             size_axis(axes, points["n"], "n")
         left.legend(framealpha=0.9)

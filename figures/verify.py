@@ -61,7 +61,7 @@ def _readings(axes: Axes, readings: pd.DataFrame) -> None:
         marked.set_paths([path])
     handles, names = axes.get_legend_handles_labels()
     for handle, marker in zip(handles, cycle(MARKERS), strict=False):
-        handle.set_marker(marker)
+        handle.set(marker=marker)
     axes.legend(handles, names, title="", framealpha=0.9)
 
 

@@ -9,11 +9,12 @@ import ast
 import sys
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from probes.cli.early_interrupt import be_brief
+from probes.cli.early_interrupt import be_brief, finish
 
 HERE = Path(__file__).parent
 USAGE = "lora-dropout QUESTION [--help] [flags]"
@@ -30,9 +31,10 @@ def main() -> NoReturn:
     """Run the question that the first word names, or list them all."""
     be_brief()
     words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
-        print(_listing())
-        sys.exit(0)
+    if not words or words[0] in ("-h", "--help", "--version"):
+        asked = words[:1] == ["--version"]
+        print(f"lora-dropout {version('lora-dropout')}" if asked else _listing())
+        finish(0)
     name, known = words[0], questions()
     if name not in known:
         near = get_close_matches(name, known, 1)

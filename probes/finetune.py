@@ -32,8 +32,8 @@ from probes.finetuning import classification, instructions
 from probes.finetuning.arguments import DEFAULTS, as_key, check_arguments, trainer_arguments
 from probes.finetuning.cell import FinetuneCell
 from probes.finetuning.classification import GLUE
-from probes.finetuning.regularizers import check_regularizer, regularized
 from probes.finetuning.rank_schedule import RankSchedule
+from probes.finetuning.regularizers import check_regularizer, regularized
 from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
 from probes.finetuning.training import leave_process_group, run_finetune
@@ -43,6 +43,7 @@ from probes.jobs.validation import check_one_of, require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import named_inference
 from probes.models.pretrained import require_package
+from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.text_tables import averages, with_interval
 from probes.tasks.packaged import packaged
@@ -352,6 +353,17 @@ class FinetuneResult(Result):
         best = self.rows.groupby([*keys, "draw"])["test_loss"].min().rename("best")
         return means(end.join(best, on=[*keys, "draw"]), keys, [*QUANTITIES, "best"])
 
+    @property
+    def answer(self) -> str:
+        """The smallest and the largest test loss at the end of training."""
+        ends = least_and_largest(self.summary, "test_loss")
+        said = [
+            f"{mean_in_words(row, 'test_loss')} ({row['method']}, p = {row['p']:g}, "
+            f"{row['inference']})"
+            for row in ends
+        ]
+        return f"At the end of training the test loss is {' to '.join(said) or 'not known'}."
+
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary, score = self.summary, self.rows["score_name"].iloc[0]
@@ -388,7 +400,8 @@ class FinetuneResult(Result):
             for method, p, inference in points[["method", "p", "inference"]].itertuples(index=False)
         ]
         caption = f"{self.setting}, objective dropout; bands: 95 % over seeds"
-        return draw(points.assign(label=labels), caption, self.rows["score_name"].iloc[0])
+        score = self.rows["score_name"].iloc[0]
+        return draw(points.assign(label=labels), caption, score).titled(self.answer)
 
     def curves(self) -> CurvesResult:
         """The same runs as the curves probe shows them, without the ensemble."""

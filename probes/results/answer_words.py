@@ -56,7 +56,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def least_and_largest(table: pd.DataFrame, name: str) -> list[dict[Any, Any]]:
-    """The rows with the smallest and the largest mean of a quantity; one row where there is one.
+    """The rows with the smallest and the largest mean of a quantity; one row where these are equal.
 
     Args:
         table: of means; rows without a mean are left out.
@@ -66,5 +66,5 @@ def least_and_largest(table: pd.DataFrame, name: str) -> list[dict[Any, Any]]:
         Two rows, one where both are the same, none where there is no mean.
     """
     known = table[table[name].abs() < float("inf")].sort_values(name, kind="stable")
-    ends = known.iloc[[0, -1]] if len(known) > 1 else known
-    return ends.to_dict("records")
+    differ = known[name].nunique() > 1
+    return (known.iloc[[0, -1]] if differ else known.iloc[:1]).to_dict("records")

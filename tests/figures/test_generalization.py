@@ -37,8 +37,8 @@ def test_panels_and_curves_are_named():
     figure = drawing()
     left, right = figure.axes
     assert artists.legend(left) == ["p = 0.1", "p = 0.5"]
-    assert left.get_title() == "measured; dotted: without a test set"
-    assert right.get_title() == "dashed: Theorem 4.4, λ = 1, δ = 0.05"
+    assert left.get_title() == "measured; dotted, hollow: without a test set"
+    assert right.get_title() == "dashed, hollow: Theorem 4.4, λ = 1, δ = 0.05"
     assert artists.labels(figure) == [("n", "gap  (units of the loss)"), ("n", "gap")]
     assert (left.get_yscale(), right.get_yscale()) == ("linear", "log")
     for axes in figure.axes:

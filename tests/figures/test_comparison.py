@@ -20,13 +20,13 @@ NETWORK, COIN = "gap, 1 − δ quantile: network", "gap, 1 − δ quantile: coin
 
 
 def test_lines_are_the_bounds_over_n():
-    (axes,) = draw(TABLE, "").axes
+    axes = draw(TABLE, "").axes[0]
     assert artists.lines(axes)["A"].tolist() == [[50, 7], [100, 5], [400, 2]]
     assert artists.lines(axes)["B"].tolist() == [[50, 0.7], [100, 0.5], [400, 0.2]]
 
 
 def test_markers_stand_where_draws_were_made_and_are_those_of_the_gap():
-    (axes,) = draw(TABLE, "").axes
+    axes = draw(TABLE, "").axes[0]
     marked = [
         (line.get_marker(), line.get_xydata().tolist())
         for line in axes.lines
@@ -44,7 +44,7 @@ def test_markers_stand_where_draws_were_made_and_are_those_of_the_gap():
 def test_what_says_something_is_thick():
     """C is below 1 nowhere, B everywhere: of A, one size is told."""
     table = TABLE.assign(vacuous=[False, False, True, True, False, True, True, False, True])
-    (axes,) = draw(table, "").axes
+    axes = draw(table, "").axes[0]
     thick = [line for line in axes.lines if line.get_linewidth() == 2.5]
     told = [line.get_xydata()[np.isfinite(line.get_ydata())].tolist() for line in thick]
     assert told == [[[400, 2]], [[50, 0.7], [100, 0.5], [400, 0.2]], []]
@@ -62,7 +62,7 @@ def test_a_mean_and_a_quantile_of_one_gap_are_both_drawn():
         measured=TABLE["measured"].mask(mean & (TABLE["draws"] > 0), 0.05),
         coverage=TABLE["coverage"].mask(mean),
     )
-    (axes,) = draw(table, "").axes
+    axes = draw(table, "").axes[0]
     lines = artists.lines(axes)
     assert lines[NETWORK].tolist() == [[50, 0.2], [100, 0.1]]
     assert lines["mean gap: network"].tolist() == [[50, 0.05], [100, 0.05]]
@@ -72,13 +72,23 @@ def test_a_mean_and_a_quantile_of_one_gap_are_both_drawn():
 
 def test_axes_and_curves_are_named():
     figure = draw(TABLE, "settings")
-    (axes,) = figure.axes
+    axes, near = figure.axes
     assert axes.get_legend_handles_labels()[1] == ["A", "B", "C", NETWORK, COIN]
     assert [text.get_text() for text in figure.legends[0].texts] == ["A", "B", "C", NETWORK, COIN]
-    assert artists.labels(figure) == [("n", "gap / C")]
+    assert artists.labels(figure) == [("n", "gap / C"), ("n measured", "")]
+    assert [text.get_text() for text in near.get_xticklabels()] == ["50", "100"]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert axes.texts[0].get_text() == "vacuous above"
     assert figure.get_suptitle() == "settings"
+
+
+def test_the_second_panel_has_the_sizes_measured_and_what_lies_below_1():
+    near = draw(TABLE, "").axes[1]
+    lines = artists.lines(near)
+    assert lines["B"].tolist() == [[50, 0.7], [100, 0.5]]
+    assert lines[NETWORK].tolist() == [[50, 0.2], [100, 0.1]]
+    assert near.get_yscale() == "linear"
+    assert near.get_ylim() == pytest.approx((0, 1.08 * 0.7))
 
 
 def test_the_smallest_gap_is_within_the_limits():
@@ -98,5 +108,6 @@ def test_a_bound_without_end_is_left_out():
 def test_nothing_measured_is_drawn_too():
     figure = draw(TABLE.assign(measured=np.nan, draws=0), "")
     figure.canvas.draw()
+    assert len(figure.axes) == 1
     assert NETWORK not in artists.lines(figure.axes[0])
     draw(TABLE[:0], "").canvas.draw()

@@ -7,6 +7,7 @@ lora-dropout stability --p 0.1
 
 import ast
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
@@ -33,7 +34,9 @@ def main() -> NoReturn:
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help", "--version"):
         asked = words[:1] == ["--version"]
-        print(f"lora-dropout {version('lora-dropout')}" if asked else _listing())
+        # Who reads may have read enough, as ``head`` does.
+        with suppress(BrokenPipeError):
+            print(f"lora-dropout {version('lora-dropout')}" if asked else _listing(), flush=True)
         finish(0)
     name, known = words[0], questions()
     if name not in known:

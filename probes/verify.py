@@ -75,7 +75,7 @@ SHOWN = [
 DRAWN = {
     AS_IT_IS_PRINTED: "as printed,\nθ(S^i) close to θ(S)",
     str(WHERE_CLOSE): "1.6 in place of 2,\nθ(S^i) close to θ(S)",
-    str(Reading(loss="regularized", curvature="segment")): "penalized loss,\ncurvature along the way",
+    str(Reading(loss="regularized", curvature="segment")): "L_λ,\ncurvature along the way",
     str(CORRECTED): "raw loss,\ncurvature along the way",
     str(Reading(curvature="penalty")): "raw loss, curvature\nof the penalty alone",
     str(Reading(curvature="penalty", region="ball")): "the same,\ngradients on the ball",

@@ -30,7 +30,8 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
         return f"{mean:.3g}"
     place = -floor(log10(half))
     places = max(0, place + (half * 10**place < 2))
-    return f"{mean:.{places}f} ± {half:.{places}f}"
+    # "+ 0.0": what rounds to 0 has no sign.
+    return f"{round(mean, places) + 0.0:.{places}f} ± {half:.{places}f}"
 
 
 def times(ratio: float) -> str:

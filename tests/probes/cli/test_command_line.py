@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,8 +26,12 @@ def run(*arguments, cwd):
 
 
 def test_default_job(tmp_path):
-    done = run("--p", "0.1", cwd=tmp_path)
+    done = run("--p", "0.1", "--details", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Leaving out one of 64 examples changes its loss by 0.5")
+    assert done.stdout.splitlines()[-1] == (
+        "written to runs/stability/: rows.parquet, table.csv, stability.png, gap.png, manifest.json"
+    )
     for words in (
         "digits, n = 64, 8 draws", "Lemma 4.3", "Proposition 4.2", "Theorem 4.4", "diverged: 0",
         "Λ_min", "largest observed loss", "not defined for dropout",
@@ -217,6 +222,19 @@ finally:
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=buffered)
     assert done.returncode == status
+
+
+def test_a_pipe_that_closes_is_no_error(tmp_path):
+    """The first line is read, as by ``head -1``, and the files are written all the same."""
+    command = shlex.join([*COMMAND, "--p", "0.5", *QUICK, "--out", "here"])
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} | head -1"], cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Leaving out one of 8 examples changes its loss by ")
+    assert (tmp_path / "here/manifest.json").exists()
 
 
 def test_help_names_the_flags(tmp_path):

@@ -1,12 +1,7 @@
 """The questions of the study on the command line: kept, gone on with, refused."""
 
-from dataclasses import fields
-
 import pytest
-import tyro
 
-from probes.cli.study_settings import StudySettings
-from probes.cost import CostSettings
 from tests.probes.commands import assert_refused, run_here
 
 
@@ -43,12 +38,3 @@ def test_a_probe_prints_keeps_and_goes_on(name, tmp_path):
 )
 def test_bad_values_are_refused(name, arguments, words, tmp_path):
     assert_refused(name, arguments, words, tmp_path)
-
-
-@pytest.mark.parametrize("kind", [StudySettings, CostSettings])
-def test_settings_document_every_flag(kind, capsys):
-    with pytest.raises(SystemExit):
-        tyro.cli(kind, args=["--help"])
-    shown = capsys.readouterr().out
-    for field in fields(kind):
-        assert f"--{field.name.replace('_', '-')}" in shown

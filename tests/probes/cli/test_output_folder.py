@@ -1,0 +1,60 @@
+"""A folder holds one run: another is refused by what is different, or has a folder of its own."""
+
+import json
+
+import pytest
+
+from probes.cli.output_folder import check_folder, own_folder, written_files
+from tests.probes.commands import assert_refused, run_here
+
+RUN = {"p": (0.1,), "n": 64, "out": "here", "workers": 1}
+
+
+def keep(folder, question="stability", **changes):
+    folder.mkdir(parents=True)
+    content = {"question": question, "settings": RUN | changes, "files": ["rows.parquet"]}
+    (folder / "manifest.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("changes", [{}, {"workers": 2}, {"out": "elsewhere"}])
+def test_the_same_run_is_written_again(changes, tmp_path):
+    keep(tmp_path / "a", **changes)
+    check_folder(tmp_path / "a", "stability", RUN)
+    assert own_folder(tmp_path / "a", "stability", RUN) == tmp_path / "a"
+    assert written_files(tmp_path / "a") == ["rows.parquet", "manifest.json"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"p": (0.1, 0.3)}, "p 0.1 0.3 there, 0.1 here"), ({"n": 32}, "n 32 there, 64 here"),
+        ({"question": "curves"}, "of curves"),
+    ],
+)  # fmt: skip
+def test_another_run_is_refused_by_what_is_different(changes, words, tmp_path):
+    keep(tmp_path / "a", **changes)
+    with pytest.raises(ValueError, match=words):
+        check_folder(tmp_path / "a", "stability", RUN)
+    assert own_folder(tmp_path / "a", "stability", RUN) == tmp_path / "a-2"
+    keep(tmp_path / "a-2", n=16)
+    keep(tmp_path / "a-3")
+    assert own_folder(tmp_path / "a", "stability", RUN) == tmp_path / "a-3"
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{"])
+def test_a_folder_without_a_manifest_is_free(content, tmp_path):
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    check_folder(tmp_path, "stability", RUN)
+
+
+def test_the_command_line_refuses_and_keeps_apart(tmp_path):
+    quick = ["--task", "ridge", "--n", "6", "--draws", "1", "--steps", "2"]
+    for _ in range(2):
+        done = run_here("stability", *quick, "--p", "0.1", "--out", "here", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    words = ["out must be a folder of this run alone", "p 0.1 there, 0.3 here", "--out"]
+    assert_refused("stability", [*quick, "--p", "0.3", "--out", "here"], words, tmp_path)
+    for p, folder in (("0.1", "stability"), ("0.3", "stability-2"), ("0.1", "stability")):
+        done = run_here("stability", *quick, "--p", p, cwd=tmp_path)
+        assert done.stdout.splitlines()[-1].startswith(f"written to runs/{folder}/: rows.parquet")

@@ -1,7 +1,7 @@
 """One fine-tuning run before it is trained: all that determines its numbers."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class FinetuneCell:
         training: arguments of transformers' trainer, as
             :func:`probes.finetuning.arguments.as_key` has them.
         lora_dropout: rate of PEFT's dropout on what the update reads.
+        rank_dropout: rate of dropout between A and B.
         rescale: whether masks are divided by 1 - p.
         regularizer, strength: the method of ``probes.training.rivals`` that the other values are
             of; empty and 0 where none was named.
@@ -51,10 +52,11 @@ class FinetuneCell:
     ensemble_along: bool
     training: tuple[tuple[str, Any], ...]
     lora_dropout: float = 0.0
+    rank_dropout: float = 0.0
     rescale: bool = False
     regularizer: str = ""
     strength: float = 0.0
-    ranks: RankSchedule = RankSchedule()
+    ranks: RankSchedule = field(default_factory=RankSchedule)
 
     @property
     def label(self) -> str:

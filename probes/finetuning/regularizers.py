@@ -3,9 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
 
 from probes.finetuning.cell import FinetuneCell
-from probes.jobs.validation import check_one_of
+from probes.jobs.validation import check_one_of, require
 from probes.training.rivals import Rival
 
 
@@ -44,6 +47,29 @@ def _dropout(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
     )
 
 
+def _rank_dropout(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
+    require(cell.method == "lora", "method", "lora where the regularizer is DropLoRA", cell.method)
+    return replace(cell, rank_dropout=rival.strength)
+
+
+def drop_ranks(model: Any, rate: float) -> None:
+    """Drop entries of A x in every layer with LoRA, for every token, while the model trains.
+
+    Source: DropLoRA, arXiv 2508.17337, whose code has ``nn.Dropout`` between A and B.
+
+    Args:
+        model: of PEFT; hooks are added to its layers.
+        rate: p, in [0, 1); survivors are divided by 1 - p.
+    """
+
+    def drop(module: nn.Module, args: Any, hidden: Tensor) -> Tensor:
+        return nn.functional.dropout(hidden, rate, module.training)
+
+    for name, module in model.named_modules():
+        if name.rpartition(".")[0].endswith(".lora_A"):
+            module.register_forward_hook(drop)
+
+
 def _smaller_rank(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
     rank = max(1, round(cell.rank * (1 - rival.strength)))
     return replace(cell, rank=rank, alpha=cell.alpha * rank / cell.rank)
@@ -70,6 +96,7 @@ REGULARIZERS: dict[str, Change] = {
     "LoRA Dropout, rescaled": _dropout,
     "LoRA Dropout, rescaled, N = 4": _dropout,
     "LoRA Dropout, ensemble of 16": _dropout,
+    "DropLoRA": _rank_dropout,
     "PEFT lora_dropout": lambda cell, rival: replace(cell, lora_dropout=rival.strength),
     "weight decay": lambda cell, rival: _trained(cell, weight_decay=rival.strength),
     "smaller rank": _smaller_rank,

@@ -21,6 +21,7 @@ from probes.finetuning.instructions import instruction_task
 from probes.finetuning.library_errors import one_line_of_libraries
 from probes.finetuning.own_file import text_task
 from probes.finetuning.padding import set_padding, tell_padding
+from probes.finetuning.regularizers import drop_ranks
 from probes.finetuning.rows import tables_of
 from probes.finetuning.spans import HUB_NAMES, squad_task
 from probes.finetuning.task import Corpus, FinetuneTask, default_tokens, largest_token
@@ -215,7 +216,10 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
         config: Any = LoraDropoutConfig(r=cell.rank, **shared)
     else:
         config = AdaLoraDropoutConfig(**cell.ranks.of_training(cell.rank, steps), **shared)
-    return _with_adapter(model, config)
+    adapted = _with_adapter(model, config)
+    if cell.rank_dropout:
+        drop_ranks(adapted, cell.rank_dropout)
+    return adapted
 
 
 def _with_adapter(model: Any, config: Any) -> Any:

@@ -223,10 +223,16 @@ class Rival:
     def steps(self, steps: int) -> int:
         """Steps that every network of the method takes where one of plain LoRA takes ``steps``.
 
-        Several networks share the steps, so that they cost as much together as one.
+        Several networks share the steps, so that they cost as much together as one. Each takes at
+        least one.
+
+        >>> Rival("early stopping", 0.75).steps(100), Rival("seed ensemble of 4").steps(100)
+        (25, 25)
         """
         taken = steps // self.method.members
-        return round(taken * (1 - self.strength)) if self.name == "early stopping" else taken
+        if self.name == "early stopping":
+            taken = round(taken * (1 - self.strength))
+        return max(1, taken)
 
     @property
     def update_scale(self) -> float:

@@ -10,6 +10,7 @@ from transformers import (
     DebertaV2ForSequenceClassification,
 )
 
+from probes.finetuning.rank_schedule import RankSchedule
 from probes.finetuning.training import adapt
 
 SIZES = {
@@ -40,6 +41,8 @@ def test_all_of_the_new_head_is_trained_and_no_adapter_is_put_into_it(
         rank=2,
         rescale=False,
         lora_dropout=0.0,
+        rank_dropout=0.0,
+        ranks=RankSchedule(),
     )
     adapted = adapt(model(config(**SIZES)), cell, SimpleNamespace(peft_type="SEQ_CLS"), steps=20)
     trained = {name for name, one in adapted.named_parameters() if one.requires_grad}

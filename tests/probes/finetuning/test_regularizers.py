@@ -5,11 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from probes.finetune import FinetuneSettings
 from probes.finetuning.cell import FinetuneCell
-from probes.finetuning.regularizers import REGULARIZERS, regularized
+from probes.finetuning.regularizers import REGULARIZERS, drop_ranks, regularized
 from probes.finetuning.task import Corpus
 from probes.finetuning.training import adapt
 from probes.training.rivals import RIVALS, Rival
@@ -77,6 +80,30 @@ def test_names_of_tables_and_of_kept_adapters_tell_regularizers_apart():
 def test_what_cannot_be_fine_tuned_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         FinetuneSettings(task="tweets", n=16, **settings).cells()
+
+
+def test_rank_dropout_falls_between_the_factors_in_training_alone():
+    """With A = B = 1 an output is the number of entries of A x that are left, over 1 - p."""
+    config = LoraConfig(r=400, lora_alpha=400, target_modules=["0"])
+    model = get_peft_model(nn.Sequential(nn.Linear(1, 1, bias=False)), config)
+    layer = model.get_submodule("base_model.model.0")
+    for factor in (layer.base_layer, layer.lora_A["default"], layer.lora_B["default"]):
+        nn.init.ones_(factor.weight)
+    drop_ranks(model, 0.25)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        found = (model(torch.ones(50, 1)) - 1).flatten()
+        assert len(found.unique()) > 1
+        left = found * 0.75
+        torch.testing.assert_close(left, left.round())
+        # Five standard errors of 50 binomial counts: 6e-7.
+        assert abs(float(left.mean()) - 300) < 5 * (400 * 0.25 * 0.75 / 50) ** 0.5
+        assert model.eval()(torch.ones(1, 1)).item() == 401
+
+
+def test_rank_dropout_needs_lora():
+    with pytest.raises(ValueError, match="method must be lora where the regularizer is DropLoRA"):
+        regularized(replace(CELL, method="adalora"), Rival("DropLoRA", 0.2))
 
 
 @pytest.mark.slow

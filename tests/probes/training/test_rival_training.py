@@ -249,8 +249,8 @@ def test_regression_has_no_classes_to_smooth(name):
 
 
 def test_members_share_the_steps_of_one_network():
-    assert Rival("seed ensemble of 4").steps(100) == 25
-    assert Rival("early stopping", 0.75).steps(100) == 25
+    assert Rival("seed ensemble of 4").steps(3) == 1
+    assert Rival("early stopping", 0.9).steps(4) == 1
     assert Rival("LoRA Dropout, N = 4", 0.5).steps(100) == 100
     assert [RIVALS[name].passes for name in ("LoRA", "LoRA Dropout, N = 4", "HiddenKey")] == [
         1,

@@ -171,7 +171,7 @@ def require_texts(table: "Dataset", names: Sequence[str], where: str) -> None:
     for name in names:
         for row, value in enumerate(table[name], 1):
             if not isinstance(value, str):
-                kind = "nothing" if value is None else f"a {type(value).__name__}"
+                kind = "nothing" if value is None else f"of type {type(value).__name__}"
                 raise ValueError(f"{where}, row {row}: {name} must be a text; it is {kind}")
 
 

@@ -46,7 +46,7 @@ def test_a_column_of_numbers_is_no_text(tmp_path, tokenizer):
     rows = [{"instruction": "say", "input": "", "output": number} for number in range(12)]
     write_jsonl(tmp_path / "train.jsonl", rows)
     given = Corpus(str(tmp_path), "", "", None, None, 32, 0)
-    with pytest.raises(ValueError, match="row 1: output must be a text; it is a int"):
+    with pytest.raises(ValueError, match="row 1: output must be a text; it is of type int"):
         instruction_task(given, tokenizer)
 
 

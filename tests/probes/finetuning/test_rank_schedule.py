@@ -20,5 +20,5 @@ def test_shares_of_any_training_are_a_schedule_of_peft(steps):
 
 
 def test_a_training_that_takes_no_rank_away_is_refused():
-    with pytest.raises(ValueError, match="leave some of the 10 steps .* got 4 and 6"):
+    with pytest.raises(ValueError, match=r"leave some of the 10 steps .* got 4 and 6"):
         RankSchedule(tinit=4, tfinal=6).of_training(rank=4, steps=10)

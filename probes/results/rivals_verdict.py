@@ -10,6 +10,8 @@ from probes.metrics.rival_comparison import compare_methods
 
 #: The reference: LoRA, whose learning rate and stopping time are tuned.
 REFERENCE = "LoRA"
+#: As many rivals of a kind are named, the best first.
+NAMED = 3
 #: What a verdict of the comparison with it means for LoRA Dropout.
 OUTCOMES = {
     "better": "LoRA Dropout wins",
@@ -53,35 +55,44 @@ def _against_lora(at_n: pd.DataFrame, name: str, margin: float, where: str) -> s
         f"On {where}, tuned {name} (strength {found['strength']:g}) has the test loss "
         f"{found['test_loss']:.4f} and LoRA with a tuned learning rate and early stopping "
         f"{reference['test_loss']:.4f}; the difference is {_signed(found)} over "
-        f"{int(found['draws'])} fresh draws of S, so {_outcome(found['verdict'], margin)}."
+        f"{int(found['draws'])} fresh draws of S, so {_outcome(found['verdict'], margin)}; its "
+        f"β is {found['beta']:.4f}, and the difference {_signed(found, 'beta_difference')}."
     )
 
 
 def _cheaper(at_n: pd.DataFrame, rows: pd.DataFrame, name: str, margin: float) -> str:
-    """Rivals that are better than LoRA Dropout, or equal within the margin, for fewer passes."""
-    cost = at_n.loc[name]
+    """Rivals that are better than LoRA Dropout, or as good for fewer passes."""
+    cost = at_n.to_dict("index")[name]
     apart = [one for one in at_n.index if str(one).startswith(("LoRA", name)) and one != name]
     others = rows[~rows["method"].isin(apart)]
     if others["method"].nunique() < 2:
         return "It has no rival here."
     found = compare_methods(others, name, margin).set_index("method")
-    good = found[found["verdict"].isin(["better", "equal"])].join(at_n[["passes", "test_passes"]])
-    cheap = good[(good["passes"] < cost["passes"]) & (good["test_passes"] <= cost["test_passes"])]
-    better = good[(good["verdict"] == "better") & ~good.index.isin(cheap.index)]
-    said = []
-    for these, how in (
-        (cheap, "as good or better and cheaper"),
-        (better, "better but not cheaper"),
-    ):
-        if len(these):
-            named = "; ".join(
-                f"{method} ({_signed(row)}, {row['passes'] / cost['passes']:.2g} times the passes)"
-                for method, row in these.sort_values("difference").to_dict("index").items()
-            )
-            said.append(f"{how}: {named}")
+    found = found.join(at_n[["passes", "test_passes"]])
+    cheap = (found["passes"] < cost["passes"]) & (found["test_passes"] <= cost["test_passes"])
+    good, better = found["verdict"].isin(["better", "equal"]), found["verdict"] == "better"
+    parts = {
+        "as good or better and cheaper": good & cheap,
+        "better but not cheaper": better & ~cheap,
+        "not told apart and cheaper": (found["verdict"] == "undecided") & cheap,
+    }
+    said = [
+        f"{how}: {_named(found[own], cost['passes'])}" for how, own in parts.items() if any(own)
+    ]
     if not said:
         return "No rival is shown to be as good as it for fewer passes."
-    return f"Against it, test loss less its own, {', and '.join(said)}."
+    shown = "" if any(good & cheap) else "no rival is shown to be as good for fewer passes; "
+    return f"Against it, {shown}{', and '.join(said)}."
+
+
+def _named(rivals: pd.DataFrame, passes: float) -> str:
+    rows = list(rivals.sort_values("difference").to_dict("index").items())
+    named = [
+        f"{method} ({_signed(row)}, {row['passes'] / passes:.2g} times the passes)"
+        for method, row in rows[:NAMED]
+    ]
+    more = len(rows) - len(named)
+    return "; ".join([*named, *([f"{more} more"] if more else [])])
 
 
 def _over_n(summary: pd.DataFrame, dropout: dict[int, str]) -> str:
@@ -100,8 +111,6 @@ def _outcome(verdict: str, margin: float) -> str:
     return OUTCOMES[verdict].replace("the margin", f"{margin:.0%}")
 
 
-def _signed(row: Mapping[Hashable, Any]) -> str:
-    half = row["difference"] - row["difference_low"]
-    return f"{row['difference']:+.4f} ± {half:.4f}" + (
-        " *" if row["difference_holm"] <= LEVEL else ""
-    )
+def _signed(row: Mapping[Hashable, Any], name: str = "difference") -> str:
+    half = row[name] - row[f"{name}_low"]
+    return f"{row[name]:+.4f} ± {half:.4f}" + (" *" if row[f"{name}_holm"] <= LEVEL else "")

@@ -39,7 +39,8 @@ SMALL = {
     "own_model": ["--own", "mine.py:own", "--n", "4", "--draws", "1"],
     "rivals": ["--task", "breast_cancer", "--n", "8", "--draws", "2", "--tuning-draws", "1",
                "--steps", "2", "--trainings", "1", "--method", "weight decay"],
-    "recommend": ["--task", "breast_cancer", "--n", "6", "--steps", "2", "--minutes", "0.001"],
+    "recommend": ["--task", "breast_cancer", "--n", "6", "--steps", "2", "--minutes", "0.01",
+                  "--trainings", "1"],
     "finetune": ["--task", "texts.csv", "--model", "broken"],
 }  # fmt: skip
 HOSTILE = (

@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lora_dropout.injection import adapted_layers, mask_schedule
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
+from tests.lora_dropout.peft.layer_kinds import Plain
 from tests.lora_dropout.peft.models import batch, mixtral, randomize, tied_llama
 
 PAGE = Path(__file__).parents[3] / "docs" / "features.md"
@@ -92,6 +93,8 @@ LAYERS = (
     Layer("bare parameters (`target_parameters`, mixtures of experts)", mixtral,
           batch()["input_ids"],
           ("test_parameters.py::test_every_expert_loses_rows_and_columns_of_its_own",), TARGETS),
+    _one("a subclass of `nn.Linear` that computes the same", lambda: Plain(8, 8),
+         torch.ones(2, 8), KINDS),
     _one("a subclass of `nn.Linear` with a forward pass of its own", lambda: Twice(8, 8),
          torch.ones(2, 8), REFUSED),
     _one("DoRA over `nn.Linear`", lambda: nn.Linear(8, 8), torch.ones(2, 8), DORA,
@@ -180,9 +183,24 @@ USES = (
          TRAINER + "the_loss_of_averaged_logits_is_that_of_the_model_itself")),
     Use("generation by an ensemble, decoders", False,
         (GENERATION + "greedy_search_follows_the_averaged_logits",)),
-    Use("generation by an ensemble, encoders with decoders", False,
-        (GENERATION + "an_encoder_is_a_member_too",)),
-    Use("generation by an ensemble with beams", False, (GENERATION + "beams_are_refused",)),
+    Use("generation by an ensemble, encoders with decoders, experts, DoRA", False,
+        (GENERATION + "greedy_search_follows_the_averaged_logits_of_other_models_too",)),
+    Use("generation by an ensemble with beams and a cache", False,
+        (GENERATION + "beams_are_those_of_the_averaged_logits",)),
+    Use("the same, of a model that reorders its cache by itself (XLNet)", False,
+        (GENERATION + "beams_of_a_model_that_reorders_its_cache_by_itself_are_refused",)),
+    Use("generation by an ensemble with classifier-free guidance", False,
+        (GENERATION + "guidance_combines_the_averages_of_both_prompts",)),
+    Use("generation by an ensemble with an adapter for each row", False,
+        (GENERATION + "rows_of_a_batch_name_their_adapters",), None),
+    Use("averaged probabilities, in generation and in a model's loss", False,
+        (GENERATION + "averaged_probabilities_choose_too",
+         "test_averaging.py::test_the_loss_of_averaged_probabilities_is_their_cross_entropy")),
+    Use("models of mixed methods (`PeftMixedModel`)", True,
+        (ADAPTERS + "models_of_mixed_methods_are_refused",),
+        (ADAPTERS + "models_of_mixed_methods_are_refused",)),
+    Use("layers to which AdaLoRA leaves no rank are saved", True, None,
+        (SAVING + "layers_without_rank_are_saved_and_loaded_without_a_word",)),
 )  # fmt: skip
 
 

@@ -25,6 +25,10 @@ def words(*shape):
     return torch.randint(0, WORDS, shape, generator=torch.Generator().manual_seed(1))
 
 
+class Plain(nn.Linear):
+    """A subclass that adds nothing to what is computed."""
+
+
 @dataclass
 class LayerKind:
     """A layer, its input, the sides of its update, and whether it holds its weight transposed."""
@@ -72,6 +76,7 @@ class LayerKind:
 
 KINDS = {
     "nn.Linear": LayerKind(lambda: nn.Linear(5, 4), numbers(6, 3, 5), (5, 4)),
+    "a subclass of nn.Linear": LayerKind(lambda: Plain(5, 4), numbers(6, 3, 5), (5, 4)),
     "Conv1D of transformers": LayerKind(lambda: Conv1D(4, 5), numbers(6, 3, 5), (5, 4), True),
     "nn.Conv1d": LayerKind(lambda: nn.Conv1d(5, 4, 3, padding="same"), numbers(6, 5, 7), (5, 4)),
     "nn.Conv2d": LayerKind(

@@ -293,7 +293,7 @@ def test_a_peft_that_ignores_the_dropout_is_refused(monkeypatch):
         register()
 
 
-def without_rank():
+def rankless_adalora():
     """A model with AdaLoRA to one of whose layers the allocator has left nothing."""
     model = adapted("bert", CONFIGS["adalora"])
     names = [name for name, _ in model.named_parameters() if "lora_E" in name]
@@ -305,7 +305,7 @@ def without_rank():
 
 def test_layers_without_rank_are_saved_and_loaded_without_a_word(tmp_path):
     """PEFT takes them for shards, and the ranks for patterns that name no layer."""
-    model = without_rank()
+    model = rankless_adalora()
     model.save_pretrained(tmp_path)
     factors = load_file(tmp_path / "adapter_model.safetensors")
     ranks = sorted(len(value) for name, value in factors.items() if name.endswith("lora_A"))
@@ -315,7 +315,7 @@ def test_layers_without_rank_are_saved_and_loaded_without_a_word(tmp_path):
 
 
 def test_shards_that_were_not_gathered_are_still_told():
-    model = without_rank()
+    model = rankless_adalora()
     last, _ = model.peft_config["default"].rank_pattern.popitem()
     model.get_parameter(f"base_model.model.{last}".replace("lora_E", "lora_A")).data = torch.empty(
         0

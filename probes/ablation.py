@@ -32,8 +32,10 @@ from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
+from probes.metrics.multiple_comparisons import LEVEL
 from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, replica
+from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.mask_kinds import (
     NOISY,
     difference_table,
@@ -256,6 +258,26 @@ class AblationResult(Result):
     def noise_parts(self) -> pd.DataFrame:
         """What the noise of the masks does, by the objective and by the gradient."""
         return noise_parts(self.kinds)
+
+    @property
+    def answer(self) -> str:
+        """How many variants change the test loss detectably, and by how much at most."""
+        compared = self.summary[self.summary["variant"] != self.summary["part"].map(PARTS)]
+        told = compared[compared["difference_holm"] <= LEVEL]
+        ends = [
+            f"{mean_in_words(row, 'difference')} ({row['part']}: {row['variant']}, "
+            f"p = {row['p']:g})"
+            for row in least_and_largest(told, "difference")
+        ]
+        changes = f", by {' to '.join(ends)}" if ends else ""
+        counted = f"{len(told)} of {len(compared)} variants change the test loss detectably"
+        return " ".join(filter(None, [f"{counted}{changes}.", self.conclusion]))
+
+    def brief(self) -> pd.DataFrame:
+        """What every variant changes."""
+        text = self.text()
+        first = ["part", "variant", "p", "difference", "test loss"]
+        return text[[*first, *(name for name in text if name not in first)]]
 
     @property
     def conclusion(self) -> str:

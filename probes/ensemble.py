@@ -40,6 +40,7 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import inference_label
 from probes.metrics.paired_differences import paired_differences
 from probes.models.losses import Loss
+from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.text_tables import MARKED, TextTable, averages, decimals, with_interval
 from probes.tasks import load_task
@@ -190,6 +191,17 @@ class EnsembleResult(Result):
             title = f"The mask ensemble and its rivals\n{self.setting}"
             tables.append(TextTable(self.rivals_text(), title, RIVALS_NOTE, width=190))
         return tables
+
+    @property
+    def answer(self) -> str:
+        """What the largest ensemble changes, at the rates where that is least and most."""
+        most = self.summary[self.summary["ensemble"] == self.summary["ensemble"].max()]
+        ends = least_and_largest(most, "against_expected")
+        said = [f"{mean_in_words(row, 'against_expected')} (p = {row['p']:g})" for row in ends]
+        return (
+            f"An ensemble of N = {most['ensemble'].iloc[0]} has a test loss that differs from the "
+            f"expected weight's by {' to '.join(said) or 'what is not known'}."
+        )
 
     @property
     def conclusion(self) -> str:

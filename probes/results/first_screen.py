@@ -39,7 +39,11 @@ def wrapped(text: str, width: int) -> list[str]:
     >>> wrapped("one two", 4)
     ['one', 'two']
     """
-    return [part for line in text.splitlines() for part in textwrap.wrap(line, width)]
+    return [
+        part
+        for line in text.splitlines()
+        for part in textwrap.wrap(line, width, break_on_hyphens=False)
+    ]
 
 
 def without_constant_words(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

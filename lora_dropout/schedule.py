@@ -172,6 +172,22 @@ class MaskSchedule:
             )
         self._draw(step, samples)
 
+    def state_dict(self) -> dict[str, int]:
+        """Return what a run goes on from: the step and the seed."""
+        return {"step": self.step, "seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a step, as ``torch.nn.Module`` and Accelerate's checkpoints call it.
+
+        Args:
+            state: what :meth:`state_dict` returned.
+
+        Raises:
+            RuntimeError: a forward pass is still waiting for its backward pass.
+        """
+        self.reseed(state["seed"])
+        self.seek(state["step"])
+
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Within the block, no update moves the masks; one that was due moves them at its end."""

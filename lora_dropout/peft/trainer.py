@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -371,13 +371,28 @@ class LoraDropoutTrainerMixin:
         self._share = 1 / len(samples)
         try:
             for sample in each_sample(self.model, samples):
-                # Gradients travel between processes once, with the last pass.
                 last = sample == samples[-1]
-                with nullcontext() if last else self.accelerator.no_sync(model):
+                with nullcontext() if last else self._more_to_come(model):
                     total = total + super().training_step(model, inputs, items)  # type: ignore[misc]
         finally:
             self._share = 1.0
         return total
+
+    @contextmanager
+    def _more_to_come(self, model: nn.Module) -> Iterator[None]:
+        """Within the block, backward passes are followed by another one of the same step.
+
+        Gradients travel between processes once, with the last pass, and DeepSpeed, which takes its
+        optimizer step within the backward pass, waits for it.
+        """
+        gradients = self.accelerator.gradient_state
+        before = gradients.sync_gradients
+        gradients._set_sync_gradients(False)
+        try:
+            with self.accelerator.no_sync(model):
+                yield
+        finally:
+            gradients._set_sync_gradients(before)
 
     def _one_pass(
         self, model: nn.Module, inputs: dict[str, Any], items: Any, samples: range

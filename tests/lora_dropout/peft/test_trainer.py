@@ -494,3 +494,18 @@ def test_a_trainer_of_ones_own_keeps_its_loss(tmp_path):
     plain = trained(tmp_path, steps=1, samples=2)
     own = trained(tmp_path, steps=1, samples=2, kind=OwnWithDropout)
     assert losses(own) == pytest.approx([3 * loss for loss in losses(plain)], rel=ROUNDING)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_gradients_are_complete_with_the_last_pass_of_a_step_alone(parts, tmp_path):
+    """DeepSpeed takes its step as soon as they are: it took one a sample."""
+    made = trainer(tmp_path, samples=2, steps=2, batch=8 // parts, accumulate=parts)
+    complete, backward = [], made.accelerator.backward
+
+    def noted(*args, **kwargs):
+        complete.append(made.accelerator.sync_gradients)
+        backward(*args, **kwargs)
+
+    made.accelerator.backward = noted
+    made.train()
+    assert complete == [*[False] * (2 * parts - 1), True] * 2

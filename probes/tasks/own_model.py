@@ -1,11 +1,14 @@
 """A model that somebody brings along, with its data."""
 
+import hashlib
 import runpy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from probes.jobs.validation import require
@@ -49,6 +52,19 @@ class OwnModel:
     lr: float = 5e-3
     adapt: Callable[[nn.Module, float, int], nn.Module] | None = None
     noise: bool = False
+
+    def __repr__(self) -> str:
+        """Name the model by its kind and by a digest of what makes it, the functions left out."""
+        settings = (self.rank, self.target, self.alpha, self.steps, self.lr, self.noise)
+        digest = hashlib.sha256(repr(settings).encode())
+        for values in (*self.model.state_dict().values(), self.features, self.targets):
+            if isinstance(values, Tensor):
+                digest.update(
+                    values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+                )
+            elif isinstance(values, np.ndarray | list):
+                digest.update(repr(np.asarray(values, dtype=object).tolist()).encode())
+        return f"OwnModel({type(self.model).__name__}, {digest.hexdigest()[:12]})"
 
 
 def load_own(own: OwnModel | str) -> OwnModel:

@@ -49,3 +49,17 @@ def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features,
 def test_other_examples_are_refused_by_name(features, targets, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         brought(features, targets)
+
+
+def test_a_model_is_named_by_what_it_is_made_of():
+    """The name stands in the manifest: the same model again is the same run."""
+
+    def named(**changes):
+        torch.manual_seed(0)
+        known = {"model": nn.Linear(2, 2), "features": FEATURES, "targets": TARGETS}
+        return repr(OwnModel(**(known | {"loss": lambda outputs, targets: outputs} | changes)))
+
+    assert named() == named()
+    others = [{"features": FEATURES + 1}, {"rank": 2}, {"model": nn.Linear(2, 2)},
+              {"features": torch.zeros(6, 2, dtype=torch.bfloat16)}]  # fmt: skip
+    assert len({named(), *(named(**other) for other in others)}) == 5

@@ -101,7 +101,7 @@ class RivalsSettings(TextOptions, EngineOptions):
     """Fresh draws of S on which the tuned methods are measured; at least 2."""
 
     tuning_draws: int = 10
-    """Draws of S on which methods are tuned, by cross validation within S."""
+    """Draws on which methods are tuned, by cross validation."""
 
     trainings: int = 16
     """Trainings of a method on a draw that tunes, the same for all methods: learning rates times
@@ -203,8 +203,8 @@ class RivalsResult(Result):
         edge, drawn = self._at_the_edge, tuning["draw"].nunique()
         return (
             f"learning rate, strength and stopping time of every method by {FOLDS}-fold cross "
-            f"validation on {drawn} draws of S from {self._tuning_pool} examples "
-            f"that measure nothing; means over {self.rows['draw'].nunique()} fresh draws from the "
+            f"validation, with n examples to train on, on {drawn} draws from {self._tuning_pool} "
+            f"examples that measure nothing; means over {self.rows['draw'].nunique()} fresh draws from the "
             "others, 95 % intervals (Student); less LoRA: paired over draws; *: not 0, at 5 % for "
             f"all methods of an n together (Holm); equal: within {self.margin:.0%} of LoRA's test "
             "loss, likewise (two one-sided tests); ECE (of a calibrated predictor on average); "

@@ -1,8 +1,9 @@
 """Tuning a method on some draws of S, and measuring what was chosen on others.
 
 A draw that tunes trains every setting, a learning rate and a strength, once, and looks at several
-stopping times on the way. It is judged within S, by networks that did not see the example (cross
-validation), or by what is left of the data beside S.
+stopping times on the way. It is judged by cross validation, or by what is left of the data beside
+S. For cross validation a draw has so many more than n examples that every network trains on n of
+them: the best stopping time depends on the size, and that of fewer examples comes too early.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from probes.cells.cell import CellJob
 from probes.cells.prepare import Prepared
-from probes.cells.tuning_parts import Part, prepare_part
+from probes.cells.tuning_parts import Part, examples_of, prepare_part
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.metrics.calibration_error import (
     calibration_error,
@@ -28,6 +29,7 @@ from probes.metrics.calibration_error import (
 from probes.metrics.constant_prediction import best_constant
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors, Inputs
+from probes.tasks import load_task
 from probes.training.example_weights import full_sample, leave_out
 from probes.training.rival_training import rival_outputs, train_rival
 from probes.training.rivals import RIVALS, Rival
@@ -92,7 +94,7 @@ class TuningCell(CellJob):
         part: of the data, that S is drawn from.
         method: its name in ``RIVALS``.
         strengths, rates, shares: that are tried, every combination.
-        folds: whether S is judged by cross validation, or the rest of the part judges.
+        folds: whether cross validation judges, or the rest of the part does.
     """
 
     part: Part
@@ -155,9 +157,10 @@ def tune(cell: TuningCell, progress: Progress) -> pd.DataFrame:
         One row a setting: the cell's columns, ``method``, ``strength``, ``lr``, ``share`` and
         ``validation_loss``, infinite where a network diverged.
     """
-    ready = prepare_part(cell.base, cell.part)
-    folds = [list(range(fold, cell.base.n, FOLDS)) for fold in range(FOLDS)] if cell.folds else []
-    weights = leave_out(folds, cell.base.n) if folds else full_sample(cell.base.n)
+    n = drawn_examples(cell)
+    ready = prepare_part(replace(cell.base, n=n), cell.part)
+    folds = [list(range(fold, n, FOLDS)) for fold in range(FOLDS)] if cell.folds else []
+    weights = leave_out(folds, n) if folds else full_sample(n)
     judged = ready.train if folds else ready.test
     records = []
     settings = [
@@ -170,10 +173,24 @@ def tune(cell: TuningCell, progress: Progress) -> pd.DataFrame:
         mean = float(torch.cat(unseen).mean())
         finite = mean < float("inf")
         records.append(vars(setting) | {"validation_loss": mean if finite else float("inf")})
-    columns = ready.columns | {"draw": cell.base.draw, "method": cell.method}
+    known = {"n": cell.base.n, "draw": cell.base.draw, "method": cell.method}
+    columns = ready.columns | known
     return pd.DataFrame(records).assign(
         **{name: value for name, value in columns.items() if name != "lr"}
     )
+
+
+def drawn_examples(cell: TuningCell) -> int:
+    """Return the size of a draw that tunes: n, and with folds as many more as each leaves out.
+
+    Args:
+        cell: the draw; where its part of the data is smaller, it is drawn but for one example.
+    """
+    if not cell.folds:
+        return cell.base.n
+    task = load_task(cell.base.task, cell.base.text)
+    pool = len(examples_of(cell.part, len(task), cell.base.seed))
+    return max(cell.base.n, min(round(cell.base.n * FOLDS / (FOLDS - 1)), pool - 1))
 
 
 def measure(cell: MeasuredCell, progress: Progress) -> pd.DataFrame:

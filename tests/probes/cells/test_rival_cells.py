@@ -12,6 +12,7 @@ from probes.cells.rival_cells import (
     MeasuredCell,
     Setting,
     TuningCell,
+    drawn_examples,
     measure,
     run_rival_cell,
     tune,
@@ -29,8 +30,9 @@ NETWORK = load_task("digits").network(rank=8, alpha=8, dtype=torch.float64, devi
 
 
 def alone(method, setting, weights, part="tuning", steps=None):
-    """Outputs on S and on the rest of the part of one network that is trained for itself."""
-    ready, rival = prepare_part(BASE, part), Rival(method, setting.strength)
+    """Outputs on what is drawn and on the rest of one network that is trained for itself."""
+    base = replace(BASE, n=weights.shape[1])
+    ready, rival = prepare_part(base, part), Rival(method, setting.strength)
     steps = setting.stop(method, BASE.steps) * rival.method.members if steps is None else steps
     training = replace(ready.training, lr=setting.lr, steps=steps)
     factors = train_rival(ready.network, ready.train, weights, ready.start, training, rival)
@@ -42,7 +44,7 @@ def alone(method, setting, weights, part="tuning", steps=None):
 
 
 @pytest.mark.parametrize("method", ["LoRA", "LoRA Dropout, N = 4", "seed ensemble of 4"])
-def test_within_s_every_example_is_judged_by_the_network_that_did_not_see_it(method):
+def test_every_example_is_judged_by_the_network_that_did_not_see_it(method):
     strength = RIVALS[method].strengths[0]
     cell = TuningCell(BASE, "tuning", method, (strength,), (0.01, 0.03), (0.5, 1.0), folds=True)
     rows = tune(cell, silent)
@@ -52,10 +54,21 @@ def test_within_s_every_example_is_judged_by_the_network_that_did_not_see_it(met
     for row in (rows.iloc[0], rows.iloc[3]):
         setting, losses = Setting(strength, row["lr"], row["share"]), []
         for fold in range(FOLDS):
-            held = list(range(fold, 8, FOLDS))
-            ready, (outputs, _) = alone(method, setting, leave_out([held], 8))
+            # 8 examples and a third of them: every network trains on 8 of 11, but for rounding.
+            held = list(range(fold, 11, FOLDS))
+            ready, (outputs, _) = alone(method, setting, leave_out([held], 11))
             losses += ready.network.loss.value(outputs, ready.train.targets)[0, held].tolist()
         assert row["validation_loss"] == pytest.approx(np.mean(losses))
+
+
+@pytest.mark.parametrize(("n", "drawn"), [(8, 11), (64, 85), (512, 683), (700, 718)])
+def test_the_networks_of_cross_validation_train_on_n_examples(n, drawn):
+    """As far as the part has so many: that of digits has 719."""
+    cell = TuningCell(replace(BASE, n=n), "tuning", "LoRA", (0.0,), (0.01,), (1.0,), folds=True)
+    assert drawn_examples(cell) == drawn
+    assert drawn_examples(replace(cell, folds=False)) == n
+    if drawn < 718:
+        assert abs(drawn - drawn / FOLDS - n) < 1
 
 
 def test_without_folds_the_rest_of_the_data_judges():

@@ -201,11 +201,12 @@ class RivalsResult(Result):
         """How methods were tuned and are compared."""
         tuning = self.more[TableKind.TUNING]
         edge, drawn = self._at_the_edge, tuning["draw"].nunique()
+        fresh = self.rows["draw"].nunique()
         return (
             f"learning rate, strength and stopping time of every method by {FOLDS}-fold cross "
             f"validation, with n examples to train on, on {drawn} draws from {self._tuning_pool} "
-            f"examples that measure nothing; means over {self.rows['draw'].nunique()} fresh draws from the "
-            "others, 95 % intervals (Student); less LoRA: paired over draws; *: not 0, at 5 % for "
+            f"examples that measure nothing; means over {fresh} fresh draws from the others, 95 % "
+            "intervals (Student); less LoRA: paired over draws; *: not 0, at 5 % for "
             f"all methods of an n together (Holm); equal: within {self.margin:.0%} of LoRA's test "
             "loss, likewise (two one-sided tests); ECE (of a calibrated predictor on average); "
             "passes: of training, in those of a step of LoRA"

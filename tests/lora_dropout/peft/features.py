@@ -127,6 +127,8 @@ def _both(name: str, test: str, *, peft: bool = True) -> Use:
 
 
 SAVING, TRAINER = "test_saving.py::test_", "test_trainer.py::test_"
+TRL, PAGED = "test_trl.py::test_", "test_trainers_page.py::test_"
+SHARDED = "test_sharded.py::test_two_ranks_train_resume_and_save_as_one"
 ADAPTERS, GENERATION = "test_adapters.py::test_", "test_generation.py::test_"
 QUANTIZED = "test_quantized.py::test_"
 USES = (
@@ -176,6 +178,25 @@ USES = (
     _both("resuming a training", TRAINER + "resuming_continues_masks_and_ranks"),
     Use("ranks are allocated in the trainer", False, None,
         (TRAINER + "ranks_are_allocated_in_the_trainer",)),
+    Use("FSDP2, by Accelerate, in float32 and bfloat16", True, (SHARDED,)),
+    Use("DeepSpeed's ZeRO 2 and 3, where it is installed", True, (SHARDED,)),
+    Use("TRL's SFT, DPO and Reward trainers: masks, N samples, resuming", True,
+        (TRL + "a_run_that_was_killed_goes_on_to_the_same_losses",
+         TRL + "parts_of_a_batch_and_recomputed_layers_see_the_masks_of_the_step",
+         TRL + "samples_are_one_group_but_for_pairs")),
+    Use("DPO of an adapter against a frozen copy of it", True,
+        (TRL + "the_reference_of_a_trained_adapter_has_no_masks",)),
+    Use("ensemble in the evaluation of TRL's trainers", False,
+        (TRL + "the_ensemble_is_evaluated_by_averaged_logits",
+         TRL + "the_ensemble_of_a_policy_is_compared_with_the_frozen_model",
+         TRL + "the_ensemble_of_rewards_is_evaluated")),
+    Use("AdaLoRA's regularizer where the trainer computes the loss", False, None,
+        (TRL + "adalora_keeps_its_regularizer_where_the_loss_is_the_trainers",)),
+    Use("a plain loop, with checkpoints", True, (PAGED + "a_plain_loop_goes_on_where_it_ended",)),
+    Use("a loop of Accelerate, with checkpoints", True,
+        (PAGED + "accelerate_goes_on_from_its_checkpoint",)),
+    Use("Lightning, where it is installed", True,
+        (PAGED + "lightning_holds_the_masks_within_a_step_and_resumes",)),
     Use("N samples in one grouped pass", False,
         (TRAINER + "passes_and_one_group_give_the_same_training",)),
     Use("ensemble in the trainer's evaluation", False,

@@ -1,0 +1,182 @@
+"""Instruction tuning by TRL's SFTTrainer, without and with LoRA Dropout.
+
+python -m recipes.sft --model meta-llama/Llama-2-7b-hf --data FOLDER --per_device_train_batch_size 4
+
+Flags that are not listed by --help are those of TRL's SFTConfig.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import tyro
+
+from probes.cli.command_line import run_command_line
+from probes.finetuning.instructions import instruction_task
+from probes.finetuning.task import Corpus
+from probes.jobs.atomic_files import make_folder, write_whole
+from probes.jobs.validation import require
+from probes.models.pretrained import load_pretrained
+
+#: Of TRL's SFTConfig, where its flags say nothing else: those of values.csv for Alpaca.
+DEFAULTS = {
+    "learning_rate": 2e-4, "num_train_epochs": 3, "warmup_steps": 0.03, "save_strategy": "epoch",
+    "report_to": [], "seed": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SftSettings:
+    """Tune a model on instructions by TRL, at each p, and evaluate it on held-out ones."""
+
+    model: str
+    """The base model: its name on the hub, or a folder."""
+
+    data: str | None = None
+    """Folder with Alpaca's layout, in place of the hub."""
+
+    p: tuple[float, ...] = (0.0, 0.5)
+    """Dropout rates that are compared."""
+
+    samples: int = 4
+    """N in training, at p > 0."""
+
+    ensemble: int = 4
+    """N at test time, at p > 0; 0 for the expected weight alone."""
+
+    grouped: bool = False
+    """One pass over the batch repeated N times: faster than N passes, for N times the memory."""
+
+    rank: int = 16
+    """Rank of the update."""
+
+    alpha: float = 32.0
+    """Scaling numerator of the update."""
+
+    target: tuple[str, ...] = ("q_proj", "v_proj")
+    """Names of the layers that are adapted."""
+
+    tokens: int = 512
+    """Question and answer are cut after that many tokens."""
+
+    n: int | None = None
+    """Training examples. Default: all."""
+
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/paper/sft")
+    """Folder for checkpoints, adapters and rows.parquet; the same command goes on from there."""
+
+    def check(self) -> None:
+        """Check every number.
+
+        Raises:
+            ValueError: one is out of range.
+        """
+        for p in self.p:
+            require(0 <= p < 1, "p", "in [0, 1)", p)
+        require(self.samples >= 1, "samples", "at least 1", self.samples)
+        require(self.ensemble >= 0, "ensemble", "at least 0", self.ensemble)
+        require(self.rank >= 1, "rank", "at least 1", self.rank)
+        require(self.alpha > 0, "alpha", "above 0", self.alpha)
+        require(self.tokens >= 2, "tokens", "at least 2", self.tokens)
+        require(self.n is None or self.n >= 1, "n", "at least 1", self.n)
+
+
+def measure_sft(settings: SftSettings, words: Sequence[str] = ()) -> pd.DataFrame:
+    """Train at each rate, or go on where that ended, and evaluate.
+
+    Args:
+        settings: of the command line.
+        words: flags of TRL's SFTConfig.
+
+    Returns:
+        One row a rate and inference: ``p``, ``samples``, ``inference``, ``ensemble``, the held-out
+        ``loss`` (nats a token of an answer) and ``accuracy`` (of the next token), ``steps``.
+
+    Raises:
+        ValueError: a value out of range, an unknown flag, or a model or data that cannot be used.
+    """
+    settings.check()
+    given = _arguments(words)
+    tokenizer = load_pretrained("AutoTokenizer", settings.model)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    corpus = Corpus(settings.data, "", "", settings.n, None, settings.tokens, 0)
+    task = instruction_task(corpus, tokenizer)
+    records = []
+    for p in settings.p:
+        trainer = _trained(settings, given, p, task, tokenizer)
+        ways = [("no masks" if p == 0 else "expected weight", 0)]
+        ways += [("ensemble", settings.ensemble)] if p > 0 and settings.ensemble else []
+        for inference, trainer.ensemble in ways:
+            found = trainer.evaluate()
+            records.append({
+                "p": p, "samples": trainer.samples, "inference": inference,
+                "ensemble": trainer.ensemble, "loss": found["eval_loss"],
+                "accuracy": found["eval_mean_token_accuracy"], "steps": trainer.state.global_step,
+            })  # fmt: skip
+    return pd.DataFrame(records)
+
+
+def _trained(
+    settings: SftSettings, given: dict[str, Any], p: float, task: Any, tokenizer: Any
+) -> Any:
+    """A trainer that has trained at a rate, in a folder of its own."""
+    from transformers.trainer_utils import get_last_checkpoint
+    from trl import SFTConfig, SFTTrainer
+
+    from lora_dropout.peft import LoraDropoutConfig, LoraDropoutTrainerMixin
+
+    class Tuning(LoraDropoutTrainerMixin, SFTTrainer):
+        pass
+
+    folder = settings.out / f"p{p:g}"
+    make_folder(folder)
+    arguments = SFTConfig(**DEFAULTS | given | {"output_dir": str(folder)})
+    adapter = LoraDropoutConfig(
+        r=settings.rank, lora_alpha=settings.alpha, target_modules=list(settings.target),
+        task_type="CAUSAL_LM", dropout_rate=p,
+    )  # fmt: skip
+    trainer = Tuning(
+        load_pretrained("AutoModelForCausalLM", settings.model), args=arguments,
+        train_dataset=task.train, eval_dataset=task.held_out, processing_class=tokenizer,
+        peft_config=adapter, samples=settings.samples if p > 0 else 1, grouped=settings.grouped,
+    )  # fmt: skip
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    trainer.save_model(str(folder / "adapter"))
+    return trainer
+
+
+def _arguments(words: Sequence[str]) -> dict[str, Any]:
+    """Flags of TRL's SFTConfig, as values by name."""
+    from transformers import HfArgumentParser
+    from trl import SFTConfig
+
+    parser = HfArgumentParser(SFTConfig)
+
+    def refuse(message: str) -> None:
+        raise ValueError(message)
+
+    parser.error = refuse  # type: ignore[assignment]
+    known, rest = parser.parse_known_args(list(words))
+    if rest:
+        raise ValueError(f"unknown arguments: {' '.join(rest)}")
+    names = {word[2:].partition("=")[0].replace("-", "_") for word in words if word[:2] == "--"}
+    return {name: value for name, value in vars(known).items() if name in names}
+
+
+def main() -> None:
+    """Train, evaluate, keep the rows, and print them."""
+
+    def answer(settings: SftSettings, words: list[str]) -> int:
+        rows = measure_sft(settings, words)
+        write_whole(settings.out / "rows.parquet", lambda path: rows.to_parquet(path, index=False))
+        print(rows.to_string(index=False))
+        return 0
+
+    run_command_line(SftSettings, answer, program="recipes.sft")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Instruction tuning by TRL from its command line to its table, and on from where it was killed."""
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+from tests.recipes.shell import run_module
+from tests.recipes.tiny import save_llama, write_alpaca_clean
+
+pytestmark = [
+    pytest.mark.slow,
+    # TRL 1.16 asks transformers 5.23 by older names.
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+QUICK = ["--use_cpu", "--per_device_train_batch_size", "4", "--max_steps", "2", "--rank", "2",
+         "--tokens", "40", "--disable_tqdm", "true", "--save_strategy", "steps", "--save_steps",
+         "1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """Arguments that name a tiny model, and data in the hub's layout."""
+    folder = tmp_path_factory.mktemp("sft")
+    data = folder / "hub"
+    write_alpaca_clean(data).rename(data / "train.json")
+    for extra in data.glob("data/*"):
+        extra.unlink()
+    return ["--model", save_llama(folder / "llama"), "--data", str(data)]
+
+
+@pytest.fixture(autouse=True)
+def _no_telemetry(monkeypatch):
+    monkeypatch.setenv("CI", "1")
+
+
+def test_both_rates_are_trained_evaluated_and_told(base, tmp_path):
+    out = tmp_path / "runs"
+    asked = ["recipes.sft", *base, "--out", str(out), *QUICK]
+    status, said, complaint = run_module(tmp_path, asked)
+    assert status == 0, complaint
+    rows = pd.read_parquet(out / "rows.parquet")
+    assert rows[["p", "inference", "samples"]].to_numpy().tolist() == [
+        [0.0, "no masks", 1], [0.5, "expected weight", 4], [0.5, "ensemble", 4],
+    ]  # fmt: skip
+    assert (rows["steps"] == 2).all()
+    assert rows["loss"].nunique() == 3
+    assert "expected weight" in said
+    straight = load_file(out / "p0.5" / "adapter" / "adapter_model.safetensors")
+    # As if killed after the first step: the same command takes the second again.
+    for last in out.glob("p*/checkpoint-2"):
+        for file in sorted(last.rglob("*"), reverse=True):
+            file.unlink()
+        last.rmdir()
+    status, _, complaint = run_module(tmp_path, asked)
+    assert status == 0, complaint
+    again = load_file(out / "p0.5" / "adapter" / "adapter_model.safetensors")
+    assert all((again[name] == value).all() for name, value in straight.items())
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "rows.parquet"), rows)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [(["--p", "1"], "p must be"), (["--no-such-flag"], "unknown arguments"),
+     (["--num_train_epochs", "many"], "num_train_epochs")],
+)  # fmt: skip
+def test_bad_values_are_one_line(flags, reason, base, tmp_path):
+    status, _, complaint = run_module(tmp_path, ["recipes.sft", *base, *flags])
+    assert status == 2
+    assert reason in complaint
+    assert len(complaint.strip().splitlines()) == 1

@@ -11,6 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from lora_dropout.functional import merge_weight
 from probes.models.losses import Loss
 from probes.models.network import Factors, Network
 
@@ -93,7 +94,8 @@ class FeedForward(Network):
 
     def outputs(self, weights: Sequence[Tensor], inputs: Columns) -> Tensor:
         """Compute outputs from merged weights, as in :meth:`Network.outputs`."""
-        return self._activations(weights, inputs)[-1]
+        first = (weights[0] @ inputs.features).add_(self.biases[0])
+        return self._activations_after(first, weights[1:])[-1]
 
     def outputs_with_masked_inputs(
         self, updates: Sequence[Tensor], masks: Sequence[Tensor], inputs: Columns
@@ -122,24 +124,36 @@ class FeedForward(Network):
         """Compute per-example gradient norms, as in :meth:`Network.gradient_norms`.
 
         The gradient of a linear layer's weight is the outer product of its output's gradient and
-        its input, so its norm is the product of theirs and no gradient is formed.
+        its input, so its norm is the product of theirs and no gradient is formed. Nor is the first
+        layer's weight, the largest: its frozen product is at hand.
         """
-        weights = self.merged_weights(factors, update_scale=update_scale)
-        *features, outputs = self._activations(weights, inputs)
+        scaling = self.scaling * update_scale
+        (A, B), *later = factors
+        hidden = torch.mm(A.flatten(0, 1), inputs.features).unflatten(0, A.shape[:2])
+        first = torch.baddbmm(inputs.frozen.expand(len(A), -1, -1), B, hidden, alpha=scaling)
+        weights = [
+            merge_weight(weight, *pair, scaling)
+            for weight, pair in zip(self.weights[1:], later, strict=True)
+        ]
+        *inner, outputs = self._activations_after(first, weights)
         grad = self.loss.gradient(outputs, inputs.targets, None)
         total = torch.zeros_like(grad[:, 0])
-        for layer, X in reversed(list(enumerate(features))):
+        for weight, X in zip(reversed(weights), reversed(inner), strict=True):
             total += grad.square().sum(-2) * X.square().sum(-2)
-            if layer > 0:
-                grad = (weights[layer].mT @ grad).mul_(X > 0)
+            grad = (weight.mT @ grad).mul_(X > 0)
+        total += grad.square().sum(-2) * inputs.features.square().sum(-2)
         return total.sqrt_()
 
-    def _activations(self, weights: Sequence[Tensor], inputs: Columns) -> list[Tensor]:
-        """Inputs of all layers, and the output."""
-        found = [inputs.features]
-        for layer, (weight, bias) in enumerate(zip(weights, self.biases, strict=True)):
-            output = (weight @ found[-1]).add_(bias)
-            found.append(output if layer + 1 == len(weights) else output.relu_())
+    def _activations_after(self, first: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+        """Inputs of all layers but the first, and the output.
+
+        Args:
+            first: output of the first layer before its ReLU, (R, d_out, m); changed in place.
+            weights: of the other layers, (R, d_out, d_in) each.
+        """
+        found = [first]
+        for weight, bias in zip(weights, self.biases[1:], strict=True):
+            found.append((weight @ found[-1].relu_()).add_(bias))
         return found
 
 

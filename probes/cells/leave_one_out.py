@@ -11,10 +11,11 @@ from probes.cells.prepare import Prepared, prepare
 from probes.jobs.job import Progress, silent
 from probes.landscape.lipschitz import LipschitzTracker
 from probes.landscape.newton_plan import MEMORY_BUDGET
+from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, Network, replica
 from probes.training.blocks import blocks, replica_blocks, replicas_per_block
 from probes.training.plan import Penalty
-from probes.training.retrain import retrain
+from probes.training.retrain import Retraining, retrain, retrain_cells
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,53 @@ def train_part(
         if cell.warm_start:
             factors = run(replica(factors, 0))
     return TrainedPart(factors, tracker.largest, tracker.how)
+
+
+def train_cells(
+    cells: Sequence[Cell], ready: Sequence[Prepared], progress: Progress = silent
+) -> list[TrainedPart]:
+    """Train all replicas of several cells as one block.
+
+    Args:
+        cells: of method retrain, alike but for the draw and the rate; see
+            :func:`probes.training.blocks.cells_per_block` for how many.
+        ready: of :func:`probes.cells.prepare.prepare` for each of them.
+        progress: told the number of replicas after every step.
+
+    Returns:
+        For each cell what :func:`train_part` returns of all its replicas.
+    """
+    trackers = [
+        LipschitzTracker(one.network, one.train, cell.steps, cell.update_scale)
+        for cell, one in zip(cells, ready, strict=True)
+    ]
+
+    def checkpoint(step: int, number: int, factors: Factors) -> None:
+        replicas = len(factors[0][0])
+        trackers[number].visit(step, slice(replicas), factors)
+        progress(replicas)
+
+    def run(starts: Sequence[Factors]) -> list[Factors]:
+        network = ready[0].network
+        assert isinstance(network, FeedForward)
+        alike = zip(cells, ready, starts, strict=True)
+        return retrain_cells(
+            network,
+            [
+                Retraining(one.train, one.weights, start, one.training, objective_of(cell))
+                for cell, one, start in alike
+            ],
+            checkpoint,
+        )
+
+    with torch.no_grad():
+        trained = run([one.start for one in ready])
+        if cells[0].warm_start:
+            trained = run([replica(factors, 0) for factors in trained])
+    return [
+        TrainedPart(factors, tracker.largest, tracker.how)
+        for factors, tracker in zip(trained, trackers, strict=True)
+    ]
 
 
 def replica_blocks_of(cell: Cell, ready: Prepared, max_replicas: int | None = None) -> list[slice]:

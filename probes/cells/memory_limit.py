@@ -128,6 +128,15 @@ class Size:
         """
         return self._left(limit, 0, self.replica) // self.replica
 
+    def cells_within(self, limit: int) -> int:
+        """How many cells such as this one may train together, at least 1.
+
+        Args:
+            limit: of the process, in bytes.
+        """
+        left = limit - resident_memory() - SLACK - self.curvature
+        return max(1, left // (self.shared + self.replicas * self.replica))
+
     def products_within(self, limit: int) -> int:
         """Bytes that the products of a Newton step may hold.
 

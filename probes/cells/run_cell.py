@@ -1,18 +1,19 @@
 """How a sweep runs a cell: as a whole, or in parts on several machines."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from probes.cells.cell import Cell
+from probes.cells.cell import Cell, objective_of
 from probes.cells.leave_one_out import (
     Trained,
     TrainedPart,
     estimate_cell,
     joined,
     replica_blocks_of,
+    train_cells,
     train_part,
 )
 from probes.cells.measure_cell import loss_matrix, measure_cell
@@ -20,6 +21,7 @@ from probes.cells.memory_limit import Size, safe_limit
 from probes.cells.prepare import Prepared, prepare
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.landscape.newton_plan import MEMORY_BUDGET
+from probes.training.blocks import blocks, cells_per_block
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,53 @@ class CellRun:
             return self._tables(cell, self._estimate(cell, ready, progress))
         part = train_part(cell, ready, self._blocks(cell, ready), progress)
         return self._tables(cell, joined(ready, [part]))
+
+    def groups(self, cells: Sequence[Cell], places: int) -> list[list[Cell]]:
+        """Put cells together that train as one block, as in :meth:`GroupedJobRunner.groups`.
+
+        Args:
+            cells: of a sweep.
+            places: how many groups can run at once.
+
+        Returns:
+            Groups that hold every cell once: draws and rates of equal shapes.
+        """
+        alike: dict[Hashable, list[Cell]] = {}
+        for cell in cells:
+            masked = cell.p > 0 or cell.samples == 1
+            alike.setdefault((replace(cell, p=0.0, draw=0), masked), []).append(cell)
+        groups = []
+        for some in alike.values():
+            fair = -(-len(some) // places)
+            size = min(self._cells_together(some[0]), fair) if len(some) > 1 else 1
+            groups += [some[rows] for rows in blocks(len(some), size)]
+        return groups
+
+    def run_group(self, cells: Sequence[Cell], progress: Progress) -> Iterator[Tables]:
+        """Retrain cells as one block and measure each, as in :meth:`GroupedJobRunner.run_group`.
+
+        Args:
+            cells: of :meth:`groups`, two or more.
+            progress: told the number of replica steps since the last call.
+
+        Yields:
+            The tables of every cell, in order.
+        """
+        ready = [prepare(cell) for cell in cells]
+        parts = train_cells(cells, ready, progress)
+        for cell, one, part in zip(cells, ready, parts, strict=True):
+            yield self._tables(cell, joined(one, [part]))
+
+    def _cells_together(self, cell: Cell) -> int:
+        """How many cells such as this one train as one block, within the memory."""
+        if cell.method == "influence":
+            return 1
+        ready = prepare(cell)
+        replicas = len(ready.weights)
+        best = cells_per_block(
+            ready.network, replicas, len(ready.train), ready.training, objective_of(cell)
+        )
+        return min(best, self._size(cell, ready).cells_within(self._limit)) if best > 1 else 1
 
     def split(self, cell: Cell, pieces: int) -> list[list[slice]]:
         """Cut a cell into parts, as in :meth:`SplitJobRunner.split`.

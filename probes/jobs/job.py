@@ -1,6 +1,6 @@
 """What a sweep runs: jobs, which are all that determines their tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -43,6 +43,52 @@ RunJob = Callable[[J, Progress], Tables]
 
 def silent(steps: int) -> None:
     """Take progress that nobody watches."""
+
+
+@runtime_checkable
+class GroupedJobRunner(Protocol):
+    """A run that does some jobs together, with the same tables."""
+
+    def __call__(self, job: J, progress: Progress) -> Tables:
+        """Do one job, as in :meth:`SplitJobRunner.__call__`."""
+
+    def groups(self, jobs: Sequence[J], places: int) -> list[list[J]]:
+        """Put jobs together.
+
+        Args:
+            jobs: what is run.
+            places: how many groups can run at once.
+
+        Returns:
+            Groups of one or more, which hold every job once.
+        """
+
+    def run_group(self, jobs: Sequence[J], progress: Progress) -> Iterator[Tables]:
+        """Do the jobs of a group in this process.
+
+        Args:
+            jobs: two or more.
+            progress: as for a single job.
+
+        Yields:
+            The tables of every job, in order, each as soon as it is done.
+        """
+
+
+def groups_of(run: RunJob[J], jobs: Sequence[J], places: int = 1) -> list[list[J]]:
+    """Put jobs together as their run says; each is alone where it says nothing."""
+    if isinstance(run, GroupedJobRunner):
+        return run.groups(jobs, places)
+    return [[job] for job in jobs]
+
+
+def run_together(run: RunJob[J], jobs: Sequence[J], progress: Progress) -> Iterator[Tables]:
+    """Run a group of :func:`groups_of`; yield the tables of every job, in order."""
+    if len(jobs) > 1:
+        assert isinstance(run, GroupedJobRunner)
+        yield from run.run_group(jobs, progress)
+    else:
+        yield run(jobs[0], progress)
 
 
 @runtime_checkable

@@ -14,20 +14,20 @@ from typing import Any
 
 import torch
 
-from probes.jobs.job import J, Progress, RunJob, Tables, silent
+from probes.jobs.job import J, Progress, RunJob, Tables, groups_of, run_together, silent
 
 
 def run_here(jobs: Sequence[J], run: RunJob[J], progress: Progress) -> Iterator[tuple[J, Tables]]:
-    """Run jobs one after the other in this process.
+    """Run jobs in this process, one group after the other.
 
     Args:
         jobs, run, progress: as for :func:`probes.jobs.engines.run_jobs`.
 
     Yields:
-        Each job with its tables, in order.
+        Each job with its tables, group after group.
     """
-    for job in jobs:
-        yield job, run(job, progress)
+    for group in groups_of(run, jobs):
+        yield from zip(group, run_together(run, group, progress), strict=True)
 
 
 def run_in_workers(
@@ -53,11 +53,12 @@ def run_in_workers(
         try:
             # Started while Ctrl-C is ignored, workers ignore it: it is for this process alone.
             with _interrupts_ignored(), _script_left_alone(run, jobs):
-                futures = {pool.submit(run, job, silent): job for job in jobs}
+                groups = groups_of(run, jobs, workers)
+                futures = {pool.submit(_run_group, run, group): group for group in groups}
             for future in as_completed(futures):
-                job = futures[future]
-                yield job, future.result()
-                progress(job.replica_steps)
+                for job, tables in zip(futures[future], future.result(), strict=True):
+                    yield job, tables
+                    progress(job.replica_steps)
         except BrokenProcessPool:
             _stop(pool)
             raise ValueError(
@@ -68,6 +69,10 @@ def run_in_workers(
         except BaseException:
             _stop(pool)
             raise
+
+
+def _run_group(run: RunJob[J], jobs: Sequence[J]) -> list[Tables]:
+    return list(run_together(run, jobs, silent))
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

@@ -20,6 +20,8 @@ from probes.models.network import Factors, Network
 class Columns:
     """Examples as columns.
 
+    Those of several cells have the cells in front; see :func:`beside`.
+
     Attributes:
         features: X, (d_in, m).
         targets: (k, m).
@@ -40,6 +42,22 @@ class Columns:
     def place(self, like: Tensor) -> "Columns":
         """Return the same on the device and in the precision of a tensor."""
         return Columns(self.features.to(like), self.targets.to(like), self.frozen.to(like))
+
+
+def beside(cells: Sequence[Columns]) -> Columns:
+    """Put the examples of several cells beside each other.
+
+    Args:
+        cells: as many examples of each; one cell stays as it is.
+
+    Returns:
+        Examples whose tensors have the cells in front, (C, ..., m).
+    """
+    if len(cells) == 1:
+        return cells[0]
+    parts = ([one.features for one in cells], [one.targets for one in cells],
+             [one.frozen for one in cells])  # fmt: skip
+    return Columns(*map(torch.stack, parts))
 
 
 class FeedForward(Network):

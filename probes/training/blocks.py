@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TypeGuard
 
+from probes.models.feedforward import FeedForward
 from probes.models.network import Network
 from probes.training.plan import Dropout, Objective, Perturbation, Training
 
@@ -11,6 +12,8 @@ from probes.training.plan import Dropout, Objective, Perturbation, Training
 #: Constants, not properties of the machine, as the split into blocks changes the rounding of the
 #: products.
 CUDA_BLOCK_ACTIVATIONS = 2**28
+#: Bytes: PyTorch's own allocations on a CPU begin at multiples of it.
+ALIGNMENT = 64
 
 
 def replica_blocks(
@@ -29,10 +32,14 @@ def replica_blocks(
     Returns:
         Slices of ``range(replicas)``, in order, that cover it.
     """
-    draws = _draws_masks(objective) or isinstance(objective, Perturbation)
-    samples = training.samples if draws else 1
-    fitting = replicas_per_block(network, examples, samples)
+    fitting = replicas_per_block(network, examples, step_samples(training, objective))
     return list(blocks(replicas, fitting if max_replicas is None else min(fitting, max_replicas)))
+
+
+def step_samples(training: Training, objective: Objective) -> int:
+    """Number of mask pairs of a step: N, or 1 where nothing is drawn."""
+    draws = _draws_masks(objective) or isinstance(objective, Perturbation)
+    return training.samples if draws else 1
 
 
 def replicas_per_block(network: Network, examples: int, samples: int = 1) -> int:
@@ -49,14 +56,55 @@ def replicas_per_block(network: Network, examples: int, samples: int = 1) -> int
     return max(1, _block_activations(network) // (examples * samples * network.activations))
 
 
+def cells_per_block(
+    network: Network, replicas: int, examples: int, training: Training, objective: Objective
+) -> int:
+    """Number of cells that are best trained as one block, by :func:`retrain_cells`.
+
+    On a CPU a cell's numbers do not depend on what is beside it: cells are trained together only
+    where each begins at a multiple of ``ALIGNMENT`` bytes in all memory, as alone, since products
+    round by the place of their factors. On a GPU they differ by rounding.
+
+    Args:
+        network: the frozen network; its device decides how much a block may hold.
+        replicas: R, of a cell.
+        examples: of a cell's pool.
+        training, objective: of the cells, as for :func:`retrain`.
+
+    Returns:
+        At least 1; 1 where cells cannot be trained together.
+    """
+    if not isinstance(network, FeedForward) or isinstance(objective, Perturbation):
+        return 1
+    step_examples = min(training.batch or examples, examples)
+    if _on_cpu(network) and not _begins_aligned(network, replicas, step_examples):
+        return 1
+    fitting = replicas_per_block(network, examples, step_samples(training, objective))
+    return max(1, fitting // replicas)
+
+
+def _begins_aligned(network: Network, replicas: int, examples: int) -> bool:
+    """Whether all that is held of a cell fills whole multiples of ``ALIGNMENT`` bytes."""
+    sides = {side for pair in network.sides for side in pair}
+    held = [side * examples for side in sides]
+    held += [replicas * network.rank * examples]
+    held += [replicas * network.rank * side for side in sides]
+    held += [replicas * d_in * d_out for d_in, d_out in network.sides]
+    number = network.weights[0].element_size()
+    return all(numbers * number % ALIGNMENT == 0 for numbers in held)
+
+
 def examples_per_block(network: Network) -> int:
     """Number of examples that one replica is best evaluated on together, at least 1."""
     return max(1, _block_activations(network) // network.activations)
 
 
 def _block_activations(network: Network) -> int:
-    on_cpu = network.weights[0].device.type == "cpu"
-    return network.block_activations if on_cpu else CUDA_BLOCK_ACTIVATIONS
+    return network.block_activations if _on_cpu(network) else CUDA_BLOCK_ACTIVATIONS
+
+
+def _on_cpu(network: Network) -> bool:
+    return network.weights[0].device.type == "cpu"
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:

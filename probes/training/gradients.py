@@ -47,12 +47,19 @@ class ObjectiveGradient(ABC):
     def write(self, masks: Masks) -> None:
         """Write the gradient at the factors as they are, under N mask pairs a layer."""
 
-    def add_penalty(self, penalty_weight: float) -> None:
-        """Add the gradient of penalty_weight * (sum of the squared norms of all updates)."""
+    def add_penalty(self, *penalty_weights: float) -> None:
+        """Add the gradient of penalty_weight * (sum of the squared norms of all updates).
+
+        Args:
+            *penalty_weights: one of every cell whose replicas these are.
+        """
+        cells = len(penalty_weights)
         for (A, B), (grad_A, grad_B) in zip(self.factors, self.gradient, strict=True):
             add_A, add_B = penalty_gradient(A, B, self.scaling)
-            grad_A.add_(add_A, alpha=penalty_weight)
-            grad_B.add_(add_B, alpha=penalty_weight)
+            for grad, add in ((grad_A, add_A), (grad_B, add_B)):
+                parts = zip(grad.chunk(cells), add.chunk(cells), penalty_weights, strict=True)
+                for of_cell, more, weight in parts:
+                    of_cell.add_(more, alpha=weight)
 
 
 class AutogradGradient(ObjectiveGradient):
@@ -104,6 +111,8 @@ class FeedForwardGradient(ObjectiveGradient):
     Args:
         network, factors, gradient, samples: as for :class:`ObjectiveGradient`.
         examples: m, the examples of a step.
+        cells: whose replicas these are, as many of each; examples and masks then have the cells
+            in front, as :class:`ReplicaMap` reads them.
     """
 
     maps: list[ReplicaMap]
@@ -118,9 +127,10 @@ class FeedForwardGradient(ObjectiveGradient):
         *,
         samples: int,
         examples: int,
+        cells: int = 1,
     ) -> None:
         super().__init__(network, factors, gradient, samples=samples)
-        self.maps = []
+        self.maps, self.cells = [], cells
         activation = None
         layers = zip(network.weights, network.biases, factors, gradient, strict=True)
         for weight, bias, pair, grad_pair in layers:
@@ -135,16 +145,21 @@ class FeedForwardGradient(ObjectiveGradient):
                 samples=samples,
                 examples=examples,
                 input=activation,
+                cells=cells,
             )
             self.maps.append(layer)
             activation = layer.output
         self.outputs, self.grad = self.maps[-1].output, self.maps[-1].output_gradient
         self.grad_by_sample = self.grad.unflatten(0, (samples, -1))
+        self.output_parts = self.outputs.chunk(samples * cells)
+        self.grad_parts = self.grad.chunk(samples * cells)
 
     def feed(self, inputs: Inputs, weights: Tensor) -> None:
         """Take examples and weights, as in :meth:`ObjectiveGradient.feed`."""
         assert isinstance(inputs, Columns)
         super().feed(inputs, weights)
+        of_cells = [self.targets] if self.cells == 1 else self.targets.unbind(0)
+        self.target_parts = [*of_cells] * self.samples
         self.maps[0].feed(inputs.features, inputs.frozen)
 
     def write(self, masks: Masks) -> None:
@@ -152,7 +167,10 @@ class FeedForwardGradient(ObjectiveGradient):
         for layer, pair in zip(self.maps, masks, strict=True):
             layer.hold_masks(*pair)
         self._forward()
-        self.loss.gradient(self.outputs, self.targets, self.grad)
+        # Sample by sample and cell by cell: the last numbers of a call round in their own way.
+        parts = zip(self.output_parts, self.target_parts, self.grad_parts, strict=True)
+        for outputs, targets, grad in parts:
+            self.loss.gradient(outputs, targets, grad)
         self.grad_by_sample.mul_(self.weights)
         self._backward()
 

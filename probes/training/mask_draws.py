@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from lora_dropout.masks import LayerShape, MaskKind, stack_masks
 from probes.models.network import Masks, Network
 from probes.training.blocks import _draws_masks
@@ -32,6 +35,20 @@ def draw_steps(
         For every step one pair a layer, (N, 1, 1, d_in) and (N, 1, 1, d_out), in the dtype and on
         the device of the network.
     """
+    drawn = _draw_layers(network, p, steps, samples, seed, rescale, kind)
+    return _by_step([[mask[:, :, None, None] for mask in pair] for pair in drawn])
+
+
+def _draw_layers(
+    network: Network,
+    p: float,
+    steps: Sequence[int],
+    samples: range,
+    seed: int,
+    rescale: bool,
+    kind: MaskKind,
+) -> list[list[Tensor]]:
+    """Draw one pair of masks a layer, (steps, N, d_in) and (steps, N, d_out)."""
     layers = []
     for layer, (d_in, d_out) in enumerate(network.sides):
         pair = stack_masks(
@@ -42,9 +59,14 @@ def draw_steps(
             samples=samples,
             rescale=rescale,
         )
-        placed = [mask.to(network.weights[0])[:, :, None, None].unbind(0) for mask in pair]
-        layers.append(list(zip(*placed, strict=True)))
-    return [list(pairs) for pairs in zip(*layers, strict=True)]
+        layers.append([mask.to(network.weights[0]) for mask in pair])
+    return layers
+
+
+def _by_step(layers: Sequence[Sequence[Tensor]]) -> list[Masks]:
+    """Cut masks of all steps, the steps in front, into those of each."""
+    pairs = [list(zip(*(mask.unbind(0) for mask in pair), strict=True)) for pair in layers]
+    return [list(of_step) for of_step in zip(*pairs, strict=True)]
 
 
 def _all_masks(network: Network, training: Training, objective: Objective) -> Sequence[Masks]:
@@ -61,4 +83,38 @@ def _all_masks(network: Network, training: Training, objective: Objective) -> Se
         training.seed,
         objective.rescale,
         objective.kind,
+    )
+
+
+def masks_of_cells(
+    network: Network, plans: Sequence[tuple[Training, Objective]]
+) -> list[Masks]:
+    """Draw the masks of several cells that are trained together, each as if it were alone.
+
+    Args:
+        network: the frozen network.
+        plans: how every cell is trained, and what it minimises: dropout or the penalty. Steps and
+            mask pairs a step are as many in all.
+
+    Returns:
+        For every step one pair a layer, (N, C, 1, 1, d_in) and (N, C, 1, 1, d_out).
+    """
+    cells = []
+    for training, objective in plans:
+        steps = range(training.steps)
+        if _draws_masks(objective):
+            cells.append(
+                _draw_layers(
+                    network, objective.p, steps, range(training.samples), training.seed,
+                    objective.rescale, objective.kind,
+                )
+            )  # fmt: skip
+        else:
+            ones = network.weights[0].new_ones
+            cells.append([[ones(len(steps), 1, d) for d in sides] for sides in network.sides])
+    return _by_step(
+        [
+            [torch.stack(masks, 2)[..., None, None, :] for masks in zip(*pairs, strict=True)]
+            for pairs in zip(*cells, strict=True)
+        ]
     )

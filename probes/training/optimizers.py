@@ -1,6 +1,7 @@
 """Steps of elementwise optimizers over a flat buffer of all replicas' factors."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -21,15 +22,30 @@ class OptimizerStep(ABC):
         gradient: of it, of the same shape, read at every step.
         lr: learning rate.
         weight_decay: decoupled, at least 0.
+        sizes: lengths of consecutive parts of ``flat`` that are stepped one by one, so that what a
+            number rounds to depends on its place in its part alone: the last numbers of a call are
+            computed by other instructions than the rest. None for a single part.
 
     Attributes:
         state: what a step changes besides ``flat``.
     """
 
-    def __init__(self, flat: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
-        self.flat, self.gradient = flat, gradient
+    def __init__(
+        self,
+        flat: Tensor,
+        gradient: Tensor,
+        lr: float,
+        weight_decay: float,
+        sizes: Sequence[int] | None = None,
+    ) -> None:
+        self.sizes = [flat.numel()] if sizes is None else list(sizes)
+        self.parts, self.gradient_parts = self.split(flat), self.split(gradient)
         self.lr, self.weight_decay = lr, weight_decay
         self.state: list[Tensor] = []
+
+    def split(self, flat: Tensor) -> list[Tensor]:
+        """Cut what is laid out as the trained numbers into the parts."""
+        return list(flat.view(-1).split(self.sizes))
 
     @abstractmethod
     def __call__(self) -> None:
@@ -41,9 +57,10 @@ class SGDStep(OptimizerStep):
 
     def __call__(self) -> None:
         """Take the step."""
-        if self.weight_decay:
-            self.flat.mul_(1 - self.lr * self.weight_decay)
-        self.flat.sub_(self.gradient, alpha=self.lr)
+        for part, gradient in zip(self.parts, self.gradient_parts, strict=True):
+            if self.weight_decay:
+                part.mul_(1 - self.lr * self.weight_decay)
+            part.sub_(gradient, alpha=self.lr)
 
 
 class AdamStep(OptimizerStep):
@@ -55,25 +72,34 @@ class AdamStep(OptimizerStep):
     (AdamW).
 
     Args:
-        flat, gradient, lr, weight_decay: as for :class:`OptimizerStep`.
+        flat, gradient, lr, weight_decay, sizes: as for :class:`OptimizerStep`.
     """
 
-    def __init__(self, flat: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
-        super().__init__(flat, gradient, lr, weight_decay)
+    def __init__(
+        self,
+        flat: Tensor,
+        gradient: Tensor,
+        lr: float,
+        weight_decay: float,
+        sizes: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(flat, gradient, lr, weight_decay, sizes)
         first, second = torch.zeros_like(flat), torch.zeros_like(flat)
-        self.state = [first, second, torch.zeros((), device=flat.device)]
+        self.count = torch.zeros((), device=flat.device)
+        self.counts = [self.count] * len(self.sizes)
+        self.first, self.second = self.split(first), self.split(second)
+        self.state = [first, second, self.count]
 
     def __call__(self) -> None:
         """Take the step."""
-        first, second, count = self.state
-        count.add_(1)
+        self.count.add_(1)
         fused_adamw(
-            [self.flat],
-            [self.gradient],
-            [first],
-            [second],
+            self.parts,
+            self.gradient_parts,
+            self.first,
+            self.second,
             [],
-            [count],
+            self.counts,
             lr=self.lr,
             beta1=0.9,
             beta2=0.999,

@@ -4,9 +4,13 @@ Features come first and examples last: an activation is (samples x replicas, fea
 Products of all replicas with an input common to them are then one large product, and a softmax over
 classes runs along contiguous examples. A map's views and buffers are made once: with the small
 matrices of a probe, making them anew at every step takes longer than multiplying.
+
+The replicas may be those of several cells, R of each, one cell after the other: what is common to
+the replicas of a cell, its input and its masks, then differs from cell to cell.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,8 +31,9 @@ class ReplicaMap(ABC):
         scaling: alpha / r.
         samples: N.
         examples: m.
-        input: memory that holds the input, (N R, d_in, m); None where the input is common to all
-            replicas and comes by :meth:`feed`.
+        input: memory that holds the input, (N R, d_in, m); None where the input is common to the
+            replicas of a cell and comes by :meth:`feed`.
+        cells: C; ``factors`` then hold C R replicas, and R stands for C R in all shapes.
 
     Attributes:
         output: (N R, d_out, m), written by :meth:`forward`.
@@ -47,8 +52,9 @@ class ReplicaMap(ABC):
         samples: int,
         examples: int,
         input: Tensor | None,
+        cells: int = 1,
     ) -> None:
-        self.weight, self.scaling, self.samples = weight, scaling, samples
+        self.weight, self.scaling, self.samples, self.cells = weight, scaling, samples, cells
         self.bias = bias if bias.any() else None
         self.A, self.B = factors
         self.B_T = self.B.mT
@@ -63,25 +69,60 @@ class ReplicaMap(ABC):
             self.read, self.read_T = self.input, self.input_T
 
     def feed(self, X: Tensor, frozen: Tensor) -> None:
-        """Take an input common to all replicas.
+        """Take an input common to all replicas of a cell.
 
         Args:
-            X: the input, (d_in, m).
-            frozen: W0 X + b, (d_out, m).
+            X: the input, (d_in, m); of several cells (C, d_in, m).
+            frozen: W0 X + b, (d_out, m) or (C, d_out, m).
         """
+        if self.cells > 1:
+            # Written there anew at every step: of all replicas it would be large.
+            self.base, self.frozen_of_cells = self.output, frozen.unsqueeze(1)
+        else:
+            self.base = frozen.expand(self.count, *frozen.shape)
         self.input, self.input_T = X, X.mT
         self.read, self.read_T = self.input, self.input_T
-        self.base = frozen.expand(self.count, *frozen.shape)
 
     def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
-        """Take the masks of the next pass, common to all replicas.
+        """Take the masks of the next pass, common to all replicas of a cell.
 
         Args:
-            mask_in: of A's columns, (N, 1, 1, d_in).
-            mask_out: of B's rows, (N, 1, 1, d_out).
+            mask_in: of A's columns, (N, 1, 1, d_in); of several cells (N, C, 1, 1, d_in).
+            mask_out: of B's rows, (N, 1, 1, d_out) or (N, C, 1, 1, d_out).
         """
         self.mask_in = mask_in
         self.mask_out = mask_out if self.scaling == 1 else mask_out * self.scaling
+
+    def by_cell(self, tensor: Tensor) -> Tensor:
+        """View what has the replicas third from the end as masks read it: (..., C, R, a, b)."""
+        return tensor if self.cells == 1 else tensor.unflatten(-3, (self.cells, -1))
+
+    def rows_of(self, tensor: Tensor) -> Sequence[Tensor]:
+        """View (N R, a, b) as what a common input multiplies: (R a, b) of every sample and cell.
+
+        On a GPU they are one tensor, as a launch a cell would take longer than multiplying.
+        """
+        rows = tensor.view(self.samples * self.cells, -1, tensor.shape[-1])
+        return (rows,) if rows.is_cuda else rows.unbind(0)
+
+    def multiply_common(
+        self, rows: Sequence[Tensor], common: Tensor, out: Sequence[Tensor]
+    ) -> None:
+        """Multiply :meth:`rows_of` something by what is common to the replicas of a cell.
+
+        On the CPU in one product a sample and cell: it then rounds alike whatever is beside it.
+
+        Args:
+            rows: the left factors.
+            common: the right factor, (b, c), or of several cells (C, b, c).
+            out: :meth:`rows_of` the result.
+        """
+        each = (common,) if common.dim() == 2 else common.unbind(0)
+        if rows[0].dim() == 3:
+            torch.bmm(rows[0], torch.stack(each * self.samples), out=out[0])
+            return
+        for left, right, place in zip(rows, each * self.samples, out, strict=True):
+            torch.mm(left, right, out=place)
 
     @abstractmethod
     def forward(self) -> None:
@@ -124,26 +165,35 @@ class LowRank(ReplicaMap):
         new, leading = self.A.new_empty, (self.samples, len(self.A))
         self.masked_A = new(*leading, *self.A.shape[1:])
         self.masked_B_T = new(*leading, *self.B_T.shape[1:])
-        self.A_rows, self.A_each = self.masked_A.flatten(0, 2), self.masked_A.flatten(0, 1)
+        self.A_by_cell, self.masked_A_by_cell = self.by_cell(self.A), self.by_cell(self.masked_A)
+        self.B_T_by_cell = self.by_cell(self.B_T)
+        self.masked_B_T_by_cell = self.by_cell(self.masked_B_T)
+        self.A_each = self.masked_A.flatten(0, 1)
+        self.A_rows = self.rows_of(self.A_each)
         self.A_each_T = self.A_each.mT
         self.B_T_each = self.masked_B_T.flatten(0, 1)
         self.B_each = self.B_T_each.mT
         self.hidden = new(self.count, self.A.shape[1], self.output.shape[-1])
-        self.hidden_rows = self.hidden.flatten(0, 1)
+        self.hidden_rows = self.rows_of(self.hidden)
         self.hidden_gradient = torch.empty_like(self.hidden)
-        self.hidden_gradient_rows = self.hidden_gradient.flatten(0, 1)
+        self.hidden_gradient_rows = self.rows_of(self.hidden_gradient)
         self.many_A, self.many_B_T = self._place(self.grad_A), self._place(self.grad_B_T)
-        self.many_A_rows = self.many_A.flatten(0, 1)
+        self.many_A_rows = self.rows_of(self.many_A)
         self.each_A = self.many_A.unflatten(0, (self.samples, -1))
         self.each_B_T = self.many_B_T.unflatten(0, (self.samples, -1))
+        self.each_A_by_cell = self.by_cell(self.each_A)
+        self.each_B_T_by_cell = self.by_cell(self.each_B_T)
+        self.output_by_cell = self.by_cell(self.output.unflatten(0, (self.samples, -1)))
         self.frozen_each = self.weight.expand(self.count, *self.weight.shape)
         self.frozen_each_T = self.frozen_each.mT
 
     def forward(self) -> None:
-        torch.mul(self.A, self.mask_in, out=self.masked_A)
-        torch.mul(self.B_T, self.mask_out, out=self.masked_B_T)
+        torch.mul(self.A_by_cell, self.mask_in, out=self.masked_A_by_cell)
+        torch.mul(self.B_T_by_cell, self.mask_out, out=self.masked_B_T_by_cell)
         if self.common:
-            torch.mm(self.A_rows, self.read, out=self.hidden_rows)
+            self.multiply_common(self.A_rows, self.read, self.hidden_rows)
+            if self.cells > 1:
+                self.output_by_cell.copy_(self.frozen_of_cells)
         else:
             torch.bmm(self.A_each, self.read, out=self.hidden)
             self.base = torch.bmm(self.frozen_each, self.input, out=self.output)
@@ -157,11 +207,11 @@ class LowRank(ReplicaMap):
         self.mask_hidden(self.hidden_gradient)
         torch.bmm(self.hidden, self.output_gradient_T, out=self.many_B_T)
         if self.common:
-            torch.mm(self.hidden_gradient_rows, self.read_T, out=self.many_A_rows)
+            self.multiply_common(self.hidden_gradient_rows, self.read_T, self.many_A_rows)
         else:
             torch.bmm(self.hidden_gradient, self.read_T, out=self.many_A)
-        self.each_A.mul_(self.mask_in)
-        self.each_B_T.mul_(self.mask_out)
+        self.each_A_by_cell.mul_(self.mask_in)
+        self.each_B_T_by_cell.mul_(self.mask_out)
         if self.samples > 1:
             torch.sum(self.each_A, 0, out=self.grad_A)
             torch.sum(self.each_B_T, 0, out=self.grad_B_T)
@@ -192,17 +242,21 @@ class Merged(ReplicaMap):
         replicas, shape = len(self.A), self.weight.shape
         self.update = self.A.new_empty(replicas, *shape)
         self.merged = self.A.new_empty(self.samples, replicas, *shape)
-        self.each, self.rows = self.merged.flatten(0, 1), self.merged.flatten(0, 2)
+        self.update_by_cell = self.by_cell(self.update)
+        self.merged_by_cell = self.by_cell(self.merged)
+        self.each = self.merged.flatten(0, 1)
+        self.rows = self.rows_of(self.each)
         self.each_T = self.each.mT
         self.weight_gradient = torch.empty_like(self.merged)
         self.gradient_each = self.weight_gradient.flatten(0, 1)
-        self.gradient_rows = self.weight_gradient.flatten(0, 2)
+        self.gradient_rows = self.rows_of(self.gradient_each)
+        self.gradient_by_cell = self.by_cell(self.weight_gradient)
         self.update_gradient = (
             self.weight_gradient[0] if self.samples == 1 else torch.empty_like(self.update)
         )
         self.update_gradient_T = self.update_gradient.mT
-        self.output_rows = self.output.flatten(0, 1)
-        self.output_gradient_rows = self.output_gradient.flatten(0, 1)
+        self.output_rows = self.rows_of(self.output)
+        self.output_gradient_rows = self.rows_of(self.output_gradient)
 
     def hold_masks(self, mask_in: Tensor, mask_out: Tensor) -> None:
         """Take the masks, as in :meth:`ReplicaMap.hold_masks`, and their outer product."""
@@ -211,9 +265,9 @@ class Merged(ReplicaMap):
 
     def forward(self) -> None:
         torch.bmm(self.B, self.A, out=self.update)
-        torch.addcmul(self.weight, self.mask, self.update, out=self.merged)
+        torch.addcmul(self.weight, self.mask, self.update_by_cell, out=self.merged_by_cell)
         if self.common:
-            torch.mm(self.rows, self.input, out=self.output_rows)
+            self.multiply_common(self.rows, self.input, self.output_rows)
         else:
             torch.bmm(self.each, self.input, out=self.output)
         if self.bias is not None:
@@ -221,10 +275,10 @@ class Merged(ReplicaMap):
 
     def backward(self) -> None:
         if self.common:
-            torch.mm(self.output_gradient_rows, self.input_T, out=self.gradient_rows)
+            self.multiply_common(self.output_gradient_rows, self.input_T, self.gradient_rows)
         else:
             torch.bmm(self.output_gradient, self.input_T, out=self.gradient_each)
-        self.weight_gradient.mul_(self.mask)
+        self.gradient_by_cell.mul_(self.mask)
         if self.samples > 1:
             torch.sum(self.weight_gradient, 0, out=self.update_gradient)
         torch.bmm(self.B_T, self.update_gradient, out=self.grad_A)

@@ -1,27 +1,56 @@
 """Training many replicas together that differ in nothing but their example weights.
 
+Those of several cells, draws of S and rates p, may be one block, too: see :func:`retrain_cells`.
+
 Initial factors, example order and masks are common to all replicas: the stability of a randomized
 algorithm compares runs with the same randomness. That is also what makes it fast, as the products
 of all replicas with common inputs are one large product.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from probes.models.feedforward import FeedForward
+from probes.models.feedforward import FeedForward, beside
 from probes.models.network import Factors, Inputs, Masks, Network
 from probes.training.blocks import replica_blocks
 from probes.training.cuda_graph import captured
-from probes.training.gradients import objective_gradient
-from probes.training.mask_draws import _all_masks
+from probes.training.gradients import (
+    FeedForwardGradient,
+    ObjectiveGradient,
+    objective_gradient,
+)
+from probes.training.mask_draws import _all_masks, masks_of_cells
 from probes.training.optimizers import OPTIMIZER_STEPS
 from probes.training.plan import Objective, Penalty, Perturbation, Training
 
 #: Called with the step just taken, the rows of the block, and its factors.
 Checkpoint = Callable[[int, slice, Factors], object]
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """Replicas of one cell, from their start.
+
+    Attributes:
+        inputs: the m examples of the pool.
+        weights: example weights, one replica a row, (R, m); a row sums to 1.
+        start: one replica's factors, A (1, r, d_in) and B (1, d_out, r), the start of all; or those
+            of every replica, (R, ...).
+        training: how.
+        objective: what is minimised.
+    """
+
+    inputs: Inputs
+    weights: Tensor
+    start: Factors
+    training: Training
+    objective: Objective
 
 
 def retrain(
@@ -53,8 +82,8 @@ def retrain(
         The trained factors of the replicas of all pieces, in order. Replicas that diverge hold
         numbers that are not finite.
     """
-    step_examples = min(training.batch or len(inputs), len(inputs))
     if isinstance(objective, Perturbation):
+        step_examples = min(training.batch or len(inputs), len(inputs))
         masks = objective.draw(network, training, step_examples)
     else:
         masks = _all_masks(network, training, objective)
@@ -67,19 +96,60 @@ def retrain(
         (A.new_empty(count, *A.shape[1:]), B.new_empty(count, *B.shape[1:])) for A, B in start
     ]
     done = 0
-    # Automatic differentiation cannot use tensors that were made in inference mode.
-    hand_written = isinstance(network, FeedForward)
-    with torch.inference_mode() if hand_written else torch.no_grad():
+    with _without_gradients(network):
         for rows in pieces:
             first = [(A[rows], B[rows]) if len(A) > 1 else (A, B) for A, B in start]
-            steps = _steps(network, inputs, weights[rows], first, training, objective, masks)
-            for step, factors in enumerate(steps, start=1):
+            block = Retraining(inputs, weights[rows], first, training, objective)
+            for step, factors in enumerate(_steps(network, [block], masks), start=1):
                 checkpoint(step, rows, factors)
             end = done + rows.stop - rows.start
             for (kept_A, kept_B), (A, B) in zip(trained, factors, strict=True):
                 kept_A[done:end], kept_B[done:end] = A, B
             done = end
     return trained
+
+
+def retrain_cells(
+    network: FeedForward,
+    cells: Sequence[Retraining],
+    checkpoint: Callable[[int, int, Factors], object] = lambda step, cell, factors: None,
+) -> list[Factors]:
+    """Train the replicas of several cells as one block.
+
+    Each cell is trained as :func:`retrain` trains it alone, with its own examples, masks and order
+    of examples; the numbers are the same up to the rounding of the products.
+
+    Args:
+        network: the frozen network, of all cells.
+        cells: with as many replicas and examples each, the same training but for the seed, and as
+            many mask pairs a step: :func:`step_samples` of all is equal.
+        checkpoint: called after every step with its number, from 1, the number of the cell, from 0,
+            and its factors; it may read the factors, not keep them.
+
+    Returns:
+        The trained factors of every cell.
+    """
+    masks = masks_of_cells(network, [(cell.training, cell.objective) for cell in cells])
+    count = len(cells[0].weights)
+    with _without_gradients(network):
+        for step, factors in enumerate(_steps(network, cells, masks), start=1):
+            for number in range(len(cells)):
+                checkpoint(step, number, _of_cell(factors, number, count))
+    return [
+        [(A.clone(), B.clone()) for A, B in _of_cell(factors, number, count)]
+        for number in range(len(cells))
+    ]
+
+
+def _of_cell(factors: Factors, number: int, replicas: int) -> Factors:
+    rows = slice(number * replicas, (number + 1) * replicas)
+    return [(A[rows], B[rows]) for A, B in factors]
+
+
+def _without_gradients(network: Network) -> AbstractContextManager[Any]:
+    # Automatic differentiation cannot use tensors that were made in inference mode.
+    hand_written = isinstance(network, FeedForward)
+    return torch.inference_mode() if hand_written else torch.no_grad()
 
 
 def batches(examples: int, size: int | None, steps: int, seed: int) -> Iterator[Tensor | None]:
@@ -106,50 +176,91 @@ def batches(examples: int, size: int | None, steps: int, seed: int) -> Iterator[
 
 
 def _steps(
-    network: Network,
-    inputs: Inputs,
-    weights: Tensor,
-    start: Factors,
-    training: Training,
-    objective: Objective,
-    masks: Sequence[Masks],
+    network: Network, cells: Sequence[Retraining], masks: Sequence[Masks]
 ) -> Iterator[Factors]:
-    """Train the replicas of one block; yield their factors after every step."""
-    replicas = len(weights)
-    flat = inputs.targets.new_empty(replicas * network.size)
+    """Train the replicas of one block, cell after cell; yield their factors after every step."""
+    training, replicas = cells[0].training, sum(len(cell.weights) for cell in cells)
+    flat = cells[0].inputs.targets.new_empty(replicas * network.size)
     gradient = torch.empty_like(flat)
     factors = network.views(flat, replicas)
-    for (A, B), (A_start, B_start) in zip(factors, start, strict=True):
-        A.copy_(A_start.expand_as(A))
-        B.copy_(B_start.expand_as(B))
-    make = objective.gradient if isinstance(objective, Perturbation) else objective_gradient
-    gradient_of = make(
-        network,
-        factors,
-        network.views(gradient, replicas),
-        samples=len(masks[0][0][0]),
-        examples=min(training.batch or len(inputs), len(inputs)),
-    )
+    for number, cell in enumerate(cells):
+        own = _of_cell(factors, number, len(cell.weights))
+        for (A, B), (A_start, B_start) in zip(own, cell.start, strict=True):
+            A.copy_(A_start.expand_as(A))
+            B.copy_(B_start.expand_as(B))
+    gradient_of = _gradient(network, cells, factors, network.views(gradient, replicas), masks[0])
+    sizes = _part_sizes(network, len(cells), len(cells[0].weights))
     optimizer = OPTIMIZER_STEPS[training.optimizer](
-        flat, gradient, training.lr, training.weight_decay
+        flat, gradient, training.lr, training.weight_decay, sizes
     )
+    penalties = [_penalty_weight(cell.objective) for cell in cells]
 
     def take_step(drawn: Masks) -> None:
         gradient_of.write(drawn)
-        if isinstance(objective, Penalty) and objective.penalty_weight > 0:
-            gradient_of.add_penalty(objective.penalty_weight)
+        if any(penalties):
+            gradient_of.add_penalty(*penalties)
         optimizer()
 
-    order = batches(len(inputs), training.batch, training.steps, training.seed)
-    gradient_of.feed(inputs, weights)
     # Every mini-batch lies elsewhere in memory.
     capture = flat.is_cuda and training.batch is None
     state = [flat, *optimizer.state]
+    _feed(gradient_of, cells, [None] * len(cells))
     advance = captured(take_step, masks[0], state) if capture else take_step
-    for drawn, index in zip(masks, order, strict=True):
-        if index is not None:
-            # The weights of a row sum to 1 over the pool, so a batch is scaled up to the pool.
-            scale = len(inputs) / len(index)
-            gradient_of.feed(inputs.take(index), weights[:, index] * scale)
+    orders = [_order(cell) for cell in cells]
+    for drawn, *indices in zip(masks, *orders, strict=True):
+        if indices[0] is not None:
+            _feed(gradient_of, cells, indices)
         advance(drawn)
         yield factors
+
+
+def _part_sizes(network: Network, cells: int, replicas: int) -> list[int]:
+    """Lengths of the parts of ``Network.views``: every cell's A, then every cell's B, by layer."""
+    return [
+        replicas * network.rank * side
+        for sides in network.sides
+        for side in sides
+        for _ in range(cells)
+    ]
+
+
+def _gradient(
+    network: Network, cells: Sequence[Retraining], factors: Factors, gradient: Factors, masks: Masks
+) -> ObjectiveGradient:
+    """Return what writes the gradient of a block."""
+    objective, training, pool = cells[0].objective, cells[0].training, len(cells[0].inputs)
+    sizes = {"samples": len(masks[0][0]), "examples": min(training.batch or pool, pool)}
+    if isinstance(objective, Perturbation):
+        return objective.gradient(network, factors, gradient, **sizes)
+    if len(cells) > 1:
+        assert isinstance(network, FeedForward)
+        return FeedForwardGradient(network, factors, gradient, cells=len(cells), **sizes)
+    return objective_gradient(network, factors, gradient, **sizes)
+
+
+def _penalty_weight(objective: Objective) -> float:
+    return objective.penalty_weight if isinstance(objective, Penalty) else 0.0
+
+
+def _order(cell: Retraining) -> Iterator[Tensor | None]:
+    training = cell.training
+    return batches(len(cell.inputs), training.batch, training.steps, training.seed)
+
+
+def _feed(
+    gradient: ObjectiveGradient, cells: Sequence[Retraining], indices: Sequence[Tensor | None]
+) -> None:
+    """Feed the examples of a step, one index a cell; None stands for all examples."""
+    inputs, weights = [], []
+    for cell, index in zip(cells, indices, strict=True):
+        if index is None:
+            inputs.append(cell.inputs)
+            weights.append(cell.weights)
+        else:
+            # The weights of a row sum to 1 over the pool, so a batch is scaled up to the pool.
+            inputs.append(cell.inputs.take(index))
+            weights.append(cell.weights[:, index] * (len(cell.inputs) / len(index)))
+    if len(cells) == 1:
+        gradient.feed(inputs[0], weights[0])
+    else:
+        gradient.feed(beside(inputs), torch.cat(weights).to(inputs[0].targets))

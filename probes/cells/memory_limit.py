@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 import psutil
+import torch
 
 from probes.landscape.newton_plan import bytes_of_a_product
 from probes.models.network import Network
@@ -94,6 +95,11 @@ class Size:
         return self.network.weights[0].element_size()
 
     @property
+    def device(self) -> torch.device:
+        """Where replicas train."""
+        return self.network.weights[0].device
+
+    @property
     def shared(self) -> int:
         """Bytes that a cell takes however its replicas are cut into blocks."""
         factors = self.replicas * self.network.size * self.number * FACTOR_COPIES
@@ -121,12 +127,14 @@ class Size:
         """How many replicas may train together, at least 1.
 
         Args:
-            limit: of the process, in bytes.
+            limit: of the process, in bytes, where it trains.
 
         Raises:
             ValueError: the cell does not fit even with one replica at a time.
         """
-        return self._left(limit, 0, self.replica) // self.replica
+        # The curvature is computed on the CPU, wherever the training is.
+        least = max(self.replica, self.curvature if self.device.type == "cpu" else 0)
+        return self._left(limit, held_memory(self.device), least) // self.replica
 
     def cells_within(self, limit: int) -> int:
         """How many cells such as this one may train together, at least 1.
@@ -134,14 +142,14 @@ class Size:
         Args:
             limit: of the process, in bytes.
         """
-        left = limit - resident_memory() - SLACK - self.curvature
+        left = limit - held_memory(self.device) - SLACK
         return max(1, left // (self.shared + self.replicas * self.replica))
 
     def products_within(self, limit: int) -> int:
         """Bytes that the products of a Newton step may hold.
 
         Args:
-            limit: of the process, in bytes.
+            limit: of the process, in bytes, on this machine.
 
         Raises:
             ValueError: the cell does not fit even with the smallest products.
@@ -152,11 +160,12 @@ class Size:
             for way in (True, False)
         )
         # One half is the Jacobian's; where it does not fit, products go through the network.
-        return self._left(limit, self.solver, 2 * min(max(jacobian, by_it), through))
+        least = max(2 * min(max(jacobian, by_it), through), self.curvature)
+        return self._left(limit, resident_memory() + self.solver, least)
 
-    def _left(self, limit: int, more: int, least: int) -> int:
-        held = resident_memory() + SLACK + self.shared + more
-        needed = held + max(least, self.curvature)
+    def _left(self, limit: int, held: int, least: int) -> int:
+        held += SLACK + self.shared
+        needed = held + least
         if limit < needed:
             raise ValueError(
                 f"max_memory must be at least {in_words(needed)} for n = {self.examples}; "
@@ -187,6 +196,27 @@ def resident_memory() -> int:
     return psutil.Process().memory_info().rss
 
 
-def safe_limit(processes: int) -> int:
-    """A safe limit for each of so many processes: a share of what is free, and what it holds."""
-    return resident_memory() + int(SAFE_SHARE * psutil.virtual_memory().available / processes)
+def held_memory(device: torch.device) -> int:
+    """Bytes that this process holds where it trains: of a GPU, those of PyTorch's tensors."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return resident_memory()
+
+
+def safe_limit(processes: int, device: torch.device) -> int:
+    """A safe limit for each of so many processes: a share of what is free, and what it holds.
+
+    Args:
+        processes: that share the memory.
+        device: whose memory.
+
+    Returns:
+        Bytes.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # What PyTorch keeps for tensors to come.
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    else:
+        free = psutil.virtual_memory().available
+    return held_memory(device) + int(SAFE_SHARE * free / processes)

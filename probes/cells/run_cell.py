@@ -1,6 +1,8 @@
 """How a sweep runs a cell: as a whole, or in parts on several machines."""
 
+import sys
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,8 +56,18 @@ class CellRun:
         ready = prepare(cell)
         if cell.method == "influence":
             return self._tables(cell, self._estimate(cell, ready, progress))
-        part = train_part(cell, ready, self._blocks(cell, ready), progress)
+        part = self._train(cell, ready, progress)
         return self._tables(cell, joined(ready, [part]))
+
+    def _train(self, cell: Cell, ready: Prepared, progress: Progress) -> TrainedPart:
+        """Train all replicas; where the GPU's memory does not do, in blocks of half the size."""
+        cut = self._blocks(cell, ready)
+        with suppress(torch.OutOfMemoryError):
+            return train_part(cell, ready, cut, progress)
+        half = -(-max(rows.stop - rows.start for rows in cut) // 2)
+        _say_halved(f"{half} replicas")
+        with _memory_in_words(cell):
+            return train_part(cell, ready, replica_blocks_of(cell, ready, half))
 
     def groups(self, cells: Sequence[Cell], places: int) -> list[list[Cell]]:
         """Put cells together that train as one block, as in :meth:`GroupedJobRunner.groups`.
@@ -89,7 +101,15 @@ class CellRun:
             The tables of every cell, in order.
         """
         ready = [prepare(cell) for cell in cells]
-        parts = train_cells(cells, ready, progress)
+        parts: list[TrainedPart] = []
+        with suppress(torch.OutOfMemoryError):
+            parts = train_cells(cells, ready, progress)
+        if not parts:
+            half = -(-len(cells) // 2)
+            _say_halved(f"{half} cells")
+            with _memory_in_words(cells[0]):
+                for rows in blocks(len(cells), half):
+                    parts += train_cells(cells[rows], ready[rows])
         for cell, one, part in zip(cells, ready, parts, strict=True):
             yield self._tables(cell, joined(one, [part]))
 
@@ -102,7 +122,9 @@ class CellRun:
         best = cells_per_block(
             ready.network, replicas, len(ready.train), ready.training, objective_of(cell)
         )
-        return min(best, self._size(cell, ready).cells_within(self._limit)) if best > 1 else 1
+        if best == 1:
+            return 1
+        return min(best, self._size(cell, ready).cells_within(self._limit(ready)))
 
     def split(self, cell: Cell, pieces: int) -> list[list[slice]]:
         """Cut a cell into parts, as in :meth:`SplitJobRunner.split`.
@@ -142,7 +164,8 @@ class CellRun:
 
     def _estimate(self, cell: Cell, ready: Prepared, progress: Progress) -> Trained:
         # The estimates are made on the CPU wherever the training is.
-        left = self._size(cell, ready).products_within(self._limit)
+        limit = self.max_memory or safe_limit(self.processes, torch.device("cpu"))
+        left = self._size(cell, ready).products_within(limit)
         max_replicas = self._together(cell, ready)
         return estimate_cell(
             cell, ready, progress, max_replicas=max_replicas, memory_budget=min(MEMORY_BUDGET, left)
@@ -151,17 +174,38 @@ class CellRun:
     def _blocks(self, cell: Cell, ready: Prepared) -> list[slice]:
         return replica_blocks_of(cell, ready, self._together(cell, ready))
 
-    def _together(self, cell: Cell, ready: Prepared) -> int | None:
-        """How many replicas may train together; as many as are best where the memory is a GPU's."""
-        if torch.device(cell.device).type != "cpu":
-            return None
-        return self._size(cell, ready).replicas_within(self._limit)
+    def _together(self, cell: Cell, ready: Prepared) -> int:
+        """How many replicas may train together, by the memory of the device."""
+        return self._size(cell, ready).replicas_within(self._limit(ready))
 
-    @property
-    def _limit(self) -> int:
-        return self.max_memory or safe_limit(self.processes)
+    def _limit(self, ready: Prepared) -> int:
+        device = ready.network.weights[0].device
+        return self.max_memory or safe_limit(self.processes, device)
 
     def _size(self, cell: Cell, ready: Prepared) -> Size:
         replicas, examples = len(ready.weights), len(ready.train)
         pairs = replicas * (examples + len(ready.test)) if self.matrix else 0
         return Size(ready.network, replicas, examples, cell.samples, cell.steps, pairs)
+
+
+def _say_halved(together: str) -> None:
+    """Say that a block did not fit, and give back what it held."""
+    print(f"the GPU's memory is full: {together} train together from now on", file=sys.stderr)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _memory_in_words(cell: Cell) -> Iterator[None]:
+    """Say in a line that half a block does not fit, either.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise ValueError(
+            f"max_memory must be less than what is free on {cell.device}, which is full: others "
+            "may use it, too"
+        ) from None

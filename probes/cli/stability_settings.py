@@ -107,9 +107,9 @@ class StabilitySettings(TextOptions, EngineOptions):
     """Precision of the training: float32 or float64."""
 
     max_memory: str | None = None
-    """Memory that a process may take, such as 2GiB: fewer replicas then train together, which
-    changes rounding alone. On the CPU; not for what kronfluence holds. Default: half of what is
-    free."""
+    """Memory that a process may take where it trains, this machine's or the GPU's, such as 2GiB:
+    fewer replicas then train together, which changes rounding alone. Not for what kronfluence
+    holds. Default: half of what is free."""
 
     matrix: bool = False
     """Also keep the losses of every replica on every example, as matrix.parquet."""

@@ -86,9 +86,7 @@ def _all_masks(network: Network, training: Training, objective: Objective) -> Se
     )
 
 
-def masks_of_cells(
-    network: Network, plans: Sequence[tuple[Training, Objective]]
-) -> list[Masks]:
+def masks_of_cells(network: Network, plans: Sequence[tuple[Training, Objective]]) -> list[Masks]:
     """Draw the masks of several cells that are trained together, each as if it were alone.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.models.feedforward import FeedForward, beside
+from probes.models.feedforward import Columns, FeedForward, beside
 from probes.models.network import Factors, Inputs, Masks, Network
 from probes.training.blocks import replica_blocks
 from probes.training.cuda_graph import captured
@@ -263,4 +263,5 @@ def _feed(
     if len(cells) == 1:
         gradient.feed(inputs[0], weights[0])
     else:
-        gradient.feed(beside(inputs), torch.cat(weights).to(inputs[0].targets))
+        columns = [one for one in inputs if isinstance(one, Columns)]
+        gradient.feed(beside(columns), torch.cat(weights).to(columns[0].targets))

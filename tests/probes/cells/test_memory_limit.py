@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from probes.cells.leave_one_out import train_cell
+from probes.cells.leave_one_out import train_cell, train_cells
 from probes.cells.measure_cell import evaluate
 from probes.cells.memory_limit import SLACK, Size, bytes_of_a_product, parse_size, resident_memory
+from probes.cells.prepare import prepare
 from probes.cli.stability_settings import StabilitySettings
 from probes.models.feedforward import FeedForward
 from probes.models.losses import cross_entropy
@@ -116,3 +117,20 @@ def test_evaluation_in_pieces_is_evaluation_at_once():
     for size, found in whole.items():
         torch.testing.assert_close(pieces[size].losses, found.losses)
         torch.testing.assert_close(pieces[size].scores, found.scores)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU's own record")
+@pytest.mark.parametrize("n", [64, 512])
+@pytest.mark.parametrize("draws", [1, 4])
+def test_the_estimate_is_above_what_a_gpu_holds_and_not_ten_times_above(n, draws):
+    cells = StabilitySettings(n=n, steps=10, p=(0.3,), draws=draws, device="cuda").cells()
+    ready = [prepare(cell) for cell in cells]
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    train_cells(cells, ready)
+    taken = torch.cuda.max_memory_allocated() - before
+    size = Size(ready[0].network, n + 1, n, 1, 10)
+    estimated = SLACK + draws * (size.shared + (n + 1) * size.replica)
+    assert taken <= estimated
+    assert estimated - SLACK <= 10 * taken

@@ -402,34 +402,39 @@ def test_bad_numbers_are_named(option, value, tmp_path):
         trainer(tmp_path, **{option: value})
 
 
-def torchrun(folder, **settings):
-    folder.mkdir()
+#: Trainings of two processes, by what they are.
+TOGETHER = {
+    "bert": {"name": "bert"},
+    "llama, 2 passes": {"name": "llama", "samples": 2},
+    "bert, group of 2": {"name": "bert", "samples": 2, "grouped": True},
+    "own masks": {"name": "bert", "own_masks": True},
+}
+BY_TWO = pytest.mark.xdist_group("trainings of two processes")
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """What all of them gave, in one start of two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    asked = {name: settings | {"batch": 4} for name, settings in TOGETHER.items()}
     two_processes(
-        "tests.lora_dropout.peft.training", str(folder), json.dumps(settings), cwd=ROOT, path=ROOT
+        "tests.lora_dropout.peft.training", str(folder), json.dumps(asked), cwd=ROOT, path=ROOT
     )
-    return json.loads((folder / "result.json").read_text())
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in TOGETHER}
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"name": "bert"},
-        {"name": "llama", "samples": 2},
-        {"name": "bert", "samples": 2, "grouped": True},
-    ],
-    ids=["bert", "llama, 2 passes", "bert, group of 2"],
-)  # fmt: skip
-def test_two_processes_train_as_one(settings, tmp_path):
-    alone = trained(tmp_path, **settings)
-    together = torchrun(tmp_path / "two", batch=4, **settings)
-    assert together["losses"] == pytest.approx(losses(alone), rel=1e-4)
+@BY_TWO
+@pytest.mark.parametrize("name", [name for name in TOGETHER if name != "own masks"])
+def test_two_processes_train_as_one(name, together, tmp_path):
+    alone = trained(tmp_path, **TOGETHER[name])
+    assert together[name]["losses"] == pytest.approx(losses(alone), rel=1e-4)
     expected = sum(float(value.sum()) for value in factors(alone).values())
-    assert together["sum"] == pytest.approx(expected, rel=1e-3)
+    assert together[name]["sum"] == pytest.approx(expected, rel=1e-3)
 
 
-def test_own_masks_differ_between_processes(tmp_path):
-    shared = torchrun(tmp_path / "shared", batch=4)
-    own = torchrun(tmp_path / "own", batch=4, own_masks=True)
+@BY_TWO
+def test_own_masks_differ_between_processes(together):
+    own, shared = together["own masks"], together["bert"]
     assert own["losses"][0] != pytest.approx(shared["losses"][0], rel=1e-3)
 
 

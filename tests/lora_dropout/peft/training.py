@@ -1,4 +1,4 @@
-"""A small training by the Trainer, in this process or by ``torchrun -m ... FOLDER JSON``."""
+"""Small trainings by the Trainer, in this process or by ``torchrun -m ... FOLDER JSON``."""
 
 import json
 import sys
@@ -64,17 +64,18 @@ def factors(trained):
 
 def main(folder, settings):
     logging.set_verbosity_error()
-    _train(folder, settings)
+    for name, of_one in settings.items():
+        _train(folder, name, of_one)
     leave_process_group()
 
 
-def _train(folder, settings):
+def _train(folder, name, settings):
     trained = trainer(folder, **settings)
     trained.train()
     if trained.args.process_index == 0:
         total = sum(float(factor.sum()) for factor in factors(trained).values())
         result = {"losses": losses(trained), "sum": total}
-        (Path(folder) / "result.json").write_text(json.dumps(result))
+        (Path(folder) / f"{name}.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -240,10 +240,10 @@ def render(sections: Sequence[Section]) -> str:
 def _verdict_first(table: pd.DataFrame) -> pd.DataFrame:
     """Put the verdict behind the first column of words: it is then on the screen, if narrow."""
     names = [name for name in table.columns if name != "verdict"]
-    if len(names) == len(table.columns):
+    place = 1 + next((number for number, name in enumerate(names) if name in TEXT_COLUMNS), 0)
+    if "verdict" not in list(table.columns)[place + 1 :]:
         return table
-    place = next((number for number, name in enumerate(names) if name in TEXT_COLUMNS), 0)
-    return table[[*names[: place + 1], "verdict", *names[place + 1 :]]]
+    return table[[*names[:place], "verdict", *names[place:]]]
 
 
 def _cell_files(folder: Path) -> set[tuple[str, int]]:

@@ -13,7 +13,7 @@ import tyro
 import figures.ensemble
 from probes.report.claims import CLAIMS
 from probes.report.findings import Finding
-from probes.report.page import Section, render, write_report
+from probes.report.page import GLOSSARY, LONG_TABLE, Section, render, write_report
 from probes.report.regimes import LEARNING_RATES
 from probes.report.sections import FINDINGS, SECTIONS, ReportSettings, words_of
 from probes.results.text_tables import TextTable
@@ -344,3 +344,29 @@ def test_of_two_regimes_the_page_says_what_holds_in_both(tmp_path):
         assert f"learning rate {lr}: the network without dropout " in setting
     (table,) = sections["regimes"].tables
     assert table["learning rate"].tolist() == ["0.003", "0.03"]
+
+
+def test_a_verdict_stands_beside_what_it_is_about():
+    table = pd.DataFrame({"p": ["0.1"], "statement": ["A"], "bound": ["2"], "verdict": ["holds"]})
+    finding = Finding("Question?", "the setting", ["answer", "more"], [TextTable(table)])
+    text = render([Section("key", finding, [], "")])
+    (shown,) = read_page(text)[0]["key"].tables
+    assert list(shown.columns) == ["p", "statement", "verdict", "bound"]
+
+
+def test_the_page_begins_with_every_answer_and_the_words():
+    finding = Finding("Question?", "the setting", ["the answer", "more"], [])
+    top = render([Section("key", finding, [], "")]).partition("<h2")[0]
+    assert top.count("the answer") == 1
+    assert "more</span>" not in top
+    assert all(f"<dt>{word}</dt>" in top for word in GLOSSARY)
+
+
+def test_long_tables_are_folded():
+    def shown(rows):
+        table = pd.DataFrame({"p": ["0.1"] * rows})
+        finding = Finding("Question?", "", ["answer"], [TextTable(table)])
+        return render([Section("key", finding, [], "")])
+
+    assert f"All {LONG_TABLE + 1} rows" in shown(LONG_TABLE + 1)
+    assert f"All {LONG_TABLE} rows" not in shown(LONG_TABLE)

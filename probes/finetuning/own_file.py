@@ -115,8 +115,8 @@ def _split(table: "Dataset", corpus: Corpus, name: str) -> tuple["Dataset", "Dat
     n = corpus.n
     if n is None or not 2 <= n <= len(table) - 2:
         raise ValueError(
-            f"n must be from 2 to {len(table) - 2} for {name}, whose other rows are held out, unless "
-            f"held_out_file is given; got {n}"
+            f"n must be from 2 to {len(table) - 2} for {name}, whose other rows are held out, or "
+            f"held_out_file given; got {n}"
         )
     order = np.random.default_rng(corpus.seed).permutation(len(table))
     return table.select(order[:n]), table.select(order[n:])

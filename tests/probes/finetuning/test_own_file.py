@@ -79,7 +79,11 @@ def test_a_second_file_is_held_out_without_what_is_trained_on(tmp_path, tokenize
     [
         ([1, "many"], {"regression": True}, r"line 3, column 'label' .* number .* got 'many'"),
         ([1, "inf"], {"regression": True}, "finite number for regression; got 'inf'"),
-        (["a", "b"], {"n": None}, "n must be from 2 to 25 for mine, or held_out_file given"),
+        (
+            ["a", "b"],
+            {"n": None},
+            "n must be from 2 to 25 for mine, whose other rows are held out, or held_out_file given",
+        ),
         (["a", "b"], {"n": 26}, "n must be from 2 to 25"),
         (["a", "b"], {"pair_column": "other"}, "no column 'other'"),
         (["a", "a"], {}, "must hold at least 2 classes"),

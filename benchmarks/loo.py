@@ -5,8 +5,8 @@
     and a running loss, as its example of a multilayer perceptron does; and the barest loop;
 (b) ``torch.func.vmap`` over the replicas of the same network;
 (c) JAX ``jit(vmap(scan))`` after compilation, in our layout and contraction order;
-(d) this project: a cell in one process, and cells in two workers of one thread, as ``--workers``
-    runs them.
+(d) this project: a cell in one process; with ``--cells``, as many draws as one block; and cells in
+    two workers of one thread, as ``--workers`` runs them.
 
     python -m benchmarks.loo --n 64 256 --steps 100 300 --repetitions 5
 
@@ -39,11 +39,12 @@ from probes.models.network import Factors
 from probes.tasks import load_task
 from probes.training.example_weights import full_sample, leave_one_out
 from probes.training.plan import Dropout, Training
-from probes.training.retrain import retrain
+from probes.training.retrain import Retraining, retrain, retrain_cells
 
 LR = 5e-3
 P = 0.1
 ONE_PROCESS, IN_WORKERS = "(d) one process", "(d) two workers"
+TOGETHER = "(d) cells together"
 #: Worker processes, and cells that they run for one measurement.
 WORKERS, CELLS = 2, 8
 
@@ -78,6 +79,16 @@ def run_ours(cell: Cell) -> Tensor:
     training = Training(steps=cell.steps, lr=LR)
     factors = retrain(cell.network, cell.inputs, cell.weights, cell.start, training, Dropout(P))
     return cell.network.losses(factors, cell.inputs, update_scale=(1 - P) ** 2)
+
+
+def run_together(cell: Cell, cells: int) -> Tensor:
+    """Train cells that differ in their masks as one block; return the losses of the first."""
+    plans = [Training(steps=cell.steps, lr=LR, seed=seed) for seed in range(cells)]
+    trained = retrain_cells(
+        cell.network,
+        [Retraining(cell.inputs, cell.weights, cell.start, plan, Dropout(P)) for plan in plans],
+    )
+    return cell.network.losses(trained[0], cell.inputs, update_scale=(1 - P) ** 2)
 
 
 def run_in_workers(pool: Executor, n: int, steps: int, dtype: torch.dtype) -> None:
@@ -233,10 +244,19 @@ def _masks(cell: Cell) -> list[Tensor]:
 
 
 def benchmark(
-    n: int, steps: int, repetitions: int, peft_replicas: int, dtype: torch.dtype, pool: Executor
+    n: int,
+    steps: int,
+    repetitions: int,
+    peft_replicas: int,
+    cells: int,
+    dtype: torch.dtype,
+    pool: Executor,
 ) -> None:
     cell = make_cell(n, steps, dtype)
     variants = [Variant(ONE_PROCESS, lambda: run_ours(cell), cell.replicas)]
+    if cells:
+        run_cells = partial(run_together, cell, cells)
+        variants += [Variant(TOGETHER, run_cells, cells * cell.replicas)]
     variants += [
         Variant(IN_WORKERS, lambda: run_in_workers(pool, n, steps, dtype), CELLS * cell.replicas)
     ]
@@ -258,6 +278,7 @@ def main(
     steps: tuple[int, ...] = (100,),
     repetitions: int = 5,
     peft_replicas: int = 2,
+    cells: int = 0,
     scaling: bool = False,
     dtype: Literal["float32", "float64"] = "float32",
 ) -> None:
@@ -268,6 +289,7 @@ def main(
         steps: optimizer steps.
         repetitions: interleaved repetitions; medians are shown.
         peft_replicas: replicas that the sequential loop trains for its estimate; 0 leaves it out.
+        cells: also train so many draws as one block; 0 leaves it out.
         scaling: also print this project's time against n = 32 ... 512.
         dtype: float64 to compare the results of the variants; PEFT then runs in float32 all the
         same.
@@ -279,7 +301,7 @@ def main(
             print(f"{package} is not installed: left out")
     with ProcessPoolExecutor(WORKERS, get_context("spawn"), start_worker) as pool:
         for size, count in product(n, steps):
-            benchmark(size, count, repetitions, peft_replicas, precision, pool)
+            benchmark(size, count, repetitions, peft_replicas, cells, precision, pool)
     if scaling:
         print(f"\ntime of this project against n, {steps[0]} steps")
         for size in (32, 64, 128, 256, 512):

@@ -14,7 +14,7 @@ from probes.jobs.store import Store
 from probes.jobs.sweep import InterruptedSweepError, sweep
 from probes.stability import measure
 
-SETTINGS = {"task": "digits", "n": 32, "p": (0.0, 0.5), "draws": 2, "steps": 6}
+SETTINGS = {"task": "digits", "n": 16, "p": (0.0, 0.5), "draws": 2, "steps": 6}
 
 
 def cells(**settings):
@@ -109,8 +109,8 @@ def test_a_block_that_does_not_fit_is_halved_once_and_that_is_said(monkeypatch, 
     monkeypatch.setattr(run_cell, "train_part", full_at_first(run_cell.train_part, calls))
     CellRun()(cell, silent)
     lengths = [[rows.stop - rows.start for rows in arguments[2]] for arguments in calls]
-    assert lengths == [[33], [16, 17]]
-    assert "17 replicas train together" in capsys.readouterr().err
+    assert lengths == [[17], [8, 9]]
+    assert "9 replicas train together" in capsys.readouterr().err
 
 
 def test_what_does_not_fit_in_half_either_is_said_in_a_line(monkeypatch):

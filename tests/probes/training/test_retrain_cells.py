@@ -60,7 +60,8 @@ def _one_thread():
     ("loss", "widths", "rank", "n", "samples", "batch", "objectives"),
     [
         (cross_entropy, (64, 64, 10), 8, 32, 1, None, DROPOUT),
-        (cross_entropy, (64, 64, 10), 8, 32, 3, 16, DROPOUT[1:]),
+        (cross_entropy, (64, 64, 10), 8, 32, 1, 16, DROPOUT),
+        (cross_entropy, (64, 64, 10), 8, 16, 2, None, DROPOUT[1:]),
         (logistic, (32, 16, 1), 16, 16, 1, None, DROPOUT),
         (logistic, (32, 16, 1), 16, 16, 2, None, DROPOUT[1:]),
         (squared, (32, 1), 16, 16, 1, None, PENALTY),
@@ -114,9 +115,10 @@ def test_one_product_of_all_cells_is_one_a_cell(monkeypatch, samples, loss, widt
 def test_cells_that_begin_elsewhere_in_memory_than_alone_are_not_trained_together():
     network = make_network("cpu", (64, 64, 10), 8).place(torch.empty((), dtype=torch.float32))
     plan = Training(steps=1, lr=0.1)
-    assert cells_per_block(network, 33, 32, plan, Dropout(0.1)) == 7
+    assert cells_per_block(network, 33, 32, plan, Dropout(0.1)) == 2
+    assert cells_per_block(network, 17, 16, plan, Dropout(0.1)) == 8
     assert cells_per_block(network, 32, 31, plan, Dropout(0.1)) == 1
-    # Nor are those of which one fills a block.
+    # Nor are those that would fall out of the caches.
     assert cells_per_block(network, 65, 64, plan, Dropout(0.1)) == 1
 
 

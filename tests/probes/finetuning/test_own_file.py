@@ -82,7 +82,7 @@ def test_a_second_file_is_held_out_without_what_is_trained_on(tmp_path, tokenize
         (
             ["a", "b"],
             {"n": None},
-            "n must be from 2 to 25 for mine, whose other rows are held out, or held_out_file given",
+            "n must be from 2 to 25 for mine, whose other rows are held out",
         ),
         (["a", "b"], {"n": 26}, "n must be from 2 to 25"),
         (["a", "b"], {"pair_column": "other"}, "no column 'other'"),

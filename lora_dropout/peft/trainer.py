@@ -39,6 +39,9 @@ DRAW_THEIR_DATA = (
     "GRPOTrainer", "RLOOTrainer", "OnlineDPOTrainer", "NashMDTrainer", "XPOTrainer", "PPOTrainer",
     "GKDTrainer", "MiniLLMTrainer",
 )  # fmt: skip
+#: Trainers of TRL whose loss compares rows with an average over the batch, or over those before.
+#: In the first batch that may be 0 whatever the rows are, so that gradients say nothing of it.
+COMPARE_WITH_AVERAGES = ("KTOTrainer", "BCOTrainer")
 
 logger = logging.getLogger(__name__)
 
@@ -178,12 +181,16 @@ class LoraDropoutTrainerMixin:
         """Refuse N samples where a step of training draws data of its own, for each anew."""
         if self.samples == 1:
             return
-        known = {kind.__name__ for kind in type(self).__mro__} & {*DRAW_THEIR_DATA}
-        if known or hasattr(type(self), "_generate_and_score_completions"):
+        if self._is_one_of(DRAW_THEIR_DATA) or hasattr(
+            type(self), "_generate_and_score_completions"
+        ):
             raise ValueError(
                 f"samples must be 1 in {type(self).__name__}, whose every pass draws data of its "
                 f"own; got {self.samples}"
             )
+
+    def _is_one_of(self, names: tuple[str, ...]) -> bool:
+        return not {kind.__name__ for kind in type(self).__mro__}.isdisjoint(names)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -417,6 +424,8 @@ class LoraDropoutTrainerMixin:
             raise GroupsNotSupportedError("gradients of a sharded model cannot be compared first")
         if couples_by_itself(model):
             raise GroupsNotSupportedError("the model normalizes over the batch")
+        if self._is_one_of(COMPARE_WITH_AVERAGES):
+            raise GroupsNotSupportedError("rows of a batch are compared with their average")
         exact = self.accelerator.mixed_precision == "no" and all(
             factor.dtype == torch.float32 for layer in layers_in_use(self.model)
             for factor in layer.factors

@@ -122,6 +122,13 @@ def test_a_step_that_draws_its_own_data_takes_one_sample(tmp_path):
         trainer(tmp_path, kind=kind, samples=2)
 
 
+def test_a_loss_that_compares_with_an_average_of_the_batch_takes_passes(tmp_path, caplog):
+    """TRL's KTO, whose average is 0 in the first batch of a fresh adapter."""
+    kind = type("KTOTrainer", (LoraDropoutTrainer,), {})
+    trained(tmp_path, kind=kind, samples=2, grouped=True, steps=1)
+    assert caplog.text.count("rows of a batch are compared with their average") == 1
+
+
 def test_an_ensemble_that_cannot_be_evaluated_is_refused_before_training(tmp_path):
     made = trainer(tmp_path, ensemble=2, arguments={"eval_strategy": "epoch"}.items())
     before = factors(made)

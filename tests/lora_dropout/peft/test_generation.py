@@ -19,7 +19,7 @@ from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import ensemble_generation
 from tests.lora_dropout.peft.models import WORDS, adapted, batch, lora, made, mixtral, randomize
 
-NEW, BEAMS = 5, 3
+NEW, BEAMS = 4, 3
 #: Texts of one length: none ends before.
 FULL = {"max_new_tokens": NEW, "eos_token_id": None, "pad_token_id": 0, "do_sample": False}
 
@@ -235,8 +235,7 @@ def test_averaged_probabilities_choose_too(build):
     assert found.tolist() == beams_by_hand(model, prompt(), 3, "probabilities").tolist()
 
 
-@pytest.mark.parametrize("build", [llama, experts])
-@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize(("build", "cached"), [(llama, True), (llama, False), (experts, True)])
 def test_guidance_combines_the_averages_of_both_prompts(build, cached):
     """Sanchez et al. 2023, arXiv 2306.17806, Eq. 7; the prompt to move away from has its cache."""
     model, inputs, scale = build(), unpadded(), 1.7

@@ -10,8 +10,10 @@ from typing import Any
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.manifest import MANIFEST
 
-#: Settings that change how a run is done, and not what it finds.
-NO_MATTER = ("out", "max_memory", *(field.name for field in fields(EngineOptions)))
+#: Settings that change how a run is done, or how much of it, and no number that it found.
+NO_MATTER = (
+    "out", "max_memory", "minutes", "matrix", *(field.name for field in fields(EngineOptions))
+)  # fmt: skip
 
 
 def check_folder(folder: Path, question: str, settings: Mapping[str, Any]) -> None:

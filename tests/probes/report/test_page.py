@@ -157,7 +157,7 @@ def test_the_stabilitys_numbers_stand_at_their_rate_and_inference(written, secti
 
 
 def test_the_matched_numbers_stand_at_their_rate_and_quantity(written, sections):
-    rows = rows_of(written[0], "matched-ridge", "matched")
+    rows = rows_of(written[0], "matched-ridge")
     dropout = rows[rows["variant"] == "dropout"].groupby("value")
     reached = 0
     for table, quantity in zip(sections["matched-ridge"].tables, ("beta", "gap"), strict=True):
@@ -187,8 +187,8 @@ def test_ablations_numbers_stand_at_their_part_and_variant(written, sections):
         "dropout when": "never", "dropped where": "both", "inference": "expected weight",
         "mask kind": "Bernoulli, N = 1",
     }  # fmt: skip
-    assert len(differences) == 3 * 3
-    assert len(noise) == 3 * 2
+    assert len(differences) == 5 * 3
+    assert len(noise) == 3 * 3
     assert len(table) == groups.ngroups
     for (part, variant), group in groups:
         where = {"part": part, "variant": variant, "p": "0.3"}

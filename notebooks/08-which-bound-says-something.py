@@ -163,8 +163,8 @@ for result in (matched, matched_overfits):
 # bounds are smaller with dropout than with any control, ld-CMI for instance by 0.04 to 0.05 of
 # 0.73. Where it does not: at equal train error nothing was told apart. On a second task
 # (`--task breast_cancer --n 64 --p 0.1 0.3 0.5 --draws 8`, learning rates 3e-3 and 3e-2) nothing
-# was told apart where the network overfits; where it does not, dropout had the smaller bound in 4 of
-# 90 comparisons. So this is what the digits network does, and no rule.
+# was told apart where the network overfits; where it does not, dropout had the smaller bound in 4
+# of 90 comparisons. So this is what the digits network does, and no rule.
 #
 # ## What it does not say
 #

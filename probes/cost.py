@@ -173,7 +173,7 @@ class CostResult(Result):
         said = [
             f"{variant}: {row['ratio']:.2f} times the time and {row['memory']:.2f} times the memory"
             for (_, variant), group in measured.groupby(["phase", "variant"], sort=False)
-            for row in [group.loc[group["N"].idxmax()]]
+            for row in [group.iloc[int(group["N"].argmax())]]
         ]
         most = int(measured["N"].max()) if len(measured) else 0
         return f"Relative to plain LoRA, at N = {most}: {'; '.join(said) or 'not measured'}."

@@ -3,6 +3,10 @@
 import os
 import subprocess
 
+# Before torch is imported, and for every process that a test starts: two threads of each of two
+# workers wait for each other longer than they compute.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import matplotlib as mpl
 import pytest
 import torch

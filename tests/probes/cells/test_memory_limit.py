@@ -86,7 +86,7 @@ def test_the_numbers_differ_by_rounding_alone(monkeypatch):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's record")
 @pytest.mark.parametrize(
     "settings",
-    [{"n": 1796}, {"n": 1796, "matrix": True}, {"n": 600, "method": "influence", "validate": 9}],
+    [{"n": 1000}, {"n": 1000, "matrix": True}, {"n": 400, "method": "influence", "validate": 9}],
     ids=["largest", "loss matrix", "influence"],
 )
 def test_the_least_limit_is_kept(settings, tmp_path):

@@ -162,7 +162,7 @@ def test_a_worker_that_ends_while_it_sends_keeps_nobody_waiting(tmp_path):
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, workers):
     arguments = [
-        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "60", "--steps", "400",
+        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "30", "--steps", "400",
         "--out", "here", "--json", "--workers", workers,
     ]  # fmt: skip
     process = subprocess.Popen(
@@ -181,9 +181,9 @@ def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, w
     assert process.returncode == 130
     assert time.monotonic() - stopped < 2
     assert len(error.strip().splitlines()) == 1
-    assert "of 120 cells are done and kept" in error
+    assert "of 60 cells are done and kept" in error
     kept = {path: path.stat().st_mtime_ns for path in cells.glob("*.parquet")}
-    assert 0 < len(kept) < 120
+    assert 0 < len(kept) < 60
     assert not list(cells.glob(".*"))
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 0

@@ -13,7 +13,6 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
-import copy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -26,9 +25,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from lora_dropout import Ensemble, mask_schedule
-from lora_dropout.injection import adapted_layers
-from lora_dropout.layer import initial_factor
+from lora_dropout import Ensemble
 from probes.cells.cell import seeds_of
 from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
@@ -43,15 +40,15 @@ from probes.results.stability_answer import measured_answer
 from probes.results.text_tables import averages, with_interval
 from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import OwnModel, load_own
-from probes.tasks.own_model_layers import adapt_linear, say_layers
-from probes.tasks.own_model_traits import kept_generators, traits_of
+from probes.tasks.own_model_layers import say_layers
+from probes.tasks.own_model_traits import traits_of
 from probes.training.example_weights import full_sample, leave_one_out
+from probes.training.own_training import OwnSample, adapted, train_own
+from probes.training.rivals import Rival
 
 if TYPE_CHECKING:
     from figures.style import Drawing
 
-#: Tells the seed of a model's own random numbers from those of its masks.
-NOISE = 1
 QUANTITIES = ("train_loss", "test_loss", "gap", "beta", "beta_signed", "test_score")
 
 
@@ -167,7 +164,7 @@ class OwnModelSettings:
             check_count("ensemble", size)
         check_seed(self.seed)
         largest, seeds = max(self.p), seeds_of(self.seed, 0)
-        traits = traits_of(own, partial(_adapted, own, largest, seeds), self.n)
+        traits = traits_of(own, partial(adapted, own, largest, seeds), self.n)
         if own.adapt is None:
             say_layers(own)
         return [
@@ -228,14 +225,14 @@ def measure_cell(cell: OwnModelCell, progress: Progress) -> Tables:
     on_train: dict[int, list[Tensor]] = {size: [] for size in sizes}
     on_test: dict[int, Tensor] = {}
     for number, weights in enumerate(torch.cat([full_sample(n), leave_one_out(n)])):
-        model = _trained(own, cell.p, train, weights, seeds, cell.coupled)
+        sample = OwnSample(train, weights, seeds, cell.coupled)
+        model = train_own(own, Rival("LoRA Dropout", cell.p), sample)
         progress(1)
         for size in sizes:
-            deployed = Ensemble(model, size) if size else model
-            outputs = _outputs(deployed, own.features[train])
+            outputs = _outputs(model, size, own.features[train])
             on_train[size].append(own.loss(outputs, own.targets[train]).double())
             if number == 0:
-                on_test[size] = _outputs(deployed, own.features[test])
+                on_test[size] = _outputs(model, size, own.features[test])
     rows = [
         {"p": cell.p, "draw": cell.draw, "ensemble": size}
         | _measured(own, torch.stack(on_train[size]), on_test[size], own.targets[test])
@@ -261,57 +258,10 @@ def _measured(
     return measured
 
 
-def _trained(
-    own: OwnModel,
-    p: float,
-    train: Tensor,
-    weights: Tensor,
-    seeds: tuple[int, int, int],
-    coupled: bool = False,
-) -> nn.Module:
-    """Train one replica, in ``eval()``: the expected-weight network."""
-    if coupled:
-        train, weights = train[weights > 0], weights[weights > 0]
-    features, targets = own.features[train], own.targets[train]
-    with kept_generators(own):
-        # The same random numbers for every replica, and others than those of the masks.
-        noise = np.random.SeedSequence([*seeds, NOISE]).generate_state(1, np.uint64)
-        torch.manual_seed(int(noise[0]))
-        model = _adapted(own, p, seeds).train()
-        optimizer = torch.optim.Adam(mask_schedule(model).factors(), lr=own.lr)
-        for _ in range(own.steps):
-            optimizer.zero_grad()
-            losses = own.loss(model(features), targets)
-            (weights.to(losses) * losses).sum().backward()
-            optimizer.step()
-    return model.eval()
-
-
-def _adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
-    """A copy of the model with its adapter at the start of training."""
-    _, factor_seed, mask_seed = seeds
-    model = copy.deepcopy(own.model)
-    if own.adapt is None:
-        model = adapt_linear(own, model, p, mask_seed)
-    else:
-        with kept_generators(own):
-            torch.manual_seed(factor_seed)
-            model = own.adapt(model, p, mask_seed)
-    # Initial factors of a seed of their own, as in a cell: masks do not depend on their shapes.
-    generator = torch.Generator().manual_seed(factor_seed)
-    with torch.no_grad():
-        for _, layer in adapted_layers(model):
-            first, shape = layer.factors[0], (layer.rank, layer.shape.d_in)
-            # Those of a convolution have a kernel, and an embedding begins with A = 0: they stay
-            # as the adapter has drawn them, of the same seed.
-            if tuple(first.shape) == shape and bool(first.any()):
-                first.copy_(initial_factor(*shape, generator))
-    return model
-
-
 @torch.no_grad()
-def _outputs(model: nn.Module, features: Tensor) -> Tensor:
-    return model(features)
+def _outputs(model: nn.Module, size: int, features: Tensor) -> Tensor:
+    """Outputs of the ensemble of that size; 0 for the expected weight."""
+    return (Ensemble(model, size) if size else model)(features)
 
 
 PROBE = Probe(

@@ -15,6 +15,8 @@ from probes.own_model import OwnModel
 from probes.stability import measure
 from probes.tasks import load_task
 from probes.training.example_weights import full_sample
+from probes.training.own_training import OwnSample, adapted, train_own
+from probes.training.rivals import Rival
 from tests.probes.commands import assert_refused, run_here, run_probe
 
 
@@ -75,6 +77,10 @@ def cross_entropy(outputs, targets):
     return nn.functional.cross_entropy(outputs, targets, reduction="none")
 
 
+def trained(own, p, sample):
+    return train_own(own, Rival("LoRA Dropout", p), sample)
+
+
 def betas_one_by_one(own, p, n):
     """Retrain without each example, which is not there at all: the definition, spelled out."""
     seeds = seeds_of(0, 0)
@@ -85,11 +91,11 @@ def betas_one_by_one(own, p, n):
         with torch.no_grad():
             return own.loss(model(own.features[example]), own.targets[example]).item()
 
-    whole = own_model._trained(own, p, chosen, full_sample(n)[0], seeds)
+    whole = trained(own, p, OwnSample(chosen, full_sample(n)[0], seeds))
     changes = []
     for number in range(n):
         rest = torch.cat([chosen[:number], chosen[number + 1 :]])
-        without = own_model._trained(own, p, rest, full_sample(n - 1)[0], seeds)
+        without = trained(own, p, OwnSample(rest, full_sample(n - 1)[0], seeds))
         one = chosen[number : number + 1]
         changes.append(abs(loss_of(without, one) - loss_of(whole, one)))
     return np.mean(changes)
@@ -239,7 +245,7 @@ def test_masks_on_embeddings_and_convolutions_are_measured(data):
         adapt=of_peft(target_modules=targets),
     )  # fmt: skip
     seeds = seeds_of(0, 0)
-    one, two = (own_model._adapted(own, 0.5, seeds) for _ in range(2))
+    one, two = (adapted(own, 0.5, seeds) for _ in range(2))
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name
     # The update is 0 at the start, and something random multiplies it.

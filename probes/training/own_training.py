@@ -1,0 +1,169 @@
+"""Training a model of one's own by a method of ``probes.training.rivals``, one replica at a time."""
+
+import copy
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lora_dropout import Ensemble, backward_over_samples, mask_schedule
+from lora_dropout.injection import adapted_layers
+from lora_dropout.layer import initial_factor
+from probes.tasks.own_model import OwnModel
+from probes.tasks.own_model_layers import adapt_linear
+from probes.tasks.own_model_traits import kept_generators
+from probes.training.rivals import RIVALS, Rival
+
+#: Tells the seed of a model's own random numbers from those of its masks.
+NOISE = 1
+#: Rules that this module trains by.
+RULES = ("LoRA", "LoRA Dropout", "weight decay", "smaller rank")
+#: Called with the number of a step and the model after it, in ``eval()``.
+OwnCheckpoint = Callable[[int, nn.Module], object]
+
+
+@dataclass(frozen=True, eq=False)
+class OwnSample:
+    """What a replica is trained on.
+
+    Attributes:
+        train: places of the examples of S, (n,).
+        weights: of these in the loss, (n,); 0 for what is left out.
+        seeds: of the split, the initial factors and the masks.
+        coupled: whether what is left out has to be taken from the batch: see ``traits_of``.
+    """
+
+    train: Tensor
+    weights: Tensor
+    seeds: tuple[int, int, int]
+    coupled: bool = False
+
+
+def train_own(
+    own: OwnModel,
+    rival: Rival,
+    sample: OwnSample,
+    stops: Collection[int] = (),
+    checkpoint: OwnCheckpoint = lambda step, model: None,
+) -> nn.Module:
+    """Train one replica.
+
+    Args:
+        own: the model, its data, its learning rate and its steps.
+        rival: a method for which :func:`own_obstacle` is empty, and its strength.
+        sample: what it is trained on.
+        stops: numbers of steps, from 1, after which ``checkpoint`` is called.
+        checkpoint: may evaluate the model; it leaves it as it is.
+
+    Returns:
+        The trained model in ``eval()``: the expected-weight network.
+    """
+    train, weights, method = sample.train, sample.weights, rival.method
+    if sample.coupled:
+        train, weights = train[weights > 0], weights[weights > 0]
+    features, targets = own.features[train], own.targets[train]
+    with kept_generators(own):
+        # The same random numbers for every replica, and others than those of the masks.
+        noise = np.random.SeedSequence([*sample.seeds, NOISE]).generate_state(1, np.uint64)
+        torch.manual_seed(int(noise[0]))
+        model = _start(own, rival, sample.seeds).train()
+        decay = rival.strength if method.rule == "weight decay" else 0.0
+        optimizer = torch.optim.AdamW(mask_schedule(model).factors(), own.lr, weight_decay=decay)
+
+        def loss() -> Tensor:
+            losses = own.loss(model(features), targets)
+            return (weights.to(losses) * losses).sum()
+
+        for step in range(1, own.steps + 1):
+            optimizer.zero_grad()
+            if method.samples == 1:
+                loss().backward()
+            else:
+                backward_over_samples(model, loss, method.samples)
+            optimizer.step()
+            if step in stops:
+                checkpoint(step, model.eval())
+                model.train()
+    return model.eval()
+
+
+@torch.no_grad()
+def own_outputs(model: nn.Module, features: Tensor, members: int = 1) -> Any:
+    """Predict with a trained model.
+
+    Args:
+        model: in ``eval()``.
+        features: that it reads.
+        members: networks of the ensemble of masks; 1 for the expected weight.
+    """
+    deployed = Ensemble(model, members) if members > 1 else model
+    return deployed(features)
+
+
+def adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
+    """Return a copy of the model with its adapter at the start of training.
+
+    Args:
+        own: the model, and how it is adapted.
+        p: dropout rate.
+        seeds: of the split, the initial factors and the masks.
+    """
+    _, factor_seed, mask_seed = seeds
+    model = copy.deepcopy(own.model)
+    if own.adapt is None:
+        model = adapt_linear(own, model, p, mask_seed)
+    else:
+        with kept_generators(own):
+            torch.manual_seed(factor_seed)
+            model = own.adapt(model, p, mask_seed)
+    # Initial factors of a seed of their own, as in a cell: masks do not depend on their shapes.
+    generator = torch.Generator().manual_seed(factor_seed)
+    with torch.no_grad():
+        for _, layer in adapted_layers(model):
+            first, shape = layer.factors[0], (layer.rank, layer.shape.d_in)
+            # Those of a convolution have a kernel, and an embedding begins with A = 0: they stay
+            # as the adapter has drawn them, of the same seed.
+            if tuple(first.shape) == shape and bool(first.any()):
+                first.copy_(initial_factor(*shape, generator))
+    return model
+
+
+def own_obstacle(own: OwnModel, name: str) -> str:
+    """Say why a method does not apply to a model of one's own; empty where it does.
+
+    Args:
+        own: the model.
+        name: of the method, one of ``RIVALS``.
+
+    Returns:
+        One sentence.
+    """
+    method = RIVALS[name]
+    if method.classes:
+        return f"{name} needs classes, and the loss of your model is a function of your own"
+    if method.rule not in RULES:
+        return f"{name} needs layers of PEFT, and your model is adapted by lora_dropout.inject"
+    if method.rule == "smaller rank" and own.adapt is not None:
+        return f"{name} needs a model that is adapted by inject, and yours is by OwnModel(adapt=...)"
+    if method.masked_members > 1:
+        outputs = own_outputs(copy.deepcopy(own.model).eval(), own.features[:2])
+        if not isinstance(outputs, Tensor):
+            kind = type(outputs).__name__
+            return f"{name} averages outputs that are one tensor, and your model returns a {kind}"
+    return ""
+
+
+def _start(own: OwnModel, rival: Rival, seeds: tuple[int, int, int]) -> nn.Module:
+    """The adapted model of a method, with the components that it leaves out held at zero."""
+    rule = rival.method.rule
+    model = adapted(own, rival.strength if rule == "LoRA Dropout" else 0.0, seeds)
+    if rule == "smaller rank":
+        kept = max(1, round(own.rank * (1 - rival.strength)))
+        with torch.no_grad():
+            # A row of zeros in A has no gradient where B is 0, and B none where A is.
+            for _, layer in adapted_layers(model):
+                layer.factors[0][kept:] = 0
+    return model

@@ -35,10 +35,10 @@ part() {  # NAME SECONDS COMMAND...
   tail -n 4 "$OUT/$name.txt"
 }
 
-finetune_step() {  # MODEL BATCH TOKENS
-  local sizes=(--shape whole --dtype bfloat16 --batch "$2" --tokens "$3" --repetitions 10)
+finetune_step() {  # MODEL SECONDS BATCH TOKENS
+  local sizes=(--shape whole --dtype bfloat16 --batch "$3" --tokens "$4" --repetitions 10)
   [ "$DEVICE" = cuda ] || sizes=(--width 64 --layers 1 --batch 1 --tokens 8 --repetitions 2)
-  part "step-$1" 100 "$PYTHON" -m benchmarks.finetune_step --model "$1" "${sizes[@]}" \
+  part "step-$1" "$2" "$PYTHON" -m benchmarks.finetune_step --model "$1" "${sizes[@]}" \
     --json "$OUT/step-$1.json"
 }
 
@@ -48,13 +48,13 @@ RETRAINING=(--n 64 256 1024)
 mapfile -t TESTS < <(grep -rlE 'DEVICES|mark\.cuda' tests --include='test_*.py' | sort)
 
 part machine 20 bash -c 'nvidia-smi; nproc; "$0" -m pip list 2>/dev/null' "$PYTHON"
-part tests 150 "$PYTHON" -m pytest -q -n 8 -p no:cacheprovider -o filterwarnings= -m cuda \
+part tests 120 "$PYTHON" -m pytest -q -n 8 -p no:cacheprovider -o filterwarnings= -m cuda \
   --junitxml "$OUT/tests.xml" "${TESTS[@]}"
-part rows 60 "$PYTHON" -m benchmarks.on_gpu rows --device "$DEVICE" --json "$OUT/rows.json"
-part retraining 110 "$PYTHON" -m benchmarks.on_gpu retraining --device "$DEVICE" \
+part rows 45 "$PYTHON" -m benchmarks.on_gpu rows --device "$DEVICE" --json "$OUT/rows.json"
+part retraining 90 "$PYTHON" -m benchmarks.on_gpu retraining --device "$DEVICE" \
   "${RETRAINING[@]}" --json "$OUT/retraining.json"
-part captured 45 "$PYTHON" -m benchmarks.captured_step --n 64 --steps 100 --repetitions 3
-part layer 20 "$PYTHON" -m benchmarks.layer
-finetune_step deberta 32 128
-finetune_step llama 4 512
+part captured 30 "$PYTHON" -m benchmarks.captured_step --n 64 --steps 100 --repetitions 3
+part layer 15 "$PYTHON" -m benchmarks.layer
+finetune_step deberta 60 32 128
+finetune_step llama 90 4 512
 "$PYTHON" -m benchmarks.on_gpu summary --out "$OUT" | tee "$OUT/summary.txt"

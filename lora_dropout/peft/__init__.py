@@ -8,7 +8,8 @@ from lora_dropout.peft import quiet_import  # noqa: F401
 from lora_dropout.peft.config import AdaLoraDropoutConfig, LoraDropoutConfig
 from lora_dropout.peft.generation import ensemble_generation
 from lora_dropout.peft.registration import register
-from lora_dropout.peft.trainer import LoraDropoutTrainer, LoraDropoutTrainerMixin, MaskCallback
+from lora_dropout.peft.trainer import LoraDropoutTrainer, LoraDropoutTrainerMixin
+from lora_dropout.peft.trainer_callbacks import MaskCallback
 
 __all__ = [
     "AdaLoraDropoutConfig",

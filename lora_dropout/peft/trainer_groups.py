@@ -1,0 +1,98 @@
+"""One pass of a trainer over a batch that is repeated N times, where it may stand for N passes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from accelerate.utils import DistributedType, find_batch_size
+from torch import Tensor, nn
+
+from lora_dropout.functional import GroupsNotSupportedError
+from lora_dropout.injection import layers_in_use
+from lora_dropout.objective import each_sample, grouped_samples
+from lora_dropout.peft.row_independence import (
+    EXACT,
+    ROUGH,
+    couples_by_itself,
+    relative_distance,
+    without_noise,
+)
+from lora_dropout.peft.trainer_notes import without_notes
+from lora_dropout.peft.trl_trainers import compares_with_averages
+
+#: Kinds of training in which no process holds the gradients.
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+
+
+def repeated(inputs: dict[str, Any], count: int) -> dict[str, Any]:
+    """Repeat a batch along its first dimension.
+
+    Args:
+        inputs: the batch, tensors by name; what has not a row an example stays as it is.
+        count: N, at least 1.
+
+    Returns:
+        The batch N times as large: all examples once, then all again.
+    """
+    rows = find_batch_size(inputs)
+    return {
+        name: value.repeat(count, *[1] * (value.dim() - 1))
+        if isinstance(value, Tensor) and value.dim() and len(value) == rows
+        else value
+        for name, value in inputs.items()
+    }
+
+
+def check_rows(
+    trainer: Any, model: nn.Module, inputs: dict[str, Any], items: Any, samples: range
+) -> None:
+    """Compare the gradients of a grouped pass and of passes, before a batch is trained on.
+
+    Args:
+        trainer: of transformers or TRL, whose loss is asked about.
+        model: the trainer's, which may be wrapped for several processes.
+        inputs: the batch, tensors by name.
+        items: number of labels in the whole accumulated batch, if known.
+        samples: numbers of the samples, N of them.
+
+    Raises:
+        GroupsNotSupportedError: they are two objectives, or nobody can tell.
+    """
+    if trainer.accelerator.distributed_type in SHARDED:
+        raise GroupsNotSupportedError("gradients of a sharded model cannot be compared first")
+    if couples_by_itself(model):
+        raise GroupsNotSupportedError("the model normalizes over the batch")
+    if compares_with_averages(trainer):
+        raise GroupsNotSupportedError("rows of a batch are compared with their average")
+    exact = trainer.accelerator.mixed_precision == "no" and all(
+        factor.dtype == torch.float32 for layer in layers_in_use(trainer.model)
+        for factor in layer.factors
+    )  # fmt: skip
+    apart = _distance_of_group(trainer, trainer._prepare_inputs(inputs), items, samples)
+    if not apart <= (EXACT if exact else ROUGH):
+        raise GroupsNotSupportedError(
+            "rows of a batch see each other in the model or its loss: the gradient of the "
+            f"first batch is {apart:.2g} of its norm away from that of the passes"
+        )
+
+
+def _distance_of_group(trainer: Any, inputs: dict[str, Any], items: Any, samples: range) -> float:
+    """The largest distance that a process finds of the two gradients."""
+    count, model = len(samples), trainer.model
+    factors = [one for one in model.parameters() if one.requires_grad]
+
+    def grouped() -> Tensor:
+        times = items if items is None else count * items
+        with grouped_samples(model, count, samples.start):
+            return trainer.compute_loss(model, repeated(inputs, count), False, times)
+
+    def passes() -> Iterator[Tensor]:
+        for _ in each_sample(model, samples):
+            yield trainer.compute_loss(model, dict(inputs), False, items) / count
+
+    with without_noise(model), without_notes(trainer):
+        apart = relative_distance(grouped, passes, factors)
+    if trainer.args.world_size == 1:
+        return apart
+    device = trainer.args.device
+    return float(trainer.accelerator.gather(torch.tensor([apart], device=device)).max())

@@ -1,0 +1,38 @@
+"""Whether a model divides its loss by the number of items that a trainer tells it."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lora_dropout.peft.trainer_notes import without_notes
+
+
+def ignores_items(trainer: Any, model: nn.Module, inputs: dict[str, Any]) -> bool:
+    """Whether a model takes the number of items and ignores it.
+
+    Many heads do. The trainer believes them, and sums over processes and parts of a batch what it
+    ought to average (transformers issue 47688).
+
+    Args:
+        trainer: of transformers or TRL.
+        model: the trainer's, which may be wrapped for several processes.
+        inputs: a batch, tensors by name.
+
+    Returns:
+        False also where the trainer splits nothing, or computes the loss in place of the model.
+    """
+    in_parts = trainer.args.gradient_accumulation_steps > 1 or trainer.args.world_size > 1
+    own = trainer.compute_loss_func is not None or trainer.label_smoother is not None
+    items = trainer._get_num_items_in_batch([inputs], trainer.args.device)
+    if not in_parts or own or items is None:
+        return False
+    training = model.training
+    model.eval()
+    with without_notes(trainer), torch.no_grad():
+        once, twice = (
+            float(trainer.compute_loss(model, trainer._prepare_inputs(inputs), False, count))
+            for count in (items, 2 * items)
+        )
+    model.train(training)
+    return once == twice

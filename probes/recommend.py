@@ -2,6 +2,7 @@
 
 python -m probes.recommend --data mine.csv --text-column text --label-column label --minutes 5
 python -m probes.recommend --task digits --minutes 1
+python -m probes.recommend --own mine.py:own --minutes 5
 
 >>> result = measure(task="ridge", method="LoRA Dropout", n=8, steps=10, trainings=1, minutes=0.05)
 >>> result.choice.telling_draws >= 2
@@ -14,21 +15,28 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 import tyro
 
-from probes.cells.cell import Cell
+from probes.cells.cell import Cell, seeds_of
+from probes.cells.own_rival_cells import (
+    OwnDraw,
+    OwnMeasuredCell,
+    OwnTuningCell,
+    run_own_rival_cell,
+)
 from probes.cells.rival_cells import (
     FOLDS,
     SHARES,
@@ -45,16 +53,22 @@ from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind, Tables
 from probes.jobs.time_limit import TimeLimit, run_draws
-from probes.jobs.validation import check_count, check_one_of, require
+from probes.jobs.validation import check_count, check_one_of, check_seed, require
 from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.split_choice import SplitChoice, split_choice
 from probes.metrics.tuned_settings import SETTING, tuned_settings
-from probes.results.adapter_config import write_adapter_config
+from probes.results.adapter_config import config_files
 from probes.results.json_records import as_json
 from probes.results.recommendation import CONSTANT, SIMPLEST, Candidate, Choice, sentences
 from probes.results.result import Result
 from probes.results.text_tables import averages, with_interval
 from probes.tasks import load_task
+from probes.tasks.labelled_texts import say_once
+from probes.tasks.own_examples import with_tensors
+from probes.tasks.own_model import load_own
+from probes.tasks.own_model_layers import say_layers
+from probes.tasks.own_model_traits import traits_of
+from probes.training.own_training import adapted, own_obstacle
 from probes.training.rival_training import obstacle
 from probes.training.rivals import RIVALS
 
@@ -102,6 +116,10 @@ class RecommendSettings(TextOptions, EngineOptions):
     """What is learned: digits, breast_cancer, ridge, tweets or text. Default: text where --data is
     given, otherwise digits."""
 
+    own: Annotated[Any, tyro.conf.arg(constructor=str, metavar="FILE.py:NAME")] = None
+    """In place of a task, a PyTorch model of your own: an OwnModel, or a function that makes one,
+    as for probes.own_model. Its rank, steps and lr are the defaults of those below."""
+
     method: tuple[str, ...] = ()
     """Methods to choose from beside LoRA. Default: those that PEFT and its trainer know, as far as
     they apply."""
@@ -139,25 +157,57 @@ class RecommendSettings(TextOptions, EngineOptions):
         started = time.perf_counter()
         require(0 < self.minutes < float("inf"), "minutes", "positive and finite", self.minutes)
         check_count("trainings", self.trainings)
-        name = self.task or ("text" if self.data else "digits")
-        task = load_task(name, self.text_source(name))
-        examples = len(task)
-        n = min(64, examples - 1) if self.n is None else self.n
-        (base,) = StabilitySettings(
-            p=(0.0,), task=name, n=n, draws=1, rank=self.rank, steps=self.steps, lr=self.lr,
-            seed=self.seed, **self.text_options, **self.engine_settings,
-        ).cells()  # fmt: skip
-        held_out = examples - n >= LEAST_HELD_OUT
-        allowed = f"at least {2 * FOLDS}, as only {examples - n} examples are left to judge"
-        require(held_out or n >= 2 * FOLDS, "n", allowed, n)
-        network = task.network(rank=base.rank, alpha=base.alpha, dtype=torch.float32, device="cpu")
         for method in self.method:
             check_one_of("method", method, METHODS)
-            reason = obstacle(network, method)
-            require(not reason, "method", f"one that applies to {name} ({reason})", method)
+        base, examples, obstacle_to = self._task() if self.own is None else self._own()
+        held_out = examples - base.n >= LEAST_HELD_OUT
+        allowed = f"at least {2 * FOLDS}, as only {examples - base.n} examples are left to judge"
+        require(held_out or base.n >= 2 * FOLDS, "n", allowed, base.n)
         asked = dict.fromkeys([SIMPLEST, *(self.method or METHODS)])
-        methods = tuple(one for one in asked if not obstacle(network, one))
+        reasons = {one: obstacle_to(one) for one in asked}
+        for method in self.method:
+            reason = reasons[method]
+            require(not reason, "method", f"one that applies here ({reason})", method)
+        if self.own is not None and any(reasons.values()):
+            said = "; ".join(reason for reason in reasons.values() if reason)
+            say_once(f"own model: methods left out: {said}")
+        methods = tuple(one for one, reason in reasons.items() if not reason)
         return [Plan(started, base, Grid(methods, self.trainings), held_out)]
+
+    def _task(self) -> tuple[Cell, int, Callable[[str], str]]:
+        """The first draw of a task, its number of examples, and what stands in a method's way."""
+        name = self.task or ("text" if self.data else "digits")
+        task = load_task(name, self.text_source(name))
+        (base,) = StabilitySettings(
+            p=(0.0,), task=name, n=self._size(len(task)), draws=1, rank=self.rank, steps=self.steps,
+            lr=self.lr, seed=self.seed, **self.text_options, **self.engine_settings,
+        ).cells()  # fmt: skip
+        network = task.network(rank=base.rank, alpha=base.alpha, dtype=torch.float32, device="cpu")
+        return base, len(task), partial(obstacle, network)
+
+    def _own(self) -> tuple[OwnDraw, int, Callable[[str], str]]:
+        """The same of a model of one's own."""
+        for field in ("task", *self.text_options, *self.engine_settings):
+            value = getattr(self, field)
+            default = type(self).__dataclass_fields__[field].default
+            require(value == default, field, "left out where own is given", value)
+        own = with_tensors(load_own(self.own))
+        changed = {name: getattr(self, name) for name in ("rank", "steps", "lr")}
+        own = replace(own, **{name: one for name, one in changed.items() if one is not None})
+        examples = len(own.features)
+        n = self._size(examples)
+        require(2 <= n < examples, "n", f"from 2 to {examples - 1}", n)
+        check_count("steps", own.steps)
+        require(0 < own.lr < float("inf"), "lr", "positive and finite", own.lr)
+        check_seed(self.seed)
+        traits = traits_of(own, partial(adapted, own, 0.5, seeds_of(self.seed, 0)), n)
+        if own.adapt is None:
+            say_layers(own)
+        draw = OwnDraw(own, n, 0, self.seed, traits.coupled)
+        return draw, examples, partial(own_obstacle, own)
+
+    def _size(self, examples: int) -> int:
+        return min(64, examples - 1) if self.n is None else self.n
 
 
 @dataclass(frozen=True)
@@ -216,11 +266,11 @@ class Plan:
     """
 
     started: float
-    base: Cell
+    base: Cell | OwnDraw
     grid: Grid
     held_out: bool
 
-    def choosing(self, grid: Grid, draw: int) -> list[TuningCell]:
+    def choosing(self, grid: Grid, draw: int) -> list[TuningCell | OwnTuningCell]:
         """Return what is trained on a draw that chooses.
 
         Args:
@@ -228,14 +278,29 @@ class Plan:
             draw: its number, from 0.
         """
         return [
-            TuningCell(
-                replace(self.base, draw=draw), "all", method, *grid.values(method, self.base.lr),
-                SHARES, folds=not self.held_out,
-            )
-            for method in grid.methods
-        ]  # fmt: skip
+            self.tuning(draw, method, *grid.values(method, self.base.lr)) for method in grid.methods
+        ]
 
-    def telling(self, tuned: pd.DataFrame, beside: Beside, draw: int) -> list[MeasuredCell]:
+    def tuning(
+        self, draw: int, method: str, strengths: tuple[float, ...], rates: tuple[float, ...]
+    ) -> TuningCell | OwnTuningCell:
+        """Return what is trained of a method on a draw that chooses.
+
+        Args:
+            draw: its number, from 0.
+            method: its name.
+            strengths, rates: that are tried.
+        """
+        folds = not self.held_out
+        if isinstance(self.base, OwnDraw):
+            base = replace(self.base, draw=draw)
+            return OwnTuningCell(base, method, strengths, rates, SHARES, folds)
+        cell = replace(self.base, draw=draw)
+        return TuningCell(cell, "all", method, strengths, rates, SHARES, folds)
+
+    def telling(
+        self, tuned: pd.DataFrame, beside: Beside, draw: int
+    ) -> list[MeasuredCell | OwnMeasuredCell]:
         """Return what is trained on a draw that tells.
 
         Args:
@@ -243,13 +308,22 @@ class Plan:
             beside: which networks are trained beside that of S.
             draw: its number, from 0.
         """
-        base = replace(self.base, draw=FIRST_TELLING + draw)
-        judge = "test set" if self.held_out else "unseen"
         return [
-            MeasuredCell(base, "all", row["method"], (Setting(*(row[one] for one in SETTING)),),
-                         beside, judge)  # type: ignore[arg-type]
+            self._measured(
+                FIRST_TELLING + draw, row["method"], Setting(*(row[one] for one in SETTING)), beside
+            )
             for row in tuned.to_dict("records")
-        ]  # fmt: skip
+        ]
+
+    def _measured(
+        self, draw: int, method: str, setting: Setting, beside: Beside
+    ) -> MeasuredCell | OwnMeasuredCell:
+        judge: Literal["test set", "unseen"] = "test set" if self.held_out else "unseen"
+        if isinstance(self.base, OwnDraw):
+            base = replace(self.base, draw=draw)
+            return OwnMeasuredCell(base, method, setting, beside, judge)
+        cell = replace(self.base, draw=draw)
+        return MeasuredCell(cell, "all", method, (setting,), beside, judge)
 
 
 def fitting(grid: Grid, training: float, seconds: float) -> Grid | None:
@@ -416,7 +490,7 @@ class RecommendResult(Result):
     def _command(self) -> str:
         """How to fine-tune with what is recommended."""
         recommended, first = self.choice.recommended, self.rows.iloc[0]
-        if recommended.method == CONSTANT:
+        if recommended.method == CONSTANT or self._is_own:
             return ""
         flags = {
             "regularizer": f'"{recommended.method}"', "strength": f"{recommended.strength:g}",
@@ -426,6 +500,21 @@ class RecommendResult(Result):
         }  # fmt: skip
         words = " ".join(f"--{name} {value}" for name, value in flags.items())
         return f"To fine-tune with it: python -m probes.finetune {words}"
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether it is of a model of one's own."""
+        return "layers" in self.rows
+
+    def documents(self) -> dict[str, str]:
+        """The recommended method as a config of PEFT and arguments of transformers' trainer."""
+        recommended, first = self.choice.recommended, self.rows.iloc[0]
+        if recommended.method == CONSTANT or not find_spec("peft"):
+            return {}
+        rank = int(first["rank"])
+        alpha = float(first["alpha"]) if self._is_own else float(rank)
+        layers = json.loads(first["layers"]) if self._is_own else {}
+        return config_files(recommended, rank, alpha, int(first["n"]), layers)
 
     @property
     def _at_the_end(self) -> str:
@@ -556,10 +645,9 @@ def _gather(settings: RecommendSettings, plans: Sequence[Plan], sweep: Sweep) ->
     return {TableKind.ROWS: rows, TableKind.TUNING: tuning}
 
 
-def _first_training(plan: Plan) -> TuningCell:
+def _first_training(plan: Plan) -> TuningCell | OwnTuningCell:
     """One training of plain LoRA, on the first draw."""
-    rates = learning_rates(plan.base.lr, 1)
-    return TuningCell(plan.base, "all", SIMPLEST, (0.0,), rates, SHARES, folds=not plan.held_out)
+    return plan.tuning(0, SIMPLEST, (0.0,), learning_rates(plan.base.lr, 1))
 
 
 def _beside(plan: Plan, grid: Grid, tuned: pd.DataFrame, limit: TimeLimit, sweep: Sweep) -> Beside:
@@ -580,24 +668,14 @@ def _seconds_of(limit: TimeLimit, do: Callable[[], object]) -> float:
     return limit.spent - start
 
 
-def _result(settings: RecommendSettings, tables: Tables) -> RecommendResult:
-    """Make the result; with a folder, write what is recommended as a config of PEFT there."""
-    result = RecommendResult.of(tables)
-    recommended = result.choice.recommended
-    if settings.out and recommended.method != CONSTANT and find_spec("peft"):
-        first = result.rows.iloc[0]
-        rank = int(first["rank"])
-        write_adapter_config(settings.out, recommended, rank, float(rank), int(first["n"]))
-    return result
-
-
 PROBE = Probe(
     "recommend",
     RecommendSettings,
     cells=RecommendSettings.cells,
-    run=lambda settings: run_rival_cell,
-    result=_result,
+    run=lambda settings: run_rival_cell if settings.own is None else run_own_rival_cell,
+    result=lambda settings, tables: RecommendResult.of(tables),
     gather=_gather,
+    keeps_cells=lambda settings: settings.own is None,
 )
 measure = PROBE.measure
 

@@ -230,7 +230,7 @@ def _plain_type(annotation: Any) -> Any:
 
 
 def _keep(result: Result, store: Store) -> list[str]:
-    """Write tables and figures of a result, each whole or not at all, and return their names."""
+    """Write tables, figures and texts, each whole or not at all, and return their names."""
     writers: dict[str, Callable[[Path], object]] = {}
     for name, table in result.tables().items():
         writers[f"{name}.parquet"] = table.to_parquet
@@ -238,6 +238,8 @@ def _keep(result: Result, store: Store) -> list[str]:
         writers[f"{name}.csv"] = partial(table.to_csv, index=False)
     for name, figure in result.figures().items():
         writers[f"{name}.png"] = partial(Path.write_bytes, data=figure.png())
+    for name, text in result.documents().items():
+        writers[name] = partial(Path.write_text, data=text, encoding="utf-8")
     for name, write in writers.items():
         write_whole(store.folder / name, write)
     return list(writers)

@@ -1,24 +1,31 @@
-"""A tuned method as files: a config of PEFT, and arguments of transformers' trainer."""
+"""A tuned method as files: a config of PEFT, arguments of transformers' trainer, and what is left.
+
+What is left is the method's name, and its numbers of mask samples in a step and in an ensemble.
+"""
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from probes.results.recommendation import Candidate
 from probes.training.rivals import Rival
 
-#: What PEFT reads a config from, and the trainer's arguments beside it.
-CONFIG, ARGUMENTS = "adapter_config.json", "training_arguments.json"
+#: What PEFT reads a config from, the trainer's arguments, and what neither of them says.
+CONFIG, ARGUMENTS, METHOD = "adapter_config.json", "training_arguments.json", "method.json"
 
 
-def adapter_config(candidate: Candidate, rank: int, alpha: float) -> Any:
+def adapter_config(
+    candidate: Candidate, rank: int, alpha: float, layers: Mapping[str, int] | None = None
+) -> Any:
     """Return the config of PEFT that trains a method.
 
     Args:
         candidate: a method that PEFT or its trainer expresses.
         rank: r of plain LoRA.
         alpha: of plain LoRA; the update is scaled by alpha / rank.
+        layers: the largest rank that a layer allows, by its name; PEFT chooses layers if empty.
 
     Returns:
         ``lora_dropout.peft.LoraDropoutConfig`` for LoRA Dropout, otherwise ``peft.LoraConfig``.
@@ -28,17 +35,24 @@ def adapter_config(candidate: Candidate, rank: int, alpha: float) -> Any:
     from peft import LoraConfig
 
     method = Rival(candidate.method, candidate.strength).method
+    kept = rank
+    if method.rule == "smaller rank":
+        kept = max(1, round(rank * (1 - candidate.strength)))
+    scale = alpha / rank
+    smaller = {name: most for name, most in (layers or {}).items() if most < kept}
+    known: dict[str, Any] = {
+        "r": kept, "lora_alpha": scale * kept, "target_modules": list(layers or ()) or None,
+        "rank_pattern": smaller,
+        "alpha_pattern": {name: scale * most for name, most in smaller.items()},
+    }  # fmt: skip
     if method.rule == "LoRA Dropout":
         return LoraDropoutConfig(
-            r=rank, lora_alpha=alpha, dropout_rate=candidate.strength, rescale=method.rescale,
+            **known, dropout_rate=candidate.strength, rescale=method.rescale,
             inference="ensemble" if method.masked_members > 1 else "expected weight",
         )  # fmt: skip
     if method.rule == "inputs":
-        return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=candidate.strength)
-    if method.rule == "smaller rank":
-        kept = max(1, round(rank * (1 - candidate.strength)))
-        return LoraConfig(r=kept, lora_alpha=alpha * kept / rank)
-    return LoraConfig(r=rank, lora_alpha=alpha)
+        return LoraConfig(**known, lora_dropout=candidate.strength)
+    return LoraConfig(**known)
 
 
 def trainer_settings(candidate: Candidate, examples: int) -> dict[str, Any]:
@@ -58,18 +72,32 @@ def trainer_settings(candidate: Candidate, examples: int) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
-def write_adapter_config(
-    folder: Path, candidate: Candidate, rank: int, alpha: float, examples: int
-) -> None:
-    """Write the config as PEFT's ``save_pretrained`` does, and the trainer's arguments beside it.
+def config_files(
+    candidate: Candidate,
+    rank: int,
+    alpha: float,
+    examples: int,
+    layers: Mapping[str, int] | None = None,
+) -> dict[str, str]:
+    """Return the config as PEFT's ``save_pretrained`` writes it, and what goes with it.
 
     Args:
-        folder: where; it is there.
-        candidate, rank, alpha: as for :func:`adapter_config`.
+        candidate, rank, alpha, layers: as for :func:`adapter_config`.
         examples: as for :func:`trainer_settings`.
+
+    Returns:
+        Texts of ``CONFIG``, ``ARGUMENTS`` and ``METHOD``, by the names of these files.
     """
+    method = Rival(candidate.method, candidate.strength).method
     with tempfile.TemporaryDirectory() as place:
-        adapter_config(candidate, rank, alpha).save_pretrained(place)
-        (folder / CONFIG).write_text((Path(place) / CONFIG).read_text())
-    settings = trainer_settings(candidate, examples)
-    (folder / ARGUMENTS).write_text(json.dumps(settings, indent=2) + "\n")
+        adapter_config(candidate, rank, alpha, layers).save_pretrained(place)
+        config = (Path(place) / CONFIG).read_text()
+    said = {
+        "method": candidate.method, "strength": candidate.strength, "samples": method.samples,
+        "ensemble": method.masked_members if method.masked_members > 1 else 0,
+    }  # fmt: skip
+    arguments = trainer_settings(candidate, examples)
+    return {CONFIG: config} | {
+        name: json.dumps(values, indent=2) + "\n"
+        for name, values in ((ARGUMENTS, arguments), (METHOD, said))
+    }

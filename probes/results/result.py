@@ -127,6 +127,10 @@ class Result(ABC):
         """Return the tables that are kept as CSV, by name."""
         return {"table": self.summary}
 
+    def documents(self) -> dict[str, str]:
+        """Return the texts that are kept beside tables and figures, by the names of their files."""
+        return {}
+
     def brief(self) -> pd.DataFrame:
         """The table of the first screen: those of its columns are shown that fit, from the left."""
         return self.text()

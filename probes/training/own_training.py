@@ -1,4 +1,4 @@
-"""Training a model of one's own by a method of ``probes.training.rivals``, one replica at a time."""
+"""Training a model of one's own by the methods of ``probes.training.rivals``, one by one."""
 
 import copy
 from collections.abc import Callable, Collection
@@ -147,7 +147,9 @@ def own_obstacle(own: OwnModel, name: str) -> str:
     if method.rule not in RULES:
         return f"{name} needs layers of PEFT, and your model is adapted by lora_dropout.inject"
     if method.rule == "smaller rank" and own.adapt is not None:
-        return f"{name} needs a model that is adapted by inject, and yours is by OwnModel(adapt=...)"
+        return (
+            f"{name} needs a model that inject adapts, and yours is adapted by OwnModel(adapt=...)"
+        )
     if method.masked_members > 1:
         outputs = own_outputs(copy.deepcopy(own.model).eval(), own.features[:2])
         if not isinstance(outputs, Tensor):

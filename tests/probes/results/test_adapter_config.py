@@ -5,7 +5,7 @@ import json
 import pytest
 
 from probes.recommend import METHODS
-from probes.results.adapter_config import ARGUMENTS, write_adapter_config
+from probes.results.adapter_config import ARGUMENTS, METHOD, config_files
 from probes.results.recommendation import Candidate
 from probes.training.rivals import RIVALS
 
@@ -23,6 +23,11 @@ EXPECTED = {
 ARGUED = {"weight decay": "weight_decay", "label smoothing": "label_smoothing_factor"}
 
 
+def write(folder, *known):
+    for name, text in config_files(*known).items():
+        (folder / name).write_text(text)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_peft_reads_what_was_written(name, tmp_path):
     from lora_dropout.peft import LoraDropoutConfig  # isort: skip
@@ -30,13 +35,16 @@ def test_peft_reads_what_was_written(name, tmp_path):
 
     method = RIVALS[name]
     candidate = Candidate(name, 0.5, 0.01, 30, 30 * method.passes, method.test_passes)
-    write_adapter_config(tmp_path, candidate, 8, 16.0, 64)
+    write(tmp_path, candidate, 8, 16.0, 64)
     config = LoraConfig.from_pretrained(tmp_path)
     assert isinstance(config, LoraDropoutConfig) == name.startswith("LoRA Dropout")
     for field, value in (
         {"r": 8, "lora_alpha": 16.0, "lora_dropout": 0.0} | EXPECTED[name]
     ).items():
         assert getattr(config, field) == value, field
+    beside = json.loads((tmp_path / METHOD).read_text())
+    assert (beside["method"], beside["samples"]) == (name, method.samples)
+    assert max(beside["ensemble"], 1) == method.masked_members
     said = json.loads((tmp_path / ARGUMENTS).read_text())
     assert (said["learning_rate"], said["max_steps"]) == (0.01, 30)
     assert {field: said[field] for field in said if field in ARGUED.values()} == (
@@ -47,8 +55,22 @@ def test_peft_reads_what_was_written(name, tmp_path):
 def test_transformers_knows_the_arguments(tmp_path):
     from transformers import TrainingArguments
 
-    write_adapter_config(tmp_path, Candidate("weight decay", 0.5, 0.01, 30, 30, 1), 8, 8.0, 64)
+    write(tmp_path, Candidate("weight decay", 0.5, 0.01, 30, 30, 1), 8, 8.0, 64)
     arguments = TrainingArguments(
         output_dir=str(tmp_path), **json.loads((tmp_path / ARGUMENTS).read_text())
     )
     assert (arguments.weight_decay, arguments.max_steps) == (0.5, 30)
+
+
+def test_a_layer_that_allows_less_rank_keeps_the_factor_of_the_update(tmp_path):
+    import lora_dropout.peft  # noqa: F401  # isort: skip
+    from peft import PeftConfig, get_peft_model
+    from torch import nn
+
+    layers = {"0": 4, "2": 3}
+    write(tmp_path, Candidate("LoRA Dropout", 0.5, 0.01, 30, 30, 1), 4, 8.0, 64, layers)
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 3))
+    adapted = get_peft_model(model, PeftConfig.from_pretrained(tmp_path))
+    for name, rank in layers.items():
+        layer = adapted.get_submodule(f"base_model.model.{name}")
+        assert (layer.r["default"], layer.scaling["default"]) == (rank, 2.0)

@@ -2,6 +2,7 @@
 
 python -m probes.finetune --task glue/mrpc --p 0 0.1 0.3 --ensemble 16
 python -m probes.finetune --task tweets --n 512 --regularizer LoRA "weight decay" --strength 0.1
+python -m probes.finetune --task mine.csv --n 64 --adapter-config runs/recommend
 python -m probes.finetune --task mine.csv --model FOLDER --n 512 --learning_rate 1e-3 --bf16
 torchrun --nproc-per-node 4 -m probes.finetune --task squad --ensemble 8
 """
@@ -29,6 +30,7 @@ from probes.calibration import CalibrationResult
 from probes.cli.probe import Probe
 from probes.curves import CurvesResult
 from probes.finetuning import classification, instructions
+from probes.finetuning.adapter_config import AdapterConfig, read_adapter_config
 from probes.finetuning.arguments import DEFAULTS, as_key, check_arguments, trainer_arguments
 from probes.finetuning.cell import FinetuneCell
 from probes.finetuning.classification import GLUE
@@ -107,6 +109,11 @@ class FinetuneSettings:
 
     strength: tuple[float, ...] = ()
     """Strengths of every regularizer, as in probes.rivals. Default: those that it tries there."""
+
+    adapter_config: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder with the adapter_config.json that probes.recommend, or PEFT, wrote, in the place of
+    --p, --regularizer, --samples, --rank and --alpha. The files beside it count as well:
+    method.json, and training_arguments.json where the command line says nothing else."""
 
     samples: int = 1
     """Mask pairs a training step."""
@@ -201,6 +208,8 @@ class FinetuneSettings:
         for package in ("transformers", "peft", "datasets"):
             require_package(package, extra="finetune")
         self._check()
+        if self.adapter_config is not None:
+            return self._cells_of(read_adapter_config(self.adapter_config))
         of_file = self.task not in NAMED
         model, training = self._model(), as_key(DEFAULTS | self.training)
         data = self.task if of_file else self.data
@@ -242,6 +251,32 @@ class FinetuneSettings:
         if not self.regularizer:
             return cells
         return [regularized(cell, rival) for rival in self._rivals() for cell in cells]
+
+    def _cells_of(self, adapter: AdapterConfig) -> list[FinetuneCell]:
+        """The cells of what a folder says."""
+        for name in ("p", "regularizer", "strength", "samples", "rank", "alpha", "method"):
+            value = getattr(self, name)
+            default = type(self).__dataclass_fields__[name].default
+            require(value == default, name, "left out where adapter_config is given", value)
+        members = self.ensemble or adapter.ensemble
+        require(
+            members > 0 or not adapter.needs_ensemble, "ensemble",
+            "given, as adapter_config asks for one and says no size", self.ensemble,
+        )  # fmt: skip
+        if adapter.regularizer:
+            check_regularizer(adapter.regularizer)
+        plain = replace(
+            self, adapter_config=None, p=(adapter.p,), rank=adapter.rank, alpha=adapter.alpha,
+            samples=adapter.samples, ensemble=members, target=self.target or adapter.target,
+            training=adapter.training | self.training,
+        )  # fmt: skip
+        return [
+            replace(
+                cell, lora_dropout=adapter.lora_dropout, rescale=adapter.rescale,
+                regularizer=adapter.regularizer, strength=adapter.strength,
+            )
+            for cell in plain.cells()
+        ]  # fmt: skip
 
     def _rivals(self) -> list[Rival]:
         """Methods at their strengths; plain LoRA, which has none, once."""

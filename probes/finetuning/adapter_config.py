@@ -1,0 +1,120 @@
+"""What ``probes.recommend`` wrote, or PEFT, as the settings of a fine-tuning run."""
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from probes.jobs.validation import require
+
+#: Files of a folder that ``probes.recommend`` writes; the first alone has to be there.
+CONFIG, ARGUMENTS, METHOD = "adapter_config.json", "training_arguments.json", "method.json"
+#: Fields of PEFT's config that a run takes, or that say nothing about training.
+TAKEN = (
+    "r", "lora_alpha", "lora_dropout", "target_modules", "dropout_rate", "rescale", "inference",
+)  # fmt: skip
+SILENT = (
+    "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
+    "inference_mode", "training_alpha",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What a folder says of a run.
+
+    Attributes:
+        p, rescale: of LoRA Dropout.
+        lora_dropout: rate of PEFT's own dropout.
+        rank, alpha: of the update.
+        target: names of the adapted layers; none where PEFT chooses.
+        samples: N, mask samples a step.
+        ensemble: size of the test-time ensemble, 0 for none, or where it is not known.
+        needs_ensemble: whether the network is evaluated as an ensemble.
+        regularizer, strength: the method's name in ``probes.training.rivals``; empty if not known.
+        training: arguments of transformers' trainer.
+    """
+
+    p: float
+    rescale: bool
+    lora_dropout: float
+    rank: int
+    alpha: float
+    target: tuple[str, ...]
+    samples: int = 1
+    ensemble: int = 0
+    needs_ensemble: bool = False
+    regularizer: str = ""
+    strength: float = 0.0
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def read_adapter_config(folder: Path) -> AdapterConfig:
+    """Read what a run is to be from a folder.
+
+    Args:
+        folder: holds ``adapter_config.json`` of LoRA, with or without dropout, and perhaps
+            ``training_arguments.json`` and ``method.json``.
+
+    Raises:
+        ValueError: a file is missing or damaged, or the config asks for what a run cannot take.
+    """
+    # First: it makes PEFT know configs with dropout.
+    from lora_dropout.peft import LoraDropoutConfig  # isort: skip
+    from peft import LoraConfig, PeftConfig
+
+    known = (folder / CONFIG).is_file()
+    require(known, "adapter_config", f"a folder with an {CONFIG}", folder)
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{folder / CONFIG} cannot be read: {reason}") from None
+    require(
+        isinstance(config, LoraConfig), "adapter_config", "a config of LoRA", type(config).__name__
+    )
+    _check_taken(config)
+    target = config.target_modules or ()
+    dropout = isinstance(config, LoraDropoutConfig)
+    method = _json(folder / METHOD)
+    return AdapterConfig(
+        p=float(config.dropout_rate) if dropout else 0.0,
+        rescale=config.rescale if dropout else False,
+        lora_dropout=float(config.lora_dropout),
+        rank=config.r,
+        alpha=float(config.lora_alpha),
+        target=(target,) if isinstance(target, str) else tuple(sorted(target)),
+        samples=int(method.get("samples", 1)),
+        ensemble=int(method.get("ensemble", 0)),
+        needs_ensemble=dropout and config.inference == "ensemble",
+        regularizer=str(method.get("method", "")),
+        strength=float(method.get("strength", 0.0)),
+        training=_json(folder / ARGUMENTS),
+    )
+
+
+def _check_taken(config: Any) -> None:
+    """Refuse a config that says more than a run takes, by the name of what it says."""
+    plain = type(config)(**({"dropout_rate": 0.0} if hasattr(config, "dropout_rate") else {}))
+    for one in fields(config):
+        if one.name in (*TAKEN, *SILENT):
+            continue
+        value = getattr(config, one.name)
+        fine = value == getattr(plain, one.name)
+        require(fine, "adapter_config", f"without {one.name}, which probes.finetune cannot take",
+                value)  # fmt: skip
+    if hasattr(config, "inference"):
+        require(config.inference != "no masks", "adapter_config",
+                "of inference by the expected weight or an ensemble", config.inference)  # fmt: skip
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    require(isinstance(read, dict), path.name, "a JSON object", type(read).__name__)
+    return dict(read)

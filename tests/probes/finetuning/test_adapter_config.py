@@ -1,0 +1,108 @@
+"""What probes.recommend writes is taken as it is, by a fine-tuning run and by PEFT."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from probes.finetune import FinetuneSettings
+from probes.finetuning.adapter_config import read_adapter_config
+from probes.finetuning.regularizers import regularized
+from probes.recommend import METHODS
+from probes.results.adapter_config import ARGUMENTS, CONFIG, METHOD, config_files
+from probes.results.recommendation import Candidate
+from probes.training.rivals import RIVALS, Rival
+from tests.probes.commands import assert_refused
+
+RUN = {"task": "tweets", "n": 16}
+
+
+def write(folder, name="LoRA Dropout", strength=0.5, layers=None):
+    method = RIVALS[name]
+    candidate = Candidate(name, strength, 0.01, 30, 30 * method.passes, method.test_passes)
+    for file, text in config_files(candidate, 8, 16.0, 16, layers).items():
+        (folder / file).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_is_the_run_that_the_method_has_by_its_name(name, tmp_path):
+    """The two ways to say it differ in nothing."""
+    strength = 0.0 if name == "LoRA" else 0.5
+    (found,) = FinetuneSettings(**RUN, adapter_config=write(tmp_path, name, strength)).cells()
+    arguments = {"learning_rate": 0.01, "max_steps": 30, "per_device_train_batch_size": 16,
+                 "lr_scheduler_type": "constant"}  # fmt: skip
+    (plain,) = FinetuneSettings(**RUN, p=(0.0,), rank=8, alpha=16.0, training=arguments).cells()
+    assert found == regularized(plain, Rival(name, strength))
+
+
+def test_targets_are_those_of_the_config_unless_others_are_named(tmp_path):
+    folder = write(tmp_path, layers={"value": 8, "query": 8})
+    for target, expected in (((), ("query", "value")), (("key",), ("key",))):
+        (cell,) = FinetuneSettings(**RUN, adapter_config=folder, target=target).cells()
+        assert cell.target == expected
+
+
+def test_arguments_of_the_command_line_come_first(tmp_path):
+    folder = write(tmp_path)
+    (cell,) = FinetuneSettings(
+        **RUN, adapter_config=folder, training={"learning_rate": 0.5}
+    ).cells()
+    training = dict(cell.training)
+    assert (training["learning_rate"], training["max_steps"]) == (0.5, 30)
+
+
+def test_the_config_alone_is_enough(tmp_path):
+    folder = write(tmp_path, "LoRA Dropout, N = 4")
+    (folder / METHOD).unlink()
+    (folder / ARGUMENTS).unlink()
+    found = read_adapter_config(folder)
+    assert (found.p, found.samples, found.regularizer, found.training) == (0.5, 1, "", {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"p": (0.1,)}, "p must be left out where adapter_config is given"),
+        ({"regularizer": ("LoRA",)}, "regularizer must be left out where adapter_config is given"),
+        ({"rank": 4}, "rank must be left out where adapter_config is given"),
+    ],
+)
+def test_what_says_it_twice_is_refused(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        FinetuneSettings(**RUN, adapter_config=write(tmp_path), **changes).cells()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("LoRA", {"use_dora": True}, "without use_dora"),
+        ("LoRA", {"rank_pattern": {"query": 2}}, "without rank_pattern"),
+        ("LoRA", {"peft_type": "IA3"}, "adapter_config"),
+        ("LoRA Dropout", {"dropout_rate_out": 0.1}, "without dropout_rate_out"),
+        ("LoRA Dropout", {"dropout_rate": 2}, "cannot be read"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Unexpected keyword arguments")
+def test_what_a_run_cannot_take_is_refused(name, change, message, tmp_path):
+    folder = write(tmp_path, name)
+    config = json.loads((folder / CONFIG).read_text()) | change
+    (folder / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        read_adapter_config(folder)
+
+
+def test_an_ensemble_of_no_size_is_refused(tmp_path):
+    folder = write(tmp_path, "LoRA Dropout, ensemble of 16")
+    (folder / METHOD).unlink()
+    settings = FinetuneSettings(**RUN, adapter_config=folder)
+    with pytest.raises(ValueError, match="ensemble must be given"):
+        settings.cells()
+    (cell,) = replace(settings, ensemble=4).cells()
+    assert cell.ensemble == 4
+
+
+def test_the_command_line_refuses_in_a_line(tmp_path):
+    folder = write(tmp_path)
+    arguments = ["--task", "tweets", "--n", "16", "--adapter-config", str(folder), "--p", "0.1"]
+    assert_refused("finetune", arguments, ["p must be left out"], tmp_path)

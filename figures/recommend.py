@@ -14,13 +14,13 @@ def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
     Args:
         summary: one row a method: ``method``, ``strength`` (NaN for the constant prediction),
             ``chosen``, and ``risk`` (loss on new data), ``beta`` (which may be missing), ``ece``
-            (all NaN for a regression) and ``score`` with their ``_low``.
+            (all NaN for a regression) and ``score`` (all NaN if there is none) with their ``_low``.
         caption: the settings.
         score_name: what the score is called.
 
     Returns:
         A figure of panels side by side, a line a method, the least loss at the top: loss on new
-        data, beta where it was measured, and calibration error (the score for a regression), with
+        data, beta where it was measured, and calibration error (without one, the score), with
         intervals. A dotted line is the constant prediction; a ring marks the recommended method.
     """
     labels = {"risk": "loss on new data"}
@@ -28,7 +28,7 @@ def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
         labels["beta"] = "β  (units of the loss)"
     if np.isfinite(finite(summary["ece"])).any():
         labels["ece"] = "expected calibration error"
-    else:
+    elif np.isfinite(finite(summary["score"])).any():
         labels["score"] = score_name
     constant = summary[summary["strength"].isna()]
     methods = summary[summary["strength"].notna()].sort_values("risk", ascending=False)

@@ -469,7 +469,8 @@ class RecommendResult(Result):
         # A constant is not trained: it has neither a gap nor a beta.
         table.loc[~trained, ["strength", "lr", "stop", "gap", "β", "passes"]] = ""
         table.loc[summary["method"] == SIMPLEST, "strength"] = ""
-        return table
+        # A model of one's own may have no score.
+        return table if summary["score"].notna().any() else table.drop(columns=score)
 
     @property
     def setting(self) -> str:

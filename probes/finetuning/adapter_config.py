@@ -7,7 +7,8 @@ from typing import Any
 
 from probes.jobs.validation import require
 
-#: Files of a folder that ``probes.recommend`` writes; the first alone has to be there.
+#: What PEFT reads a config from, the trainer's arguments, and what neither of them says. The first
+#: alone has to be there.
 CONFIG, ARGUMENTS, METHOD = "adapter_config.json", "training_arguments.json", "method.json"
 #: Fields of PEFT's config that a run takes, or that say nothing about training.
 TAKEN = (

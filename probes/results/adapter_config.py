@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from probes.finetuning.adapter_config import ARGUMENTS, CONFIG, METHOD
 from probes.results.recommendation import Candidate
 from probes.training.rivals import Rival
-
-#: What PEFT reads a config from, the trainer's arguments, and what neither of them says.
-CONFIG, ARGUMENTS, METHOD = "adapter_config.json", "training_arguments.json", "method.json"
 
 
 def adapter_config(
@@ -41,7 +39,7 @@ def adapter_config(
     scale = alpha / rank
     smaller = {name: most for name, most in (layers or {}).items() if most < kept}
     known: dict[str, Any] = {
-        "r": kept, "lora_alpha": scale * kept, "target_modules": list(layers or ()) or None,
+        "r": kept, "lora_alpha": scale * kept, "target_modules": [name for name in layers or () if name] or None,
         "rank_pattern": smaller,
         "alpha_pattern": {name: scale * most for name, most in smaller.items()},
     }  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from probes import recommend
 from probes.jobs.job import TableKind
@@ -24,6 +25,7 @@ from probes.recommend import (
 )
 from probes.results.recommendation import CONSTANT
 from probes.tasks import TASKS
+from probes.tasks.own_model import OwnModel
 from probes.training.rivals import RIVALS
 from tests.probes.commands import assert_refused, run_here
 from tests.probes.encoders import save_bert, write_reviews
@@ -292,15 +294,75 @@ def test_the_command_line_answers_and_writes_a_config_of_peft(tmp_path):
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["peft_type"], config["r"]) == ("LORA", 1)
     assert json.loads((folder / "training_arguments.json").read_text())["max_steps"] <= 60
+    written = {"adapter_config.json", "training_arguments.json", "method.json"}
+    assert written <= {*json.loads((folder / "manifest.json").read_text())["files"]}
+    assert written <= {*done.stdout.splitlines()[-1].partition("/: ")[2].split(", ")}
+
+
+def own_model(**changes):
+    """Whether a number is positive, from it and two others; the smaller sides are 3 and 4."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(140, 3, generator=generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4))
+    settings = {"rank": 4, "steps": 60, "lr": 3e-3} | changes
+    return OwnModel(
+        model, features, (features[:, 0] > 0).long(),
+        lambda z, y: nn.functional.cross_entropy(z, y, reduction="none"), **settings,
+    )  # fmt: skip
+
+
+def test_a_model_of_ones_own_is_tuned_and_written(few, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(recommend, "_beside", lambda *known: "none")
+    result = recommend.measure(
+        own=own_model(), n=32, method="weight decay", trainings=1, minutes=5, out=tmp_path
+    )
+    assert {*result.rows["method"]} == {"LoRA", "weight decay"}
+    assert result.choice.telling_draws == 3
+    assert result.choice.learned
+    assert {*result.rows["rank"]} == {4}
+    # It has no score, and no column of it.
+    assert not {"score", "accuracy"} & {*result.text()}
+    assert "rank 4 is cut to 3 in 0" in capsys.readouterr().err
+    # There is no probes.finetune for it, but a config for its layers.
+    assert "finetune" not in result.conclusion
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert {*config["target_modules"]} == {"0", "2"}
+    assert (config["r"], config["rank_pattern"]) == (4, {"0": 3})
+    assert "adapter_config.json" in json.loads((tmp_path / "manifest.json").read_text())["files"]
+
+
+def test_what_cannot_be_done_with_a_model_of_ones_own_is_said(capsys):
+    (plan,) = RecommendSettings(own=own_model(lr=2e-3), n=12, rank=2, steps=7).cells()
+    assert (plan.base.own.rank, plan.base.lr, plan.base.steps) == (2, 2e-3, 7)
+    assert {*METHODS} - {*plan.grid.methods} == {"PEFT lora_dropout", "label smoothing"}
+    assert "methods left out: PEFT lora_dropout needs layers of PEFT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "digits"}, "task must be left out where own is given"),
+        ({"workers": 2}, "workers must be left out where own is given"),
+        ({"method": ("label smoothing",)}, "method must be one that applies here"),
+        ({"n": 140}, "n must be from 2 to 139"),
+        ({"steps": 0}, "steps must be at least 1"),
+    ],
+)
+def test_what_does_not_go_with_a_model_of_ones_own_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        RecommendSettings(own=own_model(), **settings).cells()
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--own", "nowhere.py:own"], ["own must be FILE.py:NAME"]),
         (["--minutes", "0"], ["minutes must be positive", "0.0"]),
         (["--method", "magic"], ["method must be one of LoRA,"]),
         (["--method", "CoTo"], ["method must be one of LoRA,"]),
-        (["--task", "ridge", "--method", "label smoothing"], ["applies to ridge"]),
+        (["--task", "ridge", "--method", "label smoothing"], ["applies here", "squared"]),
         (["--data", "nowhere.csv"], ["nowhere.csv"]),
         (["--task", "chess"], ["task must be one of"]),
     ],

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from probes.finetune import FinetuneSettings
-from probes.finetuning.adapter_config import read_adapter_config
+from probes.finetuning.adapter_config import ARGUMENTS, CONFIG, METHOD, read_adapter_config
 from probes.finetuning.regularizers import regularized
 from probes.recommend import METHODS
-from probes.results.adapter_config import ARGUMENTS, CONFIG, METHOD, config_files
+from probes.results.adapter_config import config_files
 from probes.results.recommendation import Candidate
 from probes.training.rivals import RIVALS, Rival
 from tests.probes.commands import assert_refused

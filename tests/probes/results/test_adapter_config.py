@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from probes.finetuning.adapter_config import ARGUMENTS, METHOD
 from probes.recommend import METHODS
-from probes.results.adapter_config import ARGUMENTS, METHOD, config_files
+from probes.results.adapter_config import config_files
 from probes.results.recommendation import Candidate
 from probes.training.rivals import RIVALS
 

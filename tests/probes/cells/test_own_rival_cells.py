@@ -1,0 +1,89 @@
+"""A method on a model of one's own gives the numbers of the fast path where both can measure it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from probes.cells.own_rival_cells import (
+    OwnDraw,
+    OwnMeasuredCell,
+    OwnTuningCell,
+    best_constant_of,
+    run_own_rival_cell,
+)
+from probes.cells.rival_cells import MeasuredCell, Setting, TuningCell, run_rival_cell
+from probes.cli.stability_settings import StabilitySettings
+from probes.jobs.job import TableKind, silent
+from probes.metrics.constant_prediction import best_constant
+from probes.tasks import load_task
+from probes.tasks.own_model import OwnModel
+from probes.training.own_training import own_obstacle
+from tests.probes.test_own_model import digits_model
+
+N, STEPS = 8, 6
+(FIRST,) = StabilitySettings(task="digits", n=N, steps=STEPS, draws=1, dtype="float64").cells()
+BASE = replace(FIRST, draw=3)
+OWN = digits_model(steps=STEPS, lr=BASE.lr)
+DRAW = OwnDraw(OWN, N, 3, 0, coupled=False)
+#: Methods, and a strength of each.
+METHODS = {
+    "LoRA": 0.0, "LoRA Dropout": 0.3, "LoRA Dropout, N = 4": 0.3,
+    "LoRA Dropout, ensemble of 16": 0.3, "weight decay": 3.0, "smaller rank": 0.75,
+}  # fmt: skip
+
+
+def rows(run, cell):
+    return run(cell, silent)[TableKind.ROWS]
+
+
+@pytest.mark.parametrize("folds", [True, False])
+def test_tuning_gives_the_losses_of_the_fast_path(folds):
+    """With masks on the way, so that a stop must leave them as they are."""
+    tried = ((0.2, 0.5), (0.01, 0.03), (0.5, 1.0), folds)
+    fast = rows(run_rival_cell, TuningCell(BASE, "all", "LoRA Dropout", *tried))
+    slow = rows(run_own_rival_cell, OwnTuningCell(DRAW, "LoRA Dropout", *tried))
+    keys = ["method", "strength", "lr", "share", "n", "draw"]
+    assert slow[keys].to_numpy().tolist() == fast[keys].to_numpy().tolist()
+    np.testing.assert_allclose(slow["validation_loss"], fast["validation_loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("beside", "judge"), [("examples", "test set"), ("folds", "unseen")])
+def test_measuring_gives_the_row_of_the_fast_path(method, beside, judge):
+    setting = Setting(METHODS[method], 0.03, 0.5)
+    fast = rows(run_rival_cell, MeasuredCell(BASE, "all", method, (setting,), beside, judge))
+    slow = rows(run_own_rival_cell, OwnMeasuredCell(DRAW, method, setting, beside, judge))
+    names = ["train_loss", "test_loss", "gap", "risk", "score", "stop", "passes", "test_passes",
+             "n", "pool", "rank", "draw"]  # fmt: skip
+    names += ["beta", "beta_signed"] if beside == "examples" else []
+    found, expected = (table[names].to_numpy(np.float64)[0] for table in (slow, fast))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_best_constant_is_that_of_the_class_shares():
+    index = torch.arange(100)
+    task = load_task("digits")
+    risk, score = best_constant(task.loss, task.targets[index].T)
+    found = best_constant_of(OWN, index)
+    # A convex function of ten numbers; L-BFGS stops at a gradient of 1e-7.
+    assert found == pytest.approx((risk, score), abs=1e-6)
+
+
+def test_what_a_model_cannot_do_is_said():
+    assert own_obstacle(OWN, "PEFT lora_dropout").startswith(
+        "PEFT lora_dropout needs layers of PEFT"
+    )
+    assert "needs classes" in own_obstacle(OWN, "label smoothing")
+    assert all(own_obstacle(OWN, method) == "" for method in METHODS)
+
+    class Named(nn.Linear):
+        def forward(self, x):
+            return {"logits": super().forward(x)}
+
+    named = OwnModel(Named(2, 2), torch.zeros(4, 2), torch.zeros(4), loss=lambda z, y: y)
+    assert "your model returns a dict" in own_obstacle(named, "LoRA Dropout, ensemble of 16")
+    other = replace(OWN, adapt=lambda model, p, seed: model)
+    assert "OwnModel(adapt=...)" in own_obstacle(other, "smaller rank")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
+from lora_dropout.ensemble import Average, check_ensemble
 from lora_dropout.functional import GroupsNotSupportedError
 from lora_dropout.injection import adapted_layers
 from lora_dropout.objective import each_sample, grouped_samples
@@ -19,6 +20,7 @@ from lora_dropout.peft.allocation import allocates, restore_allocation
 from lora_dropout.peft.averaging import averaging, base_model
 from lora_dropout.peft.generation import generating
 from lora_dropout.peft.trainer_callbacks import AllocationCallback, MaskCallback
+from lora_dropout.peft.trainer_decoder import check_decoder_inputs
 from lora_dropout.peft.trainer_groups import check_rows, repeated
 from lora_dropout.peft.trainer_items import ignores_items
 from lora_dropout.peft.trainer_notes import counted_once, without_notes
@@ -49,12 +51,16 @@ class LoraDropoutTrainerMixin:
             says so. The gradients of the first batch are compared for that.
         own_masks: masks of its own for each process and part of an accumulated batch. The gradient
             is less noisy, and the training depends on how it is split.
-        ensemble: N, members in evaluation and prediction, whose logits are averaged; 0 for the
-            network that the adapter's ``inference`` names.
+        ensemble: N, members in evaluation, prediction and generation, whose outputs are averaged; 0
+            for the network that the adapter's ``inference`` names.
+        average: "logits", or "probabilities", whose logarithm then takes the place of logits: see
+            :class:`lora_dropout.Ensemble`.
 
     Raises:
-        ValueError: a number out of range; several samples in a trainer that draws data within its
-            step; an ensemble whose loss the model does not tell, before anything is trained.
+        ValueError: a number out of range; an unknown average, or one without an ensemble; several
+            samples in a trainer that draws data within its step; before anything is trained, an
+            ensemble whose loss the model does not tell, and labels that a loss of one's own takes
+            from an encoder with a decoder that has no other inputs.
     """
 
     if TYPE_CHECKING:
@@ -70,14 +76,16 @@ class LoraDropoutTrainerMixin:
 
     def __init__(
         self, *args: Any, samples: int = 1, grouped: bool = False, own_masks: bool = False,
-        ensemble: int = 0, **kwargs: Any,
+        ensemble: int = 0, average: Average = "logits", **kwargs: Any,
     ) -> None:  # fmt: skip
         for name, value, least in (("samples", samples, 1), ("ensemble", ensemble, 0)):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
-        self.samples, self.grouped, self.own_masks, self.ensemble = (
-            samples, grouped, own_masks, ensemble,
-        )  # fmt: skip
+        check_ensemble(max(ensemble, 1), average)
+        if average != "logits" and not ensemble:
+            raise ValueError(f"average={average!r} needs an ensemble of at least 1 member")
+        self.samples, self.grouped, self.own_masks = samples, grouped, own_masks
+        self.ensemble, self.average = ensemble, average
         self._share = 1.0
         self._part = (-1, 0)
         self._counts_items = self._adds_regularizer = False
@@ -141,17 +149,22 @@ class LoraDropoutTrainerMixin:
         if not restore_allocation(Path(self.state.best_model_checkpoint), self.model):
             super()._load_best_model()  # type: ignore[misc]
 
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
         """Compute the loss, or its share of the average over samples.
 
         Args:
+            model: the model, which may be wrapped for several processes.
+            inputs: the batch, tensors by name.
             *args, **kwargs: passed on to the trainer.
 
         Returns:
             The loss, or the loss and the model's output, as the trainer was asked for.
         """
+        check_decoder_inputs(self, inputs)
         with regularizer_share(self.model, share_within_loss(self, self._counts_items)):
-            loss = super().compute_loss(*args, **kwargs)  # type: ignore[misc]
+            loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
         if self._adds_regularizer and self.model.training:
             added = share_beside_loss(self, self._counts_items) * regularizer(self.model)
             loss = (loss[0] + added, *loss[1:]) if isinstance(loss, tuple) else loss + added
@@ -194,8 +207,8 @@ class LoraDropoutTrainerMixin:
         if not self.ensemble:
             return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
         with (
-            averaging(called, self.model, self.ensemble),
-            generating(self.model, self.ensemble),
+            averaging(called, self.model, self.ensemble, self.average),
+            generating(self.model, self.ensemble, self.average),
         ):
             return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
 

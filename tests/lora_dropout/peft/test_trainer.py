@@ -229,14 +229,19 @@ def test_ranks_are_allocated_in_the_trainer(tmp_path):
     assert mask_schedule(made.model).step == 12
 
 
-@pytest.mark.parametrize("name", ["bert", "llama", "deberta"])
-def test_evaluation_averages_the_logits_of_the_members(name, tmp_path):
-    made = trainer(tmp_path, name=name, ensemble=5)
+@pytest.mark.parametrize(
+    ("name", "average"),
+    [("bert", "logits"), ("llama", "logits"), ("deberta", "logits"), ("bert", "probabilities")],
+)
+def test_evaluation_averages_the_logits_of_the_members(name, average, tmp_path):
+    """Or their probabilities, of which it then takes the logarithm."""
+    made = trainer(tmp_path, name=name, ensemble=5, average=average)
     found = made.predict(made.eval_dataset)
     rows = [made.eval_dataset[row] for row in range(16)]
     batch = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
     with torch.no_grad():
-        expected = Ensemble(made.model, 5, lambda result: result.logits)(**batch)
+        asked = Ensemble(made.model, 5, lambda result: result.logits, average=average)
+        expected = asked(**batch)
     torch.testing.assert_close(torch.from_numpy(found.predictions), expected, rtol=1e-4, atol=1e-5)
     if name != "llama":
         loss = torch.nn.functional.cross_entropy(expected, batch["labels"])
@@ -334,26 +339,83 @@ def test_the_loss_of_averaged_logits_is_that_of_the_model_itself(kind):
     assert "forward" not in vars(model)
 
 
-def test_a_trainer_that_generates_asks_the_ensemble(tmp_path):
-    class Ours(LoraDropoutTrainerMixin, transformers.Seq2SeqTrainer):
-        pass
+class Seq2Seq(LoraDropoutTrainerMixin, transformers.Seq2SeqTrainer):
+    pass
 
+
+def translator(folder, arguments=(), **options):
+    """A trainer of a T5, and its examples."""
     torch.manual_seed(0)
     config = LoraDropoutConfig(r=2, target_modules=["q", "v"], dropout_rate=0.5)
     config.task_type = "SEQ_2_SEQ_LM"
     model = randomize(get_peft_model(t5(), config)).eval()
     rows = [{"input_ids": row, "labels": row} for row in tokens(4, 6)]
-    arguments = transformers.Seq2SeqTrainingArguments(
-        str(tmp_path), report_to=[], use_cpu=True, disable_tqdm=True, predict_with_generate=True,
-        generation_max_length=5,
-    )  # fmt: skip
-    found = Ours(model, arguments, eval_dataset=rows, ensemble=3).predict(rows)
-    with ensemble_generation(model, 3):
-        expected = model.generate(input_ids=tokens(4, 6), max_length=5)
+    settings = {"report_to": [], "use_cpu": True, "disable_tqdm": True, "max_steps": 1}
+    settings |= {"predict_with_generate": True, "generation_max_length": 5, **dict(arguments)}
+    arguments = transformers.Seq2SeqTrainingArguments(str(folder), **settings)
+    return Seq2Seq(model, arguments, train_dataset=rows, eval_dataset=rows, **options), rows
+
+
+def noting(scores):
+    """What generation asks with the scores of each next word; they are put into a list."""
+
+    def note(words, of_next):
+        scores.append(of_next.clone())
+        return of_next
+
+    return note
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_a_trainer_that_generates_asks_the_ensemble(average, tmp_path):
+    made, rows = translator(tmp_path, ensemble=3, average=average)
+    model, scores, of_trainer = made.model, [], []
+    found = made.predict(rows, logits_processor=[noting(of_trainer)])
+    with ensemble_generation(model, 3, average):
+        expected = model.generate(
+            input_ids=tokens(4, 6), max_length=5, logits_processor=[noting(scores)]
+        )
     assert found.predictions[:, :5].tolist() == expected.tolist()
-    with torch.no_grad(), averaging(model, model, 3):
+    assert len(of_trainer) == 4
+    # Words alone would not tell: either average may choose the same.
+    torch.testing.assert_close(torch.stack(of_trainer), torch.stack(scores))
+    with torch.no_grad(), averaging(model, model, 3, average):
         loss = model(input_ids=tokens(4, 6), labels=tokens(4, 6)).loss
     assert found.metrics["test_loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def of_words(output, labels, num_items_in_batch=None):
+    """A loss of one's own, which the trainer asks with labels that the model has not seen."""
+    return torch.nn.functional.cross_entropy(output["logits"].flatten(0, 1), labels.flatten())
+
+
+OWN = {
+    "compute_loss_func": ({}, {"compute_loss_func": of_words}),
+    "label smoothing": ({"label_smoothing_factor": 0.2}, {}),
+}
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_a_decoder_without_inputs_is_named_before_training(own, tmp_path):
+    arguments, options = OWN[own]
+    made, _ = translator(tmp_path, arguments.items(), ensemble=2, **options)
+    before = factors(made)
+    message = f"^{own} takes the labels, of which T5ForConditionalGeneration makes what it decodes"
+    with pytest.raises(ValueError, match=message):
+        made.train()
+    assert all(torch.equal(value, before[key]) for key, value in factors(made).items())
+
+
+def test_a_loss_of_ones_own_is_that_of_averaged_logits_where_the_decoder_has_inputs(tmp_path):
+    """As ``DataCollatorForSeq2Seq`` makes them, if it is given the model."""
+    made, rows = translator(tmp_path, ensemble=3, compute_loss_func=of_words)
+    labels = tokens(4, 6)
+    decoded = made.model.get_base_model().prepare_decoder_input_ids_from_labels(labels=labels)
+    for row, given in zip(rows, decoded, strict=True):
+        row["decoder_input_ids"] = given
+    with torch.no_grad(), averaging(made.model, made.model, 3):
+        output = made.model(input_ids=labels, decoder_input_ids=decoded)
+    assert made.evaluate()["eval_loss"] == pytest.approx(float(of_words(output, labels)), rel=1e-5)
 
 
 def test_what_trl_asks_for_in_place_of_logits_is_that_of_averaged_ones():
@@ -401,6 +463,18 @@ def test_the_ensemble_of_a_network_without_masks_has_its_loss(smoothing, tmp_pat
         for count in (0, 3)
     )
     assert many.evaluate()["eval_loss"] == pytest.approx(one.evaluate()["eval_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ensemble": 2, "average": "odds"}, "average must be one of"),
+        ({"average": "probabilities"}, "'probabilities' needs an ensemble of at least 1 member"),
+    ],
+)
+def test_bad_averages_are_named(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        trainer(tmp_path, **options)
 
 
 @pytest.mark.parametrize(("option", "value"), [("samples", 0), ("ensemble", -1)])

@@ -23,8 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 stability: $(STAMP)  ## measure pointwise hypothesis stability at p = 0.1 (the main job)
 	$(BIN)/python -m probes.stability --p 0.1
 
+# By file: what a file's tests have in common, a cluster or a report, is made once.
 test: $(STAMP)  ## run the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(STAMP)  ## run what is fast of the tests, at every save (90 s)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not cuda" -q

@@ -12,8 +12,7 @@ from torch.utils import backend_registration
 
 from tests.devices import DEVICES
 
-#: One run for all tests here.
-pytestmark = [pytest.mark.xdist_group("second device"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 #: Words in names of tests: not known to a pretended device, and too slow on it.
 LEFT_OUT = ("autocast", "compile", "ridge")
 TESTS = Path(__file__).parent

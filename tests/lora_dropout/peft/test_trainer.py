@@ -490,7 +490,6 @@ TOGETHER = {
     "bert, group of 2": {"name": "bert", "samples": 2, "grouped": True},
     "own masks": {"name": "bert", "own_masks": True},
 }
-BY_TWO = pytest.mark.xdist_group("trainings of two processes")
 
 
 @pytest.fixture(scope="module")
@@ -504,7 +503,6 @@ def together(tmp_path_factory):
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in TOGETHER}
 
 
-@BY_TWO
 @pytest.mark.parametrize("name", [name for name in TOGETHER if name != "own masks"])
 def test_two_processes_train_as_one(name, together, tmp_path):
     alone = trained(tmp_path, **TOGETHER[name])
@@ -513,7 +511,6 @@ def test_two_processes_train_as_one(name, together, tmp_path):
     assert together[name]["sum"] == pytest.approx(expected, rel=1e-3)
 
 
-@BY_TWO
 def test_own_masks_differ_between_processes(together):
     own, shared = together["own masks"], together["bert"]
     assert own["losses"][0] != pytest.approx(shared["losses"][0], rel=1e-3)

@@ -16,8 +16,7 @@ from tests.probes.clusters import (
 from tests.probes.commands import assert_refused
 
 pytest.importorskip("ray")
-# One cluster, in one process of the tests.
-pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

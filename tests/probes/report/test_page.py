@@ -20,8 +20,7 @@ from probes.results.text_tables import TextTable
 from tests.probes.commands import assert_refused, run_probe
 from tests.probes.report.pages import cell, read_page
 
-#: One report for all tests here.
-pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 SMALL = {"n": 8, "draws": 2, "steps": 4, "workers": 1, "task": "breast_cancer", "lr": (3e-3,)}
 MEASURED = ("stability", "matched", "ensemble", "rivals", "calibration", "ablation")

@@ -34,7 +34,7 @@ RUNS = {
     "verify": "--statement sparsity",
 }
 #: Columns of a question of which no run is small: how much it measures depends on the time.
-TIMED = {"behind": ["recommend"], "chosen": ["recommend"]}
+TIMED = {"behind": ["recommend"], "chosen": ["recommend"], "layers": ["recommend"]}
 #: What is appended to the name of a column.
 SUFFIXES = {
     "low": "lower end of the 95 % interval of the mean over draws",

@@ -145,7 +145,7 @@ def own_obstacle(own: OwnModel, name: str) -> str:
     if method.classes:
         return f"{name} needs classes, and the loss of your model is a function of your own"
     if method.rule not in RULES:
-        return f"{name} needs layers of PEFT, and your model is adapted by lora_dropout.inject"
+        return f"{name} needs layers of PEFT, which a model of your own is not adapted by here"
     if method.rule == "smaller rank" and own.adapt is not None:
         return (
             f"{name} needs a model that inject adapts, and yours is adapted by OwnModel(adapt=...)"

@@ -1,7 +1,7 @@
 """A folder of results holds those of one run: another run is refused there, or has its own."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from itertools import count
 from pathlib import Path
@@ -55,6 +55,18 @@ def own_folder(folder: Path, question: str, settings: Mapping[str, Any]) -> Path
 def written_files(folder: Path) -> list[str]:
     """Names of the files that the run in a folder wrote, its manifest last."""
     return [*_manifest(folder).get("files", []), MANIFEST]
+
+
+def remove_left_over(folder: Path, files: Collection[str]) -> None:
+    """Remove what the same run wrote here before and does not write now.
+
+    Args:
+        folder: whose manifest is still that of before.
+        files: names of those that were written now.
+    """
+    for name in _manifest(folder).get("files", []):
+        if name not in files and Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _difference(folder: Path, question: str, settings: Mapping[str, Any]) -> str:

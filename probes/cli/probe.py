@@ -19,7 +19,12 @@ from typing import (
 )
 
 from probes.cli.command_line import check_no_words, run_command_line
-from probes.cli.output_folder import check_folder, own_folder, written_files
+from probes.cli.output_folder import (
+    check_folder,
+    own_folder,
+    remove_left_over,
+    written_files,
+)
 from probes.cli.setting_types import as_declared
 from probes.jobs.atomic_files import write_whole
 from probes.jobs.engine_options import EngineOptions
@@ -143,6 +148,7 @@ class Probe(Generic[S, R]):
         result = self.result(settings, self.gather(settings, cells, swept))
         if store:
             files = _keep(result, store)
+            remove_left_over(store.folder, files)
             seconds = time.perf_counter() - start
             write_manifest(
                 store.folder / MANIFEST,

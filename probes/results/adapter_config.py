@@ -39,8 +39,8 @@ def adapter_config(
     scale = alpha / rank
     smaller = {name: most for name, most in (layers or {}).items() if most < kept}
     known: dict[str, Any] = {
-        "r": kept, "lora_alpha": scale * kept, "target_modules": [name for name in layers or () if name] or None,
-        "rank_pattern": smaller,
+        "r": kept, "lora_alpha": scale * kept, "rank_pattern": smaller,
+        "target_modules": [name for name in layers or () if name] or None,
         "alpha_pattern": {name: scale * most for name, most in smaller.items()},
     }  # fmt: skip
     if method.rule == "LoRA Dropout":

@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from probes.cli.output_folder import check_folder, own_folder, written_files
+from probes.cli.output_folder import (
+    check_folder,
+    own_folder,
+    remove_left_over,
+    written_files,
+)
 from tests.probes.commands import assert_refused, run_here
 
 RUN = {"p": (0.1,), "n": 64, "out": "here", "workers": 1}
@@ -22,6 +27,21 @@ def test_the_same_run_is_written_again(changes, tmp_path):
     check_folder(tmp_path / "a", "stability", RUN)
     assert own_folder(tmp_path / "a", "stability", RUN) == tmp_path / "a"
     assert written_files(tmp_path / "a") == ["rows.parquet", "manifest.json"]
+
+
+def test_what_the_same_run_wrote_before_and_not_now_is_removed(tmp_path):
+    """A config of a recommendation that holds no more, for example; nothing of anybody else's."""
+    folder = tmp_path / "a"
+    keep(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    files = ["rows.parquet", "adapter_config.json", "../elsewhere"]
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"files": files}))
+    for name in (*files, "mine.txt"):
+        (folder / name).touch()
+    remove_left_over(folder, ["rows.parquet"])
+    left = {"rows.parquet", "manifest.json", "mine.txt"}
+    assert {path.name for path in folder.iterdir()} == left
+    assert (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(

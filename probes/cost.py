@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
+import gc
 import os
 import sys
 import time
@@ -408,6 +409,8 @@ def peak_bytes(variant: Callable[[], object], device: str) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         variant()
         return torch.cuda.max_memory_allocated(device) - before
+    # What others left behind is not to be given back while this is measured.
+    gc.collect()
     with _silenced(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         variant()
     # What the allocator handed out and took back, in order.

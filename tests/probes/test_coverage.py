@@ -80,7 +80,7 @@ def test_the_command_line_prints_and_keeps(tmp_path):
     methods = [row["method"] for row in json.loads(done.stdout)]
     assert methods == ["jackknife+", "jackknife", "jackknife, widened"]
     kept = {path.name for path in (tmp_path / "here").iterdir()}
-    assert kept == {"cells", "rows.parquet", "coverage.png", "manifest.json"}
+    assert kept == {"cells", "rows.parquet", "table.csv", "coverage.png", "manifest.json"}
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_the_command_line_prints_and_keeps(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "ensemble, N = 3" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
-    assert kept == {"cells", "rows.parquet", "ensemble.png", "manifest.json"}
+    assert kept == {"cells", "rows.parquet", "table.csv", "ensemble.png", "manifest.json"}
     again = run_here("ensemble", *quick, "--out", "here", "--json", cwd=tmp_path)
     assert {row["ensemble"] for row in json.loads(again.stdout)} == {0, 1, 3}
 

@@ -20,6 +20,7 @@ from probes.finetune import (
     read_result,
     trainer_arguments,
 )
+from probes.jobs.manifest import MANIFEST
 from probes.report.page import ReportSettings, full_scale
 from tests.probes.commands import assert_refused, run_here, run_probe
 from tests.probes.finetuning.corpora import (
@@ -363,6 +364,8 @@ def test_adapters_that_differ_in_anything_lie_apart_and_rows_say_where(models, t
     found = {}
     for rank, steps in ((2, 4), (4, 4), (2, 3), (2, 4)):
         training = QUICK | {"max_steps": steps}
+        # A folder holds the results of one run; its cells and adapters are those of all.
+        (tmp_path / "out" / MANIFEST).unlink(missing_ok=True)
         rows = tuned(file, models["classifier"], **shared, rank=rank, training=training).rows
         (name,) = rows["adapter"].unique()
         config = tmp_path / "out/adapters" / name / "adapter_config.json"

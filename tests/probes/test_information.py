@@ -220,14 +220,14 @@ def test_draws_that_share_examples_are_told():
 
 
 def test_the_command_line_measures_resumes_and_keeps(tmp_path):
-    done = run_here("information", *QUICK, "--out", "here", cwd=tmp_path)
+    done = run_here("information", *QUICK, "--details", "--out", "here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "which makes bounds larger" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
-    assert kept == {"cells", "rows.parquet", "information.png", "manifest.json"}
+    assert kept == {"cells", "rows.parquet", "table.csv", "information.png", "manifest.json"}
     cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "here/cells").rglob("*.parquet")}
     assert len(cells) == 4
-    again = run_here("information", *QUICK, "--out", "here", cwd=tmp_path)
+    again = run_here("information", *QUICK, "--details", "--out", "here", cwd=tmp_path)
     assert again.stdout == done.stdout
     assert {path: path.stat().st_mtime_ns for path in cells} == cells
 
@@ -271,7 +271,8 @@ def test_matched_compares_on_the_command_line(tmp_path):
     assert "At equal train error, fast rate:" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
     assert kept == {
-        "cells", "matched_information.parquet", "matched_information.png", "manifest.json",
+        "cells", "matched_information.parquet", "matched_information.png", "table.csv",
+        "manifest.json",
     }  # fmt: skip
 
 

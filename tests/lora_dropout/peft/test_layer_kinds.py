@@ -16,7 +16,7 @@ from lora_dropout.injection import adapted_layers
 from lora_dropout.masks import ENSEMBLE_STEP
 from lora_dropout.objective import sparsity_penalty
 from lora_dropout.peft import LoraDropoutConfig
-from tests.lora_dropout.peft.layer_kinds import KINDS, drawn
+from tests.lora_dropout.peft.layer_kinds import KINDS, Plain, drawn
 from tests.lora_dropout.peft.models import gradients, randomize
 
 every = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -188,7 +188,12 @@ for number, (layer, x) in enumerate(torch.load("layers.pt", weights_only=False))
 def test_without_this_package_peft_reads_the_expected_weight(tmp_path):
     for number, kind in enumerate(KINDS.values()):
         made(kind).save_pretrained(tmp_path / str(number))
-    torch.save([(kind.layer(), kind.x) for kind in KINDS.values()], tmp_path / "layers.pt")
+    layers = [kind.layer() for kind in KINDS.values()]
+    for layer in layers:
+        if isinstance(layer, Plain):  # This package's tests, which have the class, are not there.
+            layer.__class__ = nn.Linear
+    inputs = [kind.x for kind in KINDS.values()]
+    torch.save(list(zip(layers, inputs, strict=True)), tmp_path / "layers.pt")
     script = tmp_path / "script.py"
     script.write_text(WITHOUT_US)
     subprocess.run([sys.executable, script], check=True, cwd=tmp_path, capture_output=True)

@@ -48,7 +48,7 @@ CHANGES = [
     ("probes/ensemble.py", '"less expected weight"', '"minus"', NEITHER),
     ("probes/results/stability_text.py", '"median"', '"middle"', NEITHER),
     ("probes/report/findings.py", "best = ", "found = best = ", NEITHER),
-    ("figures/stability.py", "figsize=(9, 7.2)", "figsize=(9, 7.3)", NEITHER),
+    ("figures/stability.py", "figsize=(10.5, 7.2)", "figsize=(10.5, 7.3)", NEITHER),
     ("probes/jobs/sweep.py", "PROGRESS_DELAY = 2", "PROGRESS_DELAY = 3", NEITHER),
     ("probes/training/retrain.py", "done = 0", "done = 0  # none yet", NEITHER),
     ("probes/training/retrain.py", '"""Train every', '"""Train each and every', NEITHER),

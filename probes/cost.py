@@ -14,22 +14,22 @@ if __name__ == "__main__":
 
     probes.cli.early_interrupt.be_brief()
 
-import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 import tyro
 from torch import Tensor, nn
+from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
 from lora_dropout import Ensemble, backward_over_samples, grouped_samples, inject
@@ -409,14 +409,35 @@ def peak_bytes(variant: Callable[[], object], device: str) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         variant()
         return torch.cuda.max_memory_allocated(device) - before
-    # What others left behind is not to be given back while this is measured.
-    gc.collect()
     with _silenced(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         variant()
-    # What the allocator handed out and took back, in order.
-    events = record.profiler.kineto_results.events()
-    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    return int(np.cumsum([size for _, size in changes]).max())
+    return _peak_of(record.profiler.kineto_results.experimental_event_tree())
+
+
+def _peak_of(events: Iterable[Any]) -> int:
+    """Largest sum of what was handed out and not taken back.
+
+    Only what was handed out by these events counts: of older memory that is given back PyTorch may
+    know no size, or that of something else that once lay there.
+    """
+    held: dict[int, int] = {}
+    peak = now = 0
+    for event in sorted(_allocations(events), key=lambda one: one.start_time_ns):
+        place, size = event.extra_fields.ptr, event.extra_fields.alloc_size
+        if size > 0:
+            held[place] = size
+            now += size
+        else:
+            now -= held.pop(place, 0)
+        peak = max(peak, now)
+    return peak
+
+
+def _allocations(events: Iterable[Any]) -> Iterator[Any]:
+    for event in events:
+        if event.tag == _EventType.Allocation:
+            yield event
+        yield from _allocations(event.children)
 
 
 @contextmanager

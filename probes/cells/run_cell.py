@@ -190,7 +190,7 @@ class CellRun:
 
 def _say_halved(together: str) -> None:
     """Say that a block did not fit, and give back what it held."""
-    print(f"the GPU's memory is full: {together} train together from now on", file=sys.stderr)
+    print(f"the GPU's memory is full: of this block {together} train together", file=sys.stderr)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -100,7 +100,7 @@ def test_a_group_that_does_not_fit_is_halved_once_and_that_is_said(monkeypatch, 
     assert [len(arguments[0]) for arguments in calls] == [4, 2, 2]
     assert len(tables) == 4
     assert capsys.readouterr().err == (
-        "the GPU's memory is full: 2 cells train together from now on\n"
+        "the GPU's memory is full: of this block 2 cells train together\n"
     )
 
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from lora_dropout.masks import LayerShape, stack_masks
+from lora_dropout.masks import LayerShape
 from probes.models.network import Factors, Inputs, Masks, Network
 from probes.training.gradients import ObjectiveGradient, objective_gradient
 from probes.training.plan import Perturbation, Training
-from probes.training.step_masks import StepMasks
+from probes.training.step_masks import StepMasks, draw_entries
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,13 @@ class FactorNoise(Perturbation):
         def of_step(step: int) -> Masks:
             pairs = []
             for layer, (d_in, _) in enumerate(network.sides):
-                # Gaussian masks of rate 1/2 have mean 1/2 and standard deviation 1/2.
+                # Rescaled Gaussian masks of rate 1/2 have mean 1 and standard deviation 1.
                 shape = LayerShape(network.rank * d_in, 0, 0.5, 0.0, "gaussian")
-                mask, unused = stack_masks(
-                    shape, seed=training.seed, steps=[step], layer=layer, samples=range(1)
+                mask, unused = draw_entries(
+                    network, shape, seed=training.seed, step=step, layer=layer
                 )
-                deviation = self.spread / (3 * d_in) ** 0.5
-                noise = deviation * (2 * mask.to(network.weights[0]) - 1)
-                pairs.append((noise.view(1, 1, network.rank, d_in), unused[0].to(noise)))
+                noise = self.spread / (3 * d_in) ** 0.5 * (mask - 1)
+                pairs.append((noise.view(1, 1, network.rank, d_in), unused))
             return pairs
 
         return StepMasks(training.steps, of_step)

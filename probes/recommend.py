@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 import tyro
 
 from probes.cells.cell import Cell, seeds_of
@@ -182,8 +181,7 @@ class RecommendSettings(TextOptions, EngineOptions):
             p=(0.0,), task=name, n=self._size(len(task)), draws=1, rank=self.rank, steps=self.steps,
             lr=self.lr, seed=self.seed, **self.text_options, **self.engine_settings,
         ).cells()  # fmt: skip
-        network = task.network(rank=base.rank, alpha=base.alpha, dtype=torch.float32, device="cpu")
-        return base, len(task), partial(obstacle, network)
+        return base, len(task), partial(obstacle, task.loss)
 
     def _own(self) -> tuple[OwnDraw, int, Callable[[str], str]]:
         """The same of a model of one's own."""

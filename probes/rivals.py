@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pandas as pd
-import torch
 import tyro
 
 from probes.cells.cell import Cell
@@ -148,7 +147,7 @@ class RivalsSettings(TextOptions, EngineOptions):
             )
             require(2 * FOLDS <= n <= largest, "n", allowed, n)
         sizes = [self._bases(n) for n in dict.fromkeys(self.n)]
-        methods = self._methods(task, sizes[0][0])
+        methods = self._methods(task)
         return [
             TuningCell(
                 replace(bases[0], draw=draw), "tuning", method, RIVALS[method].strengths,
@@ -163,17 +162,16 @@ class RivalsSettings(TextOptions, EngineOptions):
             seed=self.seed, **self.text_options, **self.engine_settings,
         ).cells()  # fmt: skip
 
-    def _methods(self, task: Task, base: Cell) -> list[str]:
+    def _methods(self, task: Task) -> list[str]:
         """LoRA and those that are compared with it."""
-        network = task.network(rank=base.rank, alpha=base.alpha, dtype=torch.float32, device="cpu")
         known = tuple(name for name in RIVALS if name != IMPLIED)
         for name in self.method:
             check_one_of("method", name, known)
-            reason = obstacle(network, name)
+            reason = obstacle(task.loss, name)
             require(not reason, "method", f"one that applies to {self.task} ({reason})", name)
         if self.method:
             return list(dict.fromkeys([REFERENCE, *self.method]))
-        return [name for name in known if not obstacle(network, name)]
+        return [name for name in known if not obstacle(task.loss, name)]
 
     def _rates(self, method: str, smallest: float) -> tuple[float, ...]:
         """Learning rates of a method: as many as its trainings allow, over the same range."""

@@ -71,7 +71,7 @@ def drop_ranks(model: Any, rate: float) -> None:
 
 
 def _smaller_rank(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
-    rank = max(1, round(cell.rank * (1 - rival.strength)))
+    rank = rival.rank(cell.rank)
     return replace(cell, rank=rank, alpha=cell.alpha * rank / cell.rank)
 
 

@@ -32,10 +32,8 @@ def adapter_config(
     from lora_dropout.peft import LoraDropoutConfig  # isort: skip
     from peft import LoraConfig
 
-    method = Rival(candidate.method, candidate.strength).method
-    kept = rank
-    if method.rule == "smaller rank":
-        kept = max(1, round(rank * (1 - candidate.strength)))
+    rival = Rival(candidate.method, candidate.strength)
+    method, kept = rival.method, rival.rank(rank)
     scale = alpha / rank
     smaller = {name: most for name, most in (layers or {}).items() if most < kept}
     known: dict[str, Any] = {

@@ -163,9 +163,8 @@ def _start(own: OwnModel, rival: Rival, seeds: tuple[int, int, int]) -> nn.Modul
     rule = rival.method.rule
     model = adapted(own, rival.strength if rule == "LoRA Dropout" else 0.0, seeds)
     if rule == "smaller rank":
-        kept = max(1, round(own.rank * (1 - rival.strength)))
         with torch.no_grad():
             # A row of zeros in A has no gradient where B is 0, and B none where A is.
             for _, layer in adapted_layers(model):
-                layer.factors[0][kept:] = 0
+                layer.factors[0][rival.rank(own.rank) :] = 0
     return model

@@ -75,7 +75,7 @@ def train_rival(
     Raises:
         ValueError: the method does not apply to the network.
     """
-    reason = obstacle(network, rival.name)
+    reason = obstacle(network.loss, rival.name)
     if reason:
         raise ValueError(reason)
     training = replace(
@@ -120,7 +120,7 @@ def _weight_decay(run: Run) -> Factors:
 
 def _smaller_rank(run: Run) -> Factors:
     """Train with the components that are left out held at zero."""
-    rank = max(1, round(run.network.rank * (1 - run.rival.strength)))
+    rank = run.rival.rank(run.network.rank)
     # A row of zeros in A and a column of zeros in B have no gradient.
     start = []
     for A, B in run.start:
@@ -193,18 +193,17 @@ def smooth(loss: Loss, targets: Tensor, strength: float) -> Tensor:
     return (1 - strength) * targets + strength / classes
 
 
-def obstacle(network: Network, name: str) -> str:
-    """Say why a method does not apply to a network; empty where it does.
+def obstacle(loss: Loss, name: str) -> str:
+    """Say why a method does not apply to a task; empty where it does.
 
     Args:
-        network: the frozen network.
+        loss: of the task's network.
         name: of the method, one of ``RIVALS``.
 
     Returns:
         One sentence.
     """
-    method, loss = RIVALS[name], network.loss
-    if method.classes and loss not in (cross_entropy, logistic):
+    if RIVALS[name].classes and loss not in (cross_entropy, logistic):
         return f"{name} needs a task with classes, and the loss of this one is {loss.name}"
     return ""
 

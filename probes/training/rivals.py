@@ -234,6 +234,16 @@ class Rival:
             taken = round(taken * (1 - self.strength))
         return max(1, taken)
 
+    def rank(self, rank: int) -> int:
+        """Rank of the method's update where that of plain LoRA has ``rank``; at least 1.
+
+        >>> Rival("smaller rank", 0.75).rank(8), Rival("weight decay", 0.75).rank(8)
+        (2, 8)
+        """
+        if self.method.rule != "smaller rank":
+            return rank
+        return max(1, round(rank * (1 - self.strength)))
+
     @property
     def update_scale(self) -> float:
         """Factor of the trained update in prediction."""

@@ -241,8 +241,8 @@ def test_smoothed_labels_of_two_classes_are_those_of_a_softmax():
 @pytest.mark.parametrize("name", ["HiddenKey", "label smoothing"])
 def test_regression_has_no_classes_to_smooth(name):
     network = make_network(widths=(5, 16, 1), loss=squared)
-    assert "classes" in obstacle(network, name)
-    assert obstacle(make_network(), name) == ""
+    assert "classes" in obstacle(network.loss, name)
+    assert obstacle(make_network().loss, name) == ""
     inputs = network.read(torch.ones(N, 5), torch.ones(N, 1))
     with pytest.raises(ValueError, match="task with classes, and the loss of this one is squared"):
         train_rival(network, inputs, full_sample(N), start_of(network), TRAINING, Rival(name, 0.1))

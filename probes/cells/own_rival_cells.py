@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from probes.cells.cell import seeds_of
-from probes.cells.rival_cells import FOLDS, Beside, Setting
+from probes.cells.rival_cells import FOLDS, Beside, Setting, left_out, size_with_folds
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.metrics.metrics_of_outputs import measure_losses
 from probes.tasks.own_model import OwnModel
@@ -135,7 +135,7 @@ class OwnMeasuredCell(OwnRivalCell):
     @property
     def replica_steps(self) -> int:
         """Size of the work, in trainings."""
-        return {"examples": self.base.n + 1, "folds": FOLDS + 1, "none": 1}[self.beside]
+        return 1 + len(left_out(self.beside, self.base.n))
 
 
 def run_own_rival_cell(cell: OwnTuningCell | OwnMeasuredCell, progress: Progress) -> Tables:
@@ -146,9 +146,10 @@ def run_own_rival_cell(cell: OwnTuningCell | OwnMeasuredCell, progress: Progress
 
 def _tune(cell: OwnTuningCell, progress: Progress) -> pd.DataFrame:
     """Try all settings of a method: rows as of ``probes.cells.rival_cells.tune``."""
-    base, n = cell.base, _drawn_examples(cell)
+    base = cell.base
+    n = size_with_folds(base.n, len(base.own.features)) if cell.folds else base.n
     train, rest = base.order[:n], base.order[n:]
-    folds = [list(range(fold, n, FOLDS)) for fold in range(FOLDS)] if cell.folds else []
+    folds = left_out("folds" if cell.folds else "none", n)
     weights = leave_out(folds, n) if folds else full_sample(n)
     judged = [train[held] for held in folds] or [rest]
     records = []
@@ -164,12 +165,6 @@ def _tune(cell: OwnTuningCell, progress: Progress) -> pd.DataFrame:
             loss = mean if np.isfinite(mean) else float("inf")
             records.append(vars(setting) | {"validation_loss": loss})
     return pd.DataFrame(records).assign(**base.columns, method=cell.method)
-
-
-def _drawn_examples(cell: OwnTuningCell) -> int:
-    """Size of a draw that tunes: with folds as many more than n as each of them leaves out."""
-    n, pool = cell.base.n, len(cell.base.own.features)
-    return max(n, min(round(n * FOLDS / (FOLDS - 1)), pool - 1)) if cell.folds else n
 
 
 def _losses_at_stops(
@@ -198,12 +193,8 @@ def _measure(cell: OwnMeasuredCell, progress: Progress) -> pd.DataFrame:
     train, rest = base.order[:n], base.order[n:]
     stop, method = setting.stop(cell.method, base.steps), RIVALS[cell.method]
     own = replace(base.own, lr=setting.lr, steps=stop)
-    left_out = {
-        "examples": [[example] for example in range(n)],
-        "folds": [list(range(fold, n, FOLDS)) for fold in range(FOLDS)],
-        "none": [],
-    }[cell.beside]
-    weights = torch.cat([full_sample(n), *([leave_out(left_out, n)] if left_out else [])])
+    groups = left_out(cell.beside, n)
+    weights = torch.cat([full_sample(n), leave_out(groups, n)])
     on_train, unseen = [], torch.full((2, n), torch.nan, dtype=torch.float64)
     for number, row in enumerate(weights):
         sample = OwnSample(train, row, base.seeds, base.coupled)
@@ -213,7 +204,7 @@ def _measure(cell: OwnMeasuredCell, progress: Progress) -> pd.DataFrame:
         if number == 0:
             on_test, test_scores = _evaluated(cell, model, rest)
         else:
-            held = left_out[number - 1]
+            held = groups[number - 1]
             unseen[:, held] = torch.stack([losses, scores])[:, held]
         progress(1)
     kept = torch.stack(on_train if cell.beside == "examples" else on_train[:1])

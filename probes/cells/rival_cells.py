@@ -61,6 +61,30 @@ def learning_rates(smallest: float, count: int) -> tuple[float, ...]:
     return tuple(float(rate) for rate in smallest * np.geomspace(1, RATE_RANGE, count))
 
 
+def left_out(beside: Beside, n: int) -> list[list[int]]:
+    """Return the examples of S that each network beside that of S does not see.
+
+    Args:
+        beside: which networks there are.
+        n: size of S.
+
+    >>> left_out("folds", 6), left_out("examples", 2)
+    ([[0, 4], [1, 5], [2], [3]], [[0], [1]])
+    """
+    groups = {"examples": n, "folds": FOLDS, "none": 0}[beside]
+    return [list(range(group, n, groups)) for group in range(groups)]
+
+
+def size_with_folds(n: int, pool: int) -> int:
+    """Return the size of a draw of which every network of a cross validation trains on n.
+
+    Args:
+        n: size of S.
+        pool: number of examples that are drawn from; where it is smaller, all but one are drawn.
+    """
+    return max(n, min(round(n * FOLDS / (FOLDS - 1)), pool - 1))
+
+
 @dataclass(frozen=True)
 class Setting:
     """A method as it is trained.
@@ -135,7 +159,7 @@ class MeasuredCell(CellJob):
     @property
     def replica_steps(self) -> int:
         """Size of the work."""
-        networks = {"examples": self.base.n + 1, "folds": FOLDS + 1, "none": 1}[self.beside]
+        networks = 1 + len(left_out(self.beside, self.base.n))
         trainings = len({(one.strength, one.lr) for one in self.settings})
         return networks * trainings * self.base.steps * RIVALS[self.method].passes
 
@@ -159,7 +183,7 @@ def tune(cell: TuningCell, progress: Progress) -> pd.DataFrame:
     """
     n = drawn_examples(cell)
     ready = prepare_part(replace(cell.base, n=n), cell.part)
-    folds = [list(range(fold, n, FOLDS)) for fold in range(FOLDS)] if cell.folds else []
+    folds = left_out("folds" if cell.folds else "none", n)
     weights = leave_out(folds, n) if folds else full_sample(n)
     judged = ready.train if folds else ready.test
     records = []
@@ -181,16 +205,11 @@ def tune(cell: TuningCell, progress: Progress) -> pd.DataFrame:
 
 
 def drawn_examples(cell: TuningCell) -> int:
-    """Return the size of a draw that tunes: n, and with folds as many more as each leaves out.
-
-    Args:
-        cell: the draw; where its part of the data is smaller, it is drawn but for one example.
-    """
+    """Return the size of a draw that tunes: n, or with folds :func:`size_with_folds`."""
     if not cell.folds:
         return cell.base.n
     task = load_task(cell.base.task, cell.base.text)
-    pool = len(examples_of(cell.part, len(task), cell.base.seed))
-    return max(cell.base.n, min(round(cell.base.n * FOLDS / (FOLDS - 1)), pool - 1))
+    return size_with_folds(cell.base.n, len(examples_of(cell.part, len(task), cell.base.seed)))
 
 
 def measure(cell: MeasuredCell, progress: Progress) -> pd.DataFrame:
@@ -209,12 +228,8 @@ def measure(cell: MeasuredCell, progress: Progress) -> pd.DataFrame:
         prediction for the same examples.
     """
     ready, n = prepare_part(cell.base, cell.part), cell.base.n
-    left_out = {
-        "examples": [[example] for example in range(n)],
-        "folds": [list(range(fold, n, FOLDS)) for fold in range(FOLDS)],
-        "none": [],
-    }[cell.beside]
-    weights = torch.cat([full_sample(n), *([leave_out(left_out, n)] if left_out else [])])
+    unseen = left_out(cell.beside, n)
+    weights = torch.cat([full_sample(n), leave_out(unseen, n)])
     records = []
     for setting, (on_train, on_test) in _stopped(
         cell, ready, weights, cell.settings, (ready.train, ready.test), progress, first=(1,)
@@ -224,7 +239,7 @@ def measure(cell: MeasuredCell, progress: Progress) -> pd.DataFrame:
         outputs, judging = on_test[0], ready.test
         if cell.judge == "unseen":
             outputs, judging = on_train[0].clone(), ready.train
-            for row, held in enumerate(left_out, start=1):
+            for row, held in enumerate(unseen, start=1):
                 outputs[:, held] = on_train[row][:, held]
         stop = setting.stop(cell.method, cell.base.steps)
         method = RIVALS[cell.method]

@@ -21,30 +21,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
-from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
 import tyro
 
 from probes.cells.cell import Cell, seeds_of
-from probes.cells.own_rival_cells import (
-    OwnDraw,
-    OwnMeasuredCell,
-    OwnTuningCell,
-    run_own_rival_cell,
-)
+from probes.cells.own_rival_cells import OwnDraw, OwnTuningCell, run_own_rival_cell
 from probes.cells.rival_cells import (
     FOLDS,
     SHARES,
     Beside,
-    MeasuredCell,
-    Setting,
     TuningCell,
     learning_rates,
     run_rival_cell,
+)
+from probes.cells.tuning_plan import (
+    LEAST_TELLING,
+    PLANNED_TELLING,
+    Grid,
+    Plan,
+    fitting,
+    least_seconds,
 )
 from probes.cli.probe import Probe, Sweep
 from probes.cli.stability_settings import StabilitySettings
@@ -69,7 +69,6 @@ from probes.tasks.own_model_layers import say_layers
 from probes.tasks.own_model_traits import traits_of
 from probes.training.own_training import adapted, own_obstacle
 from probes.training.rival_training import obstacle
-from probes.training.rivals import RIVALS
 
 if TYPE_CHECKING:
     from figures.style import Drawing
@@ -83,19 +82,10 @@ METHODS = (
 LEAST_HELD_OUT = 100
 #: Draws that choose and draws that tell, however much time there is.
 MOST_CHOOSING, MOST_TELLING = 8, 32
-#: The grid is as large as leaves time for so many draws of each kind.
-PLANNED_CHOOSING, PLANNED_TELLING = 3, 6
-#: Fewer than these say nothing.
-LEAST_CHOOSING, LEAST_TELLING = 1, 2
-#: Number of the first draw that tells: its start and masks are not those of a draw that chooses.
-FIRST_TELLING = 1000
 #: Shares of the time until which draws choose, and for the networks of which beta is made.
 CHOOSING_TIME, BETA_TIME = 0.5, 0.5
 #: Seconds that are kept back for starting and writing, and the largest share of the time for it.
 KEPT_BACK, KEPT_BACK_SHARE = 10.0, 0.2
-#: Smallest numbers of trainings, and of methods, that the grid shrinks to.
-TRAININGS = (16, 9, 4, 2, 1)
-FEWEST_METHODS = 2
 QUANTITIES = (
     "risk", "score", "gap", "beta", "ece", "ece_floor", "train_loss", "test_loss", "passes",
 )  # fmt: skip
@@ -147,7 +137,7 @@ class RecommendSettings(TextOptions, EngineOptions):
     """Folder for the rows, the manifest, the figure and the config of PEFT. Default: runs/recommend
     from the command line, none from Python."""
 
-    def cells(self) -> "list[Plan]":
+    def cells(self) -> list[Plan]:
         """Check every value and return the plan, alone.
 
         Raises:
@@ -206,149 +196,6 @@ class RecommendSettings(TextOptions, EngineOptions):
 
     def _size(self, examples: int) -> int:
         return min(64, examples - 1) if self.n is None else self.n
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What is tried.
-
-    Attributes:
-        methods: their names; LoRA first.
-        trainings: of a method on a draw that chooses, at most.
-    """
-
-    methods: tuple[str, ...]
-    trainings: int
-
-    def values(self, method: str, smallest: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the strengths and the learning rates of a method that are tried.
-
-        Args:
-            method: its name.
-            smallest: of the learning rates.
-        """
-        strengths = RIVALS[method].strengths
-        # At least as many rates as strengths: a wrong rate costs more than a wrong strength.
-        kept = max(1, min(len(strengths), int(self.trainings**0.5)))
-        places = ((np.arange(kept) + 0.5) / kept * len(strengths)).astype(int)
-        chosen = tuple(strengths[at] for at in places)
-        return chosen, learning_rates(smallest, max(1, self.trainings // len(chosen)))
-
-    @property
-    def choosing_cost(self) -> float:
-        """Of a draw that chooses, in trainings of plain LoRA."""
-        return sum(self.trainings * RIVALS[method].passes for method in self.methods)
-
-    @property
-    def telling_cost(self) -> float:
-        """Of a draw that tells, likewise."""
-        return sum(RIVALS[method].passes for method in self.methods)
-
-    def smaller(self) -> "list[Grid]":
-        """This grid and those that it may shrink to, the largest first."""
-        counts = [self.trainings, *(count for count in TRAININGS if count < self.trainings)]
-        sizes = range(len(self.methods), min(FEWEST_METHODS, len(self.methods)) - 1, -1)
-        grids = [Grid(self.methods[:size], count) for size, count in product(sizes, counts)]
-        return sorted(grids, key=lambda grid: -grid.choosing_cost)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done in the time.
-
-    Attributes:
-        started: when, on the clock ``time.perf_counter``.
-        base: the first draw of S.
-        grid: that is tried if there is time.
-        held_out: whether held-out data judge, or networks that did not see an example of S.
-    """
-
-    started: float
-    base: Cell | OwnDraw
-    grid: Grid
-    held_out: bool
-
-    def choosing(self, grid: Grid, draw: int) -> list[TuningCell | OwnTuningCell]:
-        """Return what is trained on a draw that chooses.
-
-        Args:
-            grid: that is tried.
-            draw: its number, from 0.
-        """
-        return [
-            self.tuning(draw, method, *grid.values(method, self.base.lr)) for method in grid.methods
-        ]
-
-    def tuning(
-        self, draw: int, method: str, strengths: tuple[float, ...], rates: tuple[float, ...]
-    ) -> TuningCell | OwnTuningCell:
-        """Return what is trained of a method on a draw that chooses.
-
-        Args:
-            draw: its number, from 0.
-            method: its name.
-            strengths, rates: that are tried.
-        """
-        folds = not self.held_out
-        if isinstance(self.base, OwnDraw):
-            base = replace(self.base, draw=draw)
-            return OwnTuningCell(base, method, strengths, rates, SHARES, folds)
-        cell = replace(self.base, draw=draw)
-        return TuningCell(cell, "all", method, strengths, rates, SHARES, folds)
-
-    def telling(
-        self, tuned: pd.DataFrame, beside: Beside, draw: int
-    ) -> list[MeasuredCell | OwnMeasuredCell]:
-        """Return what is trained on a draw that tells.
-
-        Args:
-            tuned: one row a method: its setting.
-            beside: which networks are trained beside that of S.
-            draw: its number, from 0.
-        """
-        return [
-            self._measured(
-                FIRST_TELLING + draw, row["method"], Setting(*(row[one] for one in SETTING)), beside
-            )
-            for row in tuned.to_dict("records")
-        ]
-
-    def _measured(
-        self, draw: int, method: str, setting: Setting, beside: Beside
-    ) -> MeasuredCell | OwnMeasuredCell:
-        judge: Literal["test set", "unseen"] = "test set" if self.held_out else "unseen"
-        if isinstance(self.base, OwnDraw):
-            base = replace(self.base, draw=draw)
-            return OwnMeasuredCell(base, method, setting, beside, judge)
-        cell = replace(self.base, draw=draw)
-        return MeasuredCell(cell, "all", method, (setting,), beside, judge)
-
-
-def fitting(grid: Grid, training: float, seconds: float) -> Grid | None:
-    """Shrink a grid to a time.
-
-    Args:
-        grid: the largest.
-        training: seconds that one training of plain LoRA takes.
-        seconds: that there are.
-
-    Returns:
-        The largest grid that leaves time for the planned draws; the smallest one where only the
-        least draws fit; None where not even these do.
-    """
-    grids = grid.smaller()
-    for one in grids:
-        cost = PLANNED_CHOOSING * one.choosing_cost + PLANNED_TELLING * one.telling_cost
-        if cost * training <= seconds:
-            return one
-    return grids[-1] if least_seconds(grid, training) <= seconds else None
-
-
-def least_seconds(grid: Grid, training: float) -> float:
-    """Seconds that the smallest grid and the least draws take; arguments as for ``fitting``."""
-    smallest = grid.smaller()[-1]
-    cost = LEAST_CHOOSING * smallest.choosing_cost + LEAST_TELLING * smallest.telling_cost
-    return cost * training
 
 
 @dataclass(frozen=True, repr=False)

@@ -3,7 +3,6 @@
 import json
 import time
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,16 +12,7 @@ from torch import nn
 
 from probes import recommend
 from probes.jobs.job import TableKind
-from probes.recommend import (
-    METHODS,
-    PLANNED_CHOOSING,
-    PLANNED_TELLING,
-    Grid,
-    RecommendResult,
-    RecommendSettings,
-    fitting,
-    least_seconds,
-)
+from probes.recommend import METHODS, RecommendResult, RecommendSettings
 from probes.results.recommendation import CONSTANT
 from probes.tasks import TASKS
 from probes.tasks.own_model import OwnModel
@@ -212,40 +202,7 @@ def test_of_permuted_labels_nothing_is_learned(task, monkeypatch):
     assert choice.reason.startswith("Nothing was learned")
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("trainings", [16, 9, 4, 2, 1])
-def test_a_grid_has_no_more_trainings_than_it_says_and_none_twice(method, trainings):
-    strengths, rates = Grid(METHODS, trainings).values(method, 0.001)
-    assert 1 <= len(strengths) * len(rates) <= trainings
-    assert len({*strengths}) == len(strengths)
-    assert len({*rates}) == len(rates)
-    assert {*strengths} <= {*RIVALS[method].strengths}
-
-
-def test_a_grid_shrinks_to_two_methods_of_one_training():
-    grids = Grid(METHODS, 16).smaller()
-    assert grids[0] == Grid(METHODS, 16)
-    assert grids[-1] == Grid(METHODS[:2], 1)
-    assert all(one.choosing_cost >= other.choosing_cost for one, other in pairwise(grids))
-
-
-@pytest.mark.parametrize("seconds", [0.5, 5.0, 50.0, 500.0])
-def test_the_grid_that_is_tried_fits_the_time(seconds):
-    grid, training = Grid(METHODS, 16), 0.05
-    found = fitting(grid, training, seconds)
-    cost = PLANNED_CHOOSING * found.choosing_cost + PLANNED_TELLING * found.telling_cost
-    assert cost * training <= seconds or found == grid.smaller()[-1]
-    larger = [one for one in grid.smaller() if one.choosing_cost > found.choosing_cost]
-    for one in larger:
-        cost = PLANNED_CHOOSING * one.choosing_cost + PLANNED_TELLING * one.telling_cost
-        assert cost * training > seconds
-
-
 def test_where_not_even_the_least_fits_it_is_said_what_it_takes():
-    grid = Grid(METHODS, 16)
-    least = least_seconds(grid, 2.0)
-    assert fitting(grid, 2.0, 1.01 * least) == Grid(METHODS[:2], 1)
-    assert fitting(grid, 2.0, 0.99 * least) is None
     with pytest.raises(ValueError, match=r"minutes must be at least about .* one training takes"):
         recommend.measure(**SMALL | {"minutes": 1e-6})
 

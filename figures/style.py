@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 
 #: Height of a caption's letters in points, for each inch of width: 10 pixels at 830 of width.
 LETTERS = 0.87
+#: And at least so many points, for narrow figures.
+LEAST_LETTERS = 7.0
 #: Width of a letter, relative to its height; wider than most, so that lines fit.
 LETTER_WIDTH = 0.58
 #: Characters of a title; of a longer text the first sentence is said.
@@ -45,7 +47,7 @@ class Drawing(Figure):
         Returns:
             The figure.
         """
-        size = LETTERS * self.get_figwidth()
+        size = self._letters()
         self.supxlabel(self._wrapped(caption, size), x=0.01, ha="left", fontsize=size)
         return self
 
@@ -60,9 +62,13 @@ class Drawing(Figure):
             The figure.
         """
         said = finding if len(finding) <= LONGEST_TITLE else finding.partition(". ")[0]
-        size = 1.15 * LETTERS * self.get_figwidth()
+        size = 1.15 * self._letters()
         self.suptitle(self._wrapped(said, size), x=0.01, ha="left", fontsize=size)
         return self
+
+    def _letters(self) -> float:
+        """Height of a caption's letters, in points."""
+        return max(LETTERS * self.get_figwidth(), LEAST_LETTERS)
 
     def _wrapped(self, text: str, size: float) -> str:
         characters = int(72 * self.get_figwidth() / (LETTER_WIDTH * size))

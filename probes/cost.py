@@ -172,12 +172,12 @@ class CostResult(Result):
         """What the largest N costs in training and inference, relative to plain LoRA."""
         measured = self.summary[self.summary["N"] > 0]
         said = [
-            f"{variant}: {row['ratio']:.2f} times the time and {row['memory']:.2f} times the memory"
+            f"{variant} of N = {row['N']}: {row['ratio']:.2f} times the time and "
+            f"{row['memory']:.2f} times the memory"
             for (_, variant), group in measured.groupby(["phase", "variant"], sort=False)
             for row in [group.iloc[int(group["N"].argmax())]]
         ]
-        most = int(measured["N"].max()) if len(measured) else 0
-        return f"Relative to plain LoRA, at N = {most}: {'; '.join(said) or 'not measured'}."
+        return f"Relative to plain LoRA: {'; '.join(said) or 'not measured'}."
 
     @cached_property
     def summary(self) -> pd.DataFrame:

@@ -65,7 +65,8 @@ def print_table(shown: TextTable) -> None:
         made.add_row(*(str(value) for value in row))
     # A pipe has no width: the table then fits, instead of being folded at 80 columns.
     width = min(shown.width, output_width(shown.width))
-    Console(width=max(width, least_width(shown.table))).print(made)
+    # Square brackets are what they are, and no markup of rich.
+    Console(width=max(width, least_width(shown.table)), markup=False).print(made)
 
 
 def least_width(table: pd.DataFrame) -> int:

@@ -98,3 +98,8 @@ def test_what_is_the_same_in_every_row_is_said_above_the_table():
 def test_what_looks_like_an_instruction_to_the_printer_is_a_word(capsys):
     print_table(TextTable(pd.DataFrame({"gap": ["1.00 [0.75, 1.25]"]})))
     assert "1.00 [0.75, 1.25]" in capsys.readouterr().out
+    words = pd.DataFrame({"layer [b]": ["head [i]"]})
+    print_table(TextTable(words, "in [bold]", "[quartiles]"))
+    said = capsys.readouterr().out
+    for bracket in ("[b]", "head [i]", "in [bold]", "[quartiles]"):
+        assert bracket in said

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lora_dropout.ensemble import Average, RunningAverage, check_ensemble, members
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft.fused_head import fused_output
+from lora_dropout.peft.replaced_method import method_replaced
 
 #: Outputs of a model that are averaged: activations before the softmax.
 AVERAGED = ("logits", "start_logits", "end_logits")
@@ -46,14 +47,9 @@ def averaging(
     kind = getattr(base_model(adapted).config, "problem_type", None)
     if average == "probabilities" and kind in WITHOUT_CLASSES:
         raise ValueError(f"average must be 'logits' where the problem_type is {kind!r}")
-    own = vars(called).get("forward")
-    vars(called)["forward"] = _Average(called, called.forward, adapted, ensemble, average)
-    try:
+    averaged = _Average(called, called.forward, adapted, ensemble, average)
+    with method_replaced(called, "forward", averaged):
         yield
-    finally:
-        del vars(called)["forward"]
-        if own is not None:
-            vars(called)["forward"] = own
 
 
 class _Average:

@@ -1,7 +1,7 @@
 """Generation by a test-time ensemble: the next token by averaged outputs of N sampled networks."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial, wraps
 from inspect import signature
 from typing import Any
@@ -20,6 +20,7 @@ from lora_dropout.peft.member_caches import (
     hold_groups,
     hold_members,
 )
+from lora_dropout.peft.replaced_method import method_replaced
 from lora_dropout.schedule import MaskSchedule
 
 #: Arguments of a model that have a row an example, and are repeated for the members.
@@ -90,18 +91,14 @@ def generating(model: nn.Module, ensemble: int, average: Average = "logits") -> 
     inner = model.generate
 
     def generate(*args: Any, **kwargs: Any) -> Any:
-        del vars(model)["generate"]
-        try:
-            with ensemble_generation(model, ensemble, average):
-                return inner(*args, **kwargs)  # type: ignore[operator]
-        finally:
-            vars(model)["generate"] = generate
+        with (
+            method_replaced(model, "generate", inner),  # type: ignore[arg-type]
+            ensemble_generation(model, ensemble, average),
+        ):
+            return model.generate(*args, **kwargs)  # type: ignore[operator]
 
-    vars(model)["generate"] = generate
-    try:
+    with method_replaced(model, "generate", generate):
         yield
-    finally:
-        del vars(model)["generate"]
 
 
 class _MemberPasses:
@@ -199,22 +196,14 @@ class _MemberPasses:
         }
 
 
-@contextmanager
-def _forward_replaced(module: Any, forward: Any) -> Iterator[None]:
+def _forward_replaced(module: Any, forward: Any) -> AbstractContextManager[None]:
     """Within the block, a module's forward pass is ``forward``, which is given its own."""
-    own, inner = vars(module).get("forward"), module.forward
+    inner = module.forward
     # Generation looks up which arguments it takes.
-    vars(module)["forward"] = wraps(inner)(partial(forward, inner))
-    try:
-        yield
-    finally:
-        del vars(module)["forward"]
-        if own is not None:
-            vars(module)["forward"] = own
+    return method_replaced(module, "forward", wraps(inner)(partial(forward, inner)))
 
 
-@contextmanager
-def _without_beams(base: Any) -> Iterator[None]:
+def _without_beams(base: Any) -> AbstractContextManager[None]:
     """Within the block, beams are refused, as the model reorders its cache by itself."""
     generate = base.generate
 
@@ -227,11 +216,7 @@ def _without_beams(base: Any) -> Iterator[None]:
             )
         return generate(*args, **kwargs)
 
-    vars(base)["generate"] = checked
-    try:
-        yield
-    finally:
-        del vars(base)["generate"]
+    return method_replaced(base, "generate", checked)
 
 
 def _rows(inputs: dict[str, Any]) -> int:

@@ -17,6 +17,7 @@ from transformers import (
 from lora_dropout import Ensemble, members
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import ensemble_generation
+from lora_dropout.peft.generation import generating
 from tests.lora_dropout.peft.models import WORDS, adapted, batch, lora, made, mixtral, randomize
 
 NEW, BEAMS = 4, 3
@@ -189,6 +190,12 @@ def unpadded():
     return prompt() | {"attention_mask": torch.ones_like(prompt()["attention_mask"])}
 
 
+def with_adapter(model, settings):
+    """A model of transformers that carries its adapter itself."""
+    model.add_adapter(settings)
+    return model
+
+
 #: Members are groups of one batch in the first four, and take passes in the last two.
 GENERATING = (gpt2, llama, t5, mamba, experts, dora)
 
@@ -274,15 +281,15 @@ def test_rows_of_a_batch_name_their_adapters():
     assert expected[BEAMS:].tolist() != beams_by_hand(model, inputs, 3)[BEAMS:].tolist()
 
 
-def test_beams_of_a_model_that_reorders_its_cache_by_itself_are_refused():
+@pytest.mark.parametrize("within", [ensemble_generation, generating])
+@pytest.mark.parametrize("adapt", [get_peft_model, with_adapter])
+def test_beams_of_a_model_that_reorders_its_cache_by_itself_are_refused(adapt, within):
     config = XLNetConfig(vocab_size=WORDS, d_model=16, n_layer=1, n_head=2, d_inner=16)
     settings = lora(["layer_1"], "CAUSAL_LM", p=0.5)
-    model = get_peft_model(made(XLNetLMHeadModel, config), settings).eval()
-    with (
-        pytest.raises(ValueError, match="no beams of XLNetLMHeadModel"),
-        ensemble_generation(model, 2),
-    ):
+    model = adapt(made(XLNetLMHeadModel, config), settings).eval()
+    with pytest.raises(ValueError, match="no beams of XLNetLMHeadModel"), within(model, 2):
         model.generate(**prompt(), **FULL, num_beams=2)
+    assert "generate" not in vars(model)
 
 
 @pytest.mark.parametrize("build", [llama, experts])

@@ -36,7 +36,8 @@ class Ensemble(nn.Module):
             their last dimension.
 
     Raises:
-        ValueError: ``ensemble`` is below 1, an unknown average, or the model has no adapted layer.
+        ValueError: ``ensemble`` is below 1, an unknown average, or the model has no adapted layer;
+            on a call, ``output`` picks something else than a tensor.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class Ensemble(nn.Module):
             The average of what ``output`` picks, of its shape.
         """
         average = RunningAverage(self.average)
-        for _ in members(self.model, self.ensemble):
-            average.add(self.output(self.model(*args, **kwargs)))
+        for output in self._outputs(args, kwargs):
+            average.add(output)
         return average.value()
 
     def member_outputs(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -75,10 +76,17 @@ class Ensemble(nn.Module):
         Returns:
             What ``output`` picks, one after the other, (N, ...).
         """
-        outputs = (
-            self.output(self.model(*args, **kwargs)) for _ in members(self.model, self.ensemble)
-        )
-        return torch.stack(list(outputs))
+        return torch.stack(list(self._outputs(args, kwargs)))
+
+    def _outputs(self, args: Any, kwargs: Any) -> Iterator[Tensor]:
+        for _ in members(self.model, self.ensemble):
+            output = self.output(self.model(*args, **kwargs))
+            if not isinstance(output, Tensor):
+                raise ValueError(
+                    f"an ensemble averages tensors, not a {type(output).__name__}: pick one out of "
+                    "what the model returns, by output=lambda result: result.logits"
+                )
+            yield output
 
 
 class RunningAverage:

@@ -80,6 +80,18 @@ def test_probabilities_need_classes():
         ensemble(X)
 
 
+@pytest.mark.parametrize(
+    ("wrapped", "kind"), [(lambda one: {"logits": one}, "dict"), (lambda one: (one,), "tuple")]
+)
+def test_what_is_no_tensor_is_refused_and_the_model_left_as_it_was(wrapped, kind):
+    model = make_model()
+    ensemble = Ensemble(model, 2, output=wrapped)
+    for call in (ensemble, ensemble.member_outputs):
+        with pytest.raises(ValueError, match=f"averages tensors, not a {kind}"):
+            call(X)
+        assert model.training
+
+
 def test_an_unknown_average_is_refused():
     with pytest.raises(ValueError, match="'logits', 'probabilities'"):
         Ensemble(make_model(), 2, average="votes")

@@ -4,7 +4,7 @@ They have the hub's names and tiny sizes of our own, so that a test that knows a
 """
 
 from functools import cache
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import torch
@@ -61,6 +61,8 @@ CONFIGS = {
     "DebertaModel": DebertaConfig(**SIZES),
     "DebertaV2Model": DebertaV2Config(**SIZES),
 }  # fmt: skip
+#: Where they are saved; removed when the process ends.
+SAVED = TemporaryDirectory()
 KINDS = (AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForTokenClassification)
 
 
@@ -78,7 +80,7 @@ def folder(kind: Any, name: str) -> str:
     end = next((end for end in CONFIGS if name.endswith(end)), None)
     if end is None or name.startswith("/"):
         return name
-    place = mkdtemp(prefix=end)
+    place = mkdtemp(prefix=end, dir=SAVED.name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         kind.from_config(CONFIGS[end]).save_pretrained(place)

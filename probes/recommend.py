@@ -500,10 +500,14 @@ def _beside(plan: Plan, grid: Grid, tuned: pd.DataFrame, limit: TimeLimit, sweep
     """Whether there is time for the networks without each example, of which beta is made."""
     least: Beside = "none" if plan.held_out else "folds"
     simplest = tuned[tuned["method"] == SIMPLEST]
-    one = _seconds_of(limit, lambda: sweep(plan.telling(simplest, least, 0)))
-    if not limit.fits((plan.base.n + 1) * one):
-        return least
-    every = _seconds_of(limit, lambda: sweep(plan.telling(simplest, "examples", 0)))
+    few, many = plan.telling(simplest, least, 0), plan.telling(simplest, "examples", 0)
+    more = many[0].replica_steps / few[0].replica_steps
+    every = more * _seconds_of(limit, lambda: sweep(few))
+    # Replicas of a task are trained together, for less; those of one's own model one by one.
+    if not isinstance(plan.base, OwnDraw):
+        if not limit.fits(every):
+            return least
+        every = _seconds_of(limit, lambda: sweep(many))
     draws = PLANNED_TELLING * grid.telling_cost * every
     return "examples" if draws <= BETA_TIME * limit.left else least
 

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from probes import recommend
+from probes.cells.tuning_plan import Grid
 from probes.jobs.job import TableKind
+from probes.jobs.time_limit import TimeLimit
 from probes.recommend import METHODS, RecommendResult, RecommendSettings
 from probes.results.recommendation import CONSTANT
 from probes.tasks import TASKS
@@ -288,6 +290,17 @@ def test_a_model_of_ones_own_is_tuned_and_written(few, tmp_path, capsys, monkeyp
     assert {*config["target_modules"]} == {"0", "2"}
     assert (config["r"], config["rank_pattern"]) == (4, {"0": 3})
     assert "adapter_config.json" in json.loads((tmp_path / "manifest.json").read_text())["files"]
+
+
+@pytest.mark.parametrize(("seconds", "beside"), [(157, "examples"), (156, "none")])
+def test_one_training_of_ones_own_model_tells_whether_there_is_time_for_beta(seconds, beside):
+    """A training takes a second: 6 draws of 13 take half of 156, and that one came before them."""
+    (plan,) = RecommendSettings(own=own_model(), n=12, method=("LoRA Dropout",)).cells()
+    tuned = pd.DataFrame({"method": ["LoRA"], "strength": 0.0, "lr": 0.01, "share": 1.0})
+    swept = []
+    limit = TimeLimit(seconds, lambda: sum(job.replica_steps for job in swept))
+    assert recommend._beside(plan, Grid(("LoRA",), 1), tuned, limit, swept.extend) == beside
+    assert [job.beside for job in swept] == ["none"]
 
 
 def test_what_cannot_be_done_with_a_model_of_ones_own_is_said(capsys):

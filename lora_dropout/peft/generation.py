@@ -189,11 +189,18 @@ class _MemberPasses:
 
     def _repeated(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return {
-            name: value.repeat(self.ensemble, *[1] * (value.dim() - 1))
-            if name in ROWS and isinstance(value, Tensor)
-            else value
+            name: _times(self.ensemble, value) if name in ROWS else value
             for name, value in inputs.items()
         }
+
+
+def _times(count: int, value: Any) -> Any:
+    """Repeat rows; of masks, by kind of attention, each."""
+    if isinstance(value, dict):
+        return {name: _times(count, one) for name, one in value.items()}
+    if isinstance(value, Tensor):
+        return value.repeat(count, *[1] * (value.dim() - 1))
+    return value
 
 
 def _forward_replaced(module: Any, forward: Any) -> AbstractContextManager[None]:

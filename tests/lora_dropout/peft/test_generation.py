@@ -4,6 +4,8 @@ import pytest
 import torch
 from peft import get_peft_model
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     MambaConfig,
@@ -18,7 +20,16 @@ from lora_dropout import Ensemble, members
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import ensemble_generation
 from lora_dropout.peft.generation import generating
-from tests.lora_dropout.peft.models import WORDS, adapted, batch, lora, made, mixtral, randomize
+from tests.lora_dropout.peft.models import (
+    SIZES,
+    WORDS,
+    adapted,
+    batch,
+    lora,
+    made,
+    mixtral,
+    randomize,
+)
 
 NEW, BEAMS = 4, 3
 #: Texts of one length: none ends before.
@@ -229,6 +240,23 @@ def test_within_the_block_a_call_gives_averaged_logits(build):
             called = model(**told).logits
         expected = Ensemble(model, 3, lambda result: result.logits)(**told)
     torch.testing.assert_close(called, expected)
+
+
+def gemma():
+    config = Gemma2Config(**SIZES, num_key_value_heads=2, head_dim=8, sliding_window=3)
+    settings = lora(["q_proj", "v_proj"], "CAUSAL_LM", p=0.5)
+    return randomize(get_peft_model(made(Gemma2ForCausalLM, config), settings)).eval()
+
+
+@pytest.mark.parametrize("build", [llama, gemma])
+def test_a_cache_of_a_fixed_size_gives_the_same_words(build):
+    """With it come masks that are made before: of the second model one a kind of attention."""
+    model = build()
+    with ensemble_generation(model, 3):
+        found = model.generate(**prompt(), **FULL, cache_implementation="static")
+    assert found.tolist() == by_hand(model, prompt(), 3).tolist()
+    found = beams(model, prompt(), 3, cache_implementation="static")
+    assert found.tolist() == beams(model, prompt(), 3).tolist()
 
 
 @pytest.mark.parametrize("build", [llama, t5, experts])

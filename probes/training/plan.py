@@ -66,7 +66,7 @@ class Penalty:
 class Perturbation(ABC):
     """Any other perturbation of the network in training.
 
-    The kinds are in ``probes.training.perturbations``.
+    The kinds are in ``example_masks``, ``whole_adapters``, ``factor_noise`` and ``hidden_key``.
     """
 
     @abstractmethod

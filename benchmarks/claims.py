@@ -33,7 +33,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 NOT_COMPARED = {
     "what the commands of the README print": "make stability (10 seconds), make test (10 minutes)",
     "bounds from supersamples": "python -m probes.information --task TASK --lr LR (3 minutes each)",
-    "n from which Theorem 4.4 says something": "python -m probes.comparison --model network",
+    "n from which a bound says something": "python -m probes.comparison (--model network)",
     "stability of random halves": "python -m probes.ensemble --rivals 16 --p 0 --draws 8",
     "sets that cover": "python -m probes.coverage --task TASK --lr LR",
     "Gaussian masks": 'python -m probes.ablation --part "mask kind" --draws 16 --task TASK --lr LR',

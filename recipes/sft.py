@@ -5,8 +5,10 @@ python -m recipes.sft --model meta-llama/Llama-2-7b-hf --data FOLDER --per_devic
 Flags that are not listed by --help are those of TRL's SFTConfig.
 """
 
+import json
+from argparse import SUPPRESS
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,10 @@ import pandas as pd
 import tyro
 
 from probes.cli.command_line import run_command_line
+from probes.finetuning.arguments import OWN
 from probes.finetuning.instructions import instruction_task
+from probes.finetuning.library_errors import one_line_of_libraries
+from probes.finetuning.padding import set_padding
 from probes.finetuning.task import Corpus
 from probes.jobs.atomic_files import make_folder, write_whole
 from probes.jobs.validation import require
@@ -25,6 +30,9 @@ DEFAULTS = {
     "learning_rate": 2e-4, "num_train_epochs": 3, "warmup_steps": 0.03, "save_strategy": "epoch",
     "report_to": [], "seed": 1,
 }  # fmt: skip
+
+#: Settings that a rate's checkpoints do not depend on.
+NOT_TRAINED = ("out", "p", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -95,18 +103,20 @@ def measure_sft(settings: SftSettings, words: Sequence[str] = ()) -> pd.DataFram
         ``loss`` (nats a token of an answer) and ``accuracy`` (of the next token), ``steps``.
 
     Raises:
-        ValueError: a value out of range, an unknown flag, or a model or data that cannot be used.
+        ValueError: a value out of range, an unknown flag, a model or data that cannot be used, or a
+            folder of another training.
     """
     settings.check()
     given = _arguments(words)
+    _check_folder(settings, given)
     tokenizer = load_pretrained("AutoTokenizer", settings.model)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    set_padding(tokenizer, None)
     corpus = Corpus(settings.data, "", "", settings.n, None, settings.tokens, 0)
     task = instruction_task(corpus, tokenizer)
     records = []
     for p in settings.p:
-        trainer = _trained(settings, given, p, task, tokenizer)
+        with one_line_of_libraries("tuning", given):
+            trainer = _trained(settings, given, p, task, tokenizer)
         ways = [("no masks" if p == 0 else "expected weight", 0)]
         ways += [("ensemble", settings.ensemble)] if p > 0 and settings.ensemble else []
         for inference, trainer.ensemble in ways:
@@ -148,22 +158,39 @@ def _trained(
     return trainer
 
 
+def _check_folder(settings: SftSettings, given: dict[str, Any]) -> None:
+    """Refuse to go on from checkpoints of other settings; keep those of now."""
+    asked = {name: one for name, one in asdict(settings).items() if name not in NOT_TRAINED}
+    text = json.dumps(asked | given, indent=2, sort_keys=True, default=str)
+    file = make_folder(settings.out) / "settings.json"
+    if not any(settings.out.glob("p*/checkpoint-*")):
+        write_whole(file, lambda path: path.write_text(text))
+    there, here = json.loads(file.read_text()), json.loads(text)
+    differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+    holds = f"{settings.out}, which holds another ({', '.join(differing)})"
+    require(not differing, "out", "a folder of this training alone", holds)
+
+
 def _arguments(words: Sequence[str]) -> dict[str, Any]:
     """Flags of TRL's SFTConfig, as values by name."""
     from transformers import HfArgumentParser
     from trl import SFTConfig
 
-    parser = HfArgumentParser(SFTConfig)
+    parser = HfArgumentParser(SFTConfig, allow_abbrev=False)
 
     def refuse(message: str) -> None:
         raise ValueError(message)
 
     parser.error = refuse  # type: ignore[assignment]
-    known, rest = parser.parse_known_args(list(words))
+    for action in parser._actions:
+        action.default = SUPPRESS
+    given, rest = parser.parse_known_args(list(words))
     if rest:
         raise ValueError(f"unknown arguments: {' '.join(rest)}")
-    names = {word[2:].partition("=")[0].replace("-", "_") for word in words if word[:2] == "--"}
-    return {name: value for name, value in vars(known).items() if name in names}
+    known = vars(given)
+    for name in ("output_dir", "resume_from_checkpoint"):
+        require(name not in known, name, OWN[name], known.get(name))
+    return known
 
 
 def main() -> None:

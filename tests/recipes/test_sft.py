@@ -56,12 +56,17 @@ def test_both_rates_are_trained_evaluated_and_told(base, tmp_path):
     again = load_file(out / "p0.5" / "adapter" / "adapter_model.safetensors")
     assert all((again[name] == value).all() for name, value in straight.items())
     pd.testing.assert_frame_equal(pd.read_parquet(out / "rows.parquet"), rows)
+    status, _, complaint = run_module(tmp_path, [*asked, "--learning_rate", "0.1"])
+    assert status == 2
+    assert f"{out}, which holds another (learning_rate)" in complaint
 
 
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [(["--p", "1"], "p must be"), (["--no-such-flag"], "unknown arguments"),
-     (["--num_train_epochs", "many"], "num_train_epochs")],
+     (["--num_train_epochs", "many"], "num_train_epochs"),
+     (["--max_step", "2"], "unknown arguments: --max_step"),
+     (["--output_dir", "elsewhere"], "output_dir must be left to --out")],
 )  # fmt: skip
 def test_bad_values_are_one_line(flags, reason, base, tmp_path):
     status, _, complaint = run_module(tmp_path, ["recipes.sft", *base, *flags])

@@ -67,8 +67,9 @@ matched_overfitted
 
 # %% [markdown]
 # On these digits dropout has the smaller β at equal train loss than the network that is stopped
-# early, at both learning rates. Not every control says the same: the README has the whole table,
-# with what holds in both regimes. Verdicts are corrected for their number (Holm).
+# early, at both learning rates. Not every control says the same:
+# `docs/findings/beyond-fitting-less.md` says what holds in both regimes.
+# Verdicts are corrected for their number (Holm).
 #
 # ## When does any bound say something?
 #

@@ -54,8 +54,8 @@ untuned.round(3)
 #
 # ## Tuned
 #
-# Every method has 10 trainings on a draw that tunes, judged by cross validation within S. What
-# measures has no example in common with what tunes.
+# Every method has 10 trainings on a draw that tunes, judged by cross validation whose networks
+# train on n examples. What measures has no example in common with what tunes.
 
 # %%
 result.summary[["method", "strength", "lr", "stop", "test_loss", "difference", "verdict"]].round(4)

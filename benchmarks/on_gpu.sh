@@ -8,12 +8,22 @@
 # a time of its own and runs whatever became of the others. PYTHON names the interpreter.
 set -u
 cd "$(dirname "$0")/.."
-OUT=$(realpath -m "${1:?usage: bash benchmarks/on_gpu.sh OUT [WHEELS]}")
-WHEELS=${2:-}
 PYTHON=${PYTHON:-python3}
+WHEELS=${2:-}
+refuse() {  # MESSAGE
+  echo "error: $1" >&2
+  exit 2
+}
+[ -n "${1:-}" ] || refuse "usage: bash benchmarks/on_gpu.sh OUT [WHEELS]"
+command -v "$PYTHON" >/dev/null || refuse "PYTHON must be an interpreter; got $PYTHON"
+[ -z "$WHEELS" ] || compgen -G "$WHEELS/*.whl" >/dev/null ||
+  refuse "WHEELS must be a folder of wheels (make gpu-wheels); got $WHEELS"
+OUT=$(realpath -m "$1")
 # A machine to try the script on has no GPU: it takes the CPU, and small models.
 DEVICE=${DEVICE:-cuda}
-mkdir -p "$OUT" && rm -f "$OUT"/*.txt "$OUT"/*.json "$OUT"/parts.tsv
+mkdir -p "$OUT" 2>/dev/null && [ -w "$OUT" ] ||
+  refuse "OUT must be a folder that can be written; got $1"
+rm -f "$OUT"/*.txt "$OUT"/*.json "$OUT"/parts.tsv
 
 if [ -n "$WHEELS" ]; then
   SITE=$(mktemp -d)

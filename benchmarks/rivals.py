@@ -3,12 +3,12 @@
 Ensembles of networks are left out: their step is one of plain LoRA for every network.
 """
 
-import argparse
-
 import numpy as np
 import torch
 
 from benchmarks.interleaved_timing import Variant, take_turns
+from probes.cli.command_line import run_functions
+from probes.jobs.validation import check_count, require
 from probes.models.network import Factors
 from probes.tasks import load_task
 from probes.training.autograd_training import LoRA, Setup, train
@@ -25,6 +25,7 @@ AUTOGRAD = {"autograd, masks of inputs": "inputs", "autograd, masks of rank": "r
 def variants(n: int, steps: int) -> list[Variant]:
     """Return the training of n + 1 replicas of digits by every rival, at its middle strength."""
     task = load_task("digits")
+    require(2 <= n <= len(task), "n", f"from 2 to {len(task)}", n)
     network = task.network(rank=8, alpha=16.0, dtype=torch.float32, device=torch.device("cpu"))
     inputs = task.read(
         network, torch.from_numpy(np.random.default_rng(0).permutation(len(task)))[:n]
@@ -52,19 +53,22 @@ def variants(n: int, steps: int) -> list[Variant]:
     ]  # fmt: skip
 
 
-def main() -> None:
-    """Time the rivals by turns and print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=64, help="examples")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--repetitions", type=int, default=5)
-    options = parser.parse_args()
-    _, times = take_turns(variants(options.n, options.steps), options.repetitions)
+def main(n: int = 64, steps: int = 100, repetitions: int = 5) -> None:
+    """Time the rivals by turns and print the ratios.
+
+    Args:
+        n: examples.
+        steps: optimizer steps.
+        repetitions: interleaved repetitions; medians are shown.
+    """
+    check_count("steps", steps)
+    check_count("repetitions", repetitions)
+    _, times = take_turns(variants(n, steps), repetitions)
     for name, seconds in times.items():
         ratio = np.median(seconds / times["LoRA"])
-        each = 1e6 * np.median(seconds) / options.steps
+        each = 1e6 * np.median(seconds) / steps
         print(f"{name:36s} {ratio:5.2f} times LoRA, {each:6.1f} us a replica and step")
 
 
 if __name__ == "__main__":
-    main()
+    run_functions(main)

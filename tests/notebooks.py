@@ -7,15 +7,19 @@ python -m tests.notebooks 02 07        # those whose name begins so
 import base64
 import io
 import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import jupytext
 import nbformat
+import tyro
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
+
+from probes.cli.command_line import run_functions
+from probes.jobs.sweep import progress_bar
+from probes.jobs.validation import require
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 
@@ -62,15 +66,26 @@ def write(script: Path) -> Path:
     return written
 
 
-def main() -> None:
-    """Execute the notebooks that are asked for, two at a time with one thread each."""
+def main(names: tyro.conf.Positional[tuple[str, ...]] = ()) -> None:
+    """Execute notebooks, two at a time with one thread each.
+
+    Args:
+        names: how the names of those that are asked for begin; all of them if left out.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
-    chosen = tuple(sys.argv[1:]) or ("",)
-    scripts = [one for one in sorted(FOLDER.glob("*.py")) if one.name.startswith(chosen)]
-    with ThreadPoolExecutor(2) as pool:
-        for written in pool.map(write, scripts):
-            print(written)
+    every = sorted(FOLDER.glob("*.py"))
+    for name in names:
+        known = any(one.name.startswith(name) for one in every)
+        require(known, "names", f"beginnings of {', '.join(one.stem for one in every)}", name)
+    scripts = [one for one in every if one.name.startswith(names or "")]
+    with (
+        ThreadPoolExecutor(2) as pool,
+        progress_bar(len(scripts), "executing", "notebook") as bar,
+    ):
+        for done in as_completed([pool.submit(write, script) for script in scripts]):
+            bar.update()
+            bar.write(str(done.result()))
 
 
 if __name__ == "__main__":
-    main()
+    run_functions(main)

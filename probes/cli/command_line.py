@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import fields
+from functools import partial, wraps
 from importlib.metadata import version
 from itertools import takewhile
 from typing import Any, NoReturn, TypeVar
 
 import tyro
+from tyro.extras import subcommand_cli_from_dict
 
 from probes.cli.early_interrupt import STATUS, be_normal, finish
 from probes.cli.help_text import asks_for_help, help_text
@@ -37,10 +39,50 @@ def run_command_line(
         arguments: words of the command line; those of the process if left out.
         program: module that ``--help`` names.
     """
+
+    def answer() -> int:
+        _answer_at_once(settings, sys.argv[1:] if arguments is None else arguments, program)
+        parse = partial(
+            tyro.cli, settings, args=arguments, prog=program and f"python -m {program}",
+            config=(tyro.conf.FlagCreatePairsOff,), return_unknown_args=True,
+        )  # fmt: skip
+        return main(*_parse(parse))
+
+    _exit_with(answer)
+
+
+def run_functions(*asked: Callable[..., object]) -> NoReturn:
+    """Call the function whose arguments the command line has as flags, and exit likewise.
+
+    Args:
+        asked: the function, whose docstring describes it and its arguments; of several, the first
+            word of the command line names one.
+    """
+    named = {one.__name__: _later(one) for one in asked}
+    (only, *more) = named.values()
+
+    def answer() -> int:
+        _parse(partial(subcommand_cli_from_dict, named) if more else partial(tyro.cli, only))()
+        return 0
+
+    _exit_with(answer)
+
+
+def _later(function: Callable[..., object]) -> Callable[..., Callable[[], object]]:
+    """The same function for the parser, that is called after what the parser says was read."""
+
+    @wraps(function)
+    def bind(*values: Any, **named: Any) -> Callable[[], object]:
+        return partial(function, *values, **named)
+
+    return bind
+
+
+def _exit_with(answer: Callable[[], int]) -> NoReturn:
+    """Exit with the status of an answer, or with one line and a status for trouble."""
     be_normal()
     try:
-        _answer_at_once(settings, sys.argv[1:] if arguments is None else arguments, program)
-        status = main(*_parse(settings, arguments, program))
+        status = answer()
         sys.stdout.flush()
     except BrokenPipeError:
         # Who reads has read enough, as ``head`` does. What was asked for is done and written.
@@ -78,19 +120,12 @@ def _close_output() -> None:
         os.dup2(nowhere, sys.stdout.fileno())
 
 
-def _parse(
-    settings: type[T], arguments: Sequence[str] | None, program: str | None
-) -> tuple[T, list[str]]:
+def _parse(parse: Callable[[], T]) -> T:
+    """Parse by tyro; what it complains of becomes one line."""
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
-            return tyro.cli(
-                settings,
-                args=arguments,
-                prog=program and f"python -m {program}",
-                config=(tyro.conf.FlagCreatePairsOff,),
-                return_unknown_args=True,
-            )
+            return parse()
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -11,7 +11,7 @@ with the commands that print them.
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +27,8 @@ from probes.report.sections import Plan, ReportSettings
 from probes.results.text_tables import TextTable, print_table
 
 ROOT = Path(__file__).parents[1]
+#: Characters a line, where the output is no terminal.
+WIDTH = 100
 #: Where claims stand.
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 #: Numbers of these pages that are not compared, with the command that prints them and its time.
@@ -136,6 +138,24 @@ def _concluded(results: Mapping[str, Any], plans: Mapping[str, Plan]) -> Iterato
             yield from conclusions(some, results)
 
 
+def tables(found: Sequence[tuple[str, str]]) -> list[TextTable]:
+    """Return what is printed: every claim, and what is not compared.
+
+    Args:
+        found: of :func:`checked`.
+
+    Returns:
+        Two tables, whose words wrap at the width of the terminal.
+    """
+    # By these names of columns print_table knows that it may wrap them.
+    claims = pd.DataFrame(found, columns=["found", "verdict"])
+    left = pd.DataFrame(NOT_COMPARED.items(), columns=["quantity", "how"])
+    return [
+        TextTable(claims, "Claims of README and docs, as measured now", width=WIDTH),
+        TextTable(left, "Not compared: the commands that print these numbers", width=WIDTH),
+    ]
+
+
 def main() -> None:
     """Compare the README with what is measured now; exit status 1 where anything differs."""
     settings = tyro.cli(ClaimsSettings, prog="benchmarks.claims", description=__doc__)
@@ -147,11 +167,11 @@ def main() -> None:
     except ValueError as error:
         leave(str(error), 2)
     found = list(checked(results, plans_of(report), pages_text()))
-    table = pd.DataFrame(found, columns=["measured now", "written"])
-    print_table(TextTable(table, "Claims of README and docs, measured again"))
-    left = pd.DataFrame(NOT_COMPARED.items(), columns=["not compared", "printed by"])
-    print_table(TextTable(left, "Numbers that are not compared"))
-    sys.exit(int((table["written"] == "differs").any()))
+    for table in tables(found):
+        print_table(table)
+    differ = sum(verdict == "differs" for _, verdict in found)
+    print(f"{differ} of {len(found)} claims differ.")
+    sys.exit(int(differ > 0))
 
 
 if __name__ == "__main__":

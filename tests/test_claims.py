@@ -17,12 +17,21 @@ from benchmarks.claimed_measurements import (
     run_plan,
 )
 from benchmarks.claimed_sentences import SENTENCES, Claim, two_digits
-from benchmarks.claims import NOT_COMPARED, checked, pages_text, plain, topics
+from benchmarks.claims import (
+    NOT_COMPARED,
+    WIDTH,
+    checked,
+    pages_text,
+    plain,
+    tables,
+    topics,
+)
 from benchmarks.influence import LOSSES, errors
 from probes.jobs.job import TableKind, silent
 from probes.report.regimes import LEARNING_RATES
 from probes.report.sections import ReportSettings
 from probes.results.estimate_agreement import agreement
+from probes.results.text_tables import print_table
 
 TEXT = plain(pages_text())
 
@@ -79,6 +88,15 @@ def test_a_conclusion_that_reverses_is_found(monkeypatch):
 
 def test_numbers_that_are_not_compared_name_a_command():
     assert all("python -m " in command or "make " in command for command in NOT_COMPARED.values())
+
+
+def test_what_is_printed_fits_the_terminal(capsys):
+    sentences = [(topic + ": " + "smaller (p = 0.1, 0.3) in both; " * 12, "same") for topic in "ab"]
+    for table in tables(sentences):
+        print_table(table)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= WIDTH
+    assert printed.count("smaller") == 24
 
 
 @pytest.mark.parametrize(

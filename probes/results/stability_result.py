@@ -232,7 +232,7 @@ class StabilityResult(Result):
         """What leaving out an example changes, and what the bound on that is worth."""
         first = self.rows.iloc[0]
         estimated = first["method"] == "influence"
-        return stability_answer(self.summary, self.bound_summary, int(first["n"]), estimated)
+        return stability_answer(self.summary, self.bounds, int(first["n"]), estimated)
 
     def brief(self) -> pd.DataFrame:
         """Stability, the gap and what they come from."""

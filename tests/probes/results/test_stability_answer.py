@@ -1,0 +1,50 @@
+"""What is said of the bound: only what the draws say in which its premises hold."""
+
+import pandas as pd
+import pytest
+
+from probes.results.stability_answer import PROPOSITION, bound_answer
+from tests.probes.tables import NAN
+
+HOLDS = {
+    "ensemble": 0, "statement": PROPOSITION, "p": 0.1, "strength": 1.0, "measured": 0.1,
+    "bound": 1.0, "failed": "", "verdict": "holds", "objective": "penalty",
+}  # fmt: skip
+VACUOUS = HOLDS | {"bound": 20.0, "verdict": "vacuous"}
+FAR = HOLDS | {"failed": "θ(S^i) close to θ(S)", "verdict": "assumption failed"}
+DIVERGED = HOLDS | {"measured": NAN, "verdict": "not measured"}
+EXCEEDED = HOLDS | {"measured": 1.2, "verdict": "exceeded"}
+
+
+def said(*rows):
+    return bound_answer(pd.DataFrame(rows))
+
+
+def test_a_bound_that_is_vacuous_wherever_it_applies_does_not_hold():
+    """Three vacuous draws and one without the premise once read as "applies and holds"."""
+    answer = said(VACUOUS, VACUOUS, VACUOUS, FAR)
+    assert "applies in 3 of 4 runs and says nothing" in answer
+    assert answer.endswith("In the others its premises fail (θ(S^i) close to θ(S)).")
+    assert "holds" not in answer
+
+
+def test_how_far_off_the_bound_is_comes_from_draws_in_which_it_applies():
+    assert "it is 200 times too large." in said(VACUOUS, FAR | {"bound": 0.001})
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([HOLDS, HOLDS], "applies and holds: it is 10 times too large."),
+        ([HOLDS, VACUOUS], "holds, though in 1 it exceeds the largest loss"),
+        ([HOLDS, FAR], "applies in 1 of 2 runs and holds"),
+        ([HOLDS, EXCEEDED], "is exceeded in 1, by less than the factor that is proved"),
+        ([HOLDS, HOLDS | {"verdict": "violated"}], "Proposition 4.2 is violated"),
+        ([HOLDS, DIVERGED], "applies and holds"),
+        ([DIVERGED], "the networks diverged"),
+        ([EXCEEDED | {"objective": "dropout"}], "Nothing here supports the bound"),
+        ([FAR, FAR], "Nothing here supports the bound"),
+    ],
+)
+def test_every_verdict_is_told(rows, words):
+    assert words in said(*rows)

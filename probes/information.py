@@ -246,6 +246,14 @@ class InformationResult(Result):
         )  # fmt: skip
         return table.assign(verdict=[_verdict(row) for row in table.to_dict("records")])
 
+    def brief(self) -> pd.DataFrame:
+        """Every bound beside the mean gap, and whether it says something."""
+        text = self.text()
+        text["gap"] = text["gap"].str.partition(" ")[0]
+        first = ["n", "p", "inference", "statement", "bound", "gap", "verdict"]
+        names = [*first, *(name for name in text if name not in first)]
+        return text[[name for name in names if name in text]]
+
     def text(self) -> pd.DataFrame:
         """The summary as it is printed, without bounds that apply nowhere."""
         shown = self.summary[self.summary["verdict"] != "does not apply"]

@@ -16,7 +16,8 @@ class Optimum:
     Attributes:
         p: the rate with the least mean; NaN where the smallest or the largest diverged in a draw.
         inside: whether it lies between the smallest and the largest rate.
-        told: whether it is then told apart from both of these.
+        told: whether it is then told apart from both of these; of one of these, whether it is told
+            apart from every rate between them.
     """
 
     p: float
@@ -24,8 +25,11 @@ class Optimum:
     told: bool
 
     def __str__(self) -> str:
+        if np.isnan(self.p):
+            return "not known"
         if not self.inside:
-            return "not known" if np.isnan(self.p) else f"least at the end p = {self.p:g}"
+            other = "" if self.told else ", not told apart from a rate inside"
+            return f"least at the end p = {self.p:g}{other}"
         return f"least inside, at p = {self.p:g}" + (
             "" if self.told else ", not told apart from an end"
         )
@@ -36,7 +40,8 @@ def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
 
     Every rate inside is tested against the smallest and against the largest rate, paired over
     draws; p-values are corrected for all of these tests (Holm), as the rate is chosen by the same
-    draws. A rate that diverged in any draw is left out: its other draws would be compared with
+    draws. So the smallest rate is told to be the best only where every rate inside is detectably
+    worse. A rate that diverged in any draw is left out: its other draws would be compared with
     more.
 
     Args:
@@ -61,7 +66,12 @@ def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
         for end in ends
     }
     adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
-    told = best in inside and all(
-        adjusted[best, end] <= LEVEL and average[end] > average[best] for end in ends
-    )
+    if best in inside:
+        told = all(adjusted[best, end] <= LEVEL and average[end] > average[best] for end in ends)
+    else:
+        # A rate that diverged in a draw is not known to be worse.
+        between = {float(p) for p in rows["p"]} - set(ends)
+        told = between <= set(inside) and all(
+            adjusted[p, best] <= LEVEL and average[p] > average[best] for p in inside
+        )
     return Optimum(best, inside=best in inside, told=told)

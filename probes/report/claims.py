@@ -66,7 +66,7 @@ def of_matched(result: MatchedResult) -> Claims:
     task = result.rows["task"].iloc[0]
     for row in result.decision("beta").to_dict("records"):
         topic = f"β on {task} at equal train loss, against {row['variant']}"
-        claims.setdefault(topic, {})[f"p = {row['p']:g}"] = words[row["verdict"]]
+        claims.setdefault(topic, {})[f"p = {row['p']:g}"] = _decided(row, words)
     return claims
 
 
@@ -194,7 +194,7 @@ def of_matched_information(result: MatchedInformationResult) -> Claims:
         if row["statement"] in ("gap", *CLOSE):
             topic = f"{row['statement']} at equal {row['at']}"
             item = f"{row['variant']} at p = {row['p']:g}"
-            claims.setdefault(topic, {})[item] = VERDICTS[row["verdict"]]
+            claims.setdefault(topic, {})[item] = _decided(row, VERDICTS)
     return claims
 
 
@@ -306,11 +306,24 @@ def _kind(row: Any, *, rate: bool) -> str:
 
 
 def _signs(table: pd.DataFrame, quantity: str, item: Callable[[Any], str]) -> dict[str, str]:
-    """What the corrected test says of each difference."""
+    """What the corrected test says of each difference, and of how many draws where not of all."""
     outcomes = {}
     for row in table.to_dict("records"):
         told = row[f"{quantity}_holm"] <= LEVEL
         sign = "smaller" if row[quantity] < 0 else "larger"
         known = np.isfinite(row[quantity])
-        outcomes[item(row)] = (sign if told else UNDECIDED) if known else "not measured"
+        outcome = (sign if told else UNDECIDED) + _over(row, quantity)
+        outcomes[item(row)] = outcome if known else "not measured"
     return outcomes
+
+
+def _decided(row: Any, words: dict[str, str]) -> str:
+    """What is said at equal fit, and in how many draws where the fit was not reached in others."""
+    reached = row["verdict"] != "not reached"
+    return words[row["verdict"]] + (_over(row, "difference") if reached else "")
+
+
+def _over(row: Any, quantity: str) -> str:
+    """Over how many draws a difference is, where it is not known in others, of another kind."""
+    kept, draws = row[f"{quantity}_draws"], row["draws"]
+    return f" (in {kept:.0f} of {draws:.0f} draws)" if 0 < kept < draws else ""

@@ -134,6 +134,16 @@ def test_a_rate_that_diverged_was_not_measured():
     assert claims["β against p = 0"] == {"p = 0.3": "not measured"}
 
 
+def test_of_draws_that_are_lost_the_claim_says_how_many_tell():
+    """Draws in which dropout does not diverge may be the easier ones."""
+    plain = stability_cells(0.0, *((0.5 + 0.01 * i, (0.4, 0.4 + 0.01 * i)) for i in range(4)))
+    dropped = stability_cells(
+        0.3, *((0.4 + 0.011 * i, (0.2, 0.2 + 0.011 * i)) for i in range(3)), (NAN, (NAN, NAN))
+    )
+    claims = of_stability(stability_result(*plain, *dropped))
+    assert claims["test loss against p = 0"] == {"p = 0.3": "smaller (in 3 of 4 draws)"}
+
+
 def test_matched_claims_are_its_verdicts():
     lost = [(NAN, NAN), (NAN, NAN)]
     result = matched_result(

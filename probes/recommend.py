@@ -60,7 +60,7 @@ from probes.results.adapter_config import config_files
 from probes.results.json_records import as_json
 from probes.results.recommendation import CONSTANT, SIMPLEST, Candidate, Choice, sentences
 from probes.results.result import Result
-from probes.results.text_tables import averages, with_interval
+from probes.results.text_tables import averages, calibration_errors, with_interval
 from probes.tasks import load_task
 from probes.tasks.labelled_texts import say_once
 from probes.tasks.own_examples import with_tensors
@@ -171,7 +171,7 @@ class RecommendSettings(TextOptions, EngineOptions):
             p=(0.0,), task=name, n=self._size(len(task)), draws=1, rank=self.rank, steps=self.steps,
             lr=self.lr, seed=self.seed, **self.text_options, **self.engine_settings,
         ).cells()  # fmt: skip
-        return base, len(task), partial(obstacle, task.loss)
+        return base, len(task), partial(obstacle, task.loss, base.rank)
 
     def _own(self) -> tuple[OwnDraw, int, Callable[[str], str]]:
         """The same of a model of one's own."""
@@ -304,10 +304,7 @@ class RecommendResult(Result):
                 score: averages(summary, "score", 3),
                 "gap": averages(summary, "gap", 3),
                 "β": averages(summary, "beta", 3) if "beta" in summary else "",
-                "ECE": [
-                    "" if np.isnan(error) else f"{error:.3f} ({floor:.3f})"
-                    for error, floor in zip(summary["ece"], summary["ece_floor"], strict=True)
-                ],
+                "ECE": calibration_errors(summary),
                 "passes": summary["passes"].map("{:.0f}".format),
             }
         )

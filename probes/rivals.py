@@ -50,7 +50,7 @@ from probes.metrics.rival_comparison import compare_methods
 from probes.metrics.tuned_settings import SETTING, tuned_settings
 from probes.results.result import Result
 from probes.results.rivals_verdict import REFERENCE, verdict
-from probes.results.text_tables import averages, with_interval
+from probes.results.text_tables import averages, calibration_errors, with_interval
 from probes.tasks import Task, load_task
 from probes.training.rival_training import obstacle
 from probes.training.rivals import RIVALS
@@ -147,7 +147,7 @@ class RivalsSettings(TextOptions, EngineOptions):
             )
             require(2 * FOLDS <= n <= largest, "n", allowed, n)
         sizes = [self._bases(n) for n in dict.fromkeys(self.n)]
-        methods = self._methods(task)
+        methods = self._methods(task, sizes[0][0].rank)
         return [
             TuningCell(
                 replace(bases[0], draw=draw), "tuning", method, RIVALS[method].strengths,
@@ -162,16 +162,16 @@ class RivalsSettings(TextOptions, EngineOptions):
             seed=self.seed, **self.text_options, **self.engine_settings,
         ).cells()  # fmt: skip
 
-    def _methods(self, task: Task) -> list[str]:
+    def _methods(self, task: Task, rank: int) -> list[str]:
         """LoRA and those that are compared with it."""
         known = tuple(name for name in RIVALS if name != IMPLIED)
         for name in self.method:
             check_one_of("method", name, known)
-            reason = obstacle(task.loss, name)
+            reason = obstacle(task.loss, rank, name)
             require(not reason, "method", f"one that applies to {self.task} ({reason})", name)
         if self.method:
             return list(dict.fromkeys([REFERENCE, *self.method]))
-        return [name for name in known if not obstacle(task.loss, name)]
+        return [name for name in known if not obstacle(task.loss, rank, name)]
 
     def _rates(self, method: str, smallest: float) -> tuple[float, ...]:
         """Learning rates of a method: as many as its trainings allow, over the same range."""
@@ -297,10 +297,7 @@ class RivalsResult(Result):
                 "score": averages(summary, "test_score", 3),
                 "gap": averages(summary, "gap", 3),
                 "β": averages(summary, "beta", 3),
-                "ECE": [
-                    "" if np.isnan(error) else f"{error:.3f} ({floor:.3f})"
-                    for error, floor in zip(summary["ece"], summary["ece_floor"], strict=True)
-                ],
+                "ECE": calibration_errors(summary),
                 "passes": [
                     f"{passes}" + (f", {test} a prediction" if test > 1 else "")
                     for passes, test in zip(summary["passes"], summary["test_passes"], strict=True)

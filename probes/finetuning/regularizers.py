@@ -71,6 +71,7 @@ def drop_ranks(model: Any, rate: float) -> None:
 
 
 def _smaller_rank(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
+    require(cell.rank > 1, "rank", "at least 2 where the regularizer is smaller rank", cell.rank)
     rank = rival.rank(cell.rank)
     return replace(cell, rank=rank, alpha=cell.alpha * rank / cell.rank)
 

@@ -145,6 +145,18 @@ def averages(summary: pd.DataFrame, name: str, digits: int = 4) -> list[str]:
     return [text + some for text, some in zip(numbers, _of_draws(summary, name), strict=True)]
 
 
+def calibration_errors(summary: pd.DataFrame) -> list[str]:
+    """Format ``ece`` with ``ece_floor``, that of a calibrated predictor; nothing without classes.
+
+    >>> calibration_errors(pd.DataFrame({"ece": [0.051, float("nan")], "ece_floor": 0.03}))
+    ['0.051 (0.030)', '']
+    """
+    return [
+        "" if pd.isna(error) else f"{error:.3f} ({floor:.3f})"
+        for error, floor in zip(summary["ece"], summary["ece_floor"], strict=True)
+    ]
+
+
 def with_interval(summary: pd.DataFrame, name: str) -> list[str]:
     """Format means with the half width of their interval, which is symmetric.
 

@@ -150,6 +150,8 @@ def own_obstacle(own: OwnModel, name: str) -> str:
         return (
             f"{name} needs a model that inject adapts, and yours is adapted by OwnModel(adapt=...)"
         )
+    if method.rule == "smaller rank" and own.rank == 1:
+        return f"{name} needs a rank of at least 2, and it is 1"
     if method.masked_members > 1:
         outputs = own_outputs(copy.deepcopy(own.model).eval(), own.features[:2])
         if not isinstance(outputs, Tensor):

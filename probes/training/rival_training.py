@@ -75,7 +75,7 @@ def train_rival(
     Raises:
         ValueError: the method does not apply to the network.
     """
-    reason = obstacle(network.loss, rival.name)
+    reason = obstacle(network.loss, network.rank, rival.name)
     if reason:
         raise ValueError(reason)
     training = replace(
@@ -193,11 +193,12 @@ def smooth(loss: Loss, targets: Tensor, strength: float) -> Tensor:
     return (1 - strength) * targets + strength / classes
 
 
-def obstacle(loss: Loss, name: str) -> str:
+def obstacle(loss: Loss, rank: int, name: str) -> str:
     """Say why a method does not apply to a task; empty where it does.
 
     Args:
         loss: of the task's network.
+        rank: of the update of plain LoRA.
         name: of the method, one of ``RIVALS``.
 
     Returns:
@@ -205,6 +206,8 @@ def obstacle(loss: Loss, name: str) -> str:
     """
     if RIVALS[name].classes and loss not in (cross_entropy, logistic):
         return f"{name} needs a task with classes, and the loss of this one is {loss.name}"
+    if RIVALS[name].rule == "smaller rank" and rank == 1:
+        return f"{name} needs a rank of at least 2, and it is 1"
     return ""
 
 

@@ -233,6 +233,10 @@ def test_the_command_line_answers_and_goes_on_from_what_is_kept(tmp_path):
         (["--method", "magic"], ["method must be one of LoRA,", "magic"]),
         (["--method", IMPLIED], ["method must be one of LoRA,"]),
         (["--method", "label smoothing", "--task", "ridge"], ["applies to ridge", "classes"]),
+        (
+            ["--method", "smaller rank", "--task", "breast_cancer"],
+            ["applies to breast_cancer", "rank"],
+        ),
         (["--n", "4"], ["n must be from 8 to 718 for digits"]),
         (["--margin", "1"], ["margin must be in (0, 1)"]),
     ],

@@ -87,3 +87,4 @@ def test_what_a_model_cannot_do_is_said():
     assert "your model returns a dict" in own_obstacle(named, "LoRA Dropout, ensemble of 16")
     other = replace(OWN, adapt=lambda model, p, seed: model)
     assert "OwnModel(adapt=...)" in own_obstacle(other, "smaller rank")
+    assert "rank of at least 2" in own_obstacle(replace(OWN, rank=1), "smaller rank")

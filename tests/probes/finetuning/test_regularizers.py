@@ -101,6 +101,13 @@ def test_rank_dropout_falls_between_the_factors_in_training_alone():
         assert model.eval()(torch.ones(1, 1)).item() == 401
 
 
+def test_a_smaller_rank_than_1_is_refused():
+    with pytest.raises(
+        ValueError, match="rank must be at least 2 where the regularizer is smaller"
+    ):
+        regularized(replace(CELL, rank=1), Rival("smaller rank", 0.5))
+
+
 def test_rank_dropout_needs_lora():
     with pytest.raises(ValueError, match="method must be lora where the regularizer is DropLoRA"):
         regularized(replace(CELL, method="adalora"), Rival("DropLoRA", 0.2))

@@ -241,11 +241,20 @@ def test_smoothed_labels_of_two_classes_are_those_of_a_softmax():
 @pytest.mark.parametrize("name", ["HiddenKey", "label smoothing"])
 def test_regression_has_no_classes_to_smooth(name):
     network = make_network(widths=(5, 16, 1), loss=squared)
-    assert "classes" in obstacle(network.loss, name)
-    assert obstacle(make_network().loss, name) == ""
+    assert "classes" in obstacle(network.loss, 4, name)
+    assert obstacle(make_network().loss, 4, name) == ""
     inputs = network.read(torch.ones(N, 5), torch.ones(N, 1))
     with pytest.raises(ValueError, match="task with classes, and the loss of this one is squared"):
         train_rival(network, inputs, full_sample(N), start_of(network), TRAINING, Rival(name, 0.1))
+
+
+def test_of_rank_1_nothing_can_be_left_out():
+    """It would be plain LoRA under another name."""
+    loss = make_network().loss
+    assert (
+        obstacle(loss, 1, "smaller rank") == "smaller rank needs a rank of at least 2, and it is 1"
+    )
+    assert obstacle(loss, 2, "smaller rank") == obstacle(loss, 1, "LoRA Dropout") == ""
 
 
 def test_members_share_the_steps_of_one_network():

@@ -112,8 +112,9 @@ class FinetuneSettings:
 
     adapter_config: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder with the adapter_config.json that probes.recommend, or PEFT, wrote, in the place of
-    --p, --regularizer, --samples, --rank and --alpha. The files beside it count as well:
-    method.json, and training_arguments.json where the command line says nothing else."""
+    --method, --p, --regularizer, --strength, --samples, --rank and --alpha. The files beside it
+    count as well: method.json, and training_arguments.json where the command line says nothing
+    else."""
 
     samples: int = 1
     """Mask pairs a training step."""

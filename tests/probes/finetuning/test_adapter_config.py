@@ -66,6 +66,10 @@ def test_the_config_alone_is_enough(tmp_path):
         ({"p": (0.1,)}, "p must be left out where adapter_config is given"),
         ({"regularizer": ("LoRA",)}, "regularizer must be left out where adapter_config is given"),
         ({"rank": 4}, "rank must be left out where adapter_config is given"),
+        ({"strength": (0.5,)}, "strength must be left out where no regularizer is given"),
+        ({"samples": 4}, "samples must be left out where adapter_config is given"),
+        ({"alpha": 4.0}, "alpha must be left out where adapter_config is given"),
+        ({"method": ("adalora",)}, "method must be left out where adapter_config is given"),
     ],
 )
 def test_what_says_it_twice_is_refused(changes, message, tmp_path):

@@ -16,13 +16,13 @@ FROZEN = (
 
 
 class FactorWatch:
-    """What was seen of one layer's factors while its masks were those of one step.
+    """What was seen of the factors while their masks were those of one step.
 
-    PyTorch counts what is written to a tensor in place, but not through ``.data``. So where
-    gradients were reset since they came, the values themselves are compared with those of before.
+    PyTorch counts what is written to a tensor in place, but not through ``.data``. So until an
+    optimizer reports its steps, the values themselves are compared with those of the last pass.
 
     Attributes:
-        trusted: an optimizer reports its steps, so that no gradient need be watched.
+        trusted: an optimizer of all factors reports its steps, so that no value need be watched.
     """
 
     def __init__(self) -> None:
@@ -30,21 +30,28 @@ class FactorWatch:
         self._seen: _Seen | None = None
         self._arrivals: dict[int, _Arrival] = {}
         self._listening: dict[int, weakref.ref[Tensor]] = {}
-        self._by_value = self._warned = False
+        self._warned = self._partly = False
 
     def forget(self) -> None:
         """Begin anew: the masks are those of another step."""
         self._seen = None
+        self._partly = False
         self._arrivals.clear()
+
+    def distrust(self) -> None:
+        """Take note of an optimizer that updates some of the factors, and reports only that."""
+        self._partly = self.trusted and self._seen is not None
+        self.trusted = False
 
     def remember(self, masks: Tensor, factors: Sequence[Tensor]) -> None:
         """Take down the factors of a training pass.
 
         Args:
             masks: a mask tensor that the pass uses.
-            factors: the factors of the same layer.
+            factors: of all layers; of one is enough where an optimizer is trusted.
         """
-        self._seen = _Seen(masks, factors)
+        if self.trusted or self._seen is None or not self._seen.holds(masks, factors):
+            self._seen = _Seen(masks, factors, by_value=not self.trusted)
 
     def follow_masks(self, masks: Tensor) -> None:
         """Take note that the schedule put its masks into another tensor."""
@@ -55,7 +62,7 @@ class FactorWatch:
         """Whether the factors were updated since the last pass.
 
         Args:
-            masks, factors: of the same layer, as in :meth:`remember`.
+            masks, factors: as in :meth:`remember`.
 
         Returns:
             False also for masks that a caller passes in (functional_call) and for a model that was
@@ -63,20 +70,13 @@ class FactorWatch:
         """
         if self._seen is None or self._seen.masks() is not masks:
             return False
-        if not self._seen.unchanged(factors):
-            return True
-        if self.trusted:
-            return False
-        return any(
-            (self._by_value or arrival.reset(factors[index])) and arrival.differs(factors[index])
-            for index, arrival in self._arrivals.items()
-        )
+        return self._partly or not self._seen.unchanged(factors)
 
     def listen(self, factors: Sequence[Tensor], held: Callable[[], bool]) -> None:
         """Notice gradients as they come.
 
         Args:
-            factors: of the layer.
+            factors: of all layers.
             held: whether the masks are meant to stay as they are now.
         """
         for index, factor in enumerate(factors):
@@ -91,7 +91,7 @@ class FactorWatch:
         """Take note of a gradient; warn, once, if the masks are those of before an update.
 
         Args:
-            index: of the factor in its layer.
+            index: of the factor.
             factor: the factor, whose ``grad`` has just been written.
         """
         arrival = self._arrivals.get(index)
@@ -102,29 +102,35 @@ class FactorWatch:
         arrival.take_down(factor)
         if not (anew and arrival.differs(factor)):
             return
-        # From now on passes of the model compare values. If none comes, nobody moves the masks.
+        # A pass of the model notices. If none comes until the next time, nobody moves the masks.
         if arrival.late and not self._warned:
             self._warned = True
             warnings.warn(FROZEN, stacklevel=2)
-        arrival.late = self._by_value = True
+        arrival.late = True
 
 
 class _Seen:
-    """The tensors of a layer in a training pass, and how often they had been written in place.
+    """The factors in a training pass, how often they had been written in place, and their values.
 
     Held weakly and not by their id, which another tensor may have once they are gone.
     """
 
-    def __init__(self, masks: Tensor, factors: Sequence[Tensor]) -> None:
+    def __init__(self, masks: Tensor, factors: Sequence[Tensor], by_value: bool) -> None:
         self.masks = weakref.ref(masks)
         self.factors = [(weakref.ref(factor), factor._version) for factor in factors]
+        self.values = [factor.detach().clone() for factor in factors] if by_value else []
+
+    def holds(self, masks: Tensor, factors: Sequence[Tensor]) -> bool:
+        """Whether these very masks and factors were seen, as they are now."""
+        same = self.masks() is masks and len(self.values) == len(factors)
+        return same and self.unchanged(factors)
 
     def unchanged(self, factors: Sequence[Tensor]) -> bool:
-        """Whether the factors are still these, as they were."""
+        """Whether the factors are still these, as they were. On a GPU this waits for values."""
         return all(
             held() is factor and version == factor._version
-            for (held, version), factor in zip(self.factors, factors, strict=True)
-        )
+            for (held, version), factor in zip(self.factors, factors, strict=False)
+        ) and all(map(_equal, self.values, factors))
 
 
 class _Arrival:
@@ -148,7 +154,14 @@ class _Arrival:
 
     def differs(self, factor: Tensor) -> bool:
         """Whether the factor holds other values. On a GPU this waits for it."""
-        return factor.device != self.values.device or not torch.equal(self.values, factor.detach())
+        return not _equal(self.values, factor)
+
+
+def _equal(values: Tensor, factor: Tensor) -> bool:
+    """Whether a factor has its values of before; one that was moved or cast has no others."""
+    if values.device != factor.device or values.dtype != factor.dtype:
+        return True
+    return torch.equal(values, factor.detach())
 
 
 class _Hook:

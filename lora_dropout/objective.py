@@ -85,8 +85,9 @@ def hold_masks(model: nn.Module) -> Iterator[None]:
     """Within the block, the masks stay as they are, whatever is done to the factors.
 
     For methods that take several passes a step and change the factors in between, such as
-    sharpness-aware minimization (Foret et al. 2021, arXiv 2010.01412). An optimizer step within the
-    block moves the masks at its end.
+    sharpness-aware minimization (Foret et al. 2021, arXiv 2010.01412) or gradients from two passes
+    alone (Malladi et al. 2023, arXiv 2305.17333): without it each change moves the masks. An
+    optimizer step within the block moves the masks at its end.
 
     Args:
         model: a model with adapted layers.

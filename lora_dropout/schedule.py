@@ -252,7 +252,12 @@ class MaskSchedule:
     def _listen(self) -> None:
         if not self._watch.trusted:
             myself = weakref.ref(self)
-            self._watch.listen(self.layers[0].factors, lambda: _is_held(myself()))
+            self._watch.listen(self._watched(), lambda: _is_held(myself()))
+
+    def _watched(self) -> list[Tensor]:
+        """The factors of all layers; of one, where an optimizer of all reports its steps."""
+        layers = self.layers[:1] if self._watch.trusted else self.layers
+        return [factor for layer in layers for factor in layer.factors]
 
     def _enter(self, root: nn.Module, arguments: Any) -> None:
         if not torch.compiler.is_compiling():
@@ -267,10 +272,11 @@ class MaskSchedule:
             return
         if self.stale:
             self._draw(self.step, self.samples)
-        layer = self.layers[0]
-        if not self.held and self._watch.updated(layer.mask_in, layer.factors):
+        masks, factors = self.layers[0].mask_in, self._watched()
+        if not self.held and self._watch.updated(masks, factors):
             self._draw(self.step + 1, self.samples)
-        self._watch.remember(layer.mask_in, layer.factors)
+            masks = self.layers[0].mask_in
+        self._watch.remember(masks, factors)
         self._listen()
         if not self._passed:
             for layer in self.layers:
@@ -308,8 +314,12 @@ class MaskSchedule:
 
     def _step_ends(self, optimizer: Optimizer) -> None:
         # An optimizer that holds only some of them (one a parameter, stepped inside the backward
-        # pass, or one a kind of factor) is not the step: the next training pass notices it.
-        if not self._stepping.pop(optimizer, False):
+        # pass, one a kind of factor or a block of layers) is not the step: the next training pass
+        # notices it.
+        everything = self._stepping.pop(optimizer, None)
+        if not everything:
+            if everything is not None:
+                self._watch.distrust()
             return
         taken = 0 if self._watch.trusted else _steps_taken(optimizer, self.factors())
         self._watch.trusted = True

@@ -1,6 +1,7 @@
 """The masks of one adapter in one layer of PEFT, and the layers and models that have such."""
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -10,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from lora_dropout.adaptable import held_twice, listed, why_refused
 from lora_dropout.layer import layer_shape
 from lora_dropout.masked import MaskedUpdate
-from lora_dropout.peft.config import DropoutFields
+from lora_dropout.peft.config import MEANING, DropoutFields
 from lora_dropout.schedule import MaskSchedule
 
 # For the interpreter no base: only then can a layer that PEFT has made become one of ours.
@@ -35,6 +36,8 @@ class AdapterMasks(MaskedUpdate):
     """
 
     still = False
+    #: What the config said when the adapter was made.
+    meaning: tuple[Any, ...] = ()
 
     def __init__(
         self, layer: "HoldsMasks", adapter: str, sides: tuple[int, int], config: DropoutFields
@@ -240,6 +243,7 @@ class DropoutTuner:
         """
         self._held_twice = held_twice(model)
         given = self.peft_config[adapter_name]
+        _refuse_arrow(self.peft_config.values())
         if isinstance(given, DropoutFields) and given.drops:
             _refuse_callers()
             vars(given)["_in_diffusers"] = type(model).__module__.partition(".")[0] == "diffusers"
@@ -256,6 +260,7 @@ class DropoutTuner:
         schedule = MaskSchedule(config.mask_seed)
         for one in masks:
             schedule.join(one)
+            one.meaning = config.meaning
         # A PeftModel calls this tuner; a model that carries its adapters itself is called directly.
         for root in (self, model):
             schedule.attach(root)  # type: ignore[arg-type]
@@ -280,6 +285,16 @@ class DropoutTuner:
             # What PEFT finds out about a layer's weights belongs to the config.
             vars(given)["fan_in_fan_out"] = lora_config.fan_in_fan_out
 
+    @classmethod
+    def _get_adapter_state_dict(
+        cls, model: nn.Module, config: Any, adapter_name: str, *args: Any, **kwargs: Any
+    ) -> dict[str, Tensor]:
+        if isinstance(config, DropoutFields):
+            _check_that_the_config_holds(model, config, adapter_name)
+        return super()._get_adapter_state_dict(  # type: ignore[misc]
+            model, config, adapter_name, *args, **kwargs
+        )
+
     def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
         masks = [m for m in self.modules() if isinstance(m, AdapterMasks)]  # type: ignore[attr-defined]
         model = super()._unload_and_optionally_merge(*args, **kwargs)  # type: ignore[misc]
@@ -302,6 +317,34 @@ def keep_reference_still(model: nn.Module) -> None:
         if isinstance(one, AdapterMasks) and one.adapter == REFERENCE and not one.in_use:
             one.still = True
             one.eval()
+
+
+def _check_that_the_config_holds(model: nn.Module, config: DropoutFields, adapter: str) -> None:
+    """Raise ``ValueError`` where the config to be saved is not that of the model's masks."""
+    held = [one for one in model.modules() if isinstance(one, AdapterMasks)]
+    for one in (one for one in held if one.adapter == adapter):
+        for name, made, now in zip(MEANING, one.meaning, config.meaning, strict=True):
+            if made != now:
+                raise ValueError(
+                    f"{name} of adapter {adapter!r} is {now!r} in its config, and its masks were "
+                    f"made with {made!r}: make a new adapter to change it"
+                )
+        if (one.inference == "no masks") != (config.inference == "no masks"):
+            raise ValueError(
+                f"adapter {adapter!r} would be saved for inference={config.inference!r}, and its "
+                f"layers have {one.inference!r}: set theirs back first"
+            )
+
+
+def _refuse_arrow(configs: Iterable[Any]) -> None:
+    """Refuse PEFT's Arrow, which computes the updates of other adapters by a formula of its own."""
+    every = list(configs)
+    routed = any(getattr(config, "arrow_config", None) for config in every)
+    if routed and any(isinstance(one, DropoutFields) and one.drops for one in every):
+        raise ValueError(
+            "PEFT's Arrow reads the factors of adapters with LoRA Dropout without their masks or "
+            "(1-p)^2: route adapters that are loaded where lora_dropout is not imported"
+        )
 
 
 def _refuse_callers() -> None:

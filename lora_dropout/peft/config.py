@@ -13,6 +13,10 @@ from lora_dropout.masks import MaskKind, expected_mask
 
 #: What a saved config's ``training_alpha`` may hold.
 TRAINING_ALPHA = ("lora_alpha", "alpha_pattern")
+#: What decides, beside alpha, what an adapter's factors mean in training and in ``eval()``.
+MEANING = (
+    "dropout_rate", "dropout_rate_out", "dropout_pattern", "mask_kind", "rescale", "inference",
+)  # fmt: skip
 #: Initial values that change the frozen weight, and so mean something else under dropout.
 CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
 
@@ -117,6 +121,11 @@ class DropoutFields:
     def saved_factor(self) -> float:
         """Factor of alpha in a saved adapter, where no pattern says otherwise."""
         return self._factor(self.dropout_rate or 0.0, self.dropout_rate_out)
+
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        """What decides, beside alpha, what the factors mean."""
+        return tuple(copy.copy(getattr(self, name)) for name in MEANING)
 
     def of_layer(self, name: str) -> "DropoutFields":
         """Return the config as it is for one layer.

@@ -3,7 +3,7 @@
 Its model of mixed methods knows no such mapping, and is replaced by one that refuses our configs.
 
 PEFT swaps an adapter in place (hotswap) only for another whose config agrees in some fields; ours
-are put beside them.
+are put beside them. Where nothing is compared, ``in_place`` does it.
 
 PEFT finds the class of a config and of a tuner by the type that a saved adapter names. LoRA and
 AdaLoRA with dropout keep these types, so that readers without this package load them; so the
@@ -22,14 +22,11 @@ from peft.tuners.lora.layer import Linear
 from peft.utils.hotswap import CONFIG_KEYS_TO_CHECK
 
 from lora_dropout.peft.adalora import AdaLoraModel
-from lora_dropout.peft.config import AdaLoraDropoutConfig, LoraDropoutConfig
+from lora_dropout.peft.config import MEANING, AdaLoraDropoutConfig, LoraDropoutConfig
+from lora_dropout.peft.in_place import guard
 from lora_dropout.peft.lora import LoraModel
 from lora_dropout.peft.mixed import MixedModel
 
-#: What swapping an adapter in place leaves as it was, and so must be equal.
-NOT_SWAPPED = (
-    "dropout_rate", "dropout_rate_out", "dropout_pattern", "mask_kind", "rescale", "inference",
-)  # fmt: skip
 #: Before it, a layer that knows nothing of the dropout ignored it without a word.
 LEAST_VERSION = "0.20"
 
@@ -70,12 +67,13 @@ def register() -> None:
         )
     _check_that_plain_layers_refuse()
     checked = CONFIG_KEYS_TO_CHECK[PeftType.LORA]
-    checked += [name for name in NOT_SWAPPED if name not in checked]
+    checked += [name for name in MEANING if name not in checked]
     PEFT_TYPE_TO_CONFIG_MAPPING[PeftType.LORA] = SavedLoraConfig
     PEFT_TYPE_TO_CONFIG_MAPPING[PeftType.ADALORA] = SavedAdaLoraConfig
     PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = LoraModel
     PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADALORA] = AdaLoraModel
     peft.mixed_model.MixedModel = MixedModel
+    guard()
 
 
 def _check_that_plain_layers_refuse() -> None:

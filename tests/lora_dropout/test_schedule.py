@@ -128,6 +128,58 @@ def test_gradients_that_are_reset_after_the_pass_cost_one_step_at_most(update):
     assert seen in ([0, 1, 2, 3, 4], [0, 0, 1, 2, 3])
 
 
+def without_grad(model, loss):
+    """By gradients that no parameter holds, through ``.data``."""
+    factors = trainable(model)
+    for factor, grad in zip(factors, torch.autograd.grad(loss, factors), strict=True):
+        factor.data.sub_(0.1 * grad)
+
+
+def as_a_vector(model, loss):
+    factors = trainable(model)
+    grads = nn.utils.parameters_to_vector(torch.autograd.grad(loss, factors))
+    new = nn.utils.parameters_to_vector(factors) - 0.1 * grads
+    nn.utils.vector_to_parameters(new.detach(), factors)
+
+
+def of_the_last_layer(update):
+    def of_a_block(model, loss):
+        model.zero_grad()
+        loss.backward()
+        for factor in trainable(model)[2:]:
+            update(factor)
+
+    return of_a_block
+
+
+@pytest.mark.parametrize(
+    "update", [without_grad, as_a_vector, *(of_the_last_layer(update) for update in UPDATES)]
+)
+def test_an_update_of_any_factor_is_noticed_however_it_is_made(update):
+    # At a rate at which some row of every layer is kept, so that each step changes something.
+    model, seen = make_model(p=0.1), []
+    for _ in range(4):
+        loss = model(X).square().sum()
+        seen.append(mask_schedule(model).step)
+        update(model, loss)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_an_optimizer_a_block_of_layers_is_a_step_of_its_own():
+    """Block coordinate descent: one of all factors, and then one of some that takes its place."""
+    model, seen = make_model(), []
+    optimizers = [
+        torch.optim.SGD(trainable(model), 0.1),
+        torch.optim.SGD(trainable(model)[2:], 0.1),
+    ]
+    for optimizer in (optimizers[0], *optimizers[1:] * 4):
+        optimizer.zero_grad()
+        model(X).square().sum().backward()
+        seen.append(mask_schedule(model).step)
+        optimizer.step()
+    assert seen == [0, 1, 2, 3, 4]
+
+
 def test_an_optimizer_that_hides_from_pytorch_is_noticed():
     class Own(torch.optim.Optimizer):
         def __init__(self, parameters):

@@ -7,9 +7,11 @@ import sys
 import pytest
 import torch
 from peft import (
+    ArrowConfig,
     LoraConfig,
     PeftConfig,
     PeftModel,
+    create_arrow_model,
     get_peft_model,
     get_peft_model_state_dict,
     inject_adapter_in_model,
@@ -235,6 +237,30 @@ def test_rates_by_layer_are_trained_saved_and_right_without_this_package(alphas,
 def test_patterns_that_mean_nothing_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         lora(["query"], **changes)
+
+
+@both
+def test_a_config_that_was_changed_later_is_not_saved(config, tmp_path):
+    """The masks, and eval(), are those of the config that the adapter was made with."""
+    model = adapted("bert", config)
+    model.peft_config["default"].dropout_rate = 0.6
+    with pytest.raises(ValueError, match=r"dropout_rate .* is 0.6 .* were made with 0.3"):
+        model.save_pretrained(tmp_path)
+
+
+def test_layers_in_another_mode_than_their_config_are_not_saved(tmp_path):
+    model = adapted("bert", lora)
+    for layer in mask_schedule(model).layers:
+        layer.inference = "no masks"
+    with pytest.raises(ValueError, match=r"its layers have 'no masks'"):
+        model.save_pretrained(tmp_path)
+
+
+def test_pefts_arrow_is_refused(tmp_path):
+    """It computes updates by a formula of its own, without masks and (1-p)^2."""
+    saved(tmp_path, lora)
+    with pytest.raises(ValueError, match=r"Arrow reads the factors .* without their masks"):
+        create_arrow_model(bert(), [str(tmp_path)] * 2, ArrowConfig(top_k=1))
 
 
 def test_pefts_removal_of_intruders_is_refused():

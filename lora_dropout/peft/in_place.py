@@ -1,0 +1,95 @@
+"""Factors that are loaded into the place of another adapter's: refused where the rate would stay.
+
+PEFT and transformers then read the factors alone, and leave the config as it was. What the factors
+mean is in their config: another rate, and so another (1-p)^2, or none.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any
+
+import peft.utils.hotswap
+from peft import PeftConfig, PeftModel
+from transformers.integrations.peft import PeftAdapterMixin
+
+from lora_dropout.peft.config import MEANING, DropoutFields
+
+#: What loading in place leaves as it was, beside the meaning of the factors.
+SCALING = ("lora_alpha", "use_rslora")
+
+
+def check_meaning(held: Any, new: Any, adapter: str, also: tuple[str, ...] = ()) -> None:
+    """Raise ``ValueError`` where the factors of one config mean something else under another.
+
+    Args:
+        held: config of the adapter that is there; None if there is none.
+        new: config of the factors that are loaded into its place.
+        adapter: its name, for the message.
+        also: further fields that must agree.
+    """
+    if not any(isinstance(one, DropoutFields) and one.drops for one in (held, new)):
+        return
+    for name in (*MEANING, *also):
+        here, there = getattr(held, name, None), getattr(new, name, None)
+        if held is not None and here != there:
+            raise ValueError(
+                f"adapter {adapter!r} has {name}={here!r}, and the factors that would be loaded "
+                f"into its place were trained with {name}={there!r}: load them under a name of "
+                "their own, or into a model that is made from their config"
+            )
+
+
+def guard() -> None:
+    """Let the functions of PEFT and transformers that load in place ask :func:`check_meaning`."""
+    hotswap: Any = peft.utils.hotswap
+    _replace(PeftModel, "load_adapter", _ask_of_peft)
+    _replace(PeftAdapterMixin, "load_adapter", _ask_of_transformers)
+    _replace(hotswap, "hotswap_adapter_from_state_dict", _ask_of_factors)
+
+
+def _replace(owner: Any, name: str, ask: Callable[[dict[str, Any]], None]) -> None:
+    """Let a function be asked about its arguments first; once, however often this is called."""
+    function = getattr(owner, name)
+    if getattr(function, "asks", False):
+        return
+
+    @wraps(function)
+    def asking(*args: Any, **kwargs: Any) -> Any:
+        known = signature(function).bind(*args, **kwargs)
+        known.apply_defaults()
+        ask(known.arguments)
+        return function(*args, **kwargs)
+
+    vars(asking)["asks"] = True
+    setattr(owner, name, asking)
+
+
+def _ask_of_peft(given: dict[str, Any]) -> None:
+    model, adapter = given["self"], given["adapter_name"]
+    held = model.peft_config.get(adapter)
+    if isinstance(held, DropoutFields):
+        hub, _ = model._split_kwargs(dict(given["kwargs"]))
+        new = PeftConfig.from_pretrained(given["model_id"], **hub)
+        check_meaning(held, new, adapter, SCALING)
+
+
+def _ask_of_transformers(given: dict[str, Any]) -> None:
+    model, adapter = given["self"], given["adapter_name"]
+    held = model.peft_config.get(adapter) if model._hf_peft_config_loaded else None
+    new = given["peft_config"]
+    # A name that is there is refused by transformers, but for a swap.
+    if held is None or not given["hotswap"]:
+        return
+    if new is None and given["peft_model_id"] is not None:
+        hub = getattr(given["load_config"], "download_kwargs", None) or {}
+        hub = {**hub, **(given["adapter_kwargs"] or {})}
+        new = PeftConfig.from_pretrained(given["peft_model_id"], **hub)
+    if new is not None:
+        check_meaning(held, new, adapter, SCALING)
+
+
+def _ask_of_factors(given: dict[str, Any]) -> None:
+    adapter = given["adapter_name"]
+    held = getattr(given["model"], "peft_config", {}).get(adapter)
+    check_meaning(held, given["config"], adapter)

@@ -1,0 +1,64 @@
+"""Factors loaded into the place of others mean there what they meant, or are refused."""
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import hotswap
+
+from tests.lora_dropout.peft.models import batch, bert, lora, randomize
+
+TARGETS = ["query", "value"]
+OTHERS = {
+    "rate": lora(TARGETS, p=0.6),
+    "inference": lora(TARGETS, inference="no masks"),
+    "without dropout": LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS, task_type="SEQ_CLS"),
+    "alpha": lora(TARGETS, lora_alpha=16),
+}
+
+
+def saved(folder, config, seed):
+    model = randomize(get_peft_model(bert(), config), seed)
+    model.save_pretrained(folder)
+    return model
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(**batch()).logits
+
+
+def peft_loads(first, second):
+    model = PeftModel.from_pretrained(bert(), first)
+    model.load_adapter(second, "default")
+    return model
+
+
+def transformers_swaps(first, second):
+    model = bert()
+    model.load_adapter(first, adapter_name="default")
+    model.load_adapter(second, adapter_name="default", hotswap=True)
+    return model
+
+
+@pytest.mark.parametrize("load", [peft_loads, transformers_swaps])
+def test_factors_of_the_same_settings_are_loaded_in_place(load, tmp_path):
+    saved(tmp_path / "first", lora(TARGETS), seed=1)
+    second = saved(tmp_path / "second", lora(TARGETS), seed=2)
+    loaded = load(tmp_path / "first", tmp_path / "second")
+    torch.testing.assert_close(logits(loaded), logits(second), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("load", [peft_loads, transformers_swaps])
+def test_factors_that_mean_something_else_are_refused(load, other, tmp_path):
+    """The rate, and (1-p)^2 with it, would stay those of the adapter before."""
+    saved(tmp_path / "first", lora(TARGETS), seed=1)
+    saved(tmp_path / "second", OTHERS[other], seed=2)
+    with pytest.raises(ValueError, match="under a name of their own"):
+        load(tmp_path / "first", tmp_path / "second")
+
+
+def test_factors_swapped_by_hand_are_asked_too():
+    model = get_peft_model(bert(), lora(TARGETS))
+    with pytest.raises(ValueError, match="under a name of their own"):
+        hotswap.hotswap_adapter_from_state_dict(model, {}, "default", lora(TARGETS, p=0.6))

@@ -1,5 +1,6 @@
 """Tables as text: how numbers are written, and how a table is printed."""
 
+import io
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -66,11 +67,13 @@ def print_table(shown: TextTable) -> None:
     # A pipe has no width: the table then fits, instead of being folded at 80 columns.
     width = min(shown.width, output_width(shown.width))
     # Square brackets are what they are, and no markup of rich.
-    console = Console(width=max(width, least_width(shown.table)), markup=False)
     # Printed by print itself: where a pipe has closed, rich would end the process with status 1.
-    with console.capture() as written:
-        console.print(made)
-    print(written.get(), end="")
+    written = io.StringIO()
+    Console(
+        file=written, force_terminal=sys.stdout.isatty(), markup=False,
+        width=max(width, least_width(shown.table)),
+    ).print(made)  # fmt: skip
+    print(written.getvalue(), end="")
 
 
 def least_width(table: pd.DataFrame) -> int:

@@ -1,5 +1,9 @@
 """How numbers are written: digits, marks, intervals, and what a narrow or a wide output shows."""
 
+import contextlib
+import os
+import sys
+
 import pandas as pd
 import pytest
 
@@ -103,3 +107,20 @@ def test_what_looks_like_an_instruction_to_the_printer_is_a_word(capsys):
     said = capsys.readouterr().out
     for bracket in ("[b]", "head [i]", "in [bold]", "[quartiles]"):
         assert bracket in said
+
+
+@pytest.mark.parametrize("buffering", [1, -1])
+def test_a_closed_pipe_is_an_error_of_its_own_and_ends_no_process(shown, monkeypatch, buffering):
+    reading, writing = os.pipe()
+    os.close(reading)
+    pipe = os.fdopen(writing, "w", buffering)
+    monkeypatch.setattr(sys, "stdout", pipe)
+
+    def show():
+        print_table(shown)
+        pipe.flush()
+
+    with pytest.raises(BrokenPipeError):
+        show()
+    with contextlib.suppress(BrokenPipeError):
+        pipe.close()

@@ -32,8 +32,9 @@ from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, RunJob, TableKind, Tables
 from probes.jobs.validation import check_count, check_one_of, check_seed, require
+from probes.results.answer_words import draws_in_words
 from probes.results.json_records import as_json
-from probes.results.result import Result
+from probes.results.result import Result, caveats
 from probes.results.text_tables import TextTable
 from probes.statements import bounds_along_descent as descents
 from probes.statements import bounds_at_minimisers as minimisers
@@ -424,6 +425,11 @@ class NetworkComparisonResult(ComparisonResult):
             "bounds of Hardt et al. and of Lei & Ying are left out, as a loss of ReLU networks is "
             "not smooth"
         )
+
+    @property
+    def restrictions(self) -> list[str]:
+        """Networks that diverged: their train loss is not finite, whatever a bound speaks of."""
+        return caveats(self.rows.assign(test_loss=self.rows["train_loss"]))
 
     @property
     def _said_of_stability(self) -> str:

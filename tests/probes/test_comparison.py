@@ -150,6 +150,7 @@ def test_a_bound_that_allows_the_errors_of_a_constant_answer_is_vacuous(network)
 
 
 def test_networks_that_diverged_have_no_bounds(network):
+    assert not network.restrictions  # though bounds on the weights have no test loss of their own
     rows = network.rows.assign(bound=np.nan)
     nothing = type(network)(rows, settings=network.settings)
     assert len(nothing.points) == len(nothing.summary) == len(nothing.text()) == 0

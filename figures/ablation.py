@@ -6,10 +6,12 @@ from matplotlib.axes import Axes
 from figures.intervals import dodge, finite, reach
 from figures.style import Drawing, looks, style
 
-#: What is drawn, a row of panels each.
+#: What is drawn, a column of panels each.
 LABELS = {"test_loss": "test loss", "beta": "β  (units of the loss)"}
 #: Distance of the rates' points, where the variants are 1 apart.
 APART = 0.16
+#: Height of a variant in inches, at one rate.
+HEIGHT = 0.24
 
 
 def draw(summary: pd.DataFrame, caption: str) -> Drawing:
@@ -21,23 +23,28 @@ def draw(summary: pd.DataFrame, caption: str) -> Drawing:
         caption: the settings.
 
     Returns:
-        A figure of a row for the test loss and one for beta, a column a part: a point a variant
-        with its interval, a marker a rate.
+        A figure of a column for the test loss and one for beta, a row a part, so that all parts
+        have one scale: a point a variant with its interval, a marker a rate.
     """
     parts = list(summary.groupby("part", sort=False))
     rates = list(dict.fromkeys(summary["p"]))
+    sizes = [group["variant"].nunique() for _, group in parts]
     with style():
-        figure = Drawing(figsize=(4 * max(3, len(parts)), 6))
-        panels = figure.subplots(2, len(parts), sharey="col", squeeze=False)
-        for row, (name, label) in zip(panels, LABELS.items(), strict=True):
-            for (_, group), axes in zip(parts, row, strict=True):
+        apart = HEIGHT * (1 + 0.25 * (len(rates) - 1))
+        figure = Drawing(figsize=(9, 1.6 + sum(apart * size + 0.45 for size in sizes)))
+        panels = figure.subplots(
+            len(parts), len(LABELS), sharex="col", sharey="row", squeeze=False,
+            height_ratios=sizes,
+        )  # fmt: skip
+        for (part, group), row in zip(parts, panels, strict=True):
+            for axes, name in zip(row, LABELS, strict=True):
                 _variants(axes, group, name, rates)
-                axes.set(xlabel=label)
-        for (part, _), axes in zip(parts, panels[0], strict=True):
-            axes.set_title(str(part))
+            row[0].set_title(str(part), loc="left", fontweight="bold")
+        for axes, label in zip(panels[-1], LABELS.values(), strict=True):
+            axes.set_xlabel(label)
         if len(rates) > 1:
-            panels[0][0].legend(framealpha=0.9)
-        figure.suptitle(caption, fontsize="small")
+            figure.keyed(panels[0][0].get_legend_handles_labels())
+        figure.described(caption)
     return figure
 
 

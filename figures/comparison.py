@@ -47,12 +47,8 @@ def draw(table: pd.DataFrame, caption: str) -> Drawing:
         axes.set(xscale="log", yscale="log", xlabel="n", ylabel="gap / C", ylim=(low / 3, high))
         if len(drawn):
             _enlarge(panels[1], drawn)
-        if names:
-            figure.legend(
-                *axes.get_legend_handles_labels(), loc="outside right center",
-                title="thick: not vacuous",
-            )  # fmt: skip
-        figure.suptitle(caption, fontsize="small")
+        figure.keyed(axes.get_legend_handles_labels(), title="thick: not vacuous")
+        figure.described(caption)
     return figure
 
 

@@ -1,8 +1,10 @@
 """Coverage and size of prediction intervals and sets against the dropout rate."""
 
+import numpy as np
 import pandas as pd
 
-from figures.intervals import labelled_error_bars
+from figures.intervals import keep_within, labelled_error_bars
+from figures.rate_axis import rate_axis
 from figures.style import DASHES, Drawing, style
 
 
@@ -26,11 +28,13 @@ def draw(summary: pd.DataFrame, caption: str, alpha: float) -> Drawing:
         labelled_error_bars(right, summary, "size")
         left.axhline(1 - alpha, color="0.2", linestyle=DASHES[2], linewidth=1)
         left.axhline(1 - 2 * alpha, color="0.2", linestyle=DASHES[0], linewidth=1)
-        left.set(xlabel="dropout rate p", ylabel="coverage  (share of test examples)",
+        left.set(ylabel="coverage  (share of test examples)",
                  title="dotted: 1 - α; dashed: guaranteed, 1 - 2α")  # fmt: skip
-        right.set(xlabel="dropout rate p", ylabel="mean width, or classes in a set",
-                  title="size")  # fmt: skip
-        labels = left.get_legend_handles_labels()
-        figure.legend(*labels, loc="outside lower center", ncols=len(labels[1]))
-        figure.suptitle(caption, fontsize="small")
+        right.set(ylabel="mean width, or classes in a set", title="size")
+        keep_within(left, 0, 1)
+        keep_within(right, 0, np.inf)
+        for axes in (left, right):
+            rate_axis(axes, summary["p"])
+        figure.keyed(left.get_legend_handles_labels())
+        figure.described(caption)
     return figure

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import band
+from figures.intervals import band, keep_within
 from figures.style import DASHES, Drawing, looks, style
 
 
@@ -38,7 +38,11 @@ def draw(
             axes.set(xscale="log", xlabel="optimizer step", ylabel=label)
         if baseline is not None and np.isfinite(baseline):
             _baseline(panels[2], baseline)
-        panels[0].legend(framealpha=0.9)
+        for axes in panels[:2]:
+            keep_within(axes, 0, np.inf)
+        if score_name == "accuracy":
+            keep_within(panels[2], 0, 1)
+        figure.keyed(panels[0].get_legend_handles_labels())
         figure.described(caption)
     return figure
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import dodge, error_bars, finite, reach
+from figures.intervals import dodge, error_bars, finite, keep_within, reach
 from figures.size_axis import size_axis
 from figures.style import DASHES, Drawing, looks, style
 
@@ -45,10 +45,9 @@ def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
         right.set(ylabel=f"test {score_name}", title="dashed: expected weight")
         for axes in (left, right):
             size_axis(axes, ensembles["ensemble"], "members N")
-        figure.legend(
-            *left.get_legend_handles_labels(), loc="outside lower center", ncols=len(rates)
-        )
-        figure.suptitle(caption, fontsize="small")
+        keep_within(right, *((0, 1) if score_name == "accuracy" else (-np.inf, np.inf)))
+        figure.keyed(left.get_legend_handles_labels())
+        figure.described(caption)
     return figure
 
 
@@ -77,10 +76,8 @@ def draw_rivals(rivals: pd.DataFrame, caption: str) -> Drawing:
         for bound in set(bounds[np.isfinite(bounds)].tolist()):
             panels[0].axvline(bound, color="0.2", linestyle=DASHES[0], linewidth=1)
         panels[0].set(title="dashed: bound of subbagging")
-        figure.legend(
-            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rates)
-        )
-        figure.suptitle(caption, fontsize="small")
+        figure.keyed(panels[0].get_legend_handles_labels())
+        figure.described(caption)
     return figure
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import band
+from figures.intervals import band, keep_within
 from figures.style import Drawing, looks, style
 
 LABELS = {
@@ -46,9 +46,9 @@ def draw(points: pd.DataFrame, caption: str, score_name: str) -> Drawing:
             _quantity(axes, points, name, labels[name])
         handles, names = panels[0].get_legend_handles_labels()
         if len(shown) < len(panels):
-            panels[len(shown)].legend(handles, names, loc="center", title="bands: 95 %")
+            panels[len(shown)].legend(handles, names, loc="center")
         else:
-            figure.legend(handles, names, loc="outside lower center", ncols=3)
+            figure.keyed((handles, names))
         figure.described(caption)
     return figure
 
@@ -57,6 +57,5 @@ def _quantity(axes: Axes, points: pd.DataFrame, name: str, ylabel: str) -> None:
     curves = list(points.groupby("label", sort=False))
     for (label, curve), look in zip(curves, looks(len(curves)), strict=True):
         band(axes, curve, name, str(label), look, every=2)
-    low, top = axes.get_ylim()
-    least, most = RANGES.get(ylabel, (low, top))
-    axes.set(xlabel="optimizer step", ylabel=ylabel, ylim=(max(low, least), min(top, most)))
+    axes.set(xlabel="optimizer step", ylabel=ylabel)
+    keep_within(axes, *RANGES.get(ylabel, (-np.inf, np.inf)))

@@ -5,7 +5,8 @@ from matplotlib.axes import Axes
 
 from figures.equality_line import equality_line
 from figures.intervals import error_bars, finite
-from figures.style import Drawing, curve_colours, style
+from figures.rate_axis import rate_axis
+from figures.style import Drawing, curve_colours, looks, style
 
 #: What is drawn: column, label, marker, place beside p.
 CURVES = (
@@ -38,17 +39,17 @@ def _means(axes: Axes, points: pd.DataFrame) -> None:
     for (name, label, marker, shift), colour in zip(CURVES, curve_colours(2), strict=True):
         error_bars(axes, points["p"] + shift, points, name, label=label, marker=marker,
                    color=colour, linewidth=1.2)  # fmt: skip
-    axes.set(xlabel="dropout rate p", ylabel="gap  (units of the loss)",
-             title="Means over draws, 95 % intervals", xlim=(-0.03, 1.0))  # fmt: skip
+    axes.set(ylabel="gap  (units of the loss)", title="Means over draws")
+    rate_axis(axes, points["p"])
     axes.axhline(0, color="0.7", linewidth=0.8)
     axes.legend(framealpha=0.9)
 
 
 def _draws(axes: Axes, cells: pd.DataFrame) -> None:
     rates = list(cells.groupby("p"))
-    for (p, group), colour in zip(rates, curve_colours(len(rates)), strict=True):
-        axes.plot(finite(group["gap_estimate"]), finite(group["gap"]), "o", color=colour,
-                  label=f"p = {p:g}", alpha=0.8)  # fmt: skip
+    for (p, group), look in zip(rates, looks(len(rates)), strict=True):
+        axes.plot(finite(group["gap_estimate"]), finite(group["gap"]), look.marker,
+                  color=look.colour, label=f"p = {p:g}", alpha=0.8)  # fmt: skip
     equality_line(axes, cells[["gap", "gap_estimate"]], "0.5")
     axes.set(xlabel="estimate without a test set", ylabel="measured gap",
              title="Draw by draw; line: equal")  # fmt: skip

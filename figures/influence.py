@@ -30,13 +30,18 @@ def draw(rows: pd.DataFrame, caption: str) -> Drawing:
     )
     tasks = list(changes.groupby("task", sort=False))
     with style():
-        figure = Drawing(figsize=(0.5 + 4.5 * len(tasks), 4.6))
+        figure = Drawing(figsize=(max(7.0, 0.5 + 4.5 * len(tasks)), 5.0))
         panels = figure.subplots(1, len(tasks), squeeze=False)[0]
         for axes, (task, group) in zip(panels, tasks, strict=True):
             _examples(axes, group)
+            if len(tasks) > 1:
+                axes.legend(loc="upper left", framealpha=0.9)
             axes.set(xlabel="change of the loss by retraining", ylabel="estimate, one Newton step",
-                     title=f"{task}, {_settings(group)}")  # fmt: skip
-        figure.described(caption)
+                     title=str(task) if len(tasks) > 1 else "")  # fmt: skip
+        if len(tasks) == 1:
+            figure.keyed(panels[0].get_legend_handles_labels())
+        settings = [f"{task}, {_settings(group)}" for task, group in tasks]
+        figure.described("\n".join([*settings, caption]))
     return figure
 
 
@@ -59,15 +64,17 @@ def _examples(axes: Axes, changes: pd.DataFrame) -> None:
     sizes = found["retrained"].abs()
     # Four decades at most, as ticks on both sides of a narrow linear part write over each other.
     near = float(np.fmax(np.fmax(sizes.median(), 1e-4 * sizes.max()), 1e-6))
+    # A power of ten: there is then no tick within the linear part beside 0.
+    near = 10.0 ** np.ceil(np.log10(near))
     axes.set_xscale("symlog", linthresh=near)
     axes.set_yscale("symlog", linthresh=near)
-    axes.legend(loc="upper left", framealpha=0.9)
 
 
 def _settings(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
+    draws = rows["draw"].nunique()
     return (
-        f"n = {first['n']}, {rows['draw'].nunique()} draws of S\n"
-        f"objective {first['objective']}, N = {first['samples']}, {first['steps']} steps\n"
-        f"learning rate {first['lr']:g}, damping {first['damping']:g}"
+        f"n = {first['n']}, {draws} draw{'' if draws == 1 else 's'} of S, objective "
+        f"{first['objective']}, N = {first['samples']}, {first['steps']} steps, learning rate "
+        f"{first['lr']:g}, damping {first['damping']:g}"
     )

@@ -7,12 +7,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from figures.intervals import error_bars, finite
+from figures.intervals import dodge, error_bars, finite
+from figures.rate_axis import rate_axis
 from figures.size_axis import size_axis
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
 
 #: Least distance of two names, as a share of a panel's height.
 NAME_HEIGHT = 0.062
+#: Distance of the curves' points, relative to n and to the range of p.
+APART = 0.012
 #: The row that the measured gap is taken from: all bounds from selections have the same.
 MEASURED = "e-CMI"
 
@@ -27,7 +30,8 @@ def draw(table: pd.DataFrame, caption: str) -> Drawing:
         caption: the settings.
 
     Returns:
-        A figure of two columns, over n at the smallest p above 0 and over p at the middle n. Below,
+        A figure of two columns, over n at the smallest p above 0 and over p at the middle n, of
+        which one that would have a single place is left out. Below,
         from 0 to C, is what says something; above, on a logarithmic scale, what does not. A bound
         that has a value at fewer than two places of a column is left out there, unless the column
         has but one place.
@@ -37,22 +41,26 @@ def draw(table: pd.DataFrame, caption: str) -> Drawing:
     rate = next((p for p in rates if p > 0), rates[0])
     size = sizes[len(sizes) // 2]
     names = _by_size(scaled)
+    columns = [
+        ("n", sizes, scaled[scaled["p"] == rate], f"p = {rate:g}"),
+        ("p", rates, scaled[scaled["n"] == size], f"n = {size}"),
+    ]
+    # Over a single place there is nothing to see that the other column has not.
+    columns = [column for column in columns if len(column[1]) > 1] or columns[:1]
     with style():
-        figure = Drawing(figsize=(8.8, 5.3))
-        panels = figure.subplots(2, 2, sharex="col", height_ratios=(1, 2.4))
+        figure = Drawing(figsize=(2.2 + 3.3 * len(columns), 5.3))
+        panels = figure.subplots(
+            2, len(columns), sharex="col", height_ratios=(1, 2.4), squeeze=False
+        )
         layout = figure.get_layout_engine()
         assert isinstance(layout, ConstrainedLayoutEngine)
         layout.set(hspace=0.0, h_pad=0.03)
-        for column, key, places, rows in (
-            (panels[:, 0], "n", sizes, scaled[scaled["p"] == rate]),
-            (panels[:, 1], "p", rates, scaled[scaled["n"] == size]),
-        ):
+        for column, (key, places, rows, title) in zip(panels.T, columns, strict=True):
             _axes(column, key, places, scaled)
-            _column(column, key, rows.sort_values(key), names, len(places))
-        panels[0, 0].set_title(f"p = {rate:g}")
-        panels[0, 1].set_title(f"n = {size}")
+            _column(column, key, rows.sort_values(key), names, places)
+            column[0].set_title(title)
         panels[1, 0].set_ylabel("gap / C")
-        figure.suptitle(caption, fontsize="small")
+        figure.described(caption)
     return figure
 
 
@@ -70,24 +78,32 @@ def _by_size(table: pd.DataFrame) -> list[str]:
 
 
 def _column(
-    panels: Sequence[Axes], key: str, rows: pd.DataFrame, names: Sequence[str], places: int
-) -> None:
+    panels: Sequence[Axes], key: str, rows: pd.DataFrame, names: Sequence[str],
+    places: Sequence[float],
+) -> None:  # fmt: skip
     """Draw one column; its two panels show the same curves, of which each holds a part."""
     gap = rows[rows["name"] == MEASURED]
     ends: dict[str, tuple[float, float]] = {}
+    # Beside one another, the gap in the middle: a wide interval would hide all others.
+    shifts = list(dodge(len(names) + 1, APART))
+    middle = shifts.pop(len(names) // 2)
+
+    def moved(at: pd.Series, shift: float) -> pd.Series:
+        return at * (1 + shift) if key == "n" else at + shift * (places[-1] - places[0] or 1)
+
     marks = dict(zip(names, zip(curve_colours(len(names)), MARKERS * 2, strict=False), strict=True))
     for number, name in enumerate(names):
         curve = rows[(rows["name"] == name) & np.isfinite(finite(rows["bound"]))]
-        if len(curve) < min(2, places):
+        if len(curve) < min(2, len(places)):
             continue
         (colour, marker), dash = marks[name], ("-", *DASHES)[number % 4]
         for axes in panels:
-            error_bars(axes, curve[key], curve, "bound", color=colour, marker=marker,
-                       linestyle=dash, label=name, linewidth=1.4)  # fmt: skip
+            error_bars(axes, moved(curve[key], shifts[number]), curve, "bound", color=colour,
+                       marker=marker, linestyle=dash, label=name, linewidth=1.4)  # fmt: skip
         ends[name] = (curve[key].iloc[-1], curve["bound"].iloc[-1])
     for axes in panels:
-        error_bars(axes, gap[key], gap, "gap", color="black", marker="X", markersize=8,
-                   linewidth=2.2, label="measured gap", zorder=5)  # fmt: skip
+        error_bars(axes, moved(gap[key], middle), gap, "gap", color="black", marker="X",
+                   markersize=8, linewidth=2.2, label="measured gap", zorder=5)  # fmt: skip
     known = gap[np.isfinite(finite(gap["gap"]))]
     if len(known):
         ends["measured gap"] = (known[key].iloc[-1], known["gap"].iloc[-1])
@@ -112,7 +128,7 @@ def _axes(panels: Sequence[Axes], key: str, places: Sequence[float], rows: pd.Da
     if key == "n":
         size_axis(lower, [int(n) for n in places], key)
     else:
-        lower.set_xticks(list(places), [f"{p:g}" for p in places])
+        rate_axis(lower, places, key)
 
 
 def _name(

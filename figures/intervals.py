@@ -62,6 +62,20 @@ def error_bars(axes: Axes, places: ArrayLike, table: pd.DataFrame, name: str, **
     )  # fmt: skip
 
 
+def keep_within(axes: Axes, least: float, most: float) -> None:
+    """Cut the y axis where the quantity ends: Student's intervals reach beyond.
+
+    Args:
+        axes: whose y axis.
+        least: smallest value that the quantity can have; minus infinity if there is none.
+        most: largest, likewise.
+    """
+    low, high = axes.get_ylim()
+    # Room for half a marker at the ends.
+    room = 0.02 * (min(high, most) - max(low, least))
+    axes.set_ylim(max(low, least - room), min(high, most + room))
+
+
 def dodge(count: int, apart: float) -> Reals:
     """Shifts that set the points of several curves beside one another, around 0.
 

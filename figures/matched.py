@@ -1,9 +1,11 @@
 """Stability against train loss: LoRA Dropout and the controls without it."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import dodge, error_bars, finite, known
+from figures.intervals import dodge, error_bars, finite, keep_within, known
+from figures.rate_axis import rate_axis
 from figures.style import Drawing, looks, style
 
 #: The variant whose value is p, and the control that ends at no training at all.
@@ -32,11 +34,13 @@ def draw(points: pd.DataFrame, decision: pd.DataFrame, caption: str) -> Drawing:
         left, right = figure.subplots(1, 2)
         _controls(left, points)
         _dropout(left, points[points["variant"] == DROPOUT])
-        left.set(xlabel="train loss", ylabel="β  (units of the loss)", ylim=(0, None),
+        left.set(xlabel="train loss", ylabel="β  (units of the loss)",
                  title="Stability against train loss, means over draws")  # fmt: skip
+        keep_within(left, 0, np.inf)
         left.legend(framealpha=0.9)
         _differences(right, decision)
-        figure.suptitle(caption, fontsize="small")
+        figure.keyed(right.get_legend_handles_labels(), title="controls")
+        figure.described(caption)
     return figure
 
 
@@ -62,7 +66,7 @@ def _dropout(axes: Axes, points: pd.DataFrame) -> None:
     )  # fmt: skip
     for point in points.to_dict("records"):
         axes.annotate(
-            f"p = {point['value']:g}", (point["train_loss"], point["beta"]), xytext=(-8, -16),
+            f"p = {point['value']:g}", (point["train_loss"], point["beta"]), xytext=(6, 6),
             textcoords="offset points", fontsize="small",
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
         )  # fmt: skip
@@ -76,6 +80,6 @@ def _differences(axes: Axes, decision: pd.DataFrame) -> None:
         error_bars(axes, group["p"] + shift, group, "difference", linestyle="",
                    marker=look.marker, color=look.colour, label=str(name))  # fmt: skip
     axes.axhline(0, color="0.2", linewidth=1)
-    axes.set(xlabel="dropout rate p", ylabel="β of the control − β with dropout",
+    axes.set(ylabel="β of the control − β with dropout",
              title="At the same train loss; above 0 dropout is stabler")  # fmt: skip
-    axes.legend(framealpha=0.9)
+    rate_axis(axes, decision["p"])

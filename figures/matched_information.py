@@ -3,6 +3,7 @@
 import pandas as pd
 
 from figures.intervals import dodge, error_bars
+from figures.rate_axis import rate_axis
 from figures.style import Drawing, looks, style
 
 
@@ -41,8 +42,8 @@ def draw(decisions: pd.DataFrame, caption: str) -> Drawing:
                 if number == 0:
                     axes.set_title(statement)
                 if number == len(matchings) - 1:
-                    axes.set_xlabel("p")
+                    rate_axis(axes, shown["p"], "p")
             row[0].set_ylabel(f"at equal {at}\ncontrol − dropout")
-        panels[0][0].legend(framealpha=0.9)
-        figure.suptitle(caption, fontsize="small")
+        figure.keyed(panels[0][0].get_legend_handles_labels())
+        figure.described(caption)
     return figure

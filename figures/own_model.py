@@ -3,6 +3,7 @@
 import pandas as pd
 
 from figures.intervals import labelled_error_bars
+from figures.rate_axis import rate_axis
 from figures.style import Drawing, style
 
 LABELS = {"test_loss": "test loss", "gap": "gap", "beta": "β"}
@@ -24,7 +25,8 @@ def draw(summary: pd.DataFrame, caption: str) -> Drawing:
         figure = Drawing(figsize=(12, 3.8))
         for axes, (name, label) in zip(figure.subplots(1, 3), LABELS.items(), strict=True):
             labelled_error_bars(axes, summary, name)
-            axes.set(xlabel="dropout rate p", ylabel=label)
-        figure.axes[0].legend(framealpha=0.9)
+            axes.set(ylabel=label)
+            rate_axis(axes, summary["p"])
+        figure.keyed(figure.axes[0].get_legend_handles_labels())
         figure.described(caption)
     return figure

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from figures.intervals import finite, reach
 from figures.style import Drawing, style
@@ -33,15 +34,16 @@ def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
     constant = summary[summary["strength"].isna()]
     methods = summary[summary["strength"].notna()].sort_values("risk", ascending=False)
     with style():
-        figure = Drawing(figsize=(2.6 + 3.4 * len(labels), 1.6 + 0.38 * len(methods)))
+        figure = Drawing(figsize=(3.6 + 2.8 * len(labels), 2.0 + 0.34 * max(4, len(methods))))
         panels = figure.subplots(1, len(labels), sharey=True, squeeze=False)[0]
         for axes, (name, label) in zip(panels, labels.items(), strict=True):
             _methods(axes, methods, constant, name)
             axes.set_xlabel(label)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
         panels[0].set_yticks(np.arange(len(methods)), methods["method"])
-        handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=3)
-        figure.suptitle(caption, fontsize="small", wrap=True)
+        panels[0].set_ylim(-0.6, len(methods) - 0.4)
+        figure.keyed(panels[0].get_legend_handles_labels())
+        figure.described(caption)
     return figure
 
 

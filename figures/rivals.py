@@ -1,5 +1,6 @@
 """Methods against one another after tuning: what a train loss costs in test loss and stability."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -31,31 +32,45 @@ def draw(frontier: pd.DataFrame, tuned: pd.DataFrame, margin: float, caption: st
     Returns:
         A figure with a column a family and a row each for test loss and beta, against train loss:
         a curve a method over its strengths, and a large mark with an interval where it is tuned.
-        LoRA stands in every panel, in black, over its stopping times. At the right the differences.
+        LoRA stands in every panel, in black, over its stopping times. Below them the differences.
     """
     families = [one for one in tuned["family"].unique() if one != PLAIN]
+    sizes = [tuned.loc[tuned["family"] == family, "method"].nunique() for family in families]
+    # In inches: the panels, the legends below them, and the differences.
+    heights = 5.2, 0.5 + 0.19 * (1 + max(sizes)), 1.1 + 0.21 * (len(tuned) - 1)
     with style():
-        figure = Drawing(figsize=(5.6 + 4.2 * len(families), 8.4))
-        parts: Any = figure.subfigures(1, 2, width_ratios=[4.2 * len(families), 5.0])
-        panels = parts[0].subplots(2, len(families), squeeze=False, sharex=True, sharey="row")
+        figure = Drawing(figsize=(10, sum(heights) + 0.8))
+        parts: Any = figure.subfigures(2, 1, height_ratios=(heights[0] + heights[1], heights[2]))
+        top, bottom = parts
+        panels = top.subplots(
+            3, len(families), squeeze=False, sharex="row", sharey="row",
+            height_ratios=(heights[0] / 2, heights[0] / 2, heights[1]),
+        )  # fmt: skip
         for column, family in enumerate(families):
             names = list(dict.fromkeys(tuned.loc[tuned["family"] == family, "method"]))
-            for axes, (name, label) in zip(panels[:, column], ROWS.items(), strict=True):
+            for axes, name in zip(panels[:2, column], ROWS, strict=True):
                 _curve(axes, frontier, tuned, PLAIN_METHOD, name, Look((0.0, 0.0, 0.0), "*", "-"))
                 for method, look in zip(names, looks(len(names)), strict=True):
                     _curve(axes, frontier, tuned, method, name, look)
-                if column == 0:
-                    axes.set_ylabel(label)
-            panels[0, column].set_title(family)
+                _train_losses(axes)
+            panels[0, column].set_title(textwrap.fill(family, 30))
             panels[1, column].set_xlabel("train loss")
-            panels[1, column].legend(fontsize="x-small", framealpha=0.9)
-        for row, name in enumerate(ROWS):
-            panels[row, 0].set_ylim(0, HIGHEST * float(np.nanmax(finite(tuned[name]))))
-        panels[0, 0].set_xscale("symlog", linthresh=0.01)
-        panels[0, 0].set_xlim(0, None)
-        _differences(parts[1].subplots(), tuned, margin)
-        figure.suptitle(caption, fontsize="small", wrap=True)
+            keys = panels[1, column].get_legend_handles_labels()
+            panels[2, column].legend(*keys, loc="upper center", framealpha=0.9)
+            panels[2, column].set_axis_off()
+        for axes, (name, label) in zip(panels[:2, 0], ROWS.items(), strict=True):
+            axes.set_ylabel(label)
+            highest = float(np.nanmax([*finite(tuned[name]), 0.0]))
+            axes.set_ylim(0, HIGHEST * highest or None)
+        _differences(bottom.subplots(), tuned, margin)
+        figure.described(caption)
     return figure
+
+
+def _train_losses(axes: Axes) -> None:
+    """Make the x axis one of train losses, which go to 0."""
+    axes.set_xscale("symlog", linthresh=0.01)
+    axes.set_xlim(0, None)
 
 
 def _differences(axes: Axes, tuned: pd.DataFrame, margin: float) -> None:
@@ -76,8 +91,9 @@ def _differences(axes: Axes, tuned: pd.DataFrame, margin: float) -> None:
     if np.isfinite(margin):
         axes.axvspan(-margin, margin, color="0.85", zorder=0, label="margin of equivalence")
     axes.set_yticks(heights, rows["method"])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set(xlabel="test loss less that of tuned LoRA", title="Tuned, paired over draws")
-    axes.legend(fontsize="x-small", framealpha=0.9)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), framealpha=0.9)
 
 
 def _curve(

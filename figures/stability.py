@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from figures.intervals import dodge, error_bars, finite, known
+from figures.rate_axis import rate_axis
 from figures.style import DASHES, Drawing, Look, looks, style
 
 #: How far apart in p the curves of one quantity are set, so that their intervals stay apart.
@@ -54,15 +55,15 @@ def draw(
         left.set(ylabel="β", title="with the bound of Proposition 4.2", yscale="log")
         right.set(ylabel="gap", title=f"with the bound of Theorem 4.4, δ = {delta:g}", yscale="log")
         for axes in (top_left, top_right, left, right):
-            axes.set(xlabel="dropout rate p", xlim=(-0.03, 1.0))
+            rate_axis(axes, points["p"])
         for axes in (left, right):
+            if bounds["continued"].eq(True).any():
+                rate_axis(axes, (0, 0.2, 0.4, 0.6, 0.8, 1.0))
             # They cannot be seen in this style, and take as long as all else.
             axes.minorticks_off()
         handles = dict(zip(*reversed(right.get_legend_handles_labels()), strict=True))
         handles |= dict(zip(*reversed(top_left.get_legend_handles_labels()), strict=True))
-        figure.legend(
-            list(handles.values()), list(handles), loc="outside right center", framealpha=0.9
-        )
+        figure.keyed((list(handles.values()), list(handles)))
         figure.described(caption)
     return figure
 

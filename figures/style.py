@@ -1,10 +1,10 @@
 """One look for all figures: readable in greyscale, settings in the caption."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import matplotlib as mpl
 import matplotlib.style
@@ -20,6 +20,8 @@ LEAST_LETTERS = 7.0
 LETTER_WIDTH = 0.58
 #: Characters of a title; of a longer text the first sentence is said.
 LONGEST_TITLE = 300
+#: Characters of a line of a legend beside the panels.
+KEY_CHARACTERS = 32
 
 Colour = tuple[float, float, float]
 #: Markers and dashes tell curves apart where colour does not.
@@ -64,6 +66,24 @@ class Drawing(Figure):
         said = finding if len(finding) <= LONGEST_TITLE else finding.partition(". ")[0]
         size = 1.15 * self._letters()
         self.suptitle(self._wrapped(said, size), x=0.01, ha="left", fontsize=size)
+        return self
+
+    def keyed(self, keys: tuple[Sequence[Any], Sequence[str]], title: str = "") -> Self:
+        """Write what the curves are right of the panels: below them the caption stands.
+
+        Args:
+            keys: handles of the curves, and what these are called, as of
+                ``Axes.get_legend_handles_labels``; long names are wrapped.
+            title: of the legend.
+
+        Returns:
+            The figure.
+        """
+        handles, labels = keys
+        names = [textwrap.fill(label, KEY_CHARACTERS) for label in labels]
+        if names:
+            self.legend(list(handles), names, loc="outside right center", title=title or None,
+                        framealpha=0.9)  # fmt: skip
         return self
 
     def _letters(self) -> float:

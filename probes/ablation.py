@@ -26,6 +26,7 @@ from torch import Tensor
 from lora_dropout.masks import ENSEMBLE_STEP
 from probes.cells.cell import Cell, CellJob
 from probes.cells.prepare import Prepared, prepare
+from probes.cli.measures import MeasureAblation
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, TableKind, Tables
@@ -35,7 +36,7 @@ from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, replica
-from probes.results.answer_words import least_and_largest, mean_in_words
+from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.mask_kinds import (
     NOISY,
     difference_table,
@@ -301,9 +302,9 @@ class AblationResult(Result):
         rate = f", p = {rates[0]:g}" if len(rates) == 1 else ""
         caption = (
             f"{self.setting}{rate}, objective dropout; ensembles of "
-            f"N = {self.rows['ensemble'].iloc[0]}; 95 % intervals over draws"
+            f"N = {self.rows['ensemble'].iloc[0]}; {intervals_in_words(self.draw_count)}"
         )
-        return draw(self.summary, caption)
+        return draw(self.summary, caption).titled(self.answer)
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
@@ -421,7 +422,7 @@ PROBE = Probe(
     run=lambda settings: measure_cell,
     result=lambda settings, tables: AblationResult.of(tables, margin=settings.margin),
 )
-measure = PROBE.measure
+measure: MeasureAblation[AblationResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from probes.cells.cell import CellJob, objective_of
 from probes.cells.prepare import Prepared, prepare
+from probes.cli.measures import MeasureCalibration
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, TableKind, Tables
@@ -42,7 +43,7 @@ from probes.metrics.calibration_error import (
 )
 from probes.metrics.confidence_intervals import means
 from probes.models.network import Factors
-from probes.results.answer_words import least_and_largest, mean_in_words
+from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.text_tables import averages, with_interval
 from probes.tasks import load_task
@@ -139,7 +140,10 @@ class CalibrationResult(Result):
 
         points = means(self.rows, ["p", "inference", "step"], ["ece", "ece_floor"])
         tables = (points, self.summary, self.more[TableKind.DIAGRAM])
-        caption = f"{self.setting}, objective dropout; bands and bars: 95 % intervals over draws"
+        caption = (
+            f"{self.setting}, objective dropout; "
+            f"bands and bars: {intervals_in_words(self.draw_count)}"
+        )
         points, moments, diagram = (table.assign(label=self._labels(table)) for table in tables)
         return draw(points, moments, diagram, caption).titled(self.answer)
 
@@ -318,7 +322,7 @@ PROBE = Probe(
     result=lambda settings, tables: CalibrationResult.of(tables),
     kinds=lambda settings: (TableKind.ROWS, TableKind.DIAGRAM),
 )
-measure = PROBE.measure
+measure: MeasureCalibration[CalibrationResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

@@ -27,6 +27,7 @@ import tyro
 from probes.cells import information_bounds, weight_bounds
 from probes.cells.weight_bounds import TRAIN_LOSSES, WeightBoundsCell
 from probes.cells.weight_bounds import measure_cell as measure_network
+from probes.cli.measures import MeasureComparison
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.engine_options import EngineOptions
@@ -316,8 +317,8 @@ class ComparisonResult(Result):
         s, known = self.settings, self.settings.known
         return (
             f"{known['task']}, exact minimisers and SGD of {descents.STEPS} steps, p = {s.p:g}, "
-            f"λ = {s.strength:g}, δ = {s.delta:g}, {known['draws']} draws of S; in units of the "
-            "largest possible loss C"
+            f"λ = {s.strength:g}, δ = {s.delta:g}, {draws_in_words(known['draws'])}; in units "
+            "of the largest possible loss C"
         )
 
     @property
@@ -388,7 +389,7 @@ class ComparisonResult(Result):
         """Draw the bounds against n, with the gaps that were measured."""
         from figures.comparison import draw
 
-        return draw(self.points, self.setting)
+        return draw(self.points, self.setting).titled(self.answer)
 
     def to_json(self) -> str:
         """Return the points as a JSON document."""
@@ -456,7 +457,7 @@ class NetworkComparisonResult(ComparisonResult):
         return (
             f"{first['task']}, 0-1 loss, p = {first['p']:g}, rank {first['rank']}, "
             f"{first['steps']} steps, learning rate {first['lr']:g}, δ = {s.delta:g}, "
-            f"K = {first['selections']} selections, {self.rows['draw'].nunique()} draws of S"
+            f"K = {first['selections']} selections, {draws_in_words(self.draw_count)}"
         )
 
     @cached_property
@@ -539,7 +540,7 @@ PROBE = Probe(
     result=_result,
     doing="measuring",
 )
-measure = PROBE.measure
+measure: MeasureComparison[ComparisonResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

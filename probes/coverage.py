@@ -23,6 +23,7 @@ import pandas as pd
 
 from probes.cells.cell import CellJob
 from probes.cells.prediction_sets import PLAIN, PLUS, WIDENED, measure_sets
+from probes.cli.measures import MeasureCoverage
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, Tables
@@ -30,6 +31,7 @@ from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.multiple_comparisons import LEVEL, holm
 from probes.metrics.paired_differences import paired_differences
+from probes.results.answer_words import intervals_in_words
 from probes.results.result import Result
 from probes.results.text_tables import (
     MARKED,
@@ -174,9 +176,10 @@ class CoverageResult(Result):
         from figures.coverage import draw
 
         alpha = float(self.rows["alpha"].iloc[0])
-        caption = f"{self.setting}, objective dropout, α = {alpha:g}; 95 % intervals over draws"
+        intervals = intervals_in_words(self.draw_count)
+        caption = f"{self.setting}, objective dropout, α = {alpha:g}; {intervals}"
         summary = self.summary.rename(columns={"method": "label"})
-        return draw(summary, caption, alpha)
+        return draw(summary, caption, alpha).titled(self.answer)
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
@@ -232,7 +235,7 @@ PROBE = Probe(
     run=lambda settings: measure_cell,
     result=lambda settings, tables: CoverageResult.of(tables),
 )
-measure = PROBE.measure
+measure: MeasureCoverage[CoverageResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

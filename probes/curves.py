@@ -23,6 +23,7 @@ import torch
 
 from probes.cells.cell import Cell, CellJob
 from probes.cells.prepare import Prepared, prepare
+from probes.cli.measures import MeasureCurves
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, TableKind, Tables
@@ -30,7 +31,7 @@ from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors
-from probes.results.answer_words import least_and_largest, mean_in_words
+from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.text_tables import averages, with_interval
 from probes.tasks import load_task
@@ -117,8 +118,8 @@ class CurvesResult(Result):
 
         quantities = ("train_loss", "test_loss", "test_score")
         caption = (
-            f"{self.setting}, objective dropout, N = 1, expected-weight network; bands: 95 % over "
-            "draws"
+            f"{self.setting}, objective dropout, N = 1, expected-weight network; "
+            f"bands: {intervals_in_words(self.draw_count)}"
         )
         return draw(
             means(self.rows, ["method", "p", "step"], quantities),
@@ -247,7 +248,7 @@ PROBE = Probe(
     run=lambda settings: measure_cell,
     result=lambda settings, tables: CurvesResult.of(tables),
 )
-measure = PROBE.measure
+measure: MeasureCurves[CurvesResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

@@ -31,6 +31,7 @@ from probes.cells.ensemble_rivals import (
     measure_rivals,
 )
 from probes.cells.prepare import prepare
+from probes.cli.measures import MeasureEnsemble
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, TableKind, Tables
@@ -38,9 +39,10 @@ from probes.jobs.validation import check_count, require
 from probes.metrics.calibration_error import has_classes
 from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import inference_label
+from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
 from probes.models.losses import Loss
-from probes.results.answer_words import least_and_largest, mean_in_words
+from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.text_tables import MARKED, TextTable, averages, decimals, with_interval
 from probes.tasks import load_task
@@ -248,8 +250,11 @@ class EnsembleResult(Result):
         if TableKind.RIVALS in self.more:
             from figures.ensemble import draw_rivals
 
-            caption = f"{self.setting}; probabilities averaged; 95 % intervals over draws"
-            drawn[TableKind.RIVALS.value] = draw_rivals(self.rivals, caption)
+            caption = (
+                f"{self.setting}; probabilities averaged; {intervals_in_words(self.draw_count)}"
+            )
+            figure = draw_rivals(self.rivals, caption)
+            drawn[TableKind.RIVALS.value] = figure.titled(_counted(self.rivals))
         return drawn
 
     def plot(self) -> "Drawing":
@@ -257,10 +262,10 @@ class EnsembleResult(Result):
         from figures.ensemble import draw
 
         caption = (
-            f"{self.setting}, objective dropout; outputs averaged before the softmax; 95 % "
-            "intervals over draws"
+            f"{self.setting}, objective dropout; outputs averaged before the softmax; "
+            f"{intervals_in_words(self.draw_count)}"
         )
-        return draw(self.summary, caption, self.rows["score_name"].iloc[0])
+        return draw(self.summary, caption, self.rows["score_name"].iloc[0]).titled(self.answer)
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
@@ -279,6 +284,19 @@ class EnsembleResult(Result):
                 ),
             }
         )
+
+
+def _counted(rivals: pd.DataFrame) -> str:
+    """In how many comparisons with the mask ensemble others have less or more of a quantity."""
+    others = rivals[(rivals["predictor"] != MASKS) & rivals["loss_less"].notna()]
+    parts = []
+    for column, name in (("loss_less", "test loss"), ("beta_less", "β"), ("change_less", "change")):
+        told = others[others[f"{column}_holm"] <= LEVEL][column]
+        parts.append(f"{name}: {(told < 0).sum()} smaller, {(told > 0).sum()} larger")
+    return (
+        f"Of {len(others)} comparisons with the mask ensemble, others differ detectably in "
+        f"{'; '.join(parts)}."
+    )
 
 
 @torch.no_grad()
@@ -361,7 +379,7 @@ PROBE = Probe(
         (TableKind.ROWS, TableKind.RIVALS) if settings.rivals else (TableKind.ROWS,)
     ),
 )
-measure = PROBE.measure
+measure: MeasureEnsemble[EnsembleResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

@@ -27,6 +27,7 @@ import pyarrow as pa
 import tyro
 
 from probes.calibration import CalibrationResult
+from probes.cli.measures import MeasureFinetune
 from probes.cli.probe import Probe
 from probes.curves import CurvesResult
 from probes.finetuning import classification, instructions
@@ -435,7 +436,8 @@ class FinetuneResult(Result):
             f"{method}, p = {p:g}, {inference}" + (f" of {size}" if inference == "ensemble" else "")
             for method, p, inference in points[["method", "p", "inference"]].itertuples(index=False)
         ]
-        caption = f"{self.setting}, objective dropout; bands: 95 % over seeds"
+        caption = f"{self.setting}, objective dropout; "
+        caption += "one seed: no intervals" if self.draw_count == 1 else "bands: 95 % over seeds"
         score = self.rows["score_name"].iloc[0]
         return draw(points.assign(label=labels), caption, score).titled(self.answer)
 
@@ -486,7 +488,7 @@ PROBE = Probe(
     take_words=_with_words,
     doing="fine-tuning",
 )
-measure = PROBE.measure
+measure: MeasureFinetune[FinetuneResult] = PROBE.measure
 
 
 def main() -> NoReturn:

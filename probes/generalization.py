@@ -32,6 +32,7 @@ from probes.cells.matched_controls import (
     measure_controls,
 )
 from probes.cells.run_cell import CellRun
+from probes.cli.measures import MeasureGeneralization
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
@@ -39,7 +40,12 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import RunJob, Tables
 from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
-from probes.results.answer_words import least_and_largest, mean_in_words
+from probes.results.answer_words import (
+    draws_in_words,
+    intervals_in_words,
+    least_and_largest,
+    mean_in_words,
+)
 from probes.results.json_records import as_json
 from probes.results.result import Result, caveats
 from probes.results.stability_result import POINT, StabilityResult
@@ -144,7 +150,7 @@ class GapResult(StabilityResult):
         first = self.rows.iloc[0]
         return (
             f"{first['task']}, rank {first['rank']}, {first['steps']} steps, "
-            f"learning rate {first['lr']:g}, {self.rows['draw'].nunique()} draws of S, "
+            f"learning rate {first['lr']:g}, {draws_in_words(self.draw_count)}, "
             f"objective {first['objective']}"
         )
 
@@ -215,9 +221,8 @@ class GapResult(StabilityResult):
         strength = max(self.strengths)
         largest = self.bound_summary[self.bound_summary["strength"] == strength]
         points = self._with_bound(largest, "mean")
-        caption = (
-            f"{self.setting}, {points['inference'].iloc[0]} network; 95 % intervals over draws"
-        )
+        intervals = intervals_in_words(self.draw_count)
+        caption = f"{self.setting}, {points['inference'].iloc[0]} network; {intervals}"
         shown = points[points["ensemble"] == 0].sort_values(["p", "n"], kind="stable")
         if self.summary["ensemble"].any():
             caption += "; ensembles stand in the table alone"
@@ -252,20 +257,7 @@ class MatchedResult(Result):
     @property
     def answer(self) -> str:
         """In how many comparisons dropout is stabler than a control, and in how many not."""
-        counts = self.summary["verdict"].value_counts()
-        more = [
-            f"{name} in {counts[key]}"
-            for key, name in (
-                ("control", "a larger one"), ("undecided", "undecided"),
-                ("not reached", "not comparable"),
-            )
-            if counts.get(key, 0)
-        ]  # fmt: skip
-        return (
-            f"At equal train loss, dropout has a smaller β than a network without it in "
-            f"{counts.get('dropout', 0)} of {len(self.summary)} comparisons"
-            + (f" ({', '.join(more)})." if more else ".")
-        )
+        return _counted(self.summary)
 
     def brief(self) -> pd.DataFrame:
         """The decision on stability."""
@@ -336,15 +328,40 @@ class MatchedResult(Result):
         points = means(rows, ["variant", "value"], ["train_loss", "beta"])
         first = rows.iloc[0]
         caption = (
-            f"{first['task']}, n = {first['n']}, {rows['draw'].nunique()} draws of S, objective "
-            f"dropout, expected-weight network, {first['steps']} steps, learning rate "
-            f"{first['lr']:g}; 95 % intervals over draws"
+            f"{first['task']}, n = {_smallest(self.rows['n'])}, {draws_in_words(self.draw_count)}, "
+            f"objective dropout, expected-weight network, {first['steps']} steps, learning rate "
+            f"{first['lr']:g}; {intervals_in_words(self.draw_count)}"
         )
-        return draw(points, decision, caption)
+        return draw(points, decision, caption).titled(_counted(decision))
 
     def to_json(self) -> str:
         """Return the decisions on all quantities as a JSON document."""
         return as_json({name: self.decision(name) for name in QUANTITIES})
+
+
+def _smallest(sizes: pd.Series) -> str:
+    """The smallest size, and where there are several, of which."""
+    known = sorted(sizes.unique())
+    of = f", the smallest of {', '.join(map(str, known))}" if len(known) > 1 else ""
+    return f"{known[0]}{of}"
+
+
+def _counted(decision: pd.DataFrame) -> str:
+    """In how many of the comparisons dropout is stabler than a control, and in how many not."""
+    counts = decision["verdict"].value_counts()
+    more = [
+        f"{name} in {counts[key]}"
+        for key, name in (
+            ("control", "a larger one"), ("undecided", "undecided"),
+            ("not reached", "not comparable"),
+        )
+        if counts.get(key, 0)
+    ]  # fmt: skip
+    return (
+        f"At equal train loss, dropout has a smaller β than a network without it in "
+        f"{counts.get('dropout', 0)} of {len(decision)} comparisons"
+        + (f" ({', '.join(more)})." if more else ".")
+    )
 
 
 def _cells(settings: GeneralizationSettings) -> Sequence[Cell | ControlCell]:
@@ -362,7 +379,7 @@ def _result(settings: GeneralizationSettings, tables: Tables) -> GapResult | Mat
 
 
 PROBE = Probe("generalization", GeneralizationSettings, cells=_cells, run=_run, result=_result)
-measure = PROBE.measure
+measure: MeasureGeneralization[GapResult | MatchedResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

@@ -29,6 +29,7 @@ from probes.cells.bounded_loss import CLIPPED, LOSSES, ZERO_ONE
 from probes.cells.information_bounds import STRENGTHS, WITHOUT_CHANCE
 from probes.cells.information_cell import InformationCell, measure_cell
 from probes.cells.matched_information import MatchedInformationCell, measure_matched
+from probes.cli.measures import MeasureInformation
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
@@ -38,6 +39,7 @@ from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.labels import named_inference
 from probes.metrics.multiple_comparisons import LEVEL
+from probes.results.answer_words import draws_in_words, intervals_in_words, listed, times
 from probes.results.matched_information import MatchedInformationResult
 from probes.results.result import Result, caveats
 from probes.results.text_tables import rates, with_interval
@@ -202,7 +204,7 @@ class InformationResult(Result):
         return (
             f"{first['task']}, {loss_in_words(first)}, rank {first['rank']}, {first['steps']} "
             f"steps, learning rate {first['lr']:g}, K = {first['selections']} selections, "
-            f"{self.rows['draw'].nunique()} draws of n pairs"
+            f"{draws_in_words(self.draw_count, 'n pairs')}"
         )
 
     @property
@@ -278,6 +280,24 @@ class InformationResult(Result):
         )
 
     @property
+    def answer(self) -> str:
+        """At how many sizes and rates a bound says something, and how close the smallest comes."""
+        points = self.summary[self.summary["ensemble"] == 0]
+        keys = ["n", "p"]
+        holds = points[points["verdict"] == "holds"]
+        told, of = len(holds[keys].drop_duplicates()), len(points[keys].drop_duplicates())
+        first = f"A bound says something at {told} of {of} settings of n and p"
+        # A bound that applies in some draws alone is compared with the gap of these.
+        everywhere = holds[holds["bound_draws"] == points["gap_draws"].max()]
+        known = everywhere[np.isfinite(everywhere["ratio"])]
+        if not len(known):
+            return f"{first}."
+        least = known.loc[known.groupby(keys)["bound"].idxmin()]
+        names = listed([f"“{name}”" for name in least["name"].unique()])
+        ends = dict.fromkeys(times(ratio) for ratio in (least["ratio"].min(), least["ratio"].max()))
+        return f"{first}; the smallest is {' to '.join(ends)} times the gap ({names})."
+
+    @property
     def conclusion(self) -> str:
         """Which bounds say something, and how close the closest comes."""
         table = self.summary[np.isfinite(self.summary["bound"])]
@@ -306,10 +326,10 @@ class InformationResult(Result):
         caption = (
             f"{first['task']}, {loss_in_words(first)}, {first['steps']} steps, learning rate "
             f"{first['lr']:g}; {self.rows['draw'].nunique()} supersamples, K = "
-            f"{first['selections']} selections each, 95 % intervals"
+            f"{first['selections']} selections each, {intervals_in_words(self.draw_count)}"
         )
         shown = self.summary[self.summary["ensemble"] == 0]
-        return draw(shown, caption)
+        return draw(shown, caption).titled(self.answer)
 
 
 def loss_in_words(row: pd.Series) -> str:
@@ -371,7 +391,7 @@ def _result(
 
 
 PROBE = Probe("information", InformationSettings, cells=_cells, run=_run, result=_result)
-measure = PROBE.measure
+measure: MeasureInformation[InformationResult | MatchedInformationResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from lora_dropout import Ensemble
 from probes.cells.cell import seeds_of
+from probes.cli.measures import MeasureOwnModel
 from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
@@ -34,7 +35,7 @@ from probes.jobs.validation import check_count, check_seed, require
 from probes.metrics.confidence_intervals import mean_interval, means, overlap_of
 from probes.metrics.labels import inference_label
 from probes.metrics.metrics_of_outputs import measure_losses
-from probes.results.answer_words import least_and_largest, mean_in_words
+from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.stability_answer import measured_answer
 from probes.results.text_tables import averages, with_interval
@@ -69,7 +70,7 @@ class OwnModelResult(Result):
         from figures.own_model import draw
 
         labels = [inference_label(size) for size in self.summary["ensemble"]]
-        caption = f"{self.setting}; 95 % intervals over draws"
+        caption = f"{self.setting}; {intervals_in_words(self.draw_count)}"
         return draw(self.summary.assign(label=labels), caption).titled(self.answer)
 
     @property
@@ -272,7 +273,7 @@ PROBE = Probe(
     result=lambda settings, tables: OwnModelResult.of(tables),
     keeps_cells=lambda settings: False,
 )
-measure = PROBE.measure
+measure: MeasureOwnModel[OwnModelResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

@@ -46,6 +46,7 @@ from probes.cells.tuning_plan import (
     fitting,
     least_seconds,
 )
+from probes.cli.measures import MeasureRecommend
 from probes.cli.probe import Probe, Sweep
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
@@ -57,6 +58,7 @@ from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.split_choice import SplitChoice, split_choice
 from probes.metrics.tuned_settings import SETTING, tuned_settings
 from probes.results.adapter_config import config_files
+from probes.results.answer_words import draws_in_words, intervals_in_words
 from probes.results.json_records import as_json
 from probes.results.recommendation import CONSTANT, SIMPLEST, Candidate, Choice, sentences
 from probes.results.result import Result
@@ -320,7 +322,7 @@ class RecommendResult(Result):
         first = self.rows.iloc[0]
         return (
             f"{first['task']}, n = {first['n']}, rank {first['rank']}, at most {first['steps']} "
-            f"steps, {self.rows['draw'].nunique()} draws of S"
+            f"steps, {draws_in_words(self.draw_count)}"
         )
 
     @property
@@ -376,12 +378,14 @@ class RecommendResult(Result):
         from figures.recommend import draw
 
         how = "held-out examples" if self.rows["judge"].iloc[0] == "test set" else "unseen examples"
+        told = self.choice.telling_draws
+        over = f"95 % intervals over the {told} draws that did not choose"
         caption = (
-            f"{self.setting}; loss and calibration by {how}; 95 % intervals over the "
-            f"{self.choice.telling_draws} draws that did not choose"
+            f"{self.setting}; loss and calibration by {how}; "
+            + (over if told > 1 else intervals_in_words(told))
             + ("; nothing was learned" if self.choice.nothing_learned else "")
         )
-        return draw(self.summary, caption, self.rows["score_name"].iloc[0])
+        return draw(self.summary, caption, self.rows["score_name"].iloc[0]).titled(self.answer)
 
     def to_json(self) -> str:
         """Return the choice and the candidates as a JSON document."""
@@ -524,7 +528,7 @@ PROBE = Probe(
     gather=_gather,
     keeps_cells=lambda settings: settings.own is None,
 )
-measure = PROBE.measure
+measure: MeasureRecommend[RecommendResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

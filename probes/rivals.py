@@ -38,6 +38,7 @@ from probes.cells.rival_cells import (
     run_rival_cell,
 )
 from probes.cells.tuning_parts import examples_of
+from probes.cli.measures import MeasureRivals
 from probes.cli.probe import Probe, Sweep
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
@@ -49,7 +50,7 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.rival_comparison import compare_methods
 from probes.metrics.tuned_settings import SETTING, tuned_settings
 from probes.results.result import Result
-from probes.results.rivals_verdict import REFERENCE, verdict
+from probes.results.rivals_verdict import REFERENCE, counted, verdict
 from probes.results.text_tables import averages, calibration_errors, with_interval
 from probes.tasks import Task, load_task
 from probes.training.rival_training import obstacle
@@ -330,8 +331,10 @@ class RivalsResult(Result):
         frontier = self.frontier[self.frontier["n"] == n]
         tuned = self.summary[self.summary["n"] == n]
         families = {name: family_of(name) for name in tuned["method"]}
+        several = self.rows["n"].nunique() > 1
+        shown = f"n = {n}, the smallest of those measured" if several else f"n = {n}"
         caption = (
-            f"{self.setting}, n = {n}; curves: strengths (LoRA: stopping times), each with its own "
+            f"{self.setting}, {shown}; curves: strengths (LoRA: stopping times), each with its own "
             f"tuned learning rate, means over {min(FRONTIER_DRAWS, self.rows['draw'].nunique())} "
             "draws; large marks: the tuned strength with its 95 % interval over all draws"
         )
@@ -340,7 +343,7 @@ class RivalsResult(Result):
             tuned.assign(family=tuned["method"].map(families)),
             self.margin * float(tuned.loc[tuned["method"] == REFERENCE, "test_loss"].iloc[0]),
             caption,
-        )
+        ).titled(counted(tuned, self.dropout.get(n, "")))
 
     @property
     def _at_the_edge(self) -> str:
@@ -445,7 +448,7 @@ PROBE = Probe(
     result=lambda settings, tables: RivalsResult.of(tables, margin=settings.margin),
     gather=_gather,
 )
-measure = PROBE.measure
+measure: MeasureRivals[RivalsResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

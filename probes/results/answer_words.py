@@ -6,6 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+#: From here on digits are not written out: they are those of a network that diverged.
+LARGE = 1e6
+
 
 def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
     """Say a mean with half the width of its interval.
@@ -14,6 +17,8 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
     '0.51 ± 0.05'
     >>> mean_in_words({"beta": 0.5123, "beta_low": float("nan")}, "beta")
     '0.512'
+    >>> mean_in_words({"beta": 7.9e11, "beta_low": -6e11}, "beta")
+    '7.9e+11 ± 1e+12'
 
     Args:
         row: with ``name`` and ``name_low``, the lower end of a symmetric interval.
@@ -28,10 +33,30 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
         return "not known"
     if not isfinite(half) or half <= 0:
         return f"{mean:.3g}"
+    if max(abs(mean), half) >= LARGE:
+        return f"{mean:.2g} ± {half:.1g}"
     place = -floor(log10(half))
     places = max(0, place + (half * 10**place < 2))
     # "+ 0.0": what rounds to 0 has no sign.
     return f"{round(mean, places) + 0.0:.{places}f} ± {half:.{places}f}"
+
+
+def draws_in_words(count: int, of: str = "S") -> str:
+    """Say how many draws there are.
+
+    >>> draws_in_words(1), draws_in_words(8, "n pairs")
+    ('1 draw of S', '8 draws of n pairs')
+    """
+    return f"{count} draw{'' if count == 1 else 's'} of {of}"
+
+
+def intervals_in_words(draws: int) -> str:
+    """Say what the intervals of means over so many draws are: of one draw there are none.
+
+    >>> intervals_in_words(8), intervals_in_words(1)
+    ('95 % intervals over draws', 'one draw: no intervals')
+    """
+    return "95 % intervals over draws" if draws > 1 else "one draw: no intervals"
 
 
 def times(ratio: float) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 from probes.cells.bounded_loss import ZERO_ONE
 from probes.cells.matched_controls import decide, match
 from probes.cells.matched_information import COMPARED
+from probes.results.answer_words import draws_in_words, intervals_in_words
 from probes.results.json_records import as_json
 from probes.results.result import Result
 from probes.results.text_tables import TextTable, decimals, rates, with_interval
@@ -46,7 +47,7 @@ class MatchedInformationResult(Result):
         return (
             f"{first['task']}, {loss}, n = {sizes}, {first['steps']} steps, learning rate "
             f"{first['lr']:g}, K = {first['selections']} selections, "
-            f"{self.rows['draw'].nunique()} draws of n pairs"
+            f"{draws_in_words(self.draw_count, 'n pairs')}"
         )
 
     @property
@@ -111,6 +112,11 @@ class MatchedInformationResult(Result):
         ]
 
     @property
+    def answer(self) -> str:
+        """In how many comparisons of a bound at equal fit which side has less."""
+        return counted(self.summary)
+
+    @property
     def conclusion(self) -> str:
         """A line a matching and statement: against which controls dropout has less."""
         lines = []
@@ -128,10 +134,15 @@ class MatchedInformationResult(Result):
         return "\n".join(lines)
 
     def plot(self) -> "Drawing":
-        """Draw the differences of every statement."""
+        """Draw the differences of every statement, at the smallest n."""
         from figures.matched_information import draw
 
-        return draw(self.summary, f"{self.setting}; 95 % intervals over draws")
+        sizes = sorted(self.rows["n"].unique())
+        caption = f"{self.setting}; {intervals_in_words(self.draw_count)}"
+        if len(sizes) > 1:
+            caption += f"; drawn: n = {sizes[0]}"
+        shown = self.summary[self.summary["n"] == sizes[0]]
+        return draw(shown, caption).titled(counted(shown))
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """The rows, which may lie in one folder with those without controls."""
@@ -151,3 +162,15 @@ def _one_statement(matched: pd.DataFrame, at: str, name: str) -> pd.DataFrame:
         .rename(columns=named)
         .assign(variant=[f"{at}|{name}|{control}" for control in matched["variant"]])
     )
+
+
+def counted(summary: pd.DataFrame) -> str:
+    """Say in how many comparisons of a bound at equal fit which side has less.
+
+    Args:
+        summary: of :class:`MatchedInformationResult`, or part of it; the gap is not counted.
+    """
+    bounds = summary[summary["statement"] != "gap"]
+    counts = bounds["verdict"].map(VERDICTS).value_counts()
+    said = ", ".join(f"{words} in {counts.get(words, 0)}" for words in VERDICTS.values())
+    return f"Of {len(bounds)} comparisons of a bound at equal fit: {said}."

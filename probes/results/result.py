@@ -11,6 +11,7 @@ import pandas as pd
 
 from probes.jobs.job import TableKind, Tables
 from probes.metrics.confidence_intervals import overlap_of
+from probes.results.answer_words import draws_in_words
 from probes.results.first_screen import print_first_screen, wrapped
 from probes.results.json_records import as_json
 from probes.results.text_tables import TextTable, print_table
@@ -74,6 +75,11 @@ class Result(ABC):
         """Draw the result."""
 
     @property
+    def draw_count(self) -> int:
+        """Number of draws of S."""
+        return int(self.rows["draw"].nunique())
+
+    @property
     def setting(self) -> str:
         """Task, n, steps, learning rate and draws, for titles and captions."""
         first = self.rows.iloc[0]
@@ -81,7 +87,7 @@ class Result(ABC):
         rate = f"learning rate {first['lr']:g}, " if "lr" in first else ""
         return (
             f"{first['task']}, n = {first['n']}, rank {first['rank']}, {first['steps']} steps, "
-            f"{rate}{self.rows['draw'].nunique()} draws of S"
+            f"{rate}{draws_in_words(self.draw_count)}"
         )
 
     @property

@@ -7,6 +7,7 @@ import pandas as pd
 
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.rival_comparison import compare_methods
+from probes.results.answer_words import listed, mean_in_words
 
 #: The reference: LoRA, whose learning rate and stopping time are tuned.
 REFERENCE = "LoRA"
@@ -46,6 +47,29 @@ def verdict(
             _over_n(summary, dropout),
         ]
     )
+
+
+def counted(at_n: pd.DataFrame, dropout: str = "") -> str:
+    """Say how many methods are better than tuned LoRA, and where LoRA Dropout stands.
+
+    Args:
+        at_n: one row a method, of one size: as ``summary`` of :func:`verdict`.
+        dropout: the form of LoRA Dropout that was chosen; "" if there is none.
+    """
+    # "LoRA, to the end" is no rival of LoRA.
+    rivals = at_n[~at_n["method"].str.split(", ").str[0].eq(REFERENCE)]
+    counts = rivals["verdict"].value_counts()
+    words = {"worse": "a larger one", "equal": "an equal one", "undecided": "not told apart"}
+    more = [f"{said} in {counts[key]}" for key, said in words.items() if counts.get(key, 0)]
+    said = (
+        f"Against tuned LoRA, {counts.get('better', 0)} of {len(rivals)} tuned methods have a "
+        f"smaller test loss{f' ({listed(more)})' if more else ''}."
+    )
+    own = at_n[at_n["method"] == dropout].to_dict("records")
+    if not own:
+        return said
+    found = mean_in_words(own[0], "difference")
+    return f"{said} {dropout} less LoRA: {found}, {own[0]['verdict']}."
 
 
 def _against_lora(at_n: pd.DataFrame, name: str, margin: float, where: str) -> str:

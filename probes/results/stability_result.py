@@ -14,7 +14,12 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.interior_optimum import Optimum, interior_optimum
 from probes.metrics.labels import inference_label
 from probes.metrics.paired_differences import paired_differences
-from probes.results.answer_words import least_and_largest, mean_in_words
+from probes.results.answer_words import (
+    draws_in_words,
+    intervals_in_words,
+    least_and_largest,
+    mean_in_words,
+)
 from probes.results.bounds_table import STRENGTHS, bound_curves, bounds, over_draws
 from probes.results.estimate_agreement import CORRECTED, agreement_over_draws
 from probes.results.json_records import as_json
@@ -222,7 +227,7 @@ class StabilityResult(Result):
         """Task, n, draws, objective and training."""
         first = self.rows.iloc[0]
         return (
-            f"{first['task']}, n = {first['n']}, {self.rows['draw'].nunique()} draws of S, "
+            f"{first['task']}, n = {first['n']}, {draws_in_words(self.draw_count)}, "
             f"objective {first['objective']}, rank {first['rank']}, {first['steps']} steps, "
             f"learning rate {first['lr']:g}"
         )
@@ -336,7 +341,8 @@ class StabilityResult(Result):
         cells = cells.rename(columns={"beta_signed": "gap_estimate"}).sort_values("p")
         caption = (
             f"{self._drawn_setting}, {cells['inference'].iloc[0]} network\nthe estimate without a "
-            "test set describes training on n − 1 examples: it is slightly too large"
+            "test set describes training on n − 1 examples: it is slightly too large; "
+            f"{intervals_in_words(self.draw_count)}"
         )
         both = ["gap", "gap_estimate"]
         points = means(cells, ["p"], both)
@@ -385,7 +391,7 @@ class StabilityResult(Result):
             else f"with η, Λ_min and C as measured at p = {first['p']:g}, whatever p"
         )
         return (
-            f"{self._drawn_setting}, masks {masks}; points: means over draws, 95 % intervals\n"
+            f"{self._drawn_setting}, masks {masks}; means, {intervals_in_words(self.draw_count)}\n"
             f"bounds: {where}; missing where the regularized Hessian is not positive"
         )
 

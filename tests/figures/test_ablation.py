@@ -17,33 +17,39 @@ def summary():
     return without_high(pd.concat([kinds, more], ignore_index=True))
 
 
-@pytest.mark.parametrize(("row", "name"), [(0, "test_loss"), (1, "beta")])
-def test_points_are_on_their_variant_s_line(summary, row, name):
+@pytest.mark.parametrize(("column", "name"), [(0, "test_loss"), (1, "beta")])
+def test_points_are_on_their_variant_s_line(summary, column, name):
     figure = draw(summary, "settings")
-    points, ends = artists.error_bars(figure.axes[2 * row], across=True)["p = 0.5"]
+    points, ends = artists.error_bars(figure.axes[column], across=True)["p = 0.5"]
     own = summary.query("part == 'masks' and p == 0.5")
     assert np.allclose(points[:, 0], own[name])
     assert np.allclose(points[:, 1], np.arange(3) + APART / 2)
     assert np.allclose(ends[:, 0], own[f"{name}_low"])
     assert np.allclose(ends[:, 1], 2 * own[name] - own[f"{name}_low"])
-    lines = [text.get_text() for text in figure.axes[2 * row].get_yticklabels()]
+    lines = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert lines == ["LoRA", "rows", "both"]
 
 
 def test_parts_rates_and_quantities_are_named(summary):
     figure = draw(summary, "settings")
-    assert [axes.get_title() for axes in figure.axes] == ["masks", "scale", "", ""]
-    assert artists.labels(figure) == [
-        (label, "") for label in ("test loss", "β  (units of the loss)") for _ in range(2)
-    ]
-    assert artists.legend(figure.axes[0]) == ["p = 0.1", "p = 0.5"]
-    assert figure.get_suptitle() == "settings"
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["masks", "", "scale", ""]
+    labels = [("test loss", ""), ("β  (units of the loss)", "")]
+    assert artists.labels(figure) == [("", ""), ("", ""), *labels]
+    assert artists.legend(figure) == ["p = 0.1", "p = 0.5"]
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_one_rate_and_one_part_need_no_legend(summary):
     figure = draw(summary.query("p == 0.5 and part == 'scale'"), "settings")
     assert len(figure.axes) == 2
-    assert figure.axes[0].get_legend() is None
+    assert not figure.legends
+
+
+def test_all_parts_have_one_scale(summary):
+    axes = draw(summary, "").axes
+    for column in (0, 1):
+        assert axes[column].get_xlim() == axes[column + 2].get_xlim()
 
 
 def test_a_diverged_variant_is_left_out(summary):

@@ -79,7 +79,7 @@ def test_axes_and_curves_are_named():
     assert [text.get_text() for text in near.get_xticklabels()] == ["50", "100"]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert axes.texts[0].get_text() == "vacuous above"
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_the_second_panel_has_the_sizes_measured_and_what_lies_below_1():

@@ -36,4 +36,4 @@ def test_panels_and_curves_are_named():
         ("dropout rate p", "coverage  (share of test examples)"),
         ("dropout rate p", "mean width, or classes in a set"),
     ]
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"

@@ -35,7 +35,7 @@ def test_panels_and_curves_are_named():
         (step, "train loss"), (step, "test loss"), (step, "test accuracy")
     ]  # fmt: skip
     labels = [f"{method}, p = {p}" for p in ("0", "0.5") for method in ("LoRA", "AdaLoRA")]
-    assert artists.legend(figure.axes[0]) == labels
+    assert artists.legend(figure) == labels
     assert figure.get_supxlabel() == "settings"
 
 

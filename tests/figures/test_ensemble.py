@@ -43,7 +43,7 @@ def test_panels_and_curves_are_named():
     ]  # fmt: skip
     for axes in figure.axes:
         assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "4", "16"]
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_a_diverged_ensemble_is_left_out():

@@ -63,14 +63,14 @@ def test_panels_and_curves_are_named():
     figure = drawing()
     left, right = figure.axes
     assert artists.legend(left) == ["p = 0, weight decay", "p = 0, early stopping", "dropout"]
-    assert artists.legend(right) == ["weight decay", "early stopping"]
+    assert artists.legend(figure) == ["weight decay", "early stopping"]
     assert artists.labels(figure) == [
         ("train loss", "β  (units of the loss)"),
         ("dropout rate p", "β of the control − β with dropout"),
     ]
     assert left.get_title() == "Stability against train loss, means over draws"
     assert right.get_title() == "At the same train loss; above 0 dropout is stabler"
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

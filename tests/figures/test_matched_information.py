@@ -32,10 +32,10 @@ def test_points_are_the_differences_at_the_smallest_n():
 def test_panels_and_curves_are_named():
     figure = draw(TABLE, "settings")
     assert [axes.get_title() for axes in figure.axes] == ["gap", "fast rate", "", ""]
-    assert artists.legend(figure.axes[0]) == ["early stopping", "shrunk update"]
+    assert artists.legend(figure) == ["early stopping", "shrunk update"]
     assert figure.axes[2].get_ylabel() == "at equal train error\ncontrol − dropout"
     assert figure.axes[3].get_xlabel() == "p"
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_what_was_not_reached_is_left_out():

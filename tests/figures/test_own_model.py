@@ -23,7 +23,7 @@ def test_curves_pass_through_the_means(panel, name):
 
 def test_panels_and_curves_are_named():
     figure = draw(SUMMARY, "settings")
-    assert artists.legend(figure.axes[0]) == LABELS
+    assert artists.legend(figure) == LABELS
     p = "dropout rate p"
     assert artists.labels(figure) == [(p, "test loss"), (p, "gap"), (p, "β")]
     assert figure.get_supxlabel() == "settings"

@@ -39,7 +39,7 @@ def test_panels_and_methods_are_named():
         "loss on new data", "β  (units of the loss)", "expected calibration error",
     ]  # fmt: skip
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == METHODS[::-1]
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
 
 
 def test_a_regression_has_its_score_in_place_of_the_calibration_error():

@@ -57,7 +57,7 @@ def test_the_differences_are_those_of_the_table_with_the_least_at_the_top():
 
 def test_panels_are_named():
     figure = drawing()
-    assert figure.get_suptitle() == "settings"
+    assert figure.get_supxlabel() == "settings"
     labels = artists.labels(figure)
     assert labels[0] == ("", "test loss")
     assert labels[2] == ("train loss", "β  (units of the loss)")

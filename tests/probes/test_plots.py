@@ -225,7 +225,7 @@ def test_controls_are_drawn_at_the_smallest_size(handed):
     control = points[points["variant"] == "weight decay"]
     assert control["beta"].tolist() == [0.0, 0.75]
     assert decision["n"].unique().tolist() == [10]
-    assert caption.startswith("made up, n = 10, 2 draws of S")
+    assert caption.startswith("made up, n = 10, the smallest of 10, 20, 2 draws of S")
 
 
 def test_readings_and_failures_are_drawn_by_their_names(handed):

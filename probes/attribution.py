@@ -30,6 +30,7 @@ from probes.cells.cell import Cell, CellJob, objective_of
 from probes.cells.leave_one_out import estimated_factors
 from probes.cells.measure_cell import deterministic_losses
 from probes.cells.prepare import prepare
+from probes.cli.measures import MeasureAttribution
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, TableKind, Tables
@@ -430,7 +431,7 @@ PROBE = Probe(
     result=_result,
     kinds=lambda settings: (TableKind.ROWS, TableKind.LEFT_OUT),
 )
-measure = PROBE.measure
+measure: MeasureAttribution[AttributionResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

@@ -33,6 +33,7 @@ from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
 from lora_dropout import Ensemble, backward_over_samples, grouped_samples, inject
+from probes.cli.measures import MeasureCost
 from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
@@ -464,7 +465,7 @@ PROBE = Probe(
     keeps_cells=lambda settings: settings.reuse,
     doing="timing",
 )
-measure = PROBE.measure
+measure: MeasureCost[CostResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

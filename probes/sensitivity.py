@@ -24,6 +24,7 @@ from torch import Tensor
 
 from probes.cells.cell import Cell, CellJob, objective_of
 from probes.cells.prepare import prepare
+from probes.cli.measures import MeasureSensitivity
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, TableKind, Tables
@@ -202,7 +203,7 @@ PROBE = Probe(
     run=lambda settings: measure_cell,
     result=lambda settings, tables: SensitivityResult.of(tables),
 )
-measure = PROBE.measure
+measure: MeasureSensitivity[SensitivityResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

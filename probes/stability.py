@@ -15,6 +15,7 @@ if __name__ == "__main__":
     probes.cli.early_interrupt.be_brief()
 
 from probes.cells.run_cell import CellRun
+from probes.cli.measures import MeasureStability
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.job import TableKind
@@ -34,7 +35,7 @@ PROBE = Probe(
     result=lambda settings, tables: StabilityResult.of(tables, delta=settings.delta),
     kinds=_kinds,
 )
-measure = PROBE.measure
+measure: MeasureStability[StabilityResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import tyro
 
+from probes.cli.measures import MeasureVerify
 from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
@@ -489,7 +490,7 @@ PROBE = Probe(
     result=lambda settings, tables: VerifyResult.of(tables),
     doing="verifying",
 )
-measure = PROBE.measure
+measure: MeasureVerify[VerifyResult] = PROBE.measure
 
 if __name__ == "__main__":
     PROBE.main()

@@ -3,7 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, fields, make_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, fields, make_dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import (
@@ -227,7 +227,9 @@ def from_keywords(kind: type[S], keywords: Mapping[str, Any]) -> S:
 
 
 def _default(field: "Field[Any]") -> Any:
-    return {} if field.default_factory is dict else field.default
+    if field.default_factory is dict:
+        return {}
+    return inspect.Parameter.empty if field.default is MISSING else field.default
 
 
 def _plain_type(annotation: Any) -> Any:

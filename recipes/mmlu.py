@@ -16,7 +16,8 @@ import tyro
 from numpy.typing import NDArray
 
 from probes.cli.command_line import run_command_line
-from probes.finetuning.task import Corpus, read_split, require_columns
+from probes.finetuning.splits import read_split, require_columns
+from probes.finetuning.task import Corpus
 from probes.jobs.atomic_files import make_folder, write_whole
 from probes.jobs.validation import require
 from probes.models.pretrained import load_pretrained
@@ -166,8 +167,9 @@ def measure_mmlu(settings: MmluSettings) -> pd.DataFrame:
 
 def _questions(settings: MmluSettings) -> list[dict[str, Any]]:
     corpus = Corpus(settings.data, "", "", None, None, 0, 0)
-    table = read_split(HUB_NAME, CONFIG, SPLIT, corpus)
-    require_columns(table, COLUMNS, f"split {SPLIT} of MMLU")
+    split = read_split(HUB_NAME, CONFIG, SPLIT, corpus)
+    require_columns(split, COLUMNS)
+    table = split.table
     rows = [dict(row) for row in table.select(range(min(settings.limit or len(table), len(table))))]
     for number, row in enumerate(rows):
         if len(row["choices"]) != len(LETTERS) or row["answer"] not in range(len(LETTERS)):

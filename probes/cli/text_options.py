@@ -9,7 +9,7 @@ from probes.models.encoder import POOLINGS
 from probes.tasks import TEXT_TASKS, TextSource
 from probes.tasks.packaged import packaged
 from probes.tasks.source_digest import digest_of
-from probes.tasks.text_file import READABLE, check_encoding
+from probes.tasks.text_file import FORMATS, check_encoding, check_file
 from probes.tasks.tweets import MODEL, TEXTS
 
 
@@ -49,6 +49,8 @@ class TextOptions:
             ValueError: an option is out of range, or given where it means nothing.
         """
         if task not in TEXT_TASKS:
+            of_file = task.endswith(FORMATS) or Path(task).is_file()
+            require(not of_file, "task", f"text for a file (--task text --data {task})", task)
             for field in fields(TextOptions):
                 value = getattr(self, field.name)
                 require(
@@ -63,7 +65,7 @@ class TextOptions:
         check_encoding(self.encoding)
         check_count("layers", self.layers)
         data = Path(self.data) if self.data else packaged(TEXTS)
-        require(data.is_file(), "data", READABLE, f"{data}, which is not there")
+        check_file("data", str(data))
         model = self.model or str(packaged(MODEL))
         return TextSource(
             data=str(data),

@@ -7,19 +7,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.stats import pearsonr, spearmanr
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
+from probes.finetuning.splits import Split, read_split, require_columns, require_texts
 from probes.finetuning.task import (
     OTHER_TOKENS,
     Corpus,
     FinetuneTask,
     draw_training,
-    read_split,
-    require_columns,
-    require_texts,
     take_held_out,
 )
 from probes.metrics.calibration_error import (
@@ -27,6 +26,8 @@ from probes.metrics.calibration_error import (
     calibration_floor,
     debiased_calibration_error,
 )
+from probes.tasks.labelled_texts import classes_used, rows_used, say_once
+from probes.tasks.window import which_are_cut
 
 #: Bins of the reliability diagram.
 BINS = 10
@@ -95,12 +96,12 @@ def glue_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     task = GLUE[name]
     parts = []
     for split, choose in (("train", draw_training), (task.split, take_held_out)):
-        table = read_split(HUB_NAME, name, split, corpus)
-        where = f"split {split} of {name}"
-        require_columns(table, [*task.columns, "label"], where)
-        require_texts(table, task.columns, where)
-        _check_labels(table["label"], task.classes, where)
-        parts.append(choose(table, corpus))
+        read = read_split(HUB_NAME, name, split, corpus)
+        require_columns(read, [*task.columns, "label"])
+        require_texts(read, task.columns)
+        _check_labels(read, task.classes)
+        say_once(_what_is_read(read, task.classes))
+        parts.append(choose(read.table, corpus))
     train, held_out = parts
     return classification_task(
         train, held_out, task.columns, task.classes, task.score, corpus, tokenizer
@@ -187,12 +188,19 @@ def classification_task(
     def tokenize(rows: dict[str, list[Any]]) -> dict[str, Any]:
         made = tokenizer(*(rows[column] for column in columns), truncation=True, max_length=tokens)
         labels = [float(label) for label in rows["label"]]
-        return dict(made) | {"labels": labels if classes == 1 else list(map(int, labels))}
+        return dict(made) | {
+            "labels": labels if classes == 1 else list(map(int, labels)),
+            "cut": which_are_cut(made, tokens),
+        }
 
     train, held_out = (
         table.map(tokenize, batched=True, remove_columns=table.column_names, keep_in_memory=True)
         for table in (train, held_out)
     )
+    for which, table in (("training", train), ("held-out", held_out)):
+        if cut := sum(table["cut"]):
+            say_once(f"{which}: texts that are cut after {tokens} tokens: {cut} of {len(table)}")
+    train, held_out = (table.remove_columns("cut") for table in (train, held_out))
     settings: dict[str, Any] = {"num_labels": classes}
     if classes == 1:
         settings["problem_type"] = "regression"
@@ -209,15 +217,26 @@ def classification_task(
     )
 
 
-def _check_labels(labels: Any, classes: int, where: str) -> None:
-    for row, label in enumerate(labels, 1):
+def _check_labels(split: Split, classes: int) -> None:
+    for row, label in enumerate(split.table["label"]):
         try:
             value = float(label)
         except (TypeError, ValueError):
             value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"{where}, row {row}: label must be a finite number; got {label!r}")
+            where = split.where(row)
+            raise ValueError(f"{where}, column 'label', must be a finite number; got {label!r}")
         if classes > 1 and value not in range(classes):
+            where = split.where(row)
             raise ValueError(
-                f"labels of {where} must be 0 to {classes - 1}; got {value:g} in row {row}"
+                f"{where}, column 'label', must be from 0 to {classes - 1}; got {value:g}"
             )
+
+
+def _what_is_read(split: Split, classes: int) -> str:
+    """Say how many rows there are, all of which are used, and what a constant guess would score."""
+    count = len(split.table)
+    said = f"{split.source}: {rows_used(count, count, {})}"
+    if classes == 1:
+        return said
+    return f"{said}; {classes_used(pd.Series([int(one) for one in split.table['label']]))}"

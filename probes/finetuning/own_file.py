@@ -1,6 +1,5 @@
 """Texts and labels in a file of one's own, and tweets: classes or numbers, texts or pairs."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ import pandas as pd
 
 from probes.finetuning.classification import classification_task
 from probes.finetuning.task import HELD_OUT_SEED, Corpus, FinetuneTask, draw_training, take_held_out
-from probes.tasks.labelled_texts import PARTS, labelled_texts, say_once
+from probes.tasks.labelled_texts import PARTS, labelled_texts
 from probes.tasks.packaged import packaged
 from probes.tasks.text import TextSource, check_classes, read_texts
 from probes.tasks.text_file import read_table
@@ -42,12 +41,13 @@ def text_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         texts = read_texts(source, clean_tweets, pool=None)
     else:
         texts = _shuffled(_read(str(corpus.data), corpus))
+        _check_training(texts["label"], corpus)
     classes = [] if corpus.regression else sorted(texts["label"].unique())
     table = _numbered(texts, classes, corpus, str(corpus.data))
     if corpus.held_out_file is None:
         train, rest = _split(table, corpus, name)
     else:
-        other = _without(_read(corpus.held_out_file, corpus), texts, corpus.held_out_file)
+        other = _read(corpus.held_out_file, corpus, training=texts)
         train = draw_training(table, corpus)
         rest = _numbered(other, classes, corpus, corpus.held_out_file)
     columns = [part for part in PARTS if part in texts]
@@ -58,49 +58,42 @@ def text_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     return replace(task, pool=None if corpus.n is None else len(table))
 
 
-def _read(file: str, corpus: Corpus) -> pd.DataFrame:
+def _read(file: str, corpus: Corpus, training: pd.DataFrame | None = None) -> pd.DataFrame:
     columns = [corpus.text_column, *([corpus.pair_column] if corpus.pair_column else [])]
     table = read_table(Path(file), corpus.encoding)
-    texts = labelled_texts(table, columns, corpus.label_column, file)
-    if not corpus.regression and file == corpus.data:
-        check_classes(texts["label"], corpus.label_column)
+    texts = labelled_texts(
+        table, columns, corpus.label_column, file, numbers=corpus.regression, training=training
+    )
+    least = 2  # as many as an interval or a correlation needs
+    if training is not None and len(texts) < least:
+        raise ValueError(f"{file} must hold at least {least} held-out examples; got {len(texts)}")
     return texts
+
+
+def _check_training(labels: "pd.Series[Any]", corpus: Corpus) -> None:
+    column, file = corpus.label_column, str(corpus.data)
+    if not corpus.regression:
+        check_classes(labels, column, file)
+    elif labels.nunique() < 2:  # a correlation with a constant is not defined
+        raise ValueError(f"{file}: column {column!r} must hold at least 2 different numbers")
 
 
 def _shuffled(texts: pd.DataFrame) -> pd.DataFrame:
     return texts.iloc[np.random.default_rng(HELD_OUT_SEED).permutation(len(texts))]
 
 
-def _without(texts: pd.DataFrame, training: pd.DataFrame, file: str) -> pd.DataFrame:
-    """Leave out the held-out texts that the training file holds."""
-    parts = [part for part in PARTS if part in texts]
-    known = set(training[parts].itertuples(index=False, name=None))
-    kept = [row not in known for row in texts[parts].itertuples(index=False, name=None)]
-    if not all(kept):
-        count = len(kept) - sum(kept)
-        say_once(f"{file}: left out: {count} texts that the training file holds as well")
-    return texts[kept]
-
-
 def _numbered(texts: pd.DataFrame, classes: list[str], corpus: Corpus, file: str) -> "Dataset":
     """Make a data set whose labels are numbers: of classes, or what stands there."""
     from datasets import Dataset
 
-    labels = {}
-    for place, label in texts["label"].sort_index().items():
-        where = f"{file}: {texts.index.name} {place}, column {corpus.label_column!r}"
-        labels[place] = _class(label, classes, where) if classes else _number(label, where)
-    return Dataset.from_pandas(texts.assign(label=pd.Series(labels)), preserve_index=False)
-
-
-def _number(label: str, where: str) -> float:
-    try:
-        value = float(label)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{where} must be a finite number for regression; got {label!r}")
-    return value
+    labels = texts["label"].sort_index()
+    if classes:
+        where = f"{file}: {texts.index.name}"
+        labels = pd.Series(
+            {place: _class(label, classes, f"{where} {place}, column {corpus.label_column!r}")
+             for place, label in labels.items()}
+        )  # fmt: skip
+    return Dataset.from_pandas(texts.assign(label=labels), preserve_index=False)
 
 
 def _class(label: str, classes: list[str], where: str) -> int:

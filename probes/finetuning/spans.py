@@ -7,22 +7,28 @@ from typing import Any
 import numpy as np
 from torchmetrics.functional.text import squad
 
+from probes.finetuning.splits import (
+    Split,
+    read_split,
+    require_columns,
+    require_texts,
+    rows_with,
+)
 from probes.finetuning.task import (
     Corpus,
     FinetuneTask,
     default_tokens,
     draw_training,
-    read_split,
-    require_columns,
-    require_texts,
     take_held_out,
 )
-from probes.tasks.labelled_texts import say_once
+from probes.tasks.labelled_texts import rows_used, say_once
 
 #: Name and config on the hub.
 HUB_NAMES = {"squad": ("rajpurkar/squad", "plain_text"),
              "squad_v2": ("rajpurkar/squad_v2", "squad_v2")}  # fmt: skip
 TEXTS = ("question", "context")
+#: What is known of a window and is not read by the model.
+BESIDE = ["example", "offsets", "none", "cut"]
 #: Share of a window that the next window of a long text repeats.
 OVERLAP = 1 / 3
 #: Longest question, in tokens, as in the programs of Devlin et al. 2019, arXiv 1810.04805; and at
@@ -58,7 +64,7 @@ def squad_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         raise ValueError(f"task {name} needs a fast tokenizer, which knows the place of a token")
     parts = []
     for split, choose in (("train", draw_training), ("validation", take_held_out)):
-        table = _checked(read_split(*HUB_NAMES[name], split, corpus), f"split {split} of {name}")
+        table = _checked(read_split(*HUB_NAMES[name], split, corpus))
         parts.append(choose(table, corpus))
     windows = [
         table.map(
@@ -68,10 +74,11 @@ def squad_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         )
         for table in parts
     ]  # fmt: skip
+    _say_what_is_cut(name, windows)
     examples, held_out = parts[1], windows[1]
     return FinetuneTask(
-        windows[0].remove_columns(["example", "offsets", "none"]),
-        held_out.remove_columns(["example", "offsets", "none"]),
+        windows[0].remove_columns(BESIDE),
+        held_out.remove_columns(BESIDE),
         model="AutoModelForQuestionAnswering",
         peft_type="QUESTION_ANS",
         collate=default_data_collator,
@@ -82,17 +89,35 @@ def squad_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     )
 
 
-def _checked(table: Any, where: str) -> Any:
-    """Check every example, and give all answers one layout: texts, and where each begins."""
-    require_texts(table, TEXTS, where)
-    require_columns(table, ["answers"], where)
+def _say_what_is_cut(name: str, windows: list[Any]) -> None:
+    for which, table in zip(("training", "held-out"), windows, strict=True):
+        pairs = zip(table["example"], table["cut"], strict=True)
+        cut = {example for example, is_cut in pairs if is_cut}
+        said = f"{name}, {which}: {len(table)} windows"
+        say_once(f"{said}; questions that are cut: {len(cut)}" if cut else said)
+
+
+def _checked(split: Split) -> Any:
+    """Check every example, and give all answers one layout: texts, and where each begins.
+
+    Rows without a question or a context are left out, which is said.
+    """
+    require_texts(split, TEXTS)
+    require_columns(split, ["answers"])
+    table = split.table
     answers = [
-        _answer(answer, context, f"{where}, row {row}: answers")
+        _answer(answer, context, f"{split.where(row)}, column 'answers',")
         for row, (answer, context) in enumerate(
-            zip(table["answers"], table["context"], strict=True), 1
+            zip(table["answers"], table["context"], strict=True)
         )
     ]
-    return table.select_columns(list(TEXTS)).add_column("answers", answers)
+    kept, left_out = rows_with(split, TEXTS)
+    table = table.select_columns(list(TEXTS)).add_column("answers", answers).select(kept)
+    none = sum(not answers[row]["text"] for row in kept)
+    say_once(
+        f"{split.source}: {rows_used(len(answers), len(kept), left_out)}; {none} without an answer"
+    )
+    return table
 
 
 def _answer(answer: Any, context: str, where: str) -> dict[str, list[Any]]:
@@ -107,13 +132,17 @@ def _answer(answer: Any, context: str, where: str) -> dict[str, list[Any]]:
         pairs = list(zip(texts, starts, strict=True))
     except (TypeError, KeyError, ValueError):
         raise ValueError(
-            f"{where} must be texts, and as many numbers of answer_start; they are {answer}"
+            f"{where} must hold texts, and as many numbers of answer_start; it is {answer}"
         ) from None
     for text, start in pairs:
         if not isinstance(text, str) or not isinstance(start, int) or start < 0:
-            raise ValueError(f"{where} must be texts and characters from 0; got {text!r}, {start}")
+            raise ValueError(
+                f"{where} must hold texts and characters from 0; got {text!r}, {start!r}"
+            )
         if context[start : start + len(text)] != text:
-            raise ValueError(f"{where}: {text!r} does not stand at character {start} of context")
+            raise ValueError(
+                f"{where} says {text!r} at character {start} of context, where it is not"
+            )
     given = [(text, start) for text, start in pairs if text]
     return {"text": [text for text, _ in given], "answer_start": [start for _, start in given]}
 
@@ -152,10 +181,11 @@ def _windows(
     room = tokens - longest - tokenizer.num_special_tokens_to_add(pair=True)
     if room < 2:
         raise ValueError(f"tokens must leave room for the text beside the question; got {tokens}")
+    questions, cut = _cut(rows["question"], tokenizer, longest)
     made = tokenizer(
-        _cut(rows["question"], tokenizer, longest), rows["context"], truncation="only_second",
-        max_length=tokens, stride=min(int(tokens * OVERLAP), room - 1),
-        return_overflowing_tokens=True, return_offsets_mapping=True, padding="max_length",
+        questions, rows["context"], truncation="only_second", max_length=tokens,
+        stride=min(int(tokens * OVERLAP), room - 1), return_overflowing_tokens=True,
+        return_offsets_mapping=True, padding="max_length",
     )  # fmt: skip
     source = made.pop("overflow_to_sample_mapping")
     offsets = made.pop("offset_mapping")
@@ -174,20 +204,24 @@ def _windows(
         nones.append(none)
     start, end = zip(*spans, strict=True)
     result |= {"start_positions": list(start), "end_positions": list(end), "none": nones}
-    return result | {"example": [numbers[place] for place in source], "offsets": offsets}
+    return result | {"example": [numbers[place] for place in source], "offsets": offsets,
+                     "cut": [cut[place] for place in source]}  # fmt: skip
 
 
-def _cut(questions: list[str], tokenizer: Any, longest: int) -> list[str]:
-    """Cut questions after a number of tokens, and take the spaces from their beginning."""
+def _cut(questions: list[str], tokenizer: Any, longest: int) -> tuple[list[str], list[bool]]:
+    """Cut questions after a number of tokens, and take the spaces from their beginning.
+
+    Returns:
+        The questions, and whether each was cut.
+    """
     questions = [question.lstrip() for question in questions]
     coded = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True)
     places = coded["offset_mapping"]
-    if any(len(found) > longest for found in places):
-        say_once(f"squad: questions of more than {longest} tokens are cut")
-    return [
+    made = [
         question[: found[longest - 1][1]] if len(found) > longest else question
         for question, found in zip(questions, places, strict=True)
     ]
+    return made, [len(found) > longest for found in places]
 
 
 def _place_of_none(ids: list[int], tokenizer: Any) -> int:

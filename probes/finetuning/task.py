@@ -1,22 +1,15 @@
 """What is fine-tuned on: tokenized examples, the kind of model, and how predictions are scored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-
-from probes.tasks.text_file import FORMATS, read_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-#: What the files of a split begin with in a folder: the hub's names, and others that are common.
-SPLITS = {"validation": ("validation", "dev")}
 #: Texts are cut after that many tokens where nothing is said, by kind of task; ours.
 TOKENS = {"squad": 384, "squad_v2": 384, "alpaca": 512}
 OTHER_TOKENS = 128
@@ -92,89 +85,6 @@ class FinetuneTask:
     pool: int | None = None
 
 
-def read_split(name: str, config: str | None, split: str, corpus: Corpus) -> "Dataset":
-    """Read a split of a data set, from the hub or from a folder with its layout.
-
-    Args:
-        name: on the hub.
-        config: of the data set; in a folder, the folder of that name where there is one.
-        split: its name; in a folder, files whose names begin with it.
-        corpus: says where to look.
-
-    Returns:
-        The split as it stands there.
-
-    Raises:
-        ValueError: there is no such folder, split or data set, or it cannot be read.
-    """
-    if corpus.data is not None:
-        return _read_files(_files(Path(corpus.data), config, split), corpus.encoding)
-    from datasets import load_dataset
-
-    try:
-        return load_dataset(name, config, split=split)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ValueError(f"data of {name} cannot be read: {reason}") from None
-
-
-def _read_files(files: list[Path], encoding: str) -> "Dataset":
-    """Read the files of a split, one after the other."""
-    from datasets import Dataset, concatenate_datasets
-
-    parts = []
-    for file in files:
-        table = read_table(file, encoding)
-        columns = {}
-        for name in table.columns:
-            try:
-                columns[str(name)] = pa.array(table[name].tolist(), from_pandas=True)
-            except (pa.ArrowException, UnicodeEncodeError) as error:
-                reason = str(error).splitlines()[0]
-                raise ValueError(
-                    f"{file}: column {name!r} must hold values of one kind: {reason}"
-                ) from None
-        parts.append(Dataset(pa.table(columns)))
-    return concatenate_datasets(parts)
-
-
-def require_columns(table: "Dataset", names: Sequence[str], where: str) -> None:
-    """Check that the examples have the columns.
-
-    Args:
-        table: the examples.
-        names: of the columns.
-        where: what the examples are called in the message.
-
-    Raises:
-        ValueError: one is missing.
-    """
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        known = ", ".join(table.column_names)
-        raise ValueError(f"{where} has no column {', '.join(missing)}; there are {known}")
-
-
-def require_texts(table: "Dataset", names: Sequence[str], where: str) -> None:
-    """Check that every cell of some columns is a text.
-
-    Args:
-        table: the examples.
-        names: of its columns.
-        where: what the examples are called in the message.
-
-    Raises:
-        ValueError: a column or a text is missing, or it is something else; the message names the
-            row, counted from 1, and the column.
-    """
-    require_columns(table, names, where)
-    for name in names:
-        for row, value in enumerate(table[name], 1):
-            if not isinstance(value, str):
-                kind = "nothing" if value is None else f"of type {type(value).__name__}"
-                raise ValueError(f"{where}, row {row}: {name} must be a text; it is {kind}")
-
-
 def largest_token(task: FinetuneTask) -> int:
     """Find the largest number of a token in the examples of a task."""
     columns = (table.with_format("arrow")["input_ids"] for table in (task.train, task.held_out))
@@ -218,15 +128,3 @@ def take_held_out(table: "Dataset", corpus: Corpus) -> "Dataset":
     if count < 2:
         raise ValueError(f"at least 2 held-out examples are needed; there are {count}")
     return table.select(np.random.default_rng(HELD_OUT_SEED).permutation(len(table))[:count])
-
-
-def _files(folder: Path, config: str | None, split: str) -> list[Path]:
-    if not folder.is_dir():
-        raise ValueError(f"data must be a folder; there is no {folder}")
-    places = [folder / config, folder, folder / "data"] if config else [folder, folder / "data"]
-    for place in places:
-        for name, ending in product(SPLITS.get(split, (split,)), reversed(FORMATS)):
-            found = sorted(place.glob(f"{name}[-.]*{ending[1:]}"))
-            if found:
-                return found
-    raise ValueError(f"data has no file of split {split!r} in {', '.join(map(str, places))}")

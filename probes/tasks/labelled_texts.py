@@ -1,87 +1,221 @@
 """Texts, or pairs of texts, and their labels: what can be learned from, and what is left out."""
 
+import math
 import os
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from multiprocessing import parent_process
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from probes.tasks.text_file import text_column
+from probes.tasks.text_file import column_of, text_column
 
 #: The columns of texts that :func:`labelled_texts` makes: the text, and the other of a pair.
 PARTS = ("text", "pair")
-#: Classes that are named with their numbers of examples.
-NAMED = 5
+#: Classes that are named with their numbers of examples, and letters of a name that are shown.
+NAMED, LETTERS = 5, 30
+#: Largest number of single precision.
+LARGEST = float(np.finfo(np.float32).max)
+#: What decoders write for what they cannot read.
+REPLACEMENT = "\ufffd"
+#: A label must be of one of these kinds throughout.
+KINDS = ((bool, "true or false"), (int | float, "a number"), (str, "a text"))
 
 
 def labelled_texts(
-    table: pd.DataFrame, columns: Sequence[str], label_column: str, where: str, *, said: bool = True
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    label_column: str,
+    where: str,
+    *,
+    numbers: bool = False,
+    training: pd.DataFrame | None = None,
+    known: bool = False,
 ) -> pd.DataFrame:
     """Take the texts that can be learned from, each once, and say in a line what is used.
 
     A text that stands there twice would be in S and in the test set: of copies one is kept, and
-    none where their labels differ. Rows without a text or a label are left out.
+    none where their labels differ. Copies are texts that differ in blanks alone. Rows without a
+    text or a label are left out. Blanks around a label do not count, nor the form in which Unicode
+    writes its letters.
 
     Args:
         table: made by :func:`probes.tasks.text_file.read_table`.
         columns: one column of texts, or the two of pairs.
         label_column: column of the labels.
         where: what the table is called in messages.
-        said: whether the line is said where nothing is left out, too.
+        numbers: whether labels are numbers, and not classes.
+        training: made by this function of another table, whose texts are left out.
+        known: whether it is a corpus that is known, and not somebody's own: copies are the same to
+            the letter, and nothing is said where all is used.
 
     Returns:
-        Rows of ``text``, ``pair`` where there are pairs, and ``label``, all texts, in the order and
-        with the places of the table.
+        Rows of ``text``, ``pair`` where there are pairs, and ``label``, texts, or a finite float
+        where labels are numbers, in the order and with the places of the table.
 
     Raises:
-        ValueError: no such column, or a cell that is no text.
+        ValueError: no such column, a cell that is no text, labels that are of several kinds, or
+            no finite numbers.
     """
     parts = PARTS[: len(columns)]
     names = dict(zip([*parts, "label"], [*columns, label_column], strict=True))
-    read = pd.DataFrame({part: text_column(table, name, where) for part, name in names.items()})
+    if len(set(names.values())) < len(names):
+        raise ValueError(
+            f"columns of texts and labels must differ; got {', '.join(names.values())}"
+        )
+    read = pd.DataFrame({part: text_column(table, names[part], where) for part in parts})
+    written = _labels(table, label_column, where)
+    read["label"] = written.map(_bare, na_action="ignore")
     missing = read.isna()
     whole = read[~missing.any(axis=1)]
-    agreeing = whole[whole.groupby(list(parts))["label"].transform("nunique") == 1]
-    kept = agreeing.drop_duplicates(list(parts))
+    if numbers:
+        whole = whole.assign(label=_numbers(whole["label"], label_column, where))
+    keys = _keys(whole, exact=known)
+    agreeing = whole[whole.groupby(keys)["label"].transform("nunique") == 1]
+    single = agreeing[~keys[agreeing.index].duplicated()]
+    seen = set() if training is None else set(_keys(training))
+    kept = single[~keys[single.index].isin(seen)]
     left_out = {
         **{f"without {names[part]}": int(missing[part].sum()) for part in names},
         "of one text with different labels": len(whole) - len(agreeing),
-        "duplicates": len(agreeing) - len(kept),
+        "duplicates": len(agreeing) - len(single),
+        "in the training file": len(single) - len(kept),
     }
-    if said or any(left_out.values()):
-        say_once(f"{where}: {what_is_used(len(read), kept['label'], left_out)}")
+    changed = int((written[kept.index] != read["label"][kept.index]).sum())
+    notes = [*_damaged(kept[list(parts)]), *([_bared(changed)] if changed else [])]
+    if not known or notes or any(left_out.values()):
+        said = [rows_used(len(read), len(kept), left_out), *_labels_used(kept["label"]), *notes]
+        say_once(f"{where}: {'; '.join(said)}")
     return kept
 
 
-def what_is_used(read: int, labels: "pd.Series[str]", left_out: Mapping[str, int]) -> str:
-    """Say how many rows are used, why the others are not, and what a constant guess would score.
+def rows_used(read: int, used: int, left_out: Mapping[str, int]) -> str:
+    """Say how many rows are used, and why the others are not.
 
-    >>> what_is_used(4, pd.Series(["a", "a", "b"]), {"duplicates": 1})
-    '4 rows, 3 used: 1 duplicate; classes a 2, b 1; always guessing a: 0.67'
+    >>> rows_used(4, 3, {"without text": 0, "duplicates": 1})
+    '4 rows, 3 used: 1 duplicate'
 
     Args:
         read: rows of the table.
-        labels: of the rows that are used.
+        used: rows that are used.
         left_out: numbers of rows, by what they are.
-
-    Returns:
-        The line. Of many classes, the largest are named.
     """
     why = ", ".join(
         f"{count} {'duplicate' if (what, count) == ('duplicates', 1) else what}"
         for what, count in left_out.items()
         if count
     )
-    used = f"{read} rows, {len(labels)} used" + (f": {why}" if why else "")
+    return f"{read} rows, {used} used" + (f": {why}" if why else "")
+
+
+def classes_used(labels: "pd.Series[Any]") -> str:
+    """Say how many examples of each class there are, and what a constant guess would score.
+
+    >>> classes_used(pd.Series(["a", "a", "b"]))
+    'classes a 2, b 1; always guessing a: 0.67'
+
+    Args:
+        labels: of the rows that are used, at least one.
+
+    Returns:
+        The words. Of many classes, the largest are named.
+    """
     counts = labels.value_counts()
-    if not len(counts):
-        return used
-    named = ", ".join(f"{name} {count}" for name, count in counts[:NAMED].items())
+    named = ", ".join(f"{shown(name)} {count}" for name, count in counts[:NAMED].items())
     more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
-    largest = f"always guessing {counts.index[0]}: {counts.iloc[0] / len(labels):.2f}"
-    return f"{used}; classes {named}{more}; {largest}"
+    largest = f"always guessing {shown(counts.index[0])}: {counts.iloc[0] / len(labels):.2f}"
+    return f"classes {named}{more}; {largest}"
+
+
+def shown(name: Any) -> str:
+    """A class as it can be printed: control characters escaped, and cut where it is long.
+
+    >>> shown("red"), shown("red\\x1b[31m"), shown("x" * 99)
+    ('red', 'red\\\\x1b[31m', 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…')
+    """
+    text = str(name)
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= LETTERS else f"{text[:LETTERS]}…"
+
+
+def _labels(table: pd.DataFrame, name: str, where: str) -> "pd.Series[Any]":
+    """Labels as texts, None where there is none; whole numbers without a point."""
+    column = column_of(table, name, where)
+    first: dict[str, Any] = {}
+    for place, value in column.items():
+        for kind, said in KINDS:
+            if isinstance(value, kind) and value == value:
+                first.setdefault(said, place)
+                break
+    if len(first) > 1:
+        found = " and ".join(f"{said} in {column.index.name} {one}" for said, one in first.items())
+        raise ValueError(f"{where}: column {name!r} must hold labels of one kind; it holds {found}")
+    if any(type(value) is int for value in column):  # 1 and 1.0 are one number of JSON
+        whole = [int(one) if _is_whole(one) else one for one in column]
+        column = pd.Series(whole, index=column.index, dtype=object, name=name)
+    return text_column(column.to_frame(), name, where)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def _bare(label: str) -> str:
+    return unicodedata.normalize("NFC", label.strip())
+
+
+def _bared(count: int) -> str:
+    return f"labels read without blanks around them, or in the usual Unicode form: {count}"
+
+
+def _numbers(labels: "pd.Series[Any]", column: str, where: str) -> "pd.Series[Any]":
+    """Labels as numbers that single precision holds."""
+    found = []
+    for place, label in labels.items():
+        try:
+            value = float(label) if label.isascii() and "_" not in label else math.nan
+        except ValueError:
+            value = math.nan
+        if not abs(value) <= LARGEST:
+            raise ValueError(
+                f"{where}: {labels.index.name} {place}, column {column!r} must be a finite number "
+                f"for regression; got {label!r}"
+            )
+        found.append(value)
+    return pd.Series(found, index=labels.index, dtype=float)
+
+
+def _keys(texts: pd.DataFrame, exact: bool = False) -> "pd.Series[Any]":
+    """What tells a text, or a pair of texts, from others."""
+    parts = [part for part in PARTS if part in texts]
+    return pd.Series(
+        [
+            row if exact else tuple(" ".join(text.split()) for text in row)
+            for row in texts[parts].itertuples(index=False, name=None)
+        ],
+        index=texts.index,
+        dtype=object,
+    )
+
+
+def _damaged(texts: pd.DataFrame) -> list[str]:
+    count = int(texts.map(lambda text: REPLACEMENT in text).any(axis=1).sum())
+    return [f"texts with characters that were lost (U+FFFD), kept: {count}"] if count else []
+
+
+def _labels_used(labels: "pd.Series[Any]") -> list[str]:
+    if not len(labels):
+        return []
+    if labels.dtype != float:
+        return [classes_used(labels)]
+    return [
+        f"labels from {labels.min():g} to {labels.max():g}, mean {labels.mean():.3g}, standard "
+        f"deviation {labels.std(ddof=0):.3g}"
+    ]
 
 
 def one_of_each(texts: pd.DataFrame) -> pd.DataFrame:

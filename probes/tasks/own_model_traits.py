@@ -101,13 +101,15 @@ def _check_noise(own: OwnModel, found: Traits) -> None:
 
 
 class _Tried:
-    """A batch of n examples, and one in which all but the first are others."""
+    """A batch of n examples, and one in which the second half are others."""
 
     def __init__(self, own: OwnModel, adapted: Callable[[], nn.Module], n: int) -> None:
         self.own, self.adapted = own, adapted
         every = torch.arange(len(own.features))
         self.batch = every[:n]
-        self.others = torch.cat([every[:1], every[n:].repeat(n)[: n - 1]])
+        self.shared = n // 2
+        rest = every[n:].repeat(n)[: n - self.shared]
+        self.others = torch.cat([every[: self.shared], rest])
 
     def check_values(self, training: bool) -> None:
         """Check that loss and score are one value an example, also of a batch without one."""
@@ -127,10 +129,15 @@ class _Tried:
         return _close(*(self._run(self.batch, training)[1] for _ in range(2)))
 
     def couples(self, training: bool) -> bool:
-        """Whether the first example's loss changes with the others."""
-        return not _close(
-            *(self._run(index, training)[1][0] for index in (self.batch, self.others))
-        )
+        """Whether the losses of some examples change with the others, now or in the next pass."""
+        losses = []
+        for index in (self.batch, self.others):
+            with kept_generators(self.own):
+                model = self._model(training)
+                # What a pass takes down of its batch, as moving averages do, the next one reads.
+                both = [self._losses(model, index)[1][: self.shared] for _ in range(2)]
+            losses.append(torch.cat(both))
+        return not _close(*losses)
 
     def draws(self, training: bool) -> bool:
         """Whether a forward pass, or the loss, moves PyTorch's random generators."""

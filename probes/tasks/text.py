@@ -16,7 +16,7 @@ from probes.models.losses import Loss, cross_entropy
 from probes.models.pretrained import load_pretrained, require_package
 from probes.tasks.labelled_texts import labelled_texts, say_once
 from probes.tasks.text_file import read_table
-from probes.tasks.window import check_vocabulary, window
+from probes.tasks.window import check_vocabulary, which_are_cut, window
 
 #: Examples that S and the test set are drawn from: as many as are quickly embedded.
 POOL = 1500
@@ -138,7 +138,8 @@ def text_task(
     depth = len(model.encoder.layer)
     if not 1 <= source.layers <= depth:
         raise ValueError(f"layers must be from 1 to {depth} for this model; got {source.layers}")
-    hidden, mask, last = _embed(table["text"].tolist(), tokenizer, model, source.layers, tokens)
+    texts = table["text"].tolist()
+    hidden, mask, last = _embed(texts, tokenizer, model, source.layers, tokens)
     width = hidden.shape[-1]
     generator = torch.Generator().manual_seed(BASE_SEED)
     head = torch.randn(len(classes), width, generator=generator) / width**0.5
@@ -181,9 +182,9 @@ def read_texts(
     table = read_table(Path(source.data), source.encoding, "replace" if clean else "strict")
     texts = labelled_texts(
         clean(table) if clean else table, [source.text_column], source.label_column, source.data,
-        said=clean is None,
+        known=clean is not None,
     )  # fmt: skip
-    check_classes(texts["label"], source.label_column)
+    check_classes(texts["label"], source.label_column, source.data)
     order = np.random.default_rng(BASE_SEED).permutation(len(texts))[:pool]
     chosen = texts.iloc[order].reset_index(drop=True)
     if clean is None and len(chosen) < len(texts):
@@ -193,12 +194,13 @@ def read_texts(
     return chosen
 
 
-def check_classes(labels: "pd.Series[str]", column: str) -> None:
+def check_classes(labels: "pd.Series[str]", column: str, where: str) -> None:
     """Check that labels are classes.
 
     Args:
         labels: of all examples.
         column: that they stand in, for the message.
+        where: what the table is called in the message.
 
     Raises:
         ValueError: there is one class, or nearly every example has a class of its own.
@@ -206,8 +208,8 @@ def check_classes(labels: "pd.Series[str]", column: str) -> None:
     classes = labels.nunique()
     if not 2 <= classes <= len(labels) / 2:
         raise ValueError(
-            f"column {column!r} must hold at least 2 classes, of at least 2 examples "
-            f"on average; got {classes} for {len(labels)} texts"
+            f"{where}: column {column!r} must hold at least 2 classes, of at least 2 examples "
+            f"on average; got {classes} for {len(labels)} texts that can be used"
         )
 
 
@@ -236,6 +238,8 @@ def _embed(
         texts, truncation=True, max_length=tokens, padding="max_length", return_tensors="pt"
     )
     check_vocabulary(coded["input_ids"].max(), model)
+    if cut := sum(which_are_cut(coded, tokens)):
+        say_once(f"texts that are cut after {tokens} tokens: {cut} of {len(texts)}")
     mask = coded["attention_mask"].bool()
     # Sorted by length, a batch is as wide as its longest text.
     order = mask.sum(1).argsort()

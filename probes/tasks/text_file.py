@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,20 +15,25 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-#: Endings of the files that are read; ".gz" may follow all but the last.
+#: Endings of the files that are read; ".gz" may follow all but the last, and need not.
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 READABLE = "a CSV, TSV, JSON, JSON Lines or Parquet file"
-#: Of a CSV file: the first that its header holds.
+#: Of a CSV file: the one that its header holds most often.
 SEPARATORS = (",", ";", "\t")
-#: Marks at the beginning of a file that say its encoding.
-BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+#: Marks at the beginning of a file that say its encoding; the longer ones first.
+BYTE_ORDER_MARKS = {
+    b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig",
+}  # fmt: skip
+#: What a compressed file begins with.
+GZIP = b"\x1f\x8b"
 
 
 def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> pd.DataFrame:
     """Read a table. "None", "NA" and "01" are texts like any other.
 
     A CSV file is separated by commas, or by what its header has in their place: see
-    :func:`separator_of`.
+    :func:`separator_of`. Blanks around the names in a header do not count.
 
     Args:
         path: of a file that ends in one of ``FORMATS``.
@@ -41,7 +47,8 @@ def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> p
         the row, counted from 1, and its name is "line" or "row".
 
     Raises:
-        ValueError: no such file, another format, or a damaged file; the message names the line.
+        ValueError: no such file, another format, a file without rows, or a damaged one; the message
+            names the line.
     """
     kind = Path(path.stem).suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
     if kind not in FORMATS or (kind == ".parquet" and path.suffix == ".gz"):
@@ -52,29 +59,42 @@ def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> p
         text = _decoded(path, encoding, errors)
     except FileNotFoundError:
         raise ValueError(f"data must be {READABLE}; there is no {path}") from None
+    except IsADirectoryError:
+        raise ValueError(f"data must be {READABLE}; {path} is a folder") from None
     except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"data must be {READABLE}; {path}: {reason}") from None
     if kind in (".csv", ".tsv"):
-        return _separated(path, text, "\t" if kind == ".tsv" else separator_of(text))
-    return _json(path, text)
+        table = _separated(path, text, "\t" if kind == ".tsv" else separator_of(text))
+    else:
+        table = _json(path, text)
+    if table.empty:
+        raise ValueError(f"{path} holds no rows")
+    return table
 
 
 def separator_of(text: str) -> str:
     """What separates the names in the header of a CSV file.
 
-    >>> separator_of("text;label\\n1,5;a"), separator_of("text,label\\na;b,c")
+    >>> separator_of('text;label;"a, b, c"\\n1,5;a;'), separator_of("text,label\\na;b,c")
     (';', ',')
 
     Args:
         text: of the file.
 
     Returns:
-        A comma; a semicolon, as spreadsheets write where the comma is in numbers, or a tab where
-        the header holds it and no comma.
+        The most frequent one outside of quotes: a comma, also where there is none; a semicolon, as
+        spreadsheets write where the comma is in numbers; or a tab.
     """
     header = next((line for line in text.splitlines() if line.strip()), "")
-    return next((mark for mark in SEPARATORS if mark in header), ",")
+    return max(SEPARATORS, key=re.sub('"[^"]*"', "", header).count)
+
+
+def check_file(name: str, path: str) -> None:
+    """Raise ``ValueError`` unless there is a file; ``name`` is of the setting that says so."""
+    if not Path(path).is_file():
+        found = f"{path} is a folder" if Path(path).is_dir() else f"there is no {path}"
+        raise ValueError(f"{name} must be {READABLE}; {found}")
 
 
 def check_encoding(name: str) -> None:
@@ -128,25 +148,41 @@ def text_column(table: pd.DataFrame, name: str, where: str) -> "pd.Series[Any]":
     Raises:
         ValueError: no such column, or two; or a cell that is no text.
     """
+    column = column_of(table, name, where)
+    texts = [
+        as_text(value, f"{where}: {column.index.name} {place}, column {name!r},")
+        for place, value in column.items()
+    ]
+    return pd.Series(texts, index=column.index, dtype=object)
+
+
+def column_of(table: pd.DataFrame, name: str, where: str) -> "pd.Series[Any]":
+    """Return the column of a name.
+
+    Args:
+        table: made by :func:`read_table`.
+        name: of the column.
+        where: what the table is called in messages.
+
+    Raises:
+        ValueError: no such column, or two.
+    """
     known = list(map(str, table.columns))
     if known.count(name) != 1:
         found = "no" if name not in known else "more than one"
-        raise ValueError(f"{where} has {found} column {name!r}; there are {', '.join(known)}")
-    index = table.index
-    texts = [
-        as_text(value, f"{where}: {index.name} {place}, column {name!r},")
-        for place, value in zip(index, table[name], strict=True)
-    ]
-    return pd.Series(texts, index=index, dtype=object)
+        there = ", ".join(map(repr, known))
+        raise ValueError(f"{where} has {found} column {name!r}; there are {there}")
+    return table[name]
 
 
 def _decoded(path: Path, encoding: str, errors: str) -> str:
     content = path.read_bytes()
-    content = gzip.decompress(content) if path.suffix == ".gz" else content
-    for mark, marked in BYTE_ORDER_MARKS.items():
-        encoding = marked if content.startswith(mark) else encoding
+    if path.suffix == ".gz" or content.startswith(GZIP):
+        content = gzip.decompress(content)
+    marked = [name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)]
+    encoding = marked[0] if marked else encoding
     try:
-        return content.decode(encoding, errors)
+        text = content.decode(encoding, errors)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         byte = content[error.start]
@@ -154,6 +190,32 @@ def _decoded(path: Path, encoding: str, errors: str) -> str:
             f"encoding must be that of the file: {path}, line {line}, has byte 0x{byte:02x}, which "
             f"is not {encoding} (a common one is cp1252; latin-1 takes every byte)"
         ) from None
+    _check_decoded(path, content, text, encoding)
+    return text
+
+
+def _check_decoded(path: Path, content: bytes, text: str, encoding: str) -> None:
+    """Refuse a text that another encoding than the file's has made."""
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(
+            f"encoding must be that of the file: {path}, line {line}, holds a NUL, which no text "
+            f"in {encoding} has (utf-16-le and utf-16-be are encodings that write it)"
+        )
+    one_byte_a_letter = len(text) == len(content) and not content.isascii()
+    if one_byte_a_letter and _is_utf8(content):
+        raise ValueError(
+            f"encoding must be that of the file: {path} is utf-8, and in {encoding} its letters "
+            "would be others"
+        )
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _separated(path: Path, text: str, separator: str) -> pd.DataFrame:
@@ -174,11 +236,16 @@ def _separated(path: Path, text: str, separator: str) -> pd.DataFrame:
                     places.append(line)
                 line = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"{path}: line {line} cannot be read: {error}") from None
+        reason = str(error).replace("\t", "\\t")
+        raise ValueError(
+            f"{path}: line {line} cannot be read: {reason} (a cell that begins with a quote ends "
+            "with one, and a quote within it is doubled)"
+        ) from None
     if not rows:
         raise ValueError(f"{path} is empty: a header with the names of the columns is needed")
     index = pd.Index(places[1:], name="line")
-    return pd.DataFrame(rows[1:], columns=rows[0], index=index, dtype=object)
+    names = [name.strip() for name in rows[0]]
+    return pd.DataFrame(rows[1:], columns=names, index=index, dtype=object)
 
 
 def _fields(count: int) -> str:
@@ -198,7 +265,7 @@ def _json(path: Path, text: str) -> pd.DataFrame:
     """Read a list of objects, SQuAD's nested objects, or an object a line."""
     if path.name.lower().removesuffix(".gz").endswith(".json"):
         try:
-            whole = json.loads(text)
+            whole = _loaded(text)
         except (ValueError, RecursionError) as error:
             if len(text.strip().splitlines()) < 2 or not _is_object(text.strip().splitlines()[0]):
                 raise ValueError(f"{path} is no JSON: {error}") from None
@@ -210,7 +277,7 @@ def _json(path: Path, text: str) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            rows[number] = json.loads(line)
+            rows[number] = _loaded(line)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: line {number} is no JSON: {error}") from None
         if not isinstance(rows[number], dict):
@@ -218,9 +285,23 @@ def _json(path: Path, text: str) -> pd.DataFrame:
     return _framed("line", rows)
 
 
+def _loaded(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, in which Python's reader would take the last of equal keys."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the key {twice!r} twice")
+    return found
+
+
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(_loaded(line), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -235,14 +316,34 @@ def _examples(path: Path, whole: Any) -> list[dict[str, Any]]:
         raise ValueError(f"{path} must be a list of objects, or hold one called data")
     if not rows or "paragraphs" not in rows[0]:
         return rows
+    return [
+        _asked(path, article, paragraph, asked, f"article {number}, paragraph {place}")
+        for number, article in enumerate(rows, 1)
+        for place, paragraph in enumerate(_list_in(path, article, "paragraphs", number), 1)
+        for asked in _list_in(path, paragraph, "qas", number)
+    ]
+
+
+def _list_in(path: Path, whole: Any, name: str, article: int) -> list[Any]:
+    found = whole.get(name) if isinstance(whole, dict) else None
+    if not isinstance(found, list):
+        raise ValueError(f"{path}: article {article} must have {name}, a list, as SQuAD's files do")
+    return found
+
+
+def _asked(path: Path, article: Any, paragraph: Any, asked: Any, where: str) -> dict[str, Any]:
+    """A question of SQuAD in the hub's layout."""
     try:
-        return [
-            {"id": asked.get("id"), "title": article.get("title"), "context": paragraph["context"],
-             "question": asked["question"], "answers": asked["answers"]}
-            for article in rows for paragraph in article["paragraphs"] for asked in paragraph["qas"]
-        ]  # fmt: skip
+        row = {"id": asked.get("id"), "title": article.get("title"),
+               "context": paragraph["context"], "question": asked["question"],
+               "answers": asked["answers"]}  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not laid out as SQuAD's files are: {error!r}") from None
+        raise ValueError(
+            f"{path}: {where}: a question is not laid out as in SQuAD's files: {error!r}"
+        ) from None
+    if asked.get("is_impossible") and row["answers"]:
+        raise ValueError(f"{path}: {where}: a question is_impossible and has answers")
+    return row
 
 
 def _parquet_rows(path: Path) -> dict[int, dict[str, Any]]:

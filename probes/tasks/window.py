@@ -58,6 +58,21 @@ def window(asked: int | None, default: int, config: Any) -> int:
     return asked or min(default, most)
 
 
+def which_are_cut(coded: Any, tokens: int) -> list[bool]:
+    """Say which texts of a batch were longer than what is read.
+
+    Args:
+        coded: made by a tokenizer of transformers, which cuts.
+        tokens: that it cuts after.
+
+    Returns:
+        One value a text. A slow tokenizer does not say: then whether the text fills the window.
+    """
+    if coded.encodings:
+        return [bool(one.overflowing) for one in coded.encodings]
+    return [len(one) >= tokens for one in coded["input_ids"]]
+
+
 def check_vocabulary(largest: Any, model: Any) -> None:
     """Check that a model has an embedding for every token of its tokenizer.
 

@@ -31,22 +31,34 @@ def test_the_loss_is_over_the_answer(tmp_path, tokenizer):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"instruction": None}, "row 4: instruction must be a text; it is nothing"),
-        ({"output": None}, "row 4: output must be a text; it is nothing"),
-        ({"output": ["a", "b"]}, "column 'output' must hold values of one kind"),
-        ({"input": 5}, "column 'input' must hold values of one kind"),
+        ({"instruction": None}, "'instruction', must be a text; it is nothing"),
+        ({"output": None}, "'output', must be a text; it is nothing"),
+        ({"output": ["a", "b"]}, "'output', holds a value of another kind than the rows above"),
+        ({"input": 5}, "'input', holds a value of another kind"),
+        ({"output": "\ud83d"}, "'output', is no Unicode text"),
     ],
 )
 def test_a_row_that_is_damaged_is_named(change, message, tmp_path, tokenizer):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"train\.jsonl: line 4, column {message}"):
         instruction_task(write(tmp_path, change), tokenizer)
+
+
+def test_what_cannot_be_learned_is_left_out_and_said(tmp_path, tokenizer, capsys):
+    rows = [{"instruction": f"say {one}", "output": one} for one in SENTENCES]
+    rows[0]["output"], rows[1], rows[2]["output"] = " ", rows[3], "fish " * 40
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    task = instruction_task(Corpus(str(tmp_path), "", "", None, None, 32, 0), tokenizer)
+    assert len(task.train) + len(task.held_out) == 25
+    said = capsys.readouterr().err
+    assert "train.jsonl: 27 rows, 25 used: 1 without output, 1 duplicate\n" in said
+    assert "; answers that are cut after 32 tokens: 1\n" in said
 
 
 def test_a_column_of_numbers_is_no_text(tmp_path, tokenizer):
     rows = [{"instruction": "say", "input": "", "output": number} for number in range(12)]
     write_jsonl(tmp_path / "train.jsonl", rows)
     given = Corpus(str(tmp_path), "", "", None, None, 32, 0)
-    with pytest.raises(ValueError, match="row 1: output must be a text; it is of type int"):
+    with pytest.raises(ValueError, match="line 1, column 'output', must be a text; it is of"):
         instruction_task(given, tokenizer)
 
 

@@ -69,7 +69,7 @@ def test_a_second_file_is_held_out_without_what_is_trained_on(tmp_path, tokenize
     other = write(tmp_path / "other.csv", ["no", "yes"], sentences=SENTENCES[9:20])
     task = text_task("mine", corpus(file, n=None, held_out_file=other), tokenizer)
     assert (len(task.train), len(task.held_out), task.pool) == (12, 8, None)
-    assert "left out: 3 texts that the training file holds as well" in capsys.readouterr().err
+    assert "11 rows, 8 used: 3 in the training file;" in capsys.readouterr().err
     drawn = text_task("mine", corpus(file, n=5, held_out_file=other), tokenizer)
     assert (len(drawn.train), len(drawn.held_out), drawn.pool) == (5, 8, 12)
 
@@ -86,12 +86,29 @@ def test_a_second_file_is_held_out_without_what_is_trained_on(tmp_path, tokenize
         ),
         (["a", "b"], {"n": 26}, "n must be from 2 to 25"),
         (["a", "b"], {"pair_column": "other"}, "no column 'other'"),
-        (["a", "a"], {}, "must hold at least 2 classes"),
+        (["a", "a"], {}, r"t\.csv: column 'label' must hold at least 2 classes"),
+        ([1, 1.0], {"regression": True}, "must hold at least 2 different numbers"),
+        (["a", "b"], {"pair_column": "text"}, "columns of texts and labels must differ"),
     ],
 )
 def test_what_cannot_be_learned_is_named(labels, changes, message, tmp_path, tokenizer):
     with pytest.raises(ValueError, match=message):
         text_task("mine", corpus(write(tmp_path / "t.csv", labels), **changes), tokenizer)
+
+
+def test_how_many_texts_are_cut_is_said(tmp_path, tokenizer, capsys):
+    file = write(tmp_path / "t.csv", ["a", "b"])
+    text_task("mine", corpus(file, tokens=4), tokenizer)
+    said = capsys.readouterr().err
+    assert "training: texts that are cut after 4 tokens: 10 of 10\n" in said
+    assert "held-out: texts that are cut after 4 tokens: 17 of 17\n" in said
+
+
+def test_a_held_out_file_of_training_texts_alone_is_named(tmp_path, tokenizer):
+    file = write(tmp_path / "train.csv", ["yes", "no"])
+    message = r"train\.csv must hold at least 2 held-out examples; got 0"
+    with pytest.raises(ValueError, match=message):
+        text_task("mine", corpus(file, held_out_file=file), tokenizer)
 
 
 def test_a_class_of_the_held_out_file_alone_is_named(tmp_path, tokenizer):

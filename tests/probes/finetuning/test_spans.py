@@ -61,6 +61,17 @@ def test_perfect_predictions_score_one(change, tmp_path, tokenizer):
     assert score_of_perfect_predictions(task) == {"score": 1.0, "exact_match": 1.0}
 
 
+def test_rows_without_a_question_are_left_out_and_what_is_cut_is_said(tmp_path, tokenizer, capsys):
+    changes = {1: {"question": " "}, 2: {"question": "what do cats ? " * 9}}
+    task = squad_task(
+        "squad", write(tmp_path, lambda number, row: row | changes.get(number, {})), tokenizer
+    )
+    assert len(task.train) == 5
+    said = capsys.readouterr().err
+    assert "train-0.jsonl: 6 rows, 5 used: 1 without question; 0 without an answer\n" in said
+    assert "squad, training: 5 windows; questions that are cut: 1\n" in said
+
+
 def test_questions_without_an_answer_are_scored(tmp_path, tokenizer):
     none = {"text": [], "answer_start": []}
     change = lambda number, row: row | ({"answers": none} if number % 2 else {})  # noqa: E731
@@ -99,15 +110,19 @@ def test_squads_own_files_hold_the_same_examples(tmp_path, tokenizer):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"question": None}, "row 4: question must be a text; it is nothing"),
-        ({"context": None}, "row 4: context must be a text"),
-        ({"answers": None}, "row 4: answers must be texts, and as many numbers"),
-        ({"answers": {"text": ["fish"], "answer_start": []}}, "row 4: answers must be texts, and"),
-        ({"answers": {"text": ["fish"], "answer_start": [1]}}, "'fish' does not stand at charac"),
+        ({"question": None}, "'question', must be a text; it is nothing"),
+        ({"context": None}, "'context', must be a text"),
+        ({"question": 5}, "'question', holds a value of another kind than the rows above"),
+        ({"answers": None}, "'answers', must hold texts, and as many numbers"),
+        ({"answers": {"text": ["fish"], "answer_start": []}}, "'answers', must hold texts, and as"),
+        (
+            {"answers": {"text": ["fish"], "answer_start": [1]}},
+            "'fish' at character 1 of context, where it",
+        ),
         ({"answers": {"text": ["fish"], "answer_start": [-1]}}, "characters from 0; got 'fish'"),
     ],
 )
 def test_an_example_that_is_damaged_is_named(change, message, tmp_path, tokenizer):
     given = write(tmp_path, lambda number, row: row | (change if number == 3 else {}))
-    with pytest.raises(ValueError, match=f"split train of squad, .*{message}"):
+    with pytest.raises(ValueError, match=rf"train-0\.jsonl: line 4, column .*{message}"):
         squad_task("squad", given, tokenizer)

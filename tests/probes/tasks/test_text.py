@@ -68,6 +68,12 @@ def test_bytes_that_are_no_utf8_are_refused_and_those_of_a_known_corpus_replaced
     assert "cars_Ñ_no" in set(decoded["text"])
 
 
+def test_how_many_texts_are_cut_is_said(options, capsys):
+    settings = StabilitySettings(**(options | {"tokens": 3}))
+    load_task("text", settings.text_source("text"))
+    assert "texts that are cut after 3 tokens: 40 of 40\n" in capsys.readouterr().err
+
+
 def test_a_class_is_what_stands_there(tmp_path):
     labels = ["None", "NA", "null", "01", "1"]
     rows = "".join(f"text {number},{labels[number % 5]}\n" for number in range(15))
@@ -116,11 +122,12 @@ def test_another_file_is_another_cell(options, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": "nowhere.csv"}, "nowhere.csv, which is not there"),
+        ({"data": "nowhere.csv"}, "there is no nowhere.csv"),
+        ({"data": "."}, r"data must be a CSV, .*; \. is a folder"),
         ({"data": None}, "data must be given for task text"),
-        ({"text_column": "body"}, "no column 'body'; there are review, liked"),
+        ({"text_column": "body"}, "no column 'body'; there are 'review', 'liked'"),
         ({"label_column": "stars"}, "no column 'stars'"),
-        ({"label_column": "review"}, "at least 2 classes, .* got 40 for 40 texts"),
+        ({"label_column": "review"}, "columns of texts and labels must differ"),
         ({"model": "/nowhere/at/all"}, "model /nowhere/at/all cannot be loaded"),
         ({"layers": 3}, "layers must be from 1 to 2"),
         ({"layers": 0}, "layers must be at least 1"),
@@ -128,6 +135,7 @@ def test_another_file_is_another_cell(options, tmp_path):
         ({"tokens": 1}, "tokens must be from 2 to 512"),
         ({"tokens": 17}, "tokens must be at most 16, the positions of the model"),
         ({"encoding": "klingon"}, "encoding must be one that Python knows"),
+        ({"task": "mine.csv"}, r"task must be text for a file \(--task text --data mine.csv\)"),
         ({"task": "tweets"}, "data must be given for task text, and for no other"),
         ({"task": "digits"}, "data must be left out for task digits"),
     ],

@@ -8,6 +8,8 @@ from torch import nn
 
 #: Names of the parameters by which layers multiply.
 WEIGHTS = ("weight", "in_proj_weight")
+#: Where a module keeps what is called around its passes.
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 #: Names that a message shows.
 SHOWN = 3
 
@@ -38,10 +40,11 @@ def why_refused(module: nn.Module, kind: type[nn.Module] = nn.Linear) -> str | N
         return f"holds its weight as {type(held).__name__} of {held.dtype}"
     # Accelerate puts its placing of a layer on a device around the forward pass.
     own = "forward" in vars(module) and not hasattr(module, "_hf_hook")
-    if type(module).forward is not kind.forward or own:
+    called = type(module).forward is kind.forward and type(module).__call__ is kind.__call__
+    if own or not called or hasattr(type(module), "weight"):
         return f"is a {name} with a forward pass of its own"
-    if module._forward_hooks or module._forward_pre_hooks:
-        return "has forward hooks, which would see the frozen layer without the update"
+    if any(getattr(module, hooks) for hooks in HOOKS):
+        return "has hooks, which would see the frozen layer without the update"
     if getattr(module, "_hf_tp_plan", None) is not None:
         return "is split over several devices"
     return None

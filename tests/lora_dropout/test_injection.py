@@ -225,6 +225,11 @@ class Scaled(nn.Linear):
         return 2 * super().forward(x)
 
 
+class Called(nn.Linear):
+    def __call__(self, x):
+        return 2 * super().__call__(x)
+
+
 class Renamed(nn.Linear):
     """Nothing but another name."""
 
@@ -232,6 +237,12 @@ class Renamed(nn.Linear):
 def hooked():
     layer = nn.Linear(8, 8)
     layer.register_forward_hook(lambda module, args, output: 2 * output)
+    return layer
+
+
+def hooked_backward():
+    layer = nn.Linear(8, 8)
+    layer.register_full_backward_hook(lambda module, grads_in, grads_out: None)
     return layer
 
 
@@ -250,7 +261,9 @@ NOT_PLAIN = {
     "computes its weight": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)),
     "computes its weight (": lambda: nn.utils.spectral_norm(nn.Linear(8, 8)),
     "computes its": pruned,
-    "forward hooks": hooked,
+    "has hooks": hooked,
+    "has hooks,": hooked_backward,
+    "a Called with a forward pass of its own": lambda: Called(8, 8),
     "a Linear with a forward pass of its own": patched,
     "a Conv1d": lambda: nn.Conv1d(8, 8, 1),
     "a Bilinear": lambda: nn.Bilinear(8, 8, 8),

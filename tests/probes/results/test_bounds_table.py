@@ -60,6 +60,13 @@ def test_the_bounds_are_those_of_the_paper():
     assert found["measured"].tolist() == [0.25, 0.001, 0.25]
 
 
+def test_the_lemma_is_stated_at_beta_over_draws_as_it_is_an_expectation():
+    """A draw whose own beta is 0 and whose gap is large does not refute it."""
+    found = bounds(cells({"beta": 0.0}, {"beta": 0.002, "draw": 1}, {"p": 0.5}), (1.0,), 0.05)
+    lemma = found[found["statement"] == "Lemma 4.3"]["bound"].tolist()
+    assert lemma == pytest.approx([((1 + 12 * 1000 * 0.001) / (2 * 1000 * 0.05)) ** 0.5] * 3)
+
+
 def test_a_bound_at_c_or_above_is_vacuous_and_one_below_what_is_measured_violated():
     assert verdicts() == {
         "Lemma 4.3": "holds", "Proposition 4.2": "holds", "Theorem 4.4": "holds",

@@ -34,8 +34,10 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 #: Numbers of these pages that are not compared, with the command that prints them and its time.
 NOT_COMPARED = {
     "what the commands of the README print": "make stability (10 seconds), make test (10 minutes)",
-    "bounds from supersamples": "python -m probes.information --task TASK --lr LR (2 minutes of CPU time each)",
-    "n from which a bound says something": "python -m probes.comparison (--model network --draws 8)",
+    "bounds from supersamples": "python -m probes.information --task TASK --lr LR (2 minutes each)",
+    "n from which a bound says something": (
+        "python -m probes.comparison, and python -m probes.comparison --model network --draws 8"
+    ),
     "stability of random halves": "python -m probes.ensemble --rivals 16 --p 0 --draws 8",
     "sets that cover": "python -m probes.coverage --task TASK --lr LR --draws 16",
     "Gaussian masks": 'python -m probes.ablation --part "mask kind" --draws 16 --task TASK --lr LR',

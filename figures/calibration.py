@@ -14,13 +14,13 @@ BINS = 10
 #: Where the moments stand on the middle panel's axis, and what they are called there.
 PLACES = {"best": 0, "end": 1}
 MOMENTS = ("best checkpoint", "end of training")
-#: Distance there of the curves' points.
-APART = 0.12
+#: Distance there of the curves' points, and of all together.
+APART, WIDEST = 0.12, 0.8
 #: What marks mean on the left and in the middle, by column.
 FLOOR = {"ece_floor": "thin, dotted: noise floor"}
 FLOOR_AND_DEBIASED = {"ece_floor": "level: noise floor", "ece_debiased": "hollow: debiased (l2)"}
-#: How far right of a curve's calibration error its debiased one stands.
-BESIDE = 0.04
+#: How far right of a curve's calibration error its debiased one stands, as a share of ``APART``.
+BESIDE = 1 / 3
 
 
 def draw(
@@ -45,13 +45,15 @@ def draw(
         confidence at the best checkpoint, on the diagonal where probabilities are right.
     """
     labels = list(dict.fromkeys(points["label"]))
-    shifts = dodge(len(labels), APART)
+    # So that those of one moment stay apart from those of the other.
+    apart = min(APART, WIDEST / max(1, len(labels)))
+    shifts = dodge(len(labels), apart)
     with style():
         figure = Drawing(figsize=(12, 4.4))
         left, middle, right = figure.subplots(1, 3)
         for label, look, shift in zip(labels, looks(len(labels)), shifts, strict=True):
             _along(left, points[points["label"] == label], label, look)
-            _moments(middle, moments[moments["label"] == label], shift, label, look)
+            _moments(middle, moments[moments["label"] == label], shift, apart, label, look)
             _reliability(right, diagram[diagram["label"] == label], label, look)
         right.plot([0, 1], [0, 1], color="0.5", linewidth=1)
         left.set(xscale="log", xlim=(0.8, 1.25 * points["step"].max()))
@@ -63,7 +65,7 @@ def draw(
                    title=_legend_of(moments, FLOOR_AND_DEBIASED))  # fmt: skip
         right.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02),
                   title="reliability at the best checkpoint")  # fmt: skip
-        right.legend(framealpha=0.9)
+        figure.keyed(right.get_legend_handles_labels())
         figure.described(caption)
     return figure
 
@@ -80,7 +82,9 @@ def _along(axes: Axes, curve: pd.DataFrame, label: str, look: Look) -> None:
                   linewidth=1, label=f"{label}, floor")  # fmt: skip
 
 
-def _moments(axes: Axes, group: pd.DataFrame, shift: float, label: str, look: Look) -> None:
+def _moments(
+    axes: Axes, group: pd.DataFrame, shift: float, apart: float, label: str, look: Look
+) -> None:
     marks: dict[str, Any] = {"linestyle": "", "color": look.colour}
     places = group["moment"].map(PLACES) + shift
     error_bars(axes, places, group, "ece", marker=look.marker, capsize=3, label=label, **marks)
@@ -88,8 +92,9 @@ def _moments(axes: Axes, group: pd.DataFrame, shift: float, label: str, look: Lo
         axes.plot(places, finite(group["ece_floor"]), marker="_", markersize=12,
                   label=f"{label}, floor", **marks)  # fmt: skip
     if "ece_debiased" in group:
-        error_bars(axes, places + BESIDE, group, "ece_debiased", marker=look.marker, capsize=3,
-                   markerfacecolor="white", label=f"{label}, debiased", **marks)  # fmt: skip
+        error_bars(axes, places + BESIDE * apart, group, "ece_debiased", marker=look.marker,
+                   capsize=3, markerfacecolor="white", label=f"{label}, debiased",
+                   **marks)  # fmt: skip
 
 
 def _reliability(axes: Axes, diagram: pd.DataFrame, label: str, look: Look) -> None:

@@ -144,26 +144,32 @@ class ComparisonSettings(EngineOptions):
         check_one_of("task", known["task"], TASKS if self.model == "minimiser" else NETWORK_TASKS)
         require(0 < self.strength < float("inf"), "strength", "positive and finite", self.strength)
         for n in known["n"]:
-            require(n >= 8, "n", "at least 8", n)
+            check_count("n", n, least=8)
         check_count("draws", known["draws"], least=2)
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
+        check_count("selections", self.selections, least=4)
+        require(self.selections % 4 == 0, "selections", "a multiple of 4", self.selections)
+        require(2 <= self.bits <= 32, "bits", "from 2 to 32", self.bits)
         check_seed(self.seed)
         self.check_engine()
         return self._network_cells() if self.model == "network" else self._minimiser_cells()
 
     def _minimiser_cells(self) -> "list[ComparisonCell]":
         require(0 < self.p < 1, "p", "in (0, 1)", self.p)
-        for name in ("steps", "lr"):
-            value = getattr(self, name)
-            require(value is None, name, "left out for minimisers", value)
+        self._check_left_out("minimisers", "steps", "lr", "selections", "bits")
         task, sizes, draws = (self.known[name] for name in ("task", "n", "draws"))
         return [ComparisonCell(task, self.p, self.strength, sizes, draws, self.delta, self.seed)]
 
+    def _check_left_out(self, where: str, *names: str) -> None:
+        """Refuse what would be ignored."""
+        for name in names:
+            value = getattr(self, name)
+            default = type(self).__dataclass_fields__[name].default
+            require(value == default, name, f"left out for {where}", value)
+
     def _network_cells(self) -> list[WeightBoundsCell]:
+        self._check_left_out("networks", "strength")
         task, sizes, draws = (self.known[name] for name in ("task", "n", "draws"))
-        check_count("selections", self.selections, least=4)
-        require(self.selections % 4 == 0, "selections", "a multiple of 4", self.selections)
-        require(2 <= self.bits <= 32, "bits", "from 2 to 32", self.bits)
         # A test set of n, and one example at least that no network has seen.
         largest = (len(load_task(task)) - 1) // 2
         for n in sizes:
@@ -327,7 +333,10 @@ class ComparisonResult(Result):
         last = self._last
         said = last[~last["vacuous"].astype(bool)]
         if not len(said):
-            return "No bound says anything at the largest n drawn." if len(last) else ""
+            if not len(last):
+                return ""
+            where = f"At n = {last['n'].iloc[0]}, the largest drawn"
+            return f"{where}, none of {len(last)} bounds says anything."
         counted = (
             f"At n = {said['n'].iloc[0]}, the largest drawn, {len(said)} of {len(last)} bounds say "
             "something"

@@ -160,8 +160,9 @@ class CoverageResult(Result):
         sure = self.summary[self.summary["method"] == PLUS]
         below = int((sure["verdict"] == BELOW).sum())
         least = float(sure["coverage"].min())
+        known = "not known" if np.isnan(least) else f"from {least:.3f} up"
         return (
-            f"Jackknife+: coverage from {least:.3f} up, guaranteed {sure['guarantee'].iloc[0]:g}; "
+            f"Jackknife+: coverage {known}, guaranteed {sure['guarantee'].iloc[0]:g}; "
             f"the guarantee is contradicted at {below} of {len(sure)} rates."
         )
 

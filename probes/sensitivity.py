@@ -100,9 +100,11 @@ class SensitivityResult(Result):
         """Draw score, gap and stability over p and N."""
         from figures.sensitivity import draw
 
+        several = self.draw_count > 1
+        shown = "means ± half of the 95 % interval over draws" if several else "one draw"
         caption = (
-            f"{self.setting}, objective dropout; N mask pairs a step and N members; means ± half "
-            "of the 95 % interval over draws; light is good"
+            f"{self.setting}, objective dropout; N mask pairs a step and N members; {shown}; light "
+            "is good"
         )
         return draw(self.summary, caption, self.rows["score_name"].iloc[0]).titled(self.answer)
 

@@ -63,7 +63,7 @@ def test_debiased_errors_stand_beside_the_others_with_their_own_intervals(label)
     own = MOMENTS[MOMENTS["label"] == label]
     points, ends = artists.error_bars(middle)[f"{label}, debiased"]
     errors, _ = artists.error_bars(middle)[label]
-    assert np.allclose(points[:, 0], errors[:, 0] + BESIDE)
+    assert np.allclose(points[:, 0], errors[:, 0] + BESIDE * APART)
     assert np.allclose(points[:, 1], own["ece_debiased"])
     assert np.allclose(ends, own[["ece_debiased_low", "ece_debiased_high"]])
 
@@ -93,7 +93,7 @@ def test_diagrams_are_averaged_in_bins_closed_above():
 
 def test_panels_and_curves_are_named():
     figure = drawing()
-    assert artists.legend(figure.axes[2]) == LABELS
+    assert artists.legend(figure) == LABELS
     assert artists.labels(figure) == [
         ("optimizer step", "expected calibration error"), ("", "expected calibration error"),
         ("confidence", "accuracy"),

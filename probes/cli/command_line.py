@@ -3,19 +3,19 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import fields
 from functools import partial, wraps
 from importlib.metadata import version
-from itertools import takewhile
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import tyro
 from tyro.extras import subcommand_cli_from_dict
 
 from probes.cli.early_interrupt import STATUS, be_normal, finish
 from probes.cli.help_text import asks_for_help, help_text
+from probes.cli.refused_words import check_words, refusal
 from probes.jobs.sweep import InterruptedSweepError
 from probes.jobs.validation import did_you_mean
 
@@ -41,12 +41,15 @@ def run_command_line(
     """
 
     def answer() -> int:
-        _answer_at_once(settings, sys.argv[1:] if arguments is None else arguments, program)
+        words = sys.argv[1:] if arguments is None else arguments
+        _answer_at_once(settings, words, program)
+        declared = get_type_hints(settings)
+        check_words(declared, words)
         parse = partial(
             tyro.cli, settings, args=arguments, prog=program and f"python -m {program}",
             config=(tyro.conf.FlagCreatePairsOff,), return_unknown_args=True,
         )  # fmt: skip
-        return main(*_parse(parse))
+        return main(*_parse(parse, declared, words))
 
     _exit_with(answer)
 
@@ -62,7 +65,12 @@ def run_functions(*asked: Callable[..., object]) -> NoReturn:
     (only, *more) = named.values()
 
     def answer() -> int:
-        _parse(partial(subcommand_cli_from_dict, named) if more else partial(tyro.cli, only))()
+        words = sys.argv[1:]
+        chosen = named.get(words[0] if more and words else "", only)
+        declared = {} if asks_for_help(words) else get_type_hints(chosen)
+        check_words(declared, words)
+        parse = partial(subcommand_cli_from_dict, named) if more else partial(tyro.cli, only)
+        _parse(parse, declared, words)()
         return 0
 
     _exit_with(answer)
@@ -120,7 +128,7 @@ def _close_output() -> None:
         os.dup2(nowhere, sys.stdout.fileno())
 
 
-def _parse(parse: Callable[[], T]) -> T:
+def _parse(parse: Callable[[], T], declared: Mapping[str, Any], words: Sequence[str]) -> T:
     """Parse by tyro; what it complains of becomes one line."""
     complaint = io.StringIO()
     try:
@@ -129,10 +137,7 @@ def _parse(parse: Callable[[], T]) -> T:
     except SystemExit as stop:
         if not stop.code:
             raise
-    # The parser frames its message and repeats the help below a rule: one line is enough.
-    lines = [line.strip("│╭╮╰╯ ") for line in complaint.getvalue().splitlines()[1:]]
-    message = " ".join(takewhile(lambda line: line.strip("─"), lines))
-    leave(f"error: {message} (see --help)", 2)
+    leave(f"error: {refusal(declared, words, complaint.getvalue())} (see --help)", 2)
 
 
 def check_no_words(settings: type[Any], words: Sequence[str]) -> None:

@@ -43,7 +43,8 @@ def test_a_function_is_called_with_its_flags_and_may_write_to_standard_error(ans
     ("words", "asked", "said"),
     [
         (["--n", "-1"], [weigh], "n must be at least 0; got -1"),
-        (["--n", "x"], [weigh], "--n"),
+        (["--n", "x"], [weigh], "n must be a whole number; got 'x' (see --help)"),
+        (["weigh", "--n", "x"], [weigh, count], "n must be a whole number; got 'x' (see --help)"),
         (["--nope"], [weigh], "--nope"),
         (["nothing"], [weigh, count], "nothing"),
         ([], [weigh, count], "{weigh, count}"),

@@ -1,0 +1,54 @@
+"""What a parser passes over or says in its own words is refused by name, in a line."""
+
+from pathlib import Path
+
+import pytest
+
+from probes.cli.refused_words import check_words, refusal
+
+DECLARED = {"n": int, "lr": float | None, "p": tuple[float, ...], "fast": bool, "out": Path | None}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--n", "8", "--p", "0.1", "-0.3", "--fast"], ["--n=8", "--n", "9"], ["--p"], [], ["8", ""],
+        ["--other", ""], ["--lr", "--fast"],
+    ],
+)  # fmt: skip
+def test_what_the_parser_can_take_or_refuse_itself_is_left_to_it(words):
+    check_words(DECLARED, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", ""], "out must not be empty"), (["--out="], "out must not be empty"),
+        (["--fast", "yes"], "fast must be given without a value; got yes"),
+        (["--fast=no"], "fast must be given without a value; got no"),
+        (["--n", "8", "9"], "n must be one value; got 8 9"),
+        (["--p", "0.1", "--p", "0.3"], "p must be given once"),
+    ],
+)  # fmt: skip
+def test_what_it_would_pass_over_is_refused(words, said):
+    with pytest.raises(ValueError, match=said):
+        check_words(DECLARED, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--n", "8.5"], "n must be a whole number; got '8.5'"),
+        (["--lr", "None", "--p", "0.1", "high"], "p must be a number; got 'high'"),
+        (["--lr=x"], "lr must be a number; got 'x'"),
+        (["--n"], "n must have a value; got none"),
+        (["--colour", "x"], "Unknown. Really."),
+    ],
+)
+@pytest.mark.parametrize(
+    "complaint",
+    ["╭─ Error ─╮\n│ Unknown.  │\n│ Really. │\n│ ─── │\n│ For full helptext │\n╰────╯\n",
+     "+- Error -+\n| --------- |\n| Unknown.  |\n| Really. |\n| --- |\n| For full helptext |\n"],
+)  # fmt: skip
+def test_a_complaint_is_said_in_our_words_or_without_its_frame(words, said, complaint):
+    assert refusal(DECLARED, words, complaint) == said

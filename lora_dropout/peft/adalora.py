@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lora_dropout.peft.adapters import (
     DropoutTuner,
     HoldsMasks,
+    UnaskedMasks,
     base_layer,
     is_conv1d,
     refuse,
@@ -60,7 +61,11 @@ class MasksOfSVD(HoldsMasks):
             ValueError: adapters with and without LoRA Dropout are active together.
         """
         active = [name for name in self.active_adapters if name in self.lora_A]
-        masked = [name for name in active if self.masks_of(name) is not None]
+        masked = [
+            name
+            for name in active
+            if self.masks_of(name) is not None and not isinstance(self.masks_of(name), UnaskedMasks)
+        ]
         if self.disable_adapters or self.merged or not masked:
             return super().forward(x, *args, **kwargs)
         result = self.base_layer(x, *args, **kwargs)

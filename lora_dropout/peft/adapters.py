@@ -197,7 +197,9 @@ class HoldsMasks(LayerOfPEFT):
         """Whether PEFT computes the update by itself, which it does at rate 0 alone."""
         variant = self.lora_variant.get(adapter_name)
         theirs = variant is not None and type(variant).__module__.partition(".")[0] == "peft"
-        return not config.drops and (theirs or getattr(config, "lora_bias", False))
+        given: Any = config
+        others = theirs or getattr(config, "lora_bias", False) or given.lora_dropout > 0
+        return not config.drops and others
 
     def get_delta_weight(self, adapter_name: str, *args: Any, **kwargs: Any) -> Tensor:
         """Compute the update as the deterministic network has it.

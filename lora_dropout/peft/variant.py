@@ -105,4 +105,6 @@ class VariantOfConfig(HoldsMasks):
         if ours and config.drops:
             return self.masked()
         variant = super().resolve_lora_variant(config=config, **kwargs)
-        return self.masked() if ours and variant is None and not config.lora_bias else variant
+        # PEFT's own forward pass alone has these.
+        peft_has = ours and (config.lora_bias or config.lora_dropout)
+        return self.masked() if ours and variant is None and not peft_has else variant

@@ -200,7 +200,8 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
     Raises:
         ValueError: layers that are not there, or a method that does not fit.
     """
-    from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
+    from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig  # isort: skip
+    from peft import LoraConfig
 
     shared: dict[str, Any] = {
         "lora_alpha": cell.alpha, "task_type": task.peft_type, "dropout_rate": cell.p,
@@ -212,8 +213,13 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
         shared["target_modules"] = list(cell.target)
     if task.peft_type == "SEQ_CLS":
         shared["modules_to_save"] = _head(model)
-    if cell.method == "lora":
-        config: Any = LoraDropoutConfig(r=cell.rank, **shared)
+    if cell.rank_dropout:
+        # PEFT's own layer calls A and B one after the other, and there is something between them.
+        for name in ("dropout_rate", "mask_seed", "rescale"):
+            del shared[name]
+        config: Any = LoraConfig(r=cell.rank, **shared)
+    elif cell.method == "lora":
+        config = LoraDropoutConfig(r=cell.rank, **shared)
     else:
         config = AdaLoraDropoutConfig(**cell.ranks.of_training(cell.rank, steps), **shared)
     adapted = _with_adapter(model, config)

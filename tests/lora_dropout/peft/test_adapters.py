@@ -1,5 +1,7 @@
 """What PEFT does with LoRA and AdaLoRA adapters goes on working with masks."""
 
+from functools import partial
+
 import pytest
 import torch
 from peft import AdaLoraConfig, LoHaConfig, LoraConfig, get_peft_model
@@ -74,6 +76,27 @@ def test_at_rate_0_every_option_of_peft_is_there(setting):
         model = randomize(get_peft_model(bert(), config)).train()
         found.append(model(**batch_for("bert")).logits)
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize(
+    ("plain", "ours", "ranks"),
+    [
+        (LoraConfig, LoraDropoutConfig, {"r": 4}),
+        (AdaLoraConfig, AdaLoraDropoutConfig,
+         {"init_r": 4, "target_r": 2, "total_step": 12, "tinit": 2, "tfinal": 3}),
+    ],
+)  # fmt: skip
+def test_at_rate_0_pefts_own_dropout_drops(plain, ours, ranks):
+    """What the update reads loses the same entries as in PEFT's own adapter."""
+    settings = ranks | {"target_modules": ["query", "value"]}
+    found = []
+    mine = partial(ours, dropout_rate=0.0)
+    for kind, rate in ((plain, 0.5), (mine, 0.5), (mine, 0.0)):
+        model = randomize(get_peft_model(bert(), kind(**settings, lora_dropout=rate))).train()
+        torch.manual_seed(1)
+        found.append(model(**batch_for("bert")).logits)
+    torch.testing.assert_close(found[1], found[0])
+    assert not torch.allclose(found[1], found[2])
 
 
 @both

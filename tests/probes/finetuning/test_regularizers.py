@@ -126,6 +126,23 @@ def test_dropout_of_peft_and_rescaled_masks_reach_the_adapter(models):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["LoRA", "LoRA Dropout", "PEFT lora_dropout", "DropLoRA"])
+def test_what_drops_by_chance_does_so_in_training(name, models):
+    """Where B is not 0, the outputs are others than in prediction, but for plain LoRA's."""
+    model = AutoModelForSequenceClassification.from_pretrained(
+        models["classifier"], hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    strength = 0.0 if name == "LoRA" else 0.5
+    model = adapt(model, changed(name, strength), SimpleNamespace(peft_type="SEQ_CLS"), 10)
+    for parameter, value in model.named_parameters():
+        if "lora_B" in parameter:
+            nn.init.normal_(value)
+    inputs = {"input_ids": torch.arange(1, 9).unsqueeze(0)}
+    training, prediction = (model.train(mode)(**inputs).logits for mode in (True, False))
+    assert torch.equal(training, prediction) == (name == "LoRA")
+
+
+@pytest.mark.slow
 def test_regularizers_are_compared_by_the_loss_of_plain_labels(models, tmp_path):
     """At a learning rate of 0 all end where they began, smoothed labels or not."""
     file = write_texts(tmp_path / "mine.csv")

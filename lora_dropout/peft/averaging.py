@@ -114,7 +114,7 @@ class _Average:
                 replaced = next(like, replaced).reshape(total.shape)
             with last.replaced(layer, replaced):
                 output = self.forward(*args, **inputs)
-            if all(_close(output[name], value) for name, value in mean.items()):
+            if all(close(output[name], value) for name, value in mean.items()):
                 return _with(output, mean)
         return None
 
@@ -127,7 +127,7 @@ class _Average:
                 ours = loss_of(self.adapted, first, known)
             except (KeyError, ValueError, RuntimeError):
                 continue
-            if _close(ours, first["loss"]):
+            if close(ours, first["loss"]):
                 output["loss"] = loss_of(self.adapted, _with(output, mean), known)
                 return output
         raise ValueError(
@@ -204,7 +204,7 @@ def _with(output: Any, values: dict[str, Tensor]) -> Any:
     return output
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
+def close(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are equal up to the rounding of their precision."""
     if one.shape != other.shape:
         return False

@@ -1,5 +1,6 @@
 """Generation by a test-time ensemble: the next token by averaged outputs of N sampled networks."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial, wraps
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from lora_dropout.ensemble import Average, RunningAverage, check_ensemble, inference_mode
 from lora_dropout.injection import adapted_layers, schedules_restored
 from lora_dropout.masks import ENSEMBLE_STEP
-from lora_dropout.peft.averaging import base_model
+from lora_dropout.peft.averaging import base_model, close
 from lora_dropout.peft.member_caches import (
+    NAMES,
     cache_of,
     caches_of_members,
     check_rows,
@@ -27,7 +29,7 @@ from lora_dropout.schedule import MaskSchedule
 ROWS = (
     "input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids",
     "decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask", "input_features",
-    "input_values", "pixel_values",
+    "input_values", "pixel_values", "perm_mask", "target_mapping",
 )  # fmt: skip
 #: Those that say how many rows a pass has, the decoder's first.
 COUNTED = (
@@ -43,8 +45,9 @@ def ensemble_generation(
 
     Greedy search, sampling, beams and classifier-free guidance see one set of averaged logits, as
     if one model had computed them. Each member has a part of the cache of its own. The members are
-    groups of one batch, N times as large; where a layer takes no groups (bare parameters, DoRA), or
-    the batch names its adapters (``adapter_names``), they take a pass each.
+    groups of one batch, N times as large. They take a pass each where a layer takes no groups (bare
+    parameters, DoRA), where the batch names its adapters (``adapter_names``), and where the first
+    pass shows that a group is not what its member computes.
 
     Args:
         model: a decoder, or an encoder with a decoder, with adapters, in ``eval()``.
@@ -117,6 +120,8 @@ class _MemberPasses:
         self.schedules, self.ensemble, self.average = schedules, ensemble, average
         self.layers = [layer for _, layer in adapted_layers(model)]
         self.in_model = False
+        #: Whether members may be groups of one batch; None until it was tried.
+        self.groups: bool | None = None
 
     def of_model(self, forward: Any, *args: Any, **kwargs: Any) -> Any:
         """Run all members through the model, and average their logits."""
@@ -128,7 +133,8 @@ class _MemberPasses:
             )
         self.in_model = True
         try:
-            run = self._one_by_one if self._apart else self._grouped
+            apart = self._apart or not self._groups_are_members(forward, inputs)
+            run = self._one_by_one if apart else self._grouped
             return run(forward, inputs)
         finally:
             self.in_model = False
@@ -138,7 +144,8 @@ class _MemberPasses:
         if self.in_model:
             return forward(*args, **kwargs)
         inputs = signature(forward).bind_partial(*args).arguments | kwargs
-        if not self._apart:
+        if not self._apart and self._groups_are_members(forward, inputs):
+            self.groups = None  # The decoder is asked too.
             self._seek(range(self.ensemble))
             return forward(**self._repeated(inputs))
         return _joined([forward(**inputs) for _ in self._members()])
@@ -170,9 +177,42 @@ class _MemberPasses:
         output["logits"] = average.value()
         return output
 
+    def _groups_are_members(self, forward: Any, inputs: dict[str, Any]) -> bool:
+        """Find out, once, whether a group of a batch is what its member computes alone.
+
+        It is not where a model has its tokens in the first dimension (XLNet, FSMT), computes
+        something without a batch, or lets rows see each other (experts of limited capacity).
+        """
+        if self.groups is None:
+            try:
+                self.groups = self._first_row_agrees(forward, inputs)
+            except (RuntimeError, ValueError, TypeError, IndexError):
+                # One after the other is right for every model, and says what else is wrong.
+                self.groups = False
+        return self.groups
+
+    def _first_row_agrees(self, forward: Any, inputs: dict[str, Any]) -> bool:
+        check_rows(inputs, 0)
+        if inputs.get("encoder_outputs") is None:
+            inputs = {
+                name: _first(value) if name in ROWS else value for name, value in inputs.items()
+            }
+            alone_inputs = inputs
+        else:
+            encoded = _part(inputs["encoder_outputs"], 0, self.ensemble)
+            alone_inputs = inputs | {"encoder_outputs": encoded}
+        with torch.no_grad():
+            self._seek(range(1))
+            alone = _tensor_of(forward(**_with_caches_of_their_own(alone_inputs)))
+            self._seek(range(self.ensemble))
+            together = _tensor_of(forward(**_with_caches_of_their_own(self._repeated(inputs))))
+        return close(together.chunk(self.ensemble)[0], alone)
+
     @property
     def _apart(self) -> bool:
         """Whether members take a pass each."""
+        if self.groups is False:
+            return True
         return any(
             layer.rows_name_adapters or (layer.in_use and not layer.takes_groups)
             for layer in self.layers
@@ -201,6 +241,24 @@ def _times(count: int, value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.repeat(count, *[1] * (value.dim() - 1))
     return value
+
+
+def _first(value: Any) -> Any:
+    """The first row; of masks, by kind of attention, of each."""
+    if isinstance(value, dict):
+        return {name: _first(one) for name, one in value.items()}
+    return value[:1] if isinstance(value, Tensor) else value
+
+
+def _with_caches_of_their_own(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Copy the caches among a model's inputs, which a pass fills."""
+    return {name: copy.deepcopy(one) if name in NAMES else one for name, one in inputs.items()}
+
+
+def _tensor_of(output: Any) -> Tensor:
+    """What a model or its encoder computes, a row an example."""
+    found: Tensor = output["logits"] if "logits" in output else output[0]
+    return found
 
 
 def _forward_replaced(module: Any, forward: Any) -> AbstractContextManager[None]:

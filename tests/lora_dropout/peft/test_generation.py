@@ -4,6 +4,8 @@ import pytest
 import torch
 from peft import get_peft_model
 from transformers import (
+    FSMTConfig,
+    FSMTForConditionalGeneration,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
@@ -171,6 +173,26 @@ def t5():
     return randomize(get_peft_model(model, lora(["q", "v"], "SEQ_2_SEQ_LM", p=0.5))).eval()
 
 
+def fsmt():
+    """Its tokens come before its rows: groups of the first dimension are parts of a text."""
+    config = FSMTConfig(
+        langs=["en", "de"], src_vocab_size=WORDS, tgt_vocab_size=WORDS, d_model=16,
+        encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=32, dropout=0.0,
+        attention_dropout=0.0, decoder_start_token_id=0, forced_eos_token_id=None, num_beams=1,
+    )  # fmt: skip
+    model = made(FSMTForConditionalGeneration, config)
+    settings = lora(["q_proj", "v_proj", "fc1"], "SEQ_2_SEQ_LM", p=0.5)
+    return randomize(get_peft_model(model, settings)).eval()
+
+
+def xlnet():
+    """Its tokens come before its rows, too, and here are as many as the members."""
+    config = XLNetConfig(vocab_size=WORDS, d_model=16, n_layer=1, n_head=2, d_inner=16)
+    settings = lora(["layer_1"], "CAUSAL_LM", p=0.5)
+    return randomize(get_peft_model(made(XLNetLMHeadModel, config), settings)).eval()
+
+
 def gpt2():
     config = GPT2Config(vocab_size=WORDS, n_embd=16, n_layer=2, n_head=2, n_positions=32)
     settings = lora(["c_attn", "c_fc"], "CAUSAL_LM", p=0.5, fan_in_fan_out=True)
@@ -222,7 +244,7 @@ def test_beams_are_those_of_the_averaged_logits(build):
     assert len({tuple(text[:-1]) for text in found.tolist()}) > 1
 
 
-@pytest.mark.parametrize("build", [t5, experts, dora])
+@pytest.mark.parametrize("build", [t5, fsmt, experts, dora])
 def test_greedy_search_follows_the_averaged_logits_of_other_models_too(build):
     """Of members with encoders of their own, and of those that take a pass each."""
     model = build()
@@ -231,10 +253,10 @@ def test_greedy_search_follows_the_averaged_logits_of_other_models_too(build):
     assert found[:, -NEW:].tolist() == by_hand(model, prompt(), 3)[:, -NEW:].tolist()
 
 
-@pytest.mark.parametrize("build", [t5, experts])
+@pytest.mark.parametrize("build", [t5, fsmt, xlnet, experts])
 def test_within_the_block_a_call_gives_averaged_logits(build):
     model, inputs = build(), prompt()
-    told = inputs | ({"decoder_input_ids": inputs["input_ids"]} if build is t5 else {})
+    told = inputs | ({"decoder_input_ids": inputs["input_ids"]} if build in (t5, fsmt) else {})
     with torch.no_grad():
         with ensemble_generation(model, 3):
             called = model(**told).logits

@@ -47,6 +47,7 @@ from probes.statements import risk_cases as risk
 from probes.statements import stability_cases as stability
 from probes.statements import stochastic_descent_cases as stochastic_descent
 from probes.statements import subbagging_cases as subbagging
+from probes.statements import uniform_stability_cases as uniform
 from probes.statements.case import AS_PRINTED, NEEDED, VIOLATED, Case, case_table, summarize
 from probes.statements.counterexample_cases import COMMAND
 from probes.statements.exact_minimisers import TASKS
@@ -92,8 +93,8 @@ class VerifySettings:
 
     statement: tuple[str, ...] = ()
     """sparsity, 4.1, 4.2, 4.3, 4.4, 4.5, gap, loss, 1/N, coin (4.3 and 4.4 where they can fail),
-    random (4.2 on random problems), subbagging, jackknife, hardt, lei, pac-bayes, counting, arora,
-    information, counterexamples. Default: all."""
+    random (4.2 on random problems), uniform, subbagging, jackknife, hardt, lei, pac-bayes,
+    counting, arora, information, counterexamples. Default: all."""
 
     task: tuple[str, ...] = TASKS
     """Data sets of the exact minimisers: ridge, breast_cancer, wine."""
@@ -417,6 +418,11 @@ def _descent(grid: Grid) -> Iterator[Cases]:
     yield stochastic_descent.all_examples_cases
 
 
+def _uniform(grid: Grid) -> Iterator[Cases]:
+    yield from (partial(uniform.uniform_stability_cases, p, grid.delta) for p in grid.p)
+    yield uniform.memoriser_cases
+
+
 def _average_stability(grid: Grid) -> Iterator[Cases]:
     # Every draw of a few examples is enumerated: n does not matter.
     yield from _each_setting(average_stability.average_stability_cases)(replace(grid, n=grid.n[:1]))
@@ -436,6 +442,7 @@ STATEMENTS: dict[str, Callable[[Grid], Iterator[Cases]]] = {
     "1/N": _ensemble_law,
     "coin": lambda grid: (partial(coin.coin_cases, p, grid.delta) for p in grid.p),
     "random": lambda grid: iter([partial(random.random_cases, grid.seed)]),
+    "uniform": _uniform,
     "information": lambda grid: iter([partial(information.information_cases, grid.seed)]),
     "subbagging": _subbagging,
     "jackknife": lambda grid: iter([partial(jackknife.jackknife_cases, grid.seed)]),

@@ -41,12 +41,18 @@ class CoinDraws:
     pointwise: Array
     hypothesis: Array
 
-    def quantile(self, delta: float) -> float:
-        """Smallest value that the gap exceeds with probability at most delta, in (0, 1]."""
-        order = np.argsort(-self.gap)
+    def quantile(self, delta: float, *, signed: bool = True) -> float:
+        """Smallest value that the gap exceeds with probability at most delta, in (0, 1].
+
+        Args:
+            delta: the probability.
+            signed: whether the gap itself is meant, and not its size.
+        """
+        values = self.gap if signed else np.abs(self.gap)
+        order = np.argsort(-values)
         above = np.cumsum(self.probability[order]) - self.probability[order]
         # The last value, from the largest on, above which there is no more than delta.
-        return float(self.gap[order][above <= delta][-1])
+        return float(values[order][above <= delta][-1])
 
 
 def coin_draws(n: int, s: float) -> CoinDraws:

@@ -91,9 +91,9 @@ class AttributionSettings(StudySettings):
         """
         require(len(self.p) == 1, "p", "one rate", self.p)
         check_count("subsets", self.subsets, least=3)
+        found = self.base_cells(method="influence", solver=self.solver, damping=self.damping)
         left = round(self.share * self.n) if 0 < self.share < 1 else 0
         require(0 < left < self.n, "share", "in (0, 1), of at least one example", self.share)
-        found = self.base_cells(method="influence", solver=self.solver, damping=self.damping)
         self.read_scores(found[0])
         return [AttributionCell(base, self.subsets, left) for base in found]
 

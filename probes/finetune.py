@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 import os
 from contextlib import nullcontext, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from io import StringIO
 from itertools import product
@@ -42,7 +42,7 @@ from probes.finetuning.task import Corpus
 from probes.finetuning.training import leave_process_group, run_finetune
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind
-from probes.jobs.validation import check_one_of, require
+from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import named_inference
 from probes.models.pretrained import require_package
@@ -319,6 +319,7 @@ class FinetuneSettings:
         require(held_out is None or Path(held_out).is_file(), "held_out_file", "a file", held_out)
         require(self.data is None or Path(self.data).is_dir(), "data", "a folder", self.data)
         check_encoding(self.encoding)
+        require(self.model != "", "model", "a folder, or a name on the hub", "an empty name")
         model = Path(self.model or "")
         if self.model and model.is_dir():
             there = (model / "config.json").is_file()
@@ -339,15 +340,24 @@ class FinetuneSettings:
                             ("held_out", 2), ("tokens", 8), ("init_rank", self.rank), ("tinit", 0),
                             ("tfinal", 0), ("delta_t", 1)):  # fmt: skip
             value = getattr(self, name)
-            require(value is None or value >= least, name, f"at least {least}", value)
-        for name in ("init_rank", "tinit", "tfinal"):
-            value = getattr(self, name)
-            allowed = value is None or "adalora" in self.method
-            require(allowed, name, "left out without --method adalora", value)
+            if value is not None:
+                check_count(name, value, least)
+        self._check_used()
         alpha = self.alpha
         require(alpha is None or 0 < alpha < float("inf"), "alpha", "positive and finite", alpha)
         require(0 <= self.seed < 2**32 - self.draws, "seed", "from 0 to below 2**32", self.seed)
         check_arguments(self.training)
+
+    def _check_used(self) -> None:
+        """Refuse what would be ignored."""
+        if "adalora" not in self.method:
+            for name, unset in (("init_rank", None), ("tinit", None), ("tfinal", None),
+                                ("delta_t", 1)):  # fmt: skip
+                value = getattr(self, name)
+                require(value == unset, name, "left out without --method adalora", value)
+        members = self.ensemble > 0 or self.adapter_config is not None
+        allowed = members or not self.ensemble_along
+        require(allowed, "ensemble_along", "left out without --ensemble", self.ensemble_along)
 
 
 class FinetuneResult(Result):
@@ -475,7 +485,8 @@ def read_result(folder: Path) -> FinetuneResult:
 
 def _with_words(settings: FinetuneSettings, words: list[str]) -> FinetuneSettings:
     """Take what the command line has beside our flags as arguments of transformers' trainer."""
-    return replace(settings, training=trainer_arguments(words))
+    ours = [f"--{one.name.replace('_', '-')}" for one in fields(settings)]
+    return replace(settings, training=trainer_arguments(words, ours))
 
 
 PROBE = Probe(

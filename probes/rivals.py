@@ -45,7 +45,7 @@ from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Job, TableKind, Tables
 from probes.jobs.time_limit import TimeLimit, run_draws
-from probes.jobs.validation import check_count, check_one_of, require
+from probes.jobs.validation import check_count, check_one_of, check_seed, require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.rival_comparison import compare_methods
 from probes.metrics.tuned_settings import SETTING, tuned_settings
@@ -140,6 +140,7 @@ class RivalsSettings(TextOptions, EngineOptions):
         check_count("tuning_draws", self.tuning_draws)
         check_count("trainings", self.trainings)
         require(0 < self.margin < 1, "margin", "in (0, 1)", self.margin)
+        check_seed(self.seed)
         task = load_task(self.task, self.text_source(self.task))
         largest = len(examples_of("tuning", len(task), self.seed)) - 1
         for n in self.n:

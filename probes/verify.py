@@ -141,9 +141,9 @@ class VerifySettings:
         for strength in self.strength:
             require(0 < strength < float("inf"), "strength", "positive and finite", strength)
         for n in self.n:
-            require(n >= 2, "n", "at least 2", n)
+            check_count("n", n, least=2)
         check_count("draws", self.draws)
-        require(self.coverage_draws >= 2, "coverage_draws", "at least 2", self.coverage_draws)
+        check_count("coverage_draws", self.coverage_draws, least=2)
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
         check_seed(self.seed)
         for name in ("task", "p", "strength", "n"):

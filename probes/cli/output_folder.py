@@ -1,7 +1,8 @@
 """A folder of results holds those of one run: another run is refused there, or has its own."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from itertools import count
 from pathlib import Path
@@ -67,6 +68,27 @@ def remove_left_over(folder: Path, files: Collection[str]) -> None:
     for name in _manifest(folder).get("files", []):
         if name not in files and Path(name).name == name:
             (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def nothing_left_of_a_refusal(folder: Path | None) -> Iterator[None]:
+    """Remove the empty folders of a run that ends with a refused value.
+
+    Args:
+        folder: of the run; one that was there before is left as it is.
+
+    Yields:
+        While the run writes there.
+    """
+    made = [one for one in (folder, *folder.parents) if not one.exists()] if folder else []
+    try:
+        yield
+    except (ValueError, OSError):
+        within = sorted(made[0].rglob("*"), reverse=True) if made else []
+        for one in (*within, *made):
+            with suppress(OSError):
+                one.rmdir()
+        raise
 
 
 def _difference(folder: Path, question: str, settings: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from typing import (
 from probes.cli.command_line import check_no_words, run_command_line
 from probes.cli.output_folder import (
     check_folder,
+    nothing_left_of_a_refusal,
     own_folder,
     remove_left_over,
     written_files,
@@ -138,6 +139,11 @@ class Probe(Generic[S, R]):
         cells, run = self.cells(settings), self.run(settings)
         if settings.out:
             check_folder(settings.out, self.name, self.settings_of(settings))
+        with nothing_left_of_a_refusal(settings.out):
+            return self._measured(settings, cells, run)
+
+    def _measured(self, settings: S, cells: Sequence[Any], run: RunJob[Any]) -> R:
+        """Run the cells and keep what was found."""
         code = code_fingerprint(run) if settings.out else ""
         store = Store(settings.out, code) if settings.out else None
         start = time.perf_counter()

@@ -3,11 +3,11 @@
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from probes.finetuning.library_errors import one_line_of_libraries
-from probes.jobs.validation import require
+from probes.jobs.validation import did_you_mean, require
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -44,8 +44,15 @@ NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps"
 POSITIVE = ("eval_steps", "save_steps", "logging_steps", "adam_epsilon")
 
 
-def trainer_arguments(words: list[str]) -> dict[str, Any]:
+def trainer_arguments(words: list[str], also: Sequence[str] = ()) -> dict[str, Any]:
     """Parse arguments of transformers' TrainingArguments; only those that are given.
+
+    Args:
+        words: of the command line.
+        also: other flags that one may have meant.
+
+    Returns:
+        Arguments by name.
 
     Raises:
         ValueError: an argument that nobody knows, or a value that does not fit.
@@ -63,7 +70,9 @@ def trainer_arguments(words: list[str]) -> dict[str, Any]:
     with one_line_of_libraries("arguments", {}):
         given, unknown = parser.parse_known_args(words)
     if unknown:
-        raise ValueError(f"unknown arguments: {' '.join(unknown)} (see --help)")
+        known = [*also, *parser._option_string_actions]
+        hint = did_you_mean(unknown[0].partition("=")[0], known)
+        raise ValueError(f"unknown arguments: {' '.join(unknown)}{hint} (see --help)")
     return vars(given)
 
 
@@ -88,9 +97,11 @@ def check_arguments(given: Mapping[str, Any]) -> None:
             continue
         known = math.isfinite(value) and value >= 0 and (value > 0 or name not in POSITIVE)
         require(known, name, "positive" if name in POSITIVE else "at least 0, and finite", value)
+    steps = given.get("max_steps", -1)
+    require(steps == -1 or steps >= 1, "max_steps", "at least 1, or -1 for none", steps)
     epochs = given.get("num_train_epochs", 1)
     require(
-        given.get("max_steps", -1) > 0 or 0 < epochs < math.inf, "num_train_epochs",
+        steps > 0 or 0 < epochs < math.inf, "num_train_epochs",
         "positive, or max_steps given", epochs,
     )  # fmt: skip
 

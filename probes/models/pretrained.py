@@ -55,14 +55,17 @@ def require_package(name: str, extra: str = "text") -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and notes off the terminal."""
+    """Keep progress bars, notes and what the hub says of a lost network off the terminal."""
+    from huggingface_hub.utils import logging as hub
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
+    before, of_hub = logging.get_verbosity(), hub.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    hub.set_verbosity_error()
     try:
         yield
     finally:
+        hub.set_verbosity(of_hub)
         logging.set_verbosity(before)
         logging.enable_progress_bar()

@@ -6,6 +6,7 @@ import pytest
 
 from probes.cli.output_folder import (
     check_folder,
+    nothing_left_of_a_refusal,
     own_folder,
     remove_left_over,
     written_files,
@@ -78,3 +79,35 @@ def test_the_command_line_refuses_and_keeps_apart(tmp_path):
     for p, folder in (("0.1", "stability"), ("0.3", "stability-2"), ("0.1", "stability")):
         done = run_here("stability", *quick, "--p", p, cwd=tmp_path)
         assert done.stdout.splitlines()[-1].startswith(f"written to runs/{folder}/: rows.parquet")
+
+
+@pytest.mark.parametrize(
+    ("made", "kept"),
+    [(["a/b/cells"], []), (["a/b/cells/deep", "a/b/rows"], []), (["mine/cells"], ["cells"])],
+)
+def test_a_value_that_is_refused_late_leaves_no_empty_folder(made, kept, tmp_path):
+    """What a cell finds wrong, as a column that is not in the file."""
+    (tmp_path / "mine").mkdir()
+
+    def run():
+        with nothing_left_of_a_refusal(tmp_path / made[0].partition("/cells")[0]):
+            for name in made:
+                (tmp_path / name).mkdir(parents=True)
+            raise ValueError("late")
+
+    with pytest.raises(ValueError, match="late"):
+        run()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == kept
+
+
+def test_cells_that_are_done_stay_where_a_later_one_is_refused(tmp_path):
+    def run():
+        with nothing_left_of_a_refusal(tmp_path / "c"):
+            (tmp_path / "c/cells").mkdir(parents=True)
+            (tmp_path / "c/cells/one.parquet").touch()
+            raise ValueError("late")
+
+    with pytest.raises(ValueError, match="late"):
+        run()
+    assert (tmp_path / "c/cells/one.parquet").exists()

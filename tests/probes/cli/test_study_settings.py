@@ -34,6 +34,17 @@ def test_a_probe_prints_keeps_and_goes_on(name, tmp_path):
         ("cost", ["--width", "100", "--heads", "7"], ["width must be a multiple of heads = 7"]),
         ("cost", ["--seed", "-1"], ["seed must be from 0 to 2**63 - 1"]),
         ("cost", ["--device", "cuda:99"], ["device must be one of cpu"]),
+        ("rivals", ["--seed", "-1"], ["seed must be from 0 to 2**63 - 1; got -1"]),
+        ("attribution", ["--n", "-1"], ["n must be from 2 to", "got -1"]),
+        ("comparison", ["--bits", "5"], ["bits must be left out for minimisers; got 5"]),
+        ("comparison", ["--n", "9" * 9], ["n must be at most 1000000; got"]),
+        ("comparison", ["--model", "network", "--strength", "2"], ["left out for networks; got 2"]),
+        ("finetune", ["--delta-t", "5"], ["delta_t must be left out without --method adalora"]),
+        ("finetune", ["--ensemble-along"], ["ensemble_along must be left out without --ensemble"]),
+        ("finetune", ["--draws", "9" * 9], ["draws must be at most 1000000; got"]),
+        ("finetune", ["--max_steps", "0"], ["max_steps must be at least 1, or -1 for none; got 0"]),
+        ("finetune", ["--learning_rat", "1"], ["did you mean --learning_rate?"]),
+        ("finetune", ["--ensembl", "1"], ["did you mean --ensemble?"]),
     ],
 )
 def test_bad_values_are_refused(name, arguments, words, tmp_path):

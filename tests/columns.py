@@ -1,11 +1,12 @@
 """Write docs/columns.md: every column of every table, from small runs of every question.
 
-python docs/write_columns.py
+python -m tests.columns
 """
 
 import csv
 import dataclasses
 import importlib
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,26 +16,36 @@ import tyro
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/columns.md"
 SMALL = "--task breast_cancer --n 6 --draws 2 --steps 2"
-#: A small run of every question that needs no file; the other questions have columns of these.
+#: Small runs of every question that needs no file; each has tables that the others have not.
 RUNS = {
-    "ablation": SMALL,
+    "ablation": f"{SMALL} --ensemble 2",
     "attribution": "--task breast_cancer --n 6 --steps 2 --subsets 3",
     "calibration": SMALL,
     "comparison": "--n 20 --draws 2",
+    "comparison --model network": "--model network --task breast_cancer --n 8 --draws 2 --steps 2 "
+    "--selections 4",
     "cost": "--rounds 1 --width 24 --heads 2 --tokens 4 --batch 2 --samples 1 --ensemble 1",
     "coverage": "--task breast_cancer --n 10 --draws 2 --steps 2",
     "curves": SMALL,
     "ensemble": SMALL,
+    "ensemble --rivals": f"{SMALL} --p 0.3 --sizes 1 --rivals 2 --bags 64",
     "generalization": SMALL,
+    "generalization --matched": f"{SMALL} --matched --p 0.3",
     "information": f"{SMALL} --selections 4",
+    "information --matched": f"{SMALL} --selections 4 --matched --p 0.3",
     "rivals": "--task breast_cancer --n 8 --draws 2 --tuning-draws 1 --steps 2 --trainings 1 "
     "--method 'weight decay'",
     "sensitivity": SMALL,
     "stability": f"{SMALL} --ensemble 2",
+    "stability --method influence": f"{SMALL} --method influence --validate 2",
     "verify": "--statement sparsity",
 }
 #: Columns of a question of which no run is small: how much it measures depends on the time.
 TIMED = {"behind": ["recommend"], "chosen": ["recommend"], "layers": ["recommend"]}
+#: Columns of fine-tuning at full scale, which needs a model.
+FULL_SCALE = {"peak_mib": ["finetune"]}
+#: A column a noise: the number is left out.
+NUMBERED = re.compile(r"_at_[\d.]+$")
 #: What is appended to the name of a column.
 SUFFIXES = {
     "low": "lower end of the 95 % interval of the mean over draws",
@@ -42,9 +53,17 @@ SUFFIXES = {
     "draws": "number of draws in which it is finite, over which the mean is taken",
     "holm": "p-value of the test against 0, corrected for the table (Holm)",
     "how": "how the value was obtained",
+    "dropout": "with dropout (at equal fit)",
+    "control": "of the network without dropout, at the same fit",
+    "difference": "paired over draws: control less dropout, or method less tuned LoRA",
+    "less": "of another ensemble, less that of the mask ensemble, paired over draws",
+    "at": "with noise of this standard deviation on the parameters (`train_loss_at_0.02`, ...)",
 }
 #: Tables that a result has beside those that it keeps.
-SHOWN = ("table", "summary", "bounds", "bound_summary", "audit")
+SHOWN = (
+    "table", "summary", "bounds", "bound_summary", "audit", "validation", "rivals", "matched",
+    "ensemble_summary", "kind_differences", "noise_parts", "frontier",
+)  # fmt: skip
 
 
 def words() -> dict[str, str]:
@@ -55,9 +74,10 @@ def words() -> dict[str, str]:
 
 def columns() -> dict[str, list[str]]:
     """Measure a little: the questions in whose tables a column stands, by its name."""
-    found = {name: list(questions) for name, questions in TIMED.items()}
+    found = {name: list(questions) for name, questions in (TIMED | FULL_SCALE).items()}
     for question, flags in RUNS.items():
-        names = {str(name) for table in _tables(question, flags) for name in table.columns}
+        tables = _tables(question.split()[0], flags)
+        names = {NUMBERED.sub("_at", str(name)) for table in tables for name in table.columns}
         for name in sorted(names):
             found.setdefault(name, []).append(question)
     return found
@@ -84,6 +104,13 @@ def plain(found: dict[str, list[str]]) -> dict[str, list[str]]:
     }
 
 
+def _questions(where: list[str]) -> str:
+    """Name the questions; one with flags alone keeps them."""
+    plain = [name for name in where if " " not in name]
+    with_flags = [name for name in where if " " in name and name.split()[0] not in plain]
+    return "all" if len(plain) > 9 else ", ".join([*plain, *(f"`{name}`" for name in with_flags)])
+
+
 def page(found: dict[str, list[str]]) -> str:
     """The page.
 
@@ -95,7 +122,7 @@ def page(found: dict[str, list[str]]) -> str:
     """
     known = words()
     rows = [
-        f"| `{name}` | {known[name]} | {'all' if len(where) > 9 else ', '.join(where)} |"
+        f"| `{name}` | {known[name]} | {_questions(where)} |"
         for name, where in sorted(plain(found).items(), key=lambda item: item[0].lower())
     ]
     ends = [f"| `..._{suffix}` | {meaning} |" for suffix, meaning in SUFFIXES.items()]

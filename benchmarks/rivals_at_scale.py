@@ -7,6 +7,7 @@ the choice touches the measured examples. ``compare`` reads what both kept.
 
     python -m benchmarks.rivals_at_scale full --n 64
     python -m benchmarks.rivals_at_scale small --task digits --n 64
+    python -m benchmarks.rivals_at_scale differences --task digits --n 64
     python -m benchmarks.rivals_at_scale compare
 """
 
@@ -33,7 +34,10 @@ from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.rank_correlations import mean_over_columns, mean_over_rows_and_columns
+from probes.metrics.rival_comparison import compare_methods
 from probes.metrics.tuned_settings import SETTING, tuned_settings
+from probes.results.rivals_verdict import REFERENCE
+from probes.results.text_tables import with_interval
 from probes.tasks import TASKS, load_task
 from probes.tasks.packaged import packaged
 from probes.tasks.text import TextSource, read_texts
@@ -56,9 +60,24 @@ ITEMS = (
     Rival("PEFT lora_dropout", 0.5),
     Rival("LoRA Dropout, N = 4", 0.3),
 )
+#: What PEFT and its trainer do not express, and those whose full-scale runs take longest.
+SMALL_ALONE = (
+    Rival("LoRA Dropout, rescaled, N = 4", 0.3),
+    Rival("LoRA Dropout, ensemble of 16", 0.3),
+    Rival("module dropout", 0.3),
+    Rival("module dropout, expected weight", 0.3),
+    Rival("CoTo", 0.5),
+    Rival("HiddenKey", 0.1),
+    Rival("noise on A", 1.0),
+    Rival("shrinking", 0.25),
+    Rival("subbag of 4", 0.37),
+    Rival("seed ensemble of 4"),
+)
 #: Where rows are kept, and what they are.
 KEPT = Path(__file__).parent / "results"
-COLUMNS = ["task", "n", "method", "strength", "lr", "stop", "draw", "train_loss", "test_loss"]
+COLUMNS = [
+    "task", "n", "pool", "method", "strength", "lr", "stop", "draw", "train_loss", "test_loss",
+]  # fmt: skip
 #: Of a training at full scale: most steps of a batch, and those after which it may be stopped.
 STEPS, STOPS, BATCH = 64, (16, 32, 48, 64), 8
 RATES, TOKENS = (1.5e-3, 4e-3), 32
@@ -127,7 +146,7 @@ def small(
     n: int = 64,
     draws: int = 24,
     tuning_draws: int = 8,
-    items: int = len(ITEMS),
+    items: int = len(ITEMS) + len(SMALL_ALONE),
     trainings: int = 6,
     rows: Path | None = None,
 ) -> None:
@@ -145,7 +164,8 @@ def small(
     check_one_of("task", task, (*TASKS, "tweets"))
     for name, value in (("draws", draws), ("tuning_draws", tuning_draws), ("trainings", trainings)):
         check_count(name, value)
-    require(1 <= items <= len(ITEMS), "items", f"from 1 to {len(ITEMS)}", items)
+    every = (*ITEMS, *SMALL_ALONE)
+    require(1 <= items <= len(every), "items", f"from 1 to {len(every)}", items)
     require(n >= 2 * FOLDS, "n", f"at least {2 * FOLDS}", n)
     (base,) = StabilitySettings(p=(0.0,), task=task, n=n, draws=1).cells()
 
@@ -174,8 +194,37 @@ def small(
         )  # fmt: skip
 
     loss = load_task(task, base.text).loss
-    apply = tuple(one for one in ITEMS[:items] if not obstacle(loss, base.rank, one.name))
+    apply = tuple(one for one in every[:items] if not obstacle(loss, base.rank, one.name))
     _keep(of, apply, rows or KEPT / f"rivals-small-{task}-{n}.csv")
+
+
+def differences(
+    task: str = "digits", n: int = 64, scale: str = "small", margin: float = 0.02
+) -> None:
+    """Print how much less test loss than LoRA's every method of a table has, paired over draws.
+
+    Args:
+        task, n: of the table.
+        scale: small or full.
+        margin: of equivalence, a share of LoRA's test loss.
+    """
+    file = KEPT / f"rivals-{scale}-{task}-{n}.csv"
+    require(
+        file.is_file(), "task", "one whose rows are kept", f"{task}, for which there is no {file}"
+    )
+    table = pd.read_csv(file)
+    names = [Rival(*one) for one in zip(table["method"], table["strength"], strict=True)]
+    table["method"] = [
+        f"{one.name} {one.strength:g}" if one.strength else one.name for one in names
+    ]
+    found = compare_methods(table, REFERENCE, margin)
+    losses = table.groupby("method", sort=False)["test_loss"].mean().reset_index()
+    shown = losses.merge(found, how="left", on="method").sort_values("test_loss")
+    told = with_interval(shown.drop(columns="difference_draws"), "difference")
+    for method, loss, less, verdict in zip(
+        shown["method"], shown["test_loss"], told, shown["verdict"], strict=True
+    ):
+        print(f"{method}: {loss:.4f}" + ("" if method == REFERENCE else f", {less}, {verdict}"))
 
 
 def compare(folder: Path = KEPT) -> None:
@@ -251,4 +300,4 @@ def _written(part: Part, out: Path) -> Path:
 
 
 if __name__ == "__main__":
-    run_functions(small, full, compare)
+    run_functions(small, full, differences, compare)

@@ -42,8 +42,9 @@ RUNS = {
 }
 #: Columns of a question of which no run is small: how much it measures depends on the time.
 TIMED = {"behind": ["recommend"], "chosen": ["recommend"], "layers": ["recommend"]}
-#: Columns of fine-tuning at full scale, which needs a model.
-FULL_SCALE = {"peak_mib": ["finetune"]}
+#: Columns of fine-tuning at full scale, which needs a model; it also keeps the settings of
+#: transformers' trainer, as ``training_...``.
+FULL_SCALE = ("epoch", "model", "own_masks", "peak_mib", "regularizer", "training_...")
 #: A column a noise: the number is left out.
 NUMBERED = re.compile(r"_at_[\d.]+$")
 #: What is appended to the name of a column.
@@ -74,7 +75,8 @@ def words() -> dict[str, str]:
 
 def columns() -> dict[str, list[str]]:
     """Measure a little: the questions in whose tables a column stands, by its name."""
-    found = {name: list(questions) for name, questions in (TIMED | FULL_SCALE).items()}
+    found = {name: list(questions) for name, questions in TIMED.items()}
+    found |= {name: ["finetune"] for name in FULL_SCALE}
     for question, flags in RUNS.items():
         tables = _tables(question.split()[0], flags)
         names = {NUMBERED.sub("_at", str(name)) for table in tables for name in table.columns}

@@ -89,8 +89,7 @@ class MaskSchedule:
     """
 
     def __init__(self, seed: int | None = 0) -> None:
-        self.seeded = seed is not None
-        self.reseed(seed or 0)
+        self.reseed(seed or 0, given=seed is not None)
         self.step = 0
         self.samples = range(1)
         self.layers: list[ScheduledLayer] = []
@@ -117,18 +116,19 @@ class MaskSchedule:
         vars(self).update(state)
         self._begin()
 
-    def reseed(self, seed: int) -> None:
+    def reseed(self, seed: int, *, given: bool = True) -> None:
         """Take masks of another seed from the next draw on.
 
         Args:
             seed: in [0, 2**64).
+            given: whether somebody chose it; otherwise a trainer takes its own in its place.
 
         Raises:
             ValueError: out of range.
         """
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
-        self.seed, self.stale = seed, True
+        self.seed, self.seeded, self.stale = seed, given, True
 
     def join(self, layer: ScheduledLayer) -> None:
         """Number a layer and make its masks those of this schedule, from the next draw on."""

@@ -12,14 +12,13 @@ from transformers import Trainer, TrainingArguments
 
 from lora_dropout.ensemble import Average, check_ensemble
 from lora_dropout.functional import GroupsNotSupportedError
-from lora_dropout.injection import adapted_layers
 from lora_dropout.objective import each_sample, grouped_samples
 from lora_dropout.peft.adalora import regularizer, regularizer_share
 from lora_dropout.peft.adapters import keep_reference_still
 from lora_dropout.peft.allocation import allocates, restore_allocation
 from lora_dropout.peft.averaging import averaging, base_model
 from lora_dropout.peft.generation import generating
-from lora_dropout.peft.trainer_callbacks import AllocationCallback, MaskCallback
+from lora_dropout.peft.trainer_callbacks import AllocationCallback, MaskCallback, follow_seed
 from lora_dropout.peft.trainer_decoder import check_decoder_inputs
 from lora_dropout.peft.trainer_groups import check_rows, repeated
 from lora_dropout.peft.trainer_items import ignores_items
@@ -98,9 +97,7 @@ class LoraDropoutTrainerMixin:
         refuse_own_data(self, samples)
         super().__init__(*args, **kwargs)
         keep_reference_still(self.model)
-        for _, layer in adapted_layers(self.model):
-            if not layer.masks.seeded:
-                layer.masks.reseed(self.args.seed)
+        follow_seed(self.model, self.args.seed)
         for callback in (MaskCallback(), AllocationCallback()):
             self.add_callback(callback)  # type: ignore[attr-defined]
 

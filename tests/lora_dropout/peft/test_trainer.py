@@ -15,6 +15,7 @@ from lora_dropout.peft import (
     LoraDropoutConfig,
     LoraDropoutTrainer,
     LoraDropoutTrainerMixin,
+    MaskCallback,
     ensemble_generation,
 )
 from lora_dropout.peft.adalora import regularizer
@@ -190,6 +191,30 @@ def test_adalora_counts_its_regularizer_once_however_a_batch_is_split(samples, s
 def test_several_seeds_are_several_masks(given, expected, tmp_path):
     made = trainer(tmp_path, arguments={"seed": 11}.items(), mask_seed=given)
     assert mask_schedule(made.model).seed == expected
+
+
+@pytest.mark.parametrize("kind", [LoraDropoutTrainer, Trainer])
+def test_a_model_that_the_trainer_makes_anew_has_masks_of_its_seed(kind, tmp_path):
+    """As searches of hyperparameters make it, a model a trial; also by the callback alone."""
+    arguments = TrainingArguments(
+        str(tmp_path), seed=11, max_steps=1, use_cpu=True, report_to=[], save_strategy="no",
+        disable_tqdm=True,
+    )  # fmt: skip
+    made = kind(
+        model_init=lambda: adapted(),
+        args=arguments,
+        train_dataset=Rows("bert"),
+        callbacks=[MaskCallback()],
+    )
+    made.train()
+    assert (mask_schedule(made.model).seed, mask_schedule(made.model).step) == (11, 1)
+
+
+def test_a_seed_that_was_set_by_hand_stays(tmp_path):
+    made = trainer(tmp_path, steps=1, arguments={"seed": 11}.items())
+    mask_schedule(made.model).reseed(5)
+    made.train()
+    assert mask_schedule(made.model).seed == 5
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

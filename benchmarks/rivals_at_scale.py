@@ -78,8 +78,8 @@ KEPT = Path(__file__).parent / "results"
 COLUMNS = [
     "task", "n", "pool", "method", "strength", "lr", "stop", "draw", "train_loss", "test_loss",
 ]  # fmt: skip
-#: Of a training at full scale: most steps of a batch, and those after which it may be stopped.
-STEPS, STOPS, BATCH = 64, (16, 32, 48, 64), 8
+#: Of a training at full scale: most steps of a batch at n = 64, and how often it may be stopped.
+STEPS, STOPS, BATCH = 64, 4, 8
 RATES, TOKENS = (1.5e-3, 4e-3), 32
 TRAINING = {
     "per_device_train_batch_size": BATCH, "per_device_eval_batch_size": 50,
@@ -101,6 +101,9 @@ def full(
 ) -> None:
     """Fine-tune MiniLM on tweets; the same command goes on from what is kept in ``out``.
 
+    The learning rate is the best of the training sets that tune. A training set that measures is
+    stopped by half of its held-out tweets, and its loss is that of the other half.
+
     Args:
         n: training examples.
         seeds: fresh training sets that measure.
@@ -114,29 +117,29 @@ def full(
     check_count("tuning_seeds", tuning_seeds)
     require(1 <= items <= len(ITEMS), "items", f"from 1 to {len(ITEMS)}", items)
     file = rows or KEPT / f"rivals-full-tweets-{n}.csv"
-    steps = max(1, n // 64)
+    longer = max(1, n // 64)
+    steps = {"max_steps": longer * STEPS, "eval_steps": longer * STEPS // STOPS}
 
-    def fine_tune(rival: Rival, part: Part, lr: float, stop: int, **more: object) -> pd.DataFrame:
-        name = f"{n}-{rival.name}-{rival.strength:g}-{part}-{lr:g}-{stop}".replace(" ", "_")
+    def fine_tune(rival: Rival, part: Part, lr: float) -> pd.DataFrame:
+        name = f"{n}-{rival.name}-{rival.strength:g}-{part}-{lr:g}".replace(" ", "_")
         return finetune.measure(
             task=str(_written(part, out)), model=str(packaged(MODEL)), n=n, held_out=held_out,
             tokens=TOKENS,
             regularizer=(rival.name,), strength=(rival.strength,) if rival.strength else (),
-            out=out / name, training=TRAINING | {"learning_rate": lr, "max_steps": stop} | more,
+            out=out / name, training=TRAINING | steps | {"learning_rate": lr},
             draws=tuning_seeds if part == "tuning" else seeds,
             seed=0 if part == "tuning" else FIRST_MEASURED,
         ).rows  # fmt: skip
 
     def of(rival: Rival) -> pd.DataFrame:
-        stops = [steps * stop for stop in STOPS]
-        found = pd.concat(
-            fine_tune(rival, "tuning", lr, stops[-1], eval_steps=stops[0]).assign(lr=lr)
-            for lr in RATES
+        found = pd.concat(fine_tune(rival, "tuning", lr).assign(lr=lr) for lr in RATES)
+        means = found.groupby(["lr", "draw"])["test_loss"].min().groupby("lr").mean()
+        lr = float(means.index.to_numpy()[means.to_numpy().argmin()])
+        measured = fine_tune(rival, "measuring", lr)
+        stopped = measured.loc[measured.groupby("draw")["validation_loss"].idxmin()]
+        return stopped.assign(
+            lr=lr, stop=stopped["step"], test_loss=stopped["half_loss"], task="tweets"
         )
-        means = found.groupby(["lr", "step"])["test_loss"].mean()
-        lr, stop = means.index.to_list()[int(means.to_numpy().argmin())]
-        measured = fine_tune(rival, "measuring", lr, stop, eval_strategy="no")
-        return measured[measured["step"] == stop].assign(lr=lr, stop=stop, task="tweets")
 
     _keep(of, ITEMS[:items], file)
 

@@ -106,6 +106,20 @@ class Result(ABC):
         return self.conclusion or self.question
 
     @property
+    def first_line(self) -> str:
+        """The answer; of networks that all diverged, that."""
+        losses = self.rows.get("test_loss")
+        if losses is None or np.isfinite(losses).any():
+            return self.answer
+        return "Nothing is known: every network diverged. A smaller learning rate may help."
+
+    @property
+    def said_of_numbers(self) -> str:
+        """What the numbers of the first screen are; of one draw, that they have no intervals."""
+        usual = self.intervals == Result.intervals
+        return "one draw: no intervals" if usual and self.draw_count < 2 else self.intervals
+
+    @property
     def status(self) -> int:
         """Exit status of the command line."""
         return 0
@@ -148,10 +162,10 @@ class Result(ABC):
             details: print every table instead, with all columns, and what follows from them.
         """
         if not details:
-            note = "; ".join([self.intervals, *self.restrictions])
-            print_first_screen(self.answer, self.brief(), self.setting, note)
+            note = "; ".join([self.said_of_numbers, *self.restrictions])
+            print_first_screen(self.first_line, self.brief(), self.setting, note)
             return
-        print("\n".join(wrapped(self.answer, 100)))
+        print("\n".join(wrapped(self.first_line, 100)))
         for table in self.text_tables():
             print_table(table)
         if self.conclusion and self.conclusion != self.answer:
@@ -163,10 +177,10 @@ class Result(ABC):
 
     def __repr__(self) -> str:
         said = "; ".join([self.setting, *self.restrictions])
-        return f"{self.answer}\n{said}\n{self.text().to_string(index=False)}"
+        return f"{self.first_line}\n{said}\n{self.text().to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        said = "".join(f"<p>{escape(words)}</p>" for words in (self.answer, self.setting))
+        said = "".join(f"<p>{escape(words)}</p>" for words in (self.first_line, self.setting))
         return said + self.text().to_html(index=False)
 
 

@@ -81,6 +81,8 @@ def _failed(rows: pd.DataFrame) -> list[str]:
 def _ratio(rows: pd.DataFrame) -> str:
     """How the bound compares with what was measured, at the rate where it comes closest."""
     means = rows.groupby(["p", "strength"])[["bound", "measured"]].mean()
+    if not (means["measured"] > 0).any():
+        return "it cannot be compared, as the measured value is 0"
     ratio = float((means["bound"] / means["measured"]).min())
     if ratio < 1:
         return f"the measured value is {times(1 / ratio)} times the bound"

@@ -18,6 +18,8 @@ TEXT_COLUMNS = (
     "control", "quantity", "how", "part", "variant", "method", "against",
 )  # fmt: skip
 
+#: Numbers from here on are written with an exponent.
+LARGE = 1e5
 #: What the marks in a table mean.
 MARKED = (
     "*: not 0, at 5 % for all differences of the table together (Holm); intervals are 95 % each"
@@ -120,7 +122,12 @@ def decimals(values: Sequence[float] | pd.Series, digits: int = 4) -> list[str]:
     Returns:
         One text a number.
     """
-    return [f"{value:.{digits}f}" for value in values]
+    return [_number(value, digits) for value in values]
+
+
+def _number(value: float, digits: int = 4) -> str:
+    """A number with so many decimals; of a large one, four digits, so that columns stay narrow."""
+    return f"{value:.{digits}f}" if not abs(value) >= LARGE else f"{value:.4g}"
 
 
 def train_losses(summary: pd.DataFrame) -> list[str]:
@@ -175,7 +182,7 @@ def with_interval(summary: pd.DataFrame, name: str) -> list[str]:
     """
     tested = summary.get(f"{name}_holm", pd.Series(float("nan"), summary.index))
     return [
-        (f"{mean:.4f}" if pd.isna(low) else f"{mean:.4f} ± {mean - low:.4f}")
+        (_number(mean) if pd.isna(low) else f"{_number(mean)} ± {_number(mean - low)}")
         + (" *" if p_value <= LEVEL else "")
         + some
         for mean, low, p_value, some in zip(

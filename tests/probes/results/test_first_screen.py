@@ -69,7 +69,7 @@ def test_the_first_line_answers_and_one_table_fits(name, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     before = " ".join(lines[: next(i for i, line in enumerate(lines) if "┏" in line)])
-    assert " ".join(result.answer.split()) in " ".join(before.split())
+    assert " ".join(result.first_line.split()) in " ".join(before.split())
     # Numbers, and no question.
     assert name == "diverged" or re.search(r"\d", result.answer)
     assert result.answer[-1] in ".:"
@@ -78,6 +78,26 @@ def test_the_first_line_answers_and_one_table_fits(name, capsys):
     # No cell is broken: what a number is, is one word group in one line.
     for cell in result.brief().iloc[:, 1]:
         assert any(str(cell) in line for line in lines) or cell in "".join(lines)
+
+
+def test_where_all_networks_diverged_that_is_the_answer(capsys):
+    result = RESULTS["diverged"]
+    result.show()
+    assert capsys.readouterr().out.startswith("Nothing is known: every network diverged.")
+    assert repr(result).startswith("Nothing is known")
+
+
+def test_one_draw_has_no_intervals_and_says_so(capsys):
+    curves_result({("LoRA", 0.0, 0): (1.0, 0.5, 0.4, 0.6)}).show()
+    said = capsys.readouterr().out
+    assert "one draw: no intervals" in said
+    assert "±" not in said
+
+
+def test_a_bound_is_not_compared_with_a_change_of_0():
+    still = stability_result(*stability_cells(0.5, (0.25, (0.0, 0.0)), (0.5, (0.0, 0.0))))
+    assert "changes its loss by 0 " in still.answer
+    assert "it cannot be compared, as the measured value is 0" in still.answer
 
 
 def test_the_details_have_every_table_and_the_same_answer(capsys):

@@ -244,6 +244,11 @@ class EnsembleResult(Result):
             }
         )  # fmt: skip
 
+    @property
+    def rivals_answer(self) -> str:
+        """In how many comparisons other ensembles differ from the mask ensemble."""
+        return _counted(self.rivals)
+
     def figures(self) -> "dict[str, Drawing]":
         """The figure of the sizes, and where they were measured that of the rivals."""
         drawn = super().figures()
@@ -254,7 +259,7 @@ class EnsembleResult(Result):
                 f"{self.setting}; probabilities averaged; {intervals_in_words(self.draw_count)}"
             )
             figure = draw_rivals(self.rivals, caption)
-            drawn[TableKind.RIVALS.value] = figure.titled(_counted(self.rivals))
+            drawn[TableKind.RIVALS.value] = figure.titled(self.rivals_answer)
         return drawn
 
     def plot(self) -> "Drawing":

@@ -324,6 +324,12 @@ class RivalsResult(Result):
         task = str(self.rows["task"].iloc[0])
         return verdict(self.summary, self.chosen_rows, self.dropout, self.margin, task)
 
+    @property
+    def answer_counted(self) -> str:
+        """How many methods are better than tuned LoRA at the smallest n, and LoRA Dropout."""
+        n = int(self.rows["n"].min())
+        return counted(self.summary[self.summary["n"] == n], self.dropout.get(n, ""))
+
     def plot(self) -> "Drawing":
         """Draw test loss and beta against train loss, at the smallest n."""
         from figures.rivals import draw
@@ -344,7 +350,7 @@ class RivalsResult(Result):
             tuned.assign(family=tuned["method"].map(families)),
             self.margin * float(tuned.loc[tuned["method"] == REFERENCE, "test_loss"].iloc[0]),
             caption,
-        ).titled(counted(tuned, self.dropout.get(n, "")))
+        ).titled(self.answer_counted)
 
     @property
     def _at_the_edge(self) -> str:

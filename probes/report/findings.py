@@ -28,10 +28,12 @@ from probes.report.claims import (
     what_bounds_say,
 )
 from probes.report.regimes import Regime
-from probes.results.matched_information import VERDICTS, MatchedInformationResult
+from probes.results.answer_words import mean_in_words
+from probes.results.matched_information import MatchedInformationResult
 from probes.results.result import Result
 from probes.results.stability_result import StabilityResult
 from probes.results.text_tables import TextTable
+from probes.rivals import RivalsResult
 from probes.sensitivity import SensitivityResult
 from probes.verify import VerifyResult
 
@@ -74,9 +76,12 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
             "verdict": [one.verdict for one in regimes],
         }
     )
+    overfit = [f"{one.task} at learning rate {one.lr:g}" for one in regimes if one.overfits]
     verdicts = [
-        "Everything that trains is measured in each of these regimes; the network without dropout "
-        f"overfits where its test loss ends more than {OVERFITS:.0%} above the best on the way."
+        f"The network without dropout overfits in {len(overfit)} of {len(regimes)} regimes"
+        f"{': ' if overfit else ''}{', '.join(overfit)}.",
+        "Everything that trains is measured in each of these regimes; a network overfits where its "
+        f"test loss ends more than {OVERFITS:.0%} above the best on the way.",
     ]
     return Finding("In which regimes was it measured?", "", verdicts, [TextTable(table)])
 
@@ -93,9 +98,11 @@ def of_stability(result: StabilityResult) -> Finding:
         f"{statement}: {_counted(verdicts)}"
         for statement, verdicts in bounds.groupby("statement")["verdict"]
     )
+    ends = [low] if low["p"] == high["p"] else [low, high]
+    gaps = [f"{mean_in_words(row, 'gap')} at p = {row['p']:g}" for row in ends]
     verdicts = [
-        f"β is {low['beta']:.3f} at p = {low['p']:g} and {high['beta']:.3f} at p = {high['p']:g}; "
-        f"the gap {low['gap']:.3f} and {high['gap']:.3f}.",
+        result.answer,
+        f"The gap is {' and '.join(gaps)}.",
         f"The bounds, over all cells and λ: {said}.",
         f"{_vacuous(bounds):.0%} of the bounds are at least C, the largest loss: they say nothing.",
     ]
@@ -116,10 +123,14 @@ def _counted(verdicts: pd.Series) -> str:
 
 def of_matched(result: MatchedResult) -> Finding:
     verdicts = [
-        f"At equal train loss, β against {control}: {answer}."
-        for control, answer in matched_answers(result).items()
+        result.answer,
+        *(
+            f"At equal train loss, β against {control}: {answer}."
+            for control, answer in matched_answers(result).items()
+        ),
     ]
-    question = f"Does it buy stability beyond fitting less? On {result.rows['task'].iloc[0]}"
+    task = result.rows["task"].iloc[0]
+    question = f"On {task}, does LoRA Dropout buy stability beyond fitting less?"
     return Finding(question, result.setting, verdicts, result.text_tables())
 
 
@@ -143,8 +154,9 @@ def matched_answers(result: MatchedResult) -> dict[str, str]:
 def of_generalization(result: GapResult) -> Finding:
     theorem = result.bounds.query("statement == 'Theorem 4.4' and ensemble == 0")
     verdicts = [
+        result.answer,
         f"Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in "
-        f"{_vacuous(theorem):.0%}; {_counted(theorem['verdict'])}."
+        f"{_vacuous(theorem):.0%}; {_counted(theorem['verdict'])}.",
     ]
     question = "How does the gap change with n and p?"
     return Finding(question, result.setting, verdicts, result.text_tables())
@@ -158,7 +170,7 @@ def _finding(result: Result, question: str, verdicts: list[str]) -> Finding:
 def of_ensemble(result: EnsembleResult) -> Finding:
     summary = result.summary
     largest = summary[summary["ensemble"] == summary["ensemble"].max()]
-    verdicts = [
+    verdicts = [result.answer] + [
         f"p = {row.p:g}: {row.ensemble} members have a test loss "
         f"{_more(row)} the "
         "expected-weight network, which costs one pass."
@@ -169,7 +181,7 @@ def of_ensemble(result: EnsembleResult) -> Finding:
 
 def of_information(result: InformationResult) -> Finding:
     summary = result.summary[result.summary["ensemble"] == 0]
-    verdicts = [_what_is_said(summary), *_closest(summary)]
+    verdicts = [result.answer, _what_is_said(summary), *_closest(summary)]
     violated = summary[summary["verdict"] == "violated"]
     listed = "; ".join(f"{row.name} at n = {row.n}, p = {row.p:g}" for row in _records(violated))
     tested = int(np.isfinite(summary["margin"]).sum())
@@ -219,17 +231,13 @@ def _closest(summary: pd.DataFrame) -> Iterator[str]:
 
 
 def of_matched_information(result: MatchedInformationResult) -> Finding:
-    bounds = result.summary[result.summary["statement"] != "gap"]
-    counts = bounds["verdict"].map(VERDICTS).value_counts()
-    said = ", ".join(f"{words} in {counts.get(words, 0)}" for words in VERDICTS.values())
-    verdicts = [f"Of {len(bounds)} comparisons of a bound at equal fit: {said}."]
-    verdicts += result.conclusion.splitlines()
+    verdicts = [result.answer, *result.conclusion.splitlines()]
     return Finding(result.question, result.setting, verdicts, result.text_tables())
 
 
 def of_rivals(result: EnsembleResult) -> Finding:
     rivals, members = result.rivals, mask_members(result)
-    verdicts = []
+    verdicts = [result.rivals_answer]
     for p, rows in rivals.groupby("p", sort=False):
         masks = "the one network (without masks all members are alike)"
         against = f"an ensemble of {members} masks" if p else masks
@@ -289,7 +297,7 @@ def _against_none(row: Any) -> str:
 
 
 def of_curves(result: CurvesResult) -> Finding:
-    verdicts = [
+    verdicts = [result.answer] + [
         f"{row.method}, p = {row.p:g}: "
         + (
             f"the test loss ends {row.rise:.3f} above its best (at step {row.best_step:.0f}), the "
@@ -305,7 +313,7 @@ def of_curves(result: CurvesResult) -> Finding:
 def of_calibration(result: CalibrationResult) -> Finding:
     best = result.summary[result.summary["moment"] == "best"]
     floor = "ece_floor" in best
-    verdicts = [
+    verdicts = [result.answer] + [
         f"p = {row.p:g}, {row.inference}: "
         + (_calibrated(row, floor) if row.ece_draws else "diverged.")
         for row in _records(best)
@@ -323,7 +331,7 @@ def _calibrated(row: Any, floor: bool) -> str:
 
 
 def of_ablation(result: AblationResult) -> Finding:
-    verdicts = []
+    verdicts = [result.answer.removesuffix(result.conclusion).strip()]
     for part, reference in PARTS.items():
         group = result.summary[
             (result.summary["part"] == part) & (result.summary["variant"] != reference)
@@ -348,20 +356,20 @@ def of_sensitivity(result: SensitivityResult) -> Finding:
     if best is None:
         return _finding(result, "How much depends on p and N?", [NOTHING])
     verdicts = [
+        result.answer,
         f"The least test loss, {best['test_loss']:.3f}, is at p = {best['p']:g}, "
-        f"N = {best['samples']}, {best['inference']}."
+        f"N = {best['samples']}, {best['inference']}.",
     ]
     return _finding(result, "How much depends on p and N?", verdicts)
 
 
 def of_cost(result: CostResult) -> Finding:
-    summary = result.summary
-    verdicts = [
-        f"{row.phase}, {row.variant}, N = {row.N}: {row.ratio:.2f} times the time of plain "
-        f"LoRA and {row.memory:.2f} times its peak memory."
-        for row in _records(summary[summary["N"] == summary.groupby("phase")["N"].transform("max")])
-    ]
-    return _finding(result, "What does it cost?", verdicts)
+    return _finding(result, "What does it cost?", [result.answer])
+
+
+def of_methods(result: RivalsResult) -> Finding:
+    question = "After tuning all alike, which method has the smallest test loss?"
+    return _finding(result, question, [result.answer_counted, result.conclusion])
 
 
 def of_verify(result: VerifyResult) -> Finding:
@@ -370,13 +378,13 @@ def of_verify(result: VerifyResult) -> Finding:
 
 
 def of_comparison(result: ComparisonResult) -> Finding:
-    return _finding(
-        result, "From which n on do other bounds say anything?", [*_thresholds(result.summary)]
-    )
+    verdicts = [result.conclusion, *_thresholds(result.summary)]
+    return _finding(result, "From which n on do other bounds say anything?", verdicts)
 
 
 def of_network_comparison(result: ComparisonResult) -> Finding:
     verdicts = [
+        result.conclusion,
         *_thresholds(result.summary),
         f"Vacuous: bound and train error together reach {result.limit}. Beyond the largest n "
         "measured, n is a calculation for a network that stays as it was there.",
@@ -388,7 +396,8 @@ def _thresholds(summary: pd.DataFrame) -> Iterator[str]:
     """From which n on each bound says something."""
     for row in _records(summary):
         first = row.first_n
-        told = f"not vacuous from n = {first:.3g}" if first < float("inf") else "vacuous"
+        known = first < float("inf")
+        told = f"not vacuous from n = {float(f'{first:.3g}'):,.0f} on" if known else "vacuous"
         yield f"{row.name}: {told}."
 
 

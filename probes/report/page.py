@@ -18,9 +18,9 @@ from probes import finetune
 from probes.cli.probe import from_keywords
 from probes.jobs.atomic_files import make_folder, write_whole
 from probes.jobs.manifest import MANIFEST, environment
-from probes.report.claims import CLAIMS
+from probes.report.claims import CLAIMS, Claims
 from probes.report.findings import Finding, of_finetune, of_regimes
-from probes.report.regimes import Regime, compare
+from probes.report.regimes import Regime, alike, compare
 from probes.report.sections import Plan, ReportSettings, words_of
 from probes.results.text_tables import TEXT_COLUMNS
 
@@ -51,12 +51,14 @@ class Section:
         finding: what is said.
         pictures: PNG files, base64.
         command: the command line that measures it.
+        regime: learning rate, in words, of one of several regimes.
     """
 
     key: str
     finding: Finding
     pictures: list[str]
     command: str
+    regime: str = ""
 
 
 def write_report(settings: ReportSettings) -> Path:
@@ -136,12 +138,15 @@ def _arranged(plans: Sequence[Plan], measured: dict[str, Measured]) -> list[Sect
     for joint, some in by_question(plans).items():
         if len(some) > 1:
             question = measured[some[0].key].section.finding.question
-            sections.append(_joint(joint, question, conclusions(some, results)))
+            claims = claims_of(some, results)
+            sections.append(_joint(joint, question, [alike(claims), *compare(claims)]))
         for plan in some:
             section = measured[plan.key].section
             if plan.regime:
                 setting = f"{section.finding.setting}; {regimes[plan.regime.key]}"
                 section = replace(section, finding=replace(section.finding, setting=setting))
+            if len(some) > 1:
+                section = replace(section, regime=f"learning rate {plan.settings.lr:g}")
             sections.append(section)
     return sections
 
@@ -178,13 +183,21 @@ def conclusions(plans: Sequence[Plan], results: Mapping[str, Any]) -> list[str]:
     Returns:
         A sentence a topic: see :func:`probes.report.regimes.compare`.
     """
-    return compare(
-        {
-            Regime.of(results[plan.regime.key]): CLAIMS[plan.name](results[plan.key])
-            for plan in plans
-            if plan.regime
-        }
-    )
+    return compare(claims_of(plans, results))
+
+
+def claims_of(plans: Sequence[Plan], results: Mapping[str, Any]) -> dict[Regime, Claims]:
+    """What a question's results say, by regime.
+
+    Args:
+        plans: the question in every regime.
+        results: of these plans and of those of their regimes, by key.
+    """
+    return {
+        Regime.of(results[plan.regime.key]): CLAIMS[plan.name](results[plan.key])
+        for plan in plans
+        if plan.regime
+    }
 
 
 def full_scale(folder: Path, number: int) -> Section:

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from probes.curves import CurvesResult
-from probes.report.claims import Claims, overfits
+from probes.report.claims import UNDECIDED, Claims, overfits
 
 #: Learning rates at which each task is measured: one at which the network without dropout does not
 #: overfit, and one at which it does.
 LEARNING_RATES = {"digits": (1e-3, 5e-3), "breast_cancer": (3e-3, 3e-2), "ridge": (2e-3, 2e-2)}
+
+#: Outcomes that tell nothing.
+NOTHING_TOLD = (UNDECIDED, "not measured", "not reached", "not shown")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,23 @@ def compare(claims: Mapping[Regime, Claims]) -> list[str]:
     where = _names(list(claims))
     topics = list(dict.fromkeys(topic for one in claims.values() for topic in one))
     return [f"{topic}: {_told(topic, claims, where)}." for topic in topics]
+
+
+def alike(claims: Mapping[Regime, Claims]) -> str:
+    """Say of how many items the outcome is the same in all regimes.
+
+    Args:
+        claims: what the results of one question say, by regime.
+    """
+    items = {(topic, item) for one in claims.values() for topic in one for item in one[topic]}
+    outcomes = [{one.get(topic, {}).get(item) for one in claims.values()} for topic, item in items]
+    same = [found.pop() for found in outcomes if len(found) == 1]
+    told = sum(outcome not in NOTHING_TOLD for outcome in same)
+    where = "both regimes" if len(claims) == 2 else f"all {len(claims)} regimes"
+    return (
+        f"The outcome is the same in {where} in {len(same)} of {len(items)} comparisons; in {told} "
+        "of these something is told."
+    )
 
 
 def _told(topic: str, claims: Mapping[Regime, Claims], where: Mapping[Regime, str]) -> str:

@@ -17,6 +17,7 @@ from probes import (
     ensemble,
     generalization,
     information,
+    rivals,
     sensitivity,
     stability,
     verify,
@@ -49,6 +50,7 @@ FINDINGS: dict[str, Callable[[Any], Finding]] = {
     "ablation": findings.of_ablation,
     "sensitivity": findings.of_sensitivity,
     "cost": findings.of_cost,
+    "methods": findings.of_methods,
     "verify": findings.of_verify,
     "comparison": findings.of_comparison,
 }
@@ -57,6 +59,12 @@ SECTIONS = tuple(name for name in FINDINGS if name != "regime")
 SELECTIONS = 64
 #: Rates, members and networks on halves with which the mask ensemble is compared with its rivals.
 RIVALS: dict[str, Any] = {"p": (0.0, 0.3), "sizes": (8,), "rivals": 8, "bags": 400}
+
+#: Methods that are tuned beside LoRA, and trainings that a method gets: a part of the question's.
+METHODS: dict[str, Any] = {
+    "method": ("LoRA Dropout", "PEFT lora_dropout", "weight decay", "label smoothing"),
+    "trainings": 8,
+}
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ class ReportSettings(EngineOptions):
     sections: tuple[str, ...] = SECTIONS
     """What to measure: stability, matched, generalization, information, matched_information,
     network_comparison, ensemble, rivals, curves, calibration, coverage, ablation, sensitivity,
-    cost, verify, comparison. Default: all."""
+    cost, methods, verify, comparison. Default: all."""
 
     task: str = "digits"
     """Task of all sections but matched, verify and comparison: digits or breast_cancer."""
@@ -195,8 +203,17 @@ class ReportSettings(EngineOptions):
             yield from self._regimes(module.PROBE.name, module.PROBE, here)
         yield from self._regimes("sensitivity", sensitivity.PROBE, half)
         yield self._plan("cost", cost.PROBE, {"seed": self.seed, "reuse": True})
+        yield self._plan("methods", rivals.PROBE, self._methods())
         for module in (verify, comparison):
             yield self._plan(module.PROBE.name, module.PROBE, {"seed": self.seed})
+
+    def _methods(self) -> dict[str, Any]:
+        """Settings of the comparison after tuning; it chooses its own learning rates."""
+        known = {name: value for name, value in self._known.items() if name != "n"}
+        draws = max(2, self.draws // 2)
+        return known | METHODS | {
+            "task": self.task, "n": (self.n,), "draws": draws, "tuning_draws": draws,
+        }  # fmt: skip
 
     def _regimes(
         self, name: str, probe: Probe[Any, Any], settings: dict[str, Any]

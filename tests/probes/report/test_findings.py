@@ -27,6 +27,7 @@ from tests.probes.tables import (
     stability_result,
     verify_result,
 )
+from tests.probes.test_rivals import made as tuned_result
 
 APART, CLOSE = (0.40, 0.42), (0.50, 0.52)
 #: Beta of dropout is 0.10 and 0.12 in two draws, at a train loss of 0.5.
@@ -65,17 +66,18 @@ def test_stability_names_beta_and_gap_at_the_first_and_the_last_rate():
     assert found.setting == (
         "made up, n = 10, 2 draws of S, objective dropout, rank 2, 40 steps, learning rate 0.001"
     )
-    assert found.verdicts[0] == (
-        "β is 0.200 at p = 0 and 0.050 at p = 0.5; the gap 0.210 and 0.110."
+    assert found.verdicts[0].startswith(
+        "Leaving out one of 10 examples changes its loss by 0.2 at p = 0 and 0.05 at p = 0.5 on "
     )
+    assert found.verdicts[1] == "The gap is 0.21 ± 0.13 at p = 0 and 0.11 ± 0.13 at p = 0.5."
 
 
 def test_stability_does_not_count_ensembles():
     """Two draws, three values of lambda; at n = 1000 with C = 1 all three verdicts are known."""
     ensembles = [one | {"ensemble": 4} for one in cells(0.5, 9.0, 9.0, changes=(9.0, 9.0))]
     found = findings.of_stability(stability_result(*cells(0.0, 0.2, 0.22), *ensembles, n=1000))
-    assert found.verdicts == [
-        "β is 0.200 at p = 0 and 0.200 at p = 0; the gap 0.210 and 0.210.",
+    assert found.verdicts[1:] == [
+        "The gap is 0.21 ± 0.13 at p = 0.",
         "The bounds, over all cells and λ: Lemma 4.3: not exceeded in 2 of 2; "
         "Proposition 4.2: exceeded in 6 of 6; Theorem 4.4: not exceeded in 6 of 6.",
         "14% of the bounds are at least C, the largest loss: they say nothing.",
@@ -85,8 +87,8 @@ def test_stability_does_not_count_ensembles():
 def test_stability_says_where_assumptions_fail_and_that_a_diverged_run_was_not_measured():
     saddle = cells(0.0, 0.2, changes=(0.1, 0.3), curvature=-1.0)
     found = findings.of_stability(stability_result(*saddle, diverged(0.0, 1), n=1000))
-    assert found.verdicts == [
-        "β is 0.200 at p = 0 and 0.200 at p = 0; the gap 0.200 and 0.200.",
+    assert found.verdicts[1:] == [
+        "The gap is 0.2 at p = 0.",
         "The bounds, over all cells and λ: Lemma 4.3: not exceeded in 1 of 2, not measured in 1 of "
         "2; Proposition 4.2: no bound in 3 of 6, not measured in 3 of 6; "
         "Theorem 4.4: no bound in 3 of 6, not measured in 3 of 6.",
@@ -101,7 +103,7 @@ def test_a_penalty_that_is_exceeded_is_violated_where_it_was_minimised():
     found = findings.of_stability(
         stability_result(*(one | minimised for one in some), some[0] | {"draw": 2}, n=1000)
     )
-    assert found.verdicts[1] == (
+    assert found.verdicts[2] == (
         "The bounds, over all cells and λ: Lemma 4.3: vacuous in 3 of 3; "
         "Proposition 4.2: violated in 2 of 3, assumption failed in 1 of 3; "
         "Theorem 4.4: holds in 2 of 3, assumption failed in 1 of 3."
@@ -114,8 +116,10 @@ def test_a_penalty_that_is_exceeded_is_violated_where_it_was_minimised():
 def matched_answers(dropout, controls):
     found = findings.of_matched(matched_result(dropout, controls))
     start = "At equal train loss, β against "
-    assert all(verdict.startswith(start) for verdict in found.verdicts)
-    pairs = (verdict.removeprefix(start).split(": ", 1) for verdict in found.verdicts)
+    answer, *verdicts = found.verdicts
+    assert answer.startswith("At equal train loss, dropout has a smaller β than a network without")
+    assert all(verdict.startswith(start) for verdict in verdicts)
+    pairs = (verdict.removeprefix(start).split(": ", 1) for verdict in verdicts)
     return dict(pairs)
 
 
@@ -140,7 +144,7 @@ def test_rates_with_the_same_answer_stand_together():
 
 def test_the_comparison_names_its_task():
     found = findings.of_matched(matched_result({0.3: DROPPED}, {"early stopping": MORE}))
-    assert found.question == "Does it buy stability beyond fitting less? On made up"
+    assert found.question == "On made up, does LoRA Dropout buy stability beyond fitting less?"
     assert found.setting == WHERE.format(2)
     assert [table.title.split("\n")[0] for table in found.tables] == [
         "Does LoRA Dropout buy stability β beyond fitting less?",
@@ -173,7 +177,8 @@ def test_the_gap_counts_where_theorem_4_4_says_nothing():
     assert found.setting == (
         "made up, rank 2, 40 steps, learning rate 0.001, 4 draws of S, objective dropout"
     )
-    assert found.verdicts == [
+    assert found.verdicts[0].startswith("Test loss less train loss is 0")
+    assert found.verdicts[1:] == [
         "Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in 67%; "
         "not exceeded in 18 of 24, no bound in 6 of 24."
     ]
@@ -182,7 +187,8 @@ def test_the_gap_counts_where_theorem_4_4_says_nothing():
 def test_the_gap_leaves_ensembles_out():
     ensembles = cells(0.5, 0.2, 0.2, curvature=-9.0, ensemble=4)
     found = findings.of_generalization(gap_result(*cells(0.5, 0.2, 0.2), *ensembles, n=1000))
-    assert found.verdicts == [
+    assert found.verdicts[0].startswith("Test loss less train loss is 0")
+    assert found.verdicts[1:] == [
         "Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in 0%; "
         "not exceeded in 6 of 6."
     ]
@@ -208,16 +214,17 @@ def test_bounds_that_say_something_are_told_from_those_that_do_not():
     bounds = bounds_of(theorem={0.0: NAN, 0.3: 17.0}, kl=0.3, ld={0.0: 1.2, 0.3: 0.4})
     found = findings.of_information(information_result(bounds))
     assert found.question == "Which bound on the generalization gap says something?"
-    assert found.verdicts[0] == (
+    assert found.verdicts[0].startswith("A bound says something at 4 of 4 settings of n and p; ")
+    assert found.verdicts[1] == (
         "Theorem 4.4: below the largest loss in 0 of 4 settings, does not apply in 2. binary kl: "
         "below the largest loss in 4 of 4 settings. ld-CMI: below the largest loss in 2 of 4 "
         "settings."
     )
-    assert found.verdicts[1] == (
+    assert found.verdicts[2] == (
         "The smallest of those that apply in all draws is 1.5 to 1.5 times the gap (“binary kl” in "
         "4 of 4)."
     )
-    assert found.verdicts[2] == (
+    assert found.verdicts[3] == (
         "Theorem 4.4 is 17 to 17 times the largest loss where it has a finite value (2 of 4)."
     )
 
@@ -236,8 +243,8 @@ def test_a_bound_below_the_held_out_gap_fails():
 
 def test_without_a_bound_that_says_something_none_is_the_smallest():
     found = findings.of_information(information_result(bounds_of(kl=1.5, ld=2.0)))
-    assert len(found.verdicts) == 3
-    assert found.verdicts[0] == ("binary kl; ld-CMI: below the largest loss in 0 of 4 settings.")
+    assert len(found.verdicts) == 4
+    assert found.verdicts[1] == ("binary kl; ld-CMI: below the largest loss in 0 of 4 settings.")
 
 
 def test_bounds_at_equal_fit_are_counted():
@@ -256,12 +263,13 @@ def test_every_bound_for_a_network_is_told_with_its_threshold():
     """Theorem 4.4 falls like the root of n: 0.4 = 10 sqrt(64/n) from n = 40,000 on."""
     result = network_comparison_result({"binary kl": 0.2, "ld-CMI": 0.6, "Theorem 4.4": 10.0})
     found = findings.of_network_comparison(result)
-    assert found.verdicts[:3] == [
-        "binary kl: not vacuous from n = 64.",
+    assert found.verdicts[0].startswith("At n = 64, the largest drawn, 1 of 3 bounds say something")
+    assert found.verdicts[1:4] == [
+        "binary kl: not vacuous from n = 64 on.",
         "ld-CMI: vacuous.",
-        "Theorem 4.4: not vacuous from n = 5.62e+04.",
+        "Theorem 4.4: not vacuous from n = 56,200 on.",
     ]
-    assert "the error rate of the most frequent class, 0.5" in found.verdicts[3]
+    assert "the error rate of the most frequent class, 0.5" in found.verdicts[4]
     assert len(found.tables) == 1
 
 
@@ -281,6 +289,8 @@ def test_rivals_are_told_from_the_mask_ensemble():
     )
     assert found.question == "Is the mask ensemble stabler or better than other ensembles?"
     assert found.verdicts == [
+        "Of 2 comparisons with the mask ensemble, others differ detectably in test loss: 1 "
+        "smaller, 1 larger; β: 1 smaller, 0 larger; change: 2 smaller, 0 larger.",
         "p = 0.3, against an ensemble of 4 masks: less change of a probability: “starts”, “many "
         "halves”; less β: “many halves”; less test loss: “starts”; more test loss: “many halves”.",
         "Networks trained: “masks” 1, “starts” 4, “many halves” 64.",
@@ -321,7 +331,9 @@ def ensemble_verdicts(losses):
     found = findings.of_ensemble(ensemble_result(losses))
     assert found.question == "What does the test-time ensemble buy?"
     assert [table.title for table in found.tables] == [""]
-    return found.verdicts
+    answer, *verdicts = found.verdicts
+    assert answer.startswith("An ensemble of N = ")
+    return verdicts
 
 
 def test_the_largest_ensemble_is_better_worse_or_not_told_apart():
@@ -366,7 +378,7 @@ def test_curves_say_how_far_the_test_loss_rises_after_its_best():
     )  # fmt: skip
     assert found.question == "How do train and test loss run along training?"
     assert found.setting == WHERE.format(2)
-    assert found.verdicts == [
+    assert found.verdicts[1:] == [
         "LoRA, p = 0: the test loss ends 0.200 above its best (at step 15), the gap at 0.250.",
         "AdaLoRA, p = 0.3: the test loss ends 0.000 above its best (at step 40), the gap at 0.250.",
     ]
@@ -388,7 +400,7 @@ def test_calibration_is_told_at_the_best_checkpoint():
         )
     )
     assert found.question == "Are the predicted probabilities right?"
-    assert found.verdicts == [
+    assert found.verdicts[1:] == [
         "p = 0, no masks: calibration error 0.150 at the best checkpoint, confidence 0.850 for "
         "accuracy 0.800.",
         "p = 0.3, ensemble: calibration error 0.300 at the best checkpoint, confidence 0.700 for "
@@ -399,7 +411,7 @@ def test_calibration_is_told_at_the_best_checkpoint():
 def test_a_run_that_diverges_later_keeps_its_best_checkpoint():
     first, later = (1, 0.4, 0.5, 0.9, 0.9, 0.2), (40, NAN, NAN, 0.1, NAN, NAN)
     along = {(0.0, "no masks", draw): [first, later] for draw in (0, 1)}
-    assert findings.of_calibration(calibration_result(along)).verdicts == [
+    assert findings.of_calibration(calibration_result(along)).verdicts[1:] == [
         "p = 0, no masks: calibration error 0.200 at the best checkpoint, confidence 0.900 for "
         "accuracy 0.900."
     ]
@@ -424,7 +436,7 @@ def test_every_part_says_which_variants_differ_from_its_reference():
         )
     )
     assert found.question == "Which part of the method does it?"
-    assert found.verdicts == [
+    assert found.verdicts[1:] == [
         "dropout when, against “never”: less test loss: training alone, ensemble alone; more test "
         "loss: training and ensemble.",
         "dropped where, against “both”: undecided.",
@@ -445,7 +457,7 @@ def test_a_variant_that_diverged_in_one_of_two_draws_is_undecided():
             }
         )
     )
-    assert found.verdicts == [
+    assert found.verdicts[1:] == [
         "dropout when, against “never”: undecided.", "dropped where, against “both”: undecided.",
         "inference, against “expected weight”: undecided.",
     ]  # fmt: skip
@@ -465,14 +477,14 @@ def test_sensitivity_names_the_point_with_the_least_test_loss():
     )  # fmt: skip
     assert found.question == "How much depends on p and N?"
     assert found.setting == WHERE.format(2)
-    assert found.verdicts == ["The least test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
+    assert found.verdicts[1:] == ["The least test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
 
 
 def test_a_point_that_diverged_in_a_draw_is_not_the_least_by_that():
     found = findings.of_sensitivity(
         sensitivity_result({(0.1, 1, "ensemble"): (0.9, NAN), (0.5, 8, "ensemble"): APART})
     )
-    assert found.verdicts == ["The least test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
+    assert found.verdicts[1:] == ["The least test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
 
 
 # Cost
@@ -497,12 +509,9 @@ def test_cost_names_the_largest_n_of_every_phase():
         "an abacus"
     )
     assert found.verdicts == [
-        "training, N passes, N = 8: 8.50 times the time of plain LoRA and 1.25 times its peak "
-        "memory.",
-        "training, one grouped pass, N = 8: 5.00 times the time of plain LoRA and 6.50 times its "
-        "peak memory.",
-        "inference, ensemble, N = 4: 4.00 times the time of plain LoRA and 1.50 times its peak "
-        "memory.",
+        "Relative to plain LoRA: N passes of N = 8: 8.50 times the time and 1.25 times the memory; "
+        "one grouped pass of N = 8: 5.00 times the time and 6.50 times the memory; ensemble of "
+        "N = 4: 4.00 times the time and 1.50 times the memory."
     ]
 
 
@@ -546,10 +555,26 @@ def test_a_bound_is_worth_something_from_where_it_is_no_longer_vacuous():
         )
     )
     assert found.question == "From which n on do other bounds say anything?"
-    assert found.verdicts == [
-        "Theorem 4.4: not vacuous from n = 1.78e+03.", "Feldman & Vondrák: vacuous.",
-        "test set: not vacuous from n = 50.", "second moment, derived: vacuous.",
+    assert found.verdicts[0].startswith("At n = 100, the largest drawn, 2 of 4 bounds say")
+    assert found.verdicts[1:] == [
+        "Theorem 4.4: not vacuous from n = 1,780 on.", "Feldman & Vondrák: vacuous.",
+        "test set: not vacuous from n = 50 on.", "second moment, derived: vacuous.",
     ]  # fmt: skip
+
+
+# After tuning
+
+
+def test_methods_are_counted_against_tuned_lora():
+    losses = {"LoRA": 1.0, "LoRA Dropout": 0.9, "weight decay": 1.2}
+    found = findings.of_methods(tuned_result(losses))
+    assert found.question == "After tuning all alike, which method has the smallest test loss?"
+    assert found.verdicts[0] == (
+        "Against tuned LoRA, 1 of 2 tuned methods have a smaller test loss (a larger one in 1). "
+        "LoRA Dropout less LoRA: -0.1000 ± 0.0018, better."
+    )
+    assert found.verdicts[1].startswith("On made up, n = 16, tuned LoRA Dropout")
+    assert len(found.tables) == 1
 
 
 # Fine-tuning

@@ -81,7 +81,7 @@ def test_every_section_has_question_verdict_figure_table_and_command(sections):
     assert list(sections) == ["regimes", *KEYS, "how"]
     for key in KEYS:
         section = sections[key]
-        assert section.question.endswith(("?", "On ridge"))
+        assert section.question.endswith("?")
         assert section.verdicts
         assert all(verdict.strip() for verdict in section.verdicts)
         assert len(section.pictures) == len(DRAWN[key])
@@ -336,9 +336,13 @@ def test_of_two_regimes_the_page_says_what_holds_in_both(tmp_path):
     )
     sections = read_page(write_report(settings).read_text(encoding="utf-8"))[0]
     assert list(sections) == ["regimes", "ensemble", "ensemble-0.003", "ensemble-0.03", "how"]
-    (verdict,) = sections["ensemble"].verdicts
+    alike, verdict = sections["ensemble"].verdicts
+    assert re.fullmatch(
+        r"The outcome is the same in both regimes in \d of 3 comparisons; .*", alike
+    )
     assert verdict.startswith("test loss of 64 members against expected weight: ")
     for lr in ("0.003", "0.03"):
+        assert sections[f"ensemble-{lr}"].question.endswith(f"? learning rate {lr}")
         (setting, *_) = sections[f"ensemble-{lr}"].notes
         assert f"learning rate {lr}: the network without dropout " in setting
     (table,) = sections["regimes"].tables

@@ -19,7 +19,7 @@ from probes.report.claims import (
     of_sensitivity,
     of_stability,
 )
-from probes.report.regimes import Regime, compare
+from probes.report.regimes import Regime, alike, compare
 from tests.probes.report.tables import (
     coverage_result,
     information_result,
@@ -52,6 +52,17 @@ def test_what_is_alike_holds_in_both_and_what_is_not_where_it_does():
         "β: smaller (p = 0.1) in both; smaller (p = 0.3) only where it does not; larger (p = 0.3, "
         "0.5) only where it overfits; not told apart (p = 0.5) only where it does not."
     ]
+
+
+def test_outcomes_that_are_the_same_in_both_are_counted():
+    claims = {
+        FITS: {"β": {"p = 0.1": "smaller", "p = 0.3": UNDECIDED}, "gap": {"p = 0.1": "larger"}},
+        OVERFITS: {"β": {"p = 0.1": "smaller", "p = 0.3": UNDECIDED}, "gap": {}},
+    }
+    assert alike(claims) == (
+        "The outcome is the same in both regimes in 2 of 3 comparisons; in 1 of these something is "
+        "told."
+    )
 
 
 def test_items_of_a_kind_name_it_once():

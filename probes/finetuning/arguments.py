@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probes.finetuning.library_errors import one_line_of_libraries
@@ -32,15 +33,25 @@ OWN = {
     "prediction_loss_only": "left out: scores need the predictions",
     "remove_unused_columns": "left out: examples hold what the model reads",
     "push_to_hub": "left out: adapters are kept in --out",
+    "hub_model_id": "left out: nothing is pushed", "hub_token": "left out: nothing is pushed",
 }  # fmt: skip
+#: Arguments that are one word or several.
+LISTS = ("report_to", "optim_target_modules")
+#: Arguments whose values are not repeated.
+SECRET = ("hub_token",)
+#: Arguments that are objects of JSON, and those that may be a file of one.
+OBJECTS = ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "liger_kernel_config")
+OBJECTS_OR_FILES = ("accelerator_config", "fsdp_config", "deepspeed")
+#: Numbers from 0 to below 1, and one from 0 to 1.
+BELOW_ONE, SMOOTHING = ("adam_beta1", "adam_beta2"), "label_smoothing_factor"
 #: Counts, and the least of each.
 COUNTS = {
     "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1,
     "gradient_accumulation_steps": 1, "eval_accumulation_steps": 1, "save_total_limit": 1,
-    "dataloader_num_workers": 0, "dataloader_prefetch_factor": 1, "eval_delay": 0,
+    "dataloader_num_workers": 0, "dataloader_prefetch_factor": 1,
 }  # fmt: skip
 #: Numbers that are at least 0, and those that are above it.
-NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps")
+NOT_NEGATIVE = ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps", "eval_delay")
 POSITIVE = ("eval_steps", "save_steps", "logging_steps", "adam_epsilon")
 
 
@@ -67,13 +78,20 @@ def trainer_arguments(words: list[str], also: Sequence[str] = ()) -> dict[str, A
     parser.error = refuse
     for action in parser._actions:
         action.default = argparse.SUPPRESS
+        if action.dest in LISTS:
+            action.nargs = "+"
+        if action.dest in OBJECTS:
+            action.type = str
     with one_line_of_libraries("arguments", {}):
         given, unknown = parser.parse_known_args(words)
     if unknown:
         known = [*also, *parser._option_string_actions]
         hint = did_you_mean(unknown[0].partition("=")[0], known)
         raise ValueError(f"unknown arguments: {' '.join(unknown)}{hint} (see --help)")
-    return vars(given)
+    return {
+        name: value[0] if name in LISTS and len(value) == 1 else value
+        for name, value in vars(given).items()
+    }
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
@@ -87,16 +105,26 @@ def check_arguments(given: Mapping[str, Any]) -> None:
     """
     _check_known(given)
     for name, ours in OWN.items():
-        require(name not in given, name, ours, given.get(name))
+        require(name not in given, name, ours, "one" if name in SECRET else given.get(name))
+    for name in (*COUNTS, "max_steps"):
+        _check_kind(name, given.get(name), int)
+    for name in (*NOT_NEGATIVE, *POSITIVE, *BELOW_ONE, SMOOTHING, "num_train_epochs"):
+        _check_kind(name, given.get(name), float)
     for name, least in COUNTS.items():
         value = given.get(name)
         require(value is None or value >= least, name, f"at least {least}", value)
     for name in (*NOT_NEGATIVE, *POSITIVE):
         value = given.get(name)
-        if value is None or isinstance(value, str):
+        if value is None:
             continue
         known = math.isfinite(value) and value >= 0 and (value > 0 or name not in POSITIVE)
         require(known, name, "positive" if name in POSITIVE else "at least 0, and finite", value)
+    for name in BELOW_ONE:
+        value = given.get(name, 0)
+        require(0 <= value < 1, name, "in [0, 1)", value)
+    smoothing = given.get(SMOOTHING, 0)
+    require(0 <= smoothing <= 1, SMOOTHING, "in [0, 1]", smoothing)
+    _check_words(given)
     steps = given.get("max_steps", -1)
     require(steps == -1 or steps >= 1, "max_steps", "at least 1, or -1 for none", steps)
     epochs = given.get("num_train_epochs", 1)
@@ -106,13 +134,42 @@ def check_arguments(given: Mapping[str, Any]) -> None:
     )  # fmt: skip
 
 
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    known = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    what = "a whole number" if kind is int else "a number"
+    require(value is None or known, name, what, repr(value))
+
+
+def _check_words(given: Mapping[str, Any]) -> None:
+    """Check texts that transformers takes apart."""
+    for name in (*OBJECTS, *OBJECTS_OR_FILES):
+        value = given.get(name)
+        if value is None or isinstance(value, dict):
+            continue
+        of_file = name in OBJECTS_OR_FILES and not str(value).lstrip().startswith("{")
+        fine = Path(str(value)).is_file() if of_file else _is_object(str(value))
+        or_file = " or a file of one," if name in OBJECTS_OR_FILES else ""
+        require(fine, name, f"an object of JSON,{or_file} as in '{{\"name\": 1}}'", value)
+    pairs = given.get("optim_args")
+    fine = not pairs or all("=" in pair for pair in str(pairs).split(","))
+    require(fine, "optim_args", "pairs such as name=value,name=value", pairs)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _check_known(given: Mapping[str, Any]) -> None:
     if given:
         from transformers import TrainingArguments
 
         unknown = [name for name in given if name not in TrainingArguments.__dataclass_fields__]
         if unknown:
-            raise ValueError(f"training holds unknown arguments: {', '.join(unknown)}")
+            hint = did_you_mean(unknown[0], list(TrainingArguments.__dataclass_fields__))
+            raise ValueError(f"training holds unknown arguments: {', '.join(unknown)}{hint}")
 
 
 def as_key(given: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -165,6 +222,9 @@ def training_arguments(
         name: list(value) if isinstance(value, tuple) else value for name, value in training.items()
     }
     with one_line_of_libraries("arguments of the trainer", given_by_user(training)):
+        for name in OBJECTS:
+            value = values.get(name)
+            values |= {name: json.loads(value)} if isinstance(value, str) else {}
         try:
             return TrainingArguments(folder, **values, **settled)
         except BaseException:

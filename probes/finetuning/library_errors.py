@@ -1,5 +1,6 @@
 """What transformers, PEFT and other libraries raise about a user's value, in one line."""
 
+import json
 import re
 import traceback
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,10 @@ import torch
 INSTALLED = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3\.\d+)[/\\]")
 #: Words of a value that are long enough to be found in a message by more than chance.
 LEAST_LETTERS = 3
+#: Of a part of such a word.
+PART_LETTERS = 5
+#: Flags that are named where a message speaks of none of them, at most.
+MOST_NAMED = 5
 
 
 @contextmanager
@@ -35,8 +40,10 @@ def one_line_of_libraries(doing: str, arguments: Mapping[str, Any]) -> Iterator[
         if not _raised_by_library(error) or "allocate memory" in str(error):
             raise
         reason = _reason(error)
-        flags = " ".join(flags_in(reason, arguments))
-        raise ValueError(f"{flags or doing}: {reason}") from error
+        flags = " ".join(flags_in(reason, arguments) or flags_near(reason, arguments))
+        given = " ".join(_flag(*one) for one in list(arguments.items())[:MOST_NAMED])
+        asked = f"{doing} with {given}" if given else doing
+        raise ValueError(f"{flags or asked}: {reason}") from error
 
 
 def flags_in(message: str, arguments: Mapping[str, Any]) -> list[str]:
@@ -51,13 +58,46 @@ def flags_in(message: str, arguments: Mapping[str, Any]) -> list[str]:
     """
     low = message.lower()
     return [
-        f"--{name} {value}"
+        _flag(name, value)
         for name, value in arguments.items()
         if re.search(rf"\b{name}\b", low) or any(word.lower() in low for word in _words(value))
     ]
 
 
+def flags_near(message: str, arguments: Mapping[str, Any]) -> list[str]:
+    """Find the flags that a message may speak of: by a part of their value, or by its number.
+
+    Args:
+        message: of a library.
+        arguments: of the trainer, as the user gave them.
+
+    Returns:
+        As :func:`flags_in`.
+    """
+    low = message.lower()
+    words = set(re.findall(r"[a-z]+|[-\d.e]*\d", low))
+    found = []
+    for name, value in arguments.items():
+        parts = {part for word in _words(value) for part in re.findall("[a-z]+", word.lower())}
+        parts = {part for part in parts if len(part) >= PART_LETTERS}
+        number = {str(value)} if isinstance(value, float) else set()
+        of_name = name.partition("_")[2]  # as in persistent_workers of dataloader_persist...
+        if words & (parts | number) or ("_" in of_name and of_name in low):
+            found.append(_flag(name, value))
+    return found
+
+
+def _flag(name: str, value: Any) -> str:
+    return f"--{name} {value}"
+
+
 def _words(value: Any) -> list[str]:
+    """The texts in a value: itself, of a list each, of an object of JSON its keys."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = list(json.loads(value))
+        except (ValueError, RecursionError):
+            return []
     values = value if isinstance(value, list | tuple) else [value]
     return [one for one in values if isinstance(one, str) and len(one) >= LEAST_LETTERS]
 

@@ -85,10 +85,17 @@ class FinetuneTask:
     pool: int | None = None
 
 
+def token_ids(task: FinetuneTask) -> "np.ndarray[Any, Any]":
+    """Return the numbers of all tokens in the examples of a task, one after the other."""
+    columns = (table.with_format("arrow")["input_ids"] for table in (task.train, task.held_out))
+    return np.concatenate(
+        [pc.list_flatten(column[:]).to_numpy(zero_copy_only=False) for column in columns]
+    )
+
+
 def largest_token(task: FinetuneTask) -> int:
     """Find the largest number of a token in the examples of a task."""
-    columns = (table.with_format("arrow")["input_ids"] for table in (task.train, task.held_out))
-    return max(pc.max(pc.list_flatten(column[:])).as_py() for column in columns)
+    return int(token_ids(task).max())
 
 
 def draw_training(table: "Dataset", corpus: Corpus) -> "Dataset":

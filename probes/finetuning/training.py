@@ -6,7 +6,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +24,21 @@ from probes.finetuning.padding import set_padding, tell_padding
 from probes.finetuning.regularizers import drop_ranks
 from probes.finetuning.rows import tables_of
 from probes.finetuning.spans import HUB_NAMES, squad_task
-from probes.finetuning.task import Corpus, FinetuneTask, default_tokens, largest_token
+from probes.finetuning.targets import check_targets, no_target, say_ranks
+from probes.finetuning.task import (
+    Corpus,
+    FinetuneTask,
+    default_tokens,
+    largest_token,
+    token_ids,
+)
 from probes.jobs.atomic_files import unwritten
 from probes.jobs.fingerprint import code_fingerprint, job_key
 from probes.jobs.job import Progress, TableKind, Tables
-from probes.models.pretrained import load_pretrained
+from probes.models.causal import check_causal
+from probes.models.pretrained import load_model, load_pretrained
 from probes.tasks.labelled_texts import say_once
-from probes.tasks.window import check_vocabulary, window
+from probes.tasks.window import check_tokens_known, check_vocabulary, window
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -139,16 +147,19 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     set_seed(cell.corpus.seed)
-    model = load_pretrained(
+    model, poolers = load_model(
         task.model, cell.model, trust_remote_code=trusted, ignore_mismatched_sizes=True,
         **task.model_settings,
     )  # fmt: skip
     tell_padding(model, tokenizer)
     check_vocabulary(largest_token(task), model)
+    check_tokens_known(token_ids(task), tokenizer)
+    if task.model == "AutoModelForCausalLM":
+        check_causal(model)
     with warnings.catch_warnings():
         # PEFT asks transformers by an old name.
         warnings.simplefilter("ignore", FutureWarning)
-        adapted = adapt(model, cell, task, total_steps(arguments, len(task.train)))
+        adapted = adapt(model, cell, task, total_steps(arguments, len(task.train)), poolers)
     checkpoint = last_checkpoint(place)
     if checkpoint is not None:
         arguments.eval_on_start = False
@@ -182,7 +193,9 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     return tables, save
 
 
-def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any:
+def adapt(
+    model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int, poolers: Sequence[str] = ()
+) -> Any:
     """Put the cell's adapter into a model.
 
     Source: Hu et al. 2022, arXiv 2106.09685 (LoRA); Zhang et al. 2023, arXiv 2303.10512 (AdaLoRA);
@@ -193,6 +206,7 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
         cell: method, rates, rank and target.
         task: says the kind of task.
         steps: of the training, for AdaLoRA's budget.
+        poolers: names of those that are new, and so trained whole.
 
     Returns:
         PEFT's model around it.
@@ -212,7 +226,7 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
     elif cell.target:
         shared["target_modules"] = list(cell.target)
     if task.peft_type == "SEQ_CLS":
-        shared["modules_to_save"] = _head(model)
+        shared["modules_to_save"] = [*_head(model), *poolers]
     if cell.rank_dropout:
         # PEFT's own layer calls A and B one after the other, and there is something between them.
         for name in ("dropout_rate", "mask_seed", "rescale"):
@@ -223,6 +237,8 @@ def adapt(model: Any, cell: FinetuneCell, task: FinetuneTask, steps: int) -> Any
     else:
         config = AdaLoraDropoutConfig(**cell.ranks.of_training(cell.rank, steps), **shared)
     adapted = _with_adapter(model, config)
+    check_targets(adapted, cell.target)
+    say_ranks(adapted, cell.rank)
     if cell.rank_dropout:
         drop_ranks(adapted, cell.rank_dropout)
     return adapted
@@ -239,26 +255,13 @@ def _with_adapter(model: Any, config: Any) -> Any:
         if not re.search("target.modules", str(error), re.IGNORECASE):
             raise
         if asked is not None:
-            raise _no_target(model, asked) from error
+            raise no_target(model, asked) from error
     say_once(f"PEFT has no default layers for {kind}: all linear layers are adapted (see --target)")
     config.target_modules = "all-linear"
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        raise _no_target(model, "all-linear") from error
-
-
-def _no_target(model: Any, asked: Any) -> ValueError:
-    names = {
-        name.rpartition(".")[2]: None
-        for name, layer in model.base_model.named_modules()
-        if isinstance(layer, torch.nn.Linear) or type(layer).__name__ == "Conv1D"
-    }
-    known = ", ".join(names) or "none that can be adapted"
-    got = asked if isinstance(asked, str) else " ".join(sorted(asked))
-    return ValueError(
-        f"target must be all-linear or names of linear layers of the model ({known}); got {got}"
-    )
+        raise no_target(model, "all-linear") from error
 
 
 def _head(model: Any) -> list[str]:

@@ -16,7 +16,12 @@ from probes.models.losses import Loss, cross_entropy
 from probes.models.pretrained import load_pretrained, require_package
 from probes.tasks.labelled_texts import labelled_texts, say_once
 from probes.tasks.text_file import read_table
-from probes.tasks.window import check_vocabulary, which_are_cut, window
+from probes.tasks.window import (
+    check_tokens_known,
+    check_vocabulary,
+    which_are_cut,
+    window,
+)
 
 #: Examples that S and the test set are drawn from: as many as are quickly embedded.
 POOL = 1500
@@ -238,6 +243,7 @@ def _embed(
         texts, truncation=True, max_length=tokens, padding="max_length", return_tensors="pt"
     )
     check_vocabulary(coded["input_ids"].max(), model)
+    check_tokens_known(coded["input_ids"].numpy(), tokenizer)
     if cut := sum(which_are_cut(coded, tokens)):
         say_once(f"texts that are cut after {tokens} tokens: {cut} of {len(texts)}")
     mask = coded["attention_mask"].bool()

@@ -2,6 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
+from probes.tasks.labelled_texts import say_once
+
+#: Share of unknown tokens that is told.
+TOLD = 0.01
 #: Models whose table of positions begins behind the padding token, as RoBERTa's does.
 BEHIND_PADDING = (
     "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke",
@@ -71,6 +77,30 @@ def which_are_cut(coded: Any, tokens: int) -> list[bool]:
     if coded.encodings:
         return [bool(one.overflowing) for one in coded.encodings]
     return [len(one) >= tokens for one in coded["input_ids"]]
+
+
+def check_tokens_known(ids: "np.ndarray[Any, Any]", tokenizer: Any) -> None:
+    """Check that a tokenizer knows the texts; say what share of the tokens it does not know.
+
+    Args:
+        ids: numbers of tokens.
+        tokenizer: of transformers.
+
+    Raises:
+        ValueError: of the tokens that are not special, it knows none.
+    """
+    unknown, special = tokenizer.unk_token_id, list(tokenizer.all_special_ids)
+    if unknown is None:
+        return
+    lost = int((ids == unknown).sum())
+    known = int((~np.isin(ids, special)).sum())
+    if lost and not known:
+        raise ValueError(
+            "model must have a tokenizer that knows the texts; its tokenizer knows none of their "
+            "tokens (are its files there?)"
+        )
+    if lost > TOLD * (lost + known):
+        say_once(f"tokens that the tokenizer does not know: {lost / (lost + known):.0%}")
 
 
 def check_vocabulary(largest: Any, model: Any) -> None:

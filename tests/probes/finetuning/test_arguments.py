@@ -29,6 +29,18 @@ def test_lists_and_dictionaries_come_back_as_transformers_takes_them(tmp_path):
     assert same.lr_scheduler_kwargs == {"min_lr": 0.1}
 
 
+def test_one_word_or_several_and_objects_of_json_are_parsed(tmp_path):
+    given = trainer_arguments(
+        ["--report_to", "mlflow", "wandb", "--optim_target_modules", "query",
+         "--liger_kernel_config", '{"rope": true}']
+    )  # fmt: skip
+    assert given["report_to"] == ["mlflow", "wandb"]
+    assert given["optim_target_modules"] == "query"
+    check_arguments(given)
+    made = training_arguments(str(tmp_path), dict(as_key(given | {"report_to": "none"})))
+    assert made.liger_kernel_config == {"rope": True}
+
+
 def test_a_value_that_no_name_can_be_made_of_is_refused():
     with pytest.raises(ValueError, match="optim_args must be a number, a text"):
         as_key({"optim_args": object()})
@@ -54,6 +66,17 @@ def test_what_is_settled_by_ours_is_refused(name):
         ({"num_train_epochs": -1, "max_steps": -1}, "num_train_epochs must be positive, or max_st"),
         ({"learning_rat": 1.0}, "training holds unknown arguments: learning_rat"),
         ({"num_train_epochs": 0}, "num_train_epochs must be positive"),
+        ({"adam_beta1": 1.0}, r"adam_beta1 must be in \[0, 1\)"),
+        ({"label_smoothing_factor": 1.5}, r"label_smoothing_factor must be in \[0, 1\]"),
+        ({"learning_rate": "1e-3"}, "learning_rate must be a number; got '1e-3'"),
+        ({"max_steps": 2.5}, "max_steps must be a whole number; got 2.5"),
+        ({"logging_steps": True}, "logging_steps must be a number; got True"),
+        ({"lr_scheduler_kwargs": "{damaged"}, "lr_scheduler_kwargs must be an object of JSON, as"),
+        ({"lr_scheduler_kwargs": "[1]"}, "lr_scheduler_kwargs must be an object of JSON, as"),
+        ({"fsdp_config": "nowhere.json"}, "fsdp_config must be an object of JSON, or a file of"),
+        ({"optim_args": "fast"}, "optim_args must be pairs such as name=value"),
+        ({"hub_token": "secret"}, "hub_token must be left out: nothing is pushed; got one"),
+        ({"learning_rte": 1.0}, "unknown arguments: learning_rte, did you mean learning_rate"),
     ],
 )  # fmt: skip
 def test_numbers_out_of_range_are_named(given, message):

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from probes.finetuning.library_errors import flags_in, one_line_of_libraries
+from probes.finetuning.library_errors import flags_in, flags_near, one_line_of_libraries
 
 
 def test_an_error_of_a_library_names_the_flag_and_keeps_its_cause():
@@ -27,6 +27,11 @@ def test_where_no_flag_is_named_it_says_what_failed():
     ):
         torch.testing.make_tensor((2,), dtype=torch.float, device="nowhere")
     assert len(str(refused.value).splitlines()) == 1
+    with (
+        pytest.raises(ValueError, match=r"^fine-tuning with --debug x: RuntimeError"),
+        one_line_of_libraries("fine-tuning", {"debug": "x"}),
+    ):
+        torch.testing.make_tensor((2,), dtype=torch.float, device="nowhere")
 
 
 def test_an_error_of_our_own_passes_as_it_is():
@@ -51,3 +56,27 @@ def test_missing_memory_passes_as_it_is():
 def test_flags_are_found_by_name_or_value(message, expected):
     given = {"optim": "lomo", "use_liger_kernel": True, "report_to": ("tensorboard", "wandb")}
     assert flags_in(message, given) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "given", "expected"),
+    [
+        ("install `galore_torch` for GaLore", {"optim": "galore_adamw"}, ["--optim galore_adamw"]),
+        ("needs num_decay_steps", {"lr_scheduler_type": "stable_decay"},
+         ["--lr_scheduler_type stable_decay"]),
+        ("Invalid beta at index 0: 1.5", {"adam_beta1": 1.5}, ["--adam_beta1 1.5"]),
+        ("persistent_workers needs num_workers > 0", {"dataloader_persistent_workers": True},
+         ["--dataloader_persistent_workers True"]),
+        ("something else 1.55", {"optim": "galore_adamw", "adam_beta1": 1.5, "bf16": True}, []),
+    ],
+)  # fmt: skip
+def test_flags_are_found_by_a_part_of_their_value(message, given, expected):
+    assert flags_in(message, given) == []
+    assert flags_near(message, given) == expected
+
+
+def test_keys_of_an_object_are_words():
+    given = {"lr_scheduler_kwargs": '{"cycles": 2}', "accelerator_config": "{damaged"}
+    assert flags_in("unexpected keyword argument 'cycles'", given) == [
+        """--lr_scheduler_kwargs {"cycles": 2}"""
+    ]

@@ -1,10 +1,25 @@
 """How many tokens a model takes: one more than that, and its forward pass fails."""
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, BertConfig, DebertaV2Config, LlamaConfig, RobertaConfig
+from transformers import (
+    AutoModel,
+    BatchEncoding,
+    BertConfig,
+    BertTokenizer,
+    DebertaV2Config,
+    LlamaConfig,
+    RobertaConfig,
+)
 
-from probes.tasks.window import check_vocabulary, positions, window
+from probes.tasks.window import (
+    check_tokens_known,
+    check_vocabulary,
+    positions,
+    which_are_cut,
+    window,
+)
 
 SIZES = {
     "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
@@ -49,3 +64,27 @@ def test_a_tokenizer_with_tokens_of_its_own_is_refused():
     check_vocabulary(8, model)
     with pytest.raises(ValueError, match="embeddings of 9 tokens, and its tokenizer makes token 9"):
         check_vocabulary(9, model)
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\n[PAD]\na\nb\n")
+    return BertTokenizer(str(tmp_path / "vocab.txt"))
+
+
+def test_texts_that_a_tokenizer_does_not_know_are_refused_and_some_are_said(tokenizer, capsys):
+    known = tokenizer("a b a")["input_ids"]
+    check_tokens_known(np.array(known), tokenizer)
+    assert capsys.readouterr().err == ""
+    check_tokens_known(np.array([*known, *tokenizer("x")["input_ids"]]), tokenizer)
+    assert capsys.readouterr().err == "tokens that the tokenizer does not know: 25%\n"
+    with pytest.raises(ValueError, match="must have a tokenizer that knows the texts"):
+        check_tokens_known(np.array(tokenizer("x y")["input_ids"]), tokenizer)
+
+
+def test_a_text_is_cut_where_it_has_more_tokens_than_are_read(tokenizer):
+    coded = tokenizer(["a b", "a b a"], truncation=True, max_length=4)
+    assert which_are_cut(coded, 4) == [False, True]
+    # A tokenizer without the fast kind's encodings says no more than that the window is full.
+    slow = BatchEncoding({"input_ids": coded["input_ids"]})
+    assert which_are_cut(slow, 4) == [True, True]

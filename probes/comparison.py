@@ -338,8 +338,8 @@ class ComparisonResult(Result):
             where = f"At n = {last['n'].iloc[0]}, the largest drawn"
             return f"{where}, none of {len(last)} bounds says anything."
         counted = (
-            f"At n = {said['n'].iloc[0]}, the largest drawn, {len(said)} of {len(last)} bounds say "
-            "something"
+            f"At n = {said['n'].iloc[0]}, the largest drawn, {len(said)} of {len(last)} bounds "
+            f"{'says' if len(said) == 1 else 'say'} something"
         )
         untested = said[said["of"] != minimisers.SPEAKS_OF[minimisers.TEST_SET]]
         if not len(untested):

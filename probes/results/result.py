@@ -108,8 +108,8 @@ class Result(ABC):
     @property
     def first_line(self) -> str:
         """The answer; of networks that all diverged, that."""
-        losses = self.rows.get("test_loss")
-        if losses is None or np.isfinite(losses).any():
+        known = [name for name in ("test_loss", "train_loss", "loss") if name in self.rows]
+        if not known or np.isfinite(self.rows[known[0]]).any():
             return self.answer
         return "Nothing is known: every network diverged. A smaller learning rate may help."
 

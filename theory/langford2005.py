@@ -8,9 +8,13 @@ from theory.domain import Real, at_most, count, nonnegative, probability, unwrap
 
 
 def binomial_tail_bound(errors: ArrayLike, examples: ArrayLike, delta: ArrayLike) -> float | Real:
-    """Bound on the error rate from a test set: the exact binomial tail.
+    r"""Bound on the error rate from a test set: the exact binomial tail.
 
-    With probability at least 1 - delta over the test set. It knows nothing of training.
+    With k errors on m examples, with probability at least 1 - delta over the test set,
+
+    .. math:: R\le\max\{r:\ \Pr(\mathrm{Bin}(m,r)\le k)\ge\delta\}
+
+    It knows nothing of training.
 
     Source: Clopper & Pearson 1934; for learning, Langford 2005, "Tutorial on practical prediction
     theory for classification", the test set bound.

@@ -16,6 +16,8 @@ def sparsity(p: ArrayLike, p_out: ArrayLike | None = None) -> float | Real:
 
     Source: arXiv 2404.09610, Eq. 2 and the text of Section 4 ("2p - p^2").
 
+    Assumes: rows and columns are dropped independently of each other.
+
     Args:
         p: dropout rate of A's input columns, in [0, 1]; any shape.
         p_out: dropout rate of B's output rows, in [0, 1]; equal to ``p`` if left out.

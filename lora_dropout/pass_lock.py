@@ -5,6 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition, get_ident
 
+import torch
+
+#: What PyTorch says of the backward pass that runs now, where none does.
+NO_BACKWARD = -1
+
 
 class PassLock:
     """Keeps passes of other threads out while one thread has the model as it needs it.
@@ -35,6 +40,32 @@ class PassLock:
             if self._passes[me] <= 0:
                 del self._passes[me]
                 self._free.notify_all()
+
+    @property
+    def in_pass(self) -> bool:
+        """Whether this thread is in a pass of the model, or the model is compiled."""
+        return torch.compiler.is_compiling() or self._passes.get(get_ident(), 0) > 0
+
+    @property
+    def held(self) -> bool:
+        """Whether some thread has the model as it needs it."""
+        return self._changer is not None
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Within the block, a part of a model computes that was called without the model.
+
+        It waits for no other thread within a backward pass, which recomputes for the thread that
+        called it and that may be the one that changes the model.
+        """
+        if torch._C._current_graph_task_id() != NO_BACKWARD:
+            yield
+            return
+        self.enter_pass()
+        try:
+            yield
+        finally:
+            self.leave_pass()
 
     @contextmanager
     def changing(self) -> Iterator[None]:

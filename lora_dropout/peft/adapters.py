@@ -246,6 +246,7 @@ class DropoutTuner:
         self._held_twice = held_twice(model)
         given = self.peft_config[adapter_name]
         _refuse_arrow(self.peft_config.values())
+        _refuse_within_an_ensemble(model)
         if isinstance(given, DropoutFields) and given.drops:
             _refuse_callers()
             vars(given)["_in_diffusers"] = type(model).__module__.partition(".")[0] == "diffusers"
@@ -346,6 +347,15 @@ def _refuse_arrow(configs: Iterable[Any]) -> None:
         raise ValueError(
             "PEFT's Arrow reads the factors of adapters with LoRA Dropout without their masks or "
             "(1-p)^2: route adapters that are loaded where lora_dropout is not imported"
+        )
+
+
+def _refuse_within_an_ensemble(model: nn.Module) -> None:
+    """Refuse an adapter that comes too late to be what the other adapters are now."""
+    if any(isinstance(one, AdapterMasks) and one.masks.lock.held for one in model.modules()):
+        raise ValueError(
+            "an adapter was added within ensemble_generation or inference_mode, whose mode it "
+            "would not have: add it before"
         )
 
 

@@ -29,7 +29,7 @@ class ChannelMasks(AdapterMasks):
     Source: arXiv 2404.09610, Eq. 2, at each place of the kernel.
     """
 
-    def mask(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
+    def masked_now(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
         """Apply the masks, or their expected weight, as a forward pass does now.
 
         Args:
@@ -42,7 +42,7 @@ class ChannelMasks(AdapterMasks):
             holds masks for G groups of the batch.
         """
         if not self._masked:
-            return super().mask(A, B, scaling)
+            return super().masked_now(A, B, scaling)
         self.used = True
         mask_in, mask_out = self.mask_in.to(A.dtype), self.mask_out.to(B.dtype)
         return *mask_factors(A, B, mask_in.unsqueeze(-2), mask_out.unsqueeze(-2)), scaling

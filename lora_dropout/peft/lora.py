@@ -82,7 +82,7 @@ class ExpertMasks(AdapterMasks):
     #: A bare parameter has one value for the whole batch.
     takes_groups = False
 
-    def mask(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
+    def masked_now(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
         """Apply the masks, or their expected weight, as a forward pass does now.
 
         Args:
@@ -96,7 +96,7 @@ class ExpertMasks(AdapterMasks):
             GroupsNotSupportedError: the layer holds masks for several groups of the batch.
         """
         if not self._masked:
-            return super().mask(A, B, scaling)
+            return super().masked_now(A, B, scaling)
         self.used = True
         if self.mask_in.dim() > 1:
             raise GroupsNotSupportedError(

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from threading import get_ident
 from typing import Any
 
 
 @contextmanager
 def method_replaced(module: Any, name: str, method: Callable[..., Any]) -> Iterator[None]:
-    """Within the block, a module's method is another.
+    """Within the block, a module's method is another, for the thread that entered the block.
 
     Args:
         module: whose method it is.
@@ -15,7 +17,13 @@ def method_replaced(module: Any, name: str, method: Callable[..., Any]) -> Itera
         method: what takes its place; it is not given the module.
     """
     own = vars(module).get(name)
-    vars(module)[name] = method
+    known, mine = getattr(module, name), get_ident()
+
+    @wraps(method)
+    def chosen(*args: Any, **kwargs: Any) -> Any:
+        return (method if get_ident() == mine else known)(*args, **kwargs)
+
+    vars(module)[name] = chosen
     try:
         yield
     finally:

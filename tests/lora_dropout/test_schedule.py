@@ -2,7 +2,7 @@
 
 import copy
 import gc
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
 
 import numpy as np
@@ -468,6 +468,18 @@ def test_threads_that_share_a_model_do_not_see_each_others_members():
     for number, output in enumerate(found):
         torch.testing.assert_close(output, expected[number % 3])
     assert {layer.inference for layer in mask_schedule(model).layers} == {"expected weight"}
+
+
+def test_a_part_that_another_thread_calls_waits_for_the_mode_to_come_back():
+    """Parts have no hooks of the model: each layer asks."""
+    model = make_model().eval()
+    right = model[2](model[1](model[0](X)))
+    with ThreadPoolExecutor(1) as pool:
+        with inference_mode(model, "no masks"):
+            found = pool.submit(lambda: model[2](model[1](model[0](X))))
+            assert not wait([found], timeout=0.2).done
+            assert not torch.equal(model(X), right)
+        assert torch.equal(found.result(), right)
 
 
 def test_a_pass_that_fails_keeps_nobody_waiting():

@@ -1,5 +1,7 @@
 """Generation by an ensemble: next token by averaged logits, one part of the cache a member."""
 
+from concurrent.futures import ThreadPoolExecutor, wait
+
 import pytest
 import torch
 from peft import get_peft_model
@@ -329,6 +331,24 @@ def test_rows_of_a_batch_name_their_adapters():
     expected = beams_by_hand(model, inputs, 3, names=names)
     assert beams(model, inputs, 3, adapter_names=names).tolist() == expected.tolist()
     assert expected[BEAMS:].tolist() != beams_by_hand(model, inputs, 3)[BEAMS:].tolist()
+
+
+def test_another_thread_generates_by_the_model_itself():
+    model = llama()
+    right = model.generate(**prompt(), **FULL)
+    with ThreadPoolExecutor(1) as pool:
+        with ensemble_generation(model, 3):
+            # What a thread calls is chosen before it waits.
+            found = pool.submit(lambda: model.generate(**prompt(), **FULL))
+            assert not wait([found], timeout=0.2).done
+            assert model.generate(**prompt(), **FULL).tolist() != right.tolist()
+        assert found.result().tolist() == right.tolist()
+
+
+def test_an_adapter_that_is_added_within_an_ensemble_is_refused():
+    model = llama()
+    with ensemble_generation(model, 3), pytest.raises(ValueError, match="add it before"):
+        model.add_adapter("late", lora(["q_proj"], "CAUSAL_LM"))
 
 
 @pytest.mark.parametrize("within", [ensemble_generation, generating])

@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-import tyro
 from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +25,7 @@ from probes.attribution import AttributionSettings
 from probes.cells.cell import Cell, objective_of
 from probes.cells.measure_cell import deterministic_losses
 from probes.cells.prepare import Prepared, prepare
+from probes.cli.command_line import run_functions
 from probes.models.feedforward import Columns, FeedForward
 from probes.training.example_weights import leave_k_out
 from probes.training.retrain import retrain
@@ -124,4 +124,4 @@ def main(n: int = 64, subsets: int = 100, serial: int = 4, repetitions: int = 3)
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_functions(main)

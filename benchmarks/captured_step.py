@@ -12,12 +12,11 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-import tyro
 from torch import Tensor
 
 from benchmarks import loo, loo_text
 from benchmarks.interleaved_timing import Variant, compare
-from probes.cli.command_line import leave
+from probes.cli.command_line import run_functions
 
 CAPTURED = "captured as a CUDA graph"
 
@@ -64,7 +63,7 @@ def main(
         tweets: also the transformer, at n = 32 and 60 steps.
     """
     if not torch.cuda.is_available():
-        leave("error: there is no CUDA device here", 2)
+        raise ValueError("there is no CUDA device here")
     name = torch.cuda.get_device_name()
     print(f"torch {torch.__version__}, {name}, {torch.get_num_threads()} threads, float32")
     for size, count in product(n, steps):
@@ -77,4 +76,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_functions(main)

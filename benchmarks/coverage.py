@@ -15,7 +15,6 @@ from typing import Self
 
 import numpy as np
 import torch
-import tyro
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.model_selection import LeaveOneOut
@@ -25,6 +24,7 @@ from probes.cells.cell import Cell, objective_of
 from probes.cells.leave_one_out import train_cell
 from probes.cells.prediction_sets import predicted
 from probes.cells.prepare import prepare
+from probes.cli.command_line import run_functions
 from probes.coverage import CoverageSettings
 from probes.models.feedforward import Columns, FeedForward
 from probes.statements.exact_minimisers import Problem, minimisers
@@ -185,4 +185,4 @@ def main(n: int = 64, p: float = 0.3, alpha: float = 0.1, repetitions: int = 3) 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_functions(main)

@@ -8,13 +8,12 @@ estimated from it by one Newton step, or retrained. A replica is one left-out ex
 """
 
 import torch
-import tyro
 
 from benchmarks.interleaved_timing import Variant, compare
 from probes.cells.cell import Cell, objective_of
 from probes.cells.leave_one_out import estimated_factors
 from probes.cells.prepare import Prepared, prepare
-from probes.cli.command_line import leave
+from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
 from probes.models.network import Factors, replica
 from probes.training.retrain import retrain
@@ -69,7 +68,4 @@ def _trained(cell: Cell, ready: Prepared, rows: slice) -> Factors:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except ValueError as error:
-        leave(f"error: {error}", 2)
+    run_functions(main)

@@ -19,13 +19,13 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-import tyro
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from benchmarks.layer import compare
 from lora_dropout import backward_over_samples, grouped_samples
 from lora_dropout.peft import LoraDropoutConfig
+from probes.cli.command_line import run_functions
 
 RATE, RANK, SAMPLES, WORDS = 0.1, 8, 4, 1000
 BASE, CONTROL = "PEFT, lora_dropout=0", "the same again (control)"
@@ -197,4 +197,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_functions(main)

@@ -20,9 +20,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-import tyro
 
-from probes.cli.command_line import leave
+from probes.cli.command_line import run_functions
 from probes.jobs.validation import require
 from probes.results.estimate_agreement import agreement, corrected_beta
 from probes.stability import measure
@@ -160,7 +159,4 @@ def few_checked(
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except ValueError as error:
-        leave(f"error: {error}", 2)
+    run_functions(main)

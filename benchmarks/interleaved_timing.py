@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from probes.jobs.validation import check_count
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -55,6 +57,7 @@ def take_turns(
         What the variants returned when they were not timed, and seconds a replica by their names,
         (repetitions,).
     """
+    check_count("repetitions", repetitions)
     results = [variant.run() for variant in variants]
     times: dict[str, list[float]] = {variant.name: [] for variant in variants}
     for _ in range(repetitions):

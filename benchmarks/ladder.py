@@ -11,11 +11,11 @@ from functools import partial
 from unittest.mock import patch
 
 import torch
-import tyro
 from torch import Tensor
 
 from benchmarks import loo, loo_text
 from benchmarks.interleaved_timing import Variant, compare
+from probes.cli.command_line import run_functions
 from probes.models.network import Factors, Masks, Network
 from probes.training.blocks import blocks, replicas_per_block
 from probes.training.gradients import AutogradGradient, ObjectiveGradient, objective_gradient
@@ -154,4 +154,4 @@ def main(repetitions: int = 5, n: tuple[int, ...] = (64, 256), steps: int = 100)
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_functions(main)

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-import tyro
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lora_dropout import inject
+from probes.cli.command_line import run_functions
 from probes.cost import LAYERS, Block, peak_bytes, timed
+from probes.jobs.validation import check_count
 
 
 def make_block(width: int, heads: int, batch: int, tokens: int) -> tuple[Block, Tensor]:
@@ -96,6 +97,7 @@ def take_turns(steps: dict[str, Callable[[], None]], device: str, repetitions: i
         device: that they run on.
         repetitions: of all variants.
     """
+    check_count("repetitions", repetitions)
     for step in steps.values():
         step()
         step()
@@ -141,4 +143,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_functions(main)

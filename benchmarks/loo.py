@@ -26,14 +26,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from benchmarks.interleaved_timing import Variant, compare, print_peak, timed
 from benchmarks.jax_peer import array, compiled_training
 from lora_dropout.masks import LayerShape, stack_masks
+from probes.cli.command_line import run_functions
 from probes.jobs.local_engine import start_worker
+from probes.jobs.validation import require
 from probes.models.feedforward import Columns, FeedForward
 from probes.models.network import Factors
 from probes.tasks import load_task
@@ -68,6 +69,7 @@ class Cell:
 def make_cell(n: int, steps: int, dtype: torch.dtype) -> Cell:
     generator = torch.Generator().manual_seed(0)
     task = load_task("digits")
+    require(2 <= n < len(task), "n", f"from 2 to {len(task) - 1}", n)
     network = task.network(rank=8, alpha=8.0, dtype=dtype, device="cpu")
     index = torch.randperm(len(task.features), generator=generator)[:n]
     inputs = network.read(task.features[index], task.targets[index])
@@ -314,4 +316,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_functions(main)

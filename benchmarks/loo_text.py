@@ -22,15 +22,16 @@ from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import torch
-import tyro
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.interleaved_timing import Variant, compare, print_peak
 from benchmarks.jax_peer import array, compiled_training
+from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.local_engine import start_worker
+from probes.jobs.validation import require
 from probes.models.encoder import Encoder, Tokens
 from probes.models.network import Factors
 from probes.tasks import TextSource, load_task
@@ -72,6 +73,7 @@ def tweets() -> tuple[TextSource, TextTask]:
 @cache
 def make_cell(n: int, steps: int) -> Cell:
     _, task = tweets()
+    require(2 <= n < len(task), "n", f"from 2 to {len(task) - 1}", n)
     generator = torch.Generator().manual_seed(0)
     network = task.network(rank=RANK, alpha=RANK, dtype=torch.float32, device="cpu")
     index = torch.randperm(len(task), generator=generator)[:n]
@@ -268,4 +270,4 @@ def main(n: int = 32, steps: int = 60, repetitions: int = 3, peft_replicas: int 
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_functions(main)

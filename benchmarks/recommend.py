@@ -18,11 +18,10 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import torch
-import tyro
 from numpy.typing import NDArray
 
 from probes import recommend
-from probes.cli.command_line import leave
+from probes.cli.command_line import run_functions
 from probes.jobs.validation import check_count
 from probes.metrics.confidence_intervals import mean_interval
 from probes.metrics.split_choice import split_choice
@@ -183,7 +182,4 @@ def _print(title: str, table: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        tyro.cli(main)
-    except ValueError as error:
-        leave(f"error: {error}", 2)
+    run_functions(main)

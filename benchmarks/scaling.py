@@ -22,6 +22,7 @@ import torch
 import tyro
 
 from figures.style import MARKERS, Drawing, curve_colours, style
+from probes.cli.command_line import run_functions
 from probes.models.feedforward import FeedForward, random_network_weights
 from probes.models.losses import cross_entropy
 from probes.tasks import load_task
@@ -152,4 +153,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_functions(main)

@@ -114,6 +114,8 @@ class CostSettings:
         check_seed(self.seed)
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         del known["out"], known["reuse"]
+        for name in ("samples", "ensemble"):
+            known[name] = tuple(dict.fromkeys(known[name]))
         hardware = device_name(self.device)
         return [CostCell(phase, hardware, **known) for phase in ("training", "inference")]
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,7 @@ from theory.readings import AT_POINT, CORRECTED, READINGS, WHERE_CLOSE, Reading
 if TYPE_CHECKING:
     from figures.style import Drawing
 
+V = TypeVar("V")
 #: Rates at which masked training is compared with the optimum: it takes seconds for each.
 TRAINED_RATES = 2
 #: Readings of Proposition 4.2 that the printed table shows; the files hold all 48.
@@ -149,11 +150,15 @@ class VerifySettings:
         for name in ("task", "p", "strength", "n"):
             require(len(getattr(self, name)) > 0, name, "at least one value", "none")
         grid = Grid(
-            self.task, self.n, self.p, self.strength, self.draws, self.coverage_draws,
-            self.delta, self.seed,
+            _once(self.task), _once(self.n), _once(self.p), _once(self.strength), self.draws,
+            self.coverage_draws, self.delta, self.seed,
         )  # fmt: skip
         names = dict.fromkeys(self.statement or STATEMENTS)
         return [VerifyCell(name, grid) for name in names]
+
+
+def _once(values: tuple[V, ...]) -> tuple[V, ...]:
+    return tuple(dict.fromkeys(values))
 
 
 @dataclass(frozen=True)

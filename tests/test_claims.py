@@ -110,6 +110,7 @@ def test_every_plan_runs_in_one_process_and_estimates_in_both_regimes(small):
     plans = plans_of(small)
     assert {getattr(plan.settings, "workers", 1) for plan in plans.values()} == {1}
     assert plans["sensitivity-0.001"].settings.samples == MASK_PAIRS
+    assert plans["ablation-0.001"].settings.part == ("dropout when", "dropped where", "inference")
     for task in ESTIMATED_TASKS:
         rates = {plans[f"influence-{task}-{lr:g}"].settings.lr for lr in LEARNING_RATES[task]}
         assert rates == set(LEARNING_RATES[task])

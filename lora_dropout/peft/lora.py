@@ -10,7 +10,6 @@ from typing import Any
 
 from peft.import_utils import is_bnb_4bit_available, is_bnb_available
 from peft.tuners.lora import LoraModel as PlainLoraModel
-from peft.tuners.lora.layer import Linear as PlainLinear
 from peft.tuners.lora.layer import LoraLayer, LoraVariant
 from peft.tuners.lora.layer import ParamWrapper as PlainParamWrapper
 from torch import Tensor, nn
@@ -25,55 +24,22 @@ from lora_dropout.peft.adapters import (
     is_conv1d,
     refuse,
 )
+from lora_dropout.peft.attention import MultiheadAttention
 from lora_dropout.peft.config import DropoutFields
 from lora_dropout.peft.convolution import Conv1d, Conv2d
-from lora_dropout.peft.dora import DoraDropoutVariant
 from lora_dropout.peft.embedding import Embedding
-from lora_dropout.peft.variant import VariantOfConfig
+from lora_dropout.peft.linear import Linear, MaybeDora
 
 #: Named where a layer is refused.
 SUPPORTED = (
-    "linear layers, transformers' Conv1D, nn.Conv1d, nn.Conv2d, nn.Embedding, and parameters by "
-    "target_parameters"
-)
-#: Why a layer is refused to which PEFT itself does something else than LoRA.
-TWICE = (
-    "gets the update of its output projection twice from PEFT (its pull request 3774): saved "
-    "adapters would mean something else there"
+    "linear layers, transformers' Conv1D, nn.Conv1d, nn.Conv2d, nn.Embedding, "
+    "nn.MultiheadAttention, and parameters by target_parameters"
 )
 #: Why the output layer is refused where an adapter ties it to the embedding.
 TIED = (
     "shares its weight and its factors with the embedding (ensure_weight_tying), so that PEFT's "
     "merging adds the update twice"
 )
-
-
-class MaybeDora(VariantOfConfig):
-    """What a linear layer is mixed with: it has DoRA too."""
-
-    def resolve_lora_variant(self, *, config: Any, **kwargs: Any) -> LoraVariant | None:
-        """Choose the masked update, or DoRA's, for a config of this package.
-
-        Args:
-            config: of the adapter.
-            **kwargs: passed on to PEFT's layer.
-
-        Returns:
-            The variant; None for plain LoRA.
-        """
-        dora: bool = getattr(config, "use_dora", False)
-        if dora and isinstance(config, DropoutFields) and config.drops:
-            return DoraDropoutVariant()
-        return super().resolve_lora_variant(config=config, **kwargs)
-
-
-class Linear(MaybeDora, PlainLinear):
-    """PEFT's LoRA layer over ``nn.Linear``, or transformers' ``Conv1D``."""
-
-    @classmethod
-    def why_not(cls, base: nn.Module, config: Any) -> str | None:
-        """Say why a layer is refused."""
-        return None if is_conv1d(base) else super().why_not(base, config)
 
 
 class ExpertMasks(AdapterMasks):
@@ -285,7 +251,7 @@ def _layer_over(target: Any, parameter: str | None) -> Any:
     quantized = quantized_layers().get(type(base))
     if quantized is not None or is_conv1d(base):
         return quantized or Linear
-    kinds = (Linear, Conv1d, Conv2d, Embedding)
+    kinds = (Linear, Conv1d, Conv2d, Embedding, MultiheadAttention)
     return next((kind for kind in kinds if isinstance(base, kind.over)), None)
 
 
@@ -294,4 +260,4 @@ def _why_refused(kind: Any, target: Any, config: DropoutFields) -> str | None:
     base = base_layer(target)
     if kind is not None:
         return kind.why_not(base, config)
-    return TWICE if isinstance(base, nn.MultiheadAttention) else why_refused(base)
+    return why_refused(base)

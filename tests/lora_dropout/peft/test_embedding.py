@@ -4,7 +4,6 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from torch.func import functional_call
 
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import LoraDropoutConfig
@@ -51,22 +50,3 @@ def test_peft_itself_merges_it_wrongly():
     with pytest.warns(UserWarning, match="tie_word_embeddings"):
         merged = model.merge_and_unload()
     assert (merged(**ids).logits - expected).abs().max() > 0.1
-
-
-def test_peft_itself_adds_the_update_of_attentions_output_twice():
-    """Which is why nn.MultiheadAttention is refused: its pull request 3774."""
-    attention = nn.MultiheadAttention(8, 2, batch_first=True)
-    model = get_peft_model(nn.Sequential(attention), LoraConfig(r=2, target_modules=["0"]))
-    layer = randomize(model).base_model.model[0]
-    x = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
-    found = layer(x, x, x)[0]
-    weights = {}
-    for name, part in (("in_proj_weight", layer), ("out_proj.weight", layer.base_layer.out_proj)):
-        update = part.scaling["default"] * part.lora_B.default.weight @ part.lora_A.default.weight
-        weights[name] = attention.state_dict()[name.replace(".", ".base_layer.")] + update
-    plain = nn.MultiheadAttention(8, 2, batch_first=True)
-    torch.nn.init.zeros_(plain.in_proj_bias)
-    once = functional_call(plain, weights, (x, x, x))[0]
-    assert (found - once).abs().max() > 0.01
-    weights["out_proj.weight"] = weights["out_proj.weight"] + update
-    torch.testing.assert_close(functional_call(plain, weights, (x, x, x))[0], found)

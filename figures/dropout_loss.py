@@ -47,10 +47,11 @@ def draw(features: Mapping[str, ArrayLike], update: ArrayLike) -> Drawing:
         right.annotate("the paper's λ is one number", (0.45, 1.1), fontsize="small")
         right.set(xlabel="dropout rate p", ylabel="effective λ = σ² / (1 − p)², σ = 1",
                   yscale="log", title="The λ that dropout amounts to")  # fmt: skip
-        figure.suptitle(
+        ends = [f"{float(effective_strength(1.0, p)):.3g} at p = {p:g}" for p in RATES[[0, -1]]]
+        figure.titled(f"For white features the λ that dropout amounts to is {' and '.join(ends)}.")
+        figure.described(
             f"linear model, squared loss, update {delta.shape[0]} x {delta.shape[1]}; sparsity at "
-            f"the right end {float(np.asarray(sparsity(RATES[-1]))):.4f}",
-            fontsize="small",
+            f"the right end {float(np.asarray(sparsity(RATES[-1]))):.4f}"
         )
     return figure
 

@@ -326,7 +326,8 @@ class InformationResult(Result):
         caption = (
             f"{first['task']}, {loss_in_words(first)}, {first['steps']} steps, learning rate "
             f"{first['lr']:g}; {self.rows['draw'].nunique()} supersamples, K = "
-            f"{first['selections']} selections each, {intervals_in_words(self.draw_count)}"
+            f"{first['selections']} selections each, {intervals_in_words(self.draw_count)}; a "
+            "bound with a value at one place of a panel stands in the table alone"
         )
         shown = self.summary[self.summary["ensemble"] == 0]
         return draw(shown, caption).titled(self.answer)

@@ -35,7 +35,9 @@ def test_axes_and_curves_are_named():
     assert left.get_title() == "Rows and columns dropped, rescaled masks"
     assert right.get_title() == "The λ that dropout amounts to"
     assert artists.labels(figure)[0] == ("dropout rate p", "added to the loss")
-    assert "update 1 x 2" in figure.get_suptitle()
+    assert "update 1 x 2" in figure.get_supxlabel()
+    # 1 / (1 - p)^2 at both ends.
+    assert "is 1.05 at p = 0.025 and 400 at p = 0.95" in figure.get_suptitle().replace("\n", " ")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -25,7 +25,6 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from lora_dropout import Ensemble
 from probes.cells.cell import seeds_of
 from probes.cli.measures import MeasureOwnModel
 from probes.cli.probe import Probe
@@ -43,6 +42,7 @@ from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import OwnModel, load_own
 from probes.tasks.own_model_layers import say_layers
 from probes.tasks.own_model_traits import traits_of
+from probes.training.averaged_outputs import averaged_outputs
 from probes.training.example_weights import full_sample, leave_one_out
 from probes.training.own_training import OwnSample, adapted, train_own
 from probes.training.rivals import Rival
@@ -260,9 +260,9 @@ def _measured(
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, size: int, features: Tensor) -> Tensor:
+def _outputs(model: nn.Module, size: int, features: Tensor) -> Any:
     """Outputs of the ensemble of that size; 0 for the expected weight."""
-    return (Ensemble(model, size) if size else model)(features)
+    return averaged_outputs(model, features, size) if size else model(features)
 
 
 PROBE = Probe(

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from probes.jobs.validation import require
 from probes.tasks.own_model import OwnModel
 
-ALLOWED = "a tensor, a NumPy array or a list, one row an example, or a Dataset of pairs"
+ALLOWED = "a tensor, a NumPy array, a table of pandas or a list, or a Dataset of pairs"
 
 
 def with_tensors(own: OwnModel) -> OwnModel:
@@ -19,7 +19,7 @@ def with_tensors(own: OwnModel) -> OwnModel:
 
     Args:
         own: its ``features`` may be a ``torch.utils.data.Dataset`` of pairs (features, target),
-            with None for ``targets``. Real numbers that are no tensors get the model's precision.
+            with None for ``targets``. Real numbers get the precision of the model's parameters.
 
     Raises:
         ValueError: they are none of these.
@@ -52,21 +52,35 @@ def _pairs(dataset: Any) -> tuple[Any, Any]:
 
 def _tensor(name: str, values: Any, dtype: torch.dtype) -> Tensor:
     if isinstance(values, Tensor):
-        return values
+        dense = values.layout is torch.strided
+        require(dense and values.dim() > 0, name, "dense, one row an example", _layout(values))
+        values = values.detach()
+        return values.to(dtype) if values.is_floating_point() else values
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy()
     require(isinstance(values, np.ndarray | list | tuple), name, ALLOWED, _kind(values))
+    several = isinstance(values, tuple) and any(np.ndim(one) > 0 for one in values)
+    require(
+        not several, name, f"{ALLOWED}; several inputs of a model stand in one tensor, which it "
+        "takes apart", "a tuple of several",
+    )  # fmt: skip
     try:
         array = np.asarray(values)
     except ValueError:
         array = np.empty(0, dtype=object)
-    fine = array.dtype.kind in "biuf"
+    fine = array.dtype.kind in "biuf" and array.ndim > 0
     require(fine, name, "numbers, as many in every row", f"{_kind(values)} of {array.dtype}")
-    made = torch.from_numpy(np.ascontiguousarray(array))
+    made = torch.from_numpy(np.array(array, order="C"))
     return made.to(dtype) if made.is_floating_point() else made
 
 
 def _precision(model: nn.Module) -> torch.dtype:
     real = [one.dtype for one in model.parameters() if one.is_floating_point()]
     return real[0] if real else torch.float32
+
+
+def _layout(values: Tensor) -> str:
+    return f"one of {values.dim()} dimensions, {values.layout}"
 
 
 def _kind(value: Any) -> str:

@@ -1,8 +1,11 @@
 """A model that somebody brings along, with its data."""
 
 import hashlib
+import re
 import runpy
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from probes.jobs.validation import require
+
+#: Files that are not the user's: what is installed, and this project's packages.
+INSTALLED = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3\.\d+)[/\\]|^<")
+PROJECT = tuple(str(Path(__file__).parents[2] / name) for name in ("probes", "lora_dropout"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +28,9 @@ class OwnModel:
 
     Attributes:
         model: the frozen model; it is copied and stays as it is.
-        features: (examples, ...), what the model reads: a tensor, a NumPy array or a list; or a
-            ``torch.utils.data.Dataset`` of pairs (features, target).
+        features: (examples, ...), what the model reads: a tensor, a NumPy array, a table of pandas
+            or a list; or a ``torch.utils.data.Dataset`` of pairs (features, target). Real numbers
+            get the model's precision.
         targets: (examples, ...), as the features; None for a Dataset.
         loss: (outputs, targets) to the loss of every example, (m,).
         score: (outputs, targets) to a score of every example, (m,), such as 1 where a class is
@@ -74,14 +83,81 @@ def load_own(own: OwnModel | str) -> OwnModel:
         own: the model itself, or ``FILE.py:NAME``, a name in a Python file, which is run.
 
     Raises:
-        ValueError: no such file or name, or it is no ``OwnModel`` and makes none.
+        ValueError: no such file or name, the file or its function fails, it is no ``OwnModel`` and
+            makes none, or one of its values cannot be used.
     """
-    if isinstance(own, OwnModel):
-        return own
-    file, _, name = str(own).rpartition(":")
-    require(Path(file).is_file(), "own", "FILE.py:NAME, a name in a Python file", repr(own))
-    found = runpy.run_path(file).get(name)
-    made = found() if callable(found) else found
+    made = own if isinstance(own, OwnModel) else _of_file(own)
+    _check(made)
+    return made
+
+
+def _of_file(own: Any) -> OwnModel:
+    known = "an OwnModel, or FILE.py:NAME, a name in a Python file"
+    require(isinstance(own, str), "own", known, f"a {type(own).__name__}")
+    file, _, name = own.rpartition(":")
+    require(Path(file).is_file(), "own", known, repr(own))
+    with of_users_code(f"own: {own}"):
+        found = runpy.run_path(file).get(name)
+        made = found() if callable(found) else found
     require(isinstance(made, OwnModel), "own", "an OwnModel, or a function that makes one", own)
     assert isinstance(made, OwnModel)
     return made
+
+
+@contextmanager
+def of_users_code(what: str) -> Iterator[None]:
+    """Turn whatever a user's own code raises into one line that says where.
+
+    Args:
+        what: fails, for the message.
+
+    Raises:
+        ValueError: something was raised, which is its cause.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:
+        lines = str(error).strip().splitlines() or [""]
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [
+            one for one in frames
+            if not INSTALLED.search(one.filename) and not one.filename.startswith(PROJECT)
+        ]  # fmt: skip
+        place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+        said = lines[0] if isinstance(error, ValueError | RuntimeError) and lines[0] else (
+            f"{type(error).__name__}: {lines[0]}"
+        )  # fmt: skip
+        raise ValueError(f"{what} fails: {said}{place}") from error
+
+
+def _check(own: OwnModel) -> None:
+    """Check what stands in an ``OwnModel``, the examples left out."""
+    model = own.model
+    require(isinstance(model, nn.Module), "own.model", "an nn.Module", _kind(model))
+    for name, weight in (*model.named_parameters(), *model.named_buffers()):
+        require(not is_lazy(weight), "own.model", "initialized by a first pass (LazyLinear)", name)
+        require(not weight.is_meta, "own.model", "with values, on no meta device", name)
+    for name in ("loss", "score", "adapt"):
+        value = getattr(own, name)
+        known = callable(value) or (value is None and name != "loss")
+        require(known, f"own.{name}", "a function", _kind(value))
+    for name in ("rank", "steps"):
+        value = getattr(own, name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        require(whole and value >= 1, f"own.{name}", "at least 1", repr(value))
+    for name in ("lr", "alpha"):
+        value = getattr(own, name)
+        real = isinstance(value, int | float) and 0 < value < float("inf")
+        known = real or (value is None and name == "alpha")
+        require(known, f"own.{name}", "positive and finite", repr(value))
+    target = [own.target] if isinstance(own.target, str) else own.target
+    names = target is None or (
+        isinstance(target, list | tuple | set) and all(isinstance(one, str) for one in target)
+    )
+    require(names, "own.target", "names of layers", repr(own.target))
+
+
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from lora_dropout import inject
+from lora_dropout.adaptable import why_refused
 from lora_dropout.injection import adapted_layers
 from probes.jobs.validation import require
 from probes.tasks.labelled_texts import say_once
-from probes.tasks.own_model import OwnModel
+from probes.tasks.own_model import OwnModel, of_users_code
 
 #: Layers that are named in a message.
 NAMED = 3
@@ -73,12 +74,17 @@ def layer_ranks(own: OwnModel) -> list[LayerRank]:
     _check_target(own)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        with of_users_code("a copy of own.model"):
+            copied = copy.deepcopy(own.model)
         try:
-            tried = inject(copy.deepcopy(own.model), rank=1, p=0.0, target=own.target)
+            tried = inject(copied, rank=1, p=0.0, target=own.target)
         except ValueError as error:
-            others = _others(own.model, [])
-            reason = f"; it has {others}, which need OwnModel(adapt=...)" if others else ""
-            raise ValueError(f"own.model cannot be adapted: {error}{reason}") from None
+            others = _others(own.model, []) if own.target is None else ""
+            if not others:
+                raise ValueError(f"own.model cannot be adapted: {error}") from None
+            raise ValueError(
+                f"own.model has no layer that can be adapted without OwnModel(adapt=...): {others}"
+            ) from None
     sides = {
         name: min(layer.shape.d_in, layer.shape.d_out) for name, layer in adapted_layers(tried)
     }
@@ -94,7 +100,7 @@ def say_layers(own: OwnModel) -> None:
         where = _listed(f"{one.rank} in {one.name or 'the layer'}" for one in cut)
         said.append(f"rank {own.rank} is cut to {where}")
     if own.target is None and (others := _others(own.model, [one.name for one in ranks])):
-        said.append(f"not adapted, as they are no nn.Linear: {others}")
+        said.append(f"not adapted: {others}")
     if said:
         say_once(f"own model: {'; '.join(said)}")
 
@@ -111,17 +117,23 @@ def _check_target(own: OwnModel) -> None:
 
 
 def _others(model: nn.Module, adapted: list[str]) -> str:
-    """The layers with weights that are not adapted, with what they are."""
-    return _listed(
-        f"{name or 'the model'} ({type(module).__name__})"
-        for name, module in model.named_modules()
-        if _has_weights(module) and name not in adapted
-    )
+    """The layers with weights that are not adapted, each with the reason."""
+    reasons = {}
+    inside: list[str] = []
+    for name, module in model.named_modules():
+        part = any(name.startswith(f"{one}.") for one in inside)
+        if _has_weights(module) and name not in adapted and not part:
+            reason = why_refused(module)
+            if reason is not None:
+                reasons[name or "the model"] = reason
+                inside.append(name)
+    return _listed(f"{name} {reason}" for name, reason in reasons.items())
 
 
 def _has_weights(module: nn.Module) -> bool:
     """Whether a module multiplies by parameters of its own; a bias or a scale is none."""
-    return any(one.dim() > 1 for one in module.parameters(recurse=False))
+    held = any(one.dim() > 1 for one in module.parameters(recurse=False))
+    return held or isinstance(module, nn.Linear)
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lora_dropout.injection import adapted_layers
 from probes.jobs.validation import require
-from probes.tasks.own_model import OwnModel
+from probes.tasks.labelled_texts import say_once
+from probes.tasks.own_model import OwnModel, of_users_code
 
 #: Size of factors that start at 0 while a model is tried: they would hide what the adapter does.
 FACTOR = 0.1
@@ -52,6 +53,7 @@ def traits_of(own: OwnModel, adapted: Callable[[], nn.Module], n: int) -> Traits
     """
     _check_lengths(own)
     tried = _Tried(own, adapted, n)
+    tried.check_finite()
     for training in (True, False):
         tried.check_values(training)
         require(
@@ -66,6 +68,8 @@ def traits_of(own: OwnModel, adapted: Callable[[], nn.Module], n: int) -> Traits
         not tried.draws(training=False), "own.model", "the same function at every evaluation",
         "one that draws random numbers in eval()",
     )  # fmt: skip
+    if idle := tried.idle():
+        say_once(f"own model: the loss does not depend on {', '.join(idle)}: not trained")
     found = Traits(coupled=tried.couples(training=True), random=tried.draws(training=True))
     _check_noise(own, found)
     return found
@@ -111,6 +115,15 @@ class _Tried:
         rest = every[n:].repeat(n)[: n - self.shared]
         self.others = torch.cat([every[: self.shared], rest])
 
+    def check_finite(self) -> None:
+        """Check the losses of all examples before training."""
+        with torch.no_grad():
+            _, losses = self._run(torch.arange(len(self.own.features)), training=False)
+        if isinstance(losses, Tensor) and losses.dim() == 1:
+            lost = (~losses.isfinite()).nonzero()
+            first = f"{losses[lost[0]].item()} for example {int(lost[0])}" if len(lost) else ""
+            require(not len(lost), "own.loss", "finite before training", first)
+
     def check_values(self, training: bool) -> None:
         """Check that loss and score are one value an example, also of a batch without one."""
         for index in (self.batch, self.batch[1:]):
@@ -118,10 +131,8 @@ class _Tried:
             _check_values("own.loss", losses, len(index), "a loss an example")
             require(losses.is_floating_point(), "own.loss", "of floating point", losses.dtype)
             if self.own.score is not None and not training:
-                try:
+                with of_users_code(f"own.score on {len(index)} examples"):
                     scores = self.own.score(outputs, self.own.targets[index])
-                except (RuntimeError, TypeError, ValueError, IndexError) as error:
-                    raise _failed("score", index, error) from error
                 _check_values("own.score", scores, len(index), "a score an example")
 
     def repeats(self, training: bool) -> bool:
@@ -163,26 +174,36 @@ class _Tried:
         return model.train(training)
 
     def _losses(self, model: nn.Module, index: Tensor) -> tuple[Any, Tensor]:
-        own = self.own
-        try:
-            with warnings.catch_warnings():
-                # Of shapes that do not fit: they are refused in one line, or said in training.
-                warnings.simplefilter("ignore")
+        own, many = self.own, f"on {len(index)} examples"
+        with warnings.catch_warnings():
+            # Of shapes that do not fit: they are refused in one line, or said in training.
+            warnings.simplefilter("ignore")
+            kind = own.features.dtype
+            with of_users_code(f"own.model {many}, own.features of {kind},"):
                 outputs = model(own.features[index])
+            with of_users_code(f"own.loss {many}"):
                 return outputs, own.loss(outputs, own.targets[index])
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise _failed("model or its loss", index, error) from error
+
+    def idle(self) -> list[str]:
+        """Find the adapted layers that the losses do not depend on, through autograd."""
+        with kept_generators(self.own):
+            model = self._model(training=True)
+            _, losses = self._losses(model, self.batch)
+            if losses.requires_grad:
+                losses.sum().backward()
+        layers = adapted_layers(model)
+        found = [name for name, one in layers if all(part.grad is None for part in one.factors)]
+        require(
+            len(found) < len(layers), "own.loss", "a function of what adapted layers return, by "
+            "operations of PyTorch: it has a gradient", "one without",
+        )  # fmt: skip
+        return found
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
     """Whether half of the digits agree: sums over a batch may run in another order."""
     tolerance = torch.finfo(one.dtype).eps ** 0.5
     return torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
-
-
-def _failed(what: str, index: Tensor, error: Exception) -> ValueError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ValueError(f"the {what} fails on {len(index)} examples: {reason}")
 
 
 def _check_values(name: str, values: Any, count: int, what: str) -> None:

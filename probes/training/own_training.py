@@ -1,6 +1,7 @@
 """Training a model of one's own by the methods of ``probes.training.rivals``, one by one."""
 
 import copy
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lora_dropout import Ensemble, backward_over_samples, mask_schedule
+from lora_dropout import backward_over_samples, mask_schedule
 from lora_dropout.injection import adapted_layers
 from lora_dropout.layer import initial_factor
-from probes.tasks.own_model import OwnModel
+from probes.jobs.validation import require
+from probes.tasks.own_model import OwnModel, of_users_code
 from probes.tasks.own_model_layers import adapt_linear
 from probes.tasks.own_model_traits import kept_generators
+from probes.training.averaged_outputs import averaged_outputs, why_not_averaged
 from probes.training.rivals import RIVALS, Rival
 
 #: Tells the seed of a model's own random numbers from those of its masks.
@@ -79,10 +82,13 @@ def train_own(
 
         for step in range(1, own.steps + 1):
             optimizer.zero_grad()
-            if method.samples == 1:
-                loss().backward()
-            else:
-                backward_over_samples(model, loss, method.samples)
+            with warnings.catch_warnings():
+                # Layers that take no part are said before, by traits_of.
+                warnings.filterwarnings("ignore", ".* took no part in the first training pass")
+                if method.samples == 1:
+                    loss().backward()
+                else:
+                    backward_over_samples(model, loss, method.samples)
             optimizer.step()
             if step in stops:
                 checkpoint(step, model.eval())
@@ -99,8 +105,7 @@ def own_outputs(model: nn.Module, features: Tensor, members: int = 1) -> Any:
         features: that it reads.
         members: networks of the ensemble of masks; 1 for the expected weight.
     """
-    deployed = Ensemble(model, members) if members > 1 else model
-    return deployed(features)
+    return averaged_outputs(model, features, members) if members > 1 else model(features)
 
 
 def adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
@@ -118,7 +123,13 @@ def adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
     else:
         with kept_generators(own):
             torch.manual_seed(factor_seed)
-            model = own.adapt(model, p, mask_seed)
+            with of_users_code("own.adapt"):
+                model = own.adapt(model, p, mask_seed)
+        require(
+            isinstance(model, nn.Module) and bool(adapted_layers(model)), "own.adapt",
+            "a function that returns the model with layers of LoRA Dropout",
+            type(model).__name__,
+        )  # fmt: skip
     # Initial factors of a seed of their own, as in a cell: masks do not depend on their shapes.
     generator = torch.Generator().manual_seed(factor_seed)
     with torch.no_grad():
@@ -153,10 +164,9 @@ def own_obstacle(own: OwnModel, name: str) -> str:
     if method.rule == "smaller rank" and own.rank == 1:
         return f"{name} needs a rank of at least 2, and it is 1"
     if method.masked_members > 1:
-        outputs = own_outputs(copy.deepcopy(own.model).eval(), own.features[:2])
-        if not isinstance(outputs, Tensor):
-            kind = type(outputs).__name__
-            return f"{name} averages outputs that are one tensor, and your model returns a {kind}"
+        refused = why_not_averaged(own_outputs(copy.deepcopy(own.model).eval(), own.features[:2]))
+        if refused:
+            return f"{name} averages what your model returns, and {refused}"
     return ""
 
 

@@ -209,7 +209,7 @@ def test_the_command_line_takes_a_model_from_a_file(run, file, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--own", "nothing.py:own"], ["own must be FILE.py:NAME", "nothing.py"]),
+        (["--own", "nothing.py:own"], ["own must be an OwnModel, or FILE.py:NAME", "nothing.py"]),
         (["--own", "mine.py:nothing"], ["own must be an OwnModel, or a function that makes one"]),
         (["--own", "mine.py:number"], ["own must be an OwnModel, or a function that makes one"]),
         (["--own", "mine.py:mean", "--n", "4"], ["own.loss must be a loss an example"]),
@@ -276,7 +276,32 @@ def test_adalora_is_measured():
     assert (rows["beta"] > 0).all()
 
 
+@pytest.mark.parametrize(
+    "structure", [lambda z: {"logits": z, "n": 3}, lambda z: (None, [z])], ids=["dict", "tuple"]
+)
+def test_an_ensemble_averages_what_stands_in_dictionaries_and_tuples(structure):
+    class Structured(nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            return structure(self.model(x))
+
+    plain = small()
+    own = OwnModel(
+        Structured(plain.model), plain.features, plain.targets, rank=2, steps=10, lr=1e-2,
+        loss=lambda z, y: cross_entropy(z["logits"] if isinstance(z, dict) else z[1][0], y),
+    )  # fmt: skip
+    settings = {"p": 0.4, "n": 4, "draws": 1, "ensemble": 3}
+    expected, found = (own_model.measure(own=one, **settings).rows for one in (plain, own))
+    names = ["ensemble", "train_loss", "test_loss", "beta"]
+    pd.testing.assert_frame_equal(found[names], expected[names])
+
+
 def test_an_adapter_without_masks_is_refused():
     own = small(adapt=lambda model, p, seed: model)
-    with pytest.raises(ValueError, match="no layer with LoRA Dropout"):
+    with pytest.raises(
+        ValueError, match=r"own.adapt must be a function that returns the model wit"
+    ):
         own_model.measure(own=own, p=[0.4], n=4, draws=1)

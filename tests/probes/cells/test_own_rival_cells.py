@@ -1,6 +1,7 @@
 """A method on a model of one's own gives the numbers of the fast path where both can measure it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,10 +82,13 @@ def test_what_a_model_cannot_do_is_said():
 
     class Named(nn.Linear):
         def forward(self, x):
-            return {"logits": super().forward(x)}
+            return kind(logits=super().forward(x))
 
     named = OwnModel(Named(2, 2), torch.zeros(4, 2), torch.zeros(4), loss=lambda z, y: y)
-    assert "your model returns a dict" in own_obstacle(named, "LoRA Dropout, ensemble of 16")
+    kind = dict
+    assert own_obstacle(named, "LoRA Dropout, ensemble of 16") == ""
+    kind = SimpleNamespace
+    assert "it returns a SimpleNamespace" in own_obstacle(named, "LoRA Dropout, ensemble of 16")
     other = replace(OWN, adapt=lambda model, p, seed: model)
     assert "OwnModel(adapt=...)" in own_obstacle(other, "smaller rank")
     assert "rank of at least 2" in own_obstacle(replace(OWN, rank=1), "smaller rank")

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -27,23 +28,33 @@ def brought(features, targets):
         (FEATURES, TARGETS), (FEATURES.tolist(), TARGETS.tolist()),
         (TensorDataset(torch.from_numpy(FEATURES).float(), torch.from_numpy(TARGETS)), None),
         (torch.from_numpy(FEATURES).float(), torch.from_numpy(TARGETS)),
+        (torch.from_numpy(FEATURES).requires_grad_(), torch.from_numpy(TARGETS)),
+        (pd.DataFrame(FEATURES), pd.Series(TARGETS)),
     ],
-    ids=["NumPy", "lists", "Dataset", "tensors"],
+    ids=["NumPy", "lists", "Dataset", "tensors", "other precision", "pandas"],
 )  # fmt: skip
 def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features, targets):
     found, classes = brought(features, targets)
     assert torch.equal(found, torch.arange(12.0).reshape(6, 2))
+    assert not found.requires_grad
     assert torch.equal(classes, torch.tensor([0, 1] * 3))
 
 
 @pytest.mark.parametrize(
     ("features", "targets", "words"),
     [
-        ("texts", TARGETS, "own.features must be a tensor, a NumPy array or a list"),
+        ("texts", TARGETS, "own.features must be a tensor, a NumPy array, a table"),
         ([[1], [2, 3]], TARGETS, "own.features must be numbers, as many in every row"),
         (FEATURES, ["a"] * 6, "own.targets must be numbers"),
         (TensorDataset(torch.zeros(6, 2)), None, "a Dataset of pairs (features, target)"),
         (3, None, "a Dataset of pairs where own.targets is None"),
+        ((FEATURES, FEATURES), TARGETS, "several inputs of a model stand in one tensor"),
+        (
+            torch.tensor(1.0),
+            TARGETS,
+            "own.features must be dense, one row an example; got one of 0",
+        ),
+        (torch.eye(6).to_sparse(), TARGETS, "own.features must be dense"),
     ],
 )
 def test_other_examples_are_refused_by_name(features, targets, words):

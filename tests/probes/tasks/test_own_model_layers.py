@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from lora_dropout import describe
 from probes.tasks.own_model import OwnModel
@@ -15,6 +16,13 @@ from probes.tasks.own_model_layers import adapt_linear, layer_ranks, say_layers
 def own(model, **settings):
     return OwnModel(model, torch.zeros(4, 8), torch.zeros(4), lambda outputs, targets: outputs,
                     **settings)  # fmt: skip
+
+
+class Doubled(nn.Linear):
+    """A layer that does more than to multiply by its weight."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
 
 
 def mixed():
@@ -44,9 +52,11 @@ def test_a_rank_that_fits_everywhere_is_injected_as_it_is(capsys):
 @pytest.mark.parametrize(
     ("other", "kind"),
     [
-        (nn.TransformerEncoderLayer(8, 2, 16), "0.self_attn (MultiheadAttention)"),
-        (nn.LSTM(8, 8), "0 (LSTM)"), (nn.Conv1d(8, 8, 1), "0 (Conv1d)"),
-        (nn.Embedding(8, 8), "0 (Embedding)"),
+        (nn.TransformerEncoderLayer(8, 2, 16), "0.self_attn is a MultiheadAttention and not an"),
+        (nn.LSTM(8, 8), "0 is a LSTM and not an"), (nn.Conv1d(8, 8, 1), "0 is a Conv1d and not"),
+        (nn.Embedding(8, 8), "0 is an Embedding and not an nn.Linear"),
+        (weight_norm(nn.Linear(8, 8)), "0 computes its weight (weight_norm,"),
+        (Doubled(8, 8), "0 is a Doubled with a forward pass of its own"),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
@@ -54,13 +64,19 @@ def test_layers_of_other_kinds_are_said_and_never_warned_of(other, kind, capsys)
     model = nn.Sequential(other, nn.Linear(8, 4))
     adapt_linear(own(model), copy.deepcopy(model), 0.5, 0)
     say_layers(own(model))
-    assert f"not adapted, as they are no nn.Linear: {kind}\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"own model: not adapted: {kind}" in said
+    assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     ("model", "target", "words"),
     [
-        (nn.Sequential(nn.LSTM(8, 2)), None, "it has 0 (LSTM), which need OwnModel(adapt=...)"),
+        (
+            nn.Sequential(nn.LSTM(8, 2)),
+            None,
+            "without OwnModel(adapt=...): 0 is a LSTM and not an nn.Linear",
+        ),
         (nn.Sequential(nn.LSTM(8, 2), nn.Linear(2, 2)), "0", r"0 (LSTM) needs OwnModel(adapt=...)"),
         (nn.Sequential(nn.Linear(2, 2)), "nowhere", "target 'nowhere' matches no nn.Linear"),
     ],

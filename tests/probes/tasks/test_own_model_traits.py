@@ -101,7 +101,11 @@ def contrastive(outputs, targets):
         (own(score=lambda z, y: (z.argmax(1) == y).double().mean()), "own.score must be a score"),
         (own(targets=TARGETS[:-1]), "own.targets must be as many as the features, 20; got 19"),
         (own(features=FEATURES.numpy()), "own.features must be a tensor"),
-        (own(features=FEATURES[:, :5]), "the model or its loss fails on 6 examples: mat1 and mat2"),
+        (own(features=FEATURES[:, :5]), "own.model on 20 examples, .* fails: mat1 and mat2"),
+        (own(features=FEATURES.log()), "own.loss must be finite before training; got nan for exa"),
+        (own(loss=lambda z, y: cross_entropy(z, y).detach()), "own.loss must be a function of wh"),
+        (own(loss=lambda z, y: 1 / 0), r"own.loss .* fails: ZeroDivisionError: .* \(test_own"),
+        (own(score=lambda z, y: z.foo), "own.score on 6 examples fails: AttributeError"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_measured_is_refused_by_name(given, message):
@@ -111,7 +115,9 @@ def test_what_cannot_be_measured_is_refused_by_name(given, message):
 
 
 def test_a_batch_of_one_is_tried_as_well():
-    with pytest.raises(ValueError, match="fails on 1 examples: Expected more than 1 value"):
+    with pytest.raises(
+        ValueError, match=r"own.model on 1 examples, .* fails: Expected more than 1"
+    ):
         traits(own(nn.BatchNorm1d(4)), n=2)
 
 

@@ -1,6 +1,7 @@
 """The masks of one adapter in one layer of PEFT, and the layers and models that have such."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -130,6 +131,8 @@ class HoldsMasks(LayerOfPEFT):
     Attributes:
         over: the layer of PyTorch that is adapted.
         kind_of_masks: masks of an adapter.
+        shares_weight: whether another layer of the model holds the frozen weight too, as an output
+            layer that is tied to the embedding does. Merged, each has a weight of its own.
     """
 
     r: dict[str, int]
@@ -140,6 +143,9 @@ class HoldsMasks(LayerOfPEFT):
     adapter_layer_names: tuple[str, ...]
     over: type[nn.Module] = nn.Linear
     kind_of_masks = AdapterMasks
+    shares_weight = False
+    #: In a tuple, so that it is no parameter of this layer: the weight that others hold too.
+    _shared: tuple[nn.Parameter, ...] = ()
 
     @classmethod
     def why_not(cls, base: nn.Module, config: Any) -> str | None:
@@ -215,6 +221,29 @@ class HoldsMasks(LayerOfPEFT):
         masks = self.masks_of(adapter_name)
         return delta if masks is None else delta * masks.deterministic_mask
 
+    def merge(self, *args: Any, **kwargs: Any) -> None:
+        """Add the updates to the frozen weight, and to that of no other layer.
+
+        Args:
+            *args, **kwargs: passed on to PEFT's layer.
+        """
+        if self.shares_weight and not self.merged:
+            base = self.get_base_layer()
+            self._shared = (base.weight,)
+            base.weight = nn.Parameter(base.weight.detach().clone(), requires_grad=False)
+        super().merge(*args, **kwargs)
+        self._share_again()
+
+    def unmerge(self) -> None:
+        """Take the updates out of the frozen weight."""
+        super().unmerge()
+        self._share_again()
+
+    def _share_again(self) -> None:
+        if self._shared and not self.merged:
+            (self.get_base_layer().weight,) = self._shared
+            self._shared = ()
+
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete an adapter and its masks."""
         masks = self.masks_of(adapter_name)
@@ -258,6 +287,8 @@ class DropoutTuner:
             one.masks_of(adapter_name) for one in model.modules() if isinstance(one, HoldsMasks)
         ]
         masks = [one for one in held if one is not None]
+        if config.drops:
+            _find_shared_weights(model, masks)
         if config.drops and not masks:
             raise ValueError("dropout_rate is above 0, and no layer would drop anything")
         schedule = MaskSchedule(config.mask_seed)
@@ -348,6 +379,14 @@ def _refuse_arrow(configs: Iterable[Any]) -> None:
             "PEFT's Arrow reads the factors of adapters with LoRA Dropout without their masks or "
             "(1-p)^2: route adapters that are loaded where lora_dropout is not imported"
         )
+
+
+def _find_shared_weights(model: nn.Module, masks: list[AdapterMasks]) -> None:
+    """Take note of the adapted layers whose frozen weight other layers hold too."""
+    held = Counter(id(one) for part in model.modules() for one in part._parameters.values())
+    for layer in (one.layer for one in masks):
+        weight = layer.get_base_layer()._parameters.get("weight")
+        layer.shares_weight = weight is not None and held[id(weight)] > 1
 
 
 def _refuse_within_an_ensemble(model: nn.Module) -> None:

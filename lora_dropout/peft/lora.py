@@ -35,11 +35,6 @@ SUPPORTED = (
     "linear layers, transformers' Conv1D, nn.Conv1d, nn.Conv2d, nn.Embedding, "
     "nn.MultiheadAttention, and parameters by target_parameters"
 )
-#: Why the output layer is refused where an adapter ties it to the embedding.
-TIED = (
-    "shares its weight and its factors with the embedding (ensure_weight_tying), so that PEFT's "
-    "merging adds the update twice"
-)
 
 
 class ExpertMasks(AdapterMasks):
@@ -205,9 +200,6 @@ class LoraModel(DropoutTuner, PlainLoraModel):
         self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
     ) -> None:
         ours, key = isinstance(lora_config, DropoutFields), kwargs["current_key"]
-        tied = getattr(lora_config, "target_modules_to_tie", None) or ()
-        if ours and lora_config.drops and key.rpartition(".")[2] in tied:
-            refuse(target, key, TIED, SUPPORTED)
         # A layer that PEFT made for an adapter without dropout takes masks too.
         if ours and isinstance(target, LoraLayer):
             kind = _layer_over(target, kwargs.get("parameter_name"))

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from torch.func import functional_call
+from transformers import LlamaForCausalLM
 
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import LoraDropoutConfig
@@ -37,14 +39,75 @@ def tied(config, **settings):
     return get_peft_model(tied_llama(), config(r=2, **targets, **settings))
 
 
-def test_an_output_layer_that_is_tied_by_the_adapter_is_refused():
-    with pytest.raises(ValueError, match=r"lm_head, which shares .* adds the update twice"):
-        tied(LoraDropoutConfig, dropout_rate=0.5)
-    tied(LoraDropoutConfig, dropout_rate=0.0)
+def masked_logits(model, ids):
+    """Logits of the tied weight plus each layer's masked update, computed without PEFT."""
+    base = model.base_model.model
+    weights, frozen = {}, base.model.embed_tokens.base_layer.weight.detach()
+    for name, masks in adapted_layers(model):
+        A, B, scaling = masks.low_rank()
+        update = scaling * (B * masks.mask_out[:, None]) @ (A * masks.mask_in)
+        place = "lm_head" if "lm_head" in name else "model.embed_tokens"
+        weights[f"{place}.weight"] = frozen + (update if place == "lm_head" else update.mT)
+    untied = tied_llama()
+    untied.lm_head.weight = nn.Parameter(untied.lm_head.weight.detach().clone())
+    return functional_call(untied, weights, kwargs=ids, tie_weights=False).logits
+
+
+IDS = {"input_ids": batch()["input_ids"]}
+
+
+def test_an_output_layer_that_is_tied_by_the_adapter_has_masks_of_its_own():
+    model = randomize(tied(LoraDropoutConfig, dropout_rate=0.5)).train()
+    head, words = model.base_model.model.lm_head, model.base_model.model.model.embed_tokens
+    assert torch.equal(head.lora_A.default.weight, words.lora_embedding_B.default.mT)
+    torch.testing.assert_close(model(**IDS).logits, masked_logits(model, IDS))
+
+
+def test_at_rate_0_a_tied_output_layer_is_pefts():
+    models = tied(LoraDropoutConfig, dropout_rate=0.0), tied(LoraConfig)
+    one, other = (randomize(model)(**IDS).logits for model in models)
+    assert torch.equal(one, other)
+
+
+TARGETS = {
+    "tied by the adapter": {
+        "target_modules": ["embed_tokens", "lm_head"], "ensure_weight_tying": True
+    },
+    "output alone": {"target_modules": ["lm_head"]},
+    "embedding alone": {"target_modules": ["embed_tokens"]},
+}  # fmt: skip
+
+
+# PEFT says that merging can lead to complications, and that the weights are tied no longer.
+@pytest.mark.filterwarnings(
+    "ignore:Model (with|has) `tie_word_embeddings", "ignore:Input and output embeddings",
+    "ignore:Setting `save_embedding_layers`",
+)  # fmt: skip
+@pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
+def test_merging_into_a_tied_weight_changes_no_output(targets, tmp_path):
+    """Each layer gets its own weight; PEFT's merging would change that of the other one, too."""
+    model = get_peft_model(tied_llama(), LoraDropoutConfig(r=2, dropout_rate=0.5, **targets))
+    randomize(model).eval()
+    expected = model(**IDS).logits
+    model.save_pretrained(tmp_path / "adapter")
+    read = PeftModel.from_pretrained(tied_llama(), tmp_path / "adapter")
+    torch.testing.assert_close(read(**IDS).logits, expected)
+    for safe in (False, True):
+        model.merge_adapter(safe_merge=safe)
+        torch.testing.assert_close(model(**IDS).logits, expected)
+        model.unmerge_adapter()
+        base = model.base_model.model
+        one, other = base.get_input_embeddings(), base.get_output_embeddings()
+        assert getattr(one, "base_layer", one).weight is getattr(other, "base_layer", other).weight
+    merged = model.merge_and_unload()
+    torch.testing.assert_close(merged(**IDS).logits, expected)
+    merged.save_pretrained(tmp_path / "merged")
+    again = LlamaForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(again(**IDS).logits, expected)
 
 
 def test_peft_itself_merges_it_wrongly():
-    """Which is why it is refused: once this fails, PEFT does better and it can be allowed."""
+    """Which is why it is done otherwise here: once this fails, PEFT does it as well."""
     model, ids = randomize(tied(LoraConfig)).eval(), {"input_ids": batch()["input_ids"]}
     expected = model(**ids).logits
     with pytest.warns(UserWarning, match="tie_word_embeddings"):

@@ -276,8 +276,11 @@ def refused(tmp_path, *arguments):
     done = run_here("finetune", *arguments, "--p", "0.3", "--use_cpu", "--max_steps", "2",
                     cwd=tmp_path)  # fmt: skip
     assert done.returncode == 2, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    return done.stderr
+    *read, error = done.stderr.strip().splitlines()
+    assert error.startswith("error: "), done.stderr
+    # What was read before is said.
+    assert all("used" in line for line in read), done.stderr
+    return error
 
 
 def test_bad_data_and_models_are_one_line(models, tmp_path):
@@ -291,7 +294,7 @@ def test_bad_data_and_models_are_one_line(models, tmp_path):
     assert "no column sentence" in said
     outside = write_glue("rte", tmp_path / "outside", 4)
     said = refused(tmp_path, *model, "--task", "glue/rte", "--data", outside)
-    assert "must be 0 to 1; got 2" in said
+    assert "must be from 0 to 1; got 2" in said
     data = write_glue("sst2", tmp_path / "data", 2)
     known = ["--task", "glue/sst2", "--data", data]
     assert "n must be from 2 to 14" in refused(tmp_path, *model, *known, "--n", "99")

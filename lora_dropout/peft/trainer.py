@@ -1,8 +1,9 @@
 """LoRA Dropout in transformers' Trainer: masks by optimizer step, N samples, the ensemble."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,7 @@ class LoraDropoutTrainerMixin:
         state: Any
         accelerator: Any
         current_gradient_accumulation_steps: int
+        compute_loss: Any
         compute_loss_func: Any
         label_smoother: Any
         _prepare_inputs: Any
@@ -96,6 +98,7 @@ class LoraDropoutTrainerMixin:
                     given.ddp_broadcast_buffers = False
         refuse_own_data(self, samples)
         super().__init__(*args, **kwargs)
+        self.compute_loss = partial(self._share_of_loss, self.compute_loss)
         keep_reference_still(self.model)
         follow_seed(self.model, self.args.seed)
         for callback in (MaskCallback(), AllocationCallback()):
@@ -146,22 +149,18 @@ class LoraDropoutTrainerMixin:
         if not restore_allocation(Path(self.state.best_model_checkpoint), self.model):
             super()._load_best_model()  # type: ignore[misc]
 
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> Any:
+    def _share_of_loss(
+        self, compute: Callable[..., Any], model: nn.Module, inputs: dict[str, Any],
+        *args: Any, **kwargs: Any,
+    ) -> Any:  # fmt: skip
         """Compute the loss, or its share of the average over samples.
 
-        Args:
-            model: the model, which may be wrapped for several processes.
-            inputs: the batch, tensors by name.
-            *args, **kwargs: passed on to the trainer.
-
-        Returns:
-            The loss, or the loss and the model's output, as the trainer was asked for.
+        It takes the place of ``compute_loss`` on the trainer itself, so that it is asked also where
+        a class that inherits from this one computes the loss.
         """
         check_decoder_inputs(self, inputs)
         with regularizer_share(self.model, share_within_loss(self, self._counts_items)):
-            loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
+            loss = compute(model, inputs, *args, **kwargs)
         if self._adds_regularizer and self.model.training:
             added = share_beside_loss(self, self._counts_items) * regularizer(self.model)
             loss = (loss[0] + added, *loss[1:]) if isinstance(loss, tuple) else loss + added

@@ -590,18 +590,38 @@ def test_without_options_it_trains_and_evaluates_as_transformers_own_trainer(nam
     assert all(torch.equal(values[key], expected[key]) for key in expected)
 
 
-def test_a_trainer_of_ones_own_keeps_its_loss(tmp_path):
-    class Own(Trainer):
-        def compute_loss(self, *args, **kwargs):
-            return 3 * super().compute_loss(*args, **kwargs)
+class Own(Trainer):
+    def compute_loss(self, *args, **kwargs):
+        return 3 * super().compute_loss(*args, **kwargs)
 
-    class OwnWithDropout(LoraDropoutTrainerMixin, Own):
-        pass
 
+class OwnWithDropout(LoraDropoutTrainerMixin, Own):
+    pass
+
+
+class InPlaceOfOurs(LoraDropoutTrainer):
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        output = model(**inputs)
+        return (3 * output.loss, output) if return_outputs else 3 * output.loss
+
+
+@pytest.mark.parametrize("kind", [OwnWithDropout, InPlaceOfOurs])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_trainer_of_ones_own_keeps_its_loss(kind, grouped, tmp_path):
     # The factor would change the second step's loss by way of the first one's gradient.
     plain = trained(tmp_path, steps=1, samples=2)
-    own = trained(tmp_path, steps=1, samples=2, kind=OwnWithDropout)
+    own = trained(tmp_path, steps=1, samples=2, grouped=grouped, kind=kind)
     assert losses(own) == pytest.approx([3 * loss for loss in losses(plain)], rel=ROUNDING)
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_loss_of_ones_own_counts_adaloras_regularizer_once(parts, tmp_path):
+    """Whether the class comes before this package's or after it."""
+    settings = {"config": "adalora", "batch": 8 // parts, "accumulate": parts, "steps": 2}
+    one, other = (
+        trained(tmp_path, kind=kind, **settings) for kind in (OwnWithDropout, InPlaceOfOurs)
+    )
+    assert_same(one, other)
 
 
 @pytest.mark.parametrize("parts", [1, 2])

@@ -42,7 +42,7 @@ from probes.finetuning.task import Corpus
 from probes.finetuning.training import leave_process_group, run_finetune
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind
-from probes.jobs.validation import check_count, check_one_of, require
+from probes.jobs.validation import check_count, check_one_of, did_you_mean, require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.labels import named_inference
 from probes.models.pretrained import require_package
@@ -306,7 +306,8 @@ class FinetuneSettings:
     def _check(self) -> None:
         if self.task not in NAMED:
             known = f"{', '.join(NAMED)}, or {READABLE}"
-            require(Path(self.task).is_file(), "task", f"one of {known}", self.task)
+            hint = did_you_mean(self.task, NAMED)
+            require(Path(self.task).is_file(), "task", f"one of {known}", f"{self.task}{hint}")
             require(self.data is None, "data", "left out where the task is a file", self.data)
         else:
             for name in ("pair_column", "held_out_file"):

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +69,10 @@ def trainer_arguments(words: list[str], also: Sequence[str] = ()) -> dict[str, A
     Raises:
         ValueError: an argument that nobody knows, or a value that does not fit.
     """
-    from transformers import HfArgumentParser, TrainingArguments
+    known_to_transformers = _arguments_class()
+    from transformers import HfArgumentParser
 
-    parser = HfArgumentParser(TrainingArguments, add_help=False, allow_abbrev=False)
+    parser = HfArgumentParser(known_to_transformers, add_help=False, allow_abbrev=False)
 
     def refuse(message: str) -> None:
         raise ValueError(message)
@@ -92,6 +94,14 @@ def trainer_arguments(words: list[str], also: Sequence[str] = ()) -> dict[str, A
         name: value[0] if name in LISTS and len(value) == 1 else value
         for name, value in vars(given).items()
     }
+
+
+def _arguments_class() -> "type[TrainingArguments]":
+    """transformers' class, imported after PEFT, whose import ours keeps quiet."""
+    import_module("lora_dropout.peft")
+    from transformers import TrainingArguments
+
+    return TrainingArguments
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
@@ -164,11 +174,10 @@ def _is_object(text: str) -> bool:
 
 def _check_known(given: Mapping[str, Any]) -> None:
     if given:
-        from transformers import TrainingArguments
-
-        unknown = [name for name in given if name not in TrainingArguments.__dataclass_fields__]
+        known = _arguments_class().__dataclass_fields__
+        unknown = [name for name in given if name not in known]
         if unknown:
-            hint = did_you_mean(unknown[0], list(TrainingArguments.__dataclass_fields__))
+            hint = did_you_mean(unknown[0], list(known))
             raise ValueError(f"training holds unknown arguments: {', '.join(unknown)}{hint}")
 
 

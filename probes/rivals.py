@@ -255,7 +255,10 @@ class RivalsResult(Result):
 
     @cached_property
     def frontier(self) -> pd.DataFrame:
-        """One row a size, method and strength (of LoRA, stopping time): means of ``QUANTITIES``."""
+        """One row a size, method and strength (of LoRA, stopping time): means of ``QUANTITIES``.
+
+        Over the draws that measured every strength: one that has more would be no point of a curve.
+        """
         tuned = self.tuned[self.tuned["method"] != END]
         parts = []
         for setting in tuned.to_dict("records"):
@@ -265,7 +268,9 @@ class RivalsResult(Result):
             own = np.logical_and.reduce([self.rows[name] == setting[name] for name in same])
             parts.append(self.rows[own])
         rows = pd.concat(parts, ignore_index=True)
-        return means(rows, ["n", "method", "strength", "share"], QUANTITIES)
+        first = sorted(rows["draw"].unique())[:FRONTIER_DRAWS]
+        shown = rows[rows["draw"].isin(first)]
+        return means(shown, ["n", "method", "strength", "share"], QUANTITIES)
 
     @property
     def dropout(self) -> dict[int, str]:

@@ -118,6 +118,13 @@ def test_the_frontier_has_every_strength_and_of_lora_every_stopping_time(result)
     assert counts.to_dict() == {"LoRA": len(SHARES), "LoRA Dropout": 4 + 1, "weight decay": 5}
 
 
+def test_every_point_of_the_frontier_is_a_mean_over_the_same_draws(monkeypatch):
+    monkeypatch.setattr(rivals, "FRONTIER_DRAWS", 1)
+    result = rivals.measure(**SMALL)
+    assert set(result.frontier["test_loss_draws"]) == {1}
+    assert set(result.summary["test_loss_draws"]) == {2}
+
+
 def test_after_some_draws_the_tuned_strength_alone_is_measured(monkeypatch):
     monkeypatch.setattr(rivals, "FRONTIER_DRAWS", 1)
     rows = rivals.measure(**SMALL).rows

@@ -81,7 +81,7 @@ bounds = comparison.measure(task="breast_cancer")
 bounds.plot()
 
 # %%
-bounds.summary
+bounds.text()
 
 # %% [markdown]
 # What was told above, checked:

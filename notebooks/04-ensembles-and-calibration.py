@@ -34,10 +34,11 @@ result.plot()
 largest, largest_overfitted = (
     one.summary.query("ensemble == 32").set_index("p") for one in (result, overfitted)
 )
-largest[["test_loss", "members", "against_expected", "against_expected_low"]]
+shown = ["p", "test loss", "members", "less expected weight"]
+result.text().query("inference == 'ensemble, N = 32'")[shown]
 
 # %%
-largest_overfitted[["test_loss", "members", "against_expected", "against_expected_low"]]
+overfitted.text().query("inference == 'ensemble, N = 32'")[shown]
 
 # %% [markdown]
 # So the theorem holds (no ensemble is worse than its average member) and does not decide the

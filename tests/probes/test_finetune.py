@@ -245,7 +245,8 @@ def test_trainer_arguments_are_taken_by_their_own_names():
 @pytest.fixture
 def refuse(models, tmp_path):
     def check(arguments, *words):
-        shared = ["--model", models["classifier"], "--p", "0.3"]
+        rate = [] if "--p" in arguments else ["--p", "0.3"]
+        shared = ["--model", models["classifier"], *rate]
         assert_refused("finetune", [*shared, *arguments], words, tmp_path)
 
     return check

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures.intervals import band, dodge, error_bars, labelled_error_bars
+from figures.intervals import band, dodge, error_bars, keep_within, labelled_error_bars
 from figures.size_axis import size_axis
 from figures.style import Drawing, looks
 from tests.figures import artists
@@ -66,3 +66,17 @@ def test_a_size_axis_has_a_tick_a_size(axes):
     assert axes.get_xscale() == "log"
     assert [text.get_text() for text in axes.get_xticklabels()] == ["8", "64"]
     assert len(axes.get_xticks(minor=True)) == 0
+
+
+def test_an_axis_ends_little_beyond_what_a_quantity_can_be(axes):
+    axes.set_ylim(-3, 4)
+    keep_within(axes, 0, 1)
+    assert axes.get_ylim() == pytest.approx((-0.02, 1.02))
+
+
+def test_an_axis_within_what_a_quantity_can_be_stays(axes):
+    axes.set_ylim(0.4, 0.6)
+    keep_within(axes, 0, 1)
+    assert axes.get_ylim() == (0.4, 0.6)
+    keep_within(axes, -np.inf, np.inf)
+    assert axes.get_ylim() == (0.4, 0.6)

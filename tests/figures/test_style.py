@@ -8,7 +8,16 @@ import pytest
 import seaborn as sns
 
 from figures.dropout_loss import draw
-from figures.style import DASHES, MARKERS, Drawing, curve_colours, looks, style
+from figures.style import (
+    DASHES,
+    KEY_CHARACTERS,
+    LONGEST_TITLE,
+    MARKERS,
+    Drawing,
+    curve_colours,
+    looks,
+    style,
+)
 
 #: What may differ: seaborn hides ticks in place of giving them no length, colours heat maps, and
 #: gives patches white edges, which the one histogram does itself.
@@ -59,3 +68,18 @@ def test_looks_begin_again_where_markers_and_dashes_run_out():
 def test_the_style_needs_no_seaborn():
     code = "import sys, figures.style; assert 'seaborn' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_legend_beside_the_panels_wraps_long_names_and_is_left_out_without_any():
+    figure = Drawing()
+    axes = figure.subplots()
+    axes.plot([0], [0], label="a name " * 20)
+    (text,) = figure.keyed(axes.get_legend_handles_labels()).legends[0].get_texts()
+    assert max(map(len, text.get_text().splitlines())) <= KEY_CHARACTERS
+    assert not Drawing().keyed(([], [])).legends
+
+
+def test_of_a_long_finding_the_title_has_the_first_sentence():
+    first = "It is 0.5 at p = 0.1"
+    assert Drawing().titled(f"{first}. {'More. ' * LONGEST_TITLE}").get_suptitle() == first
+    assert Drawing().titled("One. Two.").get_suptitle() == "One. Two."

@@ -58,10 +58,10 @@ untuned.round(3)
 # train on n examples. What measures has no example in common with what tunes.
 
 # %%
-result.summary[["method", "strength", "lr", "stop", "test_loss", "difference", "verdict"]].round(4)
+result.text()[["method", "strength", "lr", "stop", "test loss", "less LoRA", "verdict"]]
 
 # %% [markdown]
-# *difference* is the test loss less that of tuned LoRA, paired over the fresh training sets; a
+# *less LoRA* is the test loss less that of tuned LoRA, paired over the fresh training sets; a
 # verdict is at 5 % for all methods together (Holm), and *equal* means within 2 % of LoRA's loss.
 
 # %%
@@ -70,9 +70,9 @@ print(result.conclusion)
 # %% [markdown]
 # ## The frontier
 #
-# A curve a method over its strengths, against the train loss; LoRA's runs over its stopping times.
-# On the right are the differences that count: they are paired, so that what a training set is worth
-# for all methods does not blur them.
+# Each method has a curve over its strengths, against the train loss; LoRA's curve runs over its
+# stopping times. Below are the differences that count. They are paired, so that how hard a training
+# set is for all methods does not blur them.
 
 # %%
 result.plot()

@@ -138,6 +138,8 @@ def measure_mmlu(settings: MmluSettings) -> pd.DataFrame:
     import lora_dropout.peft  # noqa: F401  (PEFT then loads its adapters as such)
 
     settings.check()
+    for folder in settings.runs:
+        read_runs([folder])  # What is no run is refused before anything is loaded.
     questions = _questions(settings)
     prompts = [
         PROMPT.format(**row | {"subject": row["subject"].replace("_", " "),

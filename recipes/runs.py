@@ -24,6 +24,8 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
     Raises:
         ValueError: a folder without finished runs, or a file that cannot be read.
     """
+    if not folders:
+        raise ValueError("folders of finished runs are needed; got none")
     tables = []
     for folder in folders:
         found = sorted(folder.rglob("rows.parquet"))

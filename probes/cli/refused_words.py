@@ -53,7 +53,12 @@ def refusal(declared: Mapping[str, Any], words: Sequence[str], complaint: str) -
             return f"{name} must be {WORDS.get(kind, 'a value')}; got {wrong[0]!r}"
         if not values and not several and kind is not bool:
             return f"{name} must have a value; got none"
-    told = (line.strip(FRAME) for line in complaint.splitlines()[1:])
+    told = [line.strip(FRAME) for line in complaint.splitlines()[1:]]
+    missing = takewhile(lambda line: "nrecognized" not in line, told)
+    named = [re.match("--([a-z][a-z-]*)", line) for line in missing]
+    needed = [found[1].replace("-", "_") for found in named if found]
+    if "(required)" in complaint and needed:
+        return f"{' and '.join(needed)} must be given"
     lines = takewhile(lambda line: "help" not in line.lower(), told)
     return " ".join(line for line in lines if line.strip(RULE))
 

@@ -35,6 +35,13 @@ def test_what_it_would_pass_over_is_refused(words, said):
         check_words(DECLARED, words)
 
 
+def test_what_is_needed_is_named():
+    complaint = (
+        "╭ Required ─╮\n│ Missing from x:  │\n│  --own-file PATH  │\n│   (required) │\n│ ----- │\n"
+    )
+    assert refusal(DECLARED, [], complaint) == "own_file must be given"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

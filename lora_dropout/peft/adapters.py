@@ -337,6 +337,18 @@ class DropoutTuner:
         return model
 
 
+def follow_seed(model: nn.Module, seed: int) -> None:
+    """Take masks of a seed, but for adapters whose config gives one.
+
+    Args:
+        model: with adapters.
+        seed: of a trainer, in [0, 2**64).
+    """
+    for one in model.modules():
+        if isinstance(one, AdapterMasks) and not one.masks.seeded and one.masks.seed != seed:
+            one.masks.reseed(seed, given=False)
+
+
 def keep_reference_still(model: nn.Module) -> None:
     """Let the adapter that a trainer of TRL compares with have no masks, also in training.
 

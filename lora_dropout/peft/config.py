@@ -97,15 +97,20 @@ class DropoutFields:
 
     def _check_rates(self) -> None:
         # A config is read from a file that may hold anything.
-        for name in ("dropout_rate", "dropout_rate_out", "mask_seed"):
+        for name in ("dropout_rate", "dropout_rate_out"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float | None):
-                raise ValueError(f"{name} must be a number, got {value!r}")
-        layer_shape(1, 1, self.dropout_rate or 0.0, self.dropout_rate_out, self.mask_kind)
+            _check_rate(name, 0.0 if value is None else value)
+        if isinstance(self.mask_seed, bool) or not isinstance(self.mask_seed, int | None):
+            raise ValueError(f"mask_seed must be a whole number, got {self.mask_seed!r}")
+        if not isinstance(self.rescale, bool):
+            raise ValueError(f"rescale must be true or false, got {self.rescale!r}")
+        layer_shape(1, 1, 0.0, mask_kind=self.mask_kind)
+        if not isinstance(self.dropout_pattern, dict):
+            raise ValueError(
+                f"dropout_pattern must map names to rates, got {self.dropout_pattern!r}"
+            )
         for name, rate in self.dropout_pattern.items():
-            if isinstance(rate, bool) or not isinstance(rate, int | float):
-                raise ValueError(f"dropout_pattern[{name!r}] must be a number, got {rate!r}")
-            layer_shape(1, 1, rate)
+            _check_rate(f"dropout_pattern[{name!r}]", rate)
         alphas = getattr(self, "alpha_pattern", {})
         if self.dropout_pattern and alphas and set(alphas) != set(self.dropout_pattern):
             raise ValueError("alpha_pattern and dropout_pattern must name the same layers")
@@ -211,6 +216,13 @@ class DropoutFields:
             )
         if config.lora_alpha <= 0:
             raise ValueError(f"lora_alpha must be positive, got {config.lora_alpha}")
+
+
+def _check_rate(name: str, rate: Any) -> None:
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise ValueError(f"{name} must be a number, got {rate!r}")
+    if not 0 <= rate < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {rate:g}")
 
 
 @dataclass

@@ -15,11 +15,11 @@ from lora_dropout.ensemble import Average, check_ensemble
 from lora_dropout.functional import GroupsNotSupportedError
 from lora_dropout.objective import each_sample, grouped_samples
 from lora_dropout.peft.adalora import regularizer, regularizer_share
-from lora_dropout.peft.adapters import keep_reference_still
+from lora_dropout.peft.adapters import follow_seed, keep_reference_still
 from lora_dropout.peft.allocation import allocates, restore_allocation
 from lora_dropout.peft.averaging import averaging, base_model
 from lora_dropout.peft.generation import generating
-from lora_dropout.peft.trainer_callbacks import AllocationCallback, MaskCallback, follow_seed
+from lora_dropout.peft.trainer_callbacks import AllocationCallback, MaskCallback
 from lora_dropout.peft.trainer_decoder import check_decoder_inputs
 from lora_dropout.peft.trainer_groups import check_rows, repeated
 from lora_dropout.peft.trainer_items import ignores_items
@@ -89,7 +89,7 @@ class LoraDropoutTrainerMixin:
         self.ensemble, self.average = ensemble, average
         self._share = 1.0
         self._part = (-1, 0)
-        self._counts_items = self._adds_regularizer = False
+        self._counts_items = self._adds_regularizer = self._in_step = False
         self._checked: set[str] = set()
         if own_masks:
             # Otherwise every process may get the first one's masks before a forward pass.
@@ -103,6 +103,16 @@ class LoraDropoutTrainerMixin:
         follow_seed(self.model, self.args.seed)
         for callback in (MaskCallback(), AllocationCallback()):
             self.add_callback(callback)  # type: ignore[attr-defined]
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """Make a model anew, for a training or a trial; its masks are those of the trainer's seed.
+
+        Args:
+            trial: passed on to ``model_init``.
+        """
+        model: nn.Module = super().call_model_init(trial)  # type: ignore[misc]
+        follow_seed(model, self.args.seed)
+        return model
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -123,8 +133,12 @@ class LoraDropoutTrainerMixin:
         self._check_ensemble(inputs)
         self._check_regularizer(inputs, num_items_in_batch)
         self._counts_items = num_items_in_batch is not None
-        with counted_once(self, self.samples):
-            return self._step(model, inputs, num_items_in_batch)
+        self._in_step = True
+        try:
+            with counted_once(self, self.samples):
+                return self._step(model, inputs, num_items_in_batch)
+        finally:
+            self._in_step = False
 
     def _step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:
         samples = self._numbers()
@@ -159,6 +173,7 @@ class LoraDropoutTrainerMixin:
         a class that inherits from this one computes the loss.
         """
         check_decoder_inputs(self, inputs)
+        self._check_step()
         with regularizer_share(self.model, share_within_loss(self, self._counts_items)):
             loss = compute(model, inputs, *args, **kwargs)
         if self._adds_regularizer and self.model.training:
@@ -207,6 +222,15 @@ class LoraDropoutTrainerMixin:
             generating(self.model, self.ensemble, self.average),
         ):
             return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+
+    def _check_step(self) -> None:
+        """Refuse samples of which a step of another class would take one."""
+        several = self.samples > 1 or self.own_masks
+        if several and not self._in_step and self.model.training and torch.is_grad_enabled():
+            raise ValueError(
+                f"training_step of {type(self).__name__} computes a loss without that of "
+                "LoraDropoutTrainerMixin: let it call super().training_step, or take samples=1"
+            )
 
     def _first(self, check: str) -> bool:
         """Whether nobody has asked this yet."""

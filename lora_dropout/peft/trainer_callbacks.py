@@ -7,7 +7,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from lora_dropout.injection import adapted_layers, mask_schedules
+from lora_dropout.injection import mask_schedules
 from lora_dropout.peft.adapters import keep_reference_still
 from lora_dropout.peft.allocation import allocates, write_allocation
 
@@ -15,34 +15,21 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState
 
 
-def follow_seed(model: nn.Module, seed: int) -> None:
-    """Take masks of a seed, but for adapters whose config gives one.
-
-    Args:
-        model: with adapters.
-        seed: of the trainer.
-    """
-    for schedule in {layer.masks for _, layer in adapted_layers(model)}:
-        if not schedule.seeded and schedule.seed != seed:
-            schedule.reseed(seed, given=False)
-
-
 class MaskCallback(TrainerCallback):
-    """Makes the masks those of the trainer's seed and optimizer step, also after it resumed."""
+    """Makes the masks those of the trainer's optimizer step, also after it resumed."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
         model: nn.Module | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        """Take the trainer's seed, and no masks in what a preference loss compares with.
+        """Take the masks away from the copy of an adapter that a preference loss compares with.
 
         Args:
-            args, state, control: the trainer's, of which the seed is used.
-            model: the trainer's model, with adapters; one that ``model_init`` has made anew.
+            args, state, control: the trainer's.
+            model: the trainer's model, with adapters.
             **kwargs: ignored.
         """
         assert model is not None
-        follow_seed(model, args.seed)
         keep_reference_still(model)
 
     def on_step_begin(

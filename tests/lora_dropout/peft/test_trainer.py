@@ -193,9 +193,9 @@ def test_several_seeds_are_several_masks(given, expected, tmp_path):
     assert mask_schedule(made.model).seed == expected
 
 
-@pytest.mark.parametrize("kind", [LoraDropoutTrainer, Trainer])
-def test_a_model_that_the_trainer_makes_anew_has_masks_of_its_seed(kind, tmp_path):
-    """As searches of hyperparameters make it, a model a trial; also by the callback alone."""
+@pytest.mark.parametrize(("kind", "seed"), [(LoraDropoutTrainer, 11), (Trainer, 0)])
+def test_a_model_that_the_trainer_makes_anew_has_masks_of_its_seed(kind, seed, tmp_path):
+    """As searches of hyperparameters make it, a model a trial; other trainers give no seed."""
     arguments = TrainingArguments(
         str(tmp_path), seed=11, max_steps=1, use_cpu=True, report_to=[], save_strategy="no",
         disable_tqdm=True,
@@ -207,7 +207,7 @@ def test_a_model_that_the_trainer_makes_anew_has_masks_of_its_seed(kind, tmp_pat
         callbacks=[MaskCallback()],
     )
     made.train()
-    assert (mask_schedule(made.model).seed, mask_schedule(made.model).step) == (11, 1)
+    assert (mask_schedule(made.model).seed, mask_schedule(made.model).step) == (seed, 1)
 
 
 def test_a_seed_that_was_set_by_hand_stays(tmp_path):
@@ -612,6 +612,18 @@ def test_a_trainer_of_ones_own_keeps_its_loss(kind, grouped, tmp_path):
     plain = trained(tmp_path, steps=1, samples=2)
     own = trained(tmp_path, steps=1, samples=2, grouped=grouped, kind=kind)
     assert losses(own) == pytest.approx([3 * loss for loss in losses(plain)], rel=ROUNDING)
+
+
+def test_a_step_of_ones_own_takes_no_samples_without_a_word(tmp_path):
+    class Step(LoraDropoutTrainer):
+        def training_step(self, model, inputs, num_items_in_batch=None):
+            loss = self.compute_loss(model.train(), inputs)
+            loss.backward()
+            return loss.detach()
+
+    trained(tmp_path, steps=1, kind=Step)
+    with pytest.raises(ValueError, match=r"training_step of Step .* take samples=1"):
+        trained(tmp_path, steps=1, samples=2, kind=Step)
 
 
 @pytest.mark.parametrize("parts", [1, 4])

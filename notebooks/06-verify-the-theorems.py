@@ -124,7 +124,7 @@ bounds = comparison.measure(n=[50, 200], draws=20)
 bounds.plot()
 
 # %%
-bounds.summary
+bounds.text()
 
 # %% [markdown]
 # What was told above, checked:

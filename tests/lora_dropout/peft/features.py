@@ -130,6 +130,7 @@ def _both(name: str, test: str, *, peft: bool = True) -> Use:
 SAVING, TRAINER = "test_saving.py::test_", "test_trainer.py::test_"
 TRL, PAGED = "test_trl.py::test_", "test_trainers_page.py::test_"
 SHARDED = "test_sharded.py::test_two_ranks_train_resume_and_save_as_one"
+IN_PLACE = "test_in_place.py::test_"
 ADAPTERS, GENERATION = "test_adapters.py::test_", "test_generation.py::test_"
 QUANTIZED = "test_quantized.py::test_"
 USES = (
@@ -146,6 +147,13 @@ USES = (
     Use("`dropout_pattern`: rates by layer", False,
         (SAVING + "rates_by_layer_are_trained_saved_and_right_without_this_package",)),
     Use("`hotswap_adapter`", True, (SAVING + "an_adapter_is_swapped_in_place",), None),
+    Use("`load_adapter`, and transformers' `hotswap=True`, onto a name that is there", True,
+        (IN_PLACE + "factors_of_the_same_settings_are_loaded_in_place",), None),
+    Use("the same, of another rate or alpha", False,
+        (IN_PLACE + "factors_that_mean_something_else_are_refused",), None),
+    Use("Arrow's router over adapters", True, (SAVING + "pefts_arrow_is_refused",), None),
+    Use("merging into a weight that is tied, without changing the other layer", False,
+        ("test_embedding.py::test_merging_into_a_tied_weight_changes_no_output",), None),
     Use("`hotswap_adapter` with another rate", False,
         (SAVING + "an_adapter_that_means_something_else_is_not_swapped_in",), None),
     Use("`low_cpu_mem_usage`", True,

@@ -71,7 +71,7 @@ class OwnModel:
                 digest.update(
                     values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
                 )
-            elif isinstance(values, np.ndarray | list):
+            elif isinstance(values, np.ndarray | list) or hasattr(values, "to_numpy"):
                 digest.update(repr(np.asarray(values, dtype=object).tolist()).encode())
         return f"OwnModel({type(self.model).__name__}, {digest.hexdigest()[:12]})"
 

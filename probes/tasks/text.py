@@ -175,7 +175,7 @@ def read_texts(
     Args:
         source: the file and its columns; the model is not read.
         clean: what is done to the table of a known corpus before anything else, whose bytes that
-            are no UTF-8 become replacement characters; None for nothing.
+            are no UTF-8 become replacement characters, which is said; None for nothing.
         pool: largest number of rows; None for all.
 
     Returns:
@@ -185,11 +185,12 @@ def read_texts(
         ValueError: no such file or column, or fewer than two classes.
     """
     table = read_table(Path(source.data), source.encoding, "replace" if clean else "strict")
+    where = Path(source.data).name if clean else source.data
     texts = labelled_texts(
-        clean(table) if clean else table, [source.text_column], source.label_column, source.data,
+        clean(table) if clean else table, [source.text_column], source.label_column, where,
         known=clean is not None,
     )  # fmt: skip
-    check_classes(texts["label"], source.label_column, source.data)
+    check_classes(texts["label"], source.label_column, where)
     order = np.random.default_rng(BASE_SEED).permutation(len(texts))[:pool]
     chosen = texts.iloc[order].reset_index(drop=True)
     if clean is None and len(chosen) < len(texts):

@@ -72,5 +72,6 @@ def test_a_model_is_named_by_what_it_is_made_of():
 
     assert named() == named()
     others = [{"features": FEATURES + 1}, {"rank": 2}, {"model": nn.Linear(2, 2)},
-              {"features": torch.zeros(6, 2, dtype=torch.bfloat16)}]  # fmt: skip
-    assert len({named(), *(named(**other) for other in others)}) == 5
+              {"features": torch.zeros(6, 2, dtype=torch.bfloat16)},
+              {"features": pd.DataFrame(FEATURES + 2)}]  # fmt: skip
+    assert len({named(), *(named(**other) for other in others)}) == 6

@@ -221,13 +221,18 @@ def from_keywords(kind: type[S], keywords: Mapping[str, Any]) -> S:
         The settings.
 
     Raises:
-        TypeError: there is no such setting, or a value is of another type; the message names it.
+        TypeError: there is no such setting, a needed one is not given, or a value has another type;
+            the message names it.
     """
     declared = get_type_hints(kind)
     known = [field.name for field in fields(kind)]
     for name in keywords:
         if name not in known:
             raise TypeError(f"there is no setting {name!r}{did_you_mean(name, known)}")
+    for field in fields(kind):
+        needed = field.default is MISSING and field.default_factory is MISSING
+        if needed and field.name not in keywords:
+            raise TypeError(f"{field.name} must be given")
     made = {name: as_declared(name, value, declared[name]) for name, value in keywords.items()}
     return kind(**made)
 

@@ -132,6 +132,11 @@ def test_a_setting_of_another_name_or_type_is_refused_by_name(setting, said):
         from_keywords(StabilitySettings, setting)
 
 
+def test_a_setting_that_is_needed_is_named():
+    with pytest.raises(TypeError, match="own must be given"):
+        question("own_model").measure()
+
+
 def imports_of(code):
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print(sorted(sys.modules))"],

@@ -13,8 +13,9 @@ from probes.metrics.confidence_intervals import mean_interval, overlap_of
 AGREEMENT = (
     "pearson", "spearman", "beta_estimated", "beta_retrained", "bias", "beta_corrected",
 )  # fmt: skip
-#: Estimates are trusted in their order from this rank correlation on, in their size up to this
-#: relative bias of beta; nothing is said of fewer checked examples.
+#: Estimates are trusted in their order where the interval of the rank correlation lies above this,
+#: in their size where that of the relative bias of beta lies within this; nothing is said of fewer
+#: checked examples. Where one draw has no interval, its values count.
 TRUSTED_RANKS, TRUSTED_BIAS, FEWEST_CHECKED = 0.8, 0.1, 8
 #: Checks that an interval needs, in multiples of the squared skewness of the estimates: with as
 #: many, a nominal 95 % interval misses in at most 6 % (Cochran, Sampling Techniques, 3rd edition,
@@ -163,6 +164,13 @@ def _trust(record: dict[str, Any]) -> str:
     """What the estimates may be used for."""
     if record["checked"] < FEWEST_CHECKED:
         return f"not known: fewer than {FEWEST_CHECKED} checked"
-    if not record["spearman"] >= TRUSTED_RANKS:
+    if not min(_with_interval(record, "spearman"), default=float("nan")) >= TRUSTED_RANKS:
         return "not trustworthy"
-    return "order and size" if abs(record["bias"]) <= TRUSTED_BIAS else "order alone"
+    bias = max(map(abs, _with_interval(record, "bias")), default=float("nan"))
+    return "order and size" if bias <= TRUSTED_BIAS else "order alone"
+
+
+def _with_interval(record: dict[str, Any], name: str) -> list[float]:
+    """A mean and the ends of its interval, as far as they are known."""
+    values = [record[name], record[f"{name}_low"], record[f"{name}_high"]]
+    return [value for value in values if np.isfinite(value)]

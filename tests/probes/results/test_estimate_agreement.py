@@ -75,6 +75,12 @@ def test_a_tenth_of_bias_either_way_is_too_much(factor, word):
     assert verdict(draw_of([factor * change for change in RETRAINED])) == word
 
 
+def test_a_size_that_draws_do_not_agree_on_is_not_trusted():
+    """Means of 5 % of bias, from draws of -10 % and of 20 %."""
+    draws = [draw_of([factor * change for change in RETRAINED]) for factor in (0.9, 1.2)]
+    assert verdict(*draws) == "order alone"
+
+
 def test_an_order_that_is_right_in_most_is_not_enough():
     swapped = [0.6, -0.2, 0.3, 0.4, -0.5, 0.1, 0.7, 0.8]
     assert compared(swapped)["spearman"] == near(1 - 6 * 18 / 504)

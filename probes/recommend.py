@@ -100,8 +100,8 @@ class RecommendSettings(TextOptions, EngineOptions):
     """Tune methods on your data, and recommend one with its setting."""
 
     minutes: float = 5.0
-    """Time to spend, with loading. What is tried shrinks to fit; where not even the least fits, it
-    is said at once what it would take."""
+    """Time to spend, with loading. Fewer settings are tried to stay within it. If even the fewest
+    do not fit, a message says at once how many minutes they need."""
 
     task: str | None = None
     """What is learned: digits, breast_cancer, ridge, tweets or text. Default: text where --data is

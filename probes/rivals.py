@@ -94,8 +94,8 @@ class RivalsSettings(TextOptions, EngineOptions):
     """Methods beside LoRA. Default: all that apply to the task."""
 
     minutes: float = 10.0
-    """Time to spend; fewer draws are made where it does not suffice, at least one that tunes and
-    two that measure. With --out, the same command goes on from what is kept."""
+    """Time to spend. If it runs out there are fewer draws, but at least one to tune and two to
+    measure. With --out, the same command later resumes."""
 
     draws: int = 12
     """Fresh draws of S on which the tuned methods are measured; at least 2."""

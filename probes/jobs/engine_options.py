@@ -14,16 +14,16 @@ class EngineOptions:
     """Where cells run. Their numbers are the same everywhere, given the same number of threads."""
 
     workers: int = 1
-    """Engine local: processes of one thread each that run the cells; they take seconds to start.
-    Their numbers are those of one process of one thread (OMP_NUM_THREADS=1); more threads differ by
-    rounding. Scripts that use them need the usual guard: if __name__ == "__main__"."""
+    """Number of parallel worker processes, each of one thread (engine local). Starting them takes
+    seconds. The numbers equal those of one process with OMP_NUM_THREADS=1; more threads round
+    otherwise. A script that uses workers needs the usual guard: if __name__ == "__main__"."""
 
     engine: str = "local"
     """local, or ray: the cells run on Ray (extra cluster), on this machine or on a cluster."""
 
     address: str | None = None
-    """Ray: of a cluster that is running, such as auto or HOST:6379, with this project installed on
-    its nodes. Default: this machine."""
+    """Ray: address of a running cluster, such as auto or HOST:6379; its nodes need this project
+    installed. Default: this machine."""
 
     cpus_per_cell: int = 1
     """Ray: cores, and threads, of a cell or a part of one."""

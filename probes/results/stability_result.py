@@ -124,7 +124,8 @@ class StabilityResult(Result):
 
         ``gap_estimate`` is the mean *signed* leave-one-out difference: an estimate of the gap that
         needs no test set. By the gap identity its expectation is the risk at n - 1 examples less
-        the empirical risk at n, so it exceeds the expected gap by what one example more is worth.
+        the empirical risk at n. So it is slightly larger than the expected gap: it describes
+        training on n - 1 examples.
         """
         table = self.table.rename(columns={"beta_signed": "gap_estimate"})
         diverged = table.groupby(POINT, sort=False, dropna=False)["diverged"].sum()

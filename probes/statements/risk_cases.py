@@ -131,7 +131,7 @@ def identity_cases(setting: Setting) -> Iterator[Case]:
 
     Replacing: E[gap] = E[loss of z_i after z_i was replaced - before], because the replaced z_i is
     then a fresh point. Deleting estimates E[risk at n - 1] - E[empirical risk at n] instead: its
-    bias is exactly what one example more is worth.
+    bias is E[risk at n - 1] - E[risk at n].
     """
     population, draws = tiny_draws(setting)
     losses = population_losses(population, draws, setting.s)

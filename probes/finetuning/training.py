@@ -148,9 +148,8 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     )
     set_seed(cell.corpus.seed)
     model, poolers = load_model(
-        task.model, cell.model, trust_remote_code=trusted, ignore_mismatched_sizes=True,
-        **task.model_settings,
-    )  # fmt: skip
+        task.model, cell.model, trust_remote_code=trusted, **task.model_settings
+    )
     tell_padding(model, tokenizer)
     check_vocabulary(largest_token(task), model)
     check_tokens_known(token_ids(task), tokenizer)

@@ -61,7 +61,7 @@ def load_model(
     """
     model, info = _loaded(
         kind, name, trust_remote_code=trust_remote_code, use_safetensors=True,
-        output_loading_info=True, **settings,
+        output_loading_info=True, ignore_mismatched_sizes=True, **settings,
     )  # fmt: skip
     lacking = [*info["missing_keys"], *(one[0] for one in info["mismatched_keys"])]
     inside = [key for key in lacking if kind in WHOLE or _is_below_head(key, model)]

@@ -231,8 +231,10 @@ def load_encoder(name: str) -> tuple[Any, Any]:
     tokenizer = load_pretrained("AutoTokenizer", name)
     model = load_pretrained("AutoModel", name, dtype=torch.float32)
     kind = getattr(model.config, "model_type", "unknown")
-    if kind not in FAMILY or getattr(model.config, "is_decoder", False):
-        raise ValueError(f"model must be an encoder of {', '.join(FAMILY)}; {name} is {kind}")
+    decodes = getattr(model.config, "is_decoder", False)
+    if kind not in FAMILY or decodes:
+        found = f"a decoder ({kind})" if decodes else kind
+        raise ValueError(f"model must be an encoder of {', '.join(FAMILY)}; {name} is {found}")
     return tokenizer, model.eval().requires_grad_(False)
 
 

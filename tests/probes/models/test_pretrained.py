@@ -47,7 +47,7 @@ def change_weights(folder, change):
 def test_a_network_that_its_files_do_not_hold_is_refused(changes, folder):
     change_config(folder, **changes)
     with pytest.raises(ValueError, match="must hold the weights of its network"):
-        load_model(CLASSIFIER, str(folder), ignore_mismatched_sizes=True)
+        load_model(CLASSIFIER, str(folder))
 
 
 def test_a_head_is_new_and_so_is_a_pooler_that_is_not_there(folder):

@@ -128,7 +128,10 @@ def test_another_file_is_another_cell(options, tmp_path):
         ({"text_column": "body"}, "no column 'body'; there are 'review', 'liked'"),
         ({"label_column": "stars"}, "no column 'stars'"),
         ({"label_column": "review"}, "columns of texts and labels must differ"),
-        ({"model": "/nowhere/at/all"}, "model must be a folder, or a name on the hub; ./nowhere/at/all. is not"),
+        (
+            {"model": "/nowhere/at/all"},
+            "model must be a folder, or a name on the hub; ./nowhere/at/all. is not",
+        ),
         ({"layers": 3}, "layers must be from 1 to 2"),
         ({"layers": 0}, "layers must be at least 1"),
         ({"pooling": "max"}, "pooling must be one of cls, mean"),

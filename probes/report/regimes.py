@@ -85,11 +85,11 @@ def alike(claims: Mapping[Regime, Claims]) -> str:
     items = {(topic, item) for one in claims.values() for topic in one for item in one[topic]}
     outcomes = [{one.get(topic, {}).get(item) for one in claims.values()} for topic, item in items]
     same = [found.pop() for found in outcomes if len(found) == 1]
-    told = sum(outcome not in NOTHING_TOLD for outcome in same)
+    undecided = sum(outcome in NOTHING_TOLD for outcome in same)
     where = "both regimes" if len(claims) == 2 else f"all {len(claims)} regimes"
     return (
-        f"The outcome is the same in {where} in {len(same)} of {len(items)} comparisons; in {told} "
-        "of these something is told."
+        f"The outcome is the same in {where} in {len(same)} of {len(items)} comparisons; "
+        f"{undecided} of these are undecided or were not measured."
     )
 
 

@@ -6,8 +6,8 @@ from itertools import groupby
 
 from torch import nn
 
-#: Names of the parameters by which layers multiply.
-WEIGHTS = ("weight", "in_proj_weight")
+#: Names of parameters that are looked up or added: positions, embeddings, tokens for a mask.
+NO_WEIGHTS = ("emb", "pos", "token")
 #: Where a module keeps what is called around its passes.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 #: Names that a message shows.
@@ -56,12 +56,16 @@ def is_plain_linear(module: nn.Module) -> bool:
 
 
 def multiplies(module: nn.Module) -> bool:
-    """Whether a layer, or its user, multiplies by a weight that it holds; embeddings do not."""
+    """Whether a layer, or its user, multiplies by a weight that it holds; embeddings do not.
+
+    A weight is a matrix or several: those of a linear layer, of recurrent ones, of experts.
+    """
     if isinstance(module, nn.Linear):
         return True
-    held = (module._parameters.get(name) for name in WEIGHTS)
     return not isinstance(module, nn.Embedding) and any(
-        one is not None and one.dim() > 1 for one in held
+        one is not None and one.dim() > 1 and one.shape[0] > 1 and one[0].numel() > 1
+        for name, one in module._parameters.items()
+        if not any(word in name for word in NO_WEIGHTS)
     )
 
 

@@ -162,7 +162,8 @@ def members(model: nn.Module, ensemble: int) -> Iterator[int]:
     Raises:
         ValueError: the model has no adapted layer.
     """
-    training = model.training
+    # Part by part: some may be in another mode than the model, as frozen normalizations are.
+    modes = [(part, part.training) for part in model.modules()]
     with schedules_restored(model) as schedules, inference_mode(model, "ensemble"):
         model.eval()
         try:
@@ -171,7 +172,8 @@ def members(model: nn.Module, ensemble: int) -> Iterator[int]:
                     schedule.seek(ENSEMBLE_STEP, range(member, member + 1))
                 yield member
         finally:
-            model.train(training)
+            for part, training in modes:
+                part.training = training
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lora_dropout import Ensemble, members
+from lora_dropout import Ensemble, inject, members
 from tests.lora_dropout.test_schedule import X, make_model
 
 SIZE = 5
@@ -95,3 +95,15 @@ def test_what_is_no_tensor_is_refused_and_the_model_left_as_it_was(wrapped, kind
 def test_an_unknown_average_is_refused():
     with pytest.raises(ValueError, match="'logits', 'probabilities'"):
         Ensemble(make_model(), 2, average="votes")
+
+
+def test_parts_keep_the_modes_that_they_had():
+    """A normalization that is frozen in training would otherwise come to life."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    model = inject(model, rank=1, p=0.5).train()
+    model[1].eval()
+    before = model[1].running_mean.clone()
+    Ensemble(model, 2)(torch.ones(3, 4))
+    assert [part.training for part in model] == [True, False, True]
+    model(torch.ones(3, 4))
+    assert torch.equal(model[1].running_mean, before)

@@ -252,6 +252,15 @@ def patched():
     return layer
 
 
+class Experts(nn.Module):
+    """Positions are added, and are no layer that was left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.position_embeddings = nn.Parameter(torch.ones(3, 8))
+        self.up = nn.Parameter(torch.ones(2, 8, 8))
+
+
 def pruned():
     return prune.l1_unstructured(nn.Linear(8, 8), "weight", amount=3)
 
@@ -266,6 +275,8 @@ NOT_PLAIN = {
     "a Called with a forward pass of its own": lambda: Called(8, 8),
     "a Linear with a forward pass of its own": patched,
     "a Conv1d": lambda: nn.Conv1d(8, 8, 1),
+    "a GRU": lambda: nn.GRU(8, 8),
+    "an Experts": Experts,
     "a Bilinear": lambda: nn.Bilinear(8, 8, 8),
 }
 

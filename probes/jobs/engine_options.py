@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Any
 
-from probes.jobs.validation import check_one_of, require
+from probes.jobs.validation import check_count, check_one_of, require
 
 ENGINES = ("local", "ray")
 
@@ -43,9 +43,9 @@ class EngineOptions:
 
     def check_engine(self) -> None:
         """Raise ``ValueError`` unless the values are in range and fit together."""
-        require(self.workers >= 1, "workers", "at least 1", self.workers)
+        check_count("workers", self.workers)
         check_one_of("engine", self.engine, ENGINES)
-        require(self.cpus_per_cell >= 1, "cpus_per_cell", "at least 1", self.cpus_per_cell)
+        check_count("cpus_per_cell", self.cpus_per_cell)
         gpus = self.gpus_per_cell
         require(0 <= gpus < float("inf"), "gpus_per_cell", "at least 0 and finite", gpus)
         if self.engine == "ray":

@@ -34,6 +34,7 @@ def test_a_probe_prints_keeps_and_goes_on(name, tmp_path):
         ("cost", ["--width", "100", "--heads", "7"], ["width must be a multiple of heads = 7"]),
         ("cost", ["--seed", "-1"], ["seed must be from 0 to 2**63 - 1"]),
         ("cost", ["--device", "cuda:99"], ["device must be one of cpu"]),
+        ("curves", ["--workers", "9" * 9], ["workers must be at most 1000000; got"]),
         ("rivals", ["--seed", "-1"], ["seed must be from 0 to 2**63 - 1; got -1"]),
         ("attribution", ["--n", "-1"], ["n must be from 2 to", "got -1"]),
         ("comparison", ["--bits", "5"], ["bits must be left out for minimisers; got 5"]),

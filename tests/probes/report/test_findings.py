@@ -263,7 +263,9 @@ def test_every_bound_for_a_network_is_told_with_its_threshold():
     """Theorem 4.4 falls like the root of n: 0.4 = 10 sqrt(64/n) from n = 40,000 on."""
     result = network_comparison_result({"binary kl": 0.2, "ld-CMI": 0.6, "Theorem 4.4": 10.0})
     found = findings.of_network_comparison(result)
-    assert found.verdicts[0].startswith("At n = 64, the largest drawn, 1 of 3 bounds says something")
+    assert found.verdicts[0].startswith(
+        "At n = 64, the largest drawn, 1 of 3 bounds says something"
+    )
     assert found.verdicts[1:4] == [
         "binary kl: not vacuous from n = 64 on.",
         "ld-CMI: vacuous.",

@@ -164,8 +164,10 @@ def _trust(record: dict[str, Any]) -> str:
     """What the estimates may be used for."""
     if record["checked"] < FEWEST_CHECKED:
         return f"not known: fewer than {FEWEST_CHECKED} checked"
-    if not min(_with_interval(record, "spearman"), default=float("nan")) >= TRUSTED_RANKS:
+    if not record["spearman"] >= TRUSTED_RANKS:
         return "not trustworthy"
+    if min(_with_interval(record, "spearman")) < TRUSTED_RANKS:
+        return "undecided"
     bias = max(map(abs, _with_interval(record, "bias")), default=float("nan"))
     return "order and size" if bias <= TRUSTED_BIAS else "order alone"
 

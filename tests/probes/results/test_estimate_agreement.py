@@ -81,6 +81,13 @@ def test_a_size_that_draws_do_not_agree_on_is_not_trusted():
     assert verdict(*draws) == "order alone"
 
 
+def test_an_order_that_draws_do_not_agree_on_is_undecided():
+    """Rank correlations of 1 and of some 0.8: their mean is above 0.8, their interval is not."""
+    swapped = list(RETRAINED)
+    swapped[0], swapped[5] = swapped[5], swapped[0]
+    assert verdict(draw_of(RETRAINED), draw_of(swapped)) == "undecided"
+
+
 def test_an_order_that_is_right_in_most_is_not_enough():
     swapped = [0.6, -0.2, 0.3, 0.4, -0.5, 0.1, 0.7, 0.8]
     assert compared(swapped)["spearman"] == near(1 - 6 * 18 / 504)

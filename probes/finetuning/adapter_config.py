@@ -18,6 +18,8 @@ SILENT = (
     "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
     "inference_mode", "training_alpha",
 )  # fmt: skip
+#: Numbers of a config.
+NUMBERS = ("r", "lora_alpha", "lora_dropout", "dropout_rate")
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,13 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         isinstance(config, LoraConfig), "adapter_config", "a config of LoRA", type(config).__name__
     )
     _check_taken(config)
+    for name in NUMBERS:
+        _check_number(folder / CONFIG, name, getattr(config, name, 0), whole=name == "r")
     target = config.target_modules or ()
     dropout = isinstance(config, LoraDropoutConfig)
     method = _json(folder / METHOD)
+    for name in ("samples", "ensemble", "strength"):
+        _check_number(folder / METHOD, name, method.get(name, 0), whole=name != "strength")
     return AdapterConfig(
         p=float(config.dropout_rate) if dropout else 0.0,
         rescale=config.rescale if dropout else False,
@@ -92,6 +98,12 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         strength=float(method.get("strength", 0.0)),
         training=_json(folder / ARGUMENTS),
     )
+
+
+def _check_number(file: Path, name: str, value: Any, *, whole: bool) -> None:
+    kind = int if whole else int | float
+    fine = isinstance(value, kind) and not isinstance(value, bool)
+    require(fine, f"{file}: {name}", "a whole number" if whole else "a number", repr(value))
 
 
 def _check_taken(config: Any) -> None:

@@ -83,6 +83,8 @@ def test_what_says_it_twice_is_refused(changes, message, tmp_path):
         ("LoRA", {"use_dora": True}, "without use_dora"),
         ("LoRA", {"rank_pattern": {"query": 2}}, "without rank_pattern"),
         ("LoRA", {"peft_type": "IA3"}, "adapter_config"),
+        ("LoRA", {"r": "8"}, r"adapter_config.json: r must be a whole number; got '8'"),
+        ("LoRA", {"lora_alpha": None}, r"adapter_config.json: lora_alpha must be a number"),
         ("LoRA Dropout", {"dropout_rate_out": 0.1}, "without dropout_rate_out"),
         ("LoRA Dropout", {"dropout_rate": 2}, "cannot be read"),
     ],

@@ -215,7 +215,7 @@ def test_the_command_line_takes_a_model_from_a_file(run, file, tmp_path):
         (["--own", "mine.py:mean", "--n", "4"], ["own.loss must be a loss an example"]),
         (["--own", "mine.py:own", "--n", "20"], ["n must be from 2 to 19", "20"]),
         (["--own", "mine.py:own", "--n", "4", "--p", "1"], ["p must be in [0, 1)"]),
-        ([], ["--own"]),
+        ([], ["own must be given"]),
     ],
 )
 def test_a_model_that_is_none_is_refused(arguments, words, file, tmp_path):

@@ -328,7 +328,7 @@ def test_what_does_not_go_with_a_model_of_ones_own_is_refused(settings, message)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--own", "nowhere.py:own"], ["own must be FILE.py:NAME"]),
+        (["--own", "nowhere.py:own"], ["own must be an OwnModel, or FILE.py:NAME", "nowhere.py"]),
         (["--minutes", "0"], ["minutes must be positive", "0.0"]),
         (["--method", "magic"], ["method must be one of LoRA,"]),
         (["--method", "CoTo"], ["method must be one of LoRA,"]),
@@ -342,5 +342,5 @@ def test_bad_values_are_refused(arguments, words, tmp_path):
 
 
 def test_own_data_mean_the_task_text():
-    with pytest.raises(ValueError, match=r"nowhere\.csv, which is not there"):
+    with pytest.raises(ValueError, match=r"there is no nowhere\.csv"):
         RecommendSettings(data="nowhere.csv").cells()

@@ -39,7 +39,11 @@ def test_sizes_are_read(words, size):
     assert parse_size(words) == size
 
 
-@pytest.mark.parametrize("words", ["", "much", "-1GiB", "0", "2XiB", "nan", "1e9", "2GiB extra"])
+def test_an_empty_size_is_refused(tmp_path):
+    assert_refused("stability", ["--max-memory="], ["max_memory must not be empty"], tmp_path)
+
+
+@pytest.mark.parametrize("words", ["much", "-1GiB", "0", "2XiB", "nan", "1e9", "2GiB extra"])
 def test_what_is_no_size_is_refused(words, tmp_path):
     assert_refused("stability", [f"--max-memory={words}"], ["max_memory", "2GiB"], tmp_path)
 

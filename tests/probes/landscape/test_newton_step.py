@@ -22,7 +22,7 @@ from tests.probes.landscape.test_curvature import make
 pytestmark = pytest.mark.slow
 
 CONVEX = {
-    "task": "breast_cancer", "objective": "penalty", "p": 0.3, "n": 64, "draws": 2, "steps": 3000,
+    "task": "breast_cancer", "objective": "penalty", "p": 0.3, "n": 64, "draws": 3, "steps": 3000,
     "lr": 1e-2, "dtype": "float64",
 }  # fmt: skip
 
@@ -95,11 +95,12 @@ def test_for_the_convex_task_the_estimate_is_within_five_percent(strength):
     rows = result.rows
     estimated = rows["loss_left_out"] - rows["loss_kept"]
     retrained = rows["loss_retrained"] - rows["loss_kept"]
-    assert len(rows) == 128
+    assert len(rows) == 3 * 64
     assert abs(result.validation["bias"].item()) < 0.05
     # Of single examples all but a few; changes below 1e-3 are told apart to that part of it.
     error = (estimated - retrained).abs() / retrained.abs().clip(lower=1e-3)
     assert (error < 0.05).mean() > 0.97
+    # Of two draws the interval would reach beyond the limit of 10 %.
     assert result.validation["verdict"].item() == "order and size"
 
 

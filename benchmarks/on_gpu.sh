@@ -58,13 +58,13 @@ RETRAINING=(--n 64 256 1024)
 mapfile -t TESTS < <(grep -rlE 'DEVICES|mark\.cuda' tests --include='test_*.py' | sort)
 
 part machine 20 bash -c 'nvidia-smi; nproc; "$0" -m pip list 2>/dev/null' "$PYTHON"
-part tests 120 "$PYTHON" -m pytest -q -n 8 -p no:cacheprovider -o filterwarnings= -m cuda \
+part tests 110 "$PYTHON" -m pytest -q -n 8 -p no:cacheprovider -o filterwarnings= -m cuda \
   --junitxml "$OUT/tests.xml" "${TESTS[@]}"
 part rows 45 "$PYTHON" -m benchmarks.on_gpu rows --device "$DEVICE" --json "$OUT/rows.json"
 part retraining 90 "$PYTHON" -m benchmarks.on_gpu retraining --device "$DEVICE" \
   "${RETRAINING[@]}" --json "$OUT/retraining.json"
 part captured 30 "$PYTHON" -m benchmarks.captured_step --n 64 --steps 100 --repetitions 3
-part layer 15 "$PYTHON" -m benchmarks.layer
+part layer 25 "$PYTHON" -m benchmarks.layer
 finetune_step deberta 60 32 128
 finetune_step llama 90 4 512
 "$PYTHON" -m benchmarks.on_gpu summary --out "$OUT" | tee "$OUT/summary.txt"

@@ -159,11 +159,7 @@ class MaskedUpdate(nn.Module, ABC):
             The factors and their scaling. The factors are (G, r, d_in) and (G, d_out, r) where the
             layer holds masks for G groups of the batch.
         """
-        lock = self.masks.lock
-        if lock.in_pass:
-            return self.masked_now(A, B, scaling)
-        with lock.passing():
-            return self.masked_now(A, B, scaling)
+        return self.masks.lock.run_part(self.masked_now, A, B, scaling)
 
     def masked_now(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
         """Do what :meth:`mask` does, while no other thread changes masks and modes.

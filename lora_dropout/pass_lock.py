@@ -1,12 +1,14 @@
 """Threads that share one model: many passes at once, or one thread that changes the masks' mode."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition, get_ident
+from typing import Any, TypeVar
 
 import torch
 
+T = TypeVar("T")
 #: What PyTorch says of the backward pass that runs now, where none does.
 NO_BACKWARD = -1
 
@@ -42,28 +44,30 @@ class PassLock:
                 self._free.notify_all()
 
     @property
-    def in_pass(self) -> bool:
-        """Whether this thread is in a pass of the model, or the model is compiled."""
-        return torch.compiler.is_compiling() or self._passes.get(get_ident(), 0) > 0
-
-    @property
     def held(self) -> bool:
         """Whether some thread has the model as it needs it."""
         return self._changer is not None
 
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Within the block, a part of a model computes that was called without the model.
+    def run_part(self, compute: Callable[..., T], *values: Any) -> T:
+        """Let a part of the model compute; one that was called without the model is a pass itself.
 
         It waits for no other thread within a backward pass, which recomputes for the thread that
-        called it and that may be the one that changes the model.
+        called it and that may be the one that changes the model; nor where the model is compiled.
+
+        Args:
+            compute: called with the values.
+            *values: of the part.
+
+        Returns:
+            What is computed.
         """
+        if torch.compiler.is_compiling() or self._passes.get(get_ident(), 0) > 0:
+            return compute(*values)
         if torch._C._current_graph_task_id() != NO_BACKWARD:
-            yield
-            return
+            return compute(*values)
         self.enter_pass()
         try:
-            yield
+            return compute(*values)
         finally:
             self.leave_pass()
 

@@ -43,11 +43,7 @@ class WordMasks(AdapterMasks):
         Raises:
             GroupsNotSupportedError: the rows do not divide into the groups that have masks.
         """
-        lock = self.masks.lock
-        if lock.in_pass:
-            return self._rows_now(base, words, hidden, B, scaling)
-        with lock.passing():
-            return self._rows_now(base, words, hidden, B, scaling)
+        return self.masks.lock.run_part(self._rows_now, base, words, hidden, B, scaling)
 
     def _rows_now(
         self, base: Tensor, words: Tensor, hidden: Tensor, B: Tensor, scaling: float

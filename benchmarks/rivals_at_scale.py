@@ -13,6 +13,7 @@ the choice touches the measured examples. ``compare`` reads what both kept.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ from probes.cells.rival_cells import (
 from probes.cells.tuning_parts import Part, examples_of
 from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
+from probes.jobs.atomic_files import write_whole
+from probes.jobs.job import silent
 from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.rank_correlations import mean_over_columns, mean_over_rows_and_columns
 from probes.metrics.rival_comparison import compare_methods
@@ -180,7 +183,7 @@ def small(
                     replace(base, draw=draw), "tuning", rival.name, (rival.strength,), rates,
                     SHARES, folds=True,
                 ),
-                _silent,
+                silent,
             )
             for draw in range(tuning_draws)
         )  # fmt: skip
@@ -191,7 +194,7 @@ def small(
                     replace(base, draw=FIRST_MEASURED + draw), "measuring", rival.name, (setting,),
                     "none",
                 ),
-                _silent,
+                silent,
             )
             for draw in range(draws)
         )  # fmt: skip
@@ -271,22 +274,24 @@ def _say(what: str, given: pd.DataFrame | np.ndarray, truth: pd.DataFrame) -> No
     )
 
 
-def _silent(replica_steps: int) -> None:
-    """Take what a cell tells of its progress."""
-
-
 def _keep(of: Callable[[Rival], pd.DataFrame], items: tuple[Rival, ...], file: Path) -> None:
     """Measure method after method; those that the file holds are not measured again."""
     file.parent.mkdir(parents=True, exist_ok=True)
     kept = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
     for rival in items:
-        known = (kept["method"] == rival.name) & np.isclose(kept["strength"], rival.strength)
-        if not known.any():
+        if _rows_of(kept, rival).empty:
             found = of(rival).assign(method=rival.name, strength=rival.strength)[COLUMNS]
             kept = pd.concat([kept, found], ignore_index=True) if len(kept) else found
-            kept.to_csv(file, index=False, float_format="%.6g")
-        losses = kept[(kept["method"] == rival.name) & np.isclose(kept["strength"], rival.strength)]
-        print(f"{rival.name} {rival.strength:g}: {losses['test_loss'].mean():.4f}", flush=True)
+            write_whole(file, partial(kept.to_csv, index=False, float_format="%.6g"))
+        loss = _rows_of(kept, rival)["test_loss"].mean()
+        print(f"{rival.name} {rival.strength:g}: {loss:.4f}", flush=True)
+
+
+def _rows_of(kept: pd.DataFrame, rival: Rival) -> pd.DataFrame:
+    same = (kept["method"] == rival.name) & np.isclose(
+        kept["strength"].astype(float), rival.strength
+    )
+    return kept[same]
 
 
 def _written(part: Part, out: Path) -> Path:

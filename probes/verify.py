@@ -38,6 +38,7 @@ from probes.statements import counting_cases as counting
 from probes.statements import descent_cases as descent
 from probes.statements import dropout_loss_cases as dropout_loss
 from probes.statements import ensemble_cases as ensembles
+from probes.statements import held_out_set_cases as held_out_set
 from probes.statements import information_cases as information
 from probes.statements import jackknife_cases as jackknife
 from probes.statements import pac_bayes_cases as pac_bayes
@@ -95,7 +96,7 @@ class VerifySettings:
     statement: tuple[str, ...] = ()
     """sparsity, 4.1, 4.2, 4.3, 4.4, 4.5, gap, loss, 1/N, coin (4.3 and 4.4 where they can fail),
     random (4.2 on random problems), uniform, subbagging, jackknife, hardt, lei, pac-bayes,
-    counting, arora, information, counterexamples. Default: all."""
+    test-set, counting, arora, information, counterexamples. Default: all."""
 
     task: tuple[str, ...] = TASKS
     """Data sets of the exact minimisers: ridge, breast_cancer, wine."""
@@ -454,6 +455,7 @@ STATEMENTS: dict[str, Callable[[Grid], Iterator[Cases]]] = {
     "hardt": _descent,
     "lei": _average_stability,
     "pac-bayes": lambda grid: iter([partial(pac_bayes.pac_bayes_cases, grid.delta)]),
+    "test-set": lambda grid: iter([partial(held_out_set.held_out_set_cases, grid.delta)]),
     "counting": lambda grid: iter([counting.counting_cases]),
     "arora": _each_rate(places.place_cases),
     "counterexamples": lambda grid: iter([counterexamples.counterexample_cases]),

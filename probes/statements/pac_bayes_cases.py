@@ -113,6 +113,15 @@ def _failing(found: Posteriors, bound: ArrayLike) -> float:
     return float(found.probability[found.risk > np.asarray(bound)].sum())
 
 
+def fewest_errors() -> Array:
+    """Probability of every number of errors, from 0 to ``COIN_N``, of the best of the coins."""
+    from scipy.stats import binom
+
+    at_least = binom.sf(np.arange(COIN_N + 1) - 1, COIN_N, 0.5) ** COINS
+    fewest: Array = at_least - np.append(at_least[1:], 0.0)
+    return fewest
+
+
 def best_coin_case(delta: float) -> Case:
     """Of 2,000 predictors that toss, the best on S; a prior that is sure of it counts nothing.
 
@@ -122,11 +131,7 @@ def best_coin_case(delta: float) -> Case:
     Returns:
         A case outside what the statement assumes: the prior was chosen with S.
     """
-    from scipy.stats import binom
-
     errors = np.arange(COIN_N + 1)
-    at_least = binom.sf(errors - 1, COIN_N, 0.5) ** COINS
-    fewest = at_least - np.append(at_least[1:], 0.0)
     bound = pac_bayes_loss_bound(
         train_loss=errors / COIN_N, divergence=0.0, n=COIN_N, delta=COIN_DELTA
     )
@@ -134,7 +139,7 @@ def best_coin_case(delta: float) -> Case:
         STATEMENT,
         "by inversion, probability of failing",
         f"best of {COINS} coins, n = {COIN_N}",
-        float(fewest[np.asarray(bound) < 0.5].sum()),
+        float(fewest_errors()[np.asarray(bound) < 0.5].sum()),
         COIN_DELTA,
         failed="the prior was chosen with S",
         assumptions="every draw of S enumerated; losses in [0, 1]",

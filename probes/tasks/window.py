@@ -1,4 +1,4 @@
-"""How many tokens a pretrained model can read."""
+"""What a pretrained model can read: how many tokens, and which."""
 
 from typing import Any
 

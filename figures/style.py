@@ -29,6 +29,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("--", "-.", ":")
 
 
+#: Of 9: a third of the time of the usual 6, for a file that is a tenth larger.
+PNG_EFFORT = 3
 #: Resolution in a notebook, whose file holds the pictures; saved figures have more.
 NOTEBOOK_DPI = 80
 
@@ -97,7 +99,7 @@ class Drawing(Figure):
     def png(self) -> bytes:
         """Return the picture at its own resolution, drawn once where ``savefig`` draws twice."""
         buffer = BytesIO()
-        FigureCanvasAgg(self).print_png(buffer)
+        FigureCanvasAgg(self).print_png(buffer, pil_kwargs={"compress_level": PNG_EFFORT})
         return buffer.getvalue()
 
     def _repr_png_(self) -> bytes:

@@ -240,29 +240,29 @@ def _rows(
     finite = finite[finite.isfinite()]
     deterministic = "no masks" if cell.objective == "penalty" else "expected weight"
     settings = cell.columns | {"ensemble": ensemble, "batch": cell.batch or cell.n}
+    # In one piece: pandas takes half a millisecond for every column that is set later.
     return pd.DataFrame(
         {
             "example": trained.index[: cell.n].numpy(),
             "loss_kept": kept.numpy(),
             "loss_left_out": left_out.numpy(),
             "diverged": ~left_out.isfinite().numpy(),
+            **settings,
+            "inference": "ensemble" if ensemble else deterministic,
+            "start": "warm" if cell.warm_start else "initial",
+            "score_name": trained.network.loss.score_name,
+            "train_loss": train_loss,
+            "test_loss": test_loss,
+            "train_score": on_train.scores[0].mean().item(),
+            "test_score": on_test.scores.mean().item(),
+            "test_examples": len(trained.test),
+            "pool": len(trained.index),
+            "largest_loss": finite.max().item() if len(finite) else float("nan"),
+            "lipschitz": trained.lipschitz,
+            "lipschitz_how": trained.lipschitz_how,
+            "effect_how": trained.effect_how,
+            "curvature": curvature.value,
+            "curvature_how": curvature.how,
+            **{f"audit_{name}": value for name, value in asdict(checked).items()},
         }
-    ).assign(
-        **settings,
-        inference="ensemble" if ensemble else deterministic,
-        start="warm" if cell.warm_start else "initial",
-        score_name=trained.network.loss.score_name,
-        train_loss=train_loss,
-        test_loss=test_loss,
-        train_score=on_train.scores[0].mean().item(),
-        test_score=on_test.scores.mean().item(),
-        test_examples=len(trained.test),
-        pool=len(trained.index),
-        largest_loss=finite.max().item() if len(finite) else float("nan"),
-        lipschitz=trained.lipschitz,
-        lipschitz_how=trained.lipschitz_how,
-        effect_how=trained.effect_how,
-        curvature=curvature.value,
-        curvature_how=curvature.how,
-        **{f"audit_{name}": value for name, value in asdict(checked).items()},
     )

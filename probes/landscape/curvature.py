@@ -17,6 +17,9 @@ from probes.models.network import Factors, Inputs, Network, flat_weights, traini
 #: Up to this many weights the Hessian is formed: its eigenvalues are then exact to rounding.
 DENSE_WEIGHTS = 512
 
+#: Vectors that Lanczos keeps between restarts. SciPy's default of 20 needs twice as many products
+#: on the tasks here, for the same accuracy.
+LANCZOS_VECTORS = 40
 
 #: Relative accuracy that is asked of Lanczos.
 LANCZOS_TOLERANCE = 1e-4
@@ -79,7 +82,13 @@ def _lanczos(loss: Callable[[Tensor], Tensor], point: Tensor, seed: int) -> Curv
     how = f"Lanczos on the Hessian in W, relative accuracy {LANCZOS_TOLERANCE:g}"
     try:
         values = eigsh(
-            operator, k=1, which="SA", v0=start, tol=LANCZOS_TOLERANCE, return_eigenvectors=False
+            operator,
+            k=1,
+            which="SA",
+            v0=start,
+            ncv=min(LANCZOS_VECTORS, size),
+            tol=LANCZOS_TOLERANCE,
+            return_eigenvectors=False,
         )
     except ArpackNoConvergence:
         return Curvature(float("nan"), "Lanczos did not converge")

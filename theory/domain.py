@@ -4,6 +4,8 @@ Every check has the name of an argument and its value, returns the value as floa
 ``ValueError`` with the name, the allowed range and what was found. No range holds ``nan``.
 """
 
+import reprlib
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -23,7 +25,7 @@ def rate(name: str, value: ArrayLike) -> Real:
     Raises:
         ValueError: an entry is not in [0, 1].
     """
-    array = np.asarray(value, dtype=np.float64)
+    array = _real(name, value)
     return _require(name, array, (array >= 0) & (array <= 1), "in [0, 1]")
 
 
@@ -40,7 +42,7 @@ def rate_below_one(name: str, value: ArrayLike) -> Real:
     Raises:
         ValueError: an entry is not in [0, 1).
     """
-    array = np.asarray(value, dtype=np.float64)
+    array = _real(name, value)
     return _require(name, array, (array >= 0) & (array < 1), "in [0, 1)")
 
 
@@ -57,7 +59,7 @@ def probability(name: str, value: ArrayLike) -> Real:
     Raises:
         ValueError: an entry is not in (0, 1].
     """
-    array = np.asarray(value, dtype=np.float64)
+    array = _real(name, value)
     return _require(name, array, (array > 0) & (array <= 1), "in (0, 1]")
 
 
@@ -74,7 +76,7 @@ def nonnegative(name: str, value: ArrayLike) -> Real:
     Raises:
         ValueError: an entry is not at least 0.
     """
-    array = np.asarray(value, dtype=np.float64)
+    array = _real(name, value)
     return _require(name, array, array >= 0, "at least 0")
 
 
@@ -91,7 +93,7 @@ def positive(name: str, value: ArrayLike) -> Real:
     Raises:
         ValueError: an entry is not above 0.
     """
-    array = np.asarray(value, dtype=np.float64)
+    array = _real(name, value)
     return _require(name, array, array > 0, "above 0")
 
 
@@ -108,7 +110,7 @@ def above_minus_infinity(name: str, value: ArrayLike) -> Real:
     Raises:
         ValueError: an entry is ``nan`` or ``-inf``.
     """
-    array = np.asarray(value, dtype=np.float64)
+    array = _real(name, value)
     return _require(name, array, array > -np.inf, "a number above -inf")
 
 
@@ -125,7 +127,7 @@ def finite(name: str, value: ArrayLike) -> Real:
     Raises:
         ValueError: an entry is ``nan`` or infinite.
     """
-    array = np.asarray(value, dtype=np.float64)
+    array = _real(name, value)
     return _require(name, array, np.isfinite(array), "finite")
 
 
@@ -142,7 +144,7 @@ def count(name: str, value: ArrayLike) -> Real:
     Raises:
         ValueError: an entry is not at least 1.
     """
-    array = np.asarray(value, dtype=np.float64)
+    array = _real(name, value)
     return _require(name, array, array >= 1, "at least 1")
 
 
@@ -159,7 +161,7 @@ def whole(name: str, value: ArrayLike) -> Real:
     Raises:
         ValueError: an entry is not a whole number.
     """
-    array = np.asarray(value, dtype=np.float64)
+    array = _real(name, value)
     return _require(name, array, np.isfinite(array) & (array == np.floor(array)), "a whole number")
 
 
@@ -224,6 +226,20 @@ def entries_along(name: str, value: Real, axis: int) -> int:
 def unwrap(result: Real) -> float | Real:
     """Return a Python float for a zero-dimensional result, the array otherwise."""
     return float(result) if np.ndim(result) == 0 else result
+
+
+def _real(name: str, value: ArrayLike) -> Real:
+    """Return the value as float64; what has no such form is refused by its name."""
+    try:
+        if np.iscomplexobj(value):
+            raise TypeError
+        return np.asarray(value, dtype=np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must be inf or below 1.8e308, got a larger integer") from None
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} must be a number or an array of numbers, got {reprlib.repr(value)}"
+        ) from None
 
 
 def _require(name: str, array: Real, valid: NDArray[np.bool_], allowed: str) -> Real:

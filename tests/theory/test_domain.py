@@ -36,6 +36,22 @@ def test_a_range_ends_where_it_says(check, inside, outside, allowed):
             assert said == bad or (math.isnan(said) and math.isnan(bad))
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (10**400, "n must be inf or below 1.8e308, got a larger integer"),
+        ([1, 10**400], "n must be inf or below 1.8e308, got a larger integer"),
+        ("ten", "n must be a number or an array of numbers, got 'ten'"),
+        (1j, "n must be a number or an array of numbers, got 1j"),
+        ([[1], [1, 2]], "n must be a number or an array of numbers, got"),
+    ],
+)
+def test_what_is_no_double_is_refused_by_name(value, said):
+    with pytest.raises(ValueError, match="n must be") as error:
+        domain.count("n", value)
+    assert str(error.value).startswith(said)
+
+
 def test_one_value_is_at_most_the_other_entry_by_entry():
     domain.at_most("k", np.array([1.0, 2.0]), "n", np.array(2.0))
     with pytest.raises(ValueError, match="k must be at most n, 1, got 2"):

@@ -6,13 +6,14 @@ in ``probes.rivals`` (``small``), and MiniLM on tweets by ``probes.finetune`` (`
 the choice touches the measured examples. ``compare`` reads what both kept.
 
     python -m benchmarks.rivals_at_scale full --n 64
+    python -m benchmarks.rivals_at_scale full --n 64 --method LoRA "LoRA Dropout 0.3" --seeds 8
     python -m benchmarks.rivals_at_scale small --task digits --n 64
     python -m benchmarks.rivals_at_scale differences --task digits --n 64
     python -m benchmarks.rivals_at_scale compare
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -62,11 +63,11 @@ ITEMS = (
     Rival("LoRA Dropout", 0.5),
     Rival("PEFT lora_dropout", 0.5),
     Rival("LoRA Dropout, N = 4", 0.3),
-)
-#: What PEFT and its trainer do not express, and those whose full-scale runs take longest.
-SMALL_ALONE = (
-    Rival("LoRA Dropout, rescaled, N = 4", 0.3),
     Rival("LoRA Dropout, ensemble of 16", 0.3),
+    Rival("LoRA Dropout, rescaled, N = 4", 0.3),
+)
+#: What PEFT and its trainer do not express.
+SMALL_ALONE = (
     Rival("module dropout", 0.3),
     Rival("module dropout, expected weight", 0.3),
     Rival("CoTo", 0.5),
@@ -81,9 +82,8 @@ KEPT = Path(__file__).parent / "results"
 COLUMNS = [
     "task", "n", "pool", "method", "strength", "lr", "stop", "draw", "train_loss", "test_loss",
 ]  # fmt: skip
-#: Of a training at full scale: most steps of a batch at n = 64, and how often it may be stopped.
-STEPS, STOPS, BATCH = 64, 4, 8
-RATES, TOKENS = (1.5e-3, 4e-3), 32
+#: Of a training at full scale: how often it may be stopped, its batch and its texts' length.
+STOPS, BATCH, TOKENS = 4, 8, 32
 TRAINING = {
     "per_device_train_batch_size": BATCH, "per_device_eval_batch_size": 50,
     "lr_scheduler_type": "constant", "eval_on_start": False, "save_strategy": "no", "bf16": True,
@@ -98,53 +98,94 @@ def full(
     seeds: int = 5,
     tuning_seeds: int = 1,
     held_out: int = 300,
-    items: int = len(ITEMS),
+    steps: int = 64,
+    rates: tuple[float, ...] = (1.5e-3, 4e-3),
+    method: tuple[str, ...] = (),
     out: Path = Path("runs/rivals_at_scale"),
     rows: Path | None = None,
 ) -> None:
-    """Fine-tune MiniLM on tweets; the same command goes on from what is kept in ``out``.
+    """Fine-tune MiniLM on tweets; the same command goes on from what is kept.
 
     The learning rate is the best of the training sets that tune. A training set that measures is
-    stopped by half of its held-out tweets, and its loss is that of the other half.
+    stopped by half of its held-out tweets, and its loss is that of the other half. With more seeds
+    than there are rows, only the seeds that are missing are run.
 
     Args:
         n: training examples.
         seeds: fresh training sets that measure.
         tuning_seeds: training sets that tune.
         held_out: held-out tweets.
-        items: how many of the methods, the first ones.
+        steps: most steps of a training, of 8 tweets each; it may be stopped at each quarter.
+        rates: learning rates that are tried.
+        method: methods with their strengths, such as "LoRA Dropout 0.3"; all where none is given.
         out: folder of the runs.
         rows: file of the rows; benchmarks/results/rivals-full-tweets-N.csv where none is given.
     """
-    check_count("seeds", seeds)
-    check_count("tuning_seeds", tuning_seeds)
-    require(1 <= items <= len(ITEMS), "items", f"from 1 to {len(ITEMS)}", items)
+    for name, value in (("seeds", seeds), ("tuning_seeds", tuning_seeds)):
+        check_count(name, value)
+    check_count("steps", steps, STOPS)
+    require(len(rates) > 0, "rates", "at least one", "none")
+    scale = FullScale(n, seeds, tuning_seeds, held_out, steps, rates, out)
     file = rows or KEPT / f"rivals-full-tweets-{n}.csv"
-    longer = max(1, n // 64)
-    steps = {"max_steps": longer * STEPS, "eval_steps": longer * STEPS // STOPS}
+    _keep(scale.rows_of, _asked(method, ITEMS), file, seeds)
 
-    def fine_tune(rival: Rival, part: Part, lr: float) -> pd.DataFrame:
-        name = f"{n}-{rival.name}-{rival.strength:g}-{part}-{lr:g}".replace(" ", "_")
-        return finetune.measure(
-            task=str(_written(part, out)), model=str(packaged(MODEL)), n=n, held_out=held_out,
-            tokens=TOKENS,
-            regularizer=(rival.name,), strength=(rival.strength,) if rival.strength else (),
-            out=out / name, training=TRAINING | steps | {"learning_rate": lr},
-            draws=tuning_seeds if part == "tuning" else seeds,
-            seed=0 if part == "tuning" else FIRST_MEASURED,
-        ).rows  # fmt: skip
 
-    def of(rival: Rival) -> pd.DataFrame:
-        found = pd.concat(fine_tune(rival, "tuning", lr).assign(lr=lr) for lr in RATES)
-        means = found.groupby(["lr", "draw"])["test_loss"].min().groupby("lr").mean()
-        lr = float(means.index.to_numpy()[means.to_numpy().argmin()])
-        measured = fine_tune(rival, "measuring", lr)
+@dataclass(frozen=True)
+class FullScale:
+    """How methods are tuned and measured at full scale; attributes as of :func:`full`."""
+
+    n: int
+    seeds: int
+    tuning_seeds: int
+    held_out: int
+    steps: int
+    rates: tuple[float, ...]
+    out: Path
+
+    def rows_of(self, rival: Rival, kept: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a method, one a seed.
+
+        Args:
+            rival: the method at its strength.
+            kept: rows of its first seeds, which are not measured again.
+        """
+        lr = float(kept["lr"].iloc[0]) if len(kept) else self._tuned_rate(rival)
+        first = len(kept)
+        measured = self._fine_tune(
+            rival, "measuring", lr, FIRST_MEASURED + first, self.seeds - first
+        )
         stopped = measured.loc[measured.groupby("draw")["validation_loss"].idxmin()]
-        return stopped.assign(
+        found = stopped.assign(
             lr=lr, stop=stopped["step"], test_loss=stopped["half_loss"], task="tweets"
         )
+        return pd.concat([kept, found], ignore_index=True) if first else found
 
-    _keep(of, ITEMS[:items], file)
+    def _tuned_rate(self, rival: Rival) -> float:
+        """The learning rate with the least loss at its best stop, on the seeds that tune."""
+        found = pd.concat(
+            self._fine_tune(rival, "tuning", lr, 0, self.tuning_seeds).assign(lr=lr)
+            for lr in self.rates
+        )
+        means = found.groupby(["lr", "draw"])["test_loss"].min().groupby("lr").mean()
+        return float(means.index.to_numpy()[means.to_numpy().argmin()])
+
+    def _fine_tune(
+        self, rival: Rival, part: Part, lr: float, seed: int, draws: int
+    ) -> pd.DataFrame:
+        """Rows of the evaluations of a method as it predicts: an ensemble's as an ensemble."""
+        name = f"{self.n}-{_named(rival)}-{part}-{lr:g}".replace(" ", "_")
+        arguments = {
+            "max_steps": self.steps, "eval_steps": self.steps // STOPS, "learning_rate": lr
+        }  # fmt: skip
+        members = rival.method.masked_members
+        found = finetune.measure(
+            task=str(_written(part, self.out)), model=str(packaged(MODEL)), n=self.n,
+            held_out=self.held_out, tokens=TOKENS,
+            regularizer=(rival.name,), strength=(rival.strength,) if rival.strength else (),
+            ensemble=members if members > 1 else 0, ensemble_along=members > 1,
+            out=self.out / name, training=TRAINING | arguments, draws=draws, seed=seed,
+        ).rows  # fmt: skip
+        return found[found["inference"] == "ensemble"] if members > 1 else found
 
 
 def small(
@@ -152,8 +193,8 @@ def small(
     n: int = 64,
     draws: int = 24,
     tuning_draws: int = 8,
-    items: int = len(ITEMS) + len(SMALL_ALONE),
     trainings: int = 6,
+    method: tuple[str, ...] = (),
     rows: Path | None = None,
 ) -> None:
     """Train small networks.
@@ -163,19 +204,18 @@ def small(
         n: training examples.
         draws: fresh training sets that measure.
         tuning_draws: training sets that tune.
-        items: how many of the methods, the first ones.
         trainings: learning rates that are tried.
+        method: methods with their strengths, such as "LoRA Dropout 0.3"; all where none is given.
         rows: file of the rows; benchmarks/results/rivals-small-TASK-N.csv where none is given.
     """
     check_one_of("task", task, (*TASKS, "tweets"))
     for name, value in (("draws", draws), ("tuning_draws", tuning_draws), ("trainings", trainings)):
         check_count(name, value)
-    every = (*ITEMS, *SMALL_ALONE)
-    require(1 <= items <= len(every), "items", f"from 1 to {len(every)}", items)
+    asked = _asked(method, (*ITEMS, *SMALL_ALONE))
     require(n >= 2 * FOLDS, "n", f"at least {2 * FOLDS}", n)
     (base,) = StabilitySettings(p=(0.0,), task=task, n=n, draws=1).cells()
 
-    def of(rival: Rival) -> pd.DataFrame:
+    def rows_of(rival: Rival, kept: pd.DataFrame) -> pd.DataFrame:
         rates = learning_rates(base.lr, trainings)
         tuning = pd.concat(
             tune(
@@ -200,8 +240,8 @@ def small(
         )  # fmt: skip
 
     loss = load_task(task, base.text).loss
-    apply = tuple(one for one in every[:items] if not obstacle(loss, base.rank, one.name))
-    _keep(of, apply, rows or KEPT / f"rivals-small-{task}-{n}.csv")
+    apply = tuple(one for one in asked if not obstacle(loss, base.rank, one.name))
+    _keep(rows_of, apply, rows or KEPT / f"rivals-small-{task}-{n}.csv", draws)
 
 
 def differences(
@@ -219,9 +259,8 @@ def differences(
         file.is_file(), "task", "one whose rows are kept", f"{task}, for which there is no {file}"
     )
     table = pd.read_csv(file)
-    names = [Rival(*one) for one in zip(table["method"], table["strength"], strict=True)]
     table["method"] = [
-        f"{one.name} {one.strength:g}" if one.strength else one.name for one in names
+        _named(Rival(*one)) for one in zip(table["method"], table["strength"], strict=True)
     ]
     found = compare_methods(table, REFERENCE, margin)
     losses = table.groupby("method", sort=False)["test_loss"].mean().reset_index()
@@ -274,24 +313,36 @@ def _say(what: str, given: pd.DataFrame | np.ndarray, truth: pd.DataFrame) -> No
     )
 
 
-def _keep(of: Callable[[Rival], pd.DataFrame], items: tuple[Rival, ...], file: Path) -> None:
-    """Measure method after method; those that the file holds are not measured again."""
+def _named(rival: Rival) -> str:
+    """A method with its strength, if it has one."""
+    return f"{rival.name} {rival.strength:g}" if rival.strength else rival.name
+
+
+def _asked(method: tuple[str, ...], known: tuple[Rival, ...]) -> tuple[Rival, ...]:
+    """The methods of these names, or all."""
+    by_name = {_named(rival): rival for rival in known}
+    for name in method:
+        check_one_of("method", name, tuple(by_name))
+    return tuple(by_name[name] for name in dict.fromkeys(method)) or known
+
+
+def _keep(
+    rows_of: Callable[[Rival, pd.DataFrame], pd.DataFrame],
+    items: tuple[Rival, ...],
+    file: Path,
+    draws: int,
+) -> None:
+    """Measure method after method; one of which the file holds all draws is not measured again."""
     file.parent.mkdir(parents=True, exist_ok=True)
     kept = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
     for rival in items:
-        if _rows_of(kept, rival).empty:
-            found = of(rival).assign(method=rival.name, strength=rival.strength)[COLUMNS]
-            kept = pd.concat([kept, found], ignore_index=True) if len(kept) else found
+        is_own = kept["method"].eq(rival.name) & kept["strength"].astype(float).eq(rival.strength)
+        own, others = kept[is_own], kept[~is_own]
+        if len(own) < draws:
+            own = rows_of(rival, own).assign(method=rival.name, strength=rival.strength)[COLUMNS]
+            kept = pd.concat([others, own], ignore_index=True) if len(others) else own
             write_whole(file, partial(kept.to_csv, index=False, float_format="%.6g"))
-        loss = _rows_of(kept, rival)["test_loss"].mean()
-        print(f"{rival.name} {rival.strength:g}: {loss:.4f}", flush=True)
-
-
-def _rows_of(kept: pd.DataFrame, rival: Rival) -> pd.DataFrame:
-    same = (kept["method"] == rival.name) & np.isclose(
-        kept["strength"].astype(float), rival.strength
-    )
-    return kept[same]
+        print(f"{_named(rival)}: {own['test_loss'].mean():.4f}", flush=True)
 
 
 def _written(part: Part, out: Path) -> Path:

@@ -50,7 +50,7 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.rival_comparison import compare_methods
 from probes.metrics.tuned_settings import SETTING, tuned_settings
 from probes.results.result import Result
-from probes.results.rivals_verdict import REFERENCE, counted, verdict
+from probes.results.rivals_verdict import REFERENCE, counted, is_dropout, verdict
 from probes.results.text_tables import averages, calibration_errors, with_interval
 from probes.tasks import Task, load_task
 from probes.training.rival_training import obstacle
@@ -273,10 +273,15 @@ class RivalsResult(Result):
         return means(shown, ["n", "method", "strength", "share"], QUANTITIES)
 
     @property
-    def dropout(self) -> dict[int, str]:
-        """By size, the form of LoRA Dropout with the least loss on the draws that tuned."""
-        forms = self.tuned[self.tuned["chosen"] & self.tuned["method"].map(_is_dropout)]
-        best = forms.loc[forms.groupby("n", sort=False)["validation_loss"].idxmin()]
+    def contender(self) -> dict[int, str]:
+        """By size, the form of LoRA Dropout with the least loss on the draws that tuned.
+
+        Where no form of it was asked for, the rival with the least; empty where LoRA is alone.
+        """
+        rivals = self.tuned[self.tuned["chosen"] & ~self.tuned["method"].isin([REFERENCE, END])]
+        forms = rivals[rivals["method"].map(is_dropout)]
+        asked = rivals if forms.empty else forms
+        best = asked.loc[asked.groupby("n", sort=False)["validation_loss"].idxmin()]
         return {int(n): str(method) for n, method in zip(best["n"], best["method"], strict=True)}
 
     def text(self) -> pd.DataFrame:
@@ -324,16 +329,16 @@ class RivalsResult(Result):
     @property
     def conclusion(self) -> str:
         """Who wins, who is as good and cheaper, and at which n."""
-        if not self.dropout:
-            return "LoRA Dropout was not among the methods."
+        if not self.contender:
+            return "LoRA alone was measured: name a method beside it."
         task = str(self.rows["task"].iloc[0])
-        return verdict(self.summary, self.chosen_rows, self.dropout, self.margin, task)
+        return verdict(self.summary, self.chosen_rows, self.contender, self.margin, task)
 
     @property
     def answer_counted(self) -> str:
         """How many methods are better than tuned LoRA at the smallest n, and LoRA Dropout."""
         n = int(self.rows["n"].min())
-        return counted(self.summary[self.summary["n"] == n], self.dropout.get(n, ""))
+        return counted(self.summary[self.summary["n"] == n], self.contender.get(n, ""))
 
     def plot(self) -> "Drawing":
         """Draw test loss and beta against train loss, at the smallest n."""
@@ -404,10 +409,6 @@ def family_of(method: str) -> str:
         return FAMILIES[REFERENCE]
     rule = RIVALS[method].rule
     return WITHOUT_CHANCE if rule == REFERENCE else FAMILIES.get(rule, WITHOUT_CHANCE)
-
-
-def _is_dropout(method: str) -> bool:
-    return method in RIVALS and RIVALS[method].rule == "LoRA Dropout"
 
 
 def measured_jobs(

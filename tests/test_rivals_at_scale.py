@@ -1,10 +1,15 @@
 """Rankings at two scales: what is compared, and that nothing is measured twice."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.rivals_at_scale import COLUMNS, ITEMS, compare, small
+from benchmarks import rivals_at_scale
+from benchmarks.rivals_at_scale import COLUMNS, ITEMS, compare, full, small
+from probes import finetune
 
 
 def write(file, losses):
@@ -36,14 +41,65 @@ def test_a_table_predicts_its_own_order(sign, said, tmp_path, capsys):
 def test_what_is_kept_is_not_measured_again(tmp_path, capsys):
     file = tmp_path / "rows.csv"
     run = {"task": "breast_cancer", "n": 8, "draws": 2, "tuning_draws": 1, "trainings": 2}
-    small(**run, items=1, rows=file)
+    small(**run, method=("LoRA",), rows=file)
     kept = pd.read_csv(file)
     assert list(kept) == COLUMNS
-    small(**run, items=2, rows=file)
+    small(**run, method=("LoRA", "LoRA Dropout 0.3"), rows=file)
     more = pd.read_csv(file)
     assert more["method"].tolist() == ["LoRA"] * 2 + ["LoRA Dropout"] * 2
     pd.testing.assert_frame_equal(more[:2], kept, check_dtype=False)
     assert "LoRA Dropout 0.3: " in capsys.readouterr().out
+
+
+@pytest.fixture
+def fine_tuned(monkeypatch):
+    """Runs that are made up: every one that is asked for, by its part, rate and seeds."""
+    asked = []
+
+    def measure(*, task, training, draws, seed, regularizer, ensemble, **rest):
+        lr = training["learning_rate"]
+        seeds = range(seed, seed + draws)
+        asked.append((Path(task).stem, regularizer[0], lr, [*seeds]))
+        ways = ["expected weight", "ensemble"] if ensemble else ["no masks"]
+        return SimpleNamespace(
+            rows=pd.DataFrame(
+                {"draw": draw, "inference": way, "step": step, "n": rest["n"], "pool": 90,
+                 # The lower rate is the better one; the second step is, by what stops.
+                 "test_loss": lr + abs(step - 2), "validation_loss": abs(step - 2),
+                 "half_loss": draw + 0.5 * (way == "ensemble"), "train_loss": 0.1}
+                for draw in seeds for way in ways for step in (1, 2, 3)
+            )
+        )  # fmt: skip
+
+    monkeypatch.setattr(finetune, "measure", measure)
+    monkeypatch.setattr(rivals_at_scale, "_written", lambda part, out: Path(f"{part}.csv"))
+    return asked
+
+
+def test_at_full_scale_a_rate_is_tuned_once_and_missing_seeds_are_added(fine_tuned, tmp_path):
+    run = {"method": ("LoRA",), "rates": (0.2, 0.1), "rows": tmp_path / "rows.csv"}
+    full(**run, seeds=2)
+    tuned = [("tuning", "LoRA", lr, [0]) for lr in (0.2, 0.1)]
+    assert fine_tuned == [*tuned, ("measuring", "LoRA", 0.1, [1000, 1001])]
+    kept = pd.read_csv(run["rows"])
+    assert list(kept) == COLUMNS
+    assert kept[["lr", "stop", "draw", "test_loss"]].to_numpy().tolist() == [
+        [0.1, 2, 1000, 1000], [0.1, 2, 1001, 1001],
+    ]  # fmt: skip
+    full(**run, seeds=3)
+    assert fine_tuned[3:] == [("measuring", "LoRA", 0.1, [1002])]
+    assert pd.read_csv(run["rows"])["draw"].tolist() == [1000, 1001, 1002]
+
+
+def test_an_ensemble_is_stopped_and_measured_as_an_ensemble(fine_tuned, tmp_path):
+    file = tmp_path / "rows.csv"
+    full(method=("LoRA Dropout, ensemble of 16 0.3",), seeds=1, rows=file)
+    assert pd.read_csv(file)["test_loss"].tolist() == [1000.5]
+
+
+def test_a_method_is_asked_for_with_its_strength(tmp_path):
+    with pytest.raises(ValueError, match=r"method must be one of LoRA, LoRA Dropout 0.3, "):
+        full(method=("LoRA Dropout",), rows=tmp_path / "rows.csv")
 
 
 def test_a_folder_without_rows_is_refused(tmp_path):

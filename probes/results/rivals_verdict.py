@@ -8,53 +8,59 @@ import pandas as pd
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.rival_comparison import compare_methods
 from probes.results.answer_words import listed, mean_in_words
+from probes.training.rivals import RIVALS
 
 #: The reference: LoRA, whose learning rate and stopping time are tuned.
 REFERENCE = "LoRA"
 #: As many rivals of a kind are named, the best first.
 NAMED = 3
-#: What a verdict of the comparison with it means for LoRA Dropout.
-OUTCOMES = {
-    "better": "LoRA Dropout wins",
-    "worse": "LoRA Dropout loses",
-    "equal": "the two are equal within the margin",
-    "undecided": "the two cannot be told apart",
-}
+#: The method that the verdict is about, where it was measured in one form or another.
+SUBJECT = "LoRA Dropout"
+
+
+def is_dropout(method: str) -> bool:
+    """Whether a method is a form of LoRA Dropout.
+
+    >>> is_dropout("LoRA Dropout, N = 4"), is_dropout("PEFT lora_dropout")
+    (True, False)
+    """
+    return method in RIVALS and RIVALS[method].rule == SUBJECT
 
 
 def verdict(
-    summary: pd.DataFrame, rows: pd.DataFrame, dropout: dict[int, str], margin: float, task: str
+    summary: pd.DataFrame, rows: pd.DataFrame, contender: dict[int, str], margin: float, task: str
 ) -> str:
     """Say in three sentences who wins, who is as good and cheaper, and at which n.
 
     Args:
         summary: one row a size and method, as of ``probes.rivals.RivalsResult.summary``.
         rows: one row a size, tuned method and draw, with ``test_loss``.
-        dropout: by size, the form of LoRA Dropout that the draws that tune chose.
+        contender: by size, the form of LoRA Dropout that the draws that tune chose, or the rival
+            where no form of it was asked for.
         margin: of equivalence, a share of the test loss of LoRA.
         task: its name.
 
     Returns:
         Three sentences, the first two of the smallest n.
     """
-    n = min(dropout)
+    n = min(contender)
     at_n = summary[summary["n"] == n].set_index("method")
     own = rows[rows["n"] == n]
     return " ".join(
         [
-            _against_lora(at_n, dropout[n], margin, f"{task}, n = {n}"),
-            _cheaper(at_n, own, dropout[n], margin),
-            _over_n(summary, dropout),
+            _against_lora(at_n, contender[n], margin, f"{task}, n = {n}"),
+            _cheaper(at_n, own, contender[n], margin),
+            _over_n(summary, contender),
         ]
     )
 
 
-def counted(at_n: pd.DataFrame, dropout: str = "") -> str:
-    """Say how many methods are better than tuned LoRA, and where LoRA Dropout stands.
+def counted(at_n: pd.DataFrame, contender: str = "") -> str:
+    """Say how many methods are better than tuned LoRA, and where one of them stands.
 
     Args:
         at_n: one row a method, of one size: as ``summary`` of :func:`verdict`.
-        dropout: the form of LoRA Dropout that was chosen; "" if there is none.
+        contender: as of :func:`verdict`; "" if there is none.
     """
     # "LoRA, to the end" is no rival of LoRA.
     rivals = at_n[~at_n["method"].str.split(", ").str[0].eq(REFERENCE)]
@@ -65,21 +71,22 @@ def counted(at_n: pd.DataFrame, dropout: str = "") -> str:
         f"Against tuned LoRA, {counts.get('better', 0)} of {len(rivals)} tuned methods have a "
         f"smaller test loss{f' ({listed(more)})' if more else ''}."
     )
-    own = at_n[at_n["method"] == dropout].to_dict("records")
+    own = at_n[at_n["method"] == contender].to_dict("records")
     if not own:
         return said
     found = mean_in_words(own[0], "difference")
-    return f"{said} {dropout} less LoRA: {found}, {own[0]['verdict']}."
+    return f"{said} {contender} less LoRA: {found}, {own[0]['verdict']}."
 
 
 def _against_lora(at_n: pd.DataFrame, name: str, margin: float, where: str) -> str:
     records = at_n.to_dict("index")
     found, reference = records[name], records[REFERENCE]
+    outcome = _outcome(name, found["verdict"], margin)
     return (
         f"On {where}, tuned {name} (strength {found['strength']:g}) has the test loss "
         f"{found['test_loss']:.4f} and LoRA with a tuned learning rate and early stopping "
         f"{reference['test_loss']:.4f}; the difference is {_signed(found)} over "
-        f"{int(found['draws'])} fresh draws of S, so {_outcome(found['verdict'], margin)}; its "
+        f"{int(found['draws'])} fresh draws of S, so {outcome}; its "
         f"β is {found['beta']:.4f}, and the difference {_signed(found, 'beta_difference')}."
     )
 
@@ -119,20 +126,30 @@ def _named(rivals: pd.DataFrame, passes: float) -> str:
     return "; ".join([*named, *([f"{more} more"] if more else [])])
 
 
-def _over_n(summary: pd.DataFrame, dropout: dict[int, str]) -> str:
-    outcomes: dict[str, list[str]] = {}
-    for n, name in dropout.items():
-        row = summary[(summary["n"] == n) & (summary["method"] == name)].to_dict("records")[0]
-        outcomes.setdefault(row["verdict"], []).append(f"{n} ({_signed(row)})")
-    if len(dropout) == 1:
+def _over_n(summary: pd.DataFrame, contender: dict[int, str]) -> str:
+    if len(contender) == 1:
         return "Other n were not measured: give several to --n."
+    of_dropout = all(is_dropout(name) for name in contender.values())
+    outcomes: dict[str, list[str]] = {}
+    for n, name in contender.items():
+        row = summary[(summary["n"] == n) & (summary["method"] == name)].to_dict("records")[0]
+        by = "" if of_dropout else f"{name}, "
+        outcomes.setdefault(row["verdict"], []).append(f"{n} ({by}{_signed(row)})")
+    subject = SUBJECT if of_dropout else "the rival that the tuning draws prefer"
     words = {"better": "wins", "worse": "loses", "equal": "is equal", "undecided": "is undecided"}
     said = [f"{words[one]} at n = {', '.join(sizes)}" for one, sizes in outcomes.items()]
-    return f"Against LoRA over n, LoRA Dropout {'; it '.join(said)}."
+    return f"Against LoRA over n, {subject} {'; it '.join(said)}."
 
 
-def _outcome(verdict: str, margin: float) -> str:
-    return OUTCOMES[verdict].replace("the margin", f"{margin:.0%}")
+def _outcome(name: str, verdict: str, margin: float) -> str:
+    """What a verdict of the comparison with LoRA means for a method."""
+    subject = SUBJECT if is_dropout(name) else name
+    return {
+        "better": f"{subject} wins",
+        "worse": f"{subject} loses",
+        "equal": f"the two are equal within {margin:.0%}",
+        "undecided": "the two cannot be told apart",
+    }[verdict]
 
 
 def _signed(row: Mapping[Hashable, Any], name: str = "difference") -> str:

@@ -189,7 +189,23 @@ def test_the_verdict_says_so_where_it_does_not_win(loss, words):
 def test_the_form_of_lora_dropout_is_chosen_by_the_draws_that_tune():
     losses = {"LoRA": 1.0, "LoRA Dropout": 0.9, "LoRA Dropout, N = 4": 0.5}
     tuned = losses | {"LoRA Dropout": 0.1}
-    assert made(losses, tuned).dropout == {16: "LoRA Dropout"}
+    assert made(losses, tuned).contender == {16: "LoRA Dropout"}
+
+
+def test_without_lora_dropout_the_rival_that_tuning_prefers_is_told():
+    losses = {"LoRA": 1.0, "smaller rank": 0.9, "weight decay": 0.7}
+    result = made(losses, n=(16, 32))
+    assert result.contender == {16: "weight decay", 32: "weight decay"}
+    said = result.conclusion
+    assert "tuned weight decay (strength 0.1)" in said
+    assert "-0.3000 ± 0.0018 * over 8 fresh draws of S, so weight decay wins" in said
+    assert "wins at n = 16 (weight decay, -0.3000 ± 0.0018 *), 32 (weight decay, -0.3000" in said
+    assert "LoRA Dropout" not in said
+    assert "weight decay less LoRA: -0.300" in result.answer_counted
+
+
+def test_lora_alone_is_said_to_be_alone():
+    assert "LoRA alone was measured" in made({"LoRA": 1.0}).conclusion
 
 
 def test_over_n_every_size_is_told():

@@ -1,4 +1,8 @@
-"""The peer in JAX: full-batch Adam in a scan over the steps, all replicas by vmap, compiled."""
+"""The peer in JAX: full-batch Adam in a scan over the steps, all replicas by vmap, compiled.
+
+Products are as exact as PyTorch's: on recent GPUs JAX would round the factors of float32 products
+to the 10 bits of TF32, which PyTorch does only if it is asked to.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +13,11 @@ from torch import Tensor
 
 
 def array(tensor: Tensor) -> Any:
-    """Hand a tensor to JAX, which would round float64 unless told otherwise."""
+    """Hand a tensor to JAX, which would round float64, and float32 in products, if not told."""
     import jax
     import jax.numpy as jnp
 
+    jax.config.update("jax_default_matmul_precision", "highest")
     if tensor.dtype == torch.float64:
         jax.config.update("jax_enable_x64", True)
     return jnp.asarray(tensor.numpy())
@@ -33,6 +38,10 @@ def compiled_training(
         weights: of all replicas, (R, m).
         masks: of every kind, (steps, ...) each.
         lr: learning rate of Adam.
+
+    Returns:
+        A function that trains on the device that was JAX's default when this was called. Its
+        factors are on the CPU, the replicas first.
     """
     import jax
     import jax.numpy as jnp

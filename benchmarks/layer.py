@@ -9,6 +9,7 @@ control that shows how large the noise is. Runs on CUDA where there is one. Extr
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,14 +94,15 @@ def take_turns(steps: dict[str, Callable[[], None]], device: str, repetitions: i
     """Time the steps, one after the other in every repetition, after two that are not timed.
 
     Args:
-        steps: by the name of the variant.
+        steps: by the name of the variant; the first one is what the others are compared with.
         device: that they run on.
         repetitions: of all variants.
+
+    Returns:
+        Time and memory of the variants that fit into the memory of a GPU; the others are named.
     """
     check_count("repetitions", repetitions)
-    for step in steps.values():
-        step()
-        step()
+    steps = {variant: step for variant, step in steps.items() if _fits(variant, step)}
     times: dict[str, list[float]] = {variant: [] for variant in steps}
     for _ in range(repetitions):
         for variant, step in steps.items():
@@ -111,6 +113,18 @@ def take_turns(steps: dict[str, Callable[[], None]], device: str, repetitions: i
     )
 
 
+def _fits(variant: str, step: Callable[[], None]) -> bool:
+    """Take two steps, in the first of which libraries set themselves up; say if they do not fit."""
+    with suppress(torch.OutOfMemoryError):
+        step()
+        step()
+        return True
+    print(f"{variant}: left out, as it does not fit into the memory of the device")
+    # After the error is gone, and with it what its traceback held.
+    torch.cuda.empty_cache()
+    return False
+
+
 def compare(steps: dict[str, Callable[[], None]], device: str, repetitions: int) -> pd.DataFrame:
     """Print and return time and memory of steps as ratios to the first: see :meth:`Steps.table`.
 
@@ -118,6 +132,9 @@ def compare(steps: dict[str, Callable[[], None]], device: str, repetitions: int)
         steps: by the name of the variant.
         device: that they run on.
         repetitions: interleaved steps of every variant.
+
+    Returns:
+        The table.
     """
     table = take_turns(steps, device, repetitions).table()
     print(table.to_string(index=False, float_format="{:.3f}".format))

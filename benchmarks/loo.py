@@ -138,8 +138,16 @@ def run_vmap(cell: Cell) -> Tensor:
     return cell.network.losses(factors, cell.inputs, update_scale=(1 - P) ** 2)
 
 
-def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
-    """Compile the peer; the compilation is not timed."""
+def prepare_jax(cell: Cell, device: str = "cpu") -> Callable[[], Tensor]:
+    """Compile the peer; the compilation is not timed.
+
+    Args:
+        cell: what is trained, on JAX's default device.
+        device: where PyTorch computes the losses of what was trained.
+
+    Returns:
+        A function that trains and returns the losses of all replicas, (R, n), on ``device``.
+    """
     import jax
 
     weights, start, masks = cell.weights, [f[0] for pair in cell.start for f in pair], _masks(cell)
@@ -155,10 +163,12 @@ def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
         return (weight * (jax.nn.logsumexp(z, axis=0) - (z * Y).sum(0))).sum()
 
     train = compiled_training(loss, start, weights, masks, LR)
+    like = torch.empty((), dtype=cell.weights.dtype, device=device)
+    network, inputs = cell.network.place(like), cell.inputs.place(like)
 
     def run() -> Tensor:
-        A1, B1, A2, B2 = train()
-        return cell.network.losses([(A1, B1), (A2, B2)], cell.inputs, update_scale=(1 - P) ** 2)
+        A1, B1, A2, B2 = (factor.to(like) for factor in train())
+        return network.losses([(A1, B1), (A2, B2)], inputs, update_scale=(1 - P) ** 2)
 
     return run
 

@@ -1,14 +1,14 @@
 """Parts of ``on_gpu.sh`` that compare a GPU with the CPU of the same machine, and its summary.
 
+python -m benchmarks.on_gpu imports
 python -m benchmarks.on_gpu retraining --json out/retraining.json
 python -m benchmarks.on_gpu rows --json out/rows.json
-python -m benchmarks.on_gpu summary out
+python -m benchmarks.on_gpu summary --out out
 """
 
 import json as json_format
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,45 @@ import torch
 
 from benchmarks.captured_step import CAPTURED, variants_of
 from benchmarks.interleaved_timing import Variant, lines_of, take_turns
-from benchmarks.loo import make_cell, prepare_jax
+from benchmarks.loo import Cell, make_cell, prepare_jax
 from probes.cli.command_line import run_functions
 from probes.jobs.validation import check_count, check_device, require
 from probes.stability import measure
 from probes.tasks import TASKS
 
 JAX_HERE, JAX_ON_CPU = "JAX, the same device", "JAX, on the CPU"
+#: What the parts import and takes long.
+LIBRARIES = (
+    "scipy.stats", "sklearn.datasets", "matplotlib.pyplot", "seaborn", "torchmetrics", "pytest",
+    "hypothesis", "xdist", "transformers.models.bert.modeling_bert",
+    "transformers.models.deberta_v2.modeling_deberta_v2",
+    "transformers.models.llama.modeling_llama", "transformers.trainer", "peft", "jax.numpy",
+)  # fmt: skip
+#: Lines at the end of what a part printed that the summary shows if it is not done.
+LAST_LINES = 15
+
+
+def imports(device: str = "cuda") -> None:
+    """Import what the parts need, so that a fresh machine has read it, and use the device once.
+
+    Args:
+        device: that is used.
+    """
+    for name in LIBRARIES:
+        start = time.perf_counter()
+        package = name.partition(".")[0]
+        try:
+            version = getattr(import_module(package), "__version__", "")
+            import_module(name)
+        except ImportError as error:
+            print(f"{name}: {error}")
+            continue
+        print(f"{name} {version}: {time.perf_counter() - start:.1f} s")
+    check_device(device)
+    start = time.perf_counter()
+    ones = torch.ones(512, 512, device=device)
+    total = float((ones @ ones).sum())
+    print(f"torch {torch.__version__}, {device}: {total:g}, {time.perf_counter() - start:.1f} s")
 
 
 def retraining(
@@ -54,11 +86,10 @@ def retraining(
     rows = []
     for size in n:
         cell = make_cell(size, steps, torch.float32)
-        variants = [*variants_of(cell, device)]
-        if find_spec("jax"):
-            variants += [Variant(JAX_HERE, prepare_jax(cell), cell.replicas)]
-            with _jax_on_cpu():
-                variants += [Variant(JAX_ON_CPU, prepare_jax(cell), cell.replicas)]
+        variants = [
+            *variants_of(cell, device),
+            *_jax_variants(cell, device, size <= largest_on_cpu),
+        ]
         if size > largest_on_cpu:
             variants = [variant for variant in variants if "CPU" not in variant.name]
         print(f"\ndigits, n = {size}, {steps} steps, {cell.replicas} replicas, {device}")
@@ -72,7 +103,8 @@ def retraining(
             }
             for name, seconds in each.items()
         ]  # fmt: skip
-    _write(json, rows)
+        # What is known of one size is kept where there is no time for the next.
+        _write(json, rows)
 
 
 def rows(json: Path, task: tuple[str, ...] = ("digits", "tweets"), device: str = "cuda") -> None:
@@ -109,7 +141,7 @@ def rows(json: Path, task: tuple[str, ...] = ("digits", "tweets"), device: str =
 
 
 def summary(out: Path) -> None:
-    """Say what every part came to, and gather their tables in one file.
+    """Say what every part came to, and gather their tables and texts in one file.
 
     Args:
         out: folder of the parts.
@@ -120,22 +152,49 @@ def summary(out: Path) -> None:
     print(parts.to_string(index=False))
     tables = {file.stem: json_format.loads(file.read_text()) for file in sorted(out.glob("*.json"))}
     tables.pop("summary", None)
-    gathered = {"parts": parts.to_dict("records"), **tables}
+    texts = {name: _text(out, name) for name in parts["part"]}
+    gathered = {"parts": parts.to_dict("records"), **tables, "texts": texts}
     (out / "summary.json").write_text(json_format.dumps(gathered, indent=1))
     for name, table in tables.items():
         print(f"\n{name}\n{pd.DataFrame(table).to_string(index=False)}")
+    for name in parts.loc[parts["result"] != "done", "part"]:
+        print("\n".join([f"\n{name} ended with", *texts[name].splitlines()[-LAST_LINES:]]))
+
+
+def _text(out: Path, name: str) -> str:
+    file = out / f"{name}.txt"
+    return file.read_text(errors="replace") if file.is_file() else ""
 
 
 def _said(status: int) -> str:
     return {0: "done", 124: "out of time", 137: "out of time"}.get(status, "failed")
 
 
-@contextmanager
-def _jax_on_cpu() -> Iterator[None]:
-    import jax
+def _jax_variants(cell: Cell, device: str, on_cpu: bool) -> list[Variant]:
+    """The peer on its own device and, where that is asked for, on the CPU.
 
-    with jax.default_device(jax.devices("cpu")[0]):
-        yield
+    It is left out, and said why, where it cannot be run: the machine's JAX may not fit its driver,
+    which is no reason to measure nothing else.
+    """
+    if not find_spec("jax"):
+        print("jax is not installed: left out")
+        return []
+    jax: Any = import_module("jax")
+
+    def variant(name: str, evaluated: str) -> Variant:
+        run = prepare_jax(cell, evaluated)
+        run()
+        return Variant(name, lambda: run().cpu(), cell.replicas)
+
+    try:
+        found = [variant(JAX_HERE, device)]
+        if on_cpu:
+            with jax.default_device(jax.devices("cpu")[0]):
+                found += [variant(JAX_ON_CPU, "cpu")]
+    except Exception as error:  # whatever its compiler, driver and libraries say
+        print(f"jax is left out: {repr(error)[:300]}")
+        return []
+    return found
 
 
 def _check(json: Path, device: str) -> None:
@@ -149,4 +208,4 @@ def _write(path: Path, found: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    run_functions(retraining, rows, summary)
+    run_functions(imports, retraining, rows, summary)

@@ -1,0 +1,58 @@
+"""What one run on a GPU machine finds is kept, whatever becomes of its parts."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import on_gpu
+from benchmarks.layer import take_turns
+from benchmarks.loo import make_cell
+
+
+@pytest.fixture
+def parts(tmp_path):
+    (tmp_path / "parts.tsv").write_text("rows\t0\t12\ntests\t124\t110\nlayer\t1\t3\n")
+    (tmp_path / "rows.json").write_text('[{"task": "digits", "largest difference": 1e-6}]')
+    (tmp_path / "tests.txt").write_text("one PASSED\ntwo FAILED\n")
+    return tmp_path
+
+
+def test_the_summary_holds_tables_and_texts_of_all_parts(parts, capsys):
+    on_gpu.summary(parts)
+    gathered = json.loads((parts / "summary.json").read_text())
+    assert [part["result"] for part in gathered["parts"]] == ["done", "out of time", "failed"]
+    assert gathered["rows"][0]["task"] == "digits"
+    assert gathered["texts"] == {"rows": "", "tests": "one PASSED\ntwo FAILED\n", "layer": ""}
+    said = capsys.readouterr().out
+    assert "tests ended with\none PASSED\ntwo FAILED" in said
+    assert "rows ended with" not in said
+
+
+def test_a_library_that_is_missing_is_named_and_the_others_are_imported(monkeypatch, capsys):
+    monkeypatch.setattr(on_gpu, "LIBRARIES", ("scipy.stats", "no_such_library"))
+    on_gpu.imports(device="cpu")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("scipy.stats 1.")
+    assert "No module named 'no_such_library'" in lines[1]
+    assert "cpu: 1.34218e+08" in lines[2]
+
+
+def test_a_jax_that_does_not_fit_its_driver_is_left_out(monkeypatch, capsys):
+    def broken(cell, device):
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(on_gpu, "find_spec", lambda name: name)
+    monkeypatch.setattr(on_gpu, "import_module", lambda name: None)
+    monkeypatch.setattr(on_gpu, "prepare_jax", broken)
+    assert on_gpu._jax_variants(make_cell(8, 2, torch.float32), "cpu", on_cpu=False) == []
+    assert "jax is left out: RuntimeError('no kernel image')" in capsys.readouterr().out
+
+
+def test_a_variant_that_does_not_fit_is_left_out_and_the_others_are_timed(capsys):
+    def large():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    turns = take_turns({"small": lambda: torch.ones(9).sum(), "large": large}, "cpu", 2)
+    assert list(turns.seconds) == list(turns.bytes) == ["small"]
+    assert "large: left out" in capsys.readouterr().out

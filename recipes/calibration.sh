@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Calibration along training (Figure 3) and at the best checkpoint (Table 4).
+# Calibration along training (Figure 3, of RTE) and at the evaluation with the best score (Table 4).
 set -euo pipefail
 : "${METHODS:=lora}"
 . "$(dirname "$0")/swept.bash"

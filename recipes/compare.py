@@ -7,24 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import tyro
 
 from probes.cli.command_line import run_command_line
 from probes.metrics.confidence_intervals import mean_interval
 from probes.results.text_tables import TextTable, print_table
-from recipes.runs import read_runs
+from recipes.runs import once, read_runs
 
 HERE = Path(__file__).parent
 #: The paper's rate of dropout and number of mask pairs, in training and at test.
 RATE, PAIRS = 0.5, 4
-#: What tells runs apart in the tables.
-RUN = ["task", "method", "p", "samples", "draw", "inference"]
 #: Columns of a run's rows whose mean is a metric of the tables.
 METRICS = {
     "accuracy": ["accuracy"], "Matthews correlation": ["test_score"],
     # Pearson's and Spearman's, as in AdaLoRA's script.
     "correlation": ["test_score", "spearman"],
+    # Of the tasks whose score it is.
+    "F1": ["test_score"],
     "exact match": ["exact_match"],
 }  # fmt: skip
 #: Characters a line, where the output is no terminal.
@@ -35,8 +36,8 @@ CAPTION = (
     "reported is taken as it is"
 )
 CLAIMED = (
-    "differences in percent, by the same seeds, averaged over tasks; intervals: 95 % each, Student "
-    "over seeds"
+    "differences in percent, by the same seeds, averaged over tasks, at the end of training or at "
+    "its best evaluation; intervals: 95 % each, Student over seeds"
 )
 
 
@@ -51,25 +52,21 @@ class CompareSettings:
     """CSV file for the cells, as numbers. Default: none."""
 
 
-def once(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of a run that several recipes made, keep what was read first."""
-    return rows.drop_duplicates(RUN, ignore_index=True)
-
-
 def compare_cells(reported: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Put a measurement beside every reported cell, and beside every gain of dropout.
 
     Args:
-        reported: as in ``reported.csv``.
-        rows: as ``recipes.runs.read_runs`` gives them, each run :func:`once`.
+        reported: as in ``reported.csv``; runs of another rank than a cell's are not its.
+        rows: as ``recipes.runs.read_runs`` gives them.
 
     Returns:
         The reported rows, and for two of them that differ by dropout alone their difference (method
         "LoRA Dropout - LoRA"): ``value``, ``measured``, ``low``, ``high`` (ends of the interval for
-        the expected measurement), ``difference`` (measured less reported) and ``seeds``; NaN and 0
-        where nothing was measured.
+        the expected measurement), ``difference`` (measured less reported), ``seeds`` and
+        ``diverged``, seeds without a finite value, which are left out; NaN and 0 where nothing was
+        measured. An average is that of the first metric of each task.
     """
-    single = reported[reported["metric"] != "average"]
+    single = reported[reported["metric"] != "average"].drop_duplicates(["table", "task", "rank"])
     metrics = {
         table: dict(zip(part["task"], part["metric"], strict=True))
         for table, part in single.groupby("table")
@@ -77,18 +74,24 @@ def compare_cells(reported: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     cells = []
     for cell in [*_records(reported), *_gains(reported)]:
         values = _seeds_of(cell, rows, metrics[cell["table"]])
-        mean, low, high = mean_interval(values)
-        cells.append(cell | {"measured": mean, "low": low, "high": high,
-                             "difference": mean - cell["value"], "seeds": len(values)})  # fmt: skip
+        finite = values[np.isfinite(values)]
+        mean, low, high = mean_interval(finite)
+        cells.append(
+            cell
+            | {"measured": mean, "low": low, "high": high, "difference": mean - cell["value"]}
+            | {"seeds": len(finite), "diverged": len(values) - len(finite)}
+        )
     return pd.DataFrame(cells)
 
 
-def check_claims(claims: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def check_claims(claims: pd.DataFrame, rows: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     """Measure what the paper says in words: that one way of training is above another.
 
     Args:
-        claims: as in ``claims.csv``; ``greater`` and ``smaller`` choose rows.
-        rows: as ``recipes.runs.read_runs`` gives them, each run :func:`once`.
+        claims: as in ``claims.csv``; ``greater`` and ``smaller`` choose rows, ``at`` says of which
+            evaluation.
+        rows: as ``recipes.runs.read_runs`` gives them, at the end.
+        best: the same at the best evaluation.
 
     Returns:
         The claims, with ``difference``, ``low``, ``high`` and ``seeds`` of ``quantity``, in
@@ -96,10 +99,10 @@ def check_claims(claims: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for claim in _records(claims):
-        values = pd.Series(dtype=float)
-        if claim["quantity"] in rows:
+        values, measured = pd.Series(dtype=float), {"end": rows, "best": best}[claim["at"]]
+        if claim["quantity"] in measured:
             one, other = (
-                rows.query(claim[side]).set_index(["task", "draw"])[claim["quantity"]]
+                measured.query(claim[side]).set_index(["task", "rank", "draw"])[claim["quantity"]]
                 for side in ("greater", "smaller")
             )
             values = 100 * _over_tasks((one - other).dropna())
@@ -114,8 +117,8 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _gains(reported: pd.DataFrame) -> list[dict[str, Any]]:
     """The difference that dropout makes, where both cells are reported."""
-    known = {(row["table"], row["task"], row["metric"], row["method"]): row
-             for row in _records(reported)}  # fmt: skip
+    places = ("table", "task", "rank", "metric", "method")
+    known = {tuple(str(row[name]) for name in places): row for row in _records(reported)}
     gains = []
     for (*place, method), row in known.items():
         other = known.get((*place, method.removesuffix(" Dropout")))
@@ -136,13 +139,17 @@ def _seeds_of(
             _seeds_of(cell | {"method": name}, rows, metrics)
             for name in cell["method"].split(" - ")
         )
-        return (one - other).dropna()
+        one, other = one.align(other, join="inner")
+        return one - other
     metric = cell["metric"]
+    if not pd.isna(cell["rank"]):
+        rows = rows[rows["rank"] == cell["rank"]]
     if metric in RATIOS:
         if RATIOS[metric] not in rows:
             return pd.Series(dtype=float)
+        rows = rows[rows["task"].eq(cell["task"]) | (cell["task"] == "any")]
         one, other = (
-            _ends(rows, name).set_index(["task", "draw"])[RATIOS[metric]]
+            _ends(rows, name).set_index(["task", "rank", "draw"])[RATIOS[metric]]
             for name in (cell["method"], "LoRA")
         )
         return _over_tasks((one / other).dropna())
@@ -163,13 +170,16 @@ def _ends(rows: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def _scores(ends: pd.DataFrame, task: str, metric: str) -> "pd.Series[float]":
-    chosen = ends[ends["task"] == task].set_index("draw").reindex(columns=METRICS[metric])
-    return 100 * chosen.astype(float).mean(axis="columns", skipna=False).dropna()
+    chosen = ends[ends["task"] == task].set_index("draw")
+    if not set(METRICS[metric]) <= set(chosen):
+        return pd.Series(dtype=float)
+    return 100 * chosen[METRICS[metric]].astype(float).mean(axis="columns", skipna=False)
 
 
 def _over_tasks(values: pd.Series) -> "pd.Series[float]":
-    """Average over tasks, for the seeds that every task has."""
-    return values.unstack("task").dropna().mean(axis="columns")
+    """Average over tasks and ranks, for the seeds that all of them have."""
+    others = [name for name in values.index.names if name != "draw"]
+    return values.unstack(others).dropna().mean(axis="columns")
 
 
 def _numbers(means: "pd.Series[float]", lows: "pd.Series[float]", form: str) -> list[str]:
@@ -205,9 +215,16 @@ def _cells_as_text(cells: pd.DataFrame) -> pd.DataFrame:
             low, high, cells["seeds"], "lower", "no detectable difference", "higher"
         ),
     }
-    return cells[["table", "task", "method", "metric"]].assign(
-        **columns, seeds=cells["seeds"], certainty=cells["certainty"]
-    )
+    seeds = [
+        f"{count}" + (f" ({lost} diverged)" if lost else "")
+        for count, lost in zip(cells["seeds"], cells["diverged"], strict=True)
+    ]
+    return pd.DataFrame({
+        "table": cells["table"], "task": cells["task"],
+        "rank": cells["rank"].map(lambda rank: "" if pd.isna(rank) else f"{rank:g}"),
+        "method": cells["method"], "metric": cells["metric"], **columns, "seeds": seeds,
+        "certainty": cells["certainty"],
+    })  # fmt: skip
 
 
 def _claims_as_text(claims: pd.DataFrame) -> pd.DataFrame:
@@ -216,6 +233,7 @@ def _claims_as_text(claims: pd.DataFrame) -> pd.DataFrame:
         "table": claims["table"],
         "statement": claims["claim"],
         "quantity": claims["quantity"],
+        "at": claims["at"],
         "difference": _numbers(claims["difference"], low, "+.2f"),
         "verdict": _verdicts(low, high, seeds, "contrary", "no detectable difference",
                              "as reported"),
@@ -229,9 +247,9 @@ def main() -> None:
     def compare(settings: CompareSettings, words: list[str]) -> int:
         if words:
             raise ValueError(f"unknown arguments: {' '.join(words)}")
-        rows = once(read_runs(settings.folders))
+        rows, best = (once(read_runs(settings.folders, best=one)) for one in (False, True))
         cells = compare_cells(pd.read_csv(HERE / "reported.csv"), rows)
-        claims = check_claims(pd.read_csv(HERE / "claims.csv"), rows)
+        claims = check_claims(pd.read_csv(HERE / "claims.csv"), rows, best)
         print_table(TextTable(_cells_as_text(cells), "Reported and measured", CAPTION, WIDTH))
         print_table(TextTable(_claims_as_text(claims), "What is said in words", CLAIMED, WIDTH))
         if settings.out is not None:

@@ -1,4 +1,4 @@
-"""Rows of finished runs, as the recipes keep them: one row a run and inference, at its end."""
+"""Rows of finished runs, as the recipes keep them: one row a run and inference."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +11,22 @@ SWEEP = "sweep"
 NAMES = {"lora": "LoRA", "adalora": "AdaLoRA"}
 
 
-def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
+#: What tells runs, and their inferences, apart.
+RUN = ["task", "rank", "method", "p", "samples", "draw", "inference"]
+
+
+def read_runs(folders: Sequence[Path], *, best: bool = False) -> pd.DataFrame:
     """Read the end of every finished run below the folders, but for their sweeps.
 
     Args:
         folders: kept by ``probes.finetune`` or ``recipes.mmlu``, or folders of such.
+        best: in place of the end, the evaluation with the best score; the first one of several. Of
+            runs that were not evaluated along training there is none.
 
     Returns:
         One row a run and inference: what ``probes.finetuning.training.run_finetune`` measures, with
-        ``method`` as tables name it: "LoRA Dropout" is "lora" with p > 0.
+        ``method`` as tables name it: "LoRA Dropout" is "lora" with p > 0; ``rank`` 0 where it is
+        not said.
 
     Raises:
         ValueError: a folder without finished runs, or a file that cannot be read.
@@ -34,7 +41,10 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
             raise ValueError(f"{folder} holds no finished runs")
         tables += [_read(file) for file in files]
     rows = pd.concat(tables, ignore_index=True)
-    if "steps" in rows:
+    rows["rank"] = rows.reindex(columns=["rank"]).fillna(0)
+    if best:
+        rows = _at_best(rows)
+    elif "steps" in rows:
         rows = rows[rows["steps"].isna() | (rows["step"] == rows["steps"])]
     dropped = rows["p"].gt(0).map({True: " Dropout", False: ""})
     rows = rows.assign(
@@ -45,8 +55,21 @@ def read_runs(folders: Sequence[Path]) -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
+def once(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of a run that several recipes made, keep what was read first."""
+    return rows.drop_duplicates(RUN, ignore_index=True)
+
+
+def _at_best(rows: pd.DataFrame) -> pd.DataFrame:
+    """The evaluation with the best score of each run and inference with several."""
+    if "test_score" not in rows:
+        return rows.head(0)
+    along = rows[rows["test_score"].notna()].groupby([*RUN, "ensemble", "file"])["test_score"]
+    return rows.loc[along.idxmax()[along.size() > 1].sort_values()]
+
+
 def _read(file: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(file)
+        return pd.read_parquet(file).assign(file=str(file))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None

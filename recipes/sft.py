@@ -9,6 +9,7 @@ import json
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +23,10 @@ from probes.finetuning.library_errors import one_line_of_libraries
 from probes.finetuning.padding import set_padding
 from probes.finetuning.task import Corpus
 from probes.jobs.atomic_files import make_folder, write_whole
-from probes.jobs.validation import require
+from probes.jobs.validation import check_count, require
+from probes.metrics.confidence_intervals import mean_interval
 from probes.models.pretrained import load_pretrained
+from probes.results.text_tables import TextTable, print_table
 
 #: Of TRL's SFTConfig, where its flags say nothing else: those of values.csv for Alpaca.
 DEFAULTS = {
@@ -31,8 +34,10 @@ DEFAULTS = {
     "report_to": [], "seed": 1,
 }  # fmt: skip
 
-#: Settings that a rate's checkpoints do not depend on.
-NOT_TRAINED = ("out", "p", "ensemble")
+#: Settings that the checkpoints of a rate and a seed do not depend on.
+NOT_TRAINED = ("out", "p", "ensemble", "draws", "seed")
+#: What is printed under the table.
+NOTE = "held-out loss in nats a token of an answer; difference: from p = 0 with the same seed; {}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,11 @@ class SftSettings:
     """Question and answer are cut after that many tokens."""
 
     n: int | None = None
-    """Training examples. Default: all."""
+    """Training examples, drawn anew for every seed. Default: all."""
+
+    draws: int = 1
+    """Runs with seeds 0, 1, ... beyond --seed, which is 1 if left out: draws of the examples, of
+    the initial factors and of the masks."""
 
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/paper/sft")
     """Folder for checkpoints, adapters and rows.parquet; the same command goes on from there."""
@@ -81,6 +90,7 @@ class SftSettings:
         Raises:
             ValueError: one is out of range.
         """
+        require(len(self.p) > 0, "p", "at least one", "none")
         for p in self.p:
             require(0 <= p < 1, "p", "in [0, 1)", p)
         require(self.samples >= 1, "samples", "at least 1", self.samples)
@@ -89,18 +99,20 @@ class SftSettings:
         require(self.alpha > 0, "alpha", "above 0", self.alpha)
         require(self.tokens >= 2, "tokens", "at least 2", self.tokens)
         require(self.n is None or self.n >= 1, "n", "at least 1", self.n)
+        check_count("draws", self.draws)
 
 
 def measure_sft(settings: SftSettings, words: Sequence[str] = ()) -> pd.DataFrame:
-    """Train at each rate, or go on where that ended, and evaluate.
+    """Train at each rate with each seed, or go on where that ended, and evaluate.
 
     Args:
         settings: of the command line.
         words: flags of TRL's SFTConfig.
 
     Returns:
-        One row a rate and inference: ``p``, ``samples``, ``inference``, ``ensemble``, the held-out
-        ``loss`` (nats a token of an answer) and ``accuracy`` (of the next token), ``steps``.
+        One row a seed, rate and inference: ``draw``, ``p``, ``samples``, ``inference``,
+        ``ensemble``, the held-out ``loss`` (nats a token of an answer) and ``accuracy`` (of the
+        next token), ``steps``.
 
     Raises:
         ValueError: a value out of range, an unknown flag, a model or data that cannot be used, or a
@@ -111,18 +123,24 @@ def measure_sft(settings: SftSettings, words: Sequence[str] = ()) -> pd.DataFram
     _check_folder(settings, given)
     tokenizer = load_pretrained("AutoTokenizer", settings.model)
     set_padding(tokenizer, None)
-    corpus = Corpus(settings.data, "", "", settings.n, None, settings.tokens, 0)
-    task = instruction_task(corpus, tokenizer)
+    first = given.get("seed", DEFAULTS["seed"])
+    seeds = range(first, first + settings.draws)
+    tasks = {
+        seed: instruction_task(
+            Corpus(settings.data, "", "", settings.n, None, settings.tokens, seed), tokenizer
+        )
+        for seed in seeds
+    }
     records = []
-    for p in settings.p:
+    for seed, p in product(seeds, dict.fromkeys(settings.p)):
         with one_line_of_libraries("tuning", given):
-            trainer = _trained(settings, given, p, task, tokenizer)
+            trainer = _trained(settings, given | {"seed": seed}, p, tasks[seed], tokenizer)
         ways = [("no masks" if p == 0 else "expected weight", 0)]
         ways += [("ensemble", settings.ensemble)] if p > 0 and settings.ensemble else []
         for inference, trainer.ensemble in ways:
             found = trainer.evaluate()
             records.append({
-                "p": p, "samples": trainer.samples, "inference": inference,
+                "draw": seed, "p": p, "samples": trainer.samples, "inference": inference,
                 "ensemble": trainer.ensemble, "loss": found["eval_loss"],
                 "accuracy": found["eval_mean_token_accuracy"], "steps": trainer.state.global_step,
             })  # fmt: skip
@@ -132,7 +150,8 @@ def measure_sft(settings: SftSettings, words: Sequence[str] = ()) -> pd.DataFram
 def _trained(
     settings: SftSettings, given: dict[str, Any], p: float, task: Any, tokenizer: Any
 ) -> Any:
-    """A trainer that has trained at a rate, in a folder of its own."""
+    """A trainer that has trained at a rate with a seed, in a folder of their own."""
+    from transformers import set_seed
     from transformers.trainer_utils import get_last_checkpoint
     from trl import SFTConfig, SFTTrainer
 
@@ -141,13 +160,14 @@ def _trained(
     class Tuning(LoraDropoutTrainerMixin, SFTTrainer):
         pass
 
-    folder = settings.out / f"p{p:g}"
+    folder = settings.out / f"p{p:g}-seed{given['seed']}"
     make_folder(folder)
     arguments = SFTConfig(**DEFAULTS | given | {"output_dir": str(folder)})
     adapter = LoraDropoutConfig(
         r=settings.rank, lora_alpha=settings.alpha, target_modules=list(settings.target),
         task_type="CAUSAL_LM", dropout_rate=p,
     )  # fmt: skip
+    set_seed(given["seed"])  # The trainer draws the adapter before it sets its own.
     trainer = Tuning(
         load_pretrained("AutoModelForCausalLM", settings.model), args=arguments,
         train_dataset=task.train, eval_dataset=task.held_out, processing_class=tokenizer,
@@ -161,7 +181,8 @@ def _trained(
 def _check_folder(settings: SftSettings, given: dict[str, Any]) -> None:
     """Refuse to go on from checkpoints of other settings; keep those of now."""
     asked = {name: one for name, one in asdict(settings).items() if name not in NOT_TRAINED}
-    text = json.dumps(asked | given, indent=2, sort_keys=True, default=str)
+    named = {name: one for name, one in given.items() if name not in NOT_TRAINED}
+    text = json.dumps(asked | named, indent=2, sort_keys=True, default=str)
     file = make_folder(settings.out) / "settings.json"
     if not any(settings.out.glob("p*/checkpoint-*")):
         write_whole(file, lambda path: path.write_text(text))
@@ -193,13 +214,46 @@ def _arguments(words: Sequence[str]) -> dict[str, Any]:
     return known
 
 
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average over seeds.
+
+    Args:
+        rows: as :func:`measure_sft` gives them.
+
+    Returns:
+        One row a rate and inference, as it is printed: means of ``loss`` and ``accuracy``, and
+        ``difference``, the loss less that of p = 0 with the same seed, each with the half width of
+        its 95 % interval (Student) where there are several seeds.
+    """
+    plain = rows[rows["p"] == 0].set_index("draw")["loss"]
+    found = []
+    for (p, inference), own in rows.groupby(["p", "inference"], sort=False):
+        loss = own.set_index("draw")["loss"]
+        found.append({
+            "p": p, "inference": inference, "seeds": len(own), "loss": _mean(loss),
+            "difference": _mean((loss - plain).dropna()) if p else "",
+            "accuracy": _mean(own["accuracy"]),
+        })  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def _mean(values: "pd.Series[float]") -> str:
+    mean, low, _ = mean_interval(values)
+    return "" if pd.isna(mean) else f"{mean:.4f}" + (f" ± {mean - low:.4f}" if low == low else "")
+
+
 def main() -> None:
-    """Train, evaluate, keep the rows, and print them."""
+    """Train, evaluate, keep the rows, and print their means."""
 
     def answer(settings: SftSettings, words: list[str]) -> int:
         rows = measure_sft(settings, words)
         write_whole(settings.out / "rows.parquet", lambda path: rows.to_parquet(path, index=False))
-        print(rows.to_string(index=False))
+        said = (
+            "intervals: 95 %, Student over seeds"
+            if settings.draws > 1
+            else "one seed: no intervals"
+        )
+        print_table(TextTable(summary(rows), "Instruction tuning by TRL", NOTE.format(said), 120))
         return 0
 
     run_command_line(SftSettings, answer, program="recipes.sft")

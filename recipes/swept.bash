@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 : "${N:=4}"                             # the paper's N, in training and at test
 : "${RANK:=8}"
 : "${TARGET:=query_proj key_proj value_proj intermediate.dense output.dense}"
+: "${SCHEDULE=values.csv}"               # of AdaLoRA's ranks; empty for shares of the steps
 : "${FACTORS:=0.5 1 2}"                 # times the learning rate of values.csv
 : "${DRAWS:=5}"                         # seeds that are measured; one more chooses the learning rate
 : "${FLAGS=--bf16}"                     # of probes.finetune, after all others
@@ -15,9 +16,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # tuned FOLDER TASK [FLAGS]: fine-tune on TASK by METHODS at each p in P. Seed 0 tries the learning
 # rates; seeds 1 to DRAWS are trained at the one that seed 0 found best for a method and p.
 tuned() {
-  local folder=$1 task=$2 rate epochs alpha batch tokens warmup decay p factor best method chosen
+  local folder=$1 task=$2 rate epochs alpha batch tokens warmup decay tinit tfinal delta p factor best method chosen
   shift 2
-  IFS=, read -r _ rate epochs alpha batch tokens warmup decay < <(grep "^$task," recipes/values.csv)
+  IFS=, read -r _ rate epochs alpha batch tokens warmup decay tinit tfinal delta < <(grep "^$task," recipes/values.csv)
   for p in $P; do
     for factor in $FACTORS; do
       trained "$p" "$METHODS" "$(times "$rate" "$factor")" 0 1 "$folder/sweep/p$p-times$factor" "$@"
@@ -31,13 +32,14 @@ tuned() {
 
 # trained P METHODS RATE SEED DRAWS FOLDER [FLAGS]: one command, with the values that tuned has read.
 trained() {
-  local samples=$N
+  local samples=$N ranks=()
   [ "$1" = 0 ] && samples=1
+  [[ -n $SCHEDULE && -n $tinit && $2 = *adalora* ]] && ranks=(--tinit "$tinit" --tfinal "$tfinal" --delta_t "$delta")
   # shellcheck disable=SC2086
   python -m probes.finetune --task "$task" --model "$MODEL" ${DATA:+--data "$DATA"} --method $2 --p "$1" \
     --samples "$samples" --ensemble "$N" --rank "$RANK" --alpha "$alpha" --target $TARGET --tokens "$tokens" \
     --learning_rate "$3" --num_train_epochs "$epochs" --per_device_train_batch_size "$batch" \
-    --warmup_steps "$warmup" --weight_decay "$decay" --seed "$4" --draws "$5" --out "$6" "${@:7}" $FLAGS </dev/null
+    --warmup_steps "$warmup" --weight_decay "$decay" --seed "$4" --draws "$5" --out "$6" ${ranks[@]+"${ranks[@]}"} "${@:7}" $FLAGS </dev/null
 }
 
 times() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%g", a * b }'; }

@@ -5,21 +5,22 @@ import pandas as pd
 import pytest
 
 from probes.metrics.confidence_intervals import mean_interval
-from recipes.compare import HERE, check_claims, compare_cells, once
-from recipes.runs import read_runs
+from recipes.compare import HERE, check_claims, compare_cells
+from recipes.runs import once, read_runs
 from tests.recipes.shell import run_module
 
 REPORTED = pd.read_csv(HERE / "reported.csv")
 CLAIMS = pd.read_csv(HERE / "claims.csv")
-GLUE = REPORTED[(REPORTED["table"] == "GLUE") & (REPORTED["metric"] != "average")]
+GLUE = REPORTED[(REPORTED["table"] == "GLUE") & ~REPORTED["metric"].isin(["average", "F1"])]
 SEEDS = (1, 2, 3, 4, 5)
+NOT_OF_MMLU = ["step", "steps", "rank"]
 
 
 def run_rows(task="glue/rte", method="lora", p=0.0, inference="no masks", samples=4, **columns):
     """Rows of five seeds at the end of training, as a run keeps them."""
     return pd.DataFrame({
         "task": task, "method": method, "p": p, "inference": inference, "samples": samples,
-        "ensemble": 4, "draw": SEEDS, "step": 10, "steps": 10,
+        "ensemble": 4, "draw": SEEDS, "step": 10, "steps": 10, "rank": 8,
     } | columns)  # fmt: skip
 
 
@@ -100,13 +101,14 @@ def test_claims_are_measured_by_the_difference_that_they_are_about(tmp_path):
     plain = run_rows(ece=0.1 + 0.001 * generator.standard_normal(5), test_score=0.9)
     dropped = run_rows(p=0.5, inference="ensemble", ece=0.04, test_score=0.8)
     mmlu = [
-        run_rows("mmlu", method, p, inference, accuracy=value).drop(columns=["step", "steps"])
+        run_rows("mmlu", method, p, inference, accuracy=value).drop(columns=NOT_OF_MMLU)
         for method, p, inference, value in (
             ("base model", 0.0, "no adapter", 0.44), ("lora", 0.0, "no masks", 0.43),
             ("lora", 0.5, "ensemble", 0.46), ("lora", 0.5, "expected weight", 0.1),
         )
     ]  # fmt: skip
-    found = check_claims(CLAIMS, kept(tmp_path, plain, dropped, *mmlu)).set_index("claim")
+    rows = kept(tmp_path, plain, dropped, *mmlu)
+    found = check_claims(CLAIMS, rows, rows).set_index("claim")
     error = found.loc["the calibration error of LoRA is above that of LoRA Dropout"]
     assert error["difference"] == pytest.approx(100 * (plain["ece"].mean() - 0.04))
     assert error["low"] > 0
@@ -116,6 +118,37 @@ def test_claims_are_measured_by_the_difference_that_they_are_about(tmp_path):
                               ("the base model is above LoRA", 1)):  # fmt: skip
         assert found.loc[claim, "difference"] == pytest.approx(difference)
     assert found.loc["the score rises with N: N = 8 is above 1", "seeds"] == 0
+
+
+def test_a_claim_at_the_best_evaluation_is_of_the_step_with_the_best_score(tmp_path):
+    """Of the steps 0, 5 and 10 the second has the best score; of the ensemble the end is known."""
+    along = [run_rows(ece=0.1 * step, test_score=score).assign(step=step)
+             for step, score in ((0, 0.5), (5, 0.9), (10, 0.8))]  # fmt: skip
+    end = run_rows(p=0.5, inference="ensemble", ece=0.3, test_score=0.9)
+    kept(tmp_path, pd.concat(along), end)
+    best = once(read_runs([tmp_path], best=True))
+    assert best["step"].tolist() == [5] * 5
+    assert best["ece"].tolist() == [0.5] * 5
+    ends = once(read_runs([tmp_path]))
+    found = check_claims(CLAIMS, ends, best).set_index("claim")
+    assert found.loc["the calibration error of LoRA is above that of LoRA Dropout", "seeds"] == 0
+
+
+def test_a_cell_takes_runs_of_its_rank(tmp_path):
+    rows = kept(
+        tmp_path, run_rows("squad", exact_match=0.86), run_rows("squad", rank=2, exact_match=0.85)
+    )
+    cells = compare_cells(REPORTED, rows)
+    ours = cells[cells["task"].eq("squad") & cells["method"].eq("LoRA")]
+    measured = ours[ours["metric"] == "exact match"].set_index("rank")["measured"]
+    assert measured.to_dict() == pytest.approx({2: 85.0, 8: 86.0})
+
+
+def test_a_diverged_seed_is_left_out_and_said(tmp_path):
+    kept(tmp_path, run_rows(accuracy=[0.8, 0.9, float("nan"), 0.7, 0.6]))
+    status, said, _ = run_module(str(tmp_path), ["recipes.compare", str(tmp_path)])
+    assert status == 0
+    assert any("75.00" in line and "4 (1 diverged)" in line for line in said.splitlines())
 
 
 def test_the_same_run_counts_once_and_a_sweep_not_at_all(tmp_path):

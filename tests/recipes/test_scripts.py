@@ -18,10 +18,10 @@ from tests.recipes.tiny import save_deberta, save_llama, write_alpaca_clean, wri
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.sh"))
 #: Behind all flags of the recipe: few steps on a CPU.
-QUICK = "--bf16 --use_cpu --max_steps 2 --warmup_steps 0 --rank 2 --tokens 40"
+QUICK = "--bf16 --use_cpu --max_steps 2 --warmup_steps 0 --tokens 40"
 #: As little as goes through every line.
 SHORT = {"FLAGS": QUICK, "DRAWS": "1", "FACTORS": "1", "METHODS": "lora", "P": "0.5",
-         "OMP_NUM_THREADS": "1"}  # fmt: skip
+         "SCHEDULE": "", "OMP_NUM_THREADS": "1"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

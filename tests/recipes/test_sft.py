@@ -1,9 +1,13 @@
 """Instruction tuning by TRL from its command line to its table, and on from where it was killed."""
 
+import shutil
+
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
+from probes.metrics.confidence_intervals import mean_interval
+from recipes.sft import summary
 from tests.recipes.shell import run_module
 from tests.recipes.tiny import save_llama, write_alpaca_clean
 
@@ -35,25 +39,26 @@ def _no_telemetry(monkeypatch):
 
 def test_both_rates_are_trained_evaluated_and_told(base, tmp_path):
     out = tmp_path / "runs"
-    asked = ["recipes.sft", *base, "--out", str(out), *QUICK]
+    asked = ["recipes.sft", *base, "--out", str(out), "--draws", "2", *QUICK]
     status, said, complaint = run_module(tmp_path, asked)
     assert status == 0, complaint
     rows = pd.read_parquet(out / "rows.parquet")
-    assert rows[["p", "inference", "samples"]].to_numpy().tolist() == [
-        [0.0, "no masks", 1], [0.5, "expected weight", 4], [0.5, "ensemble", 4],
+    assert rows[["draw", "p", "inference", "samples"]].to_numpy().tolist() == [
+        [seed, *one] for seed in (1, 2)
+        for one in ([0.0, "no masks", 1], [0.5, "expected weight", 4], [0.5, "ensemble", 4])
     ]  # fmt: skip
     assert (rows["steps"] == 2).all()
-    assert rows["loss"].nunique() == 3
+    assert rows["loss"].nunique() == 6
     assert "expected weight" in said
-    straight = load_file(out / "p0.5" / "adapter" / "adapter_model.safetensors")
-    # As if killed after the first step: the same command takes the second again.
+    adapter = out / "p0.5-seed2" / "adapter" / "adapter_model.safetensors"
+    straight = load_file(adapter)
+    # As if killed after the first step, and one before its first: the same command goes on.
     for last in out.glob("p*/checkpoint-2"):
-        for file in sorted(last.rglob("*"), reverse=True):
-            file.unlink()
-        last.rmdir()
+        shutil.rmtree(last)
+    shutil.rmtree(out / "p0-seed1")
     status, _, complaint = run_module(tmp_path, asked)
     assert status == 0, complaint
-    again = load_file(out / "p0.5" / "adapter" / "adapter_model.safetensors")
+    again = load_file(adapter)
     assert all((again[name] == value).all() for name, value in straight.items())
     pd.testing.assert_frame_equal(pd.read_parquet(out / "rows.parquet"), rows)
     status, _, complaint = run_module(tmp_path, [*asked, "--learning_rate", "0.1"])
@@ -61,9 +66,25 @@ def test_both_rates_are_trained_evaluated_and_told(base, tmp_path):
     assert f"{out}, which holds another (learning_rate)" in complaint
 
 
+def test_means_have_the_interval_of_their_seeds_and_differences_are_paired():
+    rows = pd.DataFrame([
+        {"draw": seed, "p": p, "inference": "no masks" if p == 0 else "ensemble",
+         "loss": loss - 0.25 * (p > 0), "accuracy": 0.5}
+        for p in (0.0, 0.5) for seed, loss in ((1, 1.0), (2, 1.5), (3, 1.125))
+    ])  # fmt: skip
+    mean, low, _ = mean_interval([1.0, 1.5, 1.125])
+    told = summary(rows)
+    assert told["loss"].iloc[0] == f"{mean:.4f} ± {mean - low:.4f}"
+    assert told["difference"].tolist() == ["", "-0.2500 ± 0.0000"]
+    assert told["seeds"].tolist() == [3, 3]
+    one = summary(rows[rows["draw"] == 1])
+    assert one["difference"].tolist() == ["", "-0.2500"]
+
+
 @pytest.mark.parametrize(
     ("flags", "reason"),
-    [(["--p", "1"], "p must be"), (["--no-such-flag"], "unknown arguments"),
+    [(["--p", "1"], "p must be"), (["--draws", "0"], "draws must be"),
+     (["--no-such-flag"], "unknown arguments"),
      (["--num_train_epochs", "many"], "num_train_epochs"),
      (["--max_step", "2"], "unknown arguments: --max_step"),
      (["--output_dir", "elsewhere"], "output_dir must be left to --out")],

@@ -30,9 +30,9 @@ def why_refused(module: nn.Module, kind: type[nn.Module] = nn.Linear) -> str | N
     >>> why_refused(nn.Linear(2, 2)), why_refused(nn.Embedding(2, 2))
     (None, 'is an Embedding and not an nn.Linear')
     """
-    name = type(module).__name__
+    name = with_article(type(module).__name__)
     if not isinstance(module, kind):
-        return f"is {'an' if name[0] in 'AEIOU' else 'a'} {name} and not an nn.{kind.__name__}"
+        return f"is {name} and not {with_article(f'nn.{kind.__name__}')}"
     held = module._parameters.get("weight")
     if held is None:
         return "computes its weight (weight_norm, spectral_norm, pruning, a parametrization)"
@@ -42,12 +42,23 @@ def why_refused(module: nn.Module, kind: type[nn.Module] = nn.Linear) -> str | N
     own = "forward" in vars(module) and not hasattr(module, "_hf_hook")
     called = type(module).forward is kind.forward and type(module).__call__ is kind.__call__
     if own or not called or hasattr(type(module), "weight"):
-        return f"is a {name} with a forward pass of its own"
+        return f"is {name} with a forward pass of its own"
     if any(getattr(module, hooks) for hooks in HOOKS):
         return "has hooks, which would see the frozen layer without the update"
     if getattr(module, "_hf_tp_plan", None) is not None:
         return "is split over several devices"
     return None
+
+
+def with_article(name: str) -> str:
+    """Put "a" or "an" before the name of a class, as it is spoken.
+
+    >>> [with_article(name) for name in ("LSTM", "Embedding", "nn.Linear", "GRU", "Linear")]
+    ['an LSTM', 'an Embedding', 'an nn.Linear', 'a GRU', 'a Linear']
+    """
+    spelt = name.startswith("nn.") or name[:2].isupper()
+    vowels = "AEFHILMNORSX" if spelt else "AEIOU"
+    return f"{'an' if name[0].upper() in vowels else 'a'} {name}"
 
 
 def is_plain_linear(module: nn.Module) -> bool:

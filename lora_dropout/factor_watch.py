@@ -22,7 +22,8 @@ class FactorWatch:
     optimizer reports its steps, the values themselves are compared with those of the last pass.
 
     Attributes:
-        trusted: an optimizer of all factors reports its steps, so that no value need be watched.
+        trusted: an optimizer of all factors reports its steps, so that no value need be watched but
+            those of one factor, whenever its gradient is reset without a step.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class FactorWatch:
         self._arrivals.clear()
 
     def distrust(self) -> None:
-        """Take note of an optimizer that updates some of the factors, and reports only that."""
+        """Take note of an update of which no optimizer of all factors told."""
         self._partly = self.trusted and self._seen is not None
         self.trusted = False
 
@@ -87,6 +88,10 @@ class FactorWatch:
                 self._listening[index] = weakref.ref(factor)
                 factor.register_post_accumulate_grad_hook(_Hook(self, index, held))
 
+    def asks(self, index: int) -> bool:
+        """Whether a factor's gradients matter: that of the first to come, where one is trusted."""
+        return not self.trusted or not self._arrivals or index in self._arrivals
+
     def arrived(self, index: int, factor: Tensor) -> None:
         """Take note of a gradient; warn, once, if the masks are those of before an update.
 
@@ -95,12 +100,17 @@ class FactorWatch:
             factor: the factor, whose ``grad`` has just been written.
         """
         arrival = self._arrivals.get(index)
+        if factor.grad is None:
+            return
         if arrival is None:
             self._arrivals[index] = _Arrival(factor)
             return
         anew = arrival.reset(factor, writes=1)
         arrival.take_down(factor)
         if not (anew and arrival.differs(factor)):
+            return
+        if self.trusted:
+            self.distrust()
             return
         # A pass of the model notices. If none comes until the next time, nobody moves the masks.
         if arrival.late and not self._warned:
@@ -172,5 +182,5 @@ class _Hook:
 
     def __call__(self, factor: Tensor) -> None:
         watch = self.watch()
-        if watch is not None and not watch.trusted and not self.held() and factor.grad is not None:
+        if watch is not None and watch.asks(self.index) and not self.held():
             watch.arrived(self.index, factor)

@@ -22,7 +22,7 @@ from peft.tuners.lora.layer import MultiheadAttention as PlainMultiheadAttention
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lora_dropout.adaptable import HOOKS, why_refused
+from lora_dropout.adaptable import HOOKS, why_refused, with_article
 from lora_dropout.functional import GroupsNotSupportedError
 from lora_dropout.peft.adapters import AdapterMasks, base_layer
 from lora_dropout.peft.linear import Linear
@@ -85,7 +85,7 @@ class MultiheadAttention(VariantOfConfig, PlainMultiheadAttention):
         """Say why a layer is refused."""
         layer: Any = base
         if type(base).forward is not nn.MultiheadAttention.forward or "forward" in vars(base):
-            return f"is a {type(base).__name__} with a forward pass of its own"
+            return f"is {with_article(type(base).__name__)} with a forward pass of its own"
         if any(getattr(base, hooks) for hooks in HOOKS):
             return "has hooks, which would see the frozen layer without the update"
         if not layer._qkv_same_embed_dim:

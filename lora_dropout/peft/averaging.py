@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
+from weakref import WeakSet
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -13,8 +14,11 @@ from lora_dropout.injection import adapted_layers
 from lora_dropout.peft.fused_head import fused_output
 from lora_dropout.peft.replaced_method import method_replaced
 
-#: Outputs of a model that are averaged: activations before the softmax.
-AVERAGED = ("logits", "start_logits", "end_logits")
+#: How the names of outputs end that are averaged: activations before the softmax, and what a
+#: detector says beside them.
+AVERAGED = ("logits", "pred_boxes", "pred_masks")
+#: Layers whose outputs, and what a model tells beside, were seen to decide its loss.
+_deciding: "WeakSet[nn.Module]" = WeakSet()
 #: Kinds of problems of transformers whose outputs are no classes that exclude each other.
 WITHOUT_CLASSES = ("regression", "multi_label_classification")
 
@@ -28,7 +32,8 @@ def averaging(
     The loss is that of the averaged logits, computed by the model itself: in one more pass the
     output of its last layer is replaced by the average over the members. Where logits are not
     an affine function of a layer's output, the loss is that of ``loss_of``, if the model's own loss
-    is the same.
+    is the same. What a model adds to its loss beside (``aux_loss`` of routers of experts) is
+    averaged over the members.
 
     Source: arXiv 2404.09610, Eq. 8: outputs are averaged before the softmax.
 
@@ -62,6 +67,8 @@ class _Average:
         self.ensemble, self.average = ensemble, average
         #: Whether a pass was averaged. Then one without masks is that of a preference's reference.
         self.sampled = False
+        #: Whether the members of the last pass differed.
+        self.differ = False
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
         """Run the model once a member; return its output with averaged logits, and the loss."""
@@ -79,14 +86,15 @@ class _Average:
                 output = self.forward(*args, **inputs)
                 outputs = [*outputs[:1], output]
                 last.know()
-                for name in AVERAGED:
-                    if name in output:
-                        averages.setdefault(name, RunningAverage(self.average)).add(output[name])
+                for name in _averaged(output):
+                    kind = self.average if name.endswith("logits") else "logits"
+                    averages.setdefault(name, RunningAverage(kind)).add(output[name])
                 if not averages:
                     raise ValueError(f"the model returns none of {', '.join(AVERAGED)} to average")
                 if member < self.ensemble - 1:
                     continue
                 mean = {name: one.value() for name, one in averages.items()}
+                self.differ = not all(close(outputs[0][name], output[name]) for name in mean)
                 if member > 0 and output.get("loss") is not None:
                     averaged = self._by_the_model(last, mean, *args, **inputs)
                     if averaged is not None:
@@ -114,18 +122,53 @@ class _Average:
                 replaced = next(like, replaced).reshape(total.shape)
             with last.replaced(layer, replaced):
                 output = self.forward(*args, **inputs)
-            if all(close(output[name], value) for name, value in mean.items()):
-                return _with(output, mean)
+                if all(close(output[name], value) for name, value in mean.items()):
+                    losses = self._losses(layer, output, *args, **inputs)
+                    if losses is not None:
+                        return _with(output, mean | losses)
         return None
+
+    def _losses(
+        self, layer: nn.Module, output: Any, *args: Any, **inputs: Any
+    ) -> dict[str, Tensor] | None:
+        """Compute the losses of a model of which one layer's output is replaced.
+
+        What a model adds to its loss that is no function of logits, such as that of routers, it
+        tells beside. Members then have different losses, which are averaged.
+
+        Args:
+            layer: whose output is replaced.
+            output: of the model with the last member's masks.
+            *args, **inputs: of the model.
+
+        Returns:
+            Losses by name; None where something else makes a difference between members.
+        """
+        names = ["loss", *_losses_beside(output)]
+        if len(names) == 1 and layer in _deciding:
+            return {}
+        sums = dict.fromkeys(names, torch.zeros(()))
+        for _ in members(self.adapted, 1 if len(names) == 1 else self.ensemble):
+            found = self.forward(*args, **inputs)
+            sums = {name: total.to(found[name]) + found[name] for name, total in sums.items()}
+        if len(names) > 1:
+            return {name: total / self.ensemble for name, total in sums.items()}
+        if not close(sums["loss"], output["loss"]):
+            return None
+        if self.differ:
+            _deciding.add(layer)
+        return {}
 
     def _by_loss_function(
         self, first: Any, output: Any, mean: dict[str, Tensor], inputs: dict[str, Any]
     ) -> Any:
         """Compute the loss by transformers' function; many heads ignore the count."""
         for known in (inputs, inputs | {"num_items_in_batch": None}):
+            if _losses_beside(output):
+                break
             try:
                 ours = loss_of(self.adapted, first, known)
-            except (KeyError, ValueError, RuntimeError):
+            except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
                 continue
             if close(ours, first["loss"]):
                 output["loss"] = loss_of(self.adapted, _with(output, mean), known)
@@ -196,6 +239,24 @@ class _LastLayers:
         finally:
             handle.remove()
             self.sums = kept
+
+
+def _averaged(output: Any) -> list[str]:
+    """Names of what is averaged: not what routers of experts say to themselves."""
+    return [
+        name
+        for name, value in output.items()
+        if name.endswith(AVERAGED) and "router" not in name and isinstance(value, Tensor)
+    ]
+
+
+def _losses_beside(output: Any) -> list[str]:
+    """Names of the losses that a model tells beside its loss, such as that of routers."""
+    return [
+        name
+        for name, value in output.items()
+        if name.endswith("_loss") and isinstance(value, Tensor)
+    ]
 
 
 def _with(output: Any, values: dict[str, Tensor]) -> Any:

@@ -43,13 +43,19 @@ def check_meaning(held: Any, new: Any, adapter: str, also: tuple[str, ...] = ())
 def guard() -> None:
     """Let the functions of PEFT and transformers that load in place ask :func:`check_meaning`."""
     hotswap: Any = peft.utils.hotswap
-    _replace(PeftModel, "load_adapter", _ask_of_peft)
-    _replace(PeftAdapterMixin, "load_adapter", _ask_of_transformers)
-    _replace(hotswap, "hotswap_adapter_from_state_dict", _ask_of_factors)
+    ask_first(PeftModel, "load_adapter", _ask_of_peft)
+    ask_first(PeftAdapterMixin, "load_adapter", _ask_of_transformers)
+    ask_first(hotswap, "hotswap_adapter_from_state_dict", _ask_of_factors)
 
 
-def _replace(owner: Any, name: str, ask: Callable[[dict[str, Any]], None]) -> None:
-    """Let a function be asked about its arguments first; once, however often this is called."""
+def ask_first(owner: Any, name: str, ask: Callable[[dict[str, Any]], None]) -> None:
+    """Let a function be asked about its arguments first; once, however often this is called.
+
+    Args:
+        owner: class or module of the function.
+        name: of the function.
+        ask: is given the arguments by name, and raises where they are refused.
+    """
     function = getattr(owner, name)
     if getattr(function, "asks", False):
         return

@@ -1,9 +1,10 @@
-"""Models with adapters of several methods of PEFT, in which no layer takes masks: refused."""
+"""Models of PEFT in which no layer takes masks: refused."""
 
 from typing import Any
 
 from peft.tuners.mixed import MixedModel as PlainMixedModel
 
+from lora_dropout.peft.adapters import DropoutTuner
 from lora_dropout.peft.config import DropoutFields
 
 
@@ -17,3 +18,22 @@ class MixedModel(PlainMixedModel):
                 "merge the adapter into its model first (merge_and_unload)"
             )
         super()._check_new_adapter_config(config)
+
+
+def ask_of_plain_model(given: dict[str, Any]) -> None:
+    """Refuse an adapter of this package in PEFT's own model of LoRA, which X-LoRA makes.
+
+    Args:
+        given: arguments of the model's ``inject_adapter``, by name.
+
+    Raises:
+        ValueError: the adapter has dropout, and the model is none of this package.
+    """
+    config = given["self"].peft_config.get(given["adapter_name"])
+    drops = isinstance(config, DropoutFields) and config.drops
+    if drops and not isinstance(given["self"], DropoutTuner):
+        raise ValueError(
+            "X-LoRA, and peft.LoraModel where it is made directly, have no LoRA Dropout: use "
+            "get_peft_model, or set dropout_rate=0; in X-LoRA, load the adapters where "
+            "lora_dropout is not imported"
+        )

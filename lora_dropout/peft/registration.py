@@ -18,14 +18,15 @@ import peft.mixed_model
 import torch
 from packaging.version import Version
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, LoraConfig, PeftType
+from peft.tuners.lora import LoraModel as PlainLoraModel
 from peft.tuners.lora.layer import Linear
 from peft.utils.hotswap import CONFIG_KEYS_TO_CHECK
 
 from lora_dropout.peft.adalora import AdaLoraModel
 from lora_dropout.peft.config import MEANING, AdaLoraDropoutConfig, LoraDropoutConfig
-from lora_dropout.peft.in_place import guard
+from lora_dropout.peft.in_place import ask_first, guard
 from lora_dropout.peft.lora import LoraModel
-from lora_dropout.peft.mixed import MixedModel
+from lora_dropout.peft.mixed import MixedModel, ask_of_plain_model
 
 #: Before it, a layer that knows nothing of the dropout ignored it without a word.
 LEAST_VERSION = "0.20"
@@ -73,6 +74,7 @@ def register() -> None:
     PEFT_TYPE_TO_TUNER_MAPPING[PeftType.LORA] = LoraModel
     PEFT_TYPE_TO_TUNER_MAPPING[PeftType.ADALORA] = AdaLoraModel
     peft.mixed_model.MixedModel = MixedModel
+    ask_first(PlainLoraModel, "inject_adapter", ask_of_plain_model)
     guard()
 
 

@@ -48,7 +48,7 @@ class LoraDropoutTrainerMixin:
             another objective, as rows of a batch see each other (losses of pairs, negatives within
             the batch, normalization over it), and where a model computes something without a batch,
             such as DeBERTa's relative positions, N passes are taken all the same, and a warning
-            says so. The gradients of the first batch are compared for that.
+            says so. The gradients of batches 1, 2, 4, 8 and so on are compared for that.
         own_masks: masks of its own for each process and part of an accumulated batch. The gradient
             is less noisy, and the training depends on how it is split.
         ensemble: N, members in evaluation, prediction and generation, whose outputs are averaged; 0
@@ -89,6 +89,7 @@ class LoraDropoutTrainerMixin:
         self.ensemble, self.average = ensemble, average
         self._share = 1.0
         self._part = (-1, 0)
+        self._groups = 0
         self._counts_items = self._adds_regularizer = self._in_step = False
         self._checked: set[str] = set()
         if own_masks:
@@ -302,8 +303,13 @@ class LoraDropoutTrainerMixin:
     def _check_rows(
         self, model: nn.Module, inputs: dict[str, Any], items: Any, samples: range
     ) -> None:
-        """Find out, once, whether a grouped pass is the same objective as passes."""
-        if self._first("rows"):
+        """Find out whether a grouped pass is the same objective as passes.
+
+        It is asked at passes 1, 2, 4, 8 and so on: some losses compare rows only later, as with
+        those of batches before.
+        """
+        self._groups += 1
+        if self._groups & (self._groups - 1) == 0:
             check_rows(self, model, inputs, items, samples)
 
     def _numbers(self) -> range:

@@ -71,8 +71,8 @@ def check_rows(
     apart = _distance_of_group(trainer, trainer._prepare_inputs(inputs), items, samples)
     if not apart <= (EXACT if exact else ROUGH):
         raise GroupsNotSupportedError(
-            "rows of a batch see each other in the model or its loss: the gradient of the "
-            f"first batch is {apart:.2g} of its norm away from that of the passes"
+            "rows of a batch see each other in the model or its loss: the gradient of this "
+            f"batch is {apart:.2g} of its norm away from that of the passes"
         )
 
 

@@ -204,6 +204,33 @@ def test_an_optimizer_that_hides_from_pytorch_is_noticed():
 
 
 @pytest.mark.parametrize("update", UPDATES)
+def test_an_optimizer_that_is_left_for_updates_by_hand_is_noticed(update):
+    """It reported its steps until then, so that the values were not watched."""
+    model = make_model(p=0.1)
+    optimizer = torch.optim.SGD(trainable(model), 0.1)
+    model(X).square().sum().backward()
+    optimizer.step()
+    seen = train_by_hand(model, update, 5)
+    # What goes through ``.data`` shows by the next gradient, after a pass with the old masks.
+    assert seen in ([1, 2, 3, 4, 5], [1, 1, 2, 3, 4])
+    assert seen[1] == 2 or update is not in_place
+
+
+def test_gradients_that_a_trusted_optimizer_is_not_given_move_nothing():
+    """A gradient scaler throws away those that overflow, between steps of an optimizer."""
+    model = make_model()
+    optimizer = torch.optim.SGD(trainable(model), 0.1)
+    seen = []
+    for overflow in (False, True, True, False, True, False):
+        optimizer.zero_grad()
+        model(X).square().sum().backward()
+        seen.append(mask_schedule(model).step)
+        if not overflow:
+            optimizer.step()
+    assert seen == [0, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("update", UPDATES)
 def test_parts_that_are_called_without_the_model_warn_once(update):
     model = make_model()
 

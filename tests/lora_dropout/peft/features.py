@@ -152,6 +152,8 @@ USES = (
     Use("the same, of another rate or alpha", False,
         (IN_PLACE + "factors_that_mean_something_else_are_refused",), None),
     Use("Arrow's router over adapters", True, (SAVING + "pefts_arrow_is_refused",), None),
+    Use("X-LoRA's mixture of adapters", True,
+        (ADAPTERS + "pefts_own_model_of_lora_is_refused",), None),
     Use("merging into a weight that is tied, without changing the other layer", False,
         ("test_embedding.py::test_merging_into_a_tied_weight_changes_no_output",), None),
     Use("`hotswap_adapter` with another rate", False,

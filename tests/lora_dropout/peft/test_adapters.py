@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from peft import AdaLoraConfig, LoHaConfig, LoraConfig, get_peft_model
+from peft import AdaLoraConfig, LoHaConfig, LoraConfig, XLoraConfig, get_peft_model
+from peft.tuners.lora import LoraModel as PlainLoraModel
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -301,6 +302,19 @@ def test_models_of_mixed_methods_are_refused(config):
     )
     with pytest.raises(ValueError, match="PeftMixedModel has no LoRA Dropout"):
         model.add_adapter("ours", settings)
+
+
+def test_pefts_own_model_of_lora_is_refused(tmp_path):
+    """X-LoRA makes one of the adapters that it loads, and would leave the masks out."""
+    model = adapted("llama")
+    model.save_pretrained(tmp_path)
+    base = model.unload()
+    base.config.use_cache = False
+    experts = XLoraConfig(task_type="CAUSAL_LM", hidden_size=16, adapters={"0": str(tmp_path)})
+    with pytest.raises(ValueError, match=r"X-LoRA.* no LoRA Dropout: use get_peft_model"):
+        get_peft_model(base, experts)
+    with pytest.raises(ValueError, match=r"X-LoRA.* no LoRA Dropout: use get_peft_model"):
+        PlainLoraModel(nn.Sequential(nn.Linear(4, 4)), lora(["0"], task_type=None), "default")
 
 
 @both

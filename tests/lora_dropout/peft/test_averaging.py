@@ -1,15 +1,28 @@
 """Probabilities averaged where transformers' models compute their loss, as logits are."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+import transformers
 from peft import get_peft_model
+from torch import nn
 from torch.nn.functional import cross_entropy, nll_loss
 from transformers import BertForSequenceClassification
 
 from lora_dropout import members
 from lora_dropout.peft import LoraDropoutConfig
 from lora_dropout.peft.averaging import averaging
-from tests.lora_dropout.peft.models import adapted, batch, bert, bert_qa, lora, randomize
+from tests.lora_dropout.peft.models import (
+    SIZES,
+    adapted,
+    batch,
+    bert,
+    bert_qa,
+    lora,
+    mixtral,
+    randomize,
+)
 from tests.lora_dropout.peft.test_trainer import OWN_LOSS, gemma2
 
 SIZE = 4
@@ -49,6 +62,77 @@ def test_so_are_those_of_a_span():
         for end in ("start", "end")
     )
     assert float(found.loss) == pytest.approx(float(expected) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_what_routers_add_to_the_loss_is_averaged(average):
+    """It is no function of the logits, and each member has its own."""
+    base = mixtral()
+    base.config.output_router_logits = True
+    settings = lora(["q_proj", "v_proj"], "CAUSAL_LM", p=0.5)
+    model = randomize(get_peft_model(base, settings)).eval()
+    inputs = batch(causal=True)
+    with torch.no_grad():
+        outputs = [model(**inputs) for _ in members(model, SIZE)]
+        with averaging(model, model, SIZE, average):
+            found = model(**inputs)
+    of_routers = torch.stack([one.aux_loss for one in outputs])
+    logits = [one.logits[:, :-1] for one in outputs]
+    mean = sum(logits) / SIZE
+    if average == "probabilities":
+        mean = (sum(one.softmax(-1) for one in logits) / SIZE).log()
+    expected = cross_entropy(mean.flatten(0, 1), inputs["labels"][:, 1:].flatten())
+    expected = expected + base.router_aux_loss_coef * of_routers.mean()
+    assert base.router_aux_loss_coef * of_routers.std() > 5e-6 * expected
+    assert float(found.aux_loss) == pytest.approx(float(of_routers.mean()), rel=1e-6)
+    assert float(found.loss) == pytest.approx(float(expected), rel=1e-6)
+
+
+def detector():
+    config = transformers.YolosConfig(
+        **{name: size for name, size in SIZES.items() if name != "vocab_size"},
+        image_size=[8, 8], patch_size=4, num_detection_tokens=3, num_labels=3,
+    )  # fmt: skip
+    settings = LoraDropoutConfig(r=2, target_modules=["query", "q_proj"], dropout_rate=0.5)
+    model = get_peft_model(transformers.YolosForObjectDetection(config), settings)
+    return randomize(model).eval()
+
+
+def test_boxes_are_averaged_beside_the_logits():
+    model, pixels = detector(), torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        boxes = [model(pixel_values=pixels).pred_boxes for _ in members(model, SIZE)]
+        with averaging(model, model, SIZE):
+            found = model(pixel_values=pixels)
+    assert not torch.equal(boxes[0], boxes[1])
+    torch.testing.assert_close(found.pred_boxes, sum(boxes) / SIZE)
+
+
+class Offset(nn.Module):
+    """A classifier whose loss depends on more than its logits, and that does not tell what."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = SimpleNamespace(problem_type=None)
+        self.first, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x, labels=None):
+        hidden = self.first(x).tanh()
+        logits = self.head(hidden)
+        loss = cross_entropy(logits, labels) + hidden.square().mean()
+        return {"loss": loss, "logits": logits}
+
+
+def test_a_loss_of_more_than_the_logits_is_refused():
+    """That of the last member would stand for all."""
+    settings = LoraDropoutConfig(r=2, target_modules=["first"], dropout_rate=0.5)
+    model = randomize(get_peft_model(Offset(), settings)).eval()
+    with (
+        torch.no_grad(),
+        averaging(model, model, SIZE),
+        pytest.raises(ValueError, match="Offset computes its loss in its own way"),
+    ):
+        model(torch.randn(5, 4), labels=torch.tensor([0, 1, 2, 0, 1]))
 
 
 def test_the_two_averages_differ():

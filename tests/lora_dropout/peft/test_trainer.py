@@ -106,6 +106,21 @@ def test_rows_that_see_each_other_take_passes_and_it_is_said_once(loss, tmp_path
     assert_same(trained(tmp_path, kind=kind, samples=3), grouped)
 
 
+class Later(Trainer):
+    """The model's loss in the first step, and one against all others of the batch after it."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        kind = Contrast if self.state.global_step else Trainer
+        return kind.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
+
+
+def test_rows_that_come_to_see_each_other_later_take_passes_from_then_on(tmp_path, caplog):
+    kind = type("Ours", (LoraDropoutTrainerMixin, Later), {})
+    grouped = trained(tmp_path, kind=kind, samples=3, grouped=True)
+    assert caplog.text.count("rows of a batch see each other") == 1
+    assert_same(trained(tmp_path, kind=kind, samples=3), grouped)
+
+
 def test_rows_that_do_not_see_each_other_are_grouped_though_the_model_drops(tmp_path, caplog):
     """Its own dropout is random in a pass and says nothing of the objective."""
     made = trainer(tmp_path, samples=3, grouped=True)
@@ -306,6 +321,12 @@ def t5():
         decoder_start_token_id=0))  # fmt: skip
 
 
+def t5_classes():
+    return transformers.T5ForSequenceClassification(transformers.T5Config(
+        vocab_size=WORDS, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2,
+        decoder_start_token_id=0, num_labels=3))  # fmt: skip
+
+
 def bart():
     return transformers.BartForConditionalGeneration(transformers.BartConfig(
         vocab_size=WORDS, d_model=16, encoder_layers=1, decoder_layers=1,
@@ -338,6 +359,8 @@ OWN_LOSS = {
     vit: (["q_proj", "v_proj"], {"pixel_values": torch.ones(3, 3, 8, 8).cumsum(-1)},
           torch.tensor([0, 2, 1])),
     t5: (["q", "v"], {"input_ids": tokens(3, 6)}, tokens(3, 5)),
+    t5_classes: (["q", "v"], {"input_ids": torch.tensor([[5, 1, 0], [7, 9, 1], [8, 2, 1]])},
+                 torch.tensor([0, 2, 1])),
     bart: (["q_proj", "v_proj"], {"input_ids": tokens(3, 6)}, tokens(3, 5)),
     choices: (["query"], {"input_ids": tokens(3, 2, 6)}, torch.tensor([0, 1, 1])),
     gpt2: (["c_attn"], {"input_ids": tokens(3, 6)}, torch.tensor([0, 2, 1])),

@@ -41,6 +41,7 @@ from probes.jobs.job import RunJob, Tables
 from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.results.answer_words import (
+    MATCHED_VERDICTS,
     draws_in_words,
     intervals_in_words,
     least_and_largest,
@@ -61,12 +62,6 @@ from probes.results.text_tables import (
 
 if TYPE_CHECKING:
     from figures.style import Drawing
-
-#: What the verdicts of the comparison are called where they are printed.
-VERDICTS = {
-    "dropout": "dropout has less", "control": "control has less", "undecided": "undecided",
-    "not reached": "not reached",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -299,7 +294,7 @@ class MatchedResult(Result):
                 "difference": with_interval(
                     decision.drop(columns="difference_draws"), "difference"
                 ),
-                "verdict": decision["verdict"].map(VERDICTS),
+                "verdict": decision["verdict"].map(MATCHED_VERDICTS),
             }
         )
 

@@ -20,8 +20,9 @@ from probes.generalization import GapResult, MatchedResult
 from probes.information import InformationResult
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
+from probes.results.answer_words import MATCHED_VERDICTS
 from probes.results.mask_kinds import kind_name
-from probes.results.matched_information import VERDICTS, MatchedInformationResult
+from probes.results.matched_information import MatchedInformationResult
 from probes.results.stability_result import StabilityResult
 from probes.sensitivity import SensitivityResult
 
@@ -58,10 +59,7 @@ def of_stability(result: StabilityResult) -> Claims:
 
 def of_matched(result: MatchedResult) -> Claims:
     """Which side is the stabler at equal train loss, for every control and rate."""
-    words = {
-        "dropout": "dropout has less", "control": "the control has less",
-        "undecided": UNDECIDED, "not reached": "not reached",
-    }  # fmt: skip
+    words = MATCHED_VERDICTS | {"control": "the control has less"}
     claims: Claims = {}
     task = result.rows["task"].iloc[0]
     for row in result.decision("beta").to_dict("records"):
@@ -194,7 +192,7 @@ def of_matched_information(result: MatchedInformationResult) -> Claims:
         if row["statement"] in ("gap", *CLOSE):
             topic = f"{row['statement']} at equal {row['at']}"
             item = f"{row['variant']} at p = {row['p']:g}"
-            claims.setdefault(topic, {})[item] = _decided(row, VERDICTS)
+            claims.setdefault(topic, {})[item] = _decided(row, MATCHED_VERDICTS)
     return claims
 
 

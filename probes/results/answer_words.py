@@ -8,6 +8,11 @@ import pandas as pd
 
 #: From here on digits are not written out: they are those of a network that diverged.
 LARGE = 1e6
+#: Verdicts of ``probes.cells.matched_controls.decide`` as they are printed.
+MATCHED_VERDICTS = {
+    "dropout": "dropout has less", "control": "control has less", "undecided": "not told apart",
+    "not reached": "not reached",
+}  # fmt: skip
 
 
 def mean_in_words(row: Mapping[Any, Any], name: str) -> str:

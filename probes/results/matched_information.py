@@ -8,19 +8,13 @@ import pandas as pd
 from probes.cells.bounded_loss import ZERO_ONE
 from probes.cells.matched_controls import decide, match
 from probes.cells.matched_information import COMPARED
-from probes.results.answer_words import draws_in_words, intervals_in_words
+from probes.results.answer_words import MATCHED_VERDICTS, draws_in_words, intervals_in_words
 from probes.results.json_records import as_json
 from probes.results.result import Result
 from probes.results.text_tables import TextTable, decimals, rates, with_interval
 
 if TYPE_CHECKING:
     from figures.style import Drawing
-
-#: What verdicts are called where they are printed.
-VERDICTS = {
-    "dropout": "dropout has less", "control": "control has less", "undecided": "not told apart",
-    "not reached": "not reached",
-}  # fmt: skip
 
 
 class MatchedInformationResult(Result):
@@ -98,7 +92,7 @@ class MatchedInformationResult(Result):
                 "dropout": decimals(shown["dropout"]),
                 "p = 0": decimals(shown["control"]),
                 "difference": with_interval(shown.drop(columns="difference_draws"), "difference"),
-                "verdict": shown["verdict"].map(VERDICTS),
+                "verdict": shown["verdict"].map(MATCHED_VERDICTS),
             }
         )
 
@@ -122,7 +116,7 @@ class MatchedInformationResult(Result):
         lines = []
         for (at, statement), rows in self.summary.groupby(["at", "statement"], sort=False):
             said = []
-            for verdict, words in VERDICTS.items():
+            for verdict, words in MATCHED_VERDICTS.items():
                 found = rows[rows["verdict"] == verdict]
                 if len(found):
                     cases = [
@@ -171,6 +165,6 @@ def counted(summary: pd.DataFrame) -> str:
         summary: of :class:`MatchedInformationResult`, or part of it; the gap is not counted.
     """
     bounds = summary[summary["statement"] != "gap"]
-    counts = bounds["verdict"].map(VERDICTS).value_counts()
-    said = ", ".join(f"{words} in {counts.get(words, 0)}" for words in VERDICTS.values())
+    counts = bounds["verdict"].map(MATCHED_VERDICTS).value_counts()
+    said = ", ".join(f"{words} in {counts.get(words, 0)}" for words in MATCHED_VERDICTS.values())
     return f"Of {len(bounds)} comparisons of a bound at equal fit: {said}."

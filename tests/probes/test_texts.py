@@ -306,7 +306,7 @@ def test_matched():
         "10 | 0.1 | weight decay   | 2 | 0 | 0.5000 | 0.1100 | 0.0600 | -0.0500 ± 0.0000 * | "
         "control has less",
         "10 | 0.1 | learning rate  | 2 | 0 | 0.5000 | 0.1100 | 0.1100 | 0.0000 ± 0.1271 | "
-        "undecided",
+        "not told apart",
         "10 | 0.1 | shrunk update  | 0 | 0 | nan    | nan    | nan    | nan | not reached",
         "10 | 0.5 | early stopping | 1 | 1 | 0.5000 | 0.1000 | 0.3000 | 0.2000 | not reached",
         "10 | 0.5 | weight decay   | 1 | 1 | 0.5000 | 0.1000 | 0.0500 | -0.0500 | not reached",

@@ -1,7 +1,7 @@
 """What `probes.recommend` claims where the truth is known: among equals, with a gain, of noise.
 
 Tables of losses are simulated, one row a draw of S and one column a tuned method of the probe's
-default, and chosen from as the probe does (``probes.metrics.split_choice``; every third draw
+default, and chosen from as the probe does (``probes.metrics.sample_splitting``; every third draw
 chooses), beside two ways that it does not use: all draws choose and tell, and all but one choose
 and that one tells, in turn. Then small networks are trained on labels that were permuted, and on
 the true ones.
@@ -24,7 +24,7 @@ from probes import recommend
 from probes.cli.command_line import run_functions
 from probes.jobs.validation import check_count
 from probes.metrics.confidence_intervals import mean_interval
-from probes.metrics.split_choice import split_choice
+from probes.metrics.sample_splitting import split_choice
 from probes.results.recommendation import Candidate
 from probes.tasks import TASKS
 from probes.training.rivals import RIVALS

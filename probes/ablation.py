@@ -37,7 +37,7 @@ from probes.metrics.multiple_comparisons import LEVEL
 from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, replica
 from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
-from probes.results.mask_kinds import (
+from probes.results.mask_kind_comparison import (
     NOISY,
     difference_table,
     kind_conclusion,

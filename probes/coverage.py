@@ -41,7 +41,7 @@ from probes.results.text_tables import (
     rates,
     with_interval,
 )
-from probes.statements.coverage import RUN_ERROR, mean_p_value
+from probes.statements.declared_error import RUN_ERROR, mean_p_value
 from theory.barber2021 import jackknife_coverage, jackknife_plus_coverage
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
 from probes.metrics.calibration_error import has_classes
 from probes.metrics.confidence_intervals import means
-from probes.metrics.labels import inference_label
+from probes.metrics.inference_names import inference_label
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
 from probes.models.losses import Loss

@@ -44,7 +44,7 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind
 from probes.jobs.validation import check_count, check_one_of, did_you_mean, require
 from probes.metrics.confidence_intervals import means
-from probes.metrics.labels import named_inference
+from probes.metrics.inference_names import named_inference
 from probes.models.pretrained import require_package
 from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result

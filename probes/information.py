@@ -37,7 +37,7 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import RunJob, Tables
 from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.confidence_intervals import means, overlap_of
-from probes.metrics.labels import named_inference
+from probes.metrics.inference_names import named_inference
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.results.answer_words import draws_in_words, intervals_in_words, listed, times
 from probes.results.matched_information import MatchedInformationResult

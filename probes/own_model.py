@@ -32,7 +32,7 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, check_seed, require
 from probes.metrics.confidence_intervals import mean_interval, means, overlap_of
-from probes.metrics.labels import inference_label
+from probes.metrics.inference_names import inference_label
 from probes.metrics.metrics_of_outputs import measure_losses
 from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.result import Result

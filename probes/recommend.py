@@ -55,7 +55,7 @@ from probes.jobs.job import TableKind, Tables
 from probes.jobs.time_limit import TimeLimit, run_draws
 from probes.jobs.validation import check_count, check_one_of, check_seed, require
 from probes.metrics.confidence_intervals import means, overlap_of
-from probes.metrics.split_choice import SplitChoice, split_choice
+from probes.metrics.sample_splitting import SplitChoice, split_choice
 from probes.metrics.tuned_settings import SETTING, tuned_settings
 from probes.results.adapter_config import config_files
 from probes.results.answer_words import draws_in_words, intervals_in_words

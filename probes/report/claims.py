@@ -21,7 +21,7 @@ from probes.information import InformationResult
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
 from probes.results.answer_words import MATCHED_VERDICTS
-from probes.results.mask_kinds import kind_name
+from probes.results.mask_kind_comparison import kind_name
 from probes.results.matched_information import MatchedInformationResult
 from probes.results.stability_result import StabilityResult
 from probes.sensitivity import SensitivityResult

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from probes.metrics.confidence_intervals import overlap_of
-from probes.metrics.coverage import coverage_p_value
+from probes.metrics.exceedance_test import exceedance_p_value
 from probes.metrics.multiple_comparisons import LEVEL, holm
 from probes.results.premises import failed_premises, slack_of
 from theory import (
@@ -253,4 +253,4 @@ def _p_value(group: pd.DataFrame, delta: float) -> float:
     above = (verdicts == "exceeded").sum()
     if not draws:
         return float("nan")
-    return coverage_p_value(above, draws, delta)
+    return exceedance_p_value(above, draws, delta)

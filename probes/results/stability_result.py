@@ -11,8 +11,8 @@ import pandas as pd
 from probes.jobs.job import TableKind
 from probes.metrics.change_statistics import change_statistics
 from probes.metrics.confidence_intervals import means
+from probes.metrics.inference_names import inference_label
 from probes.metrics.interior_optimum import Optimum, interior_optimum
-from probes.metrics.labels import inference_label
 from probes.metrics.paired_differences import paired_differences
 from probes.results.answer_words import (
     draws_in_words,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from probes.metrics.labels import inference_label
+from probes.metrics.inference_names import inference_label
 from probes.results.text_tables import averages, decimals, rates, train_losses, with_interval
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from probes.metrics.coverage import coverage_p_value
+from probes.metrics.exceedance_test import exceedance_p_value
 from probes.statements.case import Case
-from probes.statements.coverage import level, mean_p_value
+from probes.statements.declared_error import level, mean_p_value
 from probes.statements.exact_minimisers import Problem, leave_one_out_weights, minimisers, newton
 from probes.statements.linear_losses import Array
 from probes.statements.setting import Setting
@@ -68,8 +68,8 @@ def bound_cases(setting: Setting) -> Iterator[Case]:
 
     The measured side is the (1 - delta) quantile of the gap over the draws. A bound is violated
     where an exact binomial test finds that the gap exceeds it more often than delta: see
-    ``probes.statements.coverage``. The second moment that the lemma's proof bounds is tested too.
-    Beta is its mean over the same draws, and has an error of its own that the tests do not know.
+    ``probes.statements.declared_error``. The second moment that the lemma's proof bounds is tested,
+    too. Beta is its mean over the same draws, and has an error of its own that the tests do not know.
 
     C is the largest loss on the ball that holds all minimisers: as losses are at least 0, any two
     of them differ by C at most, which is what the printed lemma asks. On these data the bounds are
@@ -109,7 +109,7 @@ def bound_cases(setting: Setting) -> Iterator[Case]:
         yield Case(
             statement, reading, measured=max(quantile, 0.0), bound=bound, provable=provable,
             ceiling=ceiling, chance=setting.chance,
-            p_value=coverage_p_value(exceeded, setting.coverage_draws, delta),
+            p_value=exceedance_p_value(exceeded, setting.coverage_draws, delta),
             command=setting.command(statement.split()[-1]), **common,
         )  # fmt: skip
     square, limit = np.square(draws.gap), delta * corrected**2

@@ -135,16 +135,16 @@ def test_what_changes_a_name_that_the_run_uses_counts(source, old, new, tmp_path
 @pytest.mark.parametrize(
     ("line", "name"),
     [
-        ("import probes.metrics.labels", "probes"),
-        ("import probes.metrics.labels as labels", "labels"),
+        ("import probes.metrics.inference_names", "probes"),
+        ("import probes.metrics.inference_names as labels", "labels"),
         ("from probes.metrics import labels", "labels"),
-        ("from probes.metrics.labels import inference_label", "inference_label"),
-        ("import probes.tasks\nimport probes.metrics.labels", "probes"),
+        ("from probes.metrics.inference_names import inference_label", "inference_label"),
+        ("import probes.tasks\nimport probes.metrics.inference_names", "probes"),
     ],
 )
 def test_a_file_is_reached_however_it_is_imported(line, name, tmp_path):
     run = module_of(tmp_path / "own_file.py", f"{line}\ndef run():\n    return {name}\n").run
-    assert "probes/metrics/labels.py" in reached_code(run)
+    assert "probes/metrics/inference_names.py" in reached_code(run)
 
 
 @pytest.mark.parametrize(

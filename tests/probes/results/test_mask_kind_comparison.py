@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes.results.mask_kinds import (
+from probes.results.mask_kind_comparison import (
     QUANTITIES,
     difference_table,
     kind_conclusion,

@@ -1,4 +1,4 @@
-"""What networks are called in tables and legends."""
+"""What tables and legends call a network, by how it predicts: alone or as an ensemble."""
 
 
 def inference_label(members: int, otherwise: str = "expected weight") -> str:

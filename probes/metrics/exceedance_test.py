@@ -1,9 +1,9 @@
-"""Whether a bound that may fail with a stated probability fails too often."""
+"""Whether a bound that may fail with a stated probability is exceeded too often."""
 
 from scipy.special import bdtrc
 
 
-def coverage_p_value(exceeded: int, draws: int, delta: float) -> float:
+def exceedance_p_value(exceeded: int, draws: int, delta: float) -> float:
     r"""Return the p-value of "a bound is exceeded with probability at most delta".
 
     .. math:: P(X\ge k),\quad X\sim\mathrm{Binomial}(m,\delta)
@@ -16,7 +16,7 @@ def coverage_p_value(exceeded: int, draws: int, delta: float) -> float:
     Returns:
         The p-value of the exact one-sided test, in (0, 1].
 
-    >>> round(coverage_p_value(1, 20, 0.05), 4)
+    >>> round(exceedance_p_value(1, 20, 0.05), 4)
     0.6415
     """
     return float(bdtrc(exceeded - 1, draws, delta)) if exceeded else 1.0

@@ -1,4 +1,4 @@
-"""Choose among candidates on some draws of S; tell the loss of the chosen one on the others."""
+"""Sample splitting: some draws of S choose among candidates, the others say what that gains."""
 
 from dataclasses import dataclass
 

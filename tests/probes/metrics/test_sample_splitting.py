@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom, nct, norm, t
 
 from probes.metrics.confidence_intervals import mean_interval
-from probes.metrics.split_choice import split_choice
+from probes.metrics.sample_splitting import split_choice
 
 ERROR = 1e-6
 RUNS = 4000

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from probes.metrics.coverage import coverage_p_value
+from probes.metrics.exceedance_test import exceedance_p_value
 from probes.statements.case import Case
-from probes.statements.coverage import RUN_ERROR, level, mean_p_value
+from probes.statements.declared_error import RUN_ERROR, level, mean_p_value
 from probes.statements.risk_cases import TESTS, bound_cases
 from probes.statements.setting import Grid
 
 
 def test_one_of_twenty_at_five_percent_is_no_violation():
     """It happens in 64 % of all runs."""
-    assert coverage_p_value(1, 20, 0.05) == pytest.approx(1 - 0.95**20)
-    case = Case("", "", "", 1.0, 0.5, p_value=coverage_p_value(1, 20, 0.05), level=level(60))
+    assert exceedance_p_value(1, 20, 0.05) == pytest.approx(1 - 0.95**20)
+    case = Case("", "", "", 1.0, 0.5, p_value=exceedance_p_value(1, 20, 0.05), level=level(60))
     assert case.verdict == "holds"
 
 
@@ -24,13 +24,13 @@ def test_a_bound_that_fails_exactly_delta_of_the_time_fails_a_run_as_rarely_as_d
     draws, tests
 ):
     exceeded = np.arange(draws + 1)
-    rejected = [coverage_p_value(int(k), draws, 0.05) < level(tests) for k in exceeded]
+    rejected = [exceedance_p_value(int(k), draws, 0.05) < level(tests) for k in exceeded]
     assert tests * binom.pmf(exceeded, draws, 0.05)[rejected].sum() <= RUN_ERROR
-    assert coverage_p_value(draws, draws, 0.05) == pytest.approx(0.05**draws)
+    assert exceedance_p_value(draws, draws, 0.05) == pytest.approx(0.05**draws)
 
 
 def test_a_bound_that_fails_half_of_the_time_is_found():
-    assert coverage_p_value(10, 20, 0.05) < level(240)
+    assert exceedance_p_value(10, 20, 0.05) < level(240)
 
 
 def test_the_mean_of_bounded_values_is_tested_as_rarely_wrong_as_declared():

@@ -1,4 +1,4 @@
-"""Zeros or noise: what masks of another kind change, and which part of it is the gradient's noise.
+"""Zeros or noise: LoRA Dropout's masks beside other kinds of masks with the same mean and variance.
 
 The tables take rows of one network a row, with ``p``, ``draw``, ``kind`` ("none" for the network
 without masks, "mean", "bernoulli", "gaussian", "two-point"), ``samples`` (N, mask pairs a step) and

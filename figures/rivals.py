@@ -30,35 +30,37 @@ def draw(frontier: pd.DataFrame, tuned: pd.DataFrame, margin: float, caption: st
         caption: the settings.
 
     Returns:
-        A figure with a column a family and a row each for test loss and beta, against train loss:
+        A figure with a column a family and a row each for test loss and, where there is one, beta,
+        against train loss:
         a curve a method over its strengths, and a large mark with an interval where it is tuned.
         LoRA stands in every panel, in black, over its stopping times. Below them the differences.
     """
     families = [one for one in tuned["family"].unique() if one != PLAIN]
     sizes = [tuned.loc[tuned["family"] == family, "method"].nunique() for family in families]
+    shown = {name: label for name, label in ROWS.items() if name in tuned}
     # In inches: the panels, the legends below them, and the differences.
-    heights = 5.2, 0.5 + 0.19 * (1 + max(sizes)), 1.1 + 0.21 * (len(tuned) - 1)
+    heights = 2.6 * len(shown), 0.5 + 0.19 * (1 + max(sizes)), 1.1 + 0.21 * (len(tuned) - 1)
     with style():
         figure = Drawing(figsize=(10, sum(heights) + 0.8))
         parts: Any = figure.subfigures(2, 1, height_ratios=(heights[0] + heights[1], heights[2]))
         top, bottom = parts
         panels = top.subplots(
-            3, len(families), squeeze=False, sharex="row", sharey="row",
-            height_ratios=(heights[0] / 2, heights[0] / 2, heights[1]),
+            len(shown) + 1, len(families), squeeze=False, sharex="row", sharey="row",
+            height_ratios=[2.6] * len(shown) + [heights[1]],
         )  # fmt: skip
         for column, family in enumerate(families):
             names = list(dict.fromkeys(tuned.loc[tuned["family"] == family, "method"]))
-            for axes, name in zip(panels[:2, column], ROWS, strict=True):
+            for axes, name in zip(panels[:-1, column], shown, strict=True):
                 _curve(axes, frontier, tuned, PLAIN_METHOD, name, Look((0.0, 0.0, 0.0), "*", "-"))
                 for method, look in zip(names, looks(len(names)), strict=True):
                     _curve(axes, frontier, tuned, method, name, look)
                 _train_losses(axes)
             panels[0, column].set_title(textwrap.fill(family, 30))
-            panels[1, column].set_xlabel("train loss")
-            keys = panels[1, column].get_legend_handles_labels()
-            panels[2, column].legend(*keys, loc="upper center", framealpha=0.9)
-            panels[2, column].set_axis_off()
-        for axes, (name, label) in zip(panels[:2, 0], ROWS.items(), strict=True):
+            panels[-2, column].set_xlabel("train loss")
+            keys = panels[-2, column].get_legend_handles_labels()
+            panels[-1, column].legend(*keys, loc="upper center", framealpha=0.9)
+            panels[-1, column].set_axis_off()
+        for axes, (name, label) in zip(panels[:-1, 0], shown.items(), strict=True):
             axes.set_ylabel(label)
             highest = float(np.nanmax([*finite(tuned[name]), 0.0]))
             axes.set_ylim(0, HIGHEST * highest or None)

@@ -3,6 +3,7 @@
 python -m probes.rivals
 python -m probes.rivals --task breast_cancer --n 32 64 128 --minutes 20
 python -m probes.rivals --method "LoRA Dropout" "weight decay" --draws 16
+python -m probes.rivals --task text --data mine.csv --without-beta
 
 >>> result = measure(task="ridge", method="weight decay", n=8, draws=2, tuning_draws=1, steps=10,
 ...                  trainings=2)
@@ -31,6 +32,7 @@ from probes.cells.cell import Cell
 from probes.cells.rival_cells import (
     FOLDS,
     SHARES,
+    Beside,
     MeasuredCell,
     Setting,
     TuningCell,
@@ -110,6 +112,10 @@ class RivalsSettings(TextOptions, EngineOptions):
     margin: float = 0.02
     """Margin of equivalence, a share of the test loss of tuned LoRA, in (0, 1). Default: 2 %, in
     which tuned variants of LoRA agree (arXiv 2602.04998). Name it before you look."""
+
+    without_beta: bool = False
+    """Leave out β, which takes n networks more for every strength: a text task then takes minutes
+    in place of hours."""
 
     rank: int | None = None
     """Rank r of the update. Default: the task's."""
@@ -241,8 +247,9 @@ class RivalsResult(Result):
         """
         parts = []
         for n, rows in self.chosen_rows.groupby("n", sort=False):
-            found = means(rows, ["method"], QUANTITIES)
-            for quantity, prefix in (("test_loss", ""), ("beta", "beta_")):
+            found = means(rows, ["method"], _measured(rows))
+            compared_too = {"test_loss": ""} | ({"beta": "beta_"} if "beta" in rows else {})
+            for quantity, prefix in compared_too.items():
                 compared = compare_methods(rows, REFERENCE, self.margin, quantity)
                 names = {name: f"{prefix}{name}" for name in compared if name != "method"}
                 found = found.merge(
@@ -270,7 +277,7 @@ class RivalsResult(Result):
         rows = pd.concat(parts, ignore_index=True)
         first = sorted(rows["draw"].unique())[:FRONTIER_DRAWS]
         shown = rows[rows["draw"].isin(first)]
-        return means(shown, ["n", "method", "strength", "share"], QUANTITIES)
+        return means(shown, ["n", "method", "strength", "share"], _measured(shown))
 
     @property
     def contender(self) -> dict[int, str]:
@@ -288,7 +295,7 @@ class RivalsResult(Result):
         """The summary as it is printed, the least test loss first."""
         summary = self.summary.sort_values(["n", "test_loss"], kind="stable", ignore_index=True)
         differences = summary.drop(columns="difference_draws")
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "n": summary["n"].astype(str),
                 "method": summary["method"],
@@ -308,7 +315,7 @@ class RivalsResult(Result):
                 "verdict": summary["verdict"].fillna(""),
                 "score": averages(summary, "test_score", 3),
                 "gap": averages(summary, "gap", 3),
-                "β": averages(summary, "beta", 3),
+                "β": averages(summary, "beta", 3) if "beta" in summary else "",
                 "ECE": calibration_errors(summary),
                 "passes": [
                     f"{passes}" + (f", {test} a prediction" if test > 1 else "")
@@ -316,6 +323,7 @@ class RivalsResult(Result):
                 ],
             }
         )
+        return table if "beta" in summary else table.drop(columns="β")
 
     @property
     def setting(self) -> str:
@@ -341,7 +349,7 @@ class RivalsResult(Result):
         return counted(self.summary[self.summary["n"] == n], self.contender.get(n, ""))
 
     def plot(self) -> "Drawing":
-        """Draw test loss and beta against train loss, at the smallest n."""
+        """Draw test loss, and beta if it was measured, against train loss, at the smallest n."""
         from figures.rivals import draw
 
         n = self.rows["n"].min()
@@ -411,8 +419,16 @@ def family_of(method: str) -> str:
     return WITHOUT_CHANCE if rule == REFERENCE else FAMILIES.get(rule, WITHOUT_CHANCE)
 
 
+def _measured(rows: pd.DataFrame) -> list[str]:
+    """Those of ``QUANTITIES`` that were measured: β may be left out."""
+    return [name for name in QUANTITIES if name in rows]
+
+
 def measured_jobs(
-    tuning_cells: Sequence[TuningCell], tuned: pd.DataFrame, draws: int
+    tuning_cells: Sequence[TuningCell],
+    tuned: pd.DataFrame,
+    draws: int,
+    beside: Beside = "examples",
 ) -> list[list[Job]]:
     """Return what is measured on every fresh draw.
 
@@ -420,6 +436,7 @@ def measured_jobs(
         tuning_cells: those that tuned.
         tuned: of :func:`choose`.
         draws: number of fresh draws.
+        beside: which networks are trained beside those of S.
 
     Returns:
         One list of jobs a draw. The first ``FRONTIER_DRAWS`` measure every strength.
@@ -437,7 +454,7 @@ def measured_jobs(
                 settings = [replace(settings[0], share=share) for share in SHARES] + settings[1:]
             base = replace(base, draw=FIRST_MEASURED + draw)
             asked = tuple(dict.fromkeys(settings))
-            cells.append(MeasuredCell(base, "measuring", method, asked, "examples"))
+            cells.append(MeasuredCell(base, "measuring", method, asked, beside))
         jobs.append(cells)
     return jobs
 
@@ -449,7 +466,8 @@ def _gather(settings: RivalsSettings, cells: Sequence[TuningCell], sweep: Sweep)
         [cell for cell in cells if cell.base.draw == draw] for draw in range(settings.tuning_draws)
     ]
     tuning = run_draws(by_draw, sweep, limit, share=TUNING_TIME)
-    jobs = measured_jobs(cells, choose(tuning), settings.draws)
+    beside: Beside = "none" if settings.without_beta else "examples"
+    jobs = measured_jobs(cells, choose(tuning), settings.draws, beside)
     return {TableKind.ROWS: run_draws(jobs, sweep, limit, least=2), TableKind.TUNING: tuning}
 
 

@@ -466,6 +466,7 @@ class MeasureRivals(Protocol[R_co]):
         tuning_draws: int = 10,
         trainings: int = 16,
         margin: float = 0.02,
+        without_beta: bool = False,
         rank: int | None = None,
         steps: int | None = None,
         lr: float | None = None,

@@ -86,9 +86,15 @@ def _against_lora(at_n: pd.DataFrame, name: str, margin: float, where: str) -> s
         f"On {where}, tuned {name} (strength {found['strength']:g}) has the test loss "
         f"{found['test_loss']:.4f} and LoRA with a tuned learning rate and early stopping "
         f"{reference['test_loss']:.4f}; the difference is {_signed(found)} over "
-        f"{int(found['draws'])} fresh draws of S, so {outcome}; its "
-        f"β is {found['beta']:.4f}, and the difference {_signed(found, 'beta_difference')}."
+        f"{int(found['draws'])} fresh draws of S, so {outcome}{_beta(found)}."
     )
+
+
+def _beta(found: Mapping[Hashable, Any]) -> str:
+    """What is said of β, where it was measured."""
+    if "beta" not in found:
+        return ""
+    return f"; its β is {found['beta']:.4f}, and the difference {_signed(found, 'beta_difference')}"
 
 
 def _cheaper(at_n: pd.DataFrame, rows: pd.DataFrame, name: str, margin: float) -> str:

@@ -234,6 +234,19 @@ def test_the_figure_has_the_tables_numbers(result):
     ]  # fmt: skip
 
 
+def test_beta_can_be_left_out(result):
+    without = rivals.measure(**SMALL, without_beta=True)
+    assert "beta" not in without.summary
+    assert "β" not in without.text()
+    assert "β" not in without.conclusion
+    assert "; its β is" in result.conclusion
+    losses = [one.summary["test_loss"] for one in (without, result)]
+    # The same networks; float32 sums of other shapes differ in the last digit of each of 12 steps.
+    np.testing.assert_allclose(*losses, rtol=12 * np.finfo(np.float32).eps)
+    assert not any("β" in axes.get_ylabel() for axes in without.plot().axes)
+    assert any("β" in axes.get_ylabel() for axes in result.plot().axes)
+
+
 def test_the_command_line_answers_and_goes_on_from_what_is_kept(tmp_path):
     flags = ["--task", "breast_cancer", "--n", "8", "--steps", "4", "--draws", "2",
              "--tuning-draws", "1", "--trainings", "2", "--method", "weight decay",

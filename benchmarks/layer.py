@@ -40,7 +40,7 @@ def peft_model(block: nn.Module, dropout: float) -> nn.Module:
 
 
 BASE = "PEFT, lora_dropout=0"
-WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {
+ADAPTED: dict[str, Callable[[nn.Module], nn.Module]] = {
     BASE: lambda block: peft_model(block, 0.0),
     "the same again (control)": lambda block: peft_model(block, 0.0),
     "PEFT, lora_dropout=0.1": lambda block: peft_model(block, 0.1),
@@ -154,7 +154,9 @@ def main(
         repetitions: interleaved steps of every variant.
     """
     block, x = make_block(width, heads, batch, tokens)
-    steps = {name: train_step(variant(copy.deepcopy(block)), x) for name, variant in WAYS.items()}
+    steps = {
+        name: train_step(variant(copy.deepcopy(block)), x) for name, variant in ADAPTED.items()
+    }
     print(f"torch {torch.__version__}, {x.device}, width {width}, {batch} x {tokens} tokens")
     compare(steps, str(x.device), repetitions)
 

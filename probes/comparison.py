@@ -25,8 +25,7 @@ import pandas as pd
 import tyro
 
 from probes.cells import information_bounds, weight_bounds
-from probes.cells.weight_bounds import TRAIN_LOSSES, WeightBoundsCell
-from probes.cells.weight_bounds import measure_cell as measure_network
+from probes.cells.weight_bounds import TRAIN_LOSSES, WeightBoundsCell, measure_weight_bounds
 from probes.cli.measures import MeasureComparison
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
@@ -419,7 +418,7 @@ class NetworkComparisonResult(ComparisonResult):
     Lipschitz bound of Lei & Ying needs the largest slope on whole segments between networks, of
     which points that are tried give a lower bound alone.
 
-    Its rows are one a draw of S and bound: see :func:`probes.cells.weight_bounds.measure_cell`.
+    Its rows are one a draw of S and bound: see :func:`probes.cells.weight_bounds.measure_weight_bounds`.
     """
 
     question = "Bounds on the generalization gap of a network"
@@ -533,7 +532,7 @@ def _continued(n: int, name: str, last: pd.Series, delta: float) -> list[dict[st
 
 
 def _run(settings: ComparisonSettings) -> RunJob[Any]:
-    return measure_network if settings.model == "network" else measure_cell
+    return measure_weight_bounds if settings.model == "network" else measure_cell
 
 
 def _result(settings: ComparisonSettings, tables: Tables) -> ComparisonResult:

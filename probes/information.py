@@ -27,7 +27,7 @@ import tyro
 
 from probes.cells.bounded_loss import CLIPPED, LOSSES, ZERO_ONE
 from probes.cells.information_bounds import STRENGTHS, WITHOUT_CHANCE
-from probes.cells.information_cell import InformationCell, measure_cell
+from probes.cells.information_cell import InformationCell, measure_information
 from probes.cells.matched_information import MatchedInformationCell, measure_matched
 from probes.cli.measures import MeasureInformation
 from probes.cli.probe import Probe
@@ -173,7 +173,7 @@ class InformationSettings(TextOptions, EngineOptions):
 
 
 class InformationResult(Result):
-    """One row a supersample, rate and bound: see ``probes.cells.information_cell.measure_cell``."""
+    """One row a supersample, rate and bound: see ``probes.cells.information_cell.measure_information``."""
 
     name = "information"
     question = "Which bound on the generalization gap says something?"
@@ -381,7 +381,7 @@ def _cells(
 
 
 def _run(settings: InformationSettings) -> RunJob[Any]:
-    return measure_matched if settings.matched else measure_cell
+    return measure_matched if settings.matched else measure_information
 
 
 def _result(

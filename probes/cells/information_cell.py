@@ -55,7 +55,7 @@ class InformationCell(CellJob):
         return (self.selections + self.base.n + 1) * self.base.steps
 
 
-def measure_cell(cell: InformationCell, progress: Progress) -> Tables:
+def measure_information(cell: InformationCell, progress: Progress) -> Tables:
     """Train a replica a selection, and those of S and all S^i; state every bound.
 
     Args:

@@ -13,8 +13,7 @@ import torch
 
 from probes.cells.bounded_loss import ZERO_ONE
 from probes.cells.cell import Cell, CellJob, objective_of
-from probes.cells.information_cell import InformationCell
-from probes.cells.information_cell import measure_cell as measure_information
+from probes.cells.information_cell import InformationCell, measure_information
 from probes.cells.measure_cell import evaluate
 from probes.cells.prepare import Prepared, prepare
 from probes.jobs.job import Progress, TableKind, Tables
@@ -72,7 +71,7 @@ class WeightBoundsCell(CellJob):
         return self.information.replica_steps
 
 
-def measure_cell(cell: WeightBoundsCell, progress: Progress) -> Tables:
+def measure_weight_bounds(cell: WeightBoundsCell, progress: Progress) -> Tables:
     """State every bound on the 0-1 loss at one draw of S.
 
     Args:
@@ -80,8 +79,8 @@ def measure_cell(cell: WeightBoundsCell, progress: Progress) -> Tables:
         progress: told the number of replicas after every step of a block.
 
     Returns:
-        The rows of :func:`probes.cells.information_cell.measure_cell`, then one row a bound of
-        ``BOUNDS``, with ``bound``, ``gap``, ``train_loss`` and, for PAC-Bayes alone, ``noise``
+        The rows of :func:`probes.cells.information_cell.measure_information`, then one row a bound
+        of ``BOUNDS``, with ``bound``, ``gap``, ``train_loss`` and, for PAC-Bayes alone, ``noise``
         (of the posterior chosen), ``square`` (squared distance of the factors from their start) and
         the columns of ``TRAIN_LOSSES``; NaN where the network diverged. All rows have ``chance``,
         the error rate of the class that is most frequent.

@@ -69,7 +69,7 @@ def bound_cases(setting: Setting) -> Iterator[Case]:
     The measured side is the (1 - delta) quantile of the gap over the draws. A bound is violated
     where an exact binomial test finds that the gap exceeds it more often than delta: see
     ``probes.statements.declared_error``. The second moment that the lemma's proof bounds is tested,
-    too. Beta is its mean over the same draws, and has an error of its own that the tests do not know.
+    too. Beta is its mean over the same draws; the tests do not know the error of that mean.
 
     C is the largest loss on the ball that holds all minimisers: as losses are at least 0, any two
     of them differ by C at most, which is what the printed lemma asks. On these data the bounds are

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TypeGuard
 
 from probes.models.feedforward import FeedForward
 from probes.models.network import Network
-from probes.training.plan import Dropout, Objective, Perturbation, Training
+from probes.training.plan import Objective, Perturbation, Training, draws_masks
 
 #: Activations that a block of replicas may hold on a GPU; on a CPU the kind of network says it.
 #: Constants, not properties of the machine, as the split into blocks changes the rounding of the
@@ -44,7 +43,7 @@ def replica_blocks(
 
 def step_samples(training: Training, objective: Objective) -> int:
     """Number of mask pairs of a step: N, or 1 where nothing is drawn."""
-    draws = _draws_masks(objective) or isinstance(objective, Perturbation)
+    draws = draws_masks(objective) or isinstance(objective, Perturbation)
     return training.samples if draws else 1
 
 
@@ -127,7 +126,3 @@ def blocks(count: int, size: int) -> Iterator[slice]:
     pieces = -(-count // size)
     edges = [count * piece // pieces for piece in range(pieces + 1)]
     yield from (slice(*edge) for edge in pairwise(edges))
-
-
-def _draws_masks(objective: Objective) -> TypeGuard[Dropout]:
-    return isinstance(objective, Dropout) and objective.p > 0

@@ -1,7 +1,7 @@
 """Which examples a replica is trained on, as a matrix of example weights.
 
 Row r of a weight matrix holds the weight of every example of the pool in replica r's loss; a row
-sums to 1. Leave-one-out, replace-one, leave-k-out, the bootstrap and subbags are one mechanism.
+sums to 1. Leave-one-out, leave-k-out, the bootstrap and subbags are one mechanism.
 """
 
 import numpy as np
@@ -64,15 +64,6 @@ def leave_k_out(n: int, k: int, replicas: int, generator: torch.Generator) -> Te
     """
     draws = [torch.randperm(n, generator=generator)[:k].tolist() for _ in range(replicas)]
     return leave_out(draws, n)
-
-
-def replace_one(n: int) -> Tensor:
-    """Return the weights of n replicas over a pool of 2n, (n, 2n), float64.
-
-    Replica i sees example n + i in the place of example i.
-    """
-    ones = torch.eye(n, dtype=torch.float64)
-    return torch.cat([1 - ones, ones], dim=1) / n
 
 
 def bootstrap(n: int, replicas: int, generator: torch.Generator) -> Tensor:

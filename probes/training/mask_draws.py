@@ -7,8 +7,7 @@ from torch import Tensor
 
 from lora_dropout.masks import LayerShape, MaskKind, stack_masks
 from probes.models.network import Masks, Network
-from probes.training.blocks import _draws_masks
-from probes.training.plan import Objective, Training
+from probes.training.plan import Objective, Training, draws_masks
 
 
 def draw_steps(
@@ -69,8 +68,21 @@ def _by_step(layers: Sequence[Sequence[Tensor]]) -> list[Masks]:
     return [list(of_step) for of_step in zip(*pairs, strict=True)]
 
 
-def _all_masks(network: Network, training: Training, objective: Objective) -> Sequence[Masks]:
-    if not _draws_masks(objective):
+def masks_of_training(
+    network: Network, training: Training, objective: Objective
+) -> Sequence[Masks]:
+    """Draw the masks of a training.
+
+    Args:
+        network: the frozen network.
+        training: how it is trained; its seed draws.
+        objective: what is minimised: dropout or the penalty.
+
+    Returns:
+        For every step one pair a layer, (N, 1, 1, d_in) and (N, 1, 1, d_out); ones, with N = 1,
+        where the objective draws none.
+    """
+    if not draws_masks(objective):
         ones = network.weights[0].new_ones
         return [[(ones(1, 1, 1, d_in), ones(1, 1, 1, d_out)) for d_in, d_out in network.sides]] * (
             training.steps
@@ -100,7 +112,7 @@ def masks_of_cells(network: Network, plans: Sequence[tuple[Training, Objective]]
     cells = []
     for training, objective in plans:
         steps = range(training.steps)
-        if _draws_masks(objective):
+        if draws_masks(objective):
             cells.append(
                 _draw_layers(
                     network, objective.p, steps, range(training.samples), training.seed,

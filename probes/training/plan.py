@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
 
 from lora_dropout.masks import MaskKind
 
@@ -101,3 +101,8 @@ class Perturbation(ABC):
 
 
 Objective = Dropout | Penalty | Perturbation
+
+
+def draws_masks(objective: Objective) -> TypeGuard[Dropout]:
+    """Whether the objective draws LoRA Dropout's masks: at rate 0 there are none to draw."""
+    return isinstance(objective, Dropout) and objective.p > 0

@@ -25,7 +25,7 @@ from probes.training.gradients import (
     ObjectiveGradient,
     objective_gradient,
 )
-from probes.training.mask_draws import _all_masks, masks_of_cells
+from probes.training.mask_draws import masks_of_cells, masks_of_training
 from probes.training.optimizers import OPTIMIZER_STEPS
 from probes.training.plan import Objective, Penalty, Perturbation, Training
 
@@ -86,7 +86,7 @@ def retrain(
         step_examples = min(training.batch or len(inputs), len(inputs))
         masks = objective.draw(network, training, step_examples)
     else:
-        masks = _all_masks(network, training, objective)
+        masks = masks_of_training(network, training, objective)
     if pieces is None:
         pieces = replica_blocks(network, len(weights), len(inputs), training, objective)
     weights = weights.to(inputs.targets)

@@ -15,7 +15,7 @@ from probes.cells.weight_bounds import (
     TRAIN_LOSSES,
     WeightBoundsCell,
     chance_error,
-    measure_cell,
+    measure_weight_bounds,
     noisy,
     posterior_bound,
     quantized,
@@ -34,7 +34,7 @@ def cell(**settings):
 
 @pytest.fixture(scope="module")
 def rows():
-    found = measure_cell(cell(), silent)[TableKind.ROWS].set_index("name")
+    found = measure_weight_bounds(cell(), silent)[TableKind.ROWS].set_index("name")
     return found.loc[list(BOUNDS)]
 
 
@@ -109,11 +109,11 @@ def test_the_test_set_has_n_examples_and_whole_errors(rows):
 
 
 def test_training_for_nothing_leaves_no_divergence_to_speak_of():
-    found = measure_cell(cell(lr=1e-9), silent)[TableKind.ROWS].set_index("name")
+    found = measure_weight_bounds(cell(lr=1e-9), silent)[TableKind.ROWS].set_index("name")
     assert found.loc[PAC_BAYES, "square"] < 1e-9
 
 
 def test_a_network_that_diverged_has_no_bounds():
-    found = measure_cell(cell(lr=1e30, steps=5), silent)[TableKind.ROWS]
+    found = measure_weight_bounds(cell(lr=1e30, steps=5), silent)[TableKind.ROWS]
     assert set(BOUNDS) <= set(found["name"])
     assert np.isnan(found["bound"]).all()

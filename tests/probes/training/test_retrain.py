@@ -19,7 +19,6 @@ from probes.training.example_weights import (
     leave_k_out,
     leave_one_out,
     leave_out,
-    replace_one,
 )
 from probes.training.gradients import FeedForwardGradient
 from probes.training.plan import Dropout, Penalty, Training
@@ -220,7 +219,10 @@ def test_replacing_an_example_by_itself_changes_nothing():
     network = make_network()
     pool, start = make_inputs(network), start_of(network)
     doubled = pool.take(torch.arange(2 * N) % N)
-    weights = torch.cat([torch.cat([full_sample(N), torch.zeros(1, N)], 1), replace_one(N)])
+    # Replica i sees example N + i in the place of example i.
+    replaced = torch.eye(N, dtype=torch.float64)
+    ones = torch.cat([torch.ones(1, N), 1 - replaced]), torch.cat([torch.zeros(1, N), replaced])
+    weights = torch.cat(ones, dim=1) / N
     for A, _ in retrain(network, doubled, weights, start, *CASES["dropout"]):
         torch.testing.assert_close(A[1:], A[:1].expand_as(A[1:]), rtol=1e-9, atol=1e-12)
 
@@ -228,8 +230,7 @@ def test_replacing_an_example_by_itself_changes_nothing():
 def test_rows_of_weights_sum_to_one():
     generator = torch.Generator().manual_seed(0)
     for weights in (
-        full_sample(N), leave_one_out(N), replace_one(N), leave_k_out(N, 4, 6, generator),
-        bootstrap(N, 6, generator),
+        full_sample(N), leave_one_out(N), leave_k_out(N, 4, 6, generator), bootstrap(N, 6, generator),
     ):  # fmt: skip
         torch.testing.assert_close(weights.sum(1), torch.ones(len(weights), dtype=torch.float64))
     assert (leave_k_out(N, 4, 6, generator) == 0).sum(1).tolist() == [4] * 6

@@ -1,10 +1,12 @@
 """Where the symbols of the theory may live.
 
-Every check has the name of an argument and its value, returns the value as float64, and raises
-``ValueError`` with the name, the allowed range and what was found. No range holds ``nan``.
+Every check takes the name of an argument and its value, returns the value as float64, and raises
+``ValueError`` with the name, the allowed range and what was found: ``p = rate("p", p)``.
 """
 
 import reprlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,157 +14,47 @@ from numpy.typing import ArrayLike, NDArray
 Real = NDArray[np.float64]
 
 
-def rate(name: str, value: ArrayLike) -> Real:
-    """Return ``value`` as float64 if every entry lies in [0, 1].
+@dataclass(frozen=True)
+class Range:
+    """The check that every entry of a value lies in a range; ``nan`` lies in none.
 
-    Args:
-        name: what the message of the error calls it.
-        value: a number or an array.
-
-    Returns:
-        The value as float64, of its shape.
-
-    Raises:
-        ValueError: an entry is not in [0, 1].
+    Attributes:
+        allowed: the range, in words that go on from "must be".
+        holds: says of an array, entry by entry, what lies in it.
     """
-    array = _real(name, value)
-    return _require(name, array, (array >= 0) & (array <= 1), "in [0, 1]")
+
+    allowed: str
+    holds: Callable[[Real], NDArray[np.bool_]]
+
+    def __call__(self, name: str, value: ArrayLike) -> Real:
+        """Return a value as float64 if every entry lies in the range.
+
+        Args:
+            name: what the message of the error calls it.
+            value: a number or an array.
+
+        Returns:
+            The value as float64, of its shape.
+
+        Raises:
+            ValueError: an entry lies outside.
+        """
+        array = _real(name, value)
+        valid = self.holds(array)
+        if not np.all(valid):
+            raise ValueError(f"{name} must be {self.allowed}, got {_said(array[~valid].flat[0])}")
+        return array
 
 
-def rate_below_one(name: str, value: ArrayLike) -> Real:
-    """Return ``value`` as float64 if every entry lies in [0, 1).
-
-    Args:
-        name: what the message of the error calls it.
-        value: a number or an array.
-
-    Returns:
-        The value as float64, of its shape.
-
-    Raises:
-        ValueError: an entry is not in [0, 1).
-    """
-    array = _real(name, value)
-    return _require(name, array, (array >= 0) & (array < 1), "in [0, 1)")
-
-
-def probability(name: str, value: ArrayLike) -> Real:
-    """Return ``value`` as float64 if every entry lies in (0, 1].
-
-    Args:
-        name: what the message of the error calls it.
-        value: a number or an array.
-
-    Returns:
-        The value as float64, of its shape.
-
-    Raises:
-        ValueError: an entry is not in (0, 1].
-    """
-    array = _real(name, value)
-    return _require(name, array, (array > 0) & (array <= 1), "in (0, 1]")
-
-
-def nonnegative(name: str, value: ArrayLike) -> Real:
-    """Return ``value`` as float64 if every entry is at least 0.
-
-    Args:
-        name: what the message of the error calls it.
-        value: a number or an array.
-
-    Returns:
-        The value as float64, of its shape.
-
-    Raises:
-        ValueError: an entry is not at least 0.
-    """
-    array = _real(name, value)
-    return _require(name, array, array >= 0, "at least 0")
-
-
-def positive(name: str, value: ArrayLike) -> Real:
-    """Return ``value`` as float64 if every entry is above 0.
-
-    Args:
-        name: what the message of the error calls it.
-        value: a number or an array.
-
-    Returns:
-        The value as float64, of its shape.
-
-    Raises:
-        ValueError: an entry is not above 0.
-    """
-    array = _real(name, value)
-    return _require(name, array, array > 0, "above 0")
-
-
-def above_minus_infinity(name: str, value: ArrayLike) -> Real:
-    """Return ``value`` as float64 if every entry is a finite number or ``inf``.
-
-    Args:
-        name: what the message of the error calls it.
-        value: a number or an array.
-
-    Returns:
-        The value as float64, of its shape.
-
-    Raises:
-        ValueError: an entry is ``nan`` or ``-inf``.
-    """
-    array = _real(name, value)
-    return _require(name, array, array > -np.inf, "a number above -inf")
-
-
-def finite(name: str, value: ArrayLike) -> Real:
-    """Return ``value`` as float64 if every entry is finite.
-
-    Args:
-        name: what the message of the error calls it.
-        value: a number or an array.
-
-    Returns:
-        The value as float64, of its shape.
-
-    Raises:
-        ValueError: an entry is ``nan`` or infinite.
-    """
-    array = _real(name, value)
-    return _require(name, array, np.isfinite(array), "finite")
-
-
-def count(name: str, value: ArrayLike) -> Real:
-    """Return ``value`` as float64 if every entry is at least 1.
-
-    Args:
-        name: what the message of the error calls it.
-        value: a number or an array.
-
-    Returns:
-        The value as float64, of its shape.
-
-    Raises:
-        ValueError: an entry is not at least 1.
-    """
-    array = _real(name, value)
-    return _require(name, array, array >= 1, "at least 1")
-
-
-def whole(name: str, value: ArrayLike) -> Real:
-    """Return ``value`` as float64 if every entry is a whole number.
-
-    Args:
-        name: what the message of the error calls it.
-        value: a number or an array.
-
-    Returns:
-        The value as float64, of its shape.
-
-    Raises:
-        ValueError: an entry is not a whole number.
-    """
-    array = _real(name, value)
-    return _require(name, array, np.isfinite(array) & (array == np.floor(array)), "a whole number")
+rate = Range("in [0, 1]", lambda x: (x >= 0) & (x <= 1))
+rate_below_one = Range("in [0, 1)", lambda x: (x >= 0) & (x < 1))
+probability = Range("in (0, 1]", lambda x: (x > 0) & (x <= 1))
+nonnegative = Range("at least 0", lambda x: x >= 0)
+positive = Range("above 0", lambda x: x > 0)
+above_minus_infinity = Range("a number above -inf", lambda x: x > -np.inf)
+finite = Range("finite", np.isfinite)
+count = Range("at least 1", lambda x: x >= 1)
+whole = Range("a whole number", lambda x: np.isfinite(x) & (x == np.floor(x)))
 
 
 def at_most(name: str, value: Real, other: str, limit: Real) -> None:
@@ -170,7 +62,7 @@ def at_most(name: str, value: Real, other: str, limit: Real) -> None:
 
     Args:
         name: what the message of the error calls the value.
-        value: checked by one of the functions above.
+        value: checked by one of the ranges above.
         other: what the message calls the limit.
         limit: the largest value; the two broadcast.
 
@@ -189,7 +81,7 @@ def single(name: str, value: Real) -> float:
 
     Args:
         name: what the message of the error calls it.
-        value: checked by one of the functions above.
+        value: checked by one of the ranges above.
 
     Returns:
         The entry.
@@ -240,12 +132,6 @@ def _real(name: str, value: ArrayLike) -> Real:
         raise ValueError(
             f"{name} must be a number or an array of numbers, got {reprlib.repr(value)}"
         ) from None
-
-
-def _require(name: str, array: Real, valid: NDArray[np.bool_], allowed: str) -> Real:
-    if not np.all(valid):
-        raise ValueError(f"{name} must be {allowed}, got {_said(array[~valid].flat[0])}")
-    return array
 
 
 def _said(value: float) -> str:

@@ -22,11 +22,11 @@ import pandas as pd
 
 from probes import finetune
 from probes.cells.rival_cells import (
-    FOLDS,
     SHARES,
     MeasuredCell,
     Setting,
     TuningCell,
+    check_size,
     learning_rates,
     measure,
     tune,
@@ -212,7 +212,8 @@ def small(
     for name, value in (("draws", draws), ("tuning_draws", tuning_draws), ("trainings", trainings)):
         check_count(name, value)
     asked = _asked(method, (*ITEMS, *SMALL_ALONE))
-    require(n >= 2 * FOLDS, "n", f"at least {2 * FOLDS}", n)
+    loaded = load_task(task, StabilitySettings().text_source(task))
+    check_size(n, task, len(loaded), 0)
     (base,) = StabilitySettings(p=(0.0,), task=task, n=n, draws=1).cells()
 
     def rows_of(rival: Rival, kept: pd.DataFrame) -> pd.DataFrame:
@@ -239,8 +240,7 @@ def small(
             for draw in range(draws)
         )  # fmt: skip
 
-    loss = load_task(task, base.text).loss
-    apply = tuple(one for one in asked if not obstacle(loss, base.rank, one.name))
+    apply = tuple(one for one in asked if not obstacle(loaded.loss, base.rank, one.name))
     _keep(rows_of, apply, rows or KEPT / f"rivals-small-{task}-{n}.csv", draws)
 
 

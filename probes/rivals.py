@@ -36,10 +36,10 @@ from probes.cells.rival_cells import (
     MeasuredCell,
     Setting,
     TuningCell,
+    check_size,
     learning_rates,
     run_rival_cell,
 )
-from probes.cells.tuning_parts import examples_of
 from probes.cli.measures import MeasureRivals
 from probes.cli.probe import Probe, Sweep
 from probes.cli.stability_settings import StabilitySettings
@@ -148,12 +148,8 @@ class RivalsSettings(TextOptions, EngineOptions):
         require(0 < self.margin < 1, "margin", "in (0, 1)", self.margin)
         check_seed(self.seed)
         task = load_task(self.task, self.text_source(self.task))
-        largest = len(examples_of("tuning", len(task), self.seed)) - 1
         for n in self.n:
-            allowed = (
-                f"from {2 * FOLDS} to {largest} for {self.task}, as one part of the data tunes"
-            )
-            require(2 * FOLDS <= n <= largest, "n", allowed, n)
+            check_size(n, self.task, len(task), self.seed)
         sizes = [self._bases(n) for n in dict.fromkeys(self.n)]
         methods = self._methods(task, sizes[0][0].rank)
         return [

@@ -97,6 +97,11 @@ def test_an_ensemble_is_stopped_and_measured_as_an_ensemble(fine_tuned, tmp_path
     assert pd.read_csv(file)["test_loss"].tolist() == [1000.5]
 
 
+def test_a_size_beyond_the_part_that_tunes_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="n must be from 8 to 227 for breast_cancer, as one part"):
+        small("breast_cancer", n=512, rows=tmp_path / "rows.csv")
+
+
 def test_a_method_is_asked_for_with_its_strength(tmp_path):
     with pytest.raises(ValueError, match=r"method must be one of LoRA, LoRA Dropout 0.3, "):
         full(method=("LoRA Dropout",), rows=tmp_path / "rows.csv")

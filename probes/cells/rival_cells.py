@@ -20,6 +20,7 @@ from probes.cells.cell import CellJob
 from probes.cells.prepare import Prepared
 from probes.cells.tuning_parts import Part, examples_of, prepare_part
 from probes.jobs.job import Progress, TableKind, Tables
+from probes.jobs.validation import require
 from probes.metrics.calibration_error import (
     calibration_error,
     calibration_floor,
@@ -73,6 +74,23 @@ def left_out(beside: Beside, n: int) -> list[list[int]]:
     """
     groups = {"examples": n, "folds": FOLDS, "none": 0}[beside]
     return [list(range(group, n, groups)) for group in range(groups)]
+
+
+def check_size(n: int, task: str, examples: int, seed: int) -> None:
+    """Check that the part of the data that tunes has a draw of S, and an example beside it.
+
+    Args:
+        n: size of S.
+        task: its name, for the message.
+        examples: of the whole data set.
+        seed: of the run.
+
+    Raises:
+        ValueError: n is too small for cross validation, or too large for the part.
+    """
+    largest = len(examples_of("tuning", examples, seed)) - 1
+    allowed = f"from {2 * FOLDS} to {largest} for {task}, as one part of the data tunes"
+    require(2 * FOLDS <= n <= largest, "n", allowed, n)
 
 
 def size_with_folds(n: int, pool: int) -> int:

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.tasks.text_file import column_of, text_column
+from probes.tasks.text_file import bare, column_of, text_column
 
 #: The columns of texts that :func:`labelled_texts` makes: the text, and the other of a pair.
 PARTS = ("text", "pair")
 #: Classes that are named with their numbers of examples, and letters of a name that are shown.
 NAMED, LETTERS = 5, 30
+#: From here on two digits would be those of 1.
+SHARE = 0.995
 #: Largest number of single precision.
 LARGEST = float(np.finfo(np.float32).max)
 #: What decoders write for what they cannot read.
@@ -39,9 +41,8 @@ def labelled_texts(
     """Take the texts that can be learned from, each once, and say in a line what is used.
 
     A text that stands there twice would be in S and in the test set: of copies one is kept, and
-    none where their labels differ. Copies are texts that differ in blanks alone. Rows without a
-    text or a label are left out. Blanks around a label do not count, nor the form in which Unicode
-    writes its letters.
+    none where their labels differ. Rows without a text or a label are left out. What nobody sees
+    tells neither labels nor texts apart: see :func:`probes.tasks.text_file.bare`.
 
     Args:
         table: made by :func:`probes.tasks.text_file.read_table`.
@@ -69,7 +70,7 @@ def labelled_texts(
         )
     read = pd.DataFrame({part: text_column(table, names[part], where) for part in parts})
     written = _labels(table, label_column, where)
-    read["label"] = written.map(_bare, na_action="ignore")
+    read["label"] = written.map(bare, na_action="ignore")
     missing = read.isna()
     whole = read[~missing.any(axis=1)]
     if numbers:
@@ -87,6 +88,7 @@ def labelled_texts(
     }
     changed = int((written[kept.index] != read["label"][kept.index]).sum())
     notes = [*_damaged(kept[list(parts)]), *([_bared(changed)] if changed else [])]
+    notes += [] if numbers else _alike(kept["label"])
     if not known or notes or any(left_out.values()):
         said = [rows_used(len(read), len(kept), left_out), *_labels_used(kept["label"]), *notes]
         say_once(f"{where}: {'; '.join(said)}")
@@ -127,7 +129,9 @@ def classes_used(labels: "pd.Series[Any]") -> str:
     counts = labels.value_counts()
     named = ", ".join(f"{shown(name)} {count}" for name, count in counts[:NAMED].items())
     more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
-    largest = f"always guessing {shown(counts.index[0])}: {counts.iloc[0] / len(labels):.2f}"
+    share = counts.iloc[0] / len(labels)
+    digits = 2 if share == 1 or share < SHARE else 4  # not 1.00 where there is another class
+    largest = f"always guessing {shown(counts.index[0])}: {share:.{digits}f}"
     return f"classes {named}{more}; {largest}"
 
 
@@ -154,22 +158,38 @@ def _labels(table: pd.DataFrame, name: str, where: str) -> "pd.Series[Any]":
     if len(first) > 1:
         found = " and ".join(f"{said} in {column.index.name} {one}" for said, one in first.items())
         raise ValueError(f"{where}: column {name!r} must hold labels of one kind; it holds {found}")
-    if any(type(value) is int for value in column):  # 1 and 1.0 are one number of JSON
-        whole = [int(one) if _is_whole(one) else one for one in column]
-        column = pd.Series(whole, index=column.index, dtype=object, name=name)
+    whole = any(type(value) is int for value in column)
+    numbers = [_one_number(value, whole) if type(value) is float else value for value in column]
+    column = pd.Series(numbers, index=column.index, dtype=object, name=name)
     return text_column(column.to_frame(), name, where)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer()
-
-
-def _bare(label: str) -> str:
-    return unicodedata.normalize("NFC", label.strip())
+def _one_number(value: float, whole: bool) -> int | float:
+    """A number of JSON or Parquet, of which 0.0 and -0.0 are one, and 1 and 1.0."""
+    return int(value) if whole and value.is_integer() else value + 0.0
 
 
 def _bared(count: int) -> str:
-    return f"labels read without blanks around them, or in the usual Unicode form: {count}"
+    return f"labels in which blanks, what is invisible or the Unicode form did not count: {count}"
+
+
+def _alike(labels: "pd.Series[Any]") -> list[str]:
+    """Say which classes may be meant to be one: another case or width, or the same number."""
+    found: dict[Any, list[str]] = {}
+    for label in labels.unique():
+        found.setdefault(_number(label, label.casefold()), []).append(label)
+    groups = [" and ".join(map(shown, names)) for names in found.values() if len(names) > 1]
+    more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
+    return [f"different classes that look alike: {', '.join(groups[:NAMED])}{more}"] * bool(groups)
+
+
+def _number(label: str, otherwise: str) -> float | str:
+    """A label as a number; where it is none, the words in the usual width."""
+    try:
+        value = float(label)
+    except ValueError:
+        value = math.nan
+    return value if math.isfinite(value) else unicodedata.normalize("NFKC", otherwise)
 
 
 def _numbers(labels: "pd.Series[Any]", column: str, where: str) -> "pd.Series[Any]":
@@ -194,7 +214,7 @@ def _keys(texts: pd.DataFrame, exact: bool = False) -> "pd.Series[Any]":
     parts = [part for part in PARTS if part in texts]
     return pd.Series(
         [
-            row if exact else tuple(" ".join(text.split()) for text in row)
+            row if exact else tuple(map(bare, row))
             for row in texts[parts].itertuples(index=False, name=None)
         ],
         index=texts.index,

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,10 @@ BYTE_ORDER_MARKS = {
     b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig",
 }  # fmt: skip
+#: Not seen: soft hyphen, space and joiner of no width, marks of direction and of byte order.
+INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, 0xFEFF])
+#: How Excel says in a first line what separates.
+EXCEL = re.compile(r'"?sep=(.)"?\r?\n')
 #: What a compressed file begins with.
 GZIP = b"\x1f\x8b"
 
@@ -33,7 +38,7 @@ def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> p
     """Read a table. "None", "NA" and "01" are texts like any other.
 
     A CSV file is separated by commas, or by what its header has in their place: see
-    :func:`separator_of`. Blanks around the names in a header do not count.
+    :func:`separator_of`.
 
     Args:
         path: of a file that ends in one of ``FORMATS``.
@@ -54,9 +59,8 @@ def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> p
     if kind not in FORMATS or (kind == ".parquet" and path.suffix == ".gz"):
         raise ValueError(f"data must be {READABLE} ({', '.join(FORMATS)}); got {path}")
     try:
-        if kind == ".parquet":
-            return _framed("row", _parquet_rows(path))
-        text = _decoded(path, encoding, errors)
+        parquet = _parquet_rows(path) if kind == ".parquet" else None
+        text = "" if kind == ".parquet" else _decoded(path, encoding, errors)
     except FileNotFoundError:
         raise ValueError(f"data must be {READABLE}; there is no {path}") from None
     except IsADirectoryError:
@@ -64,7 +68,9 @@ def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> p
     except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"data must be {READABLE}; {path}: {reason}") from None
-    if kind in (".csv", ".tsv"):
+    if parquet is not None:
+        table = _framed("row", parquet)
+    elif kind in (".csv", ".tsv"):
         table = _separated(path, text, "\t" if kind == ".tsv" else separator_of(text))
     else:
         table = _json(path, text)
@@ -83,9 +89,12 @@ def separator_of(text: str) -> str:
         text: of the file.
 
     Returns:
-        The most frequent one outside of quotes: a comma, also where there is none; a semicolon, as
-        spreadsheets write where the comma is in numbers; or a tab.
+        What a first line ``sep=`` says, as Excel reads and writes it; otherwise the most frequent
+        one outside of quotes: a comma, also where there is none; a semicolon, as spreadsheets write
+        where the comma is in numbers; or a tab.
     """
+    if said := EXCEL.match(text):
+        return said[1]
     header = next((line for line in text.splitlines() if line.strip()), "")
     return max(SEPARATORS, key=re.sub('"[^"]*"', "", header).count)
 
@@ -107,6 +116,23 @@ def check_encoding(name: str) -> None:
         ) from None
 
 
+def bare(text: str) -> str:
+    """Return a text as it is compared with others: without what nobody sees.
+
+    >>> bare(" very\u00a0 good\u200b"), bare("cafe\u0301") == "caf\u00e9"
+    ('very good', True)
+
+    Args:
+        text: a label, the name of a column, or a whole text.
+
+    Returns:
+        Unicode's composed form without ``INVISIBLE``; runs of blanks are one, and none at the ends.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.translate(INVISIBLE))
+    return " ".join(text.split())
+
+
 def as_text(value: Any, where: str) -> str | None:
     """Return a cell as text.
 
@@ -116,7 +142,7 @@ def as_text(value: Any, where: str) -> str | None:
 
     Returns:
         A text as it stands there, a number or another plain value as Python writes it; None for a
-        cell that is missing or blank.
+        cell that is missing, or in which there is nothing to see.
 
     Raises:
         ValueError: a list, an object or bytes, or a text that is no Unicode.
@@ -131,7 +157,7 @@ def as_text(value: Any, where: str) -> str | None:
             text.encode()
         except UnicodeEncodeError:
             raise ValueError(f"{where} is no Unicode text: it holds half of a character") from None
-    return text if text.strip() else None
+    return text if bare(text) else None
 
 
 def text_column(table: pd.DataFrame, name: str, where: str) -> "pd.Series[Any]":
@@ -161,18 +187,20 @@ def column_of(table: pd.DataFrame, name: str, where: str) -> "pd.Series[Any]":
 
     Args:
         table: made by :func:`read_table`.
-        name: of the column.
+        name: of the column; compared by :func:`bare`.
         where: what the table is called in messages.
 
     Raises:
         ValueError: no such column, or two.
     """
-    known = list(map(str, table.columns))
-    if known.count(name) != 1:
-        found = "no" if name not in known else "more than one"
-        there = ", ".join(map(repr, known))
-        raise ValueError(f"{where} has {found} column {name!r}; there are {there}")
-    return table[name]
+    known = [bare(str(column)) for column in table.columns]
+    count = known.count(bare(name))
+    if count != 1:
+        there = ", ".join(repr(str(column)) for column in table.columns)
+        raise ValueError(
+            f"{where} has {'more than one' if count else 'no'} column {name!r}; there are {there}"
+        )
+    return table.iloc[:, known.index(bare(name))]
 
 
 def _decoded(path: Path, encoding: str, errors: str) -> str:
@@ -226,13 +254,19 @@ def _separated(path: Path, text: str, separator: str) -> pd.DataFrame:
     try:
         with _fields_of_any_size():
             for row in reader:
+                if not rows and separator.join(row).strip('"') == f"sep={separator}":
+                    row = []
+                if rows and list(map(bare, row)) == rows[0]:
+                    raise ValueError(
+                        f"{path}: line {line} repeats the header (files that were put together?)"
+                    )
                 if rows and row and len(row) != len(rows[0]):
                     raise ValueError(
                         f"{path}: line {line} has {_fields(len(row))}, and the header has "
                         f"{len(rows[0])} (text that holds the separator must stand in quotes)"
                     )
                 if row:  # no empty line
-                    rows.append(row)
+                    rows.append(row if rows else list(map(bare, row)))
                     places.append(line)
                 line = reader.line_num + 1
     except csv.Error as error:
@@ -244,8 +278,7 @@ def _separated(path: Path, text: str, separator: str) -> pd.DataFrame:
     if not rows:
         raise ValueError(f"{path} is empty: a header with the names of the columns is needed")
     index = pd.Index(places[1:], name="line")
-    names = [name.strip() for name in rows[0]]
-    return pd.DataFrame(rows[1:], columns=names, index=index, dtype=object)
+    return pd.DataFrame(rows[1:], columns=rows[0], index=index, dtype=object)
 
 
 def _fields(count: int) -> str:

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from probes.tasks.labelled_texts import labelled_texts, one_of_each, say_once
+from probes.tasks.labelled_texts import classes_used, labelled_texts, one_of_each, say_once
 
 ROWS = [
     ("a", "x", "1"), ("a", "x", "1"), ("b", "x", "1"), ("b", "x", "0"), ("b", "y", "0"),
@@ -51,18 +51,37 @@ def read(*pairs, **options):
     return labelled_texts(rows(*pairs), ["text"], "label", "t.csv", **options)
 
 
-def test_blanks_around_a_label_and_forms_of_its_letters_do_not_count(capsys):
-    found = read(("a", " é"), ("b", "e\u0301"), ("c", "é"), ("d", "01"), ("e", "1"))
-    assert found["label"].tolist() == ["é", "é", "é", "01", "1"]
+def test_what_cannot_be_seen_does_not_tell_labels_apart(capsys):
+    found = read(("a", " é"), ("b", "e\u0301"), ("c", "é"), ("d", "é\u200b"), ("e", "\ufeffé"),
+                 ("f", "x\u00a0 y"), ("g", "x y"))  # fmt: skip
+    assert found["label"].tolist() == ["é"] * 5 + ["x y"] * 2
     assert capsys.readouterr().err.endswith(
-        "; labels read without blanks around them, or in the usual Unicode form: 2\n"
+        "; labels in which blanks, what is invisible or the Unicode form did not count: 5\n"
     )
 
 
-def test_texts_that_differ_in_blanks_alone_are_one(capsys):
-    found = read(("a b", "x"), (" a  b", "x"), ("a b c", "y"), ("a b c ", "x"))
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [(("A", "a", "b", "B"), "A and a, b and B"), (("01", "1", "2"), "01 and 1"),
+     (("0", "0.0", "-0"), "0 and 0.0 and -0"), (("Ａ", "A"), "Ａ and A"),
+     (("a", "b", "nan", "NaNs"), "")],
+)  # fmt: skip
+def test_classes_that_look_alike_are_said_and_stay_different(labels, words, capsys):
+    found = read(*((str(number), label) for number, label in enumerate(labels)))
+    assert found["label"].tolist() == list(labels)
+    said = capsys.readouterr().err
+    assert said.endswith(f"different classes that look alike: {words}\n" if words else "0.25\n")
+
+
+def test_a_share_of_nearly_all_is_not_written_as_all():
+    assert classes_used(pd.Series(["a"] * 999 + ["b"])).endswith("always guessing a: 0.9990")
+    assert classes_used(pd.Series(["a"] * 9)).endswith("always guessing a: 1.00")
+
+
+def test_texts_that_differ_in_what_cannot_be_seen_are_one(capsys):
+    found = read(("a b", "x"), (" a  b", "x"), ("a b\u200b", "x"), ("a b c", "y"), ("a b c ", "x"))
     assert found["text"].tolist() == ["a b"]
-    assert "2 of one text with different labels, 1 duplicate" in capsys.readouterr().err
+    assert "2 of one text with different labels, 2 duplicates" in capsys.readouterr().err
     exact = read(("a b", "x"), (" a  b", "x"), known=True)
     assert exact["text"].tolist() == ["a b", " a  b"]
 
@@ -70,6 +89,7 @@ def test_texts_that_differ_in_blanks_alone_are_one(capsys):
 def test_numbers_of_one_value_are_one_class():
     found = read(("a", 1), ("b", 1.0), ("c", 2), ("d", float("nan")), ("e", 0.5))
     assert found["label"].tolist() == ["1", "1", "2", "0.5"]
+    assert read(("a", 0.0), ("b", -0.0))["label"].tolist() == ["0.0", "0.0"]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_rank_that_fits_everywhere_is_injected_as_it_is(capsys):
     ("other", "kind"),
     [
         (nn.TransformerEncoderLayer(8, 2, 16), "0.self_attn is a MultiheadAttention and not an"),
-        (nn.LSTM(8, 8), "0 is a LSTM and not an"), (nn.Conv1d(8, 8, 1), "0 is a Conv1d and not"),
+        (nn.LSTM(8, 8), "0 is an LSTM and not an"), (nn.Conv1d(8, 8, 1), "0 is a Conv1d and not"),
         (nn.Embedding(8, 8), "0 is an Embedding and not an nn.Linear"),
         (weight_norm(nn.Linear(8, 8)), "0 computes its weight (weight_norm,"),
         (Doubled(8, 8), "0 is a Doubled with a forward pass of its own"),
@@ -75,7 +75,7 @@ def test_layers_of_other_kinds_are_said_and_never_warned_of(other, kind, capsys)
         (
             nn.Sequential(nn.LSTM(8, 2)),
             None,
-            "without OwnModel(adapt=...): 0 is a LSTM and not an nn.Linear",
+            "without OwnModel(adapt=...): 0 is an LSTM and not an nn.Linear",
         ),
         (nn.Sequential(nn.LSTM(8, 2), nn.Linear(2, 2)), "0", r"0 (LSTM) needs OwnModel(adapt=...)"),
         (nn.Sequential(nn.Linear(2, 2)), "nowhere", "target 'nowhere' matches no nn.Linear"),

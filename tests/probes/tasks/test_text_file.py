@@ -50,13 +50,30 @@ def test_a_file_gives_back_what_was_written(kind, tmp_path_factory, rows):
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
-@pytest.mark.parametrize("name", ["text", '"text"', " text "])
+@pytest.mark.parametrize("name", ["text", '"text"', " text ", "text\u200b"])
 def test_the_header_says_what_separates(mark, name, tmp_path):
     (tmp_path / "t.csv").write_text(
         f'{name}{mark}label{mark}"x, y; z"\n"a, b; c\td"{mark}x{mark}\n'
     )
     table = read_table(tmp_path / "t.csv")
     assert table[["text", "label"]].values.tolist() == [["a, b; c\td", "x"]]
+
+
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "sep=|"])
+def test_excels_first_line_says_what_separates(line, tmp_path):
+    mark = line.strip('"')[-1]
+    (tmp_path / "t.csv").write_text(f"{line}\r\ntext{mark}label\r\na, b{mark}x\r\n")
+    table = read_table(tmp_path / "t.csv")
+    assert (table.to_dict("list"), table.index.tolist()) == (
+        {"text": ["a, b"], "label": ["x"]},
+        [3],
+    )
+
+
+def test_a_column_is_found_in_any_form_of_its_letters(tmp_path):
+    (tmp_path / "t.jsonl").write_text(json.dumps({"te\u0301xt ": "a"}))
+    table = read_table(tmp_path / "t.jsonl")
+    assert text_column(table, "t\u00e9xt", "t.jsonl").tolist() == ["a"]
 
 
 def test_rows_keep_their_lines(tmp_path):
@@ -74,6 +91,7 @@ def test_rows_keep_their_lines(tmp_path):
         (b'text,label\n"a"b,c\n', "line 2 cannot be read"),
         (b"", "is empty"),
         (b"text,label\n\n", "holds no rows"),
+        (b"text,label\nfine,a\n\xef\xbb\xbftext,label\n", "line 3 repeats the header"),
         (b"text,label\nfine,a\nno\0,b\n", "line 3, holds a NUL"),
         ("text,label\nfine,a\n".encode("utf-16-le"), "line 1, holds a NUL"),
         (b"PK\3\4\x14\0\0\0", "line 1, holds a NUL"),
@@ -190,6 +208,6 @@ def test_a_column_that_is_missing_or_there_twice_is_named(tmp_path):
         text_column(table, "label", "t.csv")
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), "", " \t"])
+@pytest.mark.parametrize("value", [None, float("nan"), "", " \t", "\u200b\u00a0\ufeff"])
 def test_only_an_empty_cell_is_missing(value):
     assert as_text(value, "here") is None

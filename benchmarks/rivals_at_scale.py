@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from probes import finetune
+from probes.cells.cell import Cell
 from probes.cells.rival_cells import (
     SHARES,
     MeasuredCell,
@@ -216,32 +217,58 @@ def small(
     check_size(n, task, len(loaded), 0)
     (base,) = StabilitySettings(p=(0.0,), task=task, n=n, draws=1).cells()
 
-    def rows_of(rival: Rival, kept: pd.DataFrame) -> pd.DataFrame:
-        rates = learning_rates(base.lr, trainings)
+    scale = SmallScale(base, draws, tuning_draws, trainings)
+    apply = tuple(one for one in asked if not obstacle(loaded.loss, base.rank, one.name))
+    _keep(scale.rows_of, apply, rows or KEPT / f"rivals-small-{task}-{n}.csv", draws)
+
+
+@dataclass(frozen=True)
+class SmallScale:
+    """How methods are tuned and measured on small networks.
+
+    Attributes:
+        base: a draw of S; its learning rate is the smallest that is tried.
+        draws, tuning_draws, trainings: as of :func:`small`.
+    """
+
+    base: Cell
+    draws: int
+    tuning_draws: int
+    trainings: int
+
+    def rows_of(self, rival: Rival, kept: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a method, one a draw.
+
+        Args:
+            rival: the method at its strength.
+            kept: rows of its first draws; they take seconds, and are measured again.
+        """
+        del kept
+        setting = self._tuned(rival)
+        return pd.concat(
+            measure(
+                MeasuredCell(
+                    replace(self.base, draw=FIRST_MEASURED + draw), "measuring", rival.name,
+                    (setting,), "none",
+                ),
+                silent,
+            )
+            for draw in range(self.draws)
+        )  # fmt: skip
+
+    def _tuned(self, rival: Rival) -> Setting:
+        rates = learning_rates(self.base.lr, self.trainings)
         tuning = pd.concat(
             tune(
                 TuningCell(
-                    replace(base, draw=draw), "tuning", rival.name, (rival.strength,), rates,
+                    replace(self.base, draw=draw), "tuning", rival.name, (rival.strength,), rates,
                     SHARES, folds=True,
                 ),
                 silent,
             )
-            for draw in range(tuning_draws)
+            for draw in range(self.tuning_draws)
         )  # fmt: skip
-        setting = Setting(*tuned_settings(tuning)[SETTING].iloc[0])
-        return pd.concat(
-            measure(
-                MeasuredCell(
-                    replace(base, draw=FIRST_MEASURED + draw), "measuring", rival.name, (setting,),
-                    "none",
-                ),
-                silent,
-            )
-            for draw in range(draws)
-        )  # fmt: skip
-
-    apply = tuple(one for one in asked if not obstacle(loaded.loss, base.rank, one.name))
-    _keep(rows_of, apply, rows or KEPT / f"rivals-small-{task}-{n}.csv", draws)
+        return Setting(*tuned_settings(tuning)[SETTING].iloc[0])
 
 
 def differences(

@@ -18,8 +18,6 @@ EXPANSION_REPLICAS = 5
 WEIGHTS_AT_ONCE = 2**20
 #: Random pairs of outputs at which convexity is checked.
 CONVEXITY_PAIRS = 1000
-#: A Hessian eigenvalue above minus this counts as not negative.
-FLAT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ def audit(
         update_scale: factor of the update in the deterministic network.
         penalty_weight: lambda (2p - p^2) of the regularized loss; None where the algorithm has no
             lambda.
-        curvature: smallest eigenvalue of the Hessian at theta(S); NaN if it is not known.
+        curvature: smallest eigenvalue of the Hessian at theta(S), free of rounding below 0; NaN if
+            it is not known.
         clipped: whether losses are clipped.
         seed: of the random pairs.
 
@@ -90,7 +89,7 @@ def audit(
     return Audit(
         gradient_norm=at_full,
         gradient_norm_left_out=left_out,
-        positive_semidefinite=curvature >= -FLAT,
+        positive_semidefinite=curvature >= 0,
         distance=float(distances[finite].max()) if known else float("nan"),
         distance_mean=float(distances[finite].mean()) if known else float("nan"),
         expansion_radius=_expansion_radius(loss, paths, distances) if known else 0.0,

@@ -24,6 +24,9 @@ LANCZOS_VECTORS = 40
 #: Relative accuracy that is asked of Lanczos.
 LANCZOS_TOLERANCE = 1e-4
 
+#: An eigenvalue between minus this and 0 is that of a flat direction, and rounding.
+FLAT = 1e-9
+
 
 @dataclass(frozen=True)
 class Curvature:
@@ -52,17 +55,25 @@ def smallest_curvature(
         seed: of Lanczos' starting vector.
 
     Returns:
-        The eigenvalue in units of loss per squared unit of weight; NaN where the network is not
-        finite or Lanczos does not converge. Lanczos approaches the eigenvalue from above.
+        The eigenvalue in units of loss per squared unit of weight, 0 where it is negative by no
+        more than rounding; NaN where the network is not finite or Lanczos does not converge.
+        Lanczos approaches the eigenvalue from above.
     """
     (point,) = flat_weights(network.merged_weights(factors, update_scale=update_scale))
     if not point.isfinite().all():
         return Curvature(float("nan"), "the network diverged")
     loss = training_loss(network, inputs)
     if len(point) <= DENSE_WEIGHTS:
-        hessian = torch.autograd.functional.hessian(loss, point)
-        return Curvature(float(torch.linalg.eigvalsh(hessian)[0]), "dense Hessian in W")
+        values = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, point))
+        rounding = len(values) * torch.finfo(values.dtype).eps * float(values.abs().max())
+        smallest = _without_rounding(float(values[0]), max(FLAT, rounding))
+        return Curvature(smallest, "dense Hessian in W")
     return _lanczos(loss, point, seed)
+
+
+def _without_rounding(eigenvalue: float, rounding: float) -> float:
+    """The eigenvalue, 0 where that is as likely: a flat direction is no negative curvature."""
+    return 0.0 if -rounding <= eigenvalue < 0 else eigenvalue
 
 
 def _lanczos(loss: Callable[[Tensor], Tensor], point: Tensor, seed: int) -> Curvature:
@@ -92,4 +103,4 @@ def _lanczos(loss: Callable[[Tensor], Tensor], point: Tensor, seed: int) -> Curv
         )
     except ArpackNoConvergence:
         return Curvature(float("nan"), "Lanczos did not converge")
-    return Curvature(float(values[0]), how)
+    return Curvature(_without_rounding(float(values[0]), FLAT), how)

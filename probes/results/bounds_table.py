@@ -46,12 +46,13 @@ def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.
         ``measured``, ``bound`` (NaN where the regularized Hessian has a negative eigenvalue or
         nothing was measured, infinite where its least is 0), ``slack`` (what
         Proposition 4.2 loses as the networks are not quite minimisers, units of the loss; NaN where
-        it does not apply), ``vacuous`` (whether the bound is at least C), ``failed`` (the premises
-        that fail or are not known to hold, joined by "; ") and ``verdict``:
+        it does not apply), ``vacuous`` (whether the bound is at least C, or at least the largest
+        loss that was seen), ``failed`` (the premises that fail or are not known to hold, joined by
+        "; ") and ``verdict``:
 
         - "not measured" where the network trained on S diverged;
         - for the objective penalty "assumption failed" where ``failed`` names any, otherwise
-          "holds" or "vacuous" (at least C) up to bound and slack, above these "exceeded". A bound
+          "holds" or "vacuous" up to bound and slack, above these "exceeded". A bound
           on the gap may be exceeded with probability delta: see :func:`over_draws`. The formula of
           Proposition 4.2 is taken here with the raw loss and its eta, for which it is proved with
           ``theory.closeness.CLOSE_CONSTANT`` times its value: above that it is "violated";
@@ -66,9 +67,11 @@ def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.
         for statement, strength, measured, bound in _statements(row, strengths, delta):
             judged = row["objective"] == "penalty" and np.isfinite(measured)
             failed = failed_premises(row, statement) if judged else []
+            # A bound of more than any loss that was seen says nothing either, however large C is.
+            ceiling = np.fmin(row["loss_bound_used"], row["largest_loss"])
             slack = slack_of(row) if statement == "Proposition 4.2" else float("nan")
             verdict = (
-                _verdict(statement, measured, bound, slack, failed, row["loss_bound_used"])
+                _verdict(statement, measured, bound, slack, failed, ceiling)
                 if row["objective"] == "penalty"
                 else _comparison(measured, bound)
             )
@@ -80,7 +83,7 @@ def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.
                     "measured": measured,
                     "bound": bound,
                     "slack": slack,
-                    "vacuous": bound >= row["loss_bound_used"],
+                    "vacuous": bound >= ceiling,
                     "failed": "; ".join(failed),
                     "verdict": verdict,
                 }
@@ -103,8 +106,8 @@ def over_draws(bounds: pd.DataFrame, keys: Sequence[str], delta: float) -> pd.Da
 
     Returns:
         One row a key, statement and strength: ``measured``, ``bound``, ``slack`` (means),
-        ``draws`` (in which something was measured), ``vacuous`` (of them, those whose bound is at
-        least C), ``above`` (those that lie above the bound), ``failed`` (the premises that fail in
+        ``draws`` (in which something was measured), ``vacuous`` (of them, those whose bound says
+        nothing), ``above`` (those that lie above the bound), ``failed`` (the premises that fail in
         any draw) and ``verdict``.
     """
     groups = bounds.groupby([*keys, "statement", "strength"], sort=False, dropna=False)

@@ -23,6 +23,8 @@ PREMISES = {
     "Proposition 4.2": (MINIMISER, SEMIDEFINITE, CLOSE),
     "Theorem 4.4": (MINIMISER, SEMIDEFINITE, CLOSE, BOUNDED),
 }
+UNKNOWN = "not known"
+ALL_DIVERGED = f"{UNKNOWN}: all networks diverged"
 #: Networks count as minimisers where what is left of their gradients may move beta by this share of
 #: it, and of its bound, at most, and none diverged.
 STATIONARY = 0.1
@@ -89,15 +91,18 @@ def audit_table(table: pd.DataFrame) -> pd.DataFrame:
     found = {
         MINIMISER: _gradients_found(cells),
         SEMIDEFINITE: f"smallest eigenvalue {_between(cells['curvature'])}",
-        CLOSE: f"distance up to {cells['audit_distance'].max():.3g}; second-order expansion "
-        f"accurate to 10 % over {cells['audit_expansion_radius'].median():.3g} of it (median)",
+        CLOSE: _distances_found(cells),
         CONVEX: f"{cells['audit_nonconvex_pairs'].max():.1%} of {CONVEXITY_PAIRS} random pairs "
         "violate it",
         BOUNDED: "clipped"
         if cells["audit_bounded"].all()
-        else f"largest seen {cells['largest_loss'].max():.3g}",
+        else f"largest seen {_known(cells['largest_loss'].max())}",
     }
     verdicts = {name: _count(sum(map(MEETS[name], rows)), len(rows)) for name in found}
+    if not cells["audit_distance"].notna().any():
+        # Without a λ nothing minimises L_λ, whatever became of the networks.
+        asked = (MINIMISER,) if cells["strength"].notna().any() else ()
+        verdicts |= dict.fromkeys((*asked, SEMIDEFINITE, CLOSE), UNKNOWN)
     if not cells["audit_bounded"].all():
         verdicts[BOUNDED] = "not known: C is the largest seen"
     return pd.DataFrame(
@@ -139,9 +144,9 @@ def _gradients_found(cells: pd.DataFrame) -> str:
     if cells["strength"].isna().all():
         return "no λ: training with masks minimises no such objective"
     if cells["audit_gradient_norm"].isna().all():
-        return "not known: all networks diverged"
+        return ALL_DIVERGED
     shares = [slack_of(row) / row["beta"] for row in cells.to_dict("records") if row["beta"] > 0]
-    moved = f"{np.nanmax(shares):.2g}" if np.isfinite(shares).any() else "not known"
+    moved = f"{np.nanmax(shares):.2g}" if np.isfinite(shares).any() else UNKNOWN
     lost = int(cells["diverged"].sum())
     return (
         f"gradient norm {_between(cells['audit_gradient_norm'])} at θ(S), "
@@ -150,10 +155,24 @@ def _gradients_found(cells: pd.DataFrame) -> str:
     )
 
 
+def _distances_found(cells: pd.DataFrame) -> str:
+    known = cells[cells["audit_distance"].notna()]
+    if not len(known):
+        return ALL_DIVERGED
+    return (
+        f"distance up to {known['audit_distance'].max():.3g}; second-order expansion accurate to "
+        f"10 % over {known['audit_expansion_radius'].median():.3g} of it (median)"
+    )
+
+
+def _known(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else UNKNOWN
+
+
 def _between(values: pd.Series) -> str:
     low, high = values.min(), values.max()
     if not np.isfinite([low, high]).all():
-        return "not known"
+        return UNKNOWN
     return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 

@@ -84,6 +84,8 @@ def _ratio(rows: pd.DataFrame) -> str:
     if not (means["measured"] > 0).any():
         return "it cannot be compared, as the measured value is 0"
     ratio = float((means["bound"] / means["measured"]).min())
+    if ratio == float("inf"):
+        return "it is infinite"
     if ratio < 1:
         return f"the measured value is {times(1 / ratio)} times the bound"
     least = "at least " if rows["p"].nunique() > 1 else ""

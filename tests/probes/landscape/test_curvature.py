@@ -73,6 +73,16 @@ def test_curvature_of_least_squares_is_that_of_the_data():
     assert smallest_curvature(network, one, inputs, 1.0, seed=0).value == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e6])
+def test_a_flat_direction_of_a_convex_loss_is_no_negative_curvature(size):
+    """With fewer examples than features the Hessian is singular; rounding grows with its size."""
+    network, inputs, factors = make(logistic, (6, 1))
+    few = inputs.take(torch.arange(3))
+    large = network.read(size * few.features.mT, few.targets.mT)
+    small = [(1e-9 * A[:1], B[:1]) for A, B in factors]
+    assert smallest_curvature(network, small, large, 1.0, seed=0).value >= 0
+
+
 def test_a_diverged_network_has_no_curvature():
     network, inputs, factors = make(squared, (6, 1))
     factors[0][0].fill_(torch.nan)

@@ -12,7 +12,8 @@ from tests.probes.tables import INFINITE, NAN
 KNOWN = {
     "task": "made up", "n": 1000, "p": 0.0, "draw": 0, "inference": "expected weight",
     "ensemble": 0, "objective": "penalty", "lipschitz": 1.0, "curvature": 1.0,
-    "loss_bound_used": 1.0, "beta": 0.001, "gap": 0.25, "strength": 1.0, "diverged": 0,
+    "loss_bound_used": 1.0, "largest_loss": 1.0, "beta": 0.001, "gap": 0.25, "strength": 1.0,
+    "diverged": 0,
     "audit_gradient_norm": 0.0, "audit_gradient_norm_left_out": 0.0,
     "audit_positive_semidefinite": True, "audit_expansion_radius": 2.0, "audit_bounded": True,
 }  # fmt: skip
@@ -77,6 +78,23 @@ def test_a_bound_at_c_or_above_is_vacuous_and_one_below_what_is_measured_violate
     assert verdicts(beta=0.0021)["Proposition 4.2"] == "exceeded"
     assert verdicts(beta=0.0031)["Proposition 4.2"] == "exceeded"
     assert verdicts(beta=0.0033)["Proposition 4.2"] == "violated"
+
+
+def test_a_c_that_is_far_above_every_loss_makes_no_bound_say_something():
+    generous = {"loss_bound_used": 100.0, "largest_loss": 1.0}
+    found = stated(**generous).loc[("Theorem 4.4", 1.0)]
+    assert 1 < found["bound"] < 100
+    assert found["verdict"] == "vacuous"
+    assert stated(**generous | {"largest_loss": 99.0}).loc[("Theorem 4.4", 1.0), "vacuous"] == (
+        found["bound"] >= 99
+    )
+
+
+def test_on_a_flat_loss_without_a_penalty_the_bounds_are_infinite():
+    found = stated(curvature=0.0, p=0.0)
+    assert found.loc[[("Proposition 4.2", 1.0), ("Theorem 4.4", 1.0)], "bound"].tolist() == (
+        [INFINITE] * 2
+    )
 
 
 def test_a_bound_on_the_gap_may_be_exceeded_in_one_draw():

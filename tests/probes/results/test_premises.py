@@ -76,6 +76,19 @@ def test_the_table_counts_the_cells_that_fail():
     assert found[BOUNDED] == "not known: C is the largest seen"
 
 
+def test_of_networks_that_all_diverged_nothing_is_known_and_no_number_is_nan():
+    lost = {
+        "curvature": NAN, "audit_gradient_norm": NAN, "audit_gradient_norm_left_out": NAN,
+        "audit_distance": NAN, "audit_expansion_radius": 0.0, "audit_positive_semidefinite": False,
+        "largest_loss": NAN, "audit_bounded": False, "beta": NAN,
+    }  # fmt: skip
+    found = audit_table(pd.DataFrame([ROW | lost] * 2)).set_index("assumption")
+    assert found["verdict"][[MINIMISER, SEMIDEFINITE, CLOSE]].tolist() == ["not known"] * 3
+    assert not found["found"].str.contains("nan").any()
+    assert verdicts(ROW | lost | {"strength": NAN})[MINIMISER] == "fails"
+    assert verdicts(ROW | lost, ROW)[CLOSE] == "fails in 1 of 2 cells"
+
+
 def test_ensembles_are_no_cells_of_their_own():
     assert verdicts(ROW, ROW | {"ensemble": 4, "audit_expansion_radius": 0.5})[CLOSE] == "holds"
 

@@ -1,10 +1,12 @@
 """How the pages are built: ``make docs``."""
 
 import re
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
+from textwrap import indent
+from typing import Any, get_type_hints
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -33,7 +35,7 @@ html_theme = "furo"
 html_math_renderer = "mathml"
 html_title = "LoRA Dropout, measured"
 html_static_path = ["_static"]
-html_css_files = ["wide.css"]
+html_css_files = ["pages.css"]
 html_copy_source = False
 html_show_sourcelink = False
 
@@ -44,6 +46,8 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 
 autodoc_default_options = {"exclude-members": "set"}
+# What a method of torch's or NumPy's is said to do is said there.
+autodoc_inherit_docstrings = False
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
@@ -52,6 +56,7 @@ napoleon_use_rtype = False
 nitpick_ignore_regex = [(r"py:(class|exc|data|obj|attr)", r".*")]
 
 HERE = Path(__file__).parent
+API = HERE / "reference" / "api.md"
 #: Pages that stand elsewhere in the checkout, by what they are called here.
 TAKEN = {
     "benchmarks.md": "benchmarks/README.md",
@@ -65,6 +70,10 @@ LONG_TYPES = {
 }
 #: A link that leads neither outside nor to a heading of the same page.
 RELATIVE_LINK = re.compile(r"\]\((?!https?:|#)")
+#: A picture of a page, with where it lies.
+PICTURE = re.compile(r'<img [^>]*src="([^"]+)"[^>]*>')
+#: Commands of a module's docstring, one a line.
+COMMANDS = re.compile(r"^(?:python|torchrun) .*\n(?:.+\n)*", re.MULTILINE)
 
 
 def _take_pages() -> None:
@@ -76,6 +85,16 @@ def _take_pages() -> None:
         (HERE / name).write_text(text.replace("](.././docs/", "]("), encoding="utf-8")
     for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
         copyfile(notebook, HERE / "notebooks" / notebook.name)
+
+
+def _plain_settings() -> None:
+    """Take from the types of settings what only the command line reads of them."""
+    for name in re.findall(r"^ +(probes\.[\w.]+)$", API.read_text(encoding="utf-8"), re.MULTILINE):
+        for kind in vars(import_module(name)).values():
+            if isinstance(kind, type) and is_dataclass(kind) and kind.__name__.endswith("Settings"):
+                for one in (*kind.__mro__[:-1], kind.__init__):
+                    types = get_type_hints(one)
+                    one.__annotations__ = {own: types[own] for own in one.__annotations__}
 
 
 def _without_page(_app: Sphinx, _env: Any, node: Any, shown: Any) -> Any:
@@ -123,11 +142,22 @@ def _short_types(
     return given, gives
 
 
+def _commands(
+    _app: Sphinx, what: str, _name: str, _it: Any, _options: Any, lines: list[str]
+) -> None:
+    """Show the commands of a module's docstring one a line, with both of a flag's hyphens."""
+    if what == "module":
+        lines[:] = COMMANDS.sub(
+            lambda found: ".. code-block:: sh\n\n" + indent(found.group(), "   "),
+            "\n".join([*lines, ""]),
+        ).splitlines()
+
+
 def _before_napoleon(
     _app: Sphinx, what: str, name: str, _it: Any, _options: Any, lines: list[str]
 ) -> None:
     """Keep the words of an attribute: napoleon takes what precedes a colon for a type."""
-    if what == "attribute":
+    if what in ("attribute", "data"):
         _ATTRIBUTES[name] = [line.replace("|", r"\|") for line in lines]
     lines[:] = [line.replace("*args, **kwargs:", r"\*args, \*\*kwargs:") for line in lines]
 
@@ -139,12 +169,23 @@ def _after_napoleon(
         lines[:] = _ATTRIBUTES.pop(name)
 
 
+def _link_pictures(
+    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: Any
+) -> None:
+    """Let a picture lead to itself in full size, and say of a notebook's what it is."""
+    body = PICTURE.sub(r'<a class="picture" href="\1">\g<0></a>', context.get("body", ""))
+    context["body"] = re.sub(r'alt="[./]*_images/[^"]*"', 'alt="what the code above draws"', body)
+
+
 def setup(app: Sphinx) -> None:
     """Register what is done beside the extensions."""
     _take_pages()
+    _plain_settings()
     app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))
     app.connect("autodoc-process-signature", _short_types)
     app.connect("missing-reference", _without_page)
+    app.connect("html-page-context", _link_pictures)
+    app.connect("autodoc-process-docstring", _commands)
     app.connect("autodoc-process-docstring", _before_napoleon, priority=100)
     app.connect("autodoc-process-docstring", _after_napoleon, priority=900)
 

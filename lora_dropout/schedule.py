@@ -224,6 +224,8 @@ class MaskSchedule:
         every = (factor for layer in self.layers for factor in layer.factors)
         return [factor for factor in every if factor.requires_grad]
 
+    # Masks that are drawn while somebody generates serve the training after it.
+    @torch.inference_mode(False)
     def _draw(self, step: int, samples: range) -> None:
         if step != self.step:
             self._watch.forget()
@@ -237,7 +239,7 @@ class MaskSchedule:
             for layer, mask_in, mask_out in zip(self.layers, masks[::2], masks[1::2], strict=True):
                 if layer.mask_in.device != device:
                     continue
-                if layer.mask_in.shape == mask_in.shape:
+                if layer.mask_in.shape == mask_in.shape and not layer.mask_in.is_inference():
                     held += [layer.mask_in, layer.mask_out]
                     new += [mask_in, mask_out]
                 else:
@@ -285,7 +287,8 @@ class MaskSchedule:
     def _after(self, root: nn.Module, arguments: Any, output: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
-        if not self._passed:
+        # A replica of nn.DataParallel has layers of its own, of which these know nothing.
+        if not (self._passed or hasattr(root, "_is_replica")):
             self._name_the_idle(root)
         # One for all outputs: what is left unused of a model's outputs waits for nothing.
         waiting = _Waiting(self._waiting)

@@ -112,8 +112,12 @@ class DropoutFields:
         for name, rate in self.dropout_pattern.items():
             _check_rate(f"dropout_pattern[{name!r}]", rate)
         alphas = getattr(self, "alpha_pattern", {})
-        if self.dropout_pattern and alphas and set(alphas) != set(self.dropout_pattern):
-            raise ValueError("alpha_pattern and dropout_pattern must name the same layers")
+        # The first that matches a layer counts, so that the order does too.
+        if self.dropout_pattern and alphas and list(alphas) != list(self.dropout_pattern):
+            raise ValueError(
+                "alpha_pattern and dropout_pattern must name the same layers, in the same order: "
+                f"got {list(alphas)} and {list(self.dropout_pattern)}"
+            )
 
     @property
     def drops(self) -> bool:

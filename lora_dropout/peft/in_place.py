@@ -10,7 +10,7 @@ from inspect import signature
 from typing import Any
 
 import peft.utils.hotswap
-from peft import PeftConfig, PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel
 from transformers.integrations.peft import PeftAdapterMixin
 
 from lora_dropout.peft.config import MEANING, DropoutFields
@@ -74,25 +74,36 @@ def ask_first(owner: Any, name: str, ask: Callable[[dict[str, Any]], None]) -> N
 def _ask_of_peft(given: dict[str, Any]) -> None:
     model, adapter = given["self"], given["adapter_name"]
     held = model.peft_config.get(adapter)
-    if isinstance(held, DropoutFields):
-        hub, _ = model._split_kwargs(dict(given["kwargs"]))
-        new = PeftConfig.from_pretrained(given["model_id"], **hub)
+    if not isinstance(held, LoraConfig):
+        return
+    hub, _ = model._split_kwargs(dict(given["kwargs"]))
+    new = _saved_config(given["model_id"], hub)
+    if new is not None:
         check_meaning(held, new, adapter, SCALING)
 
 
 def _ask_of_transformers(given: dict[str, Any]) -> None:
     model, adapter = given["self"], given["adapter_name"]
     held = model.peft_config.get(adapter) if model._hf_peft_config_loaded else None
-    new = given["peft_config"]
     # A name that is there is refused by transformers, but for a swap.
     if held is None or not given["hotswap"]:
+        held = given["peft_config"]
+    if held is None:
         return
-    if new is None and given["peft_model_id"] is not None:
+    new = given["peft_config"]
+    if given["peft_model_id"] is not None:
         hub = getattr(given["load_config"], "download_kwargs", None) or {}
-        hub = {**hub, **(given["adapter_kwargs"] or {})}
-        new = PeftConfig.from_pretrained(given["peft_model_id"], **hub)
+        new = _saved_config(given["peft_model_id"], {**hub, **(given["adapter_kwargs"] or {})})
     if new is not None:
         check_meaning(held, new, adapter, SCALING)
+
+
+def _saved_config(folder: Any, hub: dict[str, Any]) -> Any:
+    """Read a saved config; None where there is none, which PEFT allows if one is given to it."""
+    try:
+        return PeftConfig.from_pretrained(folder, **hub)
+    except ValueError:
+        return None
 
 
 def _ask_of_factors(given: dict[str, Any]) -> None:

@@ -227,10 +227,15 @@ class LoraModel(DropoutTuner, PlainLoraModel):
         if any(getattr(config, "dropout_pattern", None) for config in configs):
             raise ValueError("adapters with a dropout_pattern are not combined")
         kind = kwargs.get("combination_type") or (args[2] if len(args) > 2 else "svd")
-        if factors != {1.0} and (len(factors) > 1 or kind.endswith("svd")):
+        if len(factors) > 1:
             raise ValueError(
-                "adapters with LoRA Dropout are combined only at equal rates, and not by "
-                f"{kind!r}, which would apply (1-p)^2 twice: use 'linear' or 'cat'"
+                "adapters with LoRA Dropout are combined only at equal rates: those of "
+                f"{', '.join(map(repr, adapters))} differ"
+            )
+        if factors != {1.0} and kind.endswith("svd"):
+            raise ValueError(
+                f"adapters with LoRA Dropout are not combined by {kind!r}, which would apply "
+                "(1-p)^2 twice: use 'linear' or 'cat'"
             )
         super().add_weighted_adapter(adapters, *args, **kwargs)
 

@@ -470,6 +470,41 @@ def test_large_ensemble_of_one_linear_layer_is_the_expected_weight_network():
     assert ((outputs.mean(0) - model.eval()(x)).abs() <= 6 * error + 1e-12).all()
 
 
+def test_masks_that_are_drawn_in_inference_mode_serve_a_training_after_it():
+    """Those for several groups are other tensors, and so are those that take their place."""
+    model = make_model()
+    expected = model(X).detach()
+    with torch.inference_mode(), grouped_samples(model, 2):
+        model(X.repeat(2, 1))
+    found = model(X)
+    found.sum().backward()
+    assert torch.equal(found, expected)
+
+
+def test_a_model_that_is_made_in_inference_mode_has_members():
+    with torch.inference_mode():
+        model = make_model()
+    with torch.no_grad():
+        first, second = [model(X) for _ in members(model, 2)]
+    assert not torch.equal(first, second)
+
+
+def replica_of(module):
+    """What nn.DataParallel calls: a shallow copy whose parameters are tensors."""
+    copied = module._replicate_for_data_parallel()
+    for name, parameter in module._parameters.items():
+        setattr(copied, name, parameter * 1 if parameter is not None else None)
+    for name, part in module._modules.items():
+        copied._modules[name] = replica_of(part)
+    return copied
+
+
+def test_a_replica_of_data_parallel_is_no_model_whose_layers_are_idle():
+    """Of its layers the schedule knows nothing, and the first pass does not tell otherwise."""
+    model = make_model()
+    assert torch.equal(replica_of(model)(X), model(X))
+
+
 def test_ensemble_picks_an_output():
     model = make_model()
 

@@ -58,6 +58,41 @@ def test_factors_that_mean_something_else_are_refused(load, other, tmp_path):
         load(tmp_path / "first", tmp_path / "second")
 
 
+def peft_takes(folder, config):
+    return PeftModel.from_pretrained(bert(), folder, config=config)
+
+
+def peft_takes_its_own(folder, config):
+    """Onto a name that a plain adapter has."""
+    model = get_peft_model(bert(), config)
+    model.load_adapter(folder, "default")
+    return model
+
+
+def transformers_takes(folder, config):
+    model = bert()
+    model.load_adapter(folder, peft_config=config)
+    return model
+
+
+@pytest.mark.parametrize("load", [peft_takes, peft_takes_its_own, transformers_takes])
+def test_a_config_that_is_given_beside_the_factors_is_asked(load, tmp_path):
+    """Also a plain one, under which (1-p)^2 would be lost."""
+    model = saved(tmp_path, lora(TARGETS), seed=1)
+    for name in ("without dropout", "rate"):
+        with pytest.raises(ValueError, match="under a name of their own"):
+            load(tmp_path, OTHERS[name])
+    loaded = load(tmp_path, lora(TARGETS))
+    torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
+
+
+def test_factors_without_a_config_of_their_own_are_taken_as_they_are(tmp_path):
+    model = saved(tmp_path, lora(TARGETS), seed=1)
+    (tmp_path / "adapter_config.json").unlink()
+    loaded = peft_takes(tmp_path, lora(TARGETS))
+    torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
+
+
 def test_factors_swapped_by_hand_are_asked_too():
     model = get_peft_model(bert(), lora(TARGETS))
     with pytest.raises(ValueError, match="under a name of their own"):

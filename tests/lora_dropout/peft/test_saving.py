@@ -207,6 +207,20 @@ def test_a_config_as_a_dictionary_is_what_is_saved(config, tmp_path):
     assert told["lora_alpha"] == pytest.approx(held.lora_alpha * 0.7 * 0.5)
 
 
+def test_patterns_of_rates_and_alphas_that_disagree_in_their_order_are_refused():
+    """The first that matches a layer counts, and a saved alpha has the factor of its own name."""
+    rates = {"query": 0.1, "0.attention.self.query": 0.5}
+    alphas = {"0.attention.self.query": 16, "query": 4}
+    with pytest.raises(ValueError, match="same layers, in the same order"):
+        lora(["query"], dropout_pattern=rates, alpha_pattern=alphas)
+    config = lora(
+        ["query"], dropout_pattern=rates, alpha_pattern=dict(sorted(alphas.items())[::-1])
+    )
+    assert config.to_dict()["alpha_pattern"] == pytest.approx(
+        {"query": 0.81 * 4, "0.attention.self.query": 0.25 * 16}
+    )
+
+
 @pytest.mark.parametrize("alphas", [{}, {"query": 6, "0.attention.self.value": 2}])
 def test_rates_by_layer_are_trained_saved_and_right_without_this_package(alphas, tmp_path):
     rates = {"query": 0.6, "0.attention.self.value": 0.0}

@@ -11,7 +11,7 @@ from figures.intervals import finite
 from figures.style import DASHES, MARKERS, Drawing, curve_colours, style
 
 
-def draw(table: pd.DataFrame, caption: str) -> Drawing:
+def draw(table: pd.DataFrame, caption: str, limit: float = 1.0) -> Drawing:
     """Draw the comparison's table.
 
     Args:
@@ -20,13 +20,15 @@ def draw(table: pd.DataFrame, caption: str) -> Drawing:
             ``coverage`` (NaN where the bound is on the mean of the gap) and ``draws`` (0 where n
             was not drawn).
         caption: the settings.
+        limit: what a bound and its train loss together must stay below to say anything, in units
+            of C: 1, or the error rate of guessing.
 
     Returns:
         A figure of every bound against n, thick where it is not vacuous, with markers where it was
         measured, and the gaps in black, with the marker of the bounds that speak of them, filled
-        for a quantile and empty for a mean. Above the line at 1 a bound says nothing; below it, it
-        may be vacuous for its train loss. A second panel, where anything was measured, has the
-        sizes that were and what lies below 1, not in logarithms.
+        for a quantile and empty for a mean. Above the line at the limit a bound says nothing; below
+        it, it may be vacuous for its train loss. A second panel, where anything was measured, has
+        the sizes that were and what lies below the limit, not in logarithms.
     """
     table = table.assign(bound=finite(table["bound"]), measured=finite(table["measured"]))
     table = table.sort_values("n", kind="stable")
@@ -38,16 +40,16 @@ def draw(table: pd.DataFrame, caption: str) -> Drawing:
         panels = figure.subplots(1, 2 if len(drawn) else 1, squeeze=False)[0]
         for axes, rows in zip(panels, (table, drawn), strict=False):
             _curves(axes, rows, names, markers)
-            axes.axhline(1, color="0.2", linewidth=1)
+            axes.axhline(limit, color="0.2", linewidth=1)
         axes = panels[0]
-        axes.annotate("vacuous above", (1, 1), xycoords=("axes fraction", "data"), ha="right",
+        axes.annotate(f"vacuous above {limit:.3g}", (1, limit), xycoords=("axes fraction", "data"), ha="right",
                       va="bottom", fontsize="small")  # fmt: skip
         low = min([1e-3, *table.loc[table["measured"] > 0, "measured"]])
         high = min(1e4, 3 * max([1.0, *table["bound"].dropna()]))
         axes.set(xscale="log", yscale="log", xlabel="n", ylabel="gap / C", ylim=(low / 3, high))
         if len(drawn):
-            _enlarge(panels[1], drawn)
-        figure.keyed(axes.get_legend_handles_labels(), title="thick: not vacuous")
+            _enlarge(panels[1], drawn, limit)
+        figure.keyed(axes.get_legend_handles_labels(), title="thick: says something")
         figure.described(caption)
     return figure
 
@@ -69,12 +71,12 @@ def _curves(axes: Axes, table: pd.DataFrame, names: list[str], markers: dict[str
         _gaps(axes, table[own & mean], f"mean gap: {of}", marker, "none")
 
 
-def _enlarge(axes: Axes, drawn: pd.DataFrame) -> None:
-    """Show the sizes that were drawn and what lies below 1."""
+def _enlarge(axes: Axes, drawn: pd.DataFrame, limit: float) -> None:
+    """Show the sizes that were drawn and what lies below the limit."""
     sizes = sorted(set(drawn["n"]))
     values = np.concatenate([drawn["bound"], drawn["measured"]])
-    below = values[values <= 1]
-    top = 1.08 * max(below, default=1.0)
+    below = values[values <= limit]
+    top = 1.08 * max(below, default=limit)
     axes.set(xscale="log", xlabel="n measured", ylim=(min(0.0, *below, 0.0), top))
     axes.set_xticks(sizes, [str(n) for n in sizes])
     axes.minorticks_off()

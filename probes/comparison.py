@@ -285,6 +285,11 @@ class ComparisonResult(Result):
         return "the largest loss"
 
     @property
+    def ceiling(self) -> float:
+        """The limit, in units of the largest loss."""
+        return 1.0
+
+    @property
     def references(self) -> Mapping[str, str]:
         """The bounds, with their references."""
         return BOUNDS
@@ -397,7 +402,7 @@ class ComparisonResult(Result):
         """Draw the bounds against n, with the gaps that were measured."""
         from figures.comparison import draw
 
-        return draw(self.points, self.setting).titled(self.answer)
+        return draw(self.points, self.setting, self.ceiling).titled(self.answer)
 
     def to_json(self) -> str:
         """Return the points as a JSON document."""
@@ -450,8 +455,12 @@ class NetworkComparisonResult(ComparisonResult):
     @property
     def limit(self) -> str:
         """What a bound must not reach to say anything."""
-        chance = self.rows["chance"].iloc[0]
-        return f"the error rate of the most frequent class, {chance:.2g}"
+        return f"the error rate of the most frequent class, {self.ceiling:.2g}"
+
+    @property
+    def ceiling(self) -> float:
+        """The error rate of guessing."""
+        return float(self.rows["chance"].iloc[0])
 
     @property
     def references(self) -> Mapping[str, str]:

@@ -78,7 +78,7 @@ def test_axes_and_curves_are_named():
     assert artists.labels(figure) == [("n", "gap / C"), ("n measured", "")]
     assert [text.get_text() for text in near.get_xticklabels()] == ["50", "100"]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    assert axes.texts[0].get_text() == "vacuous above"
+    assert axes.texts[0].get_text() == "vacuous above 1"
     assert figure.get_supxlabel() == "settings"
 
 
@@ -89,6 +89,14 @@ def test_the_second_panel_has_the_sizes_measured_and_what_lies_below_1():
     assert lines[NETWORK].tolist() == [[50, 0.2], [100, 0.1]]
     assert near.get_yscale() == "linear"
     assert near.get_ylim() == pytest.approx((0, 1.08 * 0.7))
+
+
+def test_the_line_stands_at_the_limit_of_the_verdict():
+    """A bound between the error of guessing and 1 is vacuous, and not in the second panel."""
+    axes, near = draw(TABLE, "", limit=0.6).axes
+    assert axes.texts[0].get_text() == "vacuous above 0.6"
+    assert [line.get_ydata()[0] for line in axes.lines if len(set(line.get_ydata())) == 1] == [0.6]
+    assert near.get_ylim() == pytest.approx((0, 1.08 * 0.5))
 
 
 def test_the_smallest_gap_is_within_the_limits():

@@ -139,7 +139,15 @@ class OwnMeasuredCell(OwnRivalCell):
 
 
 def run_own_rival_cell(cell: OwnTuningCell | OwnMeasuredCell, progress: Progress) -> Tables:
-    """Tune or measure, whichever the cell is; ``progress`` is told 1 after every training."""
+    """Tune or measure, whichever the cell is.
+
+    Args:
+        cell: the draw, the method, and what is tried or measured.
+        progress: told 1 after every training.
+
+    Returns:
+        The rows, as of ``probes.cells.rival_cells.tune`` or ``measure``.
+    """
     rows = _tune(cell, progress) if isinstance(cell, OwnTuningCell) else _measure(cell, progress)
     return {TableKind.ROWS: rows}
 

@@ -54,6 +54,9 @@ def learning_rates(smallest: float, count: int) -> tuple[float, ...]:
         smallest: the first; the last is ``RATE_RANGE`` times as large.
         count: of the rates; a single one is in the middle.
 
+    Returns:
+        The rates, rising.
+
     >>> [round(rate, 5) for rate in learning_rates(1e-3, 3)]
     [0.001, 0.00566, 0.032]
     """
@@ -68,6 +71,10 @@ def left_out(beside: Beside, n: int) -> list[list[int]]:
     Args:
         beside: which networks there are.
         n: size of S.
+
+    Returns:
+        Positions in S, one list a network; for folds every fourth example, so that sizes differ by one
+        at most.
 
     >>> left_out("folds", 6), left_out("examples", 2)
     ([[0, 4], [1, 5], [2], [3]], [[0], [1]])
@@ -99,6 +106,9 @@ def size_with_folds(n: int, pool: int) -> int:
     Args:
         n: size of S.
         pool: number of examples that are drawn from; where it is smaller, all but one are drawn.
+
+    Returns:
+        Number of examples, at least n.
     """
     return max(n, min(round(n * FOLDS / (FOLDS - 1)), pool - 1))
 
@@ -123,6 +133,9 @@ class Setting:
         Args:
             method: its name.
             steps: of a whole training of plain LoRA.
+
+        Returns:
+            Number of the step, from 1.
         """
         return max(1, round(self.share * Rival(method, self.strength).steps(steps)))
 
@@ -183,7 +196,15 @@ class MeasuredCell(CellJob):
 
 
 def run_rival_cell(cell: TuningCell | MeasuredCell, progress: Progress) -> Tables:
-    """Tune or measure, whichever the cell is."""
+    """Tune or measure, whichever the cell is.
+
+    Args:
+        cell: the draw, the method, and what is tried or measured.
+        progress: told about replicas times passes after every step.
+
+    Returns:
+        The rows, as of :func:`tune` or :func:`measure`.
+    """
     rows = tune(cell, progress) if isinstance(cell, TuningCell) else measure(cell, progress)
     return {TableKind.ROWS: rows}
 

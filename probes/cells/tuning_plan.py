@@ -49,6 +49,9 @@ class Grid:
         Args:
             method: its name.
             smallest: of the learning rates.
+
+        Returns:
+            Strengths, evenly spaced among those of the method, and learning rates, rising.
         """
         strengths = RIVALS[method].strengths
         # At least as many rates as strengths: a wrong rate costs more than a wrong strength.
@@ -97,6 +100,9 @@ class Plan:
         Args:
             grid: that is tried.
             draw: its number, from 0.
+
+        Returns:
+            One cell a method.
         """
         return [
             self.tuning(draw, method, *grid.values(method, self.base.lr)) for method in grid.methods
@@ -111,6 +117,9 @@ class Plan:
             draw: its number, from 0.
             method: its name.
             strengths, rates: that are tried.
+
+        Returns:
+            The cell, which tries every combination of strength, learning rate and stopping time.
         """
         folds = not self.held_out
         if isinstance(self.base, OwnDraw):
@@ -128,6 +137,9 @@ class Plan:
             tuned: one row a method: its setting.
             beside: which networks are trained beside that of S.
             draw: its number, from 0.
+
+        Returns:
+            One cell a method; its draw is none of those that choose.
         """
         return [
             self._measured(

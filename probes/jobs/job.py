@@ -76,14 +76,32 @@ class GroupedJobRunner(Protocol):
 
 
 def groups_of(run: RunJob[J], jobs: Sequence[J], places: int = 1) -> list[list[J]]:
-    """Put jobs together as their run says; each is alone where it says nothing."""
+    """Put jobs together as their run says; each is alone where it says nothing.
+
+    Args:
+        run: what a job is.
+        jobs: what is run.
+        places: how many groups can run at once.
+
+    Returns:
+        Groups of one or more, which hold every job once.
+    """
     if isinstance(run, GroupedJobRunner):
         return run.groups(jobs, places)
     return [[job] for job in jobs]
 
 
 def run_together(run: RunJob[J], jobs: Sequence[J], progress: Progress) -> Iterator[Tables]:
-    """Run a group of :func:`groups_of`; yield the tables of every job, in order."""
+    """Run a group of :func:`groups_of`.
+
+    Args:
+        run: what a job is.
+        jobs: of one group.
+        progress: told the number of steps done since the last call.
+
+    Yields:
+        The tables of every job, in order.
+    """
     if len(jobs) > 1:
         assert isinstance(run, GroupedJobRunner)
         yield from run.run_group(jobs, progress)

@@ -45,6 +45,13 @@ def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Name the nearest of the known words, for the end of a message; nothing if none is near.
 
+    Args:
+        word: that was given.
+        known: words that are allowed.
+
+    Returns:
+        Such as ", did you mean digits?", or nothing.
+
     >>> did_you_mean("digts", ["digits", "ridge"]), did_you_mean("tpu", ["digits"])
     (', did you mean digits?', '')
     """

@@ -299,6 +299,9 @@ class Encoder(Network):
             factors: of R replicas.
             inputs: m examples.
             update_scale: factor of every update.
+
+        Returns:
+            Two maps a layer, which compute the frozen products and the updates of all replicas.
         """
         frozen: list[Tensor | None] = [inputs.queries, inputs.values]
         frozen += [None] * (len(factors) - len(frozen))

@@ -49,6 +49,13 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
 def draws_in_words(count: int, of: str = "S") -> str:
     """Say how many draws there are.
 
+    Args:
+        count: number of draws.
+        of: what is drawn.
+
+    Returns:
+        Such as "8 draws of S".
+
     >>> draws_in_words(1), draws_in_words(8, "n pairs")
     ('1 draw of S', '8 draws of n pairs')
     """

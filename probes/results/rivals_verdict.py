@@ -61,6 +61,9 @@ def counted(at_n: pd.DataFrame, contender: str = "") -> str:
     Args:
         at_n: one row a method, of one size: as ``summary`` of :func:`verdict`.
         contender: as of :func:`verdict`; "" if there is none.
+
+    Returns:
+        A sentence, and one about the contender if there is one.
     """
     # "LoRA, to the end" is no rival of LoRA.
     rivals = at_n[~at_n["method"].str.split(", ").str[0].eq(REFERENCE)]

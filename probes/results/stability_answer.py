@@ -32,6 +32,9 @@ def measured_answer(summary: pd.DataFrame, n: int, estimated: bool = False) -> s
         summary: one row a rate and inference: ``p``, ``ensemble`` and ``beta`` with ``beta_low``.
         n: number of training examples.
         estimated: whether leaving out was estimated and not retrained.
+
+    Returns:
+        One sentence.
     """
     alone = summary[summary["ensemble"] == 0].sort_values("p", kind="stable")
     ends = alone.iloc[[0, -1]] if len(alone) > 1 else alone

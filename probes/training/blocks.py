@@ -42,7 +42,15 @@ def replica_blocks(
 
 
 def step_samples(training: Training, objective: Objective) -> int:
-    """Number of mask pairs of a step: N, or 1 where nothing is drawn."""
+    """Number of mask pairs of a step.
+
+    Args:
+        training: how many it asks for.
+        objective: what is minimised.
+
+    Returns:
+        N, or 1 where nothing is drawn.
+    """
     draws = draws_masks(objective) or isinstance(objective, Perturbation)
     return training.samples if draws else 1
 

@@ -74,7 +74,11 @@ class ExampleMasks(Perturbation):
     def gradient(
         self, network: Network, factors: Factors, gradient: Factors, *, samples: int, examples: int
     ) -> ObjectiveGradient:
-        """Return the written-out gradient of a feed-forward network, of others autograd's."""
+        """Choose the gradient: arguments as of :meth:`Perturbation.gradient`.
+
+        Returns:
+            The written-out gradient of a feed-forward network, of others autograd's.
+        """
         if isinstance(network, FeedForward):
             kind = MaskedInputGradient if self.place == "inputs" else MaskedRankGradient
             return kind(network, factors, gradient, samples=samples, examples=examples)
@@ -112,11 +116,13 @@ class MaskedInputMap(LowRank):
         self.input_mask = mask_in[0]
 
     def forward(self) -> None:
+        """Write the output: of the frozen map at the input, of the update at what is left of it."""
         torch.mul(self.input, self.input_mask, out=self.masked)
         self.read, self.read_T = self.masked, self.masked.mT
         super().forward()
 
     def input_gradient(self, out: Tensor) -> None:
+        """Write the gradient in the input; arguments as of :meth:`ReplicaMap.input_gradient`."""
         torch.bmm(self.frozen_each_T, self.output_gradient, out=out)
         # The masked input was last read by `backward`.
         torch.bmm(self.A_each_T, self.hidden_gradient, out=self.masked)
@@ -155,7 +161,7 @@ class MaskedInputGradient(FeedForwardGradient):
 
     @staticmethod
     def map_kind(*sizes: Any, **flags: Any) -> type[LowRank]:
-        """Return the map of every layer."""
+        """Return the map of every layer; arguments as of :func:`cheaper_map`."""
         return MaskedInputMap
 
 
@@ -168,7 +174,7 @@ class MaskedRankGradient(FeedForwardGradient):
 
     @staticmethod
     def map_kind(*sizes: Any, **flags: Any) -> type[LowRank]:
-        """Return the map of every layer."""
+        """Return the map of every layer; arguments as of :func:`cheaper_map`."""
         return MaskedRankMap
 
 
@@ -195,7 +201,7 @@ class EncoderGradient(AutogradGradient):
         self.attribute = attribute
 
     def outputs_of(self, factors: Factors, drawn: Masks) -> Tensor:
-        """Compute the outputs, (R, k, m), under the masks of one sample."""
+        """Compute outputs under masks of tokens, as in :meth:`AutogradGradient.outputs_of`."""
         assert isinstance(self.inputs, Tokens)
         maps = self.network.low_rank_maps(factors, self.inputs)
         for adapted, (mask, _) in zip(maps, drawn, strict=True):

@@ -35,7 +35,14 @@ class FactorNoise(Perturbation):
     spread: float
 
     def draw(self, network: Network, training: Training, examples: int) -> StepMasks:
-        """Draw the noise, (1, 1, r, d_in) a layer; the second of a pair is empty."""
+        """Draw the noise of every step.
+
+        Args:
+            network, training, examples: as for :meth:`Perturbation.draw`.
+
+        Returns:
+            One pair a layer: the noise on A, (1, 1, r, d_in), and an empty tensor.
+        """
 
         def of_step(step: int) -> Masks:
             pairs = []
@@ -54,7 +61,7 @@ class FactorNoise(Perturbation):
     def gradient(
         self, network: Network, factors: Factors, gradient: Factors, *, samples: int, examples: int
     ) -> ObjectiveGradient:
-        """Return the network's gradient, taken at noisy factors."""
+        """Return the gradient at noisy factors; arguments as of :meth:`Perturbation.gradient`."""
         return NoisyGradient(network, factors, gradient, samples=samples, examples=examples)
 
 

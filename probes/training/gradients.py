@@ -81,7 +81,15 @@ class AutogradGradient(ObjectiveGradient):
         self.inputs = inputs
 
     def outputs_of(self, factors: Factors, drawn: Masks) -> Tensor:
-        """Compute the outputs, (R, k, m), under the masks of one sample."""
+        """Compute outputs under the masks of one sample.
+
+        Args:
+            factors: of R replicas.
+            drawn: one pair a layer, of one sample.
+
+        Returns:
+            Outputs, (R, k, m), differentiable in the factors.
+        """
         return self.network.replica_outputs(factors, self.inputs, masks=drawn)
 
     def write(self, masks: Masks) -> None:

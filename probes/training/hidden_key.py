@@ -83,7 +83,11 @@ class HiddenKey(Perturbation):
     def gradient(
         self, network: Network, factors: Factors, gradient: Factors, *, samples: int, examples: int
     ) -> ObjectiveGradient:
-        """Return the written-out gradient of a feed-forward network, of others autograd's."""
+        """Choose the gradient: arguments as of :meth:`Perturbation.gradient`.
+
+        Returns:
+            The written-out gradient of a feed-forward network, of others autograd's.
+        """
         if not isinstance(network, FeedForward):
             return EncoderHiddenKeyGradient(network, factors, gradient, samples=samples)
         return HiddenKeyGradient(network, factors, gradient, samples=samples, examples=examples)

@@ -104,6 +104,9 @@ def own_outputs(model: nn.Module, features: Tensor, members: int = 1) -> Any:
         model: in ``eval()``.
         features: that it reads.
         members: networks of the ensemble of masks; 1 for the expected weight.
+
+    Returns:
+        What the model returns; of an ensemble the average of that over its members.
     """
     return averaged_outputs(model, features, members) if members > 1 else model(features)
 
@@ -115,6 +118,12 @@ def adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
         own: the model, and how it is adapted.
         p: dropout rate.
         seeds: of the split, the initial factors and the masks.
+
+    Returns:
+        The adapted copy, in the mode of the model.
+
+    Raises:
+        ValueError: ``own.adapt`` returns something else than the model with layers of LoRA Dropout.
     """
     _, factor_seed, mask_seed = seeds
     model = copy.deepcopy(own.model)

@@ -188,6 +188,7 @@ class LowRank(ReplicaMap):
         self.frozen_each_T = self.frozen_each.mT
 
     def forward(self) -> None:
+        """Write the output."""
         torch.mul(self.A_by_cell, self.mask_in, out=self.masked_A_by_cell)
         torch.mul(self.B_T_by_cell, self.mask_out, out=self.masked_B_T_by_cell)
         if self.common:
@@ -203,6 +204,7 @@ class LowRank(ReplicaMap):
         torch.baddbmm(self.base, self.B_each, self.hidden, out=self.output)
 
     def backward(self) -> None:
+        """Write the gradient of the factors, summed over the N samples."""
         torch.bmm(self.B_T_each, self.output_gradient, out=self.hidden_gradient)
         self.mask_hidden(self.hidden_gradient)
         torch.bmm(self.hidden, self.output_gradient_T, out=self.many_B_T)
@@ -217,6 +219,7 @@ class LowRank(ReplicaMap):
             torch.sum(self.each_B_T, 0, out=self.grad_B_T)
 
     def input_gradient(self, out: Tensor) -> None:
+        """Write the gradient in the input; arguments as of :meth:`ReplicaMap.input_gradient`."""
         torch.bmm(self.frozen_each_T, self.output_gradient, out=out)
         out.baddbmm_(self.A_each_T, self.hidden_gradient)
 
@@ -264,6 +267,7 @@ class Merged(ReplicaMap):
         self.mask = self.mask_out.mT * self.mask_in
 
     def forward(self) -> None:
+        """Write the output."""
         torch.bmm(self.B, self.A, out=self.update)
         torch.addcmul(self.weight, self.mask, self.update_by_cell, out=self.merged_by_cell)
         if self.common:
@@ -274,6 +278,7 @@ class Merged(ReplicaMap):
             self.output.add_(self.bias)
 
     def backward(self) -> None:
+        """Write the gradient of the factors, summed over the N samples."""
         if self.common:
             self.multiply_common(self.output_gradient_rows, self.input_T, self.gradient_rows)
         else:
@@ -285,4 +290,5 @@ class Merged(ReplicaMap):
         torch.bmm(self.A, self.update_gradient_T, out=self.grad_B_T)
 
     def input_gradient(self, out: Tensor) -> None:
+        """Write the gradient in the input; arguments as of :meth:`ReplicaMap.input_gradient`."""
         torch.bmm(self.each_T, self.output_gradient, out=out)

@@ -37,7 +37,15 @@ class WholeAdapters(Perturbation):
         raise NotImplementedError
 
     def draw(self, network: Network, training: Training, examples: int) -> StepMasks:
-        """Draw masks of ones or zeros, (1, 1, 1, d_in), and ones, (1, 1, 1, d_out), a layer."""
+        """Draw the masks of every step.
+
+        Args:
+            network, training, examples: as for :meth:`Perturbation.draw`.
+
+        Returns:
+            One pair a layer: ones, or zeros where the adapter is dropped, (1, 1, 1, d_in), and ones,
+            (1, 1, 1, d_out).
+        """
 
         def of_step(step: int) -> Masks:
             active = self.active(network, training, step)
@@ -52,7 +60,8 @@ class WholeAdapters(Perturbation):
     def gradient(
         self, network: Network, factors: Factors, gradient: Factors, *, samples: int, examples: int
     ) -> ObjectiveGradient:
-        """Return the gradient of masks of columns and rows."""
+        """Return the gradient of masks of columns and rows; arguments as of :meth:`Perturbation.gradient`.
+        """
         return objective_gradient(network, factors, gradient, samples=samples, examples=examples)
 
 

@@ -73,8 +73,7 @@ def left_out(beside: Beside, n: int) -> list[list[int]]:
         n: size of S.
 
     Returns:
-        Positions in S, one list a network; for folds every fourth example, so that sizes differ by one
-        at most.
+        Positions in S, one list a network; a fold holds every fourth example.
 
     >>> left_out("folds", 6), left_out("examples", 2)
     ([[0, 4], [1, 5], [2], [3]], [[0], [1]])

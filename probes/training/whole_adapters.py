@@ -43,8 +43,8 @@ class WholeAdapters(Perturbation):
             network, training, examples: as for :meth:`Perturbation.draw`.
 
         Returns:
-            One pair a layer: ones, or zeros where the adapter is dropped, (1, 1, 1, d_in), and ones,
-            (1, 1, 1, d_out).
+            One pair a layer: zeros where the adapter is dropped and ones elsewhere,
+            (1, 1, 1, d_in), and ones, (1, 1, 1, d_out).
         """
 
         def of_step(step: int) -> Masks:
@@ -60,8 +60,7 @@ class WholeAdapters(Perturbation):
     def gradient(
         self, network: Network, factors: Factors, gradient: Factors, *, samples: int, examples: int
     ) -> ObjectiveGradient:
-        """Return the gradient of masks of columns and rows; arguments as of :meth:`Perturbation.gradient`.
-        """
+        """Return the masked gradient; arguments as of :meth:`Perturbation.gradient`."""
         return objective_gradient(network, factors, gradient, samples=samples, examples=examples)
 
 

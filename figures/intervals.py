@@ -25,6 +25,13 @@ def finite(values: ArrayLike) -> Reals:
 def known(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """The rows whose numbers in the named columns are all finite.
 
+    Args:
+        table: of numbers.
+        names: of its columns.
+
+    Returns:
+        Those rows, with all columns.
+
     >>> known(pd.DataFrame({"gap": [1.0, float("nan")], "p": [0.1, 0.2]}), ["gap"])["p"].tolist()
     [0.1]
     """
@@ -35,6 +42,13 @@ def reach(table: pd.DataFrame, name: str) -> Reals:
     """How far an interval reaches below and above its mean, (2, rows).
 
     Without ``_high`` it is symmetric. A single draw has no interval; a length of 0 says so.
+
+    Args:
+        table: with ``name``, ``name_low`` and, unless the interval is symmetric, ``name_high``.
+        name: of the quantity.
+
+    Returns:
+        Lengths below and above the mean, in units of the quantity, (2, rows).
 
     >>> reach(pd.DataFrame({"gap": [1.0, 2.0], "gap_low": [0.5, float("nan")]}), "gap").tolist()
     [[0.5, 0.0], [0.5, 0.0]]
@@ -78,6 +92,13 @@ def keep_within(axes: Axes, least: float, most: float) -> None:
 
 def dodge(count: int, apart: float) -> Reals:
     """Shifts that set the points of several curves beside one another, around 0.
+
+    Args:
+        count: number of curves.
+        apart: distance of neighbours, in units of the axis.
+
+    Returns:
+        One shift a curve, (count,).
 
     >>> dodge(3, 0.1).tolist()
     [-0.1, 0.0, 0.1]

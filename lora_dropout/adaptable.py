@@ -143,6 +143,9 @@ def check_is_adaptable(name: str, module: nn.Module) -> None:
     Args:
         name: of the layer, for the message.
         module: the layer.
+
+    Raises:
+        ValueError: it cannot; the message names the layer and says why.
     """
     reason = why_refused(module)
     if reason is not None:

@@ -139,6 +139,9 @@ def check_ensemble(ensemble: int, average: Average) -> None:
     Args:
         ensemble: N, at least 1.
         average: what is averaged: see :class:`Ensemble`.
+
+    Raises:
+        ValueError: ``ensemble`` is below 1, or ``average`` is none of those that there are.
     """
     if ensemble < 1:
         raise ValueError(f"ensemble must be at least 1, got {ensemble}")

@@ -122,9 +122,11 @@ class LoRADropoutLinear(MaskedUpdate):
         return self.shape.d_out
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute W0 x + b and add the masked update: (..., d_in) to (..., d_out)."""
         return self.add_update(self.base(x), x, self.lora_A, self.lora_B, self.scaling)
 
     def extra_repr(self) -> str:
+        """Rank, alpha, rates, kind of masks and inference, as ``print(model)`` shows them."""
         return (
             f"rank={self.rank}, alpha={self.alpha:g}, p={self.shape.p_in:g}, "
             f"p_out={self.shape.p_out:g}, rescale={self.rescale}, mask_kind={self.shape.kind!r}, "

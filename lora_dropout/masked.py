@@ -166,6 +166,9 @@ class MaskedUpdate(nn.Module, ABC):
 
         Args:
             A, B, scaling: as there.
+
+        Returns:
+            A and B, masked where a pass has masks, and the factor of their product.
         """
         self.used = True
         if self._masked:

@@ -266,7 +266,15 @@ def _with(output: Any, values: dict[str, Tensor]) -> Any:
 
 
 def close(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are equal up to the rounding of their precision."""
+    """Whether two tensors are equal up to the rounding of their precision.
+
+    Args:
+        one, other: of any shapes.
+
+    Returns:
+        Whether they have one shape and differ by 1e-4 at most, relative to the largest entry of
+        ``other``; by 2e-2 in half precision.
+    """
     if one.shape != other.shape:
         return False
     one, other = one.detach(), other.detach()

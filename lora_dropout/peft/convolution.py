@@ -91,7 +91,15 @@ class Convolution(VariantOfConfig):
 
     @classmethod
     def why_not(cls, base: nn.Module, config: Any) -> str | None:
-        """Say why a layer is refused: PEFT's A has neither dilation, groups nor another padding."""
+        """Say why a layer is refused: PEFT's A has neither dilation, groups nor another padding.
+
+        Args:
+            base: the layer.
+            config: of the adapter.
+
+        Returns:
+            The reason, in words that go on from the layer's name; None where the layer is adapted.
+        """
         reason = why_refused(base, cls.over)
         if reason is not None:
             return reason

@@ -99,7 +99,15 @@ class Embedding(VariantOfConfig, PlainEmbedding):
 
     @classmethod
     def why_not(cls, base: nn.Module, config: Any) -> str | None:
-        """Say why a layer is refused: one that scales or renormalizes what it looks up."""
+        """Say why a layer is refused: one that scales or renormalizes what it looks up.
+
+        Args:
+            base: the layer.
+            config: of the adapter.
+
+        Returns:
+            The reason, in words that go on from the layer's name; None where the layer is adapted.
+        """
         reason = why_refused(base, cls.over)
         if reason is None and base.max_norm is not None:
             return "renormalizes its weight in every pass (max_norm)"

@@ -27,6 +27,9 @@ def check_meaning(held: Any, new: Any, adapter: str, also: tuple[str, ...] = ())
         new: config of the factors that are loaded into its place.
         adapter: its name, for the message.
         also: further fields that must agree.
+
+    Raises:
+        ValueError: a field on which the meaning of the factors depends differs.
     """
     if not any(isinstance(one, DropoutFields) and one.drops for one in (held, new)):
         return

@@ -33,6 +33,9 @@ def check_rows(inputs: dict[str, Any], rows: int) -> None:
     Args:
         inputs: of the model.
         rows: that a cache which is not empty has.
+
+    Raises:
+        ValueError: the cache has another number of rows.
     """
     tensors = _tensors(cache_of(inputs))
     if next((len(held) for held in tensors if held.numel()), rows) != rows:

@@ -115,7 +115,15 @@ def _flag(field: "Field[Any]", hint: Any, described: str) -> list[str]:
 
 
 def field_metavar(field: "Field[Any]", hint: Any) -> str:
-    """What stands for the value of a flag: INT, FLOAT, TEXT, ..."""
+    """What stands for the value of a flag: INT, FLOAT, TEXT, ...
+
+    Args:
+        field: of the settings.
+        hint: its type.
+
+    Returns:
+        A word; with " ..." behind it where several values may be given.
+    """
     if given := _metadata(field, "metavar"):
         return given
     if get_origin(hint) in (Union, UnionType):

@@ -45,6 +45,9 @@ def own_folder(folder: Path, question: str, settings: Mapping[str, Any]) -> Path
         folder: where results go if nothing is said.
         question: name of the question.
         settings: of the run, by name.
+
+    Returns:
+        A folder in which no other run's results are overwritten.
     """
     places = (folder.with_name(f"{folder.name}-{number}") for number in count(2))
     place = folder

@@ -45,6 +45,9 @@ def refusal(declared: Mapping[str, Any], words: Sequence[str], complaint: str) -
         declared: types of the settings, by name.
         words: of the command line.
         complaint: of the parser, framed and with the help below a rule.
+
+    Returns:
+        One line, which names the setting, what is allowed and the value where these are known.
     """
     for name, values in _flags(declared, words):
         kind, several = _kind(declared[name])

@@ -18,6 +18,9 @@ def no_target(model: Any, asked: Any) -> ValueError:
     Args:
         model: of transformers, or PEFT's around it.
         asked: "all-linear", or names.
+
+    Returns:
+        The error, to be raised by the caller.
     """
     known = _linear_layers(model)
     names = [asked] if isinstance(asked, str) else sorted(asked)

@@ -192,6 +192,9 @@ def claims_of(plans: Sequence[Plan], results: Mapping[str, Any]) -> dict[Regime,
     Args:
         plans: the question in every regime.
         results: of these plans and of those of their regimes, by key.
+
+    Returns:
+        Claims by topic and item, of every regime in which the question was measured.
     """
     return {
         Regime.of(results[plan.regime.key]): CLAIMS[plan.name](results[plan.key])

@@ -211,6 +211,9 @@ def record(n: int, name: str, bound: float, train_loss: float) -> dict[str, Any]
         name: of the bound.
         bound: on the gap, in units of C.
         train_loss: that the bound is added to, in the same.
+
+    Returns:
+        The columns of a row of the comparison; what is measured is NaN.
     """
     return {
         "n": n,
@@ -269,6 +272,9 @@ def bounds_of(setting: Setting, last: Mapping[str, float]) -> dict[str, float]:
     Args:
         setting: the setting.
         last: of :func:`mean_of`.
+
+    Returns:
+        By name; those that depend on the draw are at the means of ``last``.
     """
     population, n, s = setting.population, setting.n, setting.s
     radius = common_radius(population, s)

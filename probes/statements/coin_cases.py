@@ -47,6 +47,9 @@ class CoinDraws:
         Args:
             delta: the probability.
             signed: whether the gap itself is meant, and not its size.
+
+        Returns:
+            The value, in units of the loss.
         """
         values = self.gap if signed else np.abs(self.gap)
         order = np.argsort(-values)

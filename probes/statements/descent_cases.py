@@ -45,7 +45,15 @@ class Descent:
     steps: float
 
     def change(self, population: Problem, s: float) -> float:
-        """Largest change of a regularized loss over the population, when an example is replaced."""
+        """Largest change of a regularized loss over the population, when an example is replaced.
+
+        Args:
+            population: examples at which losses are compared.
+            s: weight of the penalty.
+
+        Returns:
+            The change, in units of the loss.
+        """
         penalty = s * np.square(self.ends).sum((1, 2))
         losses = population.losses(self.ends) + penalty[:, None]
         return float(np.abs(losses[1:] - losses[0]).max())
@@ -57,6 +65,9 @@ def smoothness(problem: Problem, s: float) -> float:
     Args:
         problem: the examples.
         s: weight of the penalty.
+
+    Returns:
+        The curvature, at least 2 s.
     """
     largest = float(np.square(problem.features).sum(1).max())
     return problem.loss.hessian_bound * largest + 2 * s

@@ -109,13 +109,31 @@ def information_cases(seed: int) -> Iterator[Case]:
 
 
 def draws(population: Population, sets: int, size: int, generator: np.random.Generator) -> Indices:
-    """Draw sets of points, all different within a set: (sets, size)."""
+    """Draw sets of points, all different within a set: (sets, size).
+
+    Args:
+        population: whose points are drawn.
+        sets: number of sets.
+        size: of a set.
+        generator: of the draws.
+
+    Returns:
+        Numbers of points, (sets, size).
+    """
     points = len(population.features)
     return np.array([generator.permutation(points)[:size] for _ in range(sets)])
 
 
 def every_draw(population: Population, pairs: int) -> Indices:
-    """Every supersample of a population, (points^(2 pairs), pairs, 2)."""
+    """Every supersample of a population, (points^(2 pairs), pairs, 2).
+
+    Args:
+        population: whose points are paired.
+        pairs: n, of a supersample.
+
+    Returns:
+        Numbers of points, (points^(2 pairs), pairs, 2).
+    """
     points = range(len(population.features))
     return np.array(list(product(points, repeat=2 * pairs))).reshape(-1, pairs, 2)
 

@@ -36,18 +36,45 @@ Learner = Callable[[Array, Array, Array], float]
 
 
 def ridge(features: Array, values: Array, where: Array) -> float:
-    """Ridge regression without intercept."""
+    """Ridge regression without intercept.
+
+    Args:
+        features: of the training set, (n, d).
+        values: (n,).
+        where: the point that is asked, (d,).
+
+    Returns:
+        The value there.
+    """
     gram = features.T @ features / len(features) + RIDGE * np.eye(features.shape[1])
     return float(where @ np.linalg.solve(gram, features.T @ values / len(features)))
 
 
 def nearest(features: Array, values: Array, where: Array) -> float:
-    """The value of the nearest example: unstable."""
+    """The value of the nearest example: unstable.
+
+    Args:
+        features: of the training set, (n, d).
+        values: (n,).
+        where: the point that is asked, (d,).
+
+    Returns:
+        The value there.
+    """
     return float(values[np.square(features - where).sum(1).argmin()])
 
 
 def jump(features: Array, values: Array, where: Array) -> float:
-    """The nearest example's value, and far off from an odd number of examples, as n is."""
+    """The nearest example's value, and far off from an odd number of examples, as n is.
+
+    Args:
+        features: of the training set, (n, d).
+        values: (n,).
+        where: the point that is asked, (d,).
+
+    Returns:
+        The value there.
+    """
     return nearest(features, values, where) + JUMP * (len(features) % 2)
 
 
@@ -100,7 +127,15 @@ class Populations:
         return 1 - float(np.mean(inside))
 
     def missed_by_plain(self, alpha: float, widening: float) -> float:
-        """Probability that the interval of the plain jackknife, widened, misses the new value."""
+        """Probability that the interval of the plain jackknife, widened, misses the new value.
+
+        Args:
+            alpha: level, in (0, 1).
+            widening: what is added to both sides of the interval, in units of the value.
+
+        Returns:
+            The probability, over the new example and the training set.
+        """
         ends = [
             jackknife_interval(self.without_one[new], self.residuals(new), alpha, widening)
             for new in range(len(self.values))

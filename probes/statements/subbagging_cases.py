@@ -35,18 +35,42 @@ ALL, BAGS = "all subsets", "the subsets drawn"
 
 
 def memorise(bags: Array, generator: np.random.Generator) -> Array:
-    """Answer 1 if the first example is there: at halves it reaches the bound."""
+    """Answer 1 if the first example is there: at halves it reaches the bound.
+
+    Args:
+        bags: 1 where a subset holds an example and 0 elsewhere, (subsets, n).
+        generator: of what the learner draws.
+
+    Returns:
+        The answer of a learner on every subset, 0 or 1, (subsets,).
+    """
     return bags[:, 0]
 
 
 def vote(bags: Array, generator: np.random.Generator) -> Array:
-    """Answer 1 if more of the first half of S is there than of the second."""
+    """Answer 1 if more of the first half of S is there than of the second.
+
+    Args:
+        bags: 1 where a subset holds an example and 0 elsewhere, (subsets, n).
+        generator: of what the learner draws.
+
+    Returns:
+        The answer of a learner on every subset, 0 or 1, (subsets,).
+    """
     half = bags.shape[1] // 2
     return (bags[:, :half].mean(1) > bags[:, half:].mean(1)).astype(np.float64)
 
 
 def toss(bags: Array, generator: np.random.Generator) -> Array:
-    """Answer by a coin of its own for every subset: a network that amplifies every difference."""
+    """Answer by a coin of its own for every subset: a network that amplifies every difference.
+
+    Args:
+        bags: 1 where a subset holds an example and 0 elsewhere, (subsets, n).
+        generator: of what the learner draws.
+
+    Returns:
+        The answer of a learner on every subset, 0 or 1, (subsets,).
+    """
     return generator.integers(0, 2, len(bags)).astype(np.float64)
 
 

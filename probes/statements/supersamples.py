@@ -34,13 +34,29 @@ class Population:
 
     @classmethod
     def random(cls, points: int, generator: np.random.Generator) -> "Population":
-        """The numbers from 0 on, with labels that rise with the number but for noise."""
+        """The numbers from 0 on, with labels that rise with the number but for noise.
+
+        Args:
+            points: number of points.
+            generator: of the labels.
+
+        Returns:
+            The population.
+        """
         features = np.arange(points, dtype=float)
         labels = generator.random(points) < 0.2 + 0.6 * features / points
         return cls(features, labels.astype(float))
 
     def predictions(self, learner: Learner, training: Indices) -> Array:
-        """What a learner says at every point: training sets (..., n) of points to (..., m)."""
+        """What a learner says at every point.
+
+        Args:
+            learner: that is trained.
+            training: numbers of the points that it is trained on, (..., n).
+
+        Returns:
+            Predictions, (..., points).
+        """
         sets, which = np.unique(
             np.sort(training, axis=-1).reshape(-1, training.shape[-1]), axis=0, return_inverse=True
         )
@@ -52,7 +68,15 @@ class Population:
         return np.square(predictions - self.labels)
 
     def expected_gap(self, learner: Learner, n: int) -> float:
-        """Risk less train loss, over all draws of n examples with replacement."""
+        """Risk less train loss, over all draws of n examples with replacement.
+
+        Args:
+            learner: that is trained.
+            n: size of the training set.
+
+        Returns:
+            The mean gap, in units of the loss.
+        """
         training = np.array(list(product(range(len(self.features)), repeat=n)))
         losses = self.losses(self.predictions(learner, training))
         return float(losses.mean() - np.take_along_axis(losses, training, axis=1).mean())
@@ -74,7 +98,16 @@ class Supersamples:
 
     @classmethod
     def of(cls, learner: Learner, population: Population, pairs: Indices) -> "Supersamples":
-        """Train on every selection of supersamples of points, (supersamples, n, 2)."""
+        """Train on every selection of supersamples.
+
+        Args:
+            learner: that is trained.
+            population: whose points are paired.
+            pairs: numbers of the points, (supersamples, n, 2).
+
+        Returns:
+            Selections, predictions and losses.
+        """
         selections = every_selection(pairs.shape[1])
         training = np.where(selections[:, None, :] == 1, pairs[..., 1], pairs[..., 0])
         everywhere = population.predictions(learner, training)
@@ -146,7 +179,16 @@ class LeaveOneOuts:
 
     @classmethod
     def of(cls, learner: Learner, population: Population, examples: Indices) -> "LeaveOneOuts":
-        """Leave out every one of the examples, points of the population (sets, n + 1)."""
+        """Leave out every one of the examples.
+
+        Args:
+            learner: that is trained.
+            population: whose points these are.
+            examples: numbers of the points, (sets, n + 1).
+
+        Returns:
+            The losses of the learners.
+        """
         size = examples.shape[1]
         kept = np.array([np.delete(np.arange(size), left) for left in range(size)])
         everywhere = population.losses(population.predictions(learner, examples[:, kept]))
@@ -181,29 +223,74 @@ def pair_codes(values: Array) -> Indices:
 
 
 def memoriser(features: Array, labels: Array, points: Array) -> Array:
-    """The label of what was seen, 0 elsewhere."""
+    """The label of what was seen, 0 elsewhere.
+
+    Args:
+        features: of the training set, (n,).
+        labels: 0 or 1, (n,).
+        points: where it is asked, (m,).
+
+    Returns:
+        What it says there, in [0, 1], (m,).
+    """
     return np.array([labels[features == point].max(initial=0.0) for point in points])
 
 
 def nearest_neighbour(features: Array, labels: Array, points: Array) -> Array:
-    """The label of the nearest example, of the smaller one in a tie."""
+    """The label of the nearest example, of the smaller one in a tie.
+
+    Args:
+        features: of the training set, (n,).
+        labels: 0 or 1, (n,).
+        points: where it is asked, (m,).
+
+    Returns:
+        What it says there, in [0, 1], (m,).
+    """
     return labels[np.abs(features[None, :] - points[:, None]).argmin(axis=1)]
 
 
 def majority(features: Array, labels: Array, points: Array) -> Array:
-    """The more frequent label, 0 in a tie."""
+    """The more frequent label, 0 in a tie.
+
+    Args:
+        features: of the training set, (n,).
+        labels: 0 or 1, (n,).
+        points: where it is asked, (m,).
+
+    Returns:
+        What it says there, in [0, 1], (m,).
+    """
     return np.full(len(points), float(labels.mean() > 0.5))
 
 
 def threshold(features: Array, labels: Array, points: Array) -> Array:
-    """1 from a threshold on, the smallest one with the fewest errors."""
+    """1 from a threshold on, the smallest one with the fewest errors.
+
+    Args:
+        features: of the training set, (n,).
+        labels: 0 or 1, (n,).
+        points: where it is asked, (m,).
+
+    Returns:
+        What it says there, in [0, 1], (m,).
+    """
     thresholds = np.append(points, np.inf)
     errors = ((features[None, :] >= thresholds[:, None]) != labels).sum(axis=1)
     return (points >= thresholds[errors.argmin()]).astype(float)
 
 
 def ridge(features: Array, labels: Array, points: Array) -> Array:
-    """Ridge regression with an intercept, cut off at 0 and 1."""
+    """Ridge regression with an intercept, cut off at 0 and 1.
+
+    Args:
+        features: of the training set, (n,).
+        labels: 0 or 1, (n,).
+        points: where it is asked, (m,).
+
+    Returns:
+        What it says there, in [0, 1], (m,).
+    """
     centred = features - features.mean()
     slope = centred @ (labels - labels.mean()) / (centred @ centred + 1)
     return np.clip(labels.mean() + slope * (points - features.mean()), 0, 1)

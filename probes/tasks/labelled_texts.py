@@ -105,6 +105,9 @@ def rows_used(read: int, used: int, left_out: Mapping[str, int]) -> str:
         read: rows of the table.
         used: rows that are used.
         left_out: numbers of rows, by what they are.
+
+    Returns:
+        Words on the numbers of rows.
     """
     why = ", ".join(
         f"{count} {'duplicate' if (what, count) == ('duplicates', 1) else what}"

@@ -100,7 +100,15 @@ def separator_of(text: str) -> str:
 
 
 def check_file(name: str, path: str) -> None:
-    """Raise ``ValueError`` unless there is a file; ``name`` is of the setting that says so."""
+    """Check that there is a file.
+
+    Args:
+        name: of the setting that says where it is.
+        path: of the file.
+
+    Raises:
+        ValueError: there is none, or a folder.
+    """
     if not Path(path).is_file():
         found = f"{path} is a folder" if Path(path).is_dir() else f"there is no {path}"
         raise ValueError(f"{name} must be {READABLE}; {found}")
@@ -192,6 +200,9 @@ def column_of(table: pd.DataFrame, name: str, where: str) -> "pd.Series[Any]":
 
     Raises:
         ValueError: no such column, or two.
+
+    Returns:
+        The column, one entry a row.
     """
     known = [bare(str(column)) for column in table.columns]
     count = known.count(bare(name))

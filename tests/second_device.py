@@ -6,7 +6,7 @@ runs the tests that are marked for a CUDA device on it. Code that passes keeps w
 with on one device, as CUDA asks; of CUDA's kernels, graphs and speed that says nothing.
 """
 
-from contextlib import nullcontext
+from contextlib import ContextDecorator, nullcontext
 
 import pytest
 import torch
@@ -51,6 +51,10 @@ class SecondDevice(TorchDispatchMode):
         return _compute(function, args, kwargs or {})
 
 
+class AsItIs(nullcontext, ContextDecorator):
+    """Changes nothing, around a block or a function."""
+
+
 def _compute(function, args, kwargs):
     given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     placed = {id(tensor.held): tensor for tensor in given if isinstance(tensor, Placed)}
@@ -84,7 +88,7 @@ def pytest_configure() -> None:
     there = checks.available_devices()
     checks.available_devices = lambda: [*there, f"{NAME}:0"]
     # Tensors of a subclass cannot be made in inference mode.
-    torch.inference_mode = lambda mode=True: torch.no_grad() if mode else nullcontext()
+    torch.inference_mode = lambda mode=True: torch.no_grad() if mode else AsItIs()
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,16 @@ TOGETHER = "this project"
 
 
 def train_together(cell: Cell, ready: Prepared, weights: Tensor) -> Tensor:
+    """All networks by :func:`probes.training.retrain.retrain`.
+
+    Args:
+        cell: what is trained.
+        ready: its examples, its network and its start.
+        weights: of the examples, one network a row, (R, n).
+
+    Returns:
+        Losses on the test examples, (R, m), float64.
+    """
     with torch.no_grad():
         factors = retrain(
             ready.network, ready.train, weights, ready.start, ready.training, objective_of(cell)
@@ -42,7 +52,16 @@ def train_together(cell: Cell, ready: Prepared, weights: Tensor) -> Tensor:
 
 
 def train_serially(cell: Cell, ready: Prepared, weights: Tensor) -> Tensor:
-    """One network after the other."""
+    """One network after the other.
+
+    Args:
+        cell: what is trained.
+        ready: its examples, its network and its start.
+        weights: of the examples, one network a row, (R, n).
+
+    Returns:
+        Losses on the test examples, (R, m), float64.
+    """
     assert isinstance(ready.test, Columns)
     X, labels = ready.test.features.mT, ready.test.targets.argmax(0)
     untrained, losses = modules(cell, ready), []
@@ -56,7 +75,16 @@ def train_serially(cell: Cell, ready: Prepared, weights: Tensor) -> Tensor:
 
 
 def train_one(model: nn.Module, ready: Prepared, data: Subset) -> nn.Module:
-    """What a user gives to an attribution tool."""
+    """What a user gives to an attribution tool.
+
+    Args:
+        model: that is trained, in place.
+        ready: says the learning rate and the steps.
+        data: examples that it sees.
+
+    Returns:
+        The model in ``eval()``.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=ready.training.lr)
     for _ in range(ready.training.steps):
@@ -68,7 +96,15 @@ def train_one(model: nn.Module, ready: Prepared, data: Subset) -> nn.Module:
 
 
 def modules(cell: Cell, ready: Prepared) -> nn.Module:
-    """The network before training, as modules with this package's layer."""
+    """The network before training, as modules with this package's layer.
+
+    Args:
+        cell: says rank, alpha and p.
+        ready: its network and its start.
+
+    Returns:
+        The model in ``train()``.
+    """
     network = ready.network
     assert isinstance(network, FeedForward)
     layers: list[nn.Module] = []
@@ -90,11 +126,13 @@ def modules(cell: Cell, ready: Prepared) -> nn.Module:
 
 
 def examples(ready: Prepared) -> TensorDataset:
+    """The examples of S as a data set of PyTorch: features, (n, d), and labels, (n,)."""
     assert isinstance(ready.train, Columns)
     return TensorDataset(ready.train.features.mT.contiguous(), ready.train.targets.argmax(0))
 
 
 def kept(weight: Tensor) -> list[int]:
+    """Positions of the examples with a weight."""
     return weight.nonzero()[:, 0].tolist()
 
 

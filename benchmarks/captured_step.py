@@ -22,7 +22,15 @@ CAPTURED = "captured as a CUDA graph"
 
 
 def variants_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Variant]:
-    """The same cell by every variant; the losses that are compared are read by the host."""
+    """The same cell by every variant; the losses that are compared are read by the host.
+
+    Args:
+        cell: what is trained, on the CPU.
+        device: on which it is trained, too.
+
+    Returns:
+        The captured step, single launches, and the CPU.
+    """
     like = torch.empty((), dtype=torch.float32, device=device)
     changes: dict[str, Any] = {
         "network": cell.network.place(like),
@@ -61,6 +69,9 @@ def main(
         steps: optimizer steps, of digits.
         repetitions: interleaved repetitions; medians are shown.
         tweets: also the transformer, at n = 32 and 60 steps.
+
+    Raises:
+        ValueError: there is no CUDA device.
     """
     if not torch.cuda.is_available():
         raise ValueError("there is no CUDA device here")

@@ -56,11 +56,21 @@ class RidgeRegression(RegressorMixin, BaseEstimator):
     """Ridge regression whose penalty does not depend on the number of examples."""
 
     def fit(self, X: Reals, y: Reals) -> Self:
+        """Minimise the squared loss with the penalty.
+
+        Args:
+            X: features, (n, d).
+            y: values, (n,).
+
+        Returns:
+            Itself, trained.
+        """
         gram = X.T @ X / len(X) + STRENGTH * np.eye(X.shape[1])
         self.coef_ = np.linalg.solve(gram, X.T @ y / len(X))
         return self
 
     def predict(self, X: Reals) -> Reals:
+        """Values, (m,), at features (m, d)."""
         return X @ self.coef_
 
 
@@ -75,6 +85,15 @@ class LoRANetwork(RegressorMixin, BaseEstimator):
         self.cell = cell
 
     def fit(self, X: Reals, y: Reals) -> Self:
+        """Train a replica as the cell is trained, on these examples.
+
+        Args:
+            X: features, (n, d).
+            y: values, (n,).
+
+        Returns:
+            Itself, trained.
+        """
         ready = prepare(self.cell)
         assert isinstance(ready.network, FeedForward)
         inputs = ready.network.read(torch.from_numpy(X), torch.from_numpy(y)[:, None])
@@ -87,6 +106,7 @@ class LoRANetwork(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Reals) -> Reals:
+        """Values of the expected-weight network, (m,), at features (m, d)."""
         inputs = self.network_.read(torch.from_numpy(X), torch.zeros(len(X), 1))
         with torch.no_grad():
             scale = self.cell.update_scale
@@ -95,6 +115,15 @@ class LoRANetwork(RegressorMixin, BaseEstimator):
 
 
 def ridge_together(data: Data, alpha: float) -> Ends:
+    """Both intervals of ridge regression, from all leave-one-out minimisers at once.
+
+    Args:
+        data: training and new examples.
+        alpha: level.
+
+    Returns:
+        Ends of the intervals at the new examples, by method.
+    """
     found = minimisers(Problem(data.features, data.values[:, None], SQUARED), STRENGTH)
     errors = np.abs(data.values - (found.left_out[:, 0] * data.features).sum(1))
     centre, left_out = (
@@ -104,12 +133,32 @@ def ridge_together(data: Data, alpha: float) -> Ends:
 
 
 def network_together(cell: Cell, alpha: float) -> Ends:
+    """Both intervals of the network, from all leave-one-out replicas at once.
+
+    Args:
+        cell: what is trained.
+        alpha: level.
+
+    Returns:
+        Ends of the intervals at the test examples, by method.
+    """
     found = predicted(cell, train_cell(cell))
     errors = np.abs(found.train_labels - np.diagonal(found.train[1:, 0]))
     return ends_of(found.test[0, 0], found.test[1:, 0], errors, alpha)
 
 
 def ends_of(centre: Reals, left_out: Reals, errors: Reals, alpha: float) -> Ends:
+    """Both intervals from predictions.
+
+    Args:
+        centre: of the predictor of S at the new examples, (m,).
+        left_out: of the leave-one-out predictors there, (n, m).
+        errors: of these at the example that each leaves out, (n,).
+        alpha: level.
+
+    Returns:
+        Ends of the intervals, by method.
+    """
     return {
         "jackknife+": jackknife_plus_interval(left_out, errors, alpha),
         "jackknife": jackknife_interval(centre, errors, alpha),
@@ -117,7 +166,16 @@ def ends_of(centre: Reals, left_out: Reals, errors: Reals, alpha: float) -> Ends
 
 
 def with_mapie(estimator: RegressorMixin, data: Data, alpha: float) -> Ends:
-    """Both intervals, each of which MAPIE trains for itself."""
+    """Both intervals, each of which MAPIE trains for itself.
+
+    Args:
+        estimator: that MAPIE trains.
+        data: training and new examples.
+        alpha: level.
+
+    Returns:
+        Ends of the intervals at the new examples, by method.
+    """
     from mapie.regression import CrossConformalRegressor
 
     found = {}
@@ -132,6 +190,7 @@ def with_mapie(estimator: RegressorMixin, data: Data, alpha: float) -> Ends:
 
 
 def data_of(cell: Cell) -> Data:
+    """Features and values of S and of the test examples, float64."""
     ready = prepare(cell)
     assert isinstance(ready.train, Columns)
     assert isinstance(ready.test, Columns)
@@ -144,6 +203,17 @@ def data_of(cell: Cell) -> Data:
 
 
 def line(name: str, ends: tuple[Reals, Reals], ours: tuple[Reals, Reals], values: Reals) -> str:
+    """Say coverage and width of intervals, and how far they are from ours.
+
+    Args:
+        name: of who made them.
+        ends: of the intervals, (m,) each.
+        ours: the same by this project.
+        values: that they should cover, (m,).
+
+    Returns:
+        A line.
+    """
     low, high = ends
     covered = ((low <= values) & (values <= high)).mean()
     difference = max(np.abs(one - other).max() for one, other in zip(ends, ours, strict=True))
@@ -161,6 +231,9 @@ def main(n: int = 64, p: float = 0.3, alpha: float = 0.1, repetitions: int = 3) 
         p: dropout rate of the network.
         alpha: level.
         repetitions: interleaved repetitions; the least times are shown.
+
+    Raises:
+        SystemExit: MAPIE is not installed.
     """
     if find_spec("mapie") is None:
         raise SystemExit("error: mapie is needed: pip install 'lora-dropout[bench]'")

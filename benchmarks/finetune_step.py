@@ -53,7 +53,16 @@ WHOLE = {"deberta": Shape(768, 12, 3072), "llama": Shape(4096, 32, 11008, 128)}
 
 
 def shape_of(name: str, width: int, layers: int) -> Shape:
-    """Return the shape of a smaller model, in the proportions of the whole one."""
+    """Return the shape of a smaller model, in the proportions of the whole one.
+
+    Args:
+        name: "deberta" or "llama".
+        width: of the hidden states.
+        layers: their number.
+
+    Returns:
+        The shape.
+    """
     inner = 4 * width if name == "deberta" else 8 * width // 3 // 64 * 64
     return Shape(width, layers, inner)
 
@@ -62,6 +71,13 @@ def make_model(name: str, shape: Shape) -> tuple[nn.Module, list[str]]:
     """Return a model with random weights, and its linear layers' names.
 
     It is made on the default device, in the default dtype.
+
+    Args:
+        name: "deberta" or "llama".
+        shape: of the model.
+
+    Returns:
+        The model, and the last parts of its linear layers' names.
     """
     import transformers
 
@@ -98,6 +114,9 @@ def make_steps(
         batch: sequences a step.
         tokens: a sequence.
         dtype: of the frozen weights; PEFT keeps adapters in float32.
+
+    Returns:
+        Functions that take a step, by the name of the variant, and the device.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device(device), _default_dtype(dtype):

@@ -146,7 +146,17 @@ def coverage(
 def few_checked(
     rows: pd.DataFrame, draws: int, checked: int, trials: int
 ) -> Iterator[pd.DataFrame]:
-    """Rows of some draws, taken with replacement, of which few examples are checked."""
+    """Rows of some draws, taken with replacement, of which few examples are checked.
+
+    Args:
+        rows: one a draw and example, with the columns ``LOSSES``, all examples checked.
+        draws: that are taken.
+        checked: examples of a draw that stay checked.
+        trials: tables that are made.
+
+    Yields:
+        Rows with ``draw`` and ``LOSSES``; the retrained loss is NaN where it is not checked.
+    """
     generator = np.random.default_rng(0)
     losses = np.stack([draw[LOSSES].to_numpy(np.float64) for _, draw in rows.groupby("draw")])
     population, n, _ = losses.shape

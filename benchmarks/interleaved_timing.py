@@ -37,6 +37,9 @@ def compare(
             many replicas as they train.
         repetitions: of all variants, after one that is not timed.
         references: names of the variants that ratios are given to.
+
+    Returns:
+        Least seconds a replica, by variant.
     """
     results, each = take_turns(variants, repetitions)
     for line in lines_of(each, results, references):
@@ -75,6 +78,9 @@ def lines_of(
         each: seconds a replica, by variant, (repetitions,).
         results: losses of every variant, if it returned any; compared with those of the first.
         references: names of the variants that ratios are given to.
+
+    Returns:
+        One line a variant.
     """
     return [
         _line(name, each, references) + _difference(result, results[0])
@@ -97,7 +103,13 @@ def matmul_peak(dtype: torch.dtype) -> float:
 
 
 def print_peak(flops: float, seconds: dict[str, float], dtype: torch.dtype) -> None:
-    """Print the rates of variants beside the peak: operations and seconds of one replica."""
+    """Print the rates of variants beside the peak of the machine.
+
+    Args:
+        flops: operations of one replica.
+        seconds: a replica, by variant.
+        dtype: of the products.
+    """
     peak = matmul_peak(dtype)
     for name, each in seconds.items():
         rate = flops / each / 1e9

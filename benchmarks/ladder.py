@@ -34,23 +34,47 @@ class MergedGradient(AutogradGradient):
     """Every replica's masked weights formed, then the network; differentiated by autograd."""
 
     def write(self, masks: Masks) -> None:
+        """Write the gradient with the weights of all replicas merged."""
         with patch.object(type(self.network), "replica_outputs", Network.replica_outputs):
             super().write(masks)
 
 
 def autograd(kind: type[AutogradGradient]) -> MakeGradient:
+    """What makes gradients of a kind by automatic differentiation."""
     return lambda network, factors, gradient, examples: kind(network, factors, gradient, samples=1)
 
 
 def written_out(
     network: Network, factors: Factors, gradient: Factors, examples: int
 ) -> ObjectiveGradient:
+    """The backward pass written out, with the cheaper contraction of each layer.
+
+    Args:
+        network: the frozen network.
+        factors: of R replicas, read in place.
+        gradient: receives the gradient; laid out as ``factors``.
+        examples: m, of a step.
+
+    Returns:
+        What writes the gradient.
+    """
     return objective_gradient(network, factors, gradient, samples=1, examples=examples)
 
 
 def always_low_rank(
     network: Network, factors: Factors, gradient: Factors, examples: int
 ) -> ObjectiveGradient:
+    """The backward pass written out, with the update always beside the frozen product.
+
+    Args:
+        network: the frozen network.
+        factors: of R replicas, read in place.
+        gradient: receives the gradient; laid out as ``factors``.
+        examples: m, of a step.
+
+    Returns:
+        What writes the gradient.
+    """
     with patch("probes.training.gradients.cheaper_map", lambda *sizes, **more: LowRank):
         return written_out(network, factors, gradient, examples)
 
@@ -58,7 +82,16 @@ def always_low_rank(
 def torch_adam(
     flat: Tensor, gradient: Tensor, factors: Factors, grads: Factors, lr: float
 ) -> Callable[[], object]:
-    """PyTorch's optimizer over the factors of all layers."""
+    """PyTorch's optimizer over the factors of all layers.
+
+    Args:
+        flat, gradient: buffers of all factors and of their gradient.
+        factors, grads: views of the buffers, one pair a layer.
+        lr: learning rate.
+
+    Returns:
+        A function that takes a step.
+    """
     leaves = [factor.requires_grad_() for pair in factors for factor in pair]
     for leaf, grad in zip(leaves, (grad for pair in grads for grad in pair), strict=True):
         leaf.grad = grad
@@ -68,7 +101,16 @@ def torch_adam(
 def flat_adam(
     flat: Tensor, gradient: Tensor, factors: Factors, grads: Factors, lr: float
 ) -> Callable[[], object]:
-    """One fused kernel over a flat buffer."""
+    """One fused kernel over a flat buffer.
+
+    Args:
+        flat, gradient: buffers of all factors and of their gradient.
+        factors, grads: views of the buffers, one pair a layer.
+        lr: learning rate.
+
+    Returns:
+        A function that takes a step.
+    """
     return AdamStep(flat, gradient, lr, 0.0)
 
 
@@ -76,7 +118,18 @@ def flat_adam(
 def train(
     cell: Cell, lr: float, make_gradient: MakeGradient, make_optimizer: MakeOptimizer, size: int
 ) -> Tensor:
-    """Train all replicas in blocks of a size; return their losses."""
+    """Train all replicas in blocks of a size; return their losses.
+
+    Args:
+        cell: what is trained.
+        lr: learning rate of Adam.
+        make_gradient: makes what writes the gradient of a block.
+        make_optimizer: makes what takes its steps.
+        size: largest number of replicas of a block.
+
+    Returns:
+        Losses of all replicas on S, (R, n).
+    """
     network, p = cell.network, loo.P
     masks = draw_steps(network, p, range(cell.steps), range(1), 0)
     kept: list[Factors] = []
@@ -103,6 +156,7 @@ def train(
 
 
 def digits_variants(cell: loo.Cell) -> list[Variant]:
+    """What each step of the design adds on ``digits``, every variant with those before."""
     replicas = cell.replicas
     run = partial(train, cell, loo.LR)
     fitting = replicas_per_block(cell.network, len(cell.inputs))
@@ -122,6 +176,7 @@ def digits_variants(cell: loo.Cell) -> list[Variant]:
 
 
 def tweets_variants(cell: loo_text.Cell) -> list[Variant]:
+    """The same on ``tweets``."""
     replicas = len(cell.weights)
     run = partial(train, cell, cell.lr)
     merged, low_rank = autograd(MergedGradient), autograd(AutogradGradient)

@@ -25,14 +25,32 @@ from probes.jobs.validation import check_count
 
 
 def make_block(width: int, heads: int, batch: int, tokens: int) -> tuple[Block, Tensor]:
-    """Return the frozen block and its input, on the GPU where there is one."""
+    """Return the frozen block and its input, on the GPU where there is one.
+
+    Args:
+        width: of the block.
+        heads: attention heads.
+        batch: sequences.
+        tokens: a sequence.
+
+    Returns:
+        The block, and its input (batch, tokens, width).
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     return Block(width, heads).to(device), torch.randn(batch, tokens, width, device=device)
 
 
 def peft_model(block: nn.Module, dropout: float) -> nn.Module:
-    """Adapt the block with PEFT's LoRA, in place."""
+    """Adapt the block with PEFT's LoRA, in place.
+
+    Args:
+        block: that is adapted.
+        dropout: PEFT's ``lora_dropout``.
+
+    Returns:
+        PEFT's model around the block.
+    """
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=8, lora_alpha=8, target_modules=list(LAYERS), lora_dropout=dropout)
@@ -49,7 +67,15 @@ ADAPTED: dict[str, Callable[[nn.Module], nn.Module]] = {
 
 
 def train_step(model: nn.Module, x: Tensor) -> Callable[[], None]:
-    """Return one full training step: forward, backward, optimizer."""
+    """Return one full training step: forward, backward, optimizer.
+
+    Args:
+        model: that is trained.
+        x: its input, (batch, tokens, width).
+
+    Returns:
+        A function that takes a step.
+    """
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
 
     def step() -> None:

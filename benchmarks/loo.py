@@ -62,11 +62,22 @@ class Cell:
 
     @property
     def replicas(self) -> int:
+        """R: that of S, and one for every example that is left out."""
         return len(self.weights)
 
 
 @cache
 def make_cell(n: int, steps: int, dtype: torch.dtype) -> Cell:
+    """Make a cell, once for every variant.
+
+    Args:
+        n: size of S.
+        steps: of the training.
+        dtype: of its numbers.
+
+    Returns:
+        The cell, on the CPU.
+    """
     generator = torch.Generator().manual_seed(0)
     task = load_task("digits")
     require(2 <= n < len(task), "n", f"from 2 to {len(task) - 1}", n)
@@ -78,13 +89,22 @@ def make_cell(n: int, steps: int, dtype: torch.dtype) -> Cell:
 
 
 def run_ours(cell: Cell) -> Tensor:
+    """Train all replicas of a cell; return their losses on S, (R, n)."""
     training = Training(steps=cell.steps, lr=LR)
     factors = retrain(cell.network, cell.inputs, cell.weights, cell.start, training, Dropout(P))
     return cell.network.losses(factors, cell.inputs, update_scale=(1 - P) ** 2)
 
 
 def run_together(cell: Cell, cells: int) -> Tensor:
-    """Train cells that differ in their masks as one block; return the losses of the first."""
+    """Train cells that differ in their masks as one block.
+
+    Args:
+        cell: one of them.
+        cells: their number.
+
+    Returns:
+        Losses of the first on S, (R, n).
+    """
     plans = [Training(steps=cell.steps, lr=LR, seed=seed) for seed in range(cells)]
     trained = retrain_cells(
         cell.network,
@@ -94,7 +114,12 @@ def run_together(cell: Cell, cells: int) -> Tensor:
 
 
 def run_in_workers(pool: Executor, n: int, steps: int, dtype: torch.dtype) -> None:
-    """Run ``CELLS`` cells in the workers of a pool."""
+    """Run ``CELLS`` cells in the workers of a pool.
+
+    Args:
+        pool: of processes of one thread.
+        n, steps, dtype: as for :func:`make_cell`.
+    """
     for future in [pool.submit(_work, n, steps, dtype) for _ in range(CELLS)]:
         future.result()
 
@@ -176,7 +201,13 @@ def prepare_jax(cell: Cell, device: str = "cpu") -> Callable[[], Tensor]:
 def run_peft(
     cell: Cell, replicas: int, train: Callable[[nn.Module, TensorDataset, int], None]
 ) -> None:
-    """Train some replicas one after the other with PEFT, as a user would; PEFT's own dropout."""
+    """Train some replicas one after the other with PEFT, as a user would; PEFT's own dropout.
+
+    Args:
+        cell: whose replicas these are.
+        replicas: number of those that are trained.
+        train: trains a model on its examples for so many steps.
+    """
     from peft import LoraConfig, get_peft_model
 
     X, target = cell.inputs.features.mT.float().contiguous(), cell.inputs.targets.argmax(0)
@@ -192,6 +223,13 @@ def run_peft(
 
 
 def bare_loop(model: nn.Module, data: TensorDataset, steps: int) -> None:
+    """Full batches, and nothing but the steps.
+
+    Args:
+        model: that is trained, in place.
+        data: examples that it sees.
+        steps: of Adam.
+    """
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LR)
     features, labels = data.tensors
     for _ in range(steps):
@@ -201,6 +239,11 @@ def bare_loop(model: nn.Module, data: TensorDataset, steps: int) -> None:
 
 
 def loader_loop(model: nn.Module, data: TensorDataset, steps: int) -> None:
+    """A ``DataLoader`` and a running loss.
+
+    Args:
+        model, data, steps: as for :func:`bare_loop`.
+    """
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LR)
     epoch = DataLoader(data, batch_size=len(data), shuffle=True)
     for _ in range(steps):
@@ -214,7 +257,11 @@ def loader_loop(model: nn.Module, data: TensorDataset, steps: int) -> None:
 
 
 def trainer_loop(model: nn.Module, data: TensorDataset, steps: int) -> None:
-    """The Trainer at its defaults, but for what it would print and write."""
+    """The Trainer at its defaults, but for what it would print and write.
+
+    Args:
+        model, data, steps: as for :func:`bare_loop`.
+    """
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
     class Classifier(Trainer):
@@ -264,6 +311,15 @@ def benchmark(
     dtype: torch.dtype,
     pool: Executor,
 ) -> None:
+    """Print the table of one size.
+
+    Args:
+        n, steps, dtype: as for :func:`make_cell`.
+        repetitions: of all variants.
+        peft_replicas: that the sequential loops train; 0 leaves them out.
+        cells: that are also trained as one block; 0 leaves this out.
+        pool: of processes of one thread.
+    """
     cell = make_cell(n, steps, dtype)
     variants = [Variant(ONE_PROCESS, lambda: run_ours(cell), cell.replicas)]
     if cells:

@@ -63,6 +63,7 @@ class Cell(NamedTuple):
 
 @cache
 def tweets() -> tuple[TextSource, TextTask]:
+    """The files and the model of the task, and the task: read once."""
     source = StabilitySettings(task="tweets").text_source("tweets")
     task = load_task("tweets", source)
     assert source is not None
@@ -72,6 +73,15 @@ def tweets() -> tuple[TextSource, TextTask]:
 
 @cache
 def make_cell(n: int, steps: int) -> Cell:
+    """Make a cell, once for every variant.
+
+    Args:
+        n: size of S.
+        steps: of the training.
+
+    Returns:
+        The cell, on the CPU.
+    """
     _, task = tweets()
     require(2 <= n < len(task), "n", f"from 2 to {len(task) - 1}", n)
     generator = torch.Generator().manual_seed(0)
@@ -83,17 +93,33 @@ def make_cell(n: int, steps: int) -> Cell:
 
 
 def run_ours(cell: Cell) -> Tensor:
+    """Train all replicas of a cell; return their losses on S, (R, n)."""
     training = Training(steps=cell.steps, lr=cell.lr)
     factors = retrain(cell.network, cell.inputs, cell.weights, cell.start, training, Dropout(P))
     return final_losses(cell, factors)
 
 
 def final_losses(cell: Cell, factors: Factors) -> Tensor:
+    """Evaluate the expected-weight networks.
+
+    Args:
+        cell: whose replicas these are.
+        factors: of R replicas.
+
+    Returns:
+        Losses on S, (R, n).
+    """
     with torch.no_grad():
         return cell.network.losses(factors, cell.inputs, update_scale=(1 - P) ** 2)
 
 
 def run_in_workers(pool: Executor, n: int, steps: int) -> None:
+    """
+
+    Args:
+        pool: of processes of one thread.
+        n, steps: as for :func:`make_cell`.
+    """
     for future in [pool.submit(_work, n, steps) for _ in range(CELLS)]:
         future.result()
 
@@ -103,6 +129,7 @@ def _work(n: int, steps: int) -> None:
 
 
 def run_vmap(cell: Cell) -> Tensor:
+    """Our algebra of one replica, vmapped over replicas, with PyTorch's Adam."""
     gradient = torch.func.vmap(
         torch.func.grad(lambda *arguments: _one_replica(cell, *arguments)), in_dims=(0, 0, None)
     )
@@ -202,7 +229,12 @@ def prepare_jax(cell: Cell) -> Callable[[], Tensor]:
 
 
 def run_peft(cell: Cell, replicas: int) -> None:
-    """Train some replicas one after the other, the whole encoder, as a user would."""
+    """Train some replicas one after the other, the whole encoder, as a user would.
+
+    Args:
+        cell: whose replicas these are.
+        replicas: number of those that are trained.
+    """
     from peft import LoraConfig, get_peft_model
 
     source, task = tweets()

@@ -69,7 +69,7 @@ def main(runs: int = 10_000, permutations: int = 20, seed: int = 0) -> None:
 def simulate(
     generator: np.random.Generator, runs: int, draws: int, means: Losses, noise: str
 ) -> Iterator[Losses]:
-    """Yield tables of losses, (draws, candidates); a difference of two has variance 1.
+    """Make tables of losses; a difference of two candidates has variance 1.
 
     Args:
         generator: of all that is random.
@@ -77,6 +77,9 @@ def simulate(
         draws: rows of a table.
         means: expected loss of every candidate.
         noise: one of ``NOISES``.
+
+    Yields:
+        Losses, (draws, candidates).
     """
     for _ in range(runs):
         common = generator.standard_normal((draws, 1))

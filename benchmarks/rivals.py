@@ -23,7 +23,15 @@ AUTOGRAD = {"autograd, masks of inputs": "inputs", "autograd, masks of rank": "r
 
 
 def variants(n: int, steps: int) -> list[Variant]:
-    """Return the training of n + 1 replicas of digits by every rival, at its middle strength."""
+    """Return the training of n + 1 replicas of digits by every rival, at its middle strength.
+
+    Args:
+        n: size of S.
+        steps: of the training.
+
+    Returns:
+        One variant a rival, and one a place of masks that autograd trains.
+    """
     task = load_task("digits")
     require(2 <= n <= len(task), "n", f"from 2 to {len(task)}", n)
     network = task.network(rank=8, alpha=16.0, dtype=torch.float32, device=torch.device("cpu"))

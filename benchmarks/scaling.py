@@ -86,7 +86,15 @@ def peak_mib() -> float:
 
 
 def exponent(sizes: pd.Series, values: pd.Series) -> float:
-    """Slope of the values' logarithm over the larger half of the sizes."""
+    """Slope of the values' logarithm over the larger half of the sizes.
+
+    Args:
+        sizes: in rising order.
+        values: at these sizes, positive.
+
+    Returns:
+        The exponent of a power law.
+    """
     half = len(sizes) // 2
     return float(np.polyfit(np.log(sizes[half:]), np.log(values[half:]), 1)[0])
 

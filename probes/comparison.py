@@ -423,7 +423,8 @@ class NetworkComparisonResult(ComparisonResult):
     Lipschitz bound of Lei & Ying needs the largest slope on whole segments between networks, of
     which points that are tried give a lower bound alone.
 
-    Its rows are one a draw of S and bound: see :func:`probes.cells.weight_bounds.measure_weight_bounds`.
+    Its rows are one a draw of S and bound: see
+    :func:`probes.cells.weight_bounds.measure_weight_bounds`.
     """
 
     question = "Bounds on the generalization gap of a network"

@@ -173,7 +173,7 @@ class InformationSettings(TextOptions, EngineOptions):
 
 
 class InformationResult(Result):
-    """One row a supersample, rate and bound: see ``probes.cells.information_cell.measure_information``."""
+    """One row a supersample, rate and bound: see ``information_cell.measure_information``."""
 
     name = "information"
     question = "Which bound on the generalization gap says something?"

@@ -230,8 +230,11 @@ def test_replacing_an_example_by_itself_changes_nothing():
 def test_rows_of_weights_sum_to_one():
     generator = torch.Generator().manual_seed(0)
     for weights in (
-        full_sample(N), leave_one_out(N), leave_k_out(N, 4, 6, generator), bootstrap(N, 6, generator),
-    ):  # fmt: skip
+        full_sample(N),
+        leave_one_out(N),
+        leave_k_out(N, 4, 6, generator),
+        bootstrap(N, 6, generator),
+    ):
         torch.testing.assert_close(weights.sum(1), torch.ones(len(weights), dtype=torch.float64))
     assert (leave_k_out(N, 4, 6, generator) == 0).sum(1).tolist() == [4] * 6
     assert torch.equal(leave_one_out(N) == 0, torch.eye(N, dtype=torch.bool))

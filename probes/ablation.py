@@ -275,10 +275,21 @@ class AblationResult(Result):
         return " ".join(filter(None, [f"{counted}{changes}.", self.conclusion]))
 
     def brief(self) -> pd.DataFrame:
-        """What every variant changes."""
+        """Of each part and rate the variants with the lowest and the highest test loss."""
+        losses = self.summary.groupby(["part", "p"], sort=False)["test_loss"]
+        ends = [
+            row
+            for _, group in losses
+            if (known := group.dropna().sort_values(kind="stable")).size
+            for row in dict.fromkeys((known.index[0], known.index[-1]))
+        ]
         text = self.text()
-        first = ["part", "variant", "p", "difference", "test loss"]
-        return text[[*first, *(name for name in text if name not in first)]]
+        return text.loc[ends or text.index, ["part", "variant", "p", "difference", "test loss"]]
+
+    @property
+    def said_of_brief(self) -> str:
+        """Which variants the first screen has."""
+        return "of each part the variants with the lowest and the highest test loss"
 
     @property
     def conclusion(self) -> str:

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 #: Sizes at which the bounds are continued beyond those that are measured.
 CONTINUED = tuple(round(10**power) for power in np.arange(1.5, 9.01, 0.25))
 MODELS = ("minimiser", "network")
+#: Penalties and rates within which Newton's method finds the minimisers.
+WEAKEST, STRONGEST, RAREST = 1e-9, 1e9, 1e-6
 #: Tasks that networks are trained on here: those with classes and no text.
 NETWORK_TASKS = ("digits", "breast_cancer")
 #: What is measured if nothing else is asked for, by model: data set, sizes, draws.
@@ -141,7 +143,8 @@ class ComparisonSettings(EngineOptions):
         check_one_of("model", self.model, MODELS)
         known = self.known
         check_one_of("task", known["task"], TASKS if self.model == "minimiser" else NETWORK_TASKS)
-        require(0 < self.strength < float("inf"), "strength", "positive and finite", self.strength)
+        allowed = f"from {WEAKEST:g} to {STRONGEST:g}"
+        require(WEAKEST <= self.strength <= STRONGEST, "strength", allowed, self.strength)
         for n in known["n"]:
             check_count("n", n, least=8)
         check_count("draws", known["draws"], least=2)
@@ -154,7 +157,7 @@ class ComparisonSettings(EngineOptions):
         return self._network_cells() if self.model == "network" else self._minimiser_cells()
 
     def _minimiser_cells(self) -> "list[ComparisonCell]":
-        require(0 < self.p < 1, "p", "in (0, 1)", self.p)
+        require(RAREST <= self.p < 1, "p", f"from {RAREST:g} to below 1", self.p)
         self._check_left_out("minimisers", "steps", "lr", "selections", "bits")
         task, sizes, draws = (self.known[name] for name in ("task", "n", "draws"))
         return [ComparisonCell(task, self.p, self.strength, sizes, draws, self.delta, self.seed)]
@@ -362,7 +365,7 @@ class ComparisonResult(Result):
 
     def brief(self) -> pd.DataFrame:
         """One row a bound: at the largest n drawn, and from which n on it says something."""
-        names = ["statement", "n", "bound", "measured", "stability", "not vacuous from n"]
+        names = ["statement", "bound", "measured", "not vacuous from n"]
         text = self.text()
         return text[[name for name in names if name in text]]
 

@@ -202,6 +202,16 @@ class CostResult(Result):
             ]
         )
 
+    def brief(self) -> pd.DataFrame:
+        """Every variant, at its largest N."""
+        largest = self.summary.groupby(["phase", "variant"])["N"].transform("max")
+        return self.text()[self.summary["N"] == largest].drop(columns="median ms")
+
+    @property
+    def said_of_brief(self) -> str:
+        """Which N the first screen has."""
+        return "every variant at its largest N"
+
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary = self.summary

@@ -182,6 +182,17 @@ class CoverageResult(Result):
         summary = self.summary.rename(columns={"method": "label"})
         return draw(summary, caption, alpha).titled(self.answer)
 
+    def brief(self) -> pd.DataFrame:
+        """Coverage, what it should be and why, and the size."""
+        text = self.text()
+        text["at least"] += text["method"].map({PLUS: "", PLAIN: " nominal", WIDENED: " if ν"})
+        return text[["p", "method", "coverage", "at least", "size"]]
+
+    @property
+    def said_of_brief(self) -> str:
+        """What stands beside the guarantees."""
+        return "nominal: not guaranteed; if ν: guaranteed if ν is as estimated"
+
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary = self.summary

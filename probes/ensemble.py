@@ -44,7 +44,14 @@ from probes.metrics.paired_differences import paired_differences
 from probes.models.losses import Loss
 from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.result import Result
-from probes.results.text_tables import MARKED, TextTable, averages, decimals, with_interval
+from probes.results.text_tables import (
+    MARKED,
+    TextTable,
+    averages,
+    decimals,
+    rates,
+    with_interval,
+)
 from probes.tasks import load_task
 from probes.training.ensemble_members import member_outputs
 from probes.training.example_weights import full_sample
@@ -271,6 +278,26 @@ class EnsembleResult(Result):
             f"{intervals_in_words(self.draw_count)}"
         )
         return draw(self.summary, caption, self.rows["score_name"].iloc[0]).titled(self.answer)
+
+    def brief(self) -> pd.DataFrame:
+        """One row a rate: test loss by expected weight and by the largest and smallest ensemble."""
+        summary = self.summary
+        cells = summary.assign(
+            loss=with_interval(summary, "test_loss"),
+            less=with_interval(summary, "against_expected"),
+        )
+        loss, less = (cells.pivot(index="p", columns="ensemble", values=name)
+                      for name in ("loss", "less"))  # fmt: skip
+        most, least = loss.columns.max(), loss.columns[loss.columns > 0].min()
+        shown = {"p": rates(loss.index), "expected weight": loss[0], f"N = {most}": loss[most],
+                 "difference": less[most], f"N = {least}": loss[least]}  # fmt: skip
+        return pd.DataFrame(shown).reset_index(drop=True)
+
+    @property
+    def said_of_brief(self) -> str:
+        """What the columns of the first screen are."""
+        most = self.summary["ensemble"].max()
+        return f"test losses; difference: N = {most} less expected weight"
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""

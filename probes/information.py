@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 #: What identifies a point of the grid, and a bound there.
 POINT = ["task", "loss", "n", "p", "inference", "ensemble"]
+#: Of the paper; it applies where the curvature is positive.
+PAPER = "Theorem 4.4"
 QUANTITIES = (
     "bound", "bound_half", "gap", "gap_test", "train_loss", "test_loss", "information",
     "information_bias", "rounding", "loss_bound",
@@ -249,12 +251,26 @@ class InformationResult(Result):
         return table.assign(verdict=[_verdict(row) for row in table.to_dict("records")])
 
     def brief(self) -> pd.DataFrame:
-        """Every bound beside the mean gap, and whether it says something."""
-        text = self.text()
-        text["gap"] = text["gap"].str.partition(" ")[0]
-        first = ["n", "p", "inference", "statement", "bound", "gap", "verdict"]
-        names = [*first, *(name for name in text if name not in first)]
-        return text[[name for name in names if name in text]]
+        """One row a size and rate: the smallest bound that says something, and Theorem 4.4."""
+        shown = self.summary[self.summary["verdict"] != "does not apply"].reset_index(drop=True)
+        text = self.text().reset_index(drop=True)
+        # A bound that says nothing, or applies in some draws alone, is named if there is no other.
+        rank = shown.assign(
+            worse=(shown["verdict"] != "holds") | (shown["bound_draws"] < shown["gap_draws"].max())
+        )
+        order = rank.sort_values(["worse", "bound"], kind="stable").groupby(POINT, sort=False)
+        least = order.head(1).sort_index()
+        paper = shown[shown["name"] == PAPER].set_index(POINT)["bound"]
+        points = least[POINT].itertuples(index=False, name=None)
+        names = ["n", "p", "inference", "statement", "bound", "gap", "verdict"]
+        brief = text.loc[least.index, [name for name in names if name in text]]
+        brief[PAPER] = [f"{paper[point]:.4g}" if point in paper else "–" for point in points]
+        return brief.reset_index(drop=True)
+
+    @property
+    def said_of_brief(self) -> str:
+        """Which bounds the first screen has."""
+        return "the smallest bound of each row; –: no bound, as the curvature is negative"
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed, without bounds that apply nowhere."""

@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 
 #: LoRA with a tuned learning rate that is trained to the end: what stopping early adds.
 END = "LoRA, to the end"
+#: How many methods the first screen has beside LoRA and LoRA Dropout.
+FRONT = 5
 #: The same as tuning the stopping time of LoRA, which is done for every method.
 IMPLIED = "early stopping"
 #: Number of the first draw that measures: its start and masks are not those of a draw that tunes.
@@ -320,6 +322,24 @@ class RivalsResult(Result):
             }
         )
         return table if "beta" in summary else table.drop(columns="β")
+
+    def brief(self) -> pd.DataFrame:
+        """The methods in front, LoRA, and all that are LoRA Dropout; of several n, three each."""
+        text = self.text()
+        if text["n"].nunique() > 1:
+            sure = text["method"].isin([REFERENCE, *self.contender.values()])
+            front = text.groupby("n").cumcount() < 1
+        else:
+            sure = (text["method"] == REFERENCE) | text["method"].str.startswith("LoRA Dropout")
+            front = text.groupby("n").cumcount() < FRONT
+        return text[sure | front]
+
+    @property
+    def said_of_brief(self) -> str:
+        """Which methods the first screen has, where these are not all."""
+        shown, known = len(self.brief()), len(self.summary)
+        said = f"{shown} of {known} rows: those in front, and what is compared"
+        return said if shown < known else ""
 
     @property
     def setting(self) -> str:

@@ -34,7 +34,7 @@ from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors, Inputs, Network, replica
 from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result
-from probes.results.text_tables import averages, with_interval
+from probes.results.text_tables import averages, rates, with_interval
 from probes.training.ensemble_members import ensemble_output
 from probes.training.retrain import retrain
 
@@ -122,6 +122,28 @@ class SensitivityResult(Result):
             f"{row['inference']})"
             for row in least_and_largest(self.summary, name)
         ]
+
+    def brief(self) -> pd.DataFrame:
+        """One row a rate: test loss and gap of the expected weight at the ends of N."""
+        alone = self.summary[self.summary["inference"] == "expected weight"]
+        shown = {"p": rates(alone["p"].unique())}
+        for name, said, written in (
+            ("test_loss", "test loss", with_interval), ("gap", "gap", averages)
+        ):  # fmt: skip
+            cells = alone.assign(cell=written(alone, name))
+            wide = cells.pivot(index="p", columns="samples", values="cell")
+            shown |= {f"{said}, N = {N}": list(wide[N]) for N in self._end_samples}
+        return pd.DataFrame(shown)
+
+    @property
+    def _end_samples(self) -> list[int]:
+        sizes = self.summary["samples"]
+        return list(dict.fromkeys((int(sizes.min()), int(sizes.max()))))
+
+    @property
+    def said_of_brief(self) -> str:
+        """Which networks the first screen has."""
+        return "expected weight, at the ends of N"
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""

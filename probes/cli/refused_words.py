@@ -31,6 +31,8 @@ def check_words(declared: Mapping[str, Any], words: Sequence[str]) -> None:
         if declared[name] is bool and values:
             raise ValueError(f"{name} must be given without a value; got {' '.join(values)}")
         several = _kind(declared[name])[1]
+        if several and not values:
+            raise ValueError(f"{name} must have a value; got none")
         if len(values) > 1 and not several:
             raise ValueError(f"{name} must be one value; got {' '.join(values)}")
         if name in seen and several:

@@ -29,6 +29,7 @@ def as_declared(name: str, value: Any, declared: Any) -> Any:
 
     Raises:
         TypeError: it is of another type; the message names the setting.
+        ValueError: it is an empty text.
     """
     if get_origin(declared) in (Union, UnionType):
         (first, *_) = [one for one in get_args(declared) if one is not NoneType]
@@ -36,7 +37,7 @@ def as_declared(name: str, value: Any, declared: Any) -> Any:
             name, value, first
         )  # fmt: skip
     if get_origin(declared) is tuple:
-        single = isinstance(value, str | Mapping | Path) or not hasattr(value, "__iter__")
+        single = isinstance(value, str | bytes | Mapping | Path) or not hasattr(value, "__iter__")
         values = (value,) if single or getattr(value, "ndim", 1) == 0 else tuple(value)
         return tuple(as_declared(name, one, get_args(declared)[0]) for one in values)
     return _plain(name, value, declared) if declared in WORDS else value
@@ -53,5 +54,7 @@ def _plain(name: str, value: Any, kind: Any) -> Any:
     }
     if not fits[kind]:
         raise TypeError(f"{name} must be {WORDS[kind]}; got {value!r}")
+    if found == "":
+        raise ValueError(f"{name} must not be empty; got ''")
     # A whole number stays one where a number is asked for: it is written as the user wrote it.
     return found if kind is float else kind(found)

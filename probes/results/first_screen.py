@@ -1,5 +1,6 @@
 """The first screen of a result: an answer in a sentence, and one table that fits in 80 columns."""
 
+import re
 import textwrap
 
 import pandas as pd
@@ -14,6 +15,8 @@ from probes.results.text_tables import (
 
 #: Columns of the first screen, where the output is not narrower.
 WIDTH = 80
+#: A sign between two words that belong together.
+SIGN = re.compile(r" ([=±≤≥<>]) ")
 
 
 def print_first_screen(answer: str, table: pd.DataFrame, setting: str, note: str) -> None:
@@ -29,38 +32,50 @@ def print_first_screen(answer: str, table: pd.DataFrame, setting: str, note: str
     print("\n".join(wrapped(answer, width)))
     shown, same = without_constant_words(table)
     fitting = fitted(shown, width)
-    title = "; ".join([setting, *same])
-    print_table(TextTable(fitting, title, f"{note}; all columns and tables: --details", width))
+    print("\n".join(wrapped("; ".join([setting, *same]), width)))
+    print_table(TextTable(fitting, width=width))
+    print("\n".join(wrapped(f"{note}; all columns and tables: --details", width)))
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Break every line of a text between words.
+    """Break every line of a text between words, but not beside a sign such as =.
 
-    >>> wrapped("one two", 4)
-    ['one', 'two']
+    >>> wrapped("one two", 4), wrapped("at p = 0.1", 8)
+    (['one', 'two'], ['at', 'p = 0.1'])
+
+    Args:
+        text: lines.
+        width: characters a line.
     """
+    whole = SIGN.sub("\u00a0\\1\u00a0", text)
     return [
-        part
-        for line in text.splitlines()
+        part.replace("\u00a0", " ")
+        for line in whole.splitlines()
         for part in textwrap.wrap(line, width, break_on_hyphens=False)
     ]
 
 
 def without_constant_words(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Take out the columns of words that say the same in every row.
+    """Take out the rate and the words that are the same in every row.
 
     Args:
         table: cells that are text.
 
     Returns:
-        The table without them, and what they say; a table of one row stays whole.
+        The table without their columns, and what these say; a table of one row stays whole.
     """
     if len(table) < 2:
         return table, []
     same = [
-        name for name in table.columns[:-1] if name in TEXT_COLUMNS and table[name].nunique() == 1
+        name
+        for name in table.columns[:-1]
+        if name in ("p", *TEXT_COLUMNS) and table[name].nunique() == 1
     ]
-    said = [f"{name}: {table[name].iloc[0]}" for name in same if table[name].iloc[0]]
+    said = [
+        f"{name}{' =' if name == 'p' else ':'} {table[name].iloc[0]}"
+        for name in same
+        if table[name].iloc[0]
+    ]
     return table.drop(columns=same), said
 
 

@@ -155,6 +155,11 @@ class Result(ABC):
         """The table of the first screen: those of its columns are shown that fit, from the left."""
         return self.text()
 
+    @property
+    def said_of_brief(self) -> str:
+        """Which rows the first screen has, where these are not all; nothing otherwise."""
+        return ""
+
     def show(self, *, details: bool = False) -> None:
         """Print the answer and one table.
 
@@ -162,7 +167,8 @@ class Result(ABC):
             details: print every table instead, with all columns, and what follows from them.
         """
         if not details:
-            note = "; ".join([self.said_of_numbers, *self.restrictions])
+            notes = [self.said_of_numbers, self.said_of_brief, *self.restrictions]
+            note = "; ".join(filter(None, notes))
             print_first_screen(self.first_line, self.brief(), self.setting, note)
             return
         print("\n".join(wrapped(self.first_line, 100)))

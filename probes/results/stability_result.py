@@ -53,6 +53,8 @@ QUANTITIES = (
 #: What an ensemble may change.
 ENSEMBLE_QUANTITIES = ("train_loss", "test_loss", "gap", "beta")
 
+#: Most rows of the first screen, unless there are more rates.
+MOST_ROWS = 12
 INTERVALS = "means over draws, 95 % intervals (Student, over draws)"
 HOW_TO_READ = (
     "the gap without test set is the mean signed leave-one-out difference, which estimates the "
@@ -247,7 +249,20 @@ class StabilityResult(Result):
         beta, losses = text.columns[2], ("train loss", "test loss")
         named = [name for name in text.columns if not name.startswith((*rest, "β"))]
         last = [name for name in named if name not in ("gap", *losses)]
-        return text[["p", "inference", beta, "gap", *losses, *last]]
+        shown = text[["p", "inference", beta, "gap", *losses, *last]]
+        shown = shown.replace({"inference": r"^ensemble, N = "}, "ensemble of ", regex=True)
+        return shown[self._brief_rows].reset_index(drop=True)
+
+    @property
+    def _brief_rows(self) -> "pd.Series[bool]":
+        """All rows where they are few; otherwise the expected weight and the largest ensemble."""
+        sizes = self.summary["ensemble"]
+        return (len(sizes) <= MOST_ROWS) | sizes.isin((0, sizes.max()))
+
+    @property
+    def said_of_brief(self) -> str:
+        """That ensembles are left out, where they are."""
+        return "" if self._brief_rows.all() else "of the ensembles the largest alone"
 
     def text(self) -> pd.DataFrame:
         """Measured stability and gap as they are printed."""

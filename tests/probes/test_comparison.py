@@ -174,7 +174,7 @@ def test_json_is_json(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--p", "1"], ["p must be in (0, 1)", "1.0"]),
+        (["--p", "1"], ["p must be from 1e-06 to below 1", "1.0"]),
         (["--n", "7"], ["n must be at least 8"]),
         (["--task", "digits"], ["task must be one of ridge", "'digits'"]),
         (["--draws", "1"], ["draws must be at least 2"]),
@@ -192,5 +192,5 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
 
 
 def test_settings_are_checked_in_python_too():
-    with pytest.raises(ValueError, match="strength must be positive"):
+    with pytest.raises(ValueError, match="strength must be from 1e-09 to"):
         ComparisonSettings(strength=0.0).cells()

@@ -119,6 +119,7 @@ def test_one_value_stands_for_several():
         ({"colour": "red"}, "there is no setting 'colour'"),
         ({"ensembel": 4}, "did you mean ensemble?"),
         ({"n": "8"}, "n must be a whole number; got '8'"),
+        ({"p": b"x"}, "p must be a number; got b'x'"),
         ({"n": 8.5}, "n must be a whole number; got 8.5"),
         ({"n": True}, "n must be a whole number; got True"),
         ({"p": ["0.1"]}, "p must be a number; got '0.1'"),
@@ -130,6 +131,12 @@ def test_one_value_stands_for_several():
 def test_a_setting_of_another_name_or_type_is_refused_by_name(setting, said):
     with pytest.raises(TypeError, match=re.escape(said)):
         from_keywords(StabilitySettings, setting)
+
+
+@pytest.mark.parametrize("name", ["out", "task"])
+def test_an_empty_text_is_refused_as_on_the_command_line(name):
+    with pytest.raises(ValueError, match=f"{name} must not be empty; got ''"):
+        from_keywords(StabilitySettings, {name: ""})
 
 
 def test_a_setting_that_is_needed_is_named():

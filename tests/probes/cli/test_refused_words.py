@@ -12,7 +12,7 @@ DECLARED = {"n": int, "lr": float | None, "p": tuple[float, ...], "fast": bool, 
 @pytest.mark.parametrize(
     "words",
     [
-        ["--n", "8", "--p", "0.1", "-0.3", "--fast"], ["--n=8", "--n", "9"], ["--p"], [], ["8", ""],
+        ["--n", "8", "--p", "0.1", "-0.3", "--fast"], ["--n=8", "--n", "9"], [], ["8", ""],
         ["--other", ""], ["--lr", "--fast"],
     ],
 )  # fmt: skip
@@ -24,6 +24,8 @@ def test_what_the_parser_can_take_or_refuse_itself_is_left_to_it(words):
     ("words", "said"),
     [
         (["--out", ""], "out must not be empty"), (["--out="], "out must not be empty"),
+        (["--p"], "p must have a value; got none"),
+        (["--p", "--n", "8"], "p must have a value; got none"),
         (["--fast", "yes"], "fast must be given without a value; got yes"),
         (["--fast=no"], "fast must be given without a value; got no"),
         (["--n", "8", "9"], "n must be one value; got 8 9"),

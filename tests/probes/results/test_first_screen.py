@@ -80,6 +80,56 @@ def test_the_first_line_answers_and_one_table_fits(name, capsys):
         assert any(str(cell) in line for line in lines) or cell in "".join(lines)
 
 
+@pytest.mark.parametrize("name", RESULTS)
+def test_no_line_of_words_is_broken_beside_a_sign(name, capsys):
+    RESULTS[name].show()
+    lines = [one for one in capsys.readouterr().out.splitlines() if "│" not in one]
+    assert not [one for one in lines if re.search(r" [=±≤≥]$|^[=±≤≥] ", one)]
+
+
+def test_an_ensemble_has_one_row_a_rate_with_the_difference_that_the_answer_cites():
+    sizes = {(p, size): (0.5 + size / 1000, 0.52) for p in (0.1, 0.3) for size in (0, 1, 2, 4, 64)}
+    result = ensemble_result(sizes)
+    brief = result.brief()
+    assert brief["p"].tolist() == ["0.1", "0.3"]
+    assert list(brief) == ["p", "expected weight", "N = 64", "difference", "N = 1"]
+    most = result.text().query("inference == 'ensemble, N = 64'")
+    assert brief["difference"].tolist() == most["less expected weight"].tolist()
+    assert brief["N = 64"].tolist() == most["test loss"].tolist()
+
+
+def test_of_many_ensembles_the_first_screen_of_stability_has_the_largest():
+    cells = [
+        cell
+        for p in (0.1, 0.3, 0.5, 0.7)
+        for size in (0, 1, 2, 4)
+        for cell in stability_cells(
+            p, (0.5, (0.25, -0.75)), (0.5, (0.25, -0.25)),
+            **({"inference": "ensemble", "ensemble": size} if size else {}),
+        )
+    ]  # fmt: skip
+    result = stability_result(*cells)
+    assert len(result.text()) == 16
+    assert result.brief()["inference"].tolist() == ["expected weight", "ensemble of 4"] * 4
+    assert result.said_of_brief == "of the ensembles the largest alone"
+
+
+def test_a_grid_of_n_and_p_is_shown_by_its_ends():
+    grid = {(p, N, "expected weight"): (0.5 + p + N, 0.52) for p in (0.1, 0.5) for N in (1, 2, 8)}
+    brief = sensitivity_result(grid).brief()
+    assert list(brief) == ["p", "test loss, N = 1", "test loss, N = 8", "gap, N = 1", "gap, N = 8"]
+    assert len(brief) == 2
+
+
+def test_of_every_part_of_the_ablation_the_ends_are_shown():
+    losses = {"never": 0.5, "training alone": 0.4, "ensemble alone": 0.7,
+              "training and ensemble": 0.6}  # fmt: skip
+    result = ablation_result(
+        {("dropout when", name, 0.3): (loss, loss + 0.02) for name, loss in losses.items()}
+    )
+    assert result.brief()["variant"].tolist() == ["training alone", "ensemble alone"]
+
+
 def test_where_all_networks_diverged_that_is_the_answer(capsys):
     result = RESULTS["diverged"]
     result.show()

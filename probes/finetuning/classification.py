@@ -27,7 +27,7 @@ from probes.metrics.calibration_error import (
     debiased_calibration_error,
 )
 from probes.tasks.labelled_texts import classes_used, rows_used, say_once
-from probes.tasks.window import which_are_cut
+from probes.tasks.window import check_texts_kept, which_are_cut
 
 #: Bins of the reliability diagram.
 BINS = 10
@@ -198,6 +198,7 @@ def classification_task(
         for table in (train, held_out)
     )
     for which, table in (("training", train), ("held-out", held_out)):
+        check_texts_kept(table["input_ids"], tokenizer, f"{which}: ")
         if cut := sum(table["cut"]):
             say_once(f"{which}: texts that are cut after {tokens} tokens: {cut} of {len(table)}")
     train, held_out = (table.remove_columns("cut") for table in (train, held_out))

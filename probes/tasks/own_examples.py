@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
+from torch.utils.data import IterableDataset
 
 from probes.jobs.validation import require
-from probes.tasks.own_model import OwnModel
+from probes.tasks.own_model import OwnModel, of_users_code
 
 ALLOWED = "a tensor, a NumPy array, a table of pandas or a list, or a Dataset of pairs"
 
@@ -37,28 +37,32 @@ def with_tensors(own: OwnModel) -> OwnModel:
 def _pairs(dataset: Any) -> tuple[Any, Any]:
     """The features and the targets of a Dataset, in its order."""
     known = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    known = known and not isinstance(dataset, IterableDataset)
     require(known, "own.features", "a Dataset of pairs where own.targets is None", _kind(dataset))
-    items = [dataset[place] for place in range(len(dataset))]
+    with of_users_code("own.features"):
+        items = [dataset[place] for place in range(len(dataset))]
     pairs = all(isinstance(item, tuple | list) and len(item) == 2 for item in items)
     require(pairs and len(items) > 0, "own.features", "a Dataset of pairs (features, target)",
             _kind(items[0]) if items else "an empty one")  # fmt: skip
-    try:
-        features, targets = default_collate(items)
-    except (TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"own.features must be pairs of one shape; {reason}") from None
-    return features, targets
+    features, targets = zip(*items, strict=True)
+    return list(features), list(targets)
 
 
 def _tensor(name: str, values: Any, dtype: torch.dtype) -> Tensor:
+    if isinstance(values, list) and all(isinstance(one, Tensor) for one in values):
+        shapes = {tuple(one.shape) for one in values}
+        require(len(shapes) == 1, name, "numbers, as many in every row",
+                f"tensors of shape {' and '.join(map(str, sorted(shapes)[:3]))}")  # fmt: skip
+        values = torch.stack(values)
     if isinstance(values, Tensor):
-        dense = values.layout is torch.strided
+        dense = values.layout is torch.strided and not values.is_nested
         require(dense and values.dim() > 0, name, "dense, one row an example", _layout(values))
         values = values.detach()
         return values.to(dtype) if values.is_floating_point() else values
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()
     require(isinstance(values, np.ndarray | list | tuple), name, ALLOWED, _kind(values))
+    require(not np.ma.is_masked(values), name, "without masked values", _kind(values))
     several = isinstance(values, tuple) and any(np.ndim(one) > 0 for one in values)
     require(
         not several, name, f"{ALLOWED}; several inputs of a model stand in one tensor, which it "
@@ -69,8 +73,10 @@ def _tensor(name: str, values: Any, dtype: torch.dtype) -> Tensor:
     except ValueError:
         array = np.empty(0, dtype=object)
     fine = array.dtype.kind in "biuf" and array.ndim > 0
-    require(fine, name, "numbers, as many in every row", f"{_kind(values)} of {array.dtype}")
-    made = torch.from_numpy(np.array(array, order="C"))
+    inner = _kind(values[0]) if isinstance(values, list | tuple) and values else array.dtype
+    require(fine, name, "numbers, as many in every row", f"{_kind(values)} of {inner}")
+    # PyTorch knows the byte order of the machine alone.
+    made = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     return made.to(dtype) if made.is_floating_point() else made
 
 
@@ -80,7 +86,9 @@ def _precision(model: nn.Module) -> torch.dtype:
 
 
 def _layout(values: Tensor) -> str:
-    return f"one of {values.dim()} dimensions, {values.layout}"
+    return (
+        "a nested one" if values.is_nested else f"one of {values.dim()} dimensions, {values.layout}"
+    )
 
 
 def _kind(value: Any) -> str:

@@ -81,7 +81,8 @@ def layer_ranks(own: OwnModel) -> list[LayerRank]:
         except ValueError as error:
             others = _others(own.model, []) if own.target is None else ""
             if not others:
-                raise ValueError(f"own.model cannot be adapted: {error}") from None
+                kinds = f"{error} (its parts: {_parts(own.model)})"
+                raise ValueError(f"own.model cannot be adapted: {kinds}") from None
             raise ValueError(
                 f"own.model has no layer that can be adapted without OwnModel(adapt=...): {others}"
             ) from None
@@ -128,6 +129,12 @@ def _others(model: nn.Module, adapted: list[str]) -> str:
                 reasons[name or "the model"] = reason
                 inside.append(name)
     return _listed(f"{name} {reason}" for name, reason in reasons.items())
+
+
+def _parts(model: nn.Module) -> str:
+    """The kinds of a model's innermost modules, by their full names."""
+    kinds = (type(part) for part in model.modules() if not any(True for _ in part.children()))
+    return _listed(dict.fromkeys(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds))
 
 
 def _has_weights(module: nn.Module) -> bool:

@@ -15,6 +15,8 @@ from probes.tasks.own_model import OwnModel, of_users_code
 
 #: Size of factors that start at 0 while a model is tried: they would hide what the adapter does.
 FACTOR = 0.1
+#: Precision of losses that is told, as that of bfloat16.
+ROUGH = 1e-3
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ def traits_of(own: OwnModel, adapted: Callable[[], nn.Module], n: int) -> Traits
     require(
         not tried.draws(training=False), "own.model", "the same function at every evaluation",
         "one that draws random numbers in eval()",
+    )  # fmt: skip
+    require(
+        tried.is_steady(), "own.model", "the same function at every evaluation",
+        "one that gives other losses in its second pass in eval()",
     )  # fmt: skip
     if idle := tried.idle():
         say_once(f"own model: the loss does not depend on {', '.join(idle)}: not trained")
@@ -130,6 +136,11 @@ class _Tried:
             outputs, losses = self._run(index, training)
             _check_values("own.loss", losses, len(index), "a loss an example")
             require(losses.is_floating_point(), "own.loss", "of floating point", losses.dtype)
+            if torch.finfo(losses.dtype).eps > ROUGH:
+                say_once(
+                    f"own model: losses are of {losses.dtype}, two to three digits: β has no more; "
+                    "model.float() is more precise"
+                )
             if self.own.score is not None and not training:
                 with of_users_code(f"own.score on {len(index)} examples"):
                     scores = self.own.score(outputs, self.own.targets[index])
@@ -138,6 +149,12 @@ class _Tried:
     def repeats(self, training: bool) -> bool:
         """Whether the same model has the same losses from the same seed."""
         return _close(*(self._run(self.batch, training)[1] for _ in range(2)))
+
+    def is_steady(self) -> bool:
+        """Whether a second pass in evaluation has the losses of the first."""
+        with kept_generators(self.own):
+            model = self._model(training=False)
+            return _close(*(self._losses(model, self.batch)[1] for _ in range(2)))
 
     def couples(self, training: bool) -> bool:
         """Whether the losses of some examples change with the others, now or in the next pass."""
@@ -178,11 +195,14 @@ class _Tried:
         with warnings.catch_warnings():
             # Of shapes that do not fit: they are refused in one line, or said in training.
             warnings.simplefilter("ignore")
-            kind = own.features.dtype
+            kind, features, targets = own.features.dtype, own.features[index], own.targets[index]
             with of_users_code(f"own.model {many}, own.features of {kind},"):
-                outputs = model(own.features[index])
+                outputs = model(features)
+            _check_kept("own.model", "features", features, own.features[index])
             with of_users_code(f"own.loss {many}"):
-                return outputs, own.loss(outputs, own.targets[index])
+                losses = own.loss(outputs, targets)
+            _check_kept("own.loss", "targets", targets, own.targets[index])
+            return outputs, losses
 
     def idle(self) -> list[str]:
         """Find the adapted layers that the losses do not depend on, through autograd."""
@@ -198,6 +218,13 @@ class _Tried:
             "operations of PyTorch: it has a gradient", "one without",
         )  # fmt: skip
         return found
+
+
+def _check_kept(who: str, what: str, now: Tensor, before: Tensor) -> None:
+    """Check that examples were not changed in place: the next step of training reads them."""
+    same = ((now == before) | (now != now)).all()
+    require(bool(same), who, f"a function that leaves the {what} as they are",
+            "one that changes them in place")  # fmt: skip
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -17,6 +17,7 @@ from probes.models.pretrained import load_pretrained, require_package
 from probes.tasks.labelled_texts import labelled_texts, say_once
 from probes.tasks.text_file import read_table
 from probes.tasks.window import (
+    check_texts_kept,
     check_tokens_known,
     check_vocabulary,
     which_are_cut,
@@ -247,6 +248,7 @@ def _embed(
     )
     check_vocabulary(coded["input_ids"].max(), model)
     check_tokens_known(coded["input_ids"].numpy(), tokenizer)
+    check_texts_kept(coded["input_ids"].tolist(), tokenizer)
     if cut := sum(which_are_cut(coded, tokens)):
         say_once(f"texts that are cut after {tokens} tokens: {cut} of {len(texts)}")
     mask = coded["attention_mask"].bool()

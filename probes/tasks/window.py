@@ -1,5 +1,6 @@
 """What a pretrained model can read: how many tokens, and which."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,28 @@ def which_are_cut(coded: Any, tokens: int) -> list[bool]:
     if coded.encodings:
         return [bool(one.overflowing) for one in coded.encodings]
     return [len(one) >= tokens for one in coded["input_ids"]]
+
+
+def check_texts_kept(ids: Sequence[Sequence[int]], tokenizer: Any, where: str = "") -> None:
+    """Check that a tokenizer keeps something of the texts; say of how many it keeps nothing.
+
+    Args:
+        ids: numbers of the tokens of each text, with padding or without.
+        tokenizer: of transformers.
+        where: what the texts are called, with a colon and a blank.
+
+    Raises:
+        ValueError: it keeps nothing of any.
+    """
+    special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+    nothing = sum(special.issuperset(one) for one in ids)
+    if nothing == len(ids):
+        raise ValueError(
+            f"{where}model must have a tokenizer that reads the texts; its tokenizer keeps nothing "
+            "of any"
+        )
+    if nothing:
+        say_once(f"{where}texts of which the tokenizer keeps nothing: {nothing} of {len(ids)}")
 
 
 def check_tokens_known(ids: "np.ndarray[Any, Any]", tokenizer: Any) -> None:

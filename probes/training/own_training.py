@@ -126,7 +126,8 @@ def adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
         ValueError: ``own.adapt`` returns something else than the model with layers of LoRA Dropout.
     """
     _, factor_seed, mask_seed = seeds
-    model = copy.deepcopy(own.model)
+    with of_users_code("a copy of own.model"):
+        model = copy.deepcopy(own.model)
     if own.adapt is None:
         model = adapt_linear(own, model, p, mask_seed)
     else:

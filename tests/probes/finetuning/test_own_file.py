@@ -104,6 +104,14 @@ def test_how_many_texts_are_cut_is_said(tmp_path, tokenizer, capsys):
     assert "held-out: texts that are cut after 4 tokens: 17 of 17\n" in said
 
 
+def test_classes_that_the_training_examples_lack_are_said(tmp_path, tokenizer, capsys):
+    file = write(tmp_path / "t.csv", ["a", "b", "c"])
+    task = text_task("mine", corpus(file, n=2), tokenizer)
+    lost = sorted({*"abc"} - {"abc"[number] for number in task.train["labels"]})
+    said = f"mine, seed 0: classes without a training example: {', '.join(lost)}\n"
+    assert said in capsys.readouterr().err
+
+
 def test_a_held_out_file_of_training_texts_alone_is_named(tmp_path, tokenizer):
     file = write(tmp_path / "train.csv", ["yes", "no"])
     message = r"train\.csv must hold at least 2 held-out examples; got 0"

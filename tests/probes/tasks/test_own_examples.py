@@ -7,13 +7,31 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
 
 from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import OwnModel
 
 FEATURES = np.arange(12.0).reshape(6, 2)
 TARGETS = np.arange(6) % 2
+
+
+class Failing(list):
+    """Examples whose files are not there."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, place):
+        raise KeyError(f"image {place}")
+
+
+class Stream(IterableDataset):
+    def __len__(self):
+        return 6
+
+    def __iter__(self):
+        return iter(zip(FEATURES, TARGETS, strict=True))
 
 
 def brought(features, targets):
@@ -30,8 +48,13 @@ def brought(features, targets):
         (torch.from_numpy(FEATURES).float(), torch.from_numpy(TARGETS)),
         (torch.from_numpy(FEATURES).requires_grad_(), torch.from_numpy(TARGETS)),
         (pd.DataFrame(FEATURES), pd.Series(TARGETS)),
+        (list(torch.from_numpy(FEATURES)), list(torch.from_numpy(TARGETS))),
+        (list(zip(FEATURES.tolist(), TARGETS.tolist(), strict=True)), None),
+        (list(zip(FEATURES, TARGETS, strict=True)), None),
+        (FEATURES.astype(">f8"), TARGETS.astype(">i8")),
     ],
-    ids=["NumPy", "lists", "Dataset", "tensors", "other precision", "pandas"],
+    ids=["NumPy", "lists", "Dataset", "tensors", "other precision", "pandas", "lists of tensors",
+         "pairs of lists", "pairs of NumPy", "other byte order"],
 )  # fmt: skip
 def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features, targets):
     found, classes = brought(features, targets)
@@ -55,6 +78,15 @@ def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features,
             "own.features must be dense, one row an example; got one of 0",
         ),
         (torch.eye(6).to_sparse(), TARGETS, "own.features must be dense"),
+        ([torch.zeros(2), torch.zeros(3)], TARGETS, "tensors of shape (2,) and (3,)"),
+        (np.ma.masked_greater(FEATURES, 3), TARGETS, "own.features must be without masked values"),
+        (Failing([]), None, "own.features fails: KeyError: 'image 0' (test_own_examples.py, line"),
+        (Stream(), None, "a Dataset of pairs where own.targets is None; got Stream"),
+        (
+            [({"x": 1}, 0)],
+            None,
+            "own.features must be numbers, as many in every row; got list of d",
+        ),
     ],
 )
 def test_other_examples_are_refused_by_name(features, targets, words):

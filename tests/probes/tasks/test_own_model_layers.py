@@ -79,6 +79,7 @@ def test_layers_of_other_kinds_are_said_and_never_warned_of(other, kind, capsys)
         ),
         (nn.Sequential(nn.LSTM(8, 2), nn.Linear(2, 2)), "0", r"0 (LSTM) needs OwnModel(adapt=...)"),
         (nn.Sequential(nn.Linear(2, 2)), "nowhere", "target 'nowhere' matches no nn.Linear"),
+        (nn.Sequential(nn.ReLU(), nn.Flatten()), None, "parts: torch.nn.modules.activation.ReLU"),
     ],
 )
 def test_what_cannot_be_adapted_is_refused_by_name(model, target, words):

@@ -23,7 +23,7 @@ def cross_entropy(outputs, targets):
 def own(*middle, **changes):
     model = nn.Sequential(nn.Linear(6, 4), *middle, nn.ReLU(), nn.Linear(4, 2))
     settings = {"features": FEATURES, "targets": TARGETS, "loss": cross_entropy, "rank": 2}
-    return OwnModel(model, **(settings | changes))
+    return OwnModel(**({"model": model} | settings | changes))
 
 
 def traits(given, n=6):
@@ -81,6 +81,40 @@ class Softmax(nn.Module):
         return x.softmax(0)
 
 
+class Counting(nn.Module):
+    """Counts its passes, in evaluation as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, x):
+        self.passes += 1
+        return x * self.passes
+
+
+class OwnGenerator(nn.Module):
+    """Draws from a generator that is not PyTorch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, x):
+        return x + torch.randn(x.shape, generator=self.generator)
+
+
+class InPlace(nn.Sequential):
+    """Changes what it reads: training reads it again."""
+
+    def forward(self, x):
+        return super().forward(x.mul_(1.5))
+
+
+def moved(outputs, targets):
+    return cross_entropy(outputs, targets.copy_(1 - targets))
+
+
 def contrastive(outputs, targets):
     return F.cross_entropy(outputs @ outputs.mT, torch.arange(len(outputs)), reduction="none")
 
@@ -92,6 +126,10 @@ def contrastive(outputs, targets):
         (own(FunctionalDropout()), "got its forward pass; set their rates to 0"),
         (own(nn.Dropout(0.1), nn.BatchNorm1d(4), noise=True), "no example can be left out"),
         (own(AlwaysNoisy(), noise=True), r"draws random numbers in eval\(\)"),
+        (own(Counting()), r"own.model .* got one that gives other losses in its second pass"),
+        (own(OwnGenerator(), noise=True), "got one that gives other losses in its second pass"),
+        (own(model=InPlace(nn.Linear(6, 2))), "own.model must be .* leaves the features as they"),
+        (own(loss=moved), "own.loss must be a function that leaves the targets as they are"),
         (own(Softmax()), "own.loss must be of each example by itself"),
         (own(loss=contrastive), "own.loss must be of each example by itself"),
         (own(loss=F.cross_entropy), r"own.loss must be a loss an example, .* \(reduction='none'"),
@@ -112,6 +150,14 @@ def test_what_cannot_be_measured_is_refused_by_name(given, message):
     with pytest.raises(ValueError, match=message) as refused:
         traits(given)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_rough_precision_is_said_once(capsys):
+    given = own(features=FEATURES.bfloat16())
+    given.model.bfloat16()
+    assert traits(given) == Traits(coupled=False, random=False)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "losses are of torch.bfloat16, two to three digits: β has no more" in line
 
 
 def test_a_batch_of_one_is_tried_as_well():

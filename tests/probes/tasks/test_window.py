@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from probes.tasks.window import (
+    check_texts_kept,
     check_tokens_known,
     check_vocabulary,
     positions,
@@ -80,6 +81,17 @@ def test_texts_that_a_tokenizer_does_not_know_are_refused_and_some_are_said(toke
     assert capsys.readouterr().err == "tokens that the tokenizer does not know: 25%\n"
     with pytest.raises(ValueError, match="must have a tokenizer that knows the texts"):
         check_tokens_known(np.array(tokenizer("x y")["input_ids"]), tokenizer)
+
+
+def test_texts_of_which_nothing_is_kept_are_refused_and_some_are_said(tokenizer, capsys):
+    kept, nothing = tokenizer("a x")["input_ids"], tokenizer("\u0301\x01")["input_ids"]
+    check_texts_kept([kept, [*kept, tokenizer.pad_token_id]], tokenizer)
+    assert capsys.readouterr().err == ""
+    check_texts_kept([kept, nothing], tokenizer, "held-out: ")
+    said = "held-out: texts of which the tokenizer keeps nothing: 1 of 2\n"
+    assert capsys.readouterr().err == said
+    with pytest.raises(ValueError, match="its tokenizer keeps nothing of any"):
+        check_texts_kept([nothing] * 2, tokenizer)
 
 
 def test_a_text_is_cut_where_it_has_more_tokens_than_are_read(tokenizer):

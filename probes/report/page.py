@@ -24,6 +24,16 @@ from probes.report.regimes import Regime, alike, compare
 from probes.report.sections import Plan, ReportSettings, words_of
 from probes.results.text_tables import TEXT_COLUMNS
 
+TITLE = "Does LoRA Dropout’s theory explain what it does?"
+#: What a reader must know before the first answer.
+LEAD = (
+    "LoRA Dropout (arXiv 2404.09610) drops columns of A and rows of B, at rate p, while the update "
+    "of a frozen network is trained. Its paper argues that this lowers β, the mean change of an "
+    "example’s loss when it is left out of training, and with β the gap between the loss on new "
+    "examples and the loss on the training set; it bounds both. Here networks are trained again "
+    "without each of their examples, so that β and the gap are measured and stand beside the "
+    "bounds. A bound that is not below the largest possible loss says nothing."
+)
 #: What the page explains before it says anything.
 GLOSSARY = {
     "S": "a training set of n examples; a draw is one such set, and intervals are over draws",
@@ -52,6 +62,7 @@ class Section:
         pictures: PNG files, base64.
         command: the command line that measures it.
         regime: learning rate, in words, of one of several regimes.
+        together: whether the section compares the regimes that follow it, which have the answers.
     """
 
     key: str
@@ -59,6 +70,7 @@ class Section:
     pictures: list[str]
     command: str
     regime: str = ""
+    together: bool = False
 
 
 def write_report(settings: ReportSettings) -> Path:
@@ -146,7 +158,9 @@ def _arranged(plans: Sequence[Plan], measured: dict[str, Measured]) -> list[Sect
                 setting = f"{section.finding.setting}; {regimes[plan.regime.key]}"
                 section = replace(section, finding=replace(section.finding, setting=setting))
             if len(some) > 1:
-                section = replace(section, regime=f"learning rate {plan.settings.lr:g}")
+                found = f" ({regimes[plan.regime.key].verdict})" if plan.regime else ""
+                name = f"learning rate {plan.settings.lr:g}{found}"
+                section = replace(section, regime=name)
             sections.append(section)
     return sections
 
@@ -154,7 +168,7 @@ def _arranged(plans: Sequence[Plan], measured: dict[str, Measured]) -> list[Sect
 def _joint(name: str, question: str, verdicts: list[str]) -> Section:
     """What the regimes of a question have in common, and what not."""
     setting = "All regimes together; differences are tested, all of a table at 5 % (Holm)"
-    return Section(name, Finding(f"{question} In which regimes?", setting, verdicts, []), [], "")
+    return Section(name, Finding(question, setting, verdicts, []), [], "", together=True)
 
 
 def by_question(plans: Sequence[Plan]) -> dict[str, list[Plan]]:
@@ -242,7 +256,8 @@ def render(sections: Sequence[Section]) -> str:
         files("probes.report").joinpath("report_page.html").read_text(encoding="utf-8")
     )
     return template.render(
-        title="LoRA Dropout: stability, generalization, calibration, cost",
+        title=TITLE,
+        lead=LEAD,
         subtitle=f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by python -m probes.report",
         sections=sections,
         glossary=GLOSSARY,

@@ -1,4 +1,4 @@
-"""Variants of doing one thing take turns, so that a machine whose speed drifts slows them alike."""
+"""Variants of one task take turns: a machine whose speed drifts then slows all of them alike."""
 
 import time
 from collections.abc import Callable, Sequence

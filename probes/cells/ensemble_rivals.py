@@ -72,8 +72,8 @@ def measure_rivals(
     Args:
         cell: one draw of S at one rate, of a task with classes.
         members: N, of every ensemble but the large one.
-        bags: networks of the large ensemble of halves; so many that every example is left out by
-            some of each half of them.
+        bags: networks of the large ensemble, each trained on half of S. Of both halves of these
+            networks some must leave out each example.
         progress: told the number of replicas after every step of a block.
 
     Yields:
@@ -217,7 +217,7 @@ def _averaged(bags: Bags, test: Tensor, train: Tensor, classes: Tensor) -> Predi
 def _change_without_noise(predictions: np.ndarray, inside: np.ndarray) -> float:
     """Root of the mean product of the changes that two halves of the bags find; NaN if negative.
 
-    The draws of the two are independent, so that their noise has no part in the mean.
+    The two halves are drawn independently, so their noise averages out of the product.
     """
     if not np.isfinite(predictions).all():
         return float("nan")

@@ -1,4 +1,4 @@
-"""The controls that decide: what p = 0 gives at the train loss that dropout reached.
+"""The controls: what p = 0 gives at the train loss that dropout reached.
 
 At a fixed number of steps dropout also fits less, and fitting less lowers beta and the gap by
 itself. So each rate is compared with networks without dropout that fit as little: stopped early,
@@ -24,8 +24,8 @@ from probes.models.network import Factors, replica
 from probes.training.plan import Dropout, Training
 from probes.training.retrain import retrain
 
-#: Weight decays and shares of the learning rate that the controls are trained with: close enough
-#: that beta is nearly straight in between, as a chord of its convex curve lies above it.
+#: Weight decays and shares of the learning rate that the controls are trained with. They are so
+#: close that beta is nearly linear in between: interpolating a convex curve overestimates it.
 WEIGHT_DECAYS = (0.3, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 13.0, 17.0, 22.0, 30.0, 100.0)
 RATE_SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.14, 0.11, 0.085, 0.065, 0.05, 0.03, 0.01)
 #: Factors of the update in the control that is shrunk after training.

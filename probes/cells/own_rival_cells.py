@@ -83,7 +83,7 @@ class OwnDraw:
 
 @dataclass(frozen=True, eq=False)
 class OwnRivalCell:
-    """What a method does on a draw. A model has no name that its numbers could be kept by.
+    """A method on a draw. Its numbers are not kept: a model has no name to keep them under.
 
     Attributes:
         base: the draw.

@@ -1,4 +1,4 @@
-"""What a cell comes to before any training: its examples, its network and its start."""
+"""What a cell needs before any training: its examples, its network and its start."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from probes.training.plan import Training
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a draw of S comes to before any training, the same for every p.
+    """What a draw of S needs before any training, the same for every p.
 
     Attributes:
         network, train, test, index: as in :class:`Trained`.

@@ -35,11 +35,11 @@ from probes.training.example_weights import full_sample, leave_out
 from probes.training.rival_training import rival_outputs, train_rival
 from probes.training.rivals import RIVALS, Rival
 
-#: Which networks are trained beside that of S: one without each example, one without each of
+#: Networks that are trained beside that of S: one without each example, one without each of
 #: ``FOLDS`` parts of S, or none.
 Beside = Literal["examples", "folds", "none"]
 FOLDS = 4
-#: Rules that do not train alike for fewer steps: their perturbation depends on the whole length.
+#: Rules whose perturbation depends on the number of steps: fewer steps are another training.
 SCHEDULED = ("CoTo",)
 #: Largest of the learning rates that are tried, in units of the smallest.
 RATE_RANGE = 32.0

@@ -60,7 +60,7 @@ class CellRun:
         return self._tables(cell, joined(ready, [part]))
 
     def _train(self, cell: Cell, ready: Prepared, progress: Progress) -> TrainedPart:
-        """Train all replicas; where the GPU's memory does not do, in blocks of half the size."""
+        """Train all replicas; if the GPU runs out of memory, in blocks of half the size."""
         cut = self._blocks(cell, ready)
         with suppress(torch.OutOfMemoryError):
             return train_part(cell, ready, cut, progress)
@@ -189,15 +189,15 @@ class CellRun:
 
 
 def _say_halved(together: str) -> None:
-    """Say that a block did not fit, and give back what it held."""
-    print(f"the GPU's memory is full: of this block {together} train together", file=sys.stderr)
+    """Say that a block did not fit, and free what it held."""
+    print(f"the GPU's memory is full: {together} of this block train together", file=sys.stderr)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 @contextmanager
 def _memory_in_words(cell: Cell) -> Iterator[None]:
-    """Say in a line that half a block does not fit, either.
+    """Say in a line that even half a block does not fit.
 
     Raises:
         ValueError: it does not.
@@ -206,6 +206,6 @@ def _memory_in_words(cell: Cell) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise ValueError(
-            f"max_memory must be less than what is free on {cell.device}, which is full: others "
-            "may use it, too"
+            f"max_memory must be less than what is free on {cell.device}; its memory is full, and "
+            "other programs may use it, too"
         ) from None

@@ -1,4 +1,4 @@
-"""Which examples of a data set methods are tuned on, and on which what was chosen is measured."""
+"""Which examples methods are tuned on, and on which examples the chosen settings are measured."""
 
 from dataclasses import replace
 from typing import Literal

@@ -20,11 +20,12 @@ from probes.cells.rival_cells import (
 from probes.metrics.tuned_settings import SETTING
 from probes.training.rivals import RIVALS
 
-#: The grid is as large as leaves time for so many draws of each kind.
+#: The grid is the largest that leaves time for this many draws of each kind.
 PLANNED_CHOOSING, PLANNED_TELLING = 3, 6
-#: Fewer than these say nothing.
+#: With fewer draws nothing can be recommended.
 LEAST_CHOOSING, LEAST_TELLING = 1, 2
-#: Number of the first draw that tells: its start and masks are not those of a draw that chooses.
+#: Number of the first draw that measures: its start and masks differ from those of all draws
+#: that choose.
 FIRST_TELLING = 1000
 #: Smallest numbers of trainings, and of methods, that the grid shrinks to.
 TRAININGS = (16, 9, 4, 2, 1)

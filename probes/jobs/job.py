@@ -29,7 +29,7 @@ class Job(Protocol):
 
     @property
     def replica_steps(self) -> int:
-        """Size of the work, in optimizer steps of one network, or in what else its run counts."""
+        """Size of the work, in optimizer steps of one network or another unit of its run."""
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ RunJob = Callable[[J, Progress], Tables]
 
 
 def silent(steps: int) -> None:
-    """Take progress that nobody watches."""
+    """Ignore progress."""
 
 
 @runtime_checkable

@@ -51,7 +51,7 @@ def run_in_workers(
     """
     with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
         try:
-            # Started while Ctrl-C is ignored, workers ignore it: it is for this process alone.
+            # Workers started while Ctrl-C is ignored go on ignoring it: this process handles it.
             with _interrupts_ignored(), _script_left_alone(run, jobs):
                 groups = groups_of(run, jobs, workers)
                 futures = {pool.submit(_run_group, run, group): group for group in groups}
@@ -75,13 +75,13 @@ def _run_group(run: RunJob[J], jobs: Sequence[J]) -> list[Tables]:
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
-    """End the workers at once, whatever they are at."""
+    """End the workers at once, in the middle of their jobs."""
     results: Any = pool._result_queue
     pool.shutdown(wait=False, cancel_futures=True)
     for process in active_children():
         process.terminate()
-    # Who waits for the rest of a message that a worker was sending meets its end only when nobody
-    # is left who could send it: this process, too, holds the pipe open for writing.
+    # The reader of a half-sent message unblocks only when every writer has closed the pipe, this
+    # process included.
     results._writer.close()
 
 

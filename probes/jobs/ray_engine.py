@@ -13,9 +13,9 @@ import torch
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import J, Progress, RunJob, SplitJobRunner, Tables, silent
 
-#: Ray's number for retrying without end what a lost worker or node took with it.
+#: Ray's number for unlimited retries of tasks whose worker or node was lost.
 ENDLESSLY = -1
-#: Seconds within which a cluster has to accept a connection.
+#: Seconds that a cluster has to accept a connection.
 PATIENCE = 10
 
 
@@ -99,7 +99,7 @@ def _places(options: EngineOptions) -> int:
 def _connected(options: EngineOptions) -> Iterator[None]:
     """Connect to a cluster, or start one on this machine that ends with the sweep."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # What Ray will do by itself from its next version on, and says so until then.
+    # The default of Ray's next version; without it this version warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 

@@ -59,7 +59,7 @@ def sweep(
             done = {job: kept for job in jobs if (kept := _kept(job, store, kinds))}
         missing = [job for job in jobs if job not in done]
         steps = [sum(job.replica_steps for job in some) for some in (jobs, done)]
-        # What was there already took no time, and says nothing about the time that is left.
+        # Jobs from the store took no time, so they must not count in the estimate of the rest.
         with progress_bar(steps[0], doing, "step", steps[1]) as bar:
             for job, tables in run_jobs(engine or EngineOptions(), missing, run, bar.update):
                 if store:

@@ -5,9 +5,9 @@ from difflib import get_close_matches
 
 import torch
 
-#: More steps, draws, samples or members than that nobody means.
+#: Larger numbers of steps, draws, samples or members are treated as typing errors.
 LARGEST_COUNT = 10**6
-#: A word of that length is no misspelt name, and comparing it takes long.
+#: Longer words are not compared with known names: it would take long and find nothing.
 LONGEST_WORD = 100
 
 

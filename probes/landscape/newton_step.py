@@ -61,7 +61,7 @@ def newton_step(
 ) -> tuple[Factors, str]:
     """Estimate the factors of every replica that leaves an example out.
 
-    The formula stands at the top of this module.
+    See the top of this module for the formula.
 
     Source: Beirami et al. 2017, "On optimal generalizability in parametric learning" (one Newton
     step for leave-one-out); Giordano et al. 2019, arXiv 1806.00550 (the same to first order in the

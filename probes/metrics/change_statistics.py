@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: Below this train loss the loss on a training example is next to nothing, so that beta is the
-#: leave-one-out loss and says nothing beyond the gap.
+#: Below this train loss a training example's loss is nearly 0: beta then equals the leave-one-out
+#: loss and adds nothing to the gap.
 SATURATED = 0.05
 
 
-#: What is said of the changes.
+#: Names of the statistics.
 STATISTICS = ("beta", "beta_signed", "beta_median", "beta_q90", "beta_top_tenth")
 
 

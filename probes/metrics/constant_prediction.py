@@ -15,8 +15,8 @@ def best_constant(loss: Loss, targets: Tensor) -> tuple[float, float]:
     For classes it predicts their frequencies, and the loss is the entropy of the frequencies: log k
     for k classes of equal size. For values it predicts their mean, and the loss is their variance.
 
-    It is chosen with the targets in view, which makes it a baseline that luck cannot pass: whatever
-    outputs a network gives, averaged over all ways to permute the targets its loss is at least
+    It is fitted to these very targets, so that no network beats it by luck: whatever
+    outputs a network gives, its loss averaged over all permutations of the targets is at least
     this one, as (1/m!) sum over permutations of the mean loss is the mean over outputs f of
     (1/m) sum_j loss(f, y_j), and no f has less than the best constant. For cross-entropy a
     constant that was fixed beforehand has a larger loss, by about (k - 1)/(2m) nats.

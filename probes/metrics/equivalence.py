@@ -1,8 +1,8 @@
-"""Tests that two things are as good as equal: that a paired difference lies within a margin.
+"""Tests of equivalence: is a paired difference shown to be smaller than a margin?
 
-A difference that is not told from 0 may be of any size. These tests turn the question round: the
-hypothesis is that the difference is at least as large as the margin, and what is rejected at 5 % is
-that. The margin has to be named before the differences are seen.
+A difference that is not significant may still be large. These tests reverse the hypotheses: the
+null hypothesis is that the difference is at least as large as the margin. Rejecting it at 5 % shows
+that the difference is smaller. The margin must be chosen before the differences are seen.
 """
 
 import numpy as np

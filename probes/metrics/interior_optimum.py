@@ -1,4 +1,4 @@
-"""Is there a rate between none and the most that is better than both?"""
+"""Is a rate inside the range better than both its ends?"""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ class Optimum:
     Attributes:
         p: the rate with the least mean; NaN where the smallest or the largest diverged in a draw.
         inside: whether it lies between the smallest and the largest rate.
-        told: whether it is then told apart from both of these; of one of these, whether it is told
-            apart from every rate between them.
+        told: whether tests show it. For a rate inside: that it is better than both ends. For an
+            end: that every rate inside is worse.
     """
 
     p: float

@@ -1,4 +1,4 @@
-"""What survives of many verdicts, each of which may be wrong by chance."""
+"""Correction of p-values for their number: of many tests some reject by chance."""
 
 import numpy as np
 from numpy.typing import ArrayLike

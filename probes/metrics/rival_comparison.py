@@ -1,4 +1,4 @@
-"""Methods against a reference, on the same draws: which is better, worse, or as good as equal."""
+"""Methods against a reference, on the same draws: better, worse, equal within a margin, or open."""
 
 import pandas as pd
 

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from probes.metrics.confidence_intervals import mean_interval
 
-#: Of so many draws one chooses; the others tell. Few suffice to find a good candidate, many are
-#: needed for a narrow interval: a third claims a gain more often than a half.
+#: One draw in so many chooses, and the others measure ("tell"). Few draws find a good candidate; a
+#: narrow interval needs many: more gains are shown if a third of the draws chooses than if half do.
 EVERY = 3
 
 Interval = tuple[float, float, float]

@@ -176,7 +176,7 @@ class Encoder(Network):
         super().__init__(adapted, rank=rank, alpha=alpha, loss=loss)
         self.layers, self.head, self.heads = list(layers), head, heads
         self.pooling, self.activation, self.epsilon = pooling, activation, epsilon
-        # Large frozen weights, read once a block, ask for larger ones than the caches hold.
+        # Frozen weights are read once a block and are large: few large blocks read them less often.
         self.block_activations = 2**23
         self.tokens, self.outputs_count = tokens, len(head)
         width, inner = head.shape[1], len(layers[0].up[0])

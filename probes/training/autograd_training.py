@@ -1,7 +1,7 @@
 """LoRA and AdaLoRA on the replicas of a network, with masks at any place, by autograd.
 
-``probes.training.retrain`` trains LoRA with LoRA Dropout several times faster; this trains
-everything that it is compared with.
+``probes.training.retrain`` trains LoRA with LoRA Dropout several times faster. This module trains
+what it is compared with.
 """
 
 from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from torch.utils import _pytree
 
 from lora_dropout.ensemble import RunningAverage, members
 
-#: What stands beside tensors in a structure, and is that of the last member.
+#: Types that may stand beside tensors; the last member's value is returned.
 BESIDE = (Number, str, bytes, type(None))
 
 

@@ -25,7 +25,7 @@ def replica_blocks(
     network: Network, replicas: int, examples: int, training: Training, objective: Objective,
     max_replicas: int | None = None,
 ) -> list[slice]:  # fmt: skip
-    """Cut the replicas into those that are trained together, which decides how products round.
+    """Cut the replicas into blocks that train together; the blocks decide how products round.
 
     Args:
         network, training, objective: as for :func:`retrain`.

@@ -1,8 +1,8 @@
 """Where masks fall: LoRA Dropout's rows and columns, and other places at the same sparsity.
 
 Each place drops an entry of the update with the same probability s = 2p - p^2 ("inputs": an entry
-of what the update reads), so that they differ in structure alone. Masks of another kind have the
-same mean there, and but for the mean alone the same variance.
+of what the update reads), so that they differ in structure alone. Other kinds of masks have the
+same mean there and, except for kind "mean", the same variance.
 """
 
 from collections.abc import Sequence

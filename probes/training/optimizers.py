@@ -10,7 +10,7 @@ fused_adamw = torch.ops.aten._fused_adamw_.default
 
 
 class OptimizerStep(ABC):
-    """A step of an elementwise optimizer over a flat buffer: one a replica, that is.
+    """A step of an elementwise optimizer over a flat buffer: every replica is trained by itself.
 
     With PyTorch's defaults. The weight decay is decoupled: a step multiplies ``flat`` by
     1 - lr * weight_decay.

@@ -83,7 +83,7 @@ def train_own(
         for step in range(1, own.steps + 1):
             optimizer.zero_grad()
             with warnings.catch_warnings():
-                # Layers that take no part are said before, by traits_of.
+                # traits_of has already named the layers that take no part.
                 warnings.filterwarnings("ignore", ".* took no part in the first training pass")
                 if method.samples == 1:
                     loss().backward()

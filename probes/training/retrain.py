@@ -1,6 +1,6 @@
-"""Training many replicas together that differ in nothing but their example weights.
+"""Train many replicas together that differ only in their example weights.
 
-Those of several cells, draws of S and rates p, may be one block, too: see :func:`retrain_cells`.
+Several cells, which differ in the draw of S or in p, may train as one block: :func:`retrain_cells`.
 
 Initial factors, example order and masks are common to all replicas: the stability of a randomized
 algorithm compares runs with the same randomness. That is also what makes it fast, as the products
@@ -90,7 +90,7 @@ def retrain(
     if pieces is None:
         pieces = replica_blocks(network, len(weights), len(inputs), training, objective)
     weights = weights.to(inputs.targets)
-    # Made first: what is kept of every block would otherwise lie between what the next ones free.
+    # Allocated before the blocks: results between what blocks allocate would fragment the memory.
     count = sum(rows.stop - rows.start for rows in pieces)
     trained = [
         (A.new_empty(count, *A.shape[1:]), B.new_empty(count, *B.shape[1:])) for A, B in start
@@ -201,7 +201,7 @@ def _steps(
             gradient_of.add_penalty(*penalties)
         optimizer()
 
-    # Every mini-batch lies elsewhere in memory.
+    # A graph reads fixed addresses, and every mini-batch is a new tensor.
     capture = flat.is_cuda and training.batch is None
     state = [flat, *optimizer.state]
     _feed(gradient_of, cells, [None] * len(cells))

@@ -28,7 +28,7 @@ from probes.training.whole_adapters import CoTo, ModuleDropout
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained and how: the arguments of :func:`train_rival`."""
+    """One training: the arguments of :func:`train_rival`."""
 
     network: Network
     inputs: Inputs

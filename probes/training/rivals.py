@@ -11,7 +11,7 @@ from typing import Literal
 from lora_dropout.masks import expected_mask
 
 #: How a trained method predicts: with its weights as they are, with the update multiplied by its
-#: expected mask (or by what shrinks it), by the mean output of masked networks, or by that of
+#: expected mask or by a factor, by the mean output of masked networks, or by the mean output of
 #: several trained networks.
 Inference = Literal["as trained", "scaled update", "ensemble of masks", "ensemble of networks"]
 
@@ -23,11 +23,11 @@ class Method:
     Attributes:
         rule: by which ``probes.training.rival_training`` trains and predicts.
         strength: what its strength is.
-        strengths: that are tried by default.
+        strengths: those that are tried by default.
         source: of the rule.
         inference: how it predicts.
         perturbed: what it perturbs.
-        where: how often, and for what a perturbation is common.
+        where: how often the perturbation is drawn, and what shares a draw.
         expectation: of the perturbed update.
         below: strengths lie in [0, below).
         samples: N, mask samples a step.

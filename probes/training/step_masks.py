@@ -1,4 +1,4 @@
-"""What a step perturbs with, drawn when the step is taken: that of all steps may be large."""
+"""Masks or noise of a step, drawn when the step is taken: those of all steps may be large."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from torch import Tensor
 from lora_dropout.masks import LayerShape, stack_masks
 from probes.models.network import Masks, Network
 
-#: Bytes of masks that a training keeps for its next block of replicas, which needs them again.
+#: Bytes of masks that a training keeps, as its next block of replicas needs the same masks.
 KEPT_BYTES = 2**26
 
 
 class StepMasks(Sequence[Masks]):
     """The masks of every step, one pair of tensors a layer.
 
-    Those of the first steps are kept, as many as ``KEPT_BYTES`` hold.
+    Masks of the first steps are kept, up to ``KEPT_BYTES``; the others are drawn again.
 
     Args:
         steps: number of steps.

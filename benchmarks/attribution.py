@@ -52,16 +52,7 @@ def train_together(cell: Cell, ready: Prepared, weights: Tensor) -> Tensor:
 
 
 def train_serially(cell: Cell, ready: Prepared, weights: Tensor) -> Tensor:
-    """One network after the other.
-
-    Args:
-        cell: what is trained.
-        ready: its examples, its network and its start.
-        weights: of the examples, one network a row, (R, n).
-
-    Returns:
-        Losses on the test examples, (R, m), float64.
-    """
+    """One network after the other; arguments as of :func:`train_together`."""
     assert isinstance(ready.test, Columns)
     X, labels = ready.test.features.mT, ready.test.targets.argmax(0)
     untrained, losses = modules(cell, ready), []

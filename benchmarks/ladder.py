@@ -64,17 +64,7 @@ def written_out(
 def always_low_rank(
     network: Network, factors: Factors, gradient: Factors, examples: int
 ) -> ObjectiveGradient:
-    """The backward pass written out, with the update always beside the frozen product.
-
-    Args:
-        network: the frozen network.
-        factors: of R replicas, read in place.
-        gradient: receives the gradient; laid out as ``factors``.
-        examples: m, of a step.
-
-    Returns:
-        What writes the gradient.
-    """
+    """The same with the update beside the frozen product; arguments as of :func:`written_out`."""
     with patch("probes.training.gradients.cheaper_map", lambda *sizes, **more: LowRank):
         return written_out(network, factors, gradient, examples)
 
@@ -101,16 +91,7 @@ def torch_adam(
 def flat_adam(
     flat: Tensor, gradient: Tensor, factors: Factors, grads: Factors, lr: float
 ) -> Callable[[], object]:
-    """One fused kernel over a flat buffer.
-
-    Args:
-        flat, gradient: buffers of all factors and of their gradient.
-        factors, grads: views of the buffers, one pair a layer.
-        lr: learning rate.
-
-    Returns:
-        A function that takes a step.
-    """
+    """One fused kernel over a flat buffer; arguments as of :func:`torch_adam`."""
     return AdamStep(flat, gradient, lr, 0.0)
 
 

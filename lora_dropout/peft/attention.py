@@ -82,15 +82,7 @@ class MultiheadAttention(VariantOfConfig, PlainMultiheadAttention):
 
     @classmethod
     def why_not(cls, base: nn.Module, config: Any) -> str | None:
-        """Say why a layer is refused.
-
-        Args:
-            base: the layer.
-            config: of the adapter.
-
-        Returns:
-            The reason, in words that go on from the layer's name; None where the layer is adapted.
-        """
+        """Say why a layer is refused, as in :meth:`HoldsMasks.why_not`."""
         layer: Any = base
         if type(base).forward is not nn.MultiheadAttention.forward or "forward" in vars(base):
             return f"is {with_article(type(base).__name__)} with a forward pass of its own"

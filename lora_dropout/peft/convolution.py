@@ -91,14 +91,9 @@ class Convolution(VariantOfConfig):
 
     @classmethod
     def why_not(cls, base: nn.Module, config: Any) -> str | None:
-        """Say why a layer is refused: PEFT's A has neither dilation, groups nor another padding.
+        """Say why a layer is refused, as in :meth:`HoldsMasks.why_not`.
 
-        Args:
-            base: the layer.
-            config: of the adapter.
-
-        Returns:
-            The reason, in words that go on from the layer's name; None where the layer is adapted.
+        PEFT's A has neither dilation, groups nor another padding.
         """
         reason = why_refused(base, cls.over)
         if reason is not None:

@@ -99,14 +99,9 @@ class Embedding(VariantOfConfig, PlainEmbedding):
 
     @classmethod
     def why_not(cls, base: nn.Module, config: Any) -> str | None:
-        """Say why a layer is refused: one that scales or renormalizes what it looks up.
+        """Say why a layer is refused, as in :meth:`HoldsMasks.why_not`.
 
-        Args:
-            base: the layer.
-            config: of the adapter.
-
-        Returns:
-            The reason, in words that go on from the layer's name; None where the layer is adapted.
+        Refused is one that scales or renormalizes what it looks up.
         """
         reason = why_refused(base, cls.over)
         if reason is None and base.max_norm is not None:

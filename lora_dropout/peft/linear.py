@@ -36,13 +36,5 @@ class Linear(MaybeDora, PlainLinear):
 
     @classmethod
     def why_not(cls, base: nn.Module, config: Any) -> str | None:
-        """Say why a layer is refused.
-
-        Args:
-            base: the layer.
-            config: of the adapter.
-
-        Returns:
-            The reason, in words that go on from the layer's name; None where the layer is adapted.
-        """
+        """Say why a layer is refused, as in :meth:`HoldsMasks.why_not`."""
         return None if is_conv1d(base) else super().why_not(base, config)

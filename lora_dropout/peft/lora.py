@@ -79,15 +79,7 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
 
     @classmethod
     def why_not(cls, base: nn.Module, config: Any) -> str | None:
-        """Refuse DoRA, which PEFT has not for bare parameters.
-
-        Args:
-            base: the layer.
-            config: of the adapter.
-
-        Returns:
-            The reason, in words that go on from the layer's name; None where the layer is adapted.
-        """
+        """Refuse DoRA, which PEFT has not for bare parameters, as in :meth:`HoldsMasks.why_not`."""
         return "holds bare parameters, which have no use_dora" if config.use_dora else None
 
     #: Whether a forward pass asks for the update, and not a merge, which never draws masks.

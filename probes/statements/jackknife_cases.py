@@ -51,29 +51,14 @@ def ridge(features: Array, values: Array, where: Array) -> float:
 
 
 def nearest(features: Array, values: Array, where: Array) -> float:
-    """The value of the nearest example: unstable.
-
-    Args:
-        features: of the training set, (n, d).
-        values: (n,).
-        where: the point that is asked, (d,).
-
-    Returns:
-        The value there.
-    """
+    """The value of the nearest example: unstable; arguments as of :func:`ridge`."""
     return float(values[np.square(features - where).sum(1).argmin()])
 
 
 def jump(features: Array, values: Array, where: Array) -> float:
-    """The nearest example's value, and far off from an odd number of examples, as n is.
+    """The nearest example's value, and far off if their number is odd, as n is.
 
-    Args:
-        features: of the training set, (n, d).
-        values: (n,).
-        where: the point that is asked, (d,).
-
-    Returns:
-        The value there.
+    With arguments as of :func:`ridge`.
     """
     return nearest(features, values, where) + JUMP * (len(features) % 2)
 

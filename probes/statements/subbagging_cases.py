@@ -50,12 +50,7 @@ def memorise(bags: Array, generator: np.random.Generator) -> Array:
 def vote(bags: Array, generator: np.random.Generator) -> Array:
     """Answer 1 if more of the first half of S is there than of the second.
 
-    Args:
-        bags: 1 where a subset holds an example and 0 elsewhere, (subsets, n).
-        generator: of what the learner draws.
-
-    Returns:
-        The answer of a learner on every subset, 0 or 1, (subsets,).
+    With arguments as of :func:`memorise`.
     """
     half = bags.shape[1] // 2
     return (bags[:, :half].mean(1) > bags[:, half:].mean(1)).astype(np.float64)
@@ -64,12 +59,7 @@ def vote(bags: Array, generator: np.random.Generator) -> Array:
 def toss(bags: Array, generator: np.random.Generator) -> Array:
     """Answer by a coin of its own for every subset: a network that amplifies every difference.
 
-    Args:
-        bags: 1 where a subset holds an example and 0 elsewhere, (subsets, n).
-        generator: of what the learner draws.
-
-    Returns:
-        The answer of a learner on every subset, 0 or 1, (subsets,).
+    With arguments as of :func:`memorise`.
     """
     return generator.integers(0, 2, len(bags)).astype(np.float64)
 

@@ -237,60 +237,25 @@ def memoriser(features: Array, labels: Array, points: Array) -> Array:
 
 
 def nearest_neighbour(features: Array, labels: Array, points: Array) -> Array:
-    """The label of the nearest example, of the smaller one in a tie.
-
-    Args:
-        features: of the training set, (n,).
-        labels: 0 or 1, (n,).
-        points: where it is asked, (m,).
-
-    Returns:
-        What it says there, in [0, 1], (m,).
+    """The label of the nearest example, of the smaller in a tie; arguments as of :func:`memoriser`.
     """
     return labels[np.abs(features[None, :] - points[:, None]).argmin(axis=1)]
 
 
 def majority(features: Array, labels: Array, points: Array) -> Array:
-    """The more frequent label, 0 in a tie.
-
-    Args:
-        features: of the training set, (n,).
-        labels: 0 or 1, (n,).
-        points: where it is asked, (m,).
-
-    Returns:
-        What it says there, in [0, 1], (m,).
-    """
+    """The more frequent label, 0 in a tie; arguments as of :func:`memoriser`."""
     return np.full(len(points), float(labels.mean() > 0.5))
 
 
 def threshold(features: Array, labels: Array, points: Array) -> Array:
-    """1 from a threshold on, the smallest one with the fewest errors.
-
-    Args:
-        features: of the training set, (n,).
-        labels: 0 or 1, (n,).
-        points: where it is asked, (m,).
-
-    Returns:
-        What it says there, in [0, 1], (m,).
-    """
+    """1 from the smallest threshold with the fewest errors; arguments as of :func:`memoriser`."""
     thresholds = np.append(points, np.inf)
     errors = ((features[None, :] >= thresholds[:, None]) != labels).sum(axis=1)
     return (points >= thresholds[errors.argmin()]).astype(float)
 
 
 def ridge(features: Array, labels: Array, points: Array) -> Array:
-    """Ridge regression with an intercept, cut off at 0 and 1.
-
-    Args:
-        features: of the training set, (n,).
-        labels: 0 or 1, (n,).
-        points: where it is asked, (m,).
-
-    Returns:
-        What it says there, in [0, 1], (m,).
-    """
+    """Ridge regression with an intercept, cut off at 0 and 1; arguments as of :func:`memoriser`."""
     centred = features - features.mean()
     slope = centred @ (labels - labels.mean()) / (centred @ centred + 1)
     return np.clip(labels.mean() + slope * (points - features.mean()), 0, 1)

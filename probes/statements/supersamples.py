@@ -237,8 +237,7 @@ def memoriser(features: Array, labels: Array, points: Array) -> Array:
 
 
 def nearest_neighbour(features: Array, labels: Array, points: Array) -> Array:
-    """The label of the nearest example, of the smaller in a tie; arguments as of :func:`memoriser`.
-    """
+    """The label of the nearest example, the smaller in a tie; arguments as of :func:`memoriser`."""
     return labels[np.abs(features[None, :] - points[:, None]).argmin(axis=1)]
 
 

@@ -40,6 +40,8 @@ def as_declared(name: str, value: Any, declared: Any) -> Any:
         single = isinstance(value, str | bytes | Mapping | Path) or not hasattr(value, "__iter__")
         values = (value,) if single or getattr(value, "ndim", 1) == 0 else tuple(value)
         return tuple(as_declared(name, one, get_args(declared)[0]) for one in values)
+    if get_origin(declared) is dict and not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dictionary; got {value!r}")
     return _plain(name, value, declared) if declared in WORDS else value
 
 

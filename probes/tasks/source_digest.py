@@ -1,6 +1,7 @@
 """What data and models are made of: contents of local files, revisions of what the hub holds."""
 
 import hashlib
+import os
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -30,7 +31,8 @@ def digest_of(
         16 hexadecimal digits.
 
     Raises:
-        ValueError: a folder that holds too much to be data or a model.
+        ValueError: a folder that holds too much to be data or a model; a model that is neither here
+            nor to be had.
     """
     digest = hashlib.sha256(model.encode())
     for place in (data, held_out, model):
@@ -53,15 +55,37 @@ def hub_revision(name: str, kind: RepositoryKind) -> str:
     Returns:
         The commit: as the hub says, or of the copy on this machine where the hub cannot be reached;
         empty where there is neither, as loading it will say.
+
+    Raises:
+        ValueError: the hub cannot be reached, and this machine has no copy of the model.
     """
     from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+    unreachable = False
     try:
         return HfApi().repo_info(name, repo_type=kind, timeout=PATIENCE).sha or ""
-    except Exception:  # no network, offline by choice, no such repository, no right to it
-        folder = f"{kind}s--" + name.replace("/", "--")
-        known = Path(constants.HF_HUB_CACHE, folder, "refs", "main")
-        return known.read_text().strip() if known.is_file() else ""
+    except (HfHubHTTPError, OfflineModeIsEnabled, ValueError):
+        pass  # no such repository, no right to it, offline by choice, no name
+    except Exception:  # no network, whatever its library says of it
+        unreachable = True
+        _stay_offline()
+    folder = f"{kind}s--" + name.replace("/", "--")
+    known = Path(constants.HF_HUB_CACHE, folder, "refs", "main")
+    here = known.is_file()
+    if unreachable and kind == "model" and not here:
+        allowed = "a folder, or a name on the hub"
+        found = f"{name!r}: there is no such folder, and the hub cannot be reached"
+        require(False, "model", allowed, found)
+    return known.read_text().strip() if here else ""
+
+
+def _stay_offline() -> None:
+    """Ask the hub no more, here and in processes to come: each answer would take a minute."""
+    from huggingface_hub import constants
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants.HF_HUB_OFFLINE = True
 
 
 def _add_contents(digest: "hashlib._Hash", place: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 import probes
 from probes.__main__ import questions
 from probes.cli.probe import Probe, from_keywords
+from probes.finetune import FinetuneSettings
 from probes.stability import StabilitySettings
 from tests.probes.commands import question, run_here
 
@@ -131,6 +132,12 @@ def test_one_value_stands_for_several():
 def test_a_setting_of_another_name_or_type_is_refused_by_name(setting, said):
     with pytest.raises(TypeError, match=re.escape(said)):
         from_keywords(StabilitySettings, setting)
+
+
+@pytest.mark.parametrize("value", [None, [], "lr", 1.5])
+def test_arguments_of_the_trainer_are_a_dictionary(value):
+    with pytest.raises(TypeError, match="training must be a dictionary; got"):
+        from_keywords(FinetuneSettings, {"training": value})
 
 
 @pytest.mark.parametrize("name", ["out", "task"])

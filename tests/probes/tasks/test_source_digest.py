@@ -1,5 +1,8 @@
 """What data and models are made of: contents here, revisions of what is on the hub. No network."""
 
+import os
+
+import huggingface_hub
 import pytest
 
 from probes.tasks import source_digest
@@ -26,6 +29,28 @@ def test_the_revision_is_that_of_the_copy_here(hub):
     assert hub_revision("acme/tiny", "model") == "a" * 40
     assert hub_revision("acme/texts", "dataset") == "b" * 40
     assert hub_revision("acme/unknown", "model") == ""
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(hub, monkeypatch):
+    """Retrying takes transformers a minute; a copy that is here is used all the same."""
+    asked = []
+
+    def unreachable(self, name, **options):
+        asked.append(name)
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", unreachable)
+    assert hub_revision("acme/tiny", "model") == "a" * 40
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert huggingface_hub.constants.is_offline_mode()
+    with pytest.raises(
+        ValueError, match="model must be a folder, or a name on the hub; got 'none'"
+    ):
+        hub_revision("none", "model")
+    assert hub_revision("acme/other", "dataset") == ""
+    assert asked == ["acme/tiny", "none", "acme/other"]
 
 
 def test_another_revision_is_another_digest(hub):

@@ -42,6 +42,7 @@ from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.results.answer_words import (
     MATCHED_VERDICTS,
+    differences_in_words,
     draws_in_words,
     intervals_in_words,
     least_and_largest,
@@ -150,22 +151,27 @@ class GapResult(StabilityResult):
         )
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """How large the gap is at both ends of the grid, and what the bound says of it."""
         known = self.summary[self.summary["ensemble"] == 0]
         ends = least_and_largest(known, "gap")
         said = [f"{mean_in_words(row, 'gap')} (n = {row['n']}, p = {row['p']:g})" for row in ends]
-        theorem = self.bound_summary[self.bound_summary["statement"] == "Theorem 4.4"]
-        bound, largest = theorem["bound"].min(), self.table["loss_bound_used"].max()
-        worth = (
-            "Theorem 4.4 has no value at any λ tried"
-            if pd.isna(bound)
-            else f"The smallest bound of Theorem 4.4 is {bound:.3g}, "
+        return f"Test loss less train loss is {' to '.join(said) or 'not known'}. {self._worth}."
+
+    @property
+    def _worth(self) -> str:
+        """The bound of Theorem 4.4 where it is least beside the largest loss there."""
+        known = self._bound_and_ceiling
+        ratio = known["bound"] / known["loss_bound_used"]
+        if not ratio.notna().any():
+            return "Theorem 4.4 has no value at any λ tried"
+        bound, largest = known.loc[ratio.idxmin(), ["bound", "loss_bound_used"]]
+        return (
+            f"The bound of Theorem 4.4 is at best {bound:.3g}, "
             + ("above" if bound >= largest else "below")
-            + f" the largest loss, {largest:.3g}"
+            + f" the largest loss there, {largest:.3g}"
             + (": it says nothing" if bound >= largest else "")
         )
-        return f"Test loss less train loss is {' to '.join(said) or 'not known'}. {worth}."
 
     def brief(self) -> pd.DataFrame:
         """The gap and its bound before the losses."""
@@ -178,8 +184,7 @@ class GapResult(StabilityResult):
 
     def text(self) -> pd.DataFrame:
         """The gap and its bounds as they are printed."""
-        ceilings = self.table.groupby(POINT, sort=False)["loss_bound_used"].mean().reset_index()
-        joined = self._with_bound(self.bound_summary, "min").merge(ceilings, how="left")
+        joined = self._bound_and_ceiling
         return pd.DataFrame(
             {
                 "n": joined["n"].astype(str),
@@ -227,6 +232,12 @@ class GapResult(StabilityResult):
         """The gap against n."""
         return {self.name: self.plot()}
 
+    @property
+    def _bound_and_ceiling(self) -> pd.DataFrame:
+        """The summary with the least bound over λ, and C."""
+        ceilings = self.table.groupby(POINT, sort=False)["loss_bound_used"].mean().reset_index()
+        return self._with_bound(self.bound_summary, "min").merge(ceilings, how="left")
+
     def _with_bound(self, bounds: pd.DataFrame, how: str) -> pd.DataFrame:
         theorem = bounds[bounds["statement"] == "Theorem 4.4"]
         least = theorem.groupby(POINT)["bound"].agg(how).reset_index()
@@ -250,7 +261,7 @@ class MatchedResult(Result):
     )
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """In how many comparisons dropout is stabler than a control, and in how many not."""
         return _counted(self.summary)
 
@@ -325,7 +336,7 @@ class MatchedResult(Result):
         caption = (
             f"{first['task']}, n = {_smallest(self.rows['n'])}, {draws_in_words(self.draw_count)}, "
             f"objective dropout, expected-weight network, {first['steps']} steps, learning rate "
-            f"{first['lr']:g}; {intervals_in_words(self.draw_count)}"
+            f"{first['lr']:g}; {differences_in_words(self.draw_count)}"
         )
         return draw(points, decision, caption).titled(_counted(decision))
 

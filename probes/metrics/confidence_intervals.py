@@ -12,6 +12,8 @@ from probes.metrics.multiple_comparisons import holm
 
 #: From this share of the data set in S on, draws of S count as dependent: they share examples.
 DEPENDENT = 0.2
+#: Values whose spread is this share of their mean differ by rounding.
+EQUAL = 1e-12
 
 
 def mean_interval(
@@ -49,6 +51,9 @@ def mean_interval(
 def mean_p_value(values: ArrayLike, *, overlap: float = 0.0) -> float:
     """Two-sided p-value of Student's test that the expectation over draws is 0.
 
+    Where all values are the same, as counts of few examples may be, Student's test would be certain
+    after two draws. The sign test, which asks for no spread, takes its place.
+
     Args:
         values: one value a draw; values that are not finite are left out.
         overlap: as for :func:`mean_interval`.
@@ -57,14 +62,18 @@ def mean_p_value(values: ArrayLike, *, overlap: float = 0.0) -> float:
         The p-value; NaN for fewer than two draws, and where all values are 0, as those of what is
         compared with itself.
 
+    >>> mean_p_value([0.25, 0.25, 0.25])
+    0.25
+
     >>> round(mean_p_value([1.0, 2.0, 3.0]), 3)
     0.074
     """
     mean, error, draws = _mean_and_error(values, overlap)
     if draws < 2 or (mean == 0 and error == 0):
         return float("nan")
-    with np.errstate(divide="ignore"):
-        return float(2 * stdtr(draws - 1, -np.abs(np.divide(mean, error))))
+    if error <= EQUAL * abs(mean):
+        return float(2.0 ** (1 - draws))
+    return float(2 * stdtr(draws - 1, -abs(mean) / error))
 
 
 def _mean_and_error(values: ArrayLike, overlap: float) -> tuple[float, float, int]:

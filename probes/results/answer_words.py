@@ -16,7 +16,7 @@ MATCHED_VERDICTS = {
 
 
 def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
-    """Say a mean with half the width of its interval.
+    """Say a mean with half the width of its interval, and over how many draws if not over all.
 
     >>> mean_in_words({"beta": 0.5123, "beta_low": 0.4601}, "beta")
     '0.51 ± 0.05'
@@ -24,9 +24,13 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
     '0.512'
     >>> mean_in_words({"beta": 7.9e11, "beta_low": -6e11}, "beta")
     '7.9e+11 ± 1e+12'
+    >>> lost = {"draws": 8, "gap_draws": 3}
+    >>> mean_in_words({"gap": 0.5, "gap_low": 0.4} | lost, "gap")
+    '0.50 ± 0.10 in 3 of 8 draws'
 
     Args:
-        row: with ``name`` and ``name_low``, the lower end of a symmetric interval.
+        row: with ``name`` and ``name_low``, the lower end of a symmetric interval; with ``draws``
+            and ``name_draws``, in how many of them the quantity is finite, where these are known.
         name: of the quantity.
 
     Returns:
@@ -36,6 +40,12 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
     mean, half = float(row[name]), float(row[name]) - float(row[f"{name}_low"])
     if not isfinite(mean):
         return "not known"
+    known, draws = row.get(f"{name}_draws"), row.get("draws")
+    lost = known is not None and draws is not None and known < draws
+    return _with_half(mean, half) + (f" in {known} of {draws} draws" if lost else "")
+
+
+def _with_half(mean: float, half: float) -> str:
     if not isfinite(half) or half <= 0:
         return f"{mean:.3g}"
     if max(abs(mean), half) >= LARGE:
@@ -69,6 +79,16 @@ def intervals_in_words(draws: int) -> str:
     ('95 % intervals over draws', 'one draw: no intervals')
     """
     return "95 % intervals over draws" if draws > 1 else "one draw: no intervals"
+
+
+def differences_in_words(draws: int) -> str:
+    """Say what intervals of differences are, and that a title counts fewer than exclude 0.
+
+    >>> differences_in_words(8)
+    '95 % intervals over draws; counted: at 5 % for all together (Holm)'
+    """
+    counted = "; counted: at 5 % for all together (Holm)" if draws > 1 else ""
+    return intervals_in_words(draws) + counted
 
 
 def times(ratio: float) -> str:

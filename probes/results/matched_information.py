@@ -8,7 +8,7 @@ import pandas as pd
 from probes.cells.bounded_loss import ZERO_ONE
 from probes.cells.matched_controls import decide, match
 from probes.cells.matched_information import COMPARED
-from probes.results.answer_words import MATCHED_VERDICTS, draws_in_words, intervals_in_words
+from probes.results.answer_words import MATCHED_VERDICTS, differences_in_words, draws_in_words
 from probes.results.json_records import as_json
 from probes.results.result import Result
 from probes.results.text_tables import TextTable, decimals, rates, with_interval
@@ -106,7 +106,7 @@ class MatchedInformationResult(Result):
         ]
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """In how many comparisons of a bound at equal fit which side has less."""
         return counted(self.summary)
 
@@ -132,7 +132,7 @@ class MatchedInformationResult(Result):
         from figures.matched_information import draw
 
         sizes = sorted(self.rows["n"].unique())
-        caption = f"{self.setting}; {intervals_in_words(self.draw_count)}"
+        caption = f"{self.setting}; {differences_in_words(self.draw_count)}"
         if len(sizes) > 1:
             caption += f"; drawn: n = {sizes[0]}"
         shown = self.summary[self.summary["n"] == sizes[0]]

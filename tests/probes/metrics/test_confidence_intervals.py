@@ -45,6 +45,13 @@ def test_the_p_value_is_that_of_students_test():
     assert mean_p_value([*values, np.nan]) == mean_p_value(values)
 
 
+def test_equal_values_are_as_certain_as_their_signs():
+    assert mean_p_value([0.1, 0.1]) == 0.5
+    assert mean_p_value([-0.3, -0.3, -0.3 * (1 + 2**-52)]) == 0.25
+    assert mean_p_value([0.1] * 6) < 0.05 < mean_p_value([0.1] * 5)
+    assert np.isnan(mean_p_value([0.0, 0.0]))
+
+
 def test_the_interval_holds_0_where_the_p_value_is_above_5_per_cent():
     for seed in range(50):
         values = np.random.default_rng(seed).standard_normal(5) + 1

@@ -34,7 +34,7 @@ APART, CLOSE = (0.40, 0.42), (0.50, 0.52)
 DROPPED = [(0.5, 0.10), (0.5, 0.12)]
 #: Beta of a control at train losses 0 and 1 in two draws: in between it is more, less, neither.
 MORE, LESS, ALIKE = (
-    [(0.2, 0.4), (0.2, 0.44)],
+    [(0.2, 0.4), (0.2, 0.4402)],
     [(0.0, 0.1), (0.0, 0.138)],
     [(0.0, 0.18), (0.0, 0.26)],
 )
@@ -88,7 +88,7 @@ def test_stability_says_where_assumptions_fail_and_that_a_diverged_run_was_not_m
     saddle = cells(0.0, 0.2, changes=(0.1, 0.3), curvature=-1.0)
     found = findings.of_stability(stability_result(*saddle, diverged(0.0, 1), n=1000))
     assert found.verdicts[1:] == [
-        "The gap is 0.2 at p = 0.",
+        "The gap is 0.2 in 1 of 2 draws at p = 0.",
         "The bounds, over all cells and λ: Lemma 4.3: not exceeded in 1 of 2, not measured in 1 of "
         "2; Proposition 4.2: no bound in 3 of 6, not measured in 3 of 6; "
         "Theorem 4.4: no bound in 3 of 6, not measured in 3 of 6.",
@@ -279,13 +279,13 @@ def test_every_bound_for_a_network_is_told_with_its_threshold():
 
 
 def test_rivals_are_told_from_the_mask_ensemble():
-    """Columns: change, beta, test loss; differences are the same in both draws but for 0.002."""
+    """Columns: change, beta, test loss; differences are the same in both draws but for 0.0001."""
     found = findings.of_rivals(
         rivals_result(
             {
                 (0.3, "masks"): [(0.05, 0.3, 0.6), (0.05, 0.3, 0.6)],
-                (0.3, "starts"): [(0.02, 0.3, 0.5), (0.02, 0.5, 0.5001)],
-                (0.3, "many halves"): [(0.01, 0.2, 0.7), (0.01, 0.2, 0.7001)],
+                (0.3, "starts"): [(0.02, 0.3, 0.5), (0.0201, 0.5, 0.5001)],
+                (0.3, "many halves"): [(0.01, 0.2, 0.7), (0.0101, 0.2001, 0.7001)],
             }
         )
     )

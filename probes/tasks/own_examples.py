@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from probes.jobs.validation import require
 from probes.tasks.own_model import OwnModel, of_users_code
@@ -38,6 +38,8 @@ def _pairs(dataset: Any) -> tuple[Any, Any]:
     """The features and the targets of a Dataset, in its order."""
     known = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
     known = known and not isinstance(dataset, IterableDataset)
+    if isinstance(dataset, DataLoader):
+        raise ValueError("own.features must be a Dataset: give the DataLoader's own, its .dataset")
     require(known, "own.features", "a Dataset of pairs where own.targets is None", _kind(dataset))
     with of_users_code("own.features"):
         items = [dataset[place] for place in range(len(dataset))]

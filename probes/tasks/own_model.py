@@ -139,9 +139,6 @@ def _check(own: OwnModel) -> None:
     for name, weight in (*model.named_parameters(), *model.named_buffers()):
         require(not is_lazy(weight), "own.model", "initialized by a first pass (LazyLinear)", name)
         require(not weight.is_meta, "own.model", "with values, on no meta device", name)
-        # The smallest denominator of Adam's step, 1e-8, is 0 in half precision.
-        require(weight.dtype is not torch.float16, "own.model",
-                "in another precision than float16, such as model.float()", name)  # fmt: skip
     for name in ("loss", "score", "adapt"):
         value = getattr(own, name)
         known = callable(value) or (value is None and name != "loss")

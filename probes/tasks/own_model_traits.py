@@ -55,6 +55,7 @@ def traits_of(own: OwnModel, adapted: Callable[[], nn.Module], n: int) -> Traits
     """
     _check_lengths(own)
     tried = _Tried(own, adapted, n)
+    tried.check_precision()
     tried.check_finite()
     for training in (True, False):
         tried.check_values(training)
@@ -120,6 +121,17 @@ class _Tried:
         self.shared = n // 2
         rest = every[n:].repeat(n)[: n - self.shared]
         self.others = torch.cat([every[: self.shared], rest])
+
+    def check_precision(self) -> None:
+        """Check that Adam can train the factors: its epsilon, 1e-8, is 0 in float16."""
+        with kept_generators(self.own):
+            model = self._model(training=True)
+        half = [
+            name for name, layer in adapted_layers(model)
+            if any(one.dtype is torch.float16 for one in layer.factors)
+        ]  # fmt: skip
+        require(not half, "own.model", "adapted in another precision than float16, such as that of "
+                "model.float()", ", ".join(half[:3]))  # fmt: skip
 
     def check_finite(self) -> None:
         """Check the losses of all examples before training."""

@@ -1,5 +1,7 @@
 """A model of one's own gives the numbers of the fast path where both can measure it."""
 
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -161,6 +163,13 @@ def test_differences_are_paired():
 def test_bad_values_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         own_model.measure(own=digits_model(), **settings)
+
+
+def test_a_model_that_cannot_be_copied_is_one_line():
+    given = small()
+    given.model.lock = threading.Lock()
+    with pytest.raises(ValueError, match=r"a copy of own\.model fails: TypeError: cannot pickle"):
+        own_model.measure(own=given, p=0.1, n=4, draws=1)
 
 
 def test_a_layer_that_is_not_there_is_named():

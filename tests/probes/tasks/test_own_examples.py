@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import OwnModel
@@ -81,6 +81,7 @@ def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features,
         ([torch.zeros(2), torch.zeros(3)], TARGETS, "tensors of shape (2,) and (3,)"),
         (np.ma.masked_greater(FEATURES, 3), TARGETS, "own.features must be without masked values"),
         (Failing([]), None, "own.features fails: KeyError: 'image 0' (test_own_examples.py, line"),
+        (DataLoader([(0, 1)] * 6), None, "give the DataLoader's own, its .dataset"),
         (Stream(), None, "a Dataset of pairs where own.targets is None; got Stream"),
         (
             [({"x": 1}, 0)],

@@ -21,7 +21,6 @@ def own(**changes):
         ({"model": None}, "own.model must be an nn.Module; got NoneType"),
         ({"model": nn.LazyLinear(2)}, "own.model must be initialized by a first pass"),
         ({"model": nn.Linear(2, 2, device="meta")}, "own.model must be with values"),
-        ({"model": nn.Linear(2, 2).half()}, "own.model must be in another precision than float16"),
         ({"loss": "mse"}, "own.loss must be a function; got str"),
         ({"adapt": "lora"}, "own.adapt must be a function; got str"),
         ({"rank": 2.5}, "own.rank must be at least 1; got 2.5"),

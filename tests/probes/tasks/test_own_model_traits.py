@@ -126,6 +126,7 @@ def contrastive(outputs, targets):
         (own(FunctionalDropout()), "got its forward pass; set their rates to 0"),
         (own(nn.Dropout(0.1), nn.BatchNorm1d(4), noise=True), "no example can be left out"),
         (own(AlwaysNoisy(), noise=True), r"draws random numbers in eval\(\)"),
+        (own(model=nn.Linear(6, 2).half()), "own.model must be adapted in another precision than"),
         (own(Counting()), r"own.model .* got one that gives other losses in its second pass"),
         (own(OwnGenerator(), noise=True), "got one that gives other losses in its second pass"),
         (own(model=InPlace(nn.Linear(6, 2))), "own.model must be .* leaves the features as they"),

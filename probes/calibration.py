@@ -35,12 +35,11 @@ from probes.metrics.calibration_error import (
     ECE_BINS,
     calibration_error,
     calibration_floor,
-    class_probabilities,
     debiased_calibration_error,
-    has_classes,
     signed_root,
     signed_square,
 )
+from probes.metrics.class_probabilities import class_probabilities, has_classes, labels_of
 from probes.metrics.confidence_intervals import means
 from probes.models.network import Factors
 from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
@@ -155,7 +154,7 @@ class CalibrationResult(Result):
         ]
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """The calibration error of the best and the worst at their best checkpoints."""
         best = self.summary[self.summary["moment"] == "best"]
         ends = least_and_largest(best.assign(label=self._labels(best)), "ece")
@@ -290,7 +289,8 @@ def _measure(ready: Prepared, outputs: Tensor) -> tuple[dict[str, float], pd.Dat
     loss, targets = ready.network.loss, ready.test.targets.double()
     outputs, half = outputs.double(), outputs.shape[1] // 2
     losses = loss.value(outputs, targets)
-    probabilities, labels = class_probabilities(loss, outputs[:, half:], targets[:, half:])
+    probabilities = class_probabilities(loss, outputs[:, half:]).T
+    labels = labels_of(targets[:, half:])
     confidence, predicted = probabilities.max(1)
     record = {
         "validation_loss": float(losses[:half].mean()),

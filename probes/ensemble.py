@@ -36,7 +36,7 @@ from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
-from probes.metrics.calibration_error import has_classes
+from probes.metrics.class_probabilities import has_classes
 from probes.metrics.confidence_intervals import means
 from probes.metrics.inference_names import inference_label
 from probes.metrics.multiple_comparisons import LEVEL
@@ -202,7 +202,7 @@ class EnsembleResult(Result):
         return tables
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """What the largest ensemble changes, at the rates where that is least and most."""
         most = self.summary[self.summary["ensemble"] == self.summary["ensemble"].max()]
         ends = least_and_largest(most, "against_expected")

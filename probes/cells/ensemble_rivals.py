@@ -17,7 +17,8 @@ from probes.cells.cell import Cell, objective_of
 from probes.cells.prepare import Prepared, prepare
 from probes.cells.subbagging import Bags, with_replacements, without_training
 from probes.jobs.job import Progress
-from probes.models.losses import Loss, logistic
+from probes.metrics.class_probabilities import class_probabilities, labels_of
+from probes.models.losses import Loss
 from probes.models.network import Factors, Inputs
 from probes.training.blocks import blocks, replicas_per_block
 from probes.training.ensemble_members import ensemble_output, member_outputs
@@ -117,7 +118,7 @@ def _record(
     squares = (predicted.test[1:] - predicted.test[0]).square().mean(0)
     kept, left_out = -predicted.train[0].log(), -predicted.train[1:].diagonal().log()
     known = bool(predicted.classes.isfinite().all())
-    right = (predicted.classes.argmax(0) == labels_of(ready.test)).double()
+    right = (predicted.classes.argmax(0) == labels_of(ready.test.targets.cpu())).double()
     return {
         "predictor": predictor,
         "members": members,
@@ -200,12 +201,10 @@ def _of_bags(
     for rows in blocks(len(weights), replicas_per_block(ready.network, len(ready.test))):
         some = [(A[rows], B[rows]) for A, B in factors]
         outputs = _expected(cell, ready, some)
-        found = class_probabilities_of(ready.network.loss, outputs[0])
+        found = _probabilities(ready.network.loss, outputs[0])
         test.append(_of_labels(found, ready.test))
         classes = classes + torch.einsum("r,rcm->cm", first[rows], found)
-        train.append(
-            _of_labels(class_probabilities_of(ready.network.loss, outputs[1]), ready.train)
-        )
+        train.append(_of_labels(_probabilities(ready.network.loss, outputs[1]), ready.train))
     return torch.cat(test), torch.cat(train), classes
 
 
@@ -229,39 +228,20 @@ def _change_without_noise(predictions: np.ndarray, inside: np.ndarray) -> float:
 
 def _predictions(ready: Prepared, test: Tensor, train: Tensor) -> Predictions:
     """Probabilities by the outputs of the networks of S and of all S^i."""
-    found = class_probabilities_of(ready.network.loss, test)
-    on_train = class_probabilities_of(ready.network.loss, train)
+    found = _probabilities(ready.network.loss, test)
+    on_train = _probabilities(ready.network.loss, train)
     return Predictions(_of_labels(found, ready.test), _of_labels(on_train, ready.train), found[0])
 
 
-def class_probabilities_of(loss: Loss, outputs: Tensor) -> Tensor:
-    """Probabilities of the classes.
-
-    Args:
-        loss: cross-entropy, or logistic with one output and two classes.
-        outputs: (R, k, m).
-
-    Returns:
-        Probabilities, (R, classes, m), float64 on the CPU; NaN where an output is not finite.
-    """
-    outputs = outputs.double().cpu()
-    if loss is logistic:
-        # An output z is that of the two outputs 0 and z.
-        outputs = torch.cat([torch.zeros_like(outputs), outputs], -2)
-    outputs = outputs.where(outputs.isfinite().all(-2, keepdim=True), float("nan"))
-    return outputs.softmax(-2)
+def _probabilities(loss: Loss, outputs: Tensor) -> Tensor:
+    """Of the classes, (R, classes, m), float64 on the CPU."""
+    return class_probabilities(loss, outputs.double().cpu())
 
 
 def _of_labels(probabilities: Tensor, inputs: Inputs) -> Tensor:
     """Probabilities of the labels, (R, m), of those of all classes, (R, classes, m)."""
-    labels = labels_of(inputs)
+    labels = labels_of(inputs.targets.cpu())
     return probabilities[:, labels, torch.arange(len(labels))]
-
-
-def labels_of(inputs: Inputs) -> Tensor:
-    """Classes of the examples of a task with classes, (m,), int64."""
-    targets = inputs.targets.cpu()
-    return targets[0].long() if len(targets) == 1 else targets.argmax(0)
 
 
 def _mean(members: Iterable[Predictions]) -> Predictions:

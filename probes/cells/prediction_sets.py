@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probes.cells.cell import Cell
-from probes.cells.ensemble_rivals import class_probabilities_of, labels_of
 from probes.cells.leave_one_out import Trained, train_cell
 from probes.jobs.job import Progress, TableKind, Tables
-from probes.metrics.calibration_error import has_classes
+from probes.metrics.class_probabilities import class_probabilities, has_classes, labels_of
 from probes.training.blocks import blocks, replicas_per_block
 from theory.barber2021 import (
     jackknife_accepts,
@@ -92,11 +91,12 @@ def predicted(cell: Cell, trained: Trained) -> Predicted:
         for rows in blocks(replicas, replicas_per_block(network, len(inputs))):
             some = [(A[rows], B[rows]) for A, B in trained.factors]
             found = network.replica_outputs(some, inputs, update_scale=cell.update_scale)
-            yield class_probabilities_of(loss, found) if has_classes(loss) else found.double().cpu()
+            found = found.double().cpu()
+            yield class_probabilities(loss, found) if has_classes(loss) else found
 
     train, test = (torch.cat(list(outputs(inputs))) for inputs in (trained.train, trained.test))
     labels = (
-        labels_of(inputs) if has_classes(loss) else inputs.targets[0].double().cpu()
+        labels_of(inputs.targets).cpu() if has_classes(loss) else inputs.targets[0].double().cpu()
         for inputs in (trained.train, trained.test)
     )
     return Predicted(train.numpy(), test.numpy(), *(one.numpy() for one in labels))

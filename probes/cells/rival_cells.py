@@ -21,12 +21,8 @@ from probes.cells.prepare import Prepared
 from probes.cells.tuning_parts import Part, examples_of, prepare_part
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import require
-from probes.metrics.calibration_error import (
-    calibration_error,
-    calibration_floor,
-    class_probabilities,
-    has_classes,
-)
+from probes.metrics.calibration_error import calibration_error, calibration_floor
+from probes.metrics.class_probabilities import class_probabilities, has_classes, labels_of
 from probes.metrics.constant_prediction import best_constant
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors, Inputs
@@ -304,8 +300,8 @@ def _judged(ready: Prepared, outputs: Tensor, inputs: Inputs) -> dict[str, float
         "chance_risk": chance_risk, "chance_score": chance_score,
     }  # fmt: skip
     if has_classes(loss):
-        probabilities, labels = class_probabilities(loss, outputs, targets)
-        record["ece"] = calibration_error(probabilities, labels)
+        probabilities = class_probabilities(loss, outputs).T
+        record["ece"] = calibration_error(probabilities, labels_of(targets))
         record["ece_floor"] = calibration_floor(probabilities)
     return record
 

@@ -1,39 +1,13 @@
-"""Predicted probabilities, and whether they are right."""
+"""Calibration: whether predicted probabilities are as large as examples are often right."""
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, sigmoid, softmax, stack
-
-from probes.models.losses import Loss, cross_entropy, logistic
+from torch import Tensor
 
 #: Bins of the calibration error, as in the experiments of Guo et al. 2017, arXiv 1706.04599.
 ECE_BINS = 15
 
 Reals = NDArray[np.float64]
-
-
-def has_classes(loss: Loss) -> bool:
-    """Whether outputs are those of a classifier."""
-    return loss is cross_entropy or loss is logistic
-
-
-def class_probabilities(loss: Loss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn a classifier's outputs into probabilities.
-
-    Args:
-        loss: cross-entropy (k classes) or logistic (k = 1, two classes).
-        outputs: logits, (k, m).
-        targets: one-hot classes, or 0/1 labels for the logistic loss, (k, m).
-
-    Returns:
-        Probabilities, (m, classes), NaN for an example with an output that is not finite, and
-        labels, (m,), int64.
-    """
-    outputs = outputs.where(outputs.isfinite().all(0), float("nan"))
-    if loss is logistic:
-        positive = sigmoid(outputs[0])
-        return stack([1 - positive, positive], 1), targets[0].long()
-    return softmax(outputs, 0).T, targets.argmax(0)
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor) -> float:

@@ -16,7 +16,6 @@ from probes.cells.ensemble_rivals import (
     PREDICTORS,
     SEEDS,
     SINGLE,
-    class_probabilities_of,
     compared_replica_steps,
     measure_rivals,
 )
@@ -24,8 +23,6 @@ from probes.cells.prepare import prepare
 from probes.cells.subbagging import without_training
 from probes.ensemble import EnsembleSettings
 from probes.jobs.job import silent
-from probes.metrics.calibration_error import class_probabilities
-from probes.models.losses import cross_entropy, logistic
 from probes.stability import measure
 from probes.training.retrain import retrain
 from theory.soloff2024 import leave_one_out_changes
@@ -108,13 +105,3 @@ def test_networks_that_diverged_are_nan():
     rows = pd.DataFrame(measure_rivals(cell, 2, 64, silent))
     names = ["test_loss", "test_score", "change", "change_largest", "beta"]
     assert rows[names].isna().all(axis=None)
-
-
-@pytest.mark.parametrize("loss", [cross_entropy, logistic], ids=lambda loss: loss.name)
-def test_probabilities_are_those_of_the_calibration_probe(loss):
-    outputs = torch.randn(2, 3 if loss is cross_entropy else 1, 5, dtype=torch.float64,
-                          generator=torch.Generator().manual_seed(0))  # fmt: skip
-    found = class_probabilities_of(loss, outputs)
-    for one, own in zip(outputs, found, strict=True):
-        expected, _ = class_probabilities(loss, one, one)
-        assert torch.allclose(own.T, expected)

@@ -261,7 +261,7 @@ class AblationResult(Result):
         return noise_parts(self.kinds)
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """How many variants change the test loss detectably, and by how much at most."""
         compared = self.summary[self.summary["variant"] != self.summary["part"].map(PARTS)]
         told = compared[compared["difference_holm"] <= LEVEL]

@@ -336,7 +336,7 @@ class AttributionResult(Result):
         return draw(self.summary, self.by_example, caption).titled(self.answer)
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """How well the scores order the effects of leaving examples out."""
         said = [
             f"{row['score']} {row['mean']:.2f}"

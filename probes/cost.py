@@ -171,7 +171,7 @@ class CostResult(Result):
         )
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """What the largest N costs in training and inference, relative to plain LoRA."""
         measured = self.summary[self.summary["N"] > 0]
         said = [

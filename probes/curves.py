@@ -129,7 +129,7 @@ class CurvesResult(Result):
         ).titled(self.answer)
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """Which curve ends lowest and which highest, and which of them rose after its best."""
         ends = least_and_largest(self.summary, "test_loss")
         said = [

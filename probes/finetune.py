@@ -402,7 +402,7 @@ class FinetuneResult(Result):
         return means(end.join(best, on=[*keys, "draw"]), keys, [*QUANTITIES, "best"])
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """The smallest and the largest test loss at the end of training."""
         ends = least_and_largest(self.summary, "test_loss")
         said = [

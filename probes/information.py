@@ -296,7 +296,7 @@ class InformationResult(Result):
         )
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """At how many sizes and rates a bound says something, and how close the smallest comes."""
         points = self.summary[self.summary["ensemble"] == 0]
         keys = ["n", "p"]

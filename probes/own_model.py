@@ -74,7 +74,7 @@ class OwnModelResult(Result):
         return draw(self.summary.assign(label=labels), caption).titled(self.answer)
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """What leaving out an example changes, and how large the gap is."""
         known = self.summary[self.summary["ensemble"] == 0]
         ends = [f"{mean_in_words(row, 'gap')} (p = {row['p']:g})"

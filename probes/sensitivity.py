@@ -109,7 +109,7 @@ class SensitivityResult(Result):
         return draw(self.summary, caption, self.rows["score_name"].iloc[0]).titled(self.answer)
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """Where the test loss and the gap are smallest and largest over the grid."""
         return " ".join(
             f"The {name} is {' to '.join(self._ends(column)) or 'not known'}."
@@ -126,7 +126,7 @@ class SensitivityResult(Result):
     def brief(self) -> pd.DataFrame:
         """One row a rate: test loss and gap of the expected weight at the ends of N."""
         alone = self.summary[self.summary["inference"] == "expected weight"]
-        shown = {"p": rates(alone["p"].unique())}
+        shown = {"p": rates(list(alone["p"].unique()))}
         for name, said, written in (
             ("test_loss", "test loss", with_interval), ("gap", "gap", averages)
         ):  # fmt: skip

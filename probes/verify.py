@@ -241,7 +241,7 @@ class VerifyResult(Result):
         return f"All {checks:,} checks of true statements passed{fails if len(found) else ''}."
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """Whether the true statements passed; those that did not, with their commands."""
         return "\n".join([self.headline, *map(_said, self.violated.to_dict("records"))])
 

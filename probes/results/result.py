@@ -101,16 +101,16 @@ class Result(ABC):
         return caveats(self.rows)
 
     @property
-    def answer(self) -> str:
-        """What was found, in sentences with numbers: what is printed first."""
+    def finding(self) -> str:
+        """What was found, in sentences with numbers, where networks did not all diverge."""
         return self.conclusion or self.question
 
     @property
-    def first_line(self) -> str:
-        """The answer; of networks that all diverged, that."""
+    def answer(self) -> str:
+        """What is printed first: the finding, or that every network diverged."""
         known = [name for name in ("test_loss", "train_loss", "loss") if name in self.rows]
         if not known or np.isfinite(self.rows[known[0]]).any():
-            return self.answer
+            return self.finding
         return "Nothing is known: every network diverged. A smaller learning rate may help."
 
     @property
@@ -169,9 +169,9 @@ class Result(ABC):
         if not details:
             notes = [self.said_of_numbers, self.said_of_brief, *self.restrictions]
             note = "; ".join(filter(None, notes))
-            print_first_screen(self.first_line, self.brief(), self.setting, note)
+            print_first_screen(self.answer, self.brief(), self.setting, note)
             return
-        print("\n".join(wrapped(self.first_line, 100)))
+        print("\n".join(wrapped(self.answer, 100)))
         for table in self.text_tables():
             print_table(table)
         if self.conclusion and self.conclusion != self.answer:
@@ -183,10 +183,10 @@ class Result(ABC):
 
     def __repr__(self) -> str:
         said = "; ".join([self.setting, *self.restrictions])
-        return f"{self.first_line}\n{said}\n{self.text().to_string(index=False)}"
+        return f"{self.answer}\n{said}\n{self.text().to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        said = "".join(f"<p>{escape(words)}</p>" for words in (self.first_line, self.setting))
+        said = "".join(f"<p>{escape(words)}</p>" for words in (self.answer, self.setting))
         return said + self.text().to_html(index=False)
 
 

@@ -236,7 +236,7 @@ class StabilityResult(Result):
         )
 
     @property
-    def answer(self) -> str:
+    def finding(self) -> str:
         """What leaving out an example changes, and what the bound on that is worth."""
         first = self.rows.iloc[0]
         estimated = first["method"] == "influence"

@@ -69,7 +69,7 @@ def test_the_first_line_answers_and_one_table_fits(name, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     before = " ".join(lines[: next(i for i, line in enumerate(lines) if "┏" in line)])
-    assert " ".join(result.first_line.split()) in " ".join(before.split())
+    assert " ".join(result.answer.split()) in " ".join(before.split())
     # Numbers, and no question.
     assert name == "diverged" or re.search(r"\d", result.answer)
     assert result.answer[-1] in ".:"
@@ -135,6 +135,8 @@ def test_where_all_networks_diverged_that_is_the_answer(capsys):
     result.show()
     assert capsys.readouterr().out.startswith("Nothing is known: every network diverged.")
     assert repr(result).startswith("Nothing is known")
+    assert result.answer.startswith("Nothing is known")
+    assert result.plot().get_suptitle().startswith("Nothing is known")
 
 
 def test_one_draw_has_no_intervals_and_says_so(capsys):

@@ -136,8 +136,8 @@ def test_what_changes_a_name_that_the_run_uses_counts(source, old, new, tmp_path
     ("line", "name"),
     [
         ("import probes.metrics.inference_names", "probes"),
-        ("import probes.metrics.inference_names as labels", "labels"),
-        ("from probes.metrics import labels", "labels"),
+        ("import probes.metrics.inference_names as names", "names"),
+        ("from probes.metrics import inference_names", "inference_names"),
         ("from probes.metrics.inference_names import inference_label", "inference_label"),
         ("import probes.tasks\nimport probes.metrics.inference_names", "probes"),
     ],

@@ -219,6 +219,7 @@ def classification_task(
 
 
 def _check_labels(split: Split, classes: int) -> None:
+    """Check every label, and that they differ: of one class or number nothing can be scored."""
     for row, label in enumerate(split.table["label"]):
         try:
             value = float(label)
@@ -232,6 +233,9 @@ def _check_labels(split: Split, classes: int) -> None:
             raise ValueError(
                 f"{where}, column 'label', must be from 0 to {classes - 1}; got {value:g}"
             )
+    if len({float(label) for label in split.table["label"]}) < 2:
+        what = "numbers" if classes == 1 else "classes"
+        raise ValueError(f"{split.source}, column 'label', must hold at least 2 different {what}")
 
 
 def _what_is_read(split: Split, classes: int) -> str:

@@ -22,6 +22,7 @@ from probes.finetuning.task import (
     take_held_out,
 )
 from probes.tasks.labelled_texts import rows_used, say_once
+from probes.tasks.text_file import bare
 
 #: Name and config on the hub.
 HUB_NAMES = {"squad": ("rajpurkar/squad", "plain_text"),
@@ -143,7 +144,7 @@ def _answer(answer: Any, context: str, where: str) -> dict[str, list[Any]]:
             raise ValueError(
                 f"{where} says {text!r} at character {start} of context, where it is not"
             )
-    given = [(text, start) for text, start in pairs if text]
+    given = [(text, start) for text, start in pairs if bare(text)]
     return {"text": [text for text, _ in given], "answer_start": [start for _, start in given]}
 
 

@@ -10,13 +10,15 @@ import pandas as pd
 import pyarrow as pa
 
 from probes.finetuning.task import Corpus
-from probes.tasks.text_file import FORMATS, as_text, column_of, read_table
+from probes.tasks.text_file import FORMATS, as_text, bare, column_of, read_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 #: What the files of a split begin with in a folder: the hub's names, and others that are common.
 NAMES = {"validation": ("validation", "dev")}
+#: Files by which a folder of ``save_to_disk`` is known.
+SAVED_TO_DISK = ("dataset_dict.json", "dataset_info.json", "state.json")
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def rows_with(split: Split, names: Sequence[str]) -> tuple[list[int], dict[str, 
         Their places, and numbers of the others by what they lack, as
         :func:`probes.tasks.labelled_texts.rows_used` says them.
     """
-    blank = {name: [not text.strip() for text in split.table[name]] for name in names}
+    blank = {name: [not bare(text) for text in split.table[name]] for name in names}
     kept = [row for row, lacks in enumerate(zip(*blank.values(), strict=True)) if not any(lacks)]
     return kept, {f"without {name}": sum(lacks) for name, lacks in blank.items()}
 
@@ -203,4 +205,8 @@ def _files(folder: Path, config: str | None, split: str) -> list[Path]:
             ]  # fmt: skip
             if found:
                 return sorted(found)
-    raise ValueError(f"data has no file of split {split!r} in {', '.join(map(str, places))}")
+    saved = any((folder / name).is_file() for name in SAVED_TO_DISK)
+    hint = (
+        ": a folder of save_to_disk is not read (write its splits by to_parquet)" if saved else ""
+    )
+    raise ValueError(f"data has no file of split {split!r} in {', '.join(map(str, places))}{hint}")

@@ -112,8 +112,13 @@ def _connected(options: EngineOptions) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # Ray raises what its own processes say, of any kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if options.address is None:
+            raise ValueError(
+                f"engine ray could not be started on this machine: {reason}; --engine local needs "
+                "no Ray"
+            ) from None
         raise ValueError(
             f"address must be that of a running cluster; got {options.address} ({reason}; one that "
             "asks for a token is reached by auto, or with RAY_AUTH_MODE=token)"

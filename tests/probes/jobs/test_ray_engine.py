@@ -5,6 +5,9 @@ import signal
 import pandas as pd
 import pytest
 
+from probes.jobs.engine_options import EngineOptions
+from probes.jobs.job import silent
+from probes.jobs.ray_engine import run_on_ray
 from tests.probes.clusters import (
     CELLS,
     SWEEP,
@@ -124,6 +127,17 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(address, tmp_path):
     assert stdout == ""
     assert stderr.startswith("error: address must be auto or that of a running cluster")
     assert len(stderr.splitlines()) == 1
+
+
+def test_a_ray_that_does_not_start_is_said_in_one_line(monkeypatch):
+    def fail(**settings):
+        raise Exception("The current node timed out during startup.\nThis could happen")
+
+    monkeypatch.setattr("ray.init", fail)
+    words = "engine ray could not be started on this machine: The current node timed out during "
+    with pytest.raises(ValueError, match=words) as refused:
+        list(run_on_ray(EngineOptions(engine="ray"), [], lambda job, progress: {}, silent))
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_more_than_any_node_has_is_said_in_one_line(cluster, tmp_path):

@@ -288,9 +288,12 @@ class EnsembleResult(Result):
         )
         loss, less = (cells.pivot(index="p", columns="ensemble", values=name)
                       for name in ("loss", "less"))  # fmt: skip
-        most, least = loss.columns.max(), loss.columns[loss.columns > 0].min()
-        shown = {"p": rates(loss.index), "expected weight": loss[0], f"N = {most}": loss[most],
-                 "difference": less[most], f"N = {least}": loss[least]}  # fmt: skip
+        sizes = summary["ensemble"]
+        most, least = int(sizes.max()), int(sizes[sizes > 0].min())
+        shown = {
+            "p": rates(list(loss.index)), "expected weight": loss[0], f"N = {most}": loss[most],
+            "difference": less[most], f"N = {least}": loss[least],
+        }  # fmt: skip
         return pd.DataFrame(shown).reset_index(drop=True)
 
     @property

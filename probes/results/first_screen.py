@@ -15,6 +15,8 @@ from probes.results.text_tables import (
 
 #: Columns of the first screen, where the output is not narrower.
 WIDTH = 80
+#: Settings that are written as symbols.
+SYMBOLS = ("n", "p")
 #: A sign between two words that belong together.
 SIGN = re.compile(r" ([=±≤≥<>]) ")
 
@@ -32,7 +34,8 @@ def print_first_screen(answer: str, table: pd.DataFrame, setting: str, note: str
     print("\n".join(wrapped(answer, width)))
     shown, same = without_constant_words(table)
     fitting = fitted(shown, width)
-    print("\n".join(wrapped("; ".join([setting, *same]), width)))
+    unsaid = [one for one in same if one not in setting.split(", ")]
+    print("\n".join(wrapped("; ".join([setting, *unsaid]), width)))
     print_table(TextTable(fitting, width=width))
     print("\n".join(wrapped(f"{note}; all columns and tables: --details", width)))
 
@@ -56,7 +59,7 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def without_constant_words(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Take out the rate and the words that are the same in every row.
+    """Take out n, the rate and the words that are the same in every row.
 
     Args:
         table: cells that are text.
@@ -69,10 +72,10 @@ def without_constant_words(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]
     same = [
         name
         for name in table.columns[:-1]
-        if name in ("p", *TEXT_COLUMNS) and table[name].nunique() == 1
+        if name in (*SYMBOLS, *TEXT_COLUMNS) and table[name].nunique() == 1
     ]
     said = [
-        f"{name}{' =' if name == 'p' else ':'} {table[name].iloc[0]}"
+        f"{name}{' =' if name in SYMBOLS else ':'} {table[name].iloc[0]}"
         for name in same
         if table[name].iloc[0]
     ]

@@ -33,8 +33,8 @@ LIBRARIES = (
     "transformers.models.deberta_v2.modeling_deberta_v2",
     "transformers.models.llama.modeling_llama", "transformers.trainer", "peft", "jax.numpy",
 )  # fmt: skip
-#: Lines at the end of what a part printed that the summary shows if it is not done.
-LAST_LINES = 15
+#: Rows of a table, and last lines of a part that is not done, that the summary shows.
+FIRST_ROWS, LAST_LINES = 15, 15
 
 
 def imports(device: str = "cuda") -> None:
@@ -111,7 +111,7 @@ def rows(json: Path, task: tuple[str, ...] = ("digits", "tweets"), device: str =
     """Measure stability on a device and on the CPU, and compare the rows.
 
     Args:
-        json: file for the table.
+        json: file for the table, the column that differs most first.
         task: what is learned.
         device: that is compared with the CPU.
     """
@@ -135,6 +135,7 @@ def rows(json: Path, task: tuple[str, ...] = ("digits", "tweets"), device: str =
                     "seconds on the CPU": seconds[0], "seconds on the device": seconds[1],
                 }
             )  # fmt: skip
+        found.sort(key=_relative_difference, reverse=True)
         # What is known of one task is kept where there is no time for the next.
         _write(json, found)
     print(pd.DataFrame(found).to_string(index=False))
@@ -156,9 +157,15 @@ def summary(out: Path) -> None:
     gathered = {"parts": parts.to_dict("records"), **tables, "texts": texts}
     (out / "summary.json").write_text(json_format.dumps(gathered, indent=1))
     for name, table in tables.items():
-        print(f"\n{name}\n{pd.DataFrame(table).to_string(index=False)}")
+        print(f"\n{name}\n{pd.DataFrame(table[:FIRST_ROWS]).to_string(index=False)}")
+        if len(table) > FIRST_ROWS:
+            print(f"{len(table) - FIRST_ROWS} more rows in {out / 'summary.json'}")
     for name in parts.loc[parts["result"] != "done", "part"]:
         print("\n".join([f"\n{name} ended with", *texts[name].splitlines()[-LAST_LINES:]]))
+
+
+def _relative_difference(row: dict[str, Any]) -> float:
+    return float(row["largest difference"] / max(row["largest value"], np.finfo(float).tiny))
 
 
 def _text(out: Path, name: str) -> str:
@@ -180,20 +187,19 @@ def _jax_variants(cell: Cell, device: str, on_cpu: bool) -> list[Variant]:
         print("jax is not installed: left out")
         return []
     jax: Any = import_module("jax")
-
-    def variant(name: str, evaluated: str) -> Variant:
-        run = prepare_jax(cell, evaluated)
-        run()
-        return Variant(name, lambda: run().cpu(), cell.replicas)
-
-    try:
-        found = [variant(JAX_HERE, device)]
-        if on_cpu:
-            with jax.default_device(jax.devices("cpu")[0]):
-                found += [variant(JAX_ON_CPU, "cpu")]
-    except Exception as error:  # whatever its compiler, driver and libraries say
-        print(f"jax is left out: {repr(error)[:300]}")
-        return []
+    places: list[tuple[str, str, Any]] = [(JAX_HERE, device, None)]
+    if on_cpu:
+        places.append((JAX_ON_CPU, "cpu", "cpu"))
+    found = []
+    for name, evaluated, platform in places:
+        try:
+            with jax.default_device(platform and jax.devices(platform)[0]):
+                run = prepare_jax(cell, evaluated)
+                run()
+        except Exception as error:  # whatever its compiler, driver and libraries say
+            print(f"{name} is left out: {repr(error)[:300]}")
+            continue
+        found.append(Variant(name, lambda run=run: run().cpu(), cell.replicas))
     return found
 
 

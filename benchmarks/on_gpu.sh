@@ -62,7 +62,7 @@ part machine 20 bash -c 'nvidia-smi; nproc; "$0" -m pip list 2>/dev/null' "$PYTH
 # A fresh machine reads its libraries from a disk that no part's time should have to wait for.
 part imports 60 "$PYTHON" -m benchmarks.on_gpu imports --device "$DEVICE"
 # By name and as they end, as a run that is stopped says nothing at its end.
-part tests 110 "$PYTHON" -m pytest -v -n 8 -p no:cacheprovider -o filterwarnings= -m cuda \
+part tests 100 "$PYTHON" -m pytest -v -n 8 -p no:cacheprovider -o filterwarnings= -m cuda \
   --continue-on-collection-errors --junitxml "$OUT/tests.xml" "${TESTS[@]}"
 part rows 45 "$PYTHON" -m benchmarks.on_gpu rows --device "$DEVICE" --json "$OUT/rows.json"
 part retraining 90 "$PYTHON" -m benchmarks.on_gpu retraining --device "$DEVICE" \

@@ -1,6 +1,8 @@
 """What one run on a GPU machine finds is kept, whatever becomes of its parts."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +15,8 @@ from benchmarks.loo import make_cell
 @pytest.fixture
 def parts(tmp_path):
     (tmp_path / "parts.tsv").write_text("rows\t0\t12\ntests\t124\t110\nlayer\t1\t3\n")
-    (tmp_path / "rows.json").write_text('[{"task": "digits", "largest difference": 1e-6}]')
+    rows = [{"task": "digits", "column": f"column {number}"} for number in range(20)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
     (tmp_path / "tests.txt").write_text("one PASSED\ntwo FAILED\n")
     return tmp_path
 
@@ -27,6 +30,9 @@ def test_the_summary_holds_tables_and_texts_of_all_parts(parts, capsys):
     said = capsys.readouterr().out
     assert "tests ended with\none PASSED\ntwo FAILED" in said
     assert "rows ended with" not in said
+    assert "column 14" in said
+    assert "column 15" not in said
+    assert "5 more rows in" in said
 
 
 def test_a_library_that_is_missing_is_named_and_the_others_are_imported(monkeypatch, capsys):
@@ -38,15 +44,20 @@ def test_a_library_that_is_missing_is_named_and_the_others_are_imported(monkeypa
     assert "cpu: 1.34218e+08" in lines[2]
 
 
-def test_a_jax_that_does_not_fit_its_driver_is_left_out(monkeypatch, capsys):
-    def broken(cell, device):
-        raise RuntimeError("no kernel image")
+def test_a_jax_that_does_not_fit_its_driver_is_left_out_and_the_other_runs(monkeypatch, capsys):
+    def prepare(cell, device):
+        if device != "cpu":
+            raise RuntimeError("no kernel image")
+        return lambda: torch.zeros(1)
 
+    jax = SimpleNamespace(default_device=nullcontext, devices=lambda platform: [platform])
     monkeypatch.setattr(on_gpu, "find_spec", lambda name: name)
-    monkeypatch.setattr(on_gpu, "import_module", lambda name: None)
-    monkeypatch.setattr(on_gpu, "prepare_jax", broken)
-    assert on_gpu._jax_variants(make_cell(8, 2, torch.float32), "cpu", on_cpu=False) == []
-    assert "jax is left out: RuntimeError('no kernel image')" in capsys.readouterr().out
+    monkeypatch.setattr(on_gpu, "import_module", lambda name: jax)
+    monkeypatch.setattr(on_gpu, "prepare_jax", prepare)
+    found = on_gpu._jax_variants(make_cell(8, 2, torch.float32), "cuda", on_cpu=True)
+    assert [variant.name for variant in found] == [on_gpu.JAX_ON_CPU]
+    said = capsys.readouterr().out
+    assert said == "JAX, the same device is left out: RuntimeError('no kernel image')\n"
 
 
 def test_a_variant_that_does_not_fit_is_left_out_and_the_others_are_timed(capsys):

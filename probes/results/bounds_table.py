@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from probes.metrics.confidence_intervals import overlap_of
-from probes.metrics.exceedance_test import exceedance_p_value
+from probes.metrics.exceedances import exceedance_p_value
 from probes.metrics.multiple_comparisons import LEVEL, holm
 from probes.results.premises import failed_premises, slack_of
 from theory import (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from probes.metrics.exceedance_test import exceedance_p_value
+from probes.metrics.exceedances import exceedance_p_value
 from probes.statements.case import Case
 from probes.statements.declared_error import level, mean_p_value
 from probes.statements.exact_minimisers import Problem, leave_one_out_weights, minimisers, newton

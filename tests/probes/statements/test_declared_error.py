@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from probes.metrics.exceedance_test import exceedance_p_value
+from probes.metrics.exceedances import exceedance_p_value
 from probes.statements.case import Case
 from probes.statements.declared_error import RUN_ERROR, level, mean_p_value
 from probes.statements.risk_cases import TESTS, bound_cases

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import pandas as pd
 import torch
 from peft import LoraConfig, get_peft_model
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.layer import compare
 from lora_dropout import backward_over_samples, grouped_samples
@@ -128,30 +128,11 @@ def make_steps(
 
     def plain(dropout: float) -> Callable[[], None]:
         config = LoraConfig(**settings, lora_dropout=dropout)
-        return step(get_peft_model(shared(base), config), 1, grouped=False)
+        return train_step(get_peft_model(shared(base), config), inputs, 1, grouped=False)
 
     def ours(samples: int, grouped: bool = False) -> Callable[[], None]:
         config = LoraDropoutConfig(**settings, dropout_rate=RATE)
-        return step(get_peft_model(shared(base), config), samples, grouped)
-
-    def step(model: Any, samples: int, grouped: bool) -> Callable[[], None]:
-        model.train()
-        optimizer = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad], fused=True
-        )
-        count = samples if grouped else 1
-        fed = {key: value.repeat(count, *[1] * (value.dim() - 1)) for key, value in inputs.items()}
-
-        def take() -> None:
-            optimizer.zero_grad()
-            if samples > 1 and not grouped:
-                backward_over_samples(model, lambda: model(**fed).loss, samples)
-            else:
-                with grouped_samples(model, samples) if grouped else nullcontext():
-                    model(**fed).loss.backward()
-            optimizer.step()
-
-        return take
+        return train_step(get_peft_model(shared(base), config), inputs, samples, grouped)
 
     variants = {
         BASE: plain(0.0),
@@ -164,6 +145,37 @@ def make_steps(
         # DeBERTa's relative positions have no batch to divide into groups.
         variants[f"LoRA Dropout, p={RATE}, N={SAMPLES}, one group"] = ours(SAMPLES, grouped=True)
     return variants, device
+
+
+def train_step(
+    model: Any, inputs: dict[str, Tensor], samples: int, grouped: bool
+) -> Callable[[], None]:
+    """Return one full training step: forward, backward, optimizer.
+
+    Args:
+        model: of PEFT; its factors are trained in place.
+        inputs: of the model, with labels.
+        samples: N, of the objective.
+        grouped: whether the N masks are those of N groups of one batch, and not of N passes.
+
+    Returns:
+        A function that takes a step.
+    """
+    model.train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
+    count = samples if grouped else 1
+    fed = {key: value.repeat(count, *[1] * (value.dim() - 1)) for key, value in inputs.items()}
+
+    def take() -> None:
+        optimizer.zero_grad()
+        if samples > 1 and not grouped:
+            backward_over_samples(model, lambda: model(**fed).loss, samples)
+        else:
+            with grouped_samples(model, samples) if grouped else nullcontext():
+                model(**fed).loss.backward()
+        optimizer.step()
+
+    return take
 
 
 @contextmanager

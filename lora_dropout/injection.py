@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from lora_dropout.adaptable import (
     check_is_adaptable,
     left_out,
+    listed,
     multiplies,
     names_of_modules,
     why_refused,
@@ -62,6 +64,7 @@ def inject(
     >>> [(one.layer, one.rank, one.sparsity, one.masks) for one in describe(model)]
     [('0', 2, 0.75, True)]
     """
+    _refuse_what_has_no_shape(model)
     chosen = _match(model, target)
     adapted = adapted_layers(model)
     masks = adapted[0][1].masks if adapted else MaskSchedule(seed)
@@ -293,15 +296,27 @@ def _require_adapted(model: nn.Module) -> list[tuple[str, MaskedUpdate]]:
     return layers
 
 
+def _refuse_what_has_no_shape(model: nn.Module) -> None:
+    """Refuse lazy layers, which cannot be frozen before their first pass."""
+    lazy = [name for name, one in model.named_parameters() if is_lazy(one)]
+    if lazy:
+        raise ValueError(
+            f"{listed(lazy)} of the model have no shape yet (lazy layers): call the model once, "
+            "and then inject()"
+        )
+
+
 def _match(model: nn.Module, target: str | Iterable[str] | None) -> list[list[str]]:
     """Choose the layers to adapt: every name of each."""
     names = names_of_modules(model, without=[layer for _, layer in adapted_layers(model)])
     every = {module: held for module, held in names.items() if multiplies(module)}
     if target is None:
         refused = {
-            held[0]: reason for module, held in every.items() if (reason := why_refused(module))
+            held[0] or "the model": reason
+            for module, held in every.items()
+            if (reason := why_refused(module))
         }
-        chosen = [held for held in every.values() if held[0] not in refused]
+        chosen = [held for held in every.values() if (held[0] or "the model") not in refused]
         if not chosen:
             rest = f"; left out: {left_out(refused)}" if refused else ""
             raise ValueError(f"the model has no nn.Linear that is not adapted already{rest}")

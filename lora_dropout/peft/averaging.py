@@ -272,16 +272,18 @@ def close(one: Tensor, other: Tensor) -> bool:
         one, other: of any shapes.
 
     Returns:
-        Whether they have one shape and differ by 1e-4 at most, relative to the largest entry of
-        ``other``; by 2e-2 in half precision.
+        Whether they have one shape and differ by 1e-4 at most, relative to the largest
+        finite entry of ``other``; by 2e-2 in half precision. NaN equals NaN: a model that has
+        diverged is no reason to stop.
     """
     if one.shape != other.shape:
         return False
     one, other = one.detach(), other.detach()
     exact = torch.finfo(one.dtype).eps <= torch.finfo(torch.float32).eps
     tolerance = 1e-4 if exact else 2e-2
-    scale = float(other.float().abs().max())
-    return bool(torch.allclose(one.float(), other.float(), rtol=tolerance, atol=tolerance * scale))
+    one, other = one.float(), other.float()
+    scale = float(other.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    return torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
 
 
 def loss_of(adapted: nn.Module, output: Any, inputs: dict[str, Any]) -> Tensor:

@@ -106,6 +106,8 @@ class Embedding(VariantOfConfig, PlainEmbedding):
         reason = why_refused(base, cls.over)
         if reason is None and base.max_norm is not None:
             return "renormalizes its weight in every pass (max_norm)"
+        if reason is None and base.sparse:
+            return "has sparse gradients, which a factor cannot have"
         return reason or ("has no LoRA Dropout with use_dora" if config.use_dora else None)
 
     def factors_of(self, adapter: str) -> tuple[Tensor, ...]:

@@ -1,6 +1,5 @@
 """Generation by a test-time ensemble: the next token by averaged outputs of N sampled networks."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial, wraps
@@ -19,6 +18,7 @@ from lora_dropout.peft.member_caches import (
     cache_of,
     caches_of_members,
     check_rows,
+    copied,
     hold_groups,
     hold_members,
 )
@@ -252,7 +252,7 @@ def _first(value: Any) -> Any:
 
 def _with_caches_of_their_own(inputs: dict[str, Any]) -> dict[str, Any]:
     """Copy the caches among a model's inputs, which a pass fills."""
-    return {name: copy.deepcopy(one) if name in NAMES else one for name, one in inputs.items()}
+    return {name: copied(one) if name in NAMES else one for name, one in inputs.items()}
 
 
 def _tensor_of(output: Any) -> Tensor:

@@ -85,9 +85,24 @@ def caches_of_members(inputs: dict[str, Any], ensemble: int) -> list[dict[str, A
         return [{} for _ in range(ensemble)]
     if not hasattr(cache, "others"):
         check_rows(inputs, 0)
-        hold_members([cache, *(copy.deepcopy(cache) for _ in range(1, ensemble))])
+        hold_members([cache, *(copied(cache) for _ in range(1, ensemble))])
     name = next(name for name in NAMES if inputs.get(name) is cache)
     return [{name: one} for one in (cache, *cache.others)]
+
+
+def copied(cache: Any) -> Any:
+    """Copy a cache.
+
+    Raises:
+        ValueError: it cannot be copied, as it moves its tensors between devices by itself.
+    """
+    try:
+        return copy.deepcopy(cache)
+    except TypeError as reason:
+        raise ValueError(
+            f"generation by an ensemble takes no cache that cannot be copied ({reason}): leave out "
+            "cache_implementation='offloaded'"
+        ) from None
 
 
 @once

@@ -303,6 +303,18 @@ def test_a_subclass_that_changes_nothing_is_adapted():
     assert isinstance(merge(model)[0], Renamed)
 
 
+def test_layers_without_a_shape_yet_are_refused_and_nothing_is_changed():
+    model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"0\.weight, 0\.bias of the model have no shape yet"):
+        inject(model, rank=1, p=0.3)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_model_that_is_one_layer_of_another_kind_is_named():
+    with pytest.raises(ValueError, match="the model is an LSTM and not an nn"):
+        inject(nn.LSTM(4, 4), rank=1, p=0.3)
+
+
 @pytest.mark.parametrize("mode", ["training", "expected weight", "no masks", "ensemble"])
 def test_a_weight_that_is_read_and_never_called_is_the_adapted_one(mode):
     """As PyTorch's attention reads its output's weight: masks, gradients and all."""

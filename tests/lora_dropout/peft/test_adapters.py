@@ -327,7 +327,8 @@ def test_at_rate_0_they_are_models_of_mixed_methods_too(config):
 @pytest.mark.filterwarnings("ignore:LoRA adapter added to ConvNd layer with groups")
 @pytest.mark.parametrize(
     ("layer", "words"),
-    [(nn.Embedding(4, 4, max_norm=1.0), "renormalizes"), (Scaled(4, 4), "of its own"),
+    [(nn.Embedding(4, 4, max_norm=1.0), "renormalizes"),
+     (nn.Embedding(4, 4, sparse=True), "sparse gradients"), (Scaled(4, 4), "of its own"),
      (nn.Conv2d(2, 2, 2, dilation=2), "dilation"), (nn.Conv2d(2, 2, 1, groups=2), "groups"),
      (nn.Conv1d(2, 2, 1, padding_mode="circular"), "pads by 'circular'"),
      (nn.Conv3d(2, 2, 1), "Conv3d"),

@@ -12,7 +12,7 @@ from transformers import BertForSequenceClassification
 
 from lora_dropout import members
 from lora_dropout.peft import LoraDropoutConfig
-from lora_dropout.peft.averaging import averaging
+from lora_dropout.peft.averaging import averaging, close
 from tests.lora_dropout.peft.models import (
     SIZES,
     adapted,
@@ -133,6 +133,13 @@ def test_a_loss_of_more_than_the_logits_is_refused():
         pytest.raises(ValueError, match="Offset computes its loss in its own way"),
     ):
         model(torch.randn(5, 4), labels=torch.tensor([0, 1, 2, 0, 1]))
+
+
+def test_outputs_that_are_not_finite_are_compared_as_well():
+    lost = torch.tensor([1.0, float("nan"), float("inf")])
+    assert close(lost, lost.clone())
+    assert not close(lost, torch.tensor([2.0, float("nan"), float("inf")]))
+    assert not close(torch.tensor([1.0, 1.0, 1.0]), lost)
 
 
 def test_the_two_averages_differ():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from peft import get_peft_model
 from transformers import (
+    DynamicCache,
     FSMTConfig,
     FSMTForConditionalGeneration,
     Gemma2Config,
@@ -360,6 +361,23 @@ def test_beams_of_a_model_that_reorders_its_cache_by_itself_are_refused(adapt, w
     with pytest.raises(ValueError, match="no beams of XLNetLMHeadModel"), within(model, 2):
         model.generate(**prompt(), **FULL, num_beams=2)
     assert "generate" not in vars(model)
+
+
+class Stuck(DynamicCache):
+    """As an offloaded cache, which holds a stream of its device."""
+
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot pickle 'torch.Stream' object")
+
+
+@pytest.mark.parametrize("build", [llama, experts])
+def test_a_cache_that_cannot_be_copied_is_refused(build):
+    model = build()
+    with (
+        pytest.raises(ValueError, match="no cache that cannot be copied"),
+        ensemble_generation(model, 2),
+    ):
+        model.generate(**prompt(), **FULL, past_key_values=Stuck())
 
 
 @pytest.mark.parametrize("build", [llama, experts])

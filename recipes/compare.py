@@ -56,7 +56,8 @@ def compare_cells(reported: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Put a measurement beside every reported cell, and beside every gain of dropout.
 
     Args:
-        reported: as in ``reported.csv``; runs of another rank than a cell's are not its.
+        reported: as in ``reported.csv``, NaN where a cell's value is not known; runs of another
+            rank than a cell's are not its.
         rows: as ``recipes.runs.read_runs`` gives them.
 
     Returns:
@@ -197,7 +198,8 @@ def _verdicts(
     below, between, above = words
     return [
         "not run" if count == 0
-        else "one seed" if pd.isna(low)
+        else "one seed" if count == 1
+        else "" if pd.isna(low)
         else above if low > 0
         else below if high < 0
         else between
@@ -250,7 +252,10 @@ def main() -> None:
         rows, best = (once(read_runs(settings.folders, best=one)) for one in (False, True))
         cells = compare_cells(pd.read_csv(HERE / "reported.csv"), rows)
         claims = check_claims(pd.read_csv(HERE / "claims.csv"), rows, best)
-        print_table(TextTable(_cells_as_text(cells), "Reported and measured", CAPTION, WIDTH))
+        run = cells.groupby("table")["seeds"].transform("sum") > 0
+        others = ", ".join(cells["table"][~run].unique())
+        caption = CAPTION + (f"; not run: {others}" if others else "")
+        print_table(TextTable(_cells_as_text(cells[run]), "Reported and measured", caption, WIDTH))
         print_table(TextTable(_claims_as_text(claims), "What is said in words", CLAIMED, WIDTH))
         if settings.out is not None:
             cells.to_csv(settings.out, index=False)

@@ -25,9 +25,10 @@ from probes.finetuning.task import Corpus
 from probes.jobs.atomic_files import make_folder, write_whole
 from probes.jobs.validation import check_count, require
 from probes.metrics.confidence_intervals import mean_interval
-from probes.models.pretrained import load_pretrained
+from probes.models.pretrained import load_pretrained, weights_dtype
 from probes.results.text_tables import TextTable, print_table
 
+LANGUAGE_MODEL = "AutoModelForCausalLM"
 #: Of TRL's SFTConfig, where its flags say nothing else: those of values.csv for Alpaca.
 DEFAULTS = {
     "learning_rate": 2e-4, "num_train_epochs": 3, "warmup_steps": 0.03, "save_strategy": "epoch",
@@ -169,7 +170,8 @@ def _trained(
     )  # fmt: skip
     set_seed(given["seed"])  # The trainer draws the adapter before it sets its own.
     trainer = Tuning(
-        load_pretrained("AutoModelForCausalLM", settings.model), args=arguments,
+        load_pretrained(LANGUAGE_MODEL, settings.model,
+                        dtype=weights_dtype(LANGUAGE_MODEL, arguments)), args=arguments,
         train_dataset=task.train, eval_dataset=task.held_out, processing_class=tokenizer,
         peft_config=adapter, samples=settings.samples if p > 0 else 1, grouped=settings.grouped,
     )  # fmt: skip

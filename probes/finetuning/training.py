@@ -36,7 +36,7 @@ from probes.jobs.atomic_files import unwritten
 from probes.jobs.fingerprint import code_fingerprint, job_key
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.models.causal import check_causal
-from probes.models.pretrained import load_model, load_pretrained
+from probes.models.pretrained import load_model, load_pretrained, weights_dtype
 from probes.tasks.labelled_texts import say_once
 from probes.tasks.window import check_tokens_known, check_vocabulary, window
 
@@ -148,8 +148,9 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     )
     set_seed(cell.corpus.seed)
     model, poolers = load_model(
-        task.model, cell.model, trust_remote_code=trusted, **task.model_settings
-    )
+        task.model, cell.model, trust_remote_code=trusted,
+        dtype=weights_dtype(task.model, arguments), **task.model_settings,
+    )  # fmt: skip
     tell_padding(model, tokenizer)
     check_vocabulary(largest_token(task), model)
     check_tokens_known(token_ids(task), tokenizer)

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 #: Classes of models without a new head: a language model's is pretrained.
 WHOLE = ("AutoModel", "AutoModelForCausalLM")
@@ -76,6 +79,28 @@ def load_model(
         if key not in lacking and not weight.isfinite().all():
             raise ValueError(f"model {name} must hold finite weights; {key} is not")
     return model, sorted(poolers)
+
+
+def weights_dtype(kind: str, arguments: Any) -> "torch.dtype":
+    """Choose the precision of a model's weights, whatever that of its files is.
+
+    The files of some models, such as DeBERTa-v3-base and LLaMA2, are in float16, and transformers
+    takes their precision. A new head of float16 cannot be trained: Adam's epsilon, 1e-8, is 0
+    there, and every weight becomes NaN.
+
+    Args:
+        kind: class of transformers, such as AutoModel.
+        arguments: of transformers' trainer.
+
+    Returns:
+        float32; the half precision that training asks for where nothing but adapters is trained,
+        which PEFT keeps in float32.
+    """
+    import torch
+
+    if kind != "AutoModelForCausalLM" or not (arguments.bf16 or arguments.fp16):
+        return torch.float32
+    return torch.bfloat16 if arguments.bf16 else torch.float16
 
 
 def _is_below_head(key: str, model: Any) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from peft import PeftConfig, PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
@@ -83,6 +84,29 @@ def test_scores_are_those_of_the_saved_adapter(models, tmp_path):
     assert end["test_loss"].item() == pytest.approx(float(loss), rel=1e-4)
     accuracy = (logits.argmax(-1) == labels).double().mean()
     assert end["accuracy"].item() == pytest.approx(float(accuracy))
+
+
+def test_a_network_saved_in_half_precision_is_trained_in_single_precision(models, tmp_path):
+    """As DeBERTa-v3-base is on the hub: Adam makes NaN of a new head in float16."""
+    data = write_glue("rte", tmp_path / "data", 2)
+    model = AutoModelForSequenceClassification.from_pretrained(models["classifier"])
+    rows = []
+    for name, dtype in (("half", torch.float16), ("single", torch.float32)):
+        shutil.copytree(models["classifier"], tmp_path / name)
+        model.to(dtype).save_pretrained(tmp_path / name)
+        assert load_file(tmp_path / name / "model.safetensors")["classifier.bias"].dtype is dtype
+        rows.append(tuned("glue/rte", str(tmp_path / name), data=data).rows)
+    assert rows[0]["test_loss"].notna().all()
+    assert rows[0]["test_loss"].tolist() == rows[1]["test_loss"].tolist()
+
+
+def test_a_run_that_diverges_ends_with_rows_of_nothing(models, tmp_path):
+    data = write_glue("rte", tmp_path / "data", 2)
+    training = QUICK | {"learning_rate": 1e30, "max_grad_norm": 0.0}
+    rows = tuned("glue/rte", models["classifier"], data=data, training=training).rows
+    end = rows[rows["step"] == rows["steps"]]
+    assert set(end["inference"]) == {"expected weight", "ensemble"}
+    assert end["test_score"].isna().all()
 
 
 def test_adalora_is_tuned(models, tmp_path):

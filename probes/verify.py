@@ -54,12 +54,17 @@ from probes.statements.counterexample_cases import COMMAND
 from probes.statements.exact_minimisers import TASKS
 from probes.statements.setting import Grid, Setting
 from probes.statements.stability_cases import AS_IT_IS_PRINTED
+from theory import sparsity
 from theory.readings import AT_POINT, CORRECTED, READINGS, WHERE_CLOSE, Reading
 
 if TYPE_CHECKING:
     from figures.style import Drawing
 
 V = TypeVar("V")
+#: Statements that are tried at exact minimisers, and the smallest weight of the penalty with which
+#: these are exact: Newton's method stops at a gradient of 1e-10.
+AT_MINIMISERS = ("4.1", "4.2", "4.3", "4.4", "gap", "hardt", "lei")
+LEAST_PENALTY = 1e-6
 #: Rates at which masked training is compared with the optimum: it takes seconds for each.
 TRAINED_RATES = 2
 #: Readings of Proposition 4.2 that the printed table shows; the files hold all 48.
@@ -155,6 +160,11 @@ class VerifySettings:
             self.coverage_draws, self.delta, self.seed,
         )  # fmt: skip
         names = dict.fromkeys(self.statement or STATEMENTS)
+        if set(names) & set(AT_MINIMISERS):
+            least = min(self.strength) * float(sparsity(min(self.p)))
+            allowed = f"at least {LEAST_PENALTY:g} times 1/(2p - p^2) at every p"
+            exact = least >= LEAST_PENALTY
+            require(exact, "strength", allowed, min(self.strength))
         return [VerifyCell(name, grid) for name in names]
 
 

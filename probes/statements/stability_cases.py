@@ -353,13 +353,16 @@ def _displacement(setting: Setting, measured: Measured, form: Form) -> Iterator[
     bounds = displacement_bound(
         gradient=measured.moving, mu=measured.segment_curvature, n=setting.n
     )
-    worst = int(np.argmax(measured.distance / np.asarray(bounds)))
+    bounds, distance = np.asarray(bounds), measured.distance
+    # An example without a gradient moves nothing, and its bound is 0.
+    still = np.where(distance > 0, np.inf, 0.0)
+    worst = int(np.argmax(np.divide(distance, bounds, out=still, where=bounds > 0)))
     yield Case(
         "distance of θ(S^i), inside 4.2",
         f"{form}, curvature: segment",
         str(setting),
         float(measured.distance[worst]),
-        float(np.asarray(bounds)[worst]),
+        float(bounds[worst]),
         tolerance=stopping_error(1.0, setting.s),
         assumptions="strongly convex; curvature bounded below on the segment",
         command=setting.command("4.2"),

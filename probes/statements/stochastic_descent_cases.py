@@ -1,6 +1,7 @@
 """Stability of stochastic gradient descent, with every order of the examples enumerated."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -47,6 +48,7 @@ def random_order_cases(setting: Setting) -> Iterator[Case]:
     Yields:
         A case a draw and theorem.
     """
+    setting = replace(setting, n=max(setting.n, N))
     population = setting.population
     ceiling = largest_loss(population, common_radius(population, setting.s))
     orders = every_order(N, STEPS)

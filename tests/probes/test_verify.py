@@ -187,6 +187,7 @@ def test_json_is_json(tmp_path):
     [
         (["--p", "0"], ["p must be in (0, 1)", "got 0.0"]),
         (["--strength", "0"], ["strength must be positive", "0.0"]),
+        (["--strength", "1e-9"], ["strength must be at least 1e-06 times", "1e-09"]),
         (["--n", "1"], ["n must be at least 2"]),
         (["--statement", "5.1"], ["statement must be one of sparsity, 4.1", "'5.1'"]),
         (["--task", "digits"], ["task must be one of ridge", "'digits'"]),

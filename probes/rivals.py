@@ -55,6 +55,7 @@ from probes.results.result import Result
 from probes.results.rivals_verdict import REFERENCE, counted, is_dropout, verdict
 from probes.results.text_tables import averages, calibration_errors, with_interval
 from probes.tasks import Task, load_task
+from probes.tasks.labelled_texts import say_once
 from probes.training.rival_training import obstacle
 from probes.training.rivals import RIVALS
 
@@ -69,8 +70,9 @@ FRONT = 5
 IMPLIED = "early stopping"
 #: Number of the first draw that measures: its start and masks are not those of a draw that tunes.
 FIRST_MEASURED = 1000
-#: Draws on which all strengths of a method are measured, and not only the tuned one.
-FRONTIER_DRAWS = 2
+#: Draws on which all strengths of a method are measured, and not only the tuned one, if there is
+#: time; and draws that are measured however long it takes.
+FRONTIER_DRAWS, LEAST_DRAWS = 2, 2
 #: Share of the time for tuning.
 TUNING_TIME = 0.4
 QUANTITIES = ("train_loss", "test_loss", "test_score", "gap", "beta", "ece", "ece_floor")
@@ -99,7 +101,7 @@ class RivalsSettings(TextOptions, EngineOptions):
 
     minutes: float = 10.0
     """Time to spend. If it runs out there are fewer draws, but at least one to tune and two to
-    measure. With --out, the same command later resumes."""
+    measure, of the tuned strengths alone. With --out, the same command later resumes."""
 
     draws: int = 12
     """Fresh draws of S on which the tuned methods are measured; at least 2."""
@@ -144,7 +146,7 @@ class RivalsSettings(TextOptions, EngineOptions):
         """
         require(0 < self.minutes < float("inf"), "minutes", "positive and finite", self.minutes)
         require(len(self.n) > 0, "n", "at least one value", "none")
-        check_count("draws", self.draws, least=2)
+        check_count("draws", self.draws, least=LEAST_DRAWS)
         check_count("tuning_draws", self.tuning_draws)
         check_count("trainings", self.trainings)
         require(0 < self.margin < 1, "margin", "in (0, 1)", self.margin)
@@ -161,6 +163,11 @@ class RivalsSettings(TextOptions, EngineOptions):
             )
             for draw, bases, method in product(range(self.tuning_draws), sizes, methods)
         ]  # fmt: skip
+
+    @property
+    def beside(self) -> Beside:
+        """Which networks are trained beside those of S, of which β is made."""
+        return "none" if self.without_beta else "examples"
 
     def _bases(self, n: int) -> list[Cell]:
         return StabilitySettings(
@@ -374,10 +381,16 @@ class RivalsResult(Result):
         families = {name: family_of(name) for name in tuned["method"]}
         several = self.rows["n"].nunique() > 1
         shown = f"n = {n}, the smallest of those measured" if several else f"n = {n}"
+        curves = (
+            "curves: strengths (LoRA: stopping times), each with its own tuned learning rate, "
+            f"means over {min(FRONTIER_DRAWS, self.rows['draw'].nunique())} draws"
+        )
+        tried = self.tuned[(self.tuned["n"] == n) & ~self.tuned["method"].isin([REFERENCE, END])]
+        if len(tried) > (frontier["method"] != REFERENCE).sum():
+            curves = "for the other strengths there was no time"
         caption = (
-            f"{self.setting}, {shown}; curves: strengths (LoRA: stopping times), each with its own "
-            f"tuned learning rate, means over {min(FRONTIER_DRAWS, self.rows['draw'].nunique())} "
-            "draws; large marks: the tuned strength with its 95 % interval over all draws"
+            f"{self.setting}, {shown}; {curves}; large marks: the tuned strength with its 95 % "
+            "interval over all draws"
         )
         return draw(
             frontier.assign(family=frontier["method"].map(families)),
@@ -441,12 +454,9 @@ def _measured(rows: pd.DataFrame) -> list[str]:
 
 
 def measured_jobs(
-    tuning_cells: Sequence[TuningCell],
-    tuned: pd.DataFrame,
-    draws: int,
-    beside: Beside = "examples",
+    tuning_cells: Sequence[TuningCell], tuned: pd.DataFrame, draws: int, beside: Beside
 ) -> list[list[Job]]:
-    """Return what is measured on every fresh draw.
+    """Return what is measured on every fresh draw: the tuned settings.
 
     Args:
         tuning_cells: those that tuned.
@@ -455,36 +465,90 @@ def measured_jobs(
         beside: which networks are trained beside those of S.
 
     Returns:
-        One list of jobs a draw. The first ``FRONTIER_DRAWS`` measure every strength.
+        One list of jobs a draw.
     """
-    first = {(cell.base.n, cell.method): cell.base for cell in tuning_cells}
-    jobs: list[list[Job]] = []
-    for draw in range(draws):
-        cells: list[Job] = []
-        for (n, method), base in first.items():
-            names = [method, END] if method == REFERENCE else [method]
-            own = tuned[(tuned["n"] == n) & tuned["method"].isin(names)]
-            own = own if draw < FRONTIER_DRAWS else own[own["chosen"]]
-            settings = [Setting(*values) for values in own[SETTING].itertuples(index=False)]
-            if method == REFERENCE and draw < FRONTIER_DRAWS:
-                settings = [replace(settings[0], share=share) for share in SHARES] + settings[1:]
-            base = replace(base, draw=FIRST_MEASURED + draw)
-            asked = tuple(dict.fromkeys(settings))
-            cells.append(MeasuredCell(base, "measuring", method, asked, beside))
-        jobs.append(cells)
-    return jobs
+    chosen = _settings(tuning_cells, tuned[tuned["chosen"]])
+    return [_measured_cells(tuning_cells, chosen, draw, beside) for draw in range(draws)]
+
+
+def frontier_jobs(
+    tuning_cells: Sequence[TuningCell], tuned: pd.DataFrame, beside: Beside
+) -> list[list[Job]]:
+    """Return what the first ``FRONTIER_DRAWS`` measure for the figure, beside the tuned settings.
+
+    Args:
+        tuning_cells, tuned, beside: as for :func:`measured_jobs`.
+
+    Returns:
+        One list of jobs a draw: the other strengths of every method, and the other stopping times
+        of LoRA.
+    """
+    chosen = _settings(tuning_cells, tuned[tuned["chosen"]])
+    left = {}
+    for (n, method), settings in _settings(tuning_cells, tuned).items():
+        if method == REFERENCE:
+            settings = [replace(settings[0], share=share) for share in SHARES]
+        left[n, method] = [one for one in settings if one not in chosen[n, method]]
+    return [_measured_cells(tuning_cells, left, draw, beside) for draw in range(FRONTIER_DRAWS)]
+
+
+#: By size and method.
+Settings = dict[tuple[int, str], list[Setting]]
+
+
+def _settings(tuning_cells: Sequence[TuningCell], tuned: pd.DataFrame) -> Settings:
+    """The settings of every method; those of LoRA that is trained to the end are LoRA's."""
+    found: Settings = {(cell.base.n, cell.method): [] for cell in tuning_cells}
+    for row in tuned.to_dict("records"):
+        method = REFERENCE if row["method"] == END else row["method"]
+        setting = Setting(*(row[name] for name in SETTING))
+        if setting not in found[row["n"], method]:
+            found[row["n"], method].append(setting)
+    return found
+
+
+def _measured_cells(
+    tuning_cells: Sequence[TuningCell], settings: Settings, draw: int, beside: Beside
+) -> list[Job]:
+    bases = {(cell.base.n, cell.method): cell.base for cell in tuning_cells}
+    return [
+        MeasuredCell(
+            replace(bases[n, method], draw=FIRST_MEASURED + draw), "measuring", method,
+            tuple(asked), beside,
+        )
+        for (n, method), asked in settings.items()
+        if asked
+    ]  # fmt: skip
 
 
 def _gather(settings: RivalsSettings, cells: Sequence[TuningCell], sweep: Sweep) -> Tables:
-    """Tune, then measure draw after draw, while there is time."""
+    """Tune, measure the fewest draws, then what the figure has, then draws while there is time."""
     limit = TimeLimit(60 * settings.minutes)
     by_draw = [
         [cell for cell in cells if cell.base.draw == draw] for draw in range(settings.tuning_draws)
     ]
     tuning = run_draws(by_draw, sweep, limit, share=TUNING_TIME)
-    beside: Beside = "none" if settings.without_beta else "examples"
-    jobs = measured_jobs(cells, choose(tuning), settings.draws, beside)
-    return {TableKind.ROWS: run_draws(jobs, sweep, limit, least=2), TableKind.TUNING: tuning}
+    tuned, start = choose(tuning), limit.spent
+    draws = measured_jobs(cells, tuned, settings.draws, settings.beside)
+    first, more = draws[:LEAST_DRAWS], draws[LEAST_DRAWS:]
+    parts = [run_draws(first, sweep, limit, least=LEAST_DRAWS)]
+    seconds = (limit.spent - start) / _work(first)
+    frontier = frontier_jobs(cells, tuned, settings.beside)
+    if limit.left < 0:
+        say_once(
+            f"the fewest draws took {limit.spent / 60:.1f} minutes: fewer --method, or "
+            "--without-beta, take less"
+        )
+    if _work(frontier) > 0 and limit.fits(seconds * _work(frontier)):
+        parts.append(run_draws(frontier, sweep, limit, least=FRONTIER_DRAWS))
+    if more and limit.fits(seconds * _work(more[:1])):
+        parts.append(run_draws(more, sweep, limit))
+    return {TableKind.ROWS: pd.concat(parts, ignore_index=True), TableKind.TUNING: tuning}
+
+
+def _work(draws: Sequence[Sequence[Job]]) -> int:
+    """Size of the work of some draws."""
+    return sum(job.replica_steps for jobs in draws for job in jobs)
 
 
 PROBE = Probe(

@@ -116,6 +116,7 @@ def test_what_is_measured_is_what_was_tuned(result):
 def test_the_frontier_has_every_strength_and_of_lora_every_stopping_time(result):
     counts = result.frontier.groupby("method").size()
     assert counts.to_dict() == {"LoRA": len(SHARES), "LoRA Dropout": 4 + 1, "weight decay": 5}
+    assert not result.rows.duplicated(["draw", "method", "strength", "lr", "share"]).any()
 
 
 def test_every_point_of_the_frontier_is_a_mean_over_the_same_draws(monkeypatch):
@@ -133,10 +134,17 @@ def test_after_some_draws_the_tuned_strength_alone_is_measured(monkeypatch):
     assert sizes["LoRA"].iloc[1] in (1, 2)  # and to the end, unless that is the same
 
 
-def test_a_short_time_is_one_draw_that_tunes_and_two_that_measure():
+def test_a_short_time_is_one_draw_that_tunes_and_two_of_the_tuned_strengths(capsys):
     short = rivals.measure(**SMALL | {"draws": 4, "minutes": 1e-9})
     assert tuning_of(short)["draw"].nunique() == 1
     assert short.rows["draw"].nunique() == 2
+    assert short.frontier["method"].value_counts()[["LoRA Dropout", "weight decay"]].tolist() == [
+        1,
+        1,
+    ]
+    caption = " ".join(short.plot().get_supxlabel().split())
+    assert "for the other strengths there was no time" in caption
+    assert "the fewest draws took 0." in capsys.readouterr().err
 
 
 def made(losses, tuned=None, n=(16,), draws=8, task="made up"):

@@ -135,10 +135,13 @@ class CurvesResult(Result):
         said = [
             f"{mean_in_words(row, 'test_loss')} ({row['method']}, p = {row['p']:g})" for row in ends
         ]
+        if not said:
+            return "The test loss at the end of training is not known."
         rose = self.summary[self.summary["rise_low"] > 0]
+        known = self.summary["rise"].notna().sum()
         return (
-            f"At the end of training the test loss is {' to '.join(said) or 'not known'}. "
-            f"It rose after its best checkpoint in {len(rose)} of {len(self.summary)} curves."
+            f"At the end of training the test loss is {' to '.join(said)}. "
+            f"It rose after its best checkpoint in {len(rose)} of {known} curves."
         )
 
     def brief(self) -> pd.DataFrame:

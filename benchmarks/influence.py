@@ -27,7 +27,7 @@ from probes.results.estimate_agreement import agreement, corrected_beta
 from probes.stability import measure
 
 CHOICES, TRIALS = 200, 1000
-#: Numbers of draws at which coverage is told.
+#: Numbers of draws for which coverage is reported.
 DRAWS = (4, 8, 16)
 #: Of an example in S: its loss by the network of S, and without it estimated and retrained.
 LOSSES = ["loss_kept", "loss_left_out", "loss_retrained"]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def array(tensor: Tensor) -> Any:
-    """Hand a tensor to JAX, which would round float64, and float32 in products, if not told."""
+    """Hand a tensor to JAX, with float64 and full precision of products switched on."""
     import jax
     import jax.numpy as jnp
 

@@ -46,7 +46,7 @@ The paper prints c = 2 for the regularized loss, :math:`2\eta_\lambda^2/(\mu n)`
 
 The first and the last constant are sharp, also among convex losses: a left-out loss of slope
 :math:`\eta`, and an :math:`f_S` that follows :math:`(1+\varepsilon)\mu x^2/2` up to :math:`t\Delta`
-and then the line to :math:`(1-\varepsilon)\mu\Delta^2/2`, come as near as one likes.
+and then the line to :math:`(1-\varepsilon)\mu\Delta^2/2`, come arbitrarily close.
 
 With gradients of at most :math:`\eta_\lambda` for every z, not just for those of S, the loss of a
 fresh z changes by no more. So under the premise hypothesis stability has the same bound as

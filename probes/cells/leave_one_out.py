@@ -162,7 +162,7 @@ def train_part(
     tracker = LipschitzTracker(ready.network, ready.train, cell.steps, cell.update_scale)
 
     def checkpoint(step: int, rows: slice, factors: Factors) -> None:
-        tracker.visit(step, rows, factors)
+        tracker.visit(step, factors)
         progress(rows.stop - rows.start)
 
     def run(start: Factors) -> Factors:
@@ -199,7 +199,7 @@ def train_cells(
 
     def checkpoint(step: int, number: int, factors: Factors) -> None:
         replicas = len(factors[0][0])
-        trackers[number].visit(step, slice(replicas), factors)
+        trackers[number].visit(step, factors)
         progress(replicas)
 
     def run(starts: Sequence[Factors]) -> list[Factors]:
@@ -230,7 +230,7 @@ def replica_blocks_of(cell: Cell, ready: Prepared, max_replicas: int | None = No
 
     Args:
         cell: the cell.
-        ready: what it comes to before training; its ``weights`` say how many replicas there are.
+        ready: of :func:`probes.cells.prepare.prepare`; its ``weights`` have one row a replica.
         max_replicas: largest length of a block; None for as many as are best.
 
     Returns:

@@ -13,8 +13,8 @@ from probes.models.network import Network
 # per replica or example, PyTorch 2.13. "ff" are feed-forward networks (64-64-10 of rank 8,
 # 64-64-64-64-10 of rank 1), "encoder" is BERT of width 128 with 1 or 2 adapted layers, 24 tokens.
 
-#: Share of the memory that is free which is used where nothing is said. A safety margin: the other
-#: half is left to other programs.
+#: Share of the free memory that is used by default. A safety margin: the other half is left to
+#: other programs.
 SAFE_SHARE = 0.5
 #: Numbers a replica holds in training for each activation.
 #: Counted for ff: ``ReplicaMap.output`` and ``output_gradient`` (2 at most), held all the time; on
@@ -204,7 +204,7 @@ def held_memory(device: torch.device) -> int:
 
 
 def safe_limit(processes: int, device: torch.device) -> int:
-    """A safe limit for each of so many processes: a share of what is free, and what it holds.
+    """Return the memory that each of several processes may hold: what it holds, and its free share.
 
     Args:
         processes: that share the memory.

@@ -1,8 +1,8 @@
-"""What the numbers of a job depend on beside its settings: the code that it reaches, and libraries.
+"""What a job's numbers depend on, apart from its settings: the code that it reaches, and libraries.
 
-A job that was run by other code is not taken for this one: a change of the trainer would otherwise
-go unnoticed behind old files. What only says or draws numbers does not count, nor do comments,
-docstrings and layout.
+Files of a job that was run by other code are not used: after a change of the trainer they would
+hold old numbers. Code that only prints or draws numbers does not count, nor do comments, docstrings
+and layout.
 """
 
 import ast

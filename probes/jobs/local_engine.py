@@ -36,7 +36,7 @@ def run_in_workers(
     """Run jobs in processes of one thread each.
 
     Processes, as the threads of one would wait for each other between the many small operations of
-    a step. They are started afresh, not forked, which a process with threads does not survive.
+    a step. They are spawned, not forked: a fork of a process with threads may hang.
 
     Args:
         workers: number of processes.

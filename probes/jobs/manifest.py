@@ -1,4 +1,4 @@
-"""What a run was: settings, versions, machine, time, so that its numbers can be had again."""
+"""The record of a run: settings, versions, machine and time, to reproduce its numbers."""
 
 import json
 import platform

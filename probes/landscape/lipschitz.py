@@ -33,12 +33,11 @@ class LipschitzTracker:
         """How the value was obtained."""
         return f"largest per-example gradient in W at {len(self.at)} steps of all replicas"
 
-    def visit(self, step: int, rows: slice, factors: Factors) -> None:
-        """Take the factors of a block of replicas into account.
+    def visit(self, step: int, factors: Factors) -> None:
+        """Take the factors of some replicas into account, at the steps that are looked at.
 
         Args:
             step: number of the step just taken, from 1.
-            rows: numbers of the replicas; they do not matter here.
             factors: of these replicas.
         """
         if step in self.at:

@@ -40,7 +40,7 @@ def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
 
     Every rate inside is tested against the smallest and against the largest rate, paired over
     draws; p-values are corrected for all of these tests (Holm), as the rate is chosen by the same
-    draws. So the smallest rate is told to be the best only where every rate inside is detectably
+    draws. So the smallest rate is shown to be the best only where every rate inside is detectably
     worse. A rate that diverged in any draw is left out: its other draws would be compared with
     more.
 

@@ -27,7 +27,7 @@ def compare_methods(
     Returns:
         One row a method but the reference: ``method``, ``difference`` (method less reference) with
         ``_low``, ``_high``, ``_draws`` and ``_holm``, ``equivalent_holm``, and ``verdict``:
-        "better", "worse", "equal" (within the margin, whether or not it is told from 0), or
+        "better", "worse", "equal" (within the margin, significantly different from 0 or not), or
         "undecided". A better or worse one whose difference is shown to be within the margin is
         "equal": too little to matter, as it was named beforehand.
     """

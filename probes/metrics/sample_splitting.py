@@ -83,7 +83,7 @@ def split_choice(
     examples are not independent; ``overlap`` makes intervals the wider for it.
 
     The telling draws do decide one thing: whether the rival or the simplest is recommended. The
-    rival's loss and gain are told without bias if they are read whatever is recommended; among
+    rival's loss and gain are unbiased if they are read whatever is recommended; among
     those runs alone that claim a gain, gains are too large.
 
     Choosing on all draws but one and measuring on that one, in turn, does not give this: a

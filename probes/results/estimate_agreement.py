@@ -13,9 +13,9 @@ from probes.metrics.confidence_intervals import mean_interval, overlap_of
 AGREEMENT = (
     "pearson", "spearman", "beta_estimated", "beta_retrained", "bias", "beta_corrected",
 )  # fmt: skip
-#: Estimates are trusted in their order where the interval of the rank correlation lies above this,
-#: in their size where that of the relative bias of beta lies within this; nothing is said of fewer
-#: checked examples. Where one draw has no interval, its values count.
+#: The order of estimates is trusted if the interval of the rank correlation lies above the first
+#: number; their size if the interval of the relative bias of beta lies within the second. There is
+#: no verdict with fewer checked examples than the third. Of one draw the values count.
 TRUSTED_RANKS, TRUSTED_BIAS, FEWEST_CHECKED = 0.8, 0.1, 8
 #: Checks that an interval needs, in multiples of the squared skewness of the estimates: with as
 #: many, a nominal 95 % interval misses in at most 6 % (Cochran, Sampling Techniques, 3rd edition,
@@ -49,7 +49,7 @@ def agreement(group: pd.DataFrame) -> dict[str, float]:
     return {
         "checked": int(checked.sum()),
         "pearson": known.corr(again),
-        # Of the ranks, which is the same and says nothing where one of the two is constant.
+        # Pearson's correlation of the ranks is Spearman's; pandas gives NaN where one is constant.
         "spearman": known.rank().corr(again.rank()),
         "beta_estimated": sizes[0],
         "beta_retrained": sizes[1],

@@ -133,8 +133,8 @@ def _on_zeros(noisy: pd.DataFrame, share: float) -> str:
         f"{share:.0%} of what dropout changes"
     )
     within = noisy["equivalent_holm"] <= LEVEL
-    # Not corrected for their number, so that no difference is said not to be there which any test
-    # on this page tells.
+    # Not corrected for the number of tests: a difference that any single test on this page detects
+    # must not be called undetected.
     told = (noisy["difference_low"] > 0) | (noisy["difference_high"] < 0)
     differ = f"; 0 is outside the 95 % interval: {_list(noisy[told])}" if told.any() else ""
     if not within.all():
@@ -248,7 +248,7 @@ def _names(table: pd.DataFrame) -> list[str]:
 
 
 def _list(table: pd.DataFrame) -> str:
-    """Quantities, each with the N that it is told of."""
+    """Quantities, each with its values of N."""
     groups = table.groupby("quantity", sort=False)["samples"]
     return "; ".join(
         f"{quantity} at N = {', '.join(map(str, np.unique(counts)))}" for quantity, counts in groups

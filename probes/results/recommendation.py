@@ -1,4 +1,4 @@
-"""A recommendation of a method: what is recommended, what is known of it, and how it is said."""
+"""The recommendation of a method, and the sentences that explain it."""
 
 from dataclasses import dataclass
 

@@ -126,7 +126,7 @@ class Result(ABC):
 
     @property
     def conclusion(self) -> str:
-        """What is said below the tables, in lines; nothing if empty."""
+        """Lines that are printed below the tables; empty for none."""
         return ""
 
     def text_tables(self) -> list[TextTable]:

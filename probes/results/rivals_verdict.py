@@ -1,4 +1,4 @@
-"""After everybody is tuned: what is said of LoRA Dropout and its rivals."""
+"""The verdict on LoRA Dropout and its rivals, all of which are tuned."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -94,7 +94,7 @@ def _against_lora(at_n: pd.DataFrame, name: str, margin: float, where: str) -> s
 
 
 def _beta(found: Mapping[Hashable, Any]) -> str:
-    """What is said of β, where it was measured."""
+    """A sentence on β, where it was measured."""
     if "beta" not in found:
         return ""
     return f"; its β is {found['beta']:.4f}, and the difference {_signed(found, 'beta_difference')}"

@@ -131,7 +131,7 @@ def _number(value: float, digits: int = 4) -> str:
 
 
 def train_losses(summary: pd.DataFrame) -> list[str]:
-    """Format the column ``train_loss``; what is near 0 is marked, as beta then means little."""
+    """Format ``train_loss``; values near 0 are marked, as beta then adds nothing to the gap."""
     near = summary["train_loss"] < SATURATED
     return [
         text + (" (near 0)" if low else "")

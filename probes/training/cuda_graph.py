@@ -13,7 +13,7 @@ from torch import Tensor
 from probes.models.network import Masks
 
 Step = Callable[[Masks], None]
-#: From what is to be captured to what runs it again.
+#: Records a function and returns a function that runs it again.
 Recorder = Callable[[Callable[[], None]], Callable[[], None]]
 #: Steps before the capture: libraries set themselves up in their first calls.
 WARM_UP = 3

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Real = NDArray[np.float64]
+from theory.domain import Real
 
 #: Exponent of the number that stands for an infinite count. It is beyond the exponent of every
 #: formula of doubles, and a sum of two such exponents is still an integer of 64 bits.

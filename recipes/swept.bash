@@ -34,7 +34,11 @@ tuned() {
 trained() {
   local samples=$N ranks=()
   [ "$1" = 0 ] && samples=1
-  [[ -n $SCHEDULE && -n $tinit && $2 = *adalora* ]] && ranks=(--tinit "$tinit" --tfinal "$tfinal" --delta_t "$delta")
+  if [[ -n $SCHEDULE && -n $tinit && $2 = *adalora* ]]; then
+    # AdaLoRA, Tables 7 and 9: half as much again, and 4 for 2.
+    local first=$((RANK == 2 ? 4 : RANK + (RANK + 1) / 2))
+    ranks=(--init-rank "$first" --tinit "$tinit" --tfinal "$tfinal" --delta_t "$delta")
+  fi
   # shellcheck disable=SC2086
   python -m probes.finetune --task "$task" --model "$MODEL" ${DATA:+--data "$DATA"} --method $2 --p "$1" \
     --samples "$samples" --ensemble "$N" --rank "$RANK" --alpha "$alpha" --target $TARGET --tokens "$tokens" \

@@ -67,6 +67,8 @@ DATASETS = {
 }  # fmt: skip
 #: Models of the tasks where none is given. DeBERTa-v3-base is the paper's.
 ENCODER = "microsoft/deberta-v3-base"
+#: Largest rank: a rank beyond a layer's smaller side adds nothing.
+WIDEST = 16_384
 #: Tables that a run gives.
 KINDS = (TableKind.ROWS, TableKind.DIAGRAM)
 DRAWN = ("train_loss", "test_loss", "gap", "test_score", "ece")
@@ -343,6 +345,7 @@ class FinetuneSettings:
             value = getattr(self, name)
             if value is not None:
                 check_count(name, value, least)
+        require(self.rank <= WIDEST, "rank", f"at most {WIDEST}", self.rank)
         self._check_used()
         alpha = self.alpha
         require(alpha is None or 0 < alpha < float("inf"), "alpha", "positive and finite", alpha)

@@ -154,7 +154,8 @@ def check_no_words(settings: type[Any], words: Sequence[str]) -> None:
         return
     flags = [f"--{field.name.replace('_', '-')}" for field in fields(settings)]
     unknown = next((word for word in words if word.startswith("--")), words[0])
-    hint = did_you_mean(unknown.partition("=")[0], flags)
+    # Behind "--" a flag is none.
+    hint = "" if unknown in flags else did_you_mean(unknown.partition("=")[0], flags)
     raise ValueError(f"unknown arguments: {' '.join(words)}{hint} (see --help)")
 
 

@@ -193,6 +193,8 @@ class Probe(Generic[S, R]):
         return made
 
     def _answer(self, settings: Any, words: list[str]) -> int:
+        if settings.json and settings.details:
+            raise ValueError("details must be left out where json is given, which has no tables")
         known: Any = self.settings(**self.settings_of(settings))
         if words:
             if self.take_words is None:

@@ -39,7 +39,8 @@ def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         ValueError: the value is another.
     """
     hint = "" if value in allowed else did_you_mean(value, allowed)
-    require(value in allowed, name, f"one of {', '.join(allowed)}", f"{value!r}{hint}")
+    between = "; " if any("," in one for one in allowed) else ", "
+    require(value in allowed, name, f"one of {between.join(allowed)}", f"{value!r}{hint}")
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from probes import (
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.validation import check_one_of, require
+from probes.jobs.validation import check_count, check_one_of, require
 from probes.report import findings
 from probes.report.findings import Finding
 from probes.report.regimes import LEARNING_RATES
@@ -152,7 +152,7 @@ class ReportSettings(EngineOptions):
         check_one_of("task", self.task, ("digits", "breast_cancer"))
         for task in self.matched_tasks:
             check_one_of("matched_tasks", task, MATCHED_TASKS)
-        require(self.draws >= 2, "draws", "at least 2", self.draws)
+        check_count("draws", self.draws, least=2)
         for folder in self.runs:
             there = (folder / "rows.parquet").is_file()
             require(there, "runs", "folders of finished runs of probes.finetune", folder)

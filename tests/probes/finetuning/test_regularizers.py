@@ -69,7 +69,7 @@ def test_names_of_tables_and_of_kept_adapters_tell_regularizers_apart():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"regularizer": ("HiddenKey",)}, "regularizer must be one of LoRA, LoRA Dropout"),
+        ({"regularizer": ("HiddenKey",)}, "regularizer must be one of LoRA; LoRA Dropout"),
         ({"strength": (0.1,)}, "strength must be left out where no regularizer is given"),
         (
             {"regularizer": ("label smoothing",), "strength": (1.5,)},

@@ -25,13 +25,13 @@ from probes.cells.cell import Cell
 from probes.cells.rival_cells import (
     SHARES,
     MeasuredCell,
-    Setting,
     TuningCell,
     check_size,
     learning_rates,
     measure,
     tune,
 )
+from probes.cells.stopped_training import Setting
 from probes.cells.tuning_parts import Part, examples_of
 from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings

@@ -34,12 +34,12 @@ from probes.cells.rival_cells import (
     SHARES,
     Beside,
     MeasuredCell,
-    Setting,
     TuningCell,
     check_size,
     learning_rates,
     run_rival_cell,
 )
+from probes.cells.stopped_training import Setting
 from probes.cli.measures import MeasureRivals
 from probes.cli.probe import Probe, Sweep
 from probes.cli.stability_settings import StabilitySettings

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from probes.cells.cell import seeds_of
-from probes.cells.rival_cells import FOLDS, Beside, Setting, left_out, size_with_folds
+from probes.cells.rival_cells import FOLDS, Beside, left_out, size_with_folds
+from probes.cells.stopped_training import Setting
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.metrics.metrics_of_outputs import measure_losses
 from probes.tasks.own_model import OwnModel

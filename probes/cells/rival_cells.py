@@ -6,9 +6,8 @@ S. For cross validation a draw has so many more than n examples that every netwo
 them: the best stopping time depends on the size, and that of fewer examples comes too early.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, product
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from probes.cells.cell import CellJob
 from probes.cells.prepare import Prepared
+from probes.cells.stopped_training import Setting, outputs_at_stops
 from probes.cells.tuning_parts import Part, examples_of, prepare_part
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import require
@@ -25,18 +25,15 @@ from probes.metrics.calibration_error import calibration_error, calibration_floo
 from probes.metrics.class_probabilities import class_probabilities, has_classes, labels_of
 from probes.metrics.constant_prediction import best_constant
 from probes.metrics.metrics_of_outputs import measure_outputs
-from probes.models.network import Factors, Inputs
+from probes.models.network import Inputs
 from probes.tasks import load_task
 from probes.training.example_weights import full_sample, leave_out
-from probes.training.rival_training import rival_outputs, train_rival
-from probes.training.rivals import RIVALS, Rival
+from probes.training.rivals import RIVALS
 
 #: Networks that are trained beside that of S: one without each example, one without each of
 #: ``FOLDS`` parts of S, or none.
 Beside = Literal["examples", "folds", "none"]
 FOLDS = 4
-#: Rules whose perturbation depends on the number of steps: fewer steps are another training.
-SCHEDULED = ("CoTo",)
 #: Largest of the learning rates that are tried, in units of the smallest.
 RATE_RANGE = 32.0
 #: Stopping times that are tried, in shares of the steps.
@@ -106,33 +103,6 @@ def size_with_folds(n: int, pool: int) -> int:
         Number of examples, at least n.
     """
     return max(n, min(round(n * FOLDS / (FOLDS - 1)), pool - 1))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A method as it is trained.
-
-    Attributes:
-        strength: of the method.
-        lr: learning rate.
-        share: of the steps of a whole training, after which it is stopped, in (0, 1].
-    """
-
-    strength: float
-    lr: float
-    share: float
-
-    def stop(self, method: str, steps: int) -> int:
-        """Return the step after which it is stopped, at least 1.
-
-        Args:
-            method: its name.
-            steps: of a whole training of plain LoRA.
-
-        Returns:
-            Number of the step, from 1.
-        """
-        return max(1, round(self.share * Rival(method, self.strength).steps(steps)))
 
 
 @dataclass(frozen=True)
@@ -225,7 +195,9 @@ def tune(cell: TuningCell, progress: Progress) -> pd.DataFrame:
         Setting(strength, lr, share)
         for strength, lr, share in product(cell.strengths, cell.rates, cell.shares)
     ]
-    for setting, (outputs,) in _stopped(cell, ready, weights, settings, (judged,), progress):
+    for setting, (outputs,) in outputs_at_stops(
+        ready, cell.method, weights, settings, (judged,), progress
+    ):
         losses = ready.network.loss.value(outputs, judged.targets.double().cpu())
         unseen = [losses[row, held] for row, held in enumerate(folds)] or [losses[0]]
         mean = float(torch.cat(unseen).mean())
@@ -265,8 +237,8 @@ def measure(cell: MeasuredCell, progress: Progress) -> pd.DataFrame:
     unseen = left_out(cell.beside, n)
     weights = torch.cat([full_sample(n), leave_out(unseen, n)])
     records = []
-    for setting, (on_train, on_test) in _stopped(
-        cell, ready, weights, cell.settings, (ready.train, ready.test), progress, first=(1,)
+    for setting, (on_train, on_test) in outputs_at_stops(
+        ready, cell.method, weights, cell.settings, (ready.train, ready.test), progress, first=(1,)
     ):
         kept = on_train if cell.beside == "examples" else on_train[:1]
         record = measure_outputs(ready.network.loss, kept, ready.train, on_test, ready.test)
@@ -304,84 +276,3 @@ def _judged(ready: Prepared, outputs: Tensor, inputs: Inputs) -> dict[str, float
         record["ece"] = calibration_error(probabilities, labels_of(targets))
         record["ece_floor"] = calibration_floor(probabilities)
     return record
-
-
-@dataclass
-class _Predictor:
-    """Predicts at the stopping times of one training: the checkpoint of ``train_rival``.
-
-    Attributes:
-        cell: whose method is trained.
-        ready: the data and the network.
-        rival: that is trained.
-        inputs: examples to predict.
-        first: numbers of the ``inputs`` that the first replica alone predicts.
-        progress: told about replicas times passes after every step.
-        found: by step, for each of ``inputs``, the outputs of every block of replicas.
-    """
-
-    cell: TuningCell | MeasuredCell
-    ready: Prepared
-    rival: Rival
-    inputs: tuple[Inputs, ...]
-    first: tuple[int, ...]
-    progress: Progress
-    found: dict[int, list[list[Tensor]]]
-
-    def __call__(self, step: int, rows: slice, factors: Factors) -> None:
-        """Predict, if it is a step to stop at; arguments as of ``Checkpoint``."""
-        self.progress((rows.stop - rows.start) * self.rival.method.passes)
-        if step not in self.found:
-            return
-        members = self.rival.method.members
-        one = [(A[:members], B[:members]) for A, B in factors]
-        for number, found in enumerate(self.found[step]):
-            if number not in self.first:
-                found.append(self._outputs(factors, number))
-            elif rows.start == 0:
-                found.append(self._outputs(one, number))
-
-    def _outputs(self, factors: Factors, number: int) -> Tensor:
-        seed = self.cell.base.seeds()[2]
-        network, inputs = self.ready.network, self.inputs[number]
-        return rival_outputs(network, factors, inputs, self.rival, seed=seed).double().cpu()
-
-
-@torch.no_grad()
-def _stopped(
-    cell: TuningCell | MeasuredCell,
-    ready: Prepared,
-    weights: Tensor,
-    settings: Sequence[Setting],
-    inputs: tuple[Inputs, ...],
-    progress: Progress,
-    first: tuple[int, ...] = (),
-) -> Iterator[tuple[Setting, list[Tensor]]]:
-    """Train, and predict at every stopping time.
-
-    Args:
-        cell: whose method is trained.
-        ready: the data, the network and the start.
-        weights: of the examples, one replica a row.
-        settings: those that differ in nothing but ``share``, side by side, are one training.
-        inputs, progress, first: as for :class:`_Predictor`.
-
-    Yields:
-        A setting and the outputs for each of ``inputs``, (R, k, m), or (1, k, m) for ``first``,
-        float64 on the CPU.
-    """
-    steps, method = cell.base.steps, RIVALS[cell.method]
-    for (strength, lr), group in groupby(settings, key=lambda one: (one.strength, one.lr)):
-        stops = {setting: setting.stop(cell.method, steps) for setting in group}
-        taken = steps if method.rule in SCHEDULED else max(stops.values()) * method.members
-        training = replace(ready.training, lr=lr, steps=taken)
-        rival = Rival(cell.method, strength)
-        found: dict[int, list[list[Tensor]]] = {
-            stop: [[] for _ in inputs] for stop in stops.values()
-        }
-        train_rival(
-            ready.network, ready.train, weights, ready.start, training, rival,
-            checkpoint=_Predictor(cell, ready, rival, inputs, first, progress, found),
-        )  # fmt: skip
-        for setting, stop in stops.items():
-            yield setting, [torch.cat(parts) for parts in found[stop]]

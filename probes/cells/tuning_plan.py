@@ -13,10 +13,10 @@ from probes.cells.rival_cells import (
     SHARES,
     Beside,
     MeasuredCell,
-    Setting,
     TuningCell,
     learning_rates,
 )
+from probes.cells.stopped_training import Setting
 from probes.metrics.tuned_settings import SETTING
 from probes.training.rivals import RIVALS
 

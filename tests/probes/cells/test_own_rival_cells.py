@@ -15,7 +15,8 @@ from probes.cells.own_rival_cells import (
     best_constant_of,
     run_own_rival_cell,
 )
-from probes.cells.rival_cells import MeasuredCell, Setting, TuningCell, run_rival_cell
+from probes.cells.rival_cells import MeasuredCell, TuningCell, run_rival_cell
+from probes.cells.stopped_training import Setting
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.job import TableKind, silent
 from probes.metrics.constant_prediction import best_constant

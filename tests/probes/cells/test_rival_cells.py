@@ -7,15 +7,14 @@ import pytest
 
 from probes.cells.rival_cells import (
     FOLDS,
-    SCHEDULED,
     MeasuredCell,
-    Setting,
     TuningCell,
     drawn_examples,
     measure,
     run_rival_cell,
     tune,
 )
+from probes.cells.stopped_training import SCHEDULED, Setting
 from probes.cells.tuning_parts import prepare_part
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.job import TableKind, silent

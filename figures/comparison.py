@@ -42,8 +42,10 @@ def draw(table: pd.DataFrame, caption: str, limit: float = 1.0) -> Drawing:
             _curves(axes, rows, names, markers)
             axes.axhline(limit, color="0.2", linewidth=1)
         axes = panels[0]
-        axes.annotate(f"vacuous above {limit:.3g}", (1, limit), xycoords=("axes fraction", "data"), ha="right",
-                      va="bottom", fontsize="small")  # fmt: skip
+        axes.annotate(
+            f"vacuous above {limit:.3g}", (1, limit), xycoords=("axes fraction", "data"),
+            ha="right", va="bottom", fontsize="small",
+        )  # fmt: skip
         low = min([1e-3, *table.loc[table["measured"] > 0, "measured"]])
         high = min(1e4, 3 * max([1.0, *table["bound"].dropna()]))
         axes.set(xscale="log", yscale="log", xlabel="n", ylabel="gap / C", ylim=(low / 3, high))

@@ -139,7 +139,9 @@ def _name(
     low, high = limits
     named = sorted(ends, key=lambda name: ends[name][1])
     heights = [(ends[name][1] - low) / (high - low) for name in named]
-    for name, height, place in zip(named, heights, spread(heights, apart), strict=True):
+    # Not below the axis, where its numbers stand.
+    places = [max(place, apart * row) for row, place in enumerate(spread(heights, apart))]
+    for name, height, place in zip(named, heights, places, strict=True):
         axes.annotate(
             name, (1, height), xycoords="axes fraction", xytext=(1.06, place),
             textcoords="axes fraction", va="center", fontsize=9, color=_darker(colours[name]),

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 
-#: Least distance of two ticks, as a share of the axis.
-APART = 0.06
+#: Width of a figure of a tick's number in points, and least distance of two numbers.
+FIGURE_WIDTH, APART = 6.4, 4.0
+#: Share of a panel's width that a legend beside it leaves.
+LEFT = 0.85
 #: Room beside the first and the last rate: at least, and as a share of their distance.
 LEAST_ROOM, ROOM = 0.03, 0.06
 
@@ -25,8 +27,11 @@ def rate_axis(axes: Axes, rates: Iterable[float], label: str = "dropout rate p")
     span = known[-1] - known[0]
     room = max(LEAST_ROOM, ROOM * span)
     axes.set_xlim(known[0] - room, known[-1] + room)
+    panel = LEFT * axes.bbox.width * 72 / axes.figure.dpi
     ticks = known[:1]
     for rate in known[1:]:
-        if rate - ticks[-1] >= APART * (span + 2 * room):
+        letters = (len(f"{rate:g}") + len(f"{ticks[-1]:g}")) / 2
+        needed = FIGURE_WIDTH * letters + APART
+        if panel * (rate - ticks[-1]) / (span + 2 * room) >= needed:
             ticks.append(rate)
     axes.set_xticks(ticks, [f"{rate:g}" for rate in ticks])

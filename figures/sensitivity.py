@@ -59,6 +59,6 @@ def _grid(group: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _words(group: pd.DataFrame, name: str) -> pd.DataFrame:
     means, lows = _grid(group, name), _grid(group, f"{name}_low")
-    return means.map("{:.3f}".format) + (means - lows).map(
-        lambda half: "" if pd.isna(half) else f"\n± {half:.3f}"
+    return means.map("{:.3g}".format) + (means - lows).map(
+        lambda half: "" if pd.isna(half) else f"\n± {half:.2g}"
     )

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 
+#: Room beside the first and the last size: of their ratio's logarithm, and at least this factor.
+ROOM, LEAST_ROOM = 0.06, 1.2
+
 
 def size_axis(axes: Axes, sizes: Iterable[int], label: str) -> None:
     """Make the x axis one of sizes.
@@ -15,5 +18,8 @@ def size_axis(axes: Axes, sizes: Iterable[int], label: str) -> None:
     """
     ticks = sorted(set(sizes))
     axes.set(xscale="log", xlabel=label)
+    if ticks:
+        room = max((ticks[-1] / ticks[0]) ** ROOM, LEAST_ROOM)
+        axes.set_xlim(ticks[0] / room, ticks[-1] * room)
     axes.set_xticks(ticks, [str(size) for size in ticks])
     axes.minorticks_off()

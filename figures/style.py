@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from figures.legible_axes import make_legible
+
 #: Height of a caption's letters in points, for each inch of width: 10 pixels at 830 of width.
 LETTERS = 0.87
 #: And at least so many points, for narrow figures.
@@ -43,7 +45,7 @@ class Drawing(Figure):
     """
 
     def described(self, caption: str) -> Self:
-        """Write the settings below the panels.
+        """Write the settings below the panels, which are drawn, and make these legible.
 
         Args:
             caption: words, which are wrapped to the width of the figure.
@@ -51,6 +53,8 @@ class Drawing(Figure):
         Returns:
             The figure.
         """
+        for axes in self.axes:
+            make_legible(axes)
         size = self._letters()
         self.supxlabel(self._wrapped(caption, size), x=0.01, ha="left", fontsize=size)
         return self
@@ -125,6 +129,8 @@ def style() -> Iterator[None]:
         mpl.rc_context(
             {
                 "axes.linewidth": 0.8,
+                # Logarithmic axes say 0.001 to 1000 as these, and powers of ten beyond.
+                "axes.formatter.min_exponent": 4,
                 # DejaVu before the style's Liberation: the same letters on every machine.
                 "font.sans-serif": ["Arial", "DejaVu Sans", "sans-serif"],
                 "legend.frameon": True,

@@ -47,7 +47,6 @@ def draw(readings: pd.DataFrame, failures: pd.DataFrame, caption: str) -> Drawin
 def _readings(axes: Axes, readings: pd.DataFrame) -> None:
     cases = known(readings, ["ratio"])
     if len(cases) == 0:
-        _say_so(axes)
         return
     sns.stripplot(
         cases, x="ratio", y="name", hue="data", order=list(readings["name"].unique()), dodge=True,
@@ -67,7 +66,6 @@ def _readings(axes: Axes, readings: pd.DataFrame) -> None:
 
 def _failures(axes: Axes, cases: pd.DataFrame) -> None:
     if len(cases) == 0:
-        _say_so(axes)
         return
     # A group's name has a row of its own, above those of its settings.
     labels: list[str] = []
@@ -86,7 +84,3 @@ def _failures(axes: Axes, cases: pd.DataFrame) -> None:
     axes.set_ylim(len(labels) - 0.5, -0.5)
     # Beside the name of the first group, where no case is.
     axes.legend(loc="upper right", framealpha=0.9, ncols=2)
-
-
-def _say_so(axes: Axes) -> None:
-    axes.text(0.5, 0.5, "not among the cases", transform=axes.transAxes, ha="center")

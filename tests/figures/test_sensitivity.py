@@ -28,7 +28,7 @@ def test_fields_are_the_means_by_rate_and_size(panel, name):
     own = SUMMARY[SUMMARY["inference"] == inference].sort_values(["p", "samples"])
     assert np.allclose(np.ravel(fields(axes)), own[name])
     half = own[name] - own[f"{name}_low"]
-    words = [f"{mean:.3f}\n± {h:.3f}" for mean, h in zip(own[name], half, strict=True)]
+    words = [f"{mean:.3g}\n± {h:.2g}" for mean, h in zip(own[name], half, strict=True)]
     assert [text.get_text() for text in axes.texts] == words
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "4"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["0.1", "0.5"]
@@ -71,4 +71,4 @@ def test_what_diverged_is_an_empty_field(value):
 def test_a_single_draw_has_means_alone():
     figure = draw(SUMMARY.assign(**{f"{name}_low": np.nan for name in NAMES}), "", "accuracy")
     figure.canvas.draw()
-    assert maps(figure)[0].texts[0].get_text() == f"{SUMMARY['test_score'][3]:.3f}"
+    assert maps(figure)[0].texts[0].get_text() == f"{SUMMARY['test_score'][3]:.3g}"

@@ -27,8 +27,10 @@ DIFFERENT = {
     "xtick.bottom", "ytick.left",
 }  # fmt: skip
 #: What the project's style sets beyond the sheet.
-OURS = {"figure.dpi", "savefig.dpi", "axes.titlesize", "axes.labelsize", "legend.fontsize",
-        "lines.markersize", "figure.constrained_layout.use"}  # fmt: skip
+OURS = {
+    "axes.formatter.min_exponent", "figure.dpi", "savefig.dpi", "axes.titlesize", "axes.labelsize",
+    "legend.fontsize", "lines.markersize", "figure.constrained_layout.use",
+}  # fmt: skip
 
 
 def test_a_figure_is_a_picture_in_a_notebook_without_pyplot():

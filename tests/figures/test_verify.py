@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from figures.legible_axes import EMPTY
 from figures.verify import draw
 from tests.figures import artists
 
@@ -67,7 +68,7 @@ def test_a_figure_without_cases_says_so(readings):
     figure = drawing(readings, FAILURES[:0])
     figure.canvas.draw()
     left, right = figure.axes
-    assert left.texts[0].get_text() == right.texts[0].get_text() == "not among the cases"
+    assert left.texts[0].get_text() == right.texts[0].get_text() == EMPTY
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -1,11 +1,14 @@
 """What holds of every figure, over grids that the command line allows."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
+from figures.legible_axes import EMPTY, has_data
 from probes.cells.ensemble_rivals import MASKS, SINGLE
 from probes.cells.information_bounds import BOUNDS
 from probes.cells.prediction_sets import PLAIN, PLUS
@@ -356,7 +359,17 @@ def test_no_panel_is_empty(drawn):
                 assert axes.lines or axes.collections or axes.patches, grid
 
 
-def test_words_lie_within_the_figure_and_not_over_each_other(drawn):
+def test_an_empty_panel_says_why(drawn):
+    for grid, (_, figure) in drawn.items():
+        for axes in figure.axes:
+            if axes.axison and axes.get_label() != "<colorbar>":
+                said = EMPTY in [text.get_text() for text in axes.texts]
+                assert said != has_data(axes)
+                # Of a single case, verify has one panel alone.
+                assert not (said and grid == SEVERAL)
+
+
+def test_words_and_numbers_lie_within_the_figure_and_not_over_each_other(drawn):
     _, figure = drawn[SEVERAL]
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.get_layout_engine().execute(figure)
@@ -370,13 +383,26 @@ def test_words_lie_within_the_figure_and_not_over_each_other(drawn):
     for number, box in enumerate(boxes[: len(apart)]):
         for other in boxes[number + 1 :]:
             assert not box.padded(-1).overlaps(other.padded(-1))
+    for axes in figure.axes:
+        if axes.axison:
+            numbers = [text.get_window_extent(renderer) for text in _numbers(axes)]
+            assert all(one.x1 <= other.x0 for one, other in pairwise(numbers))
+
+
+def _numbers(axes):
+    """Of the x axis, from left to right."""
+    low, high = sorted(axes.get_xlim())
+    ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=False)
+    shown = [(place, text) for place, text in ticks if low <= place <= high and text.get_text()]
+    return [text for _, text in sorted(shown, key=lambda one: one[0])]
 
 
 def test_every_question_has_its_figure_here():
     """Those that draw: files in ``figures`` but for what they share."""
     import figures
 
-    shared = {"intervals", "style", "size_axis", "rate_axis", "equality_line", "dropout_loss"}
+    shared = {"intervals", "style", "size_axis", "rate_axis", "legible_axes", "equality_line",
+              "dropout_loss"}  # fmt: skip
     modules = {path.stem for path in pd.Series(list(figures.__path__)).map(_files).explode()}
     assert modules - shared - {"__init__"} <= set(FIGURES)
 

@@ -1,0 +1,71 @@
+"""Axes that can be read: numbers apart from each other, and a word where nothing could be drawn."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.ticker import AutoLocator, MaxNLocator, NullLocator
+
+#: Most intervals between the numbers of an axis from left to right, where they stand side by side.
+MOST = 5
+#: What an empty panel says.
+EMPTY = "nothing to draw here:\nnot asked for, or not finite"
+
+
+def make_legible(axes: Axes) -> None:
+    """Do to a panel that is drawn what its content asks for.
+
+    On a linear x axis numbers are few enough to stand beside each other. A logarithmic y axis
+    without minor ticks has two powers of ten at least. A panel without a finite number says so.
+
+    Args:
+        axes: drawn; what is not an axis, such as a legend's place, is left as it is.
+    """
+    if not axes.axison or axes.get_label() == "<colorbar>":
+        return
+    if isinstance(axes.xaxis.get_major_locator(), AutoLocator):
+        axes.xaxis.set_major_locator(MaxNLocator(MOST, steps=[1, 2, 2.5, 5, 10]))
+    if not has_data(axes):
+        _set_limits(axes)
+        axes.text(0.5, 0.5, EMPTY, transform=axes.transAxes, ha="center", va="center", color="0.3",
+                  fontsize="small", style="italic")  # fmt: skip
+    elif axes.get_yscale() == "log" and isinstance(axes.yaxis.get_minor_locator(), NullLocator):
+        _show_powers(axes)
+
+
+def has_data(axes: Axes) -> bool:
+    """Whether a finite number is drawn, other than a line across the panel.
+
+    Args:
+        axes: drawn.
+    """
+    numbers: list[Any] = [line.get_ydata() for line in axes.lines if _is_data(axes, line)]
+    numbers += [some.get_array() for some in axes.collections if some.get_array() is not None]
+    scatters = [some for some in axes.collections if isinstance(some, PathCollection)]
+    numbers += [some.get_offsets() for some in scatters]
+    if any(_is_data(axes, patch) for patch in axes.patches):
+        return True
+    return any(
+        np.isfinite(np.ma.filled(np.ma.asarray(one, float), np.nan)).any() for one in numbers
+    )
+
+
+def _is_data(axes: Axes, artist: Artist) -> bool:
+    """Whether both coordinates are the axes' own."""
+    return artist.get_transform().contains_branch_seperately(axes.transData) == (True, True)
+
+
+def _set_limits(axes: Axes) -> None:
+    """A logarithmic axis without a positive number has no limits, and cannot be drawn."""
+    if axes.get_xscale() == "log" and axes.get_xlim()[0] <= 0:
+        axes.set_xlim(1, 10)
+    if axes.get_yscale() == "log" and axes.get_ylim()[0] <= 0:
+        axes.set_ylim(1, 10)
+
+
+def _show_powers(axes: Axes) -> None:
+    low, high = np.log10(axes.get_ylim())
+    if np.floor(high) - np.ceil(low) < 1:
+        axes.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))

@@ -1,0 +1,77 @@
+"""Numbers of an axis stand apart, and an empty panel says that it is."""
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from figures.legible_axes import EMPTY, MOST, has_data, make_legible
+
+
+def panel():
+    return Figure().subplots()
+
+
+@pytest.mark.parametrize(
+    ("draw", "expected"),
+    [
+        (lambda axes: axes.plot([1, 2], [3, np.nan]), True),
+        (lambda axes: axes.plot([1, 2], [np.nan, np.nan]), False),
+        (lambda axes: axes.plot([], []), False),
+        (lambda axes: axes.axhline(0), False),
+        (lambda axes: axes.axvspan(0, 1), False),
+        (lambda axes: axes.hist([1, 2]), True),
+        (lambda axes: axes.scatter([1], [2]), True),
+        (lambda axes: axes.pcolormesh([[1.0, np.nan]]), True),
+        (lambda axes: axes.pcolormesh([[np.nan, np.nan]]), False),
+        (lambda axes: axes.fill_between([0, 1], [np.nan, np.nan]), False),
+    ],
+)
+def test_data_are_finite_numbers_in_both_directions(draw, expected):
+    axes = panel()
+    draw(axes)
+    assert has_data(axes) == expected
+    make_legible(axes)
+    assert ([text.get_text() for text in axes.texts] == [EMPTY]) != expected
+
+
+def test_a_place_without_an_axis_stays_empty():
+    axes = panel()
+    axes.set_axis_off()
+    make_legible(axes)
+    assert not axes.texts
+
+
+def test_numbers_side_by_side_are_few():
+    axes = panel()
+    axes.plot([0.00021, 0.00198], [1, 2])
+    make_legible(axes)
+    assert len(axes.get_xticks()) <= MOST + 3
+
+
+def test_ticks_that_were_set_are_kept():
+    axes = panel()
+    axes.plot([0, 1], [1, 2])
+    axes.set_xticks(np.linspace(0, 1, 12))
+    make_legible(axes)
+    assert len(axes.get_xticks()) == 12
+
+
+@pytest.mark.parametrize(("values", "ends"), [([2, 3], (1, 10)), ([0.5, 30], None)])
+def test_a_logarithmic_axis_has_two_powers_of_ten(values, ends):
+    axes = panel()
+    axes.plot([0, 1], values)
+    axes.set_yscale("log")
+    axes.minorticks_off()
+    before = axes.get_ylim()
+    make_legible(axes)
+    assert axes.get_ylim() == pytest.approx(ends or before)
+
+
+def test_an_empty_logarithmic_panel_can_be_drawn():
+    axes = panel()
+    axes.plot([np.nan, np.nan], [np.nan, np.nan])
+    axes.set(xscale="log", yscale="log")
+    make_legible(axes)
+    FigureCanvasAgg(axes.get_figure(root=True)).draw()
+    assert 0 < axes.get_xlim()[0] < 10

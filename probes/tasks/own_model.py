@@ -95,7 +95,9 @@ def _of_file(own: Any) -> OwnModel:
     known = "an OwnModel, or FILE.py:NAME, a name in a Python file"
     require(isinstance(own, str), "own", known, f"a {type(own).__name__}")
     file, _, name = own.rpartition(":")
-    require(Path(file).is_file(), "own", known, repr(own))
+    there = Path(file).is_file()
+    lacking = f": there is no file {file}" if file else ""
+    require(there, "own", known, f"{own!r}{lacking}")
     with of_users_code(f"own: {own}"):
         found = runpy.run_path(file).get(name)
         made = found() if callable(found) else found

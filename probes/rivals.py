@@ -111,7 +111,7 @@ class RivalsSettings(TextOptions, EngineOptions):
 
     trainings: int = 16
     """Trainings of a method on a draw that tunes, the same for all methods: learning rates times
-    strengths."""
+    strengths, and at least one for each strength."""
 
     margin: float = 0.02
     """Margin of equivalence, a share of the test loss of tuned LoRA, in (0, 1). Default: 2 %, in

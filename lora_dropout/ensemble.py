@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from lora_dropout.given_numbers import whole_number
 from lora_dropout.injection import adapted_layers, alone, layers_in_use, schedules_restored
 from lora_dropout.masked import Inference
 from lora_dropout.masks import ENSEMBLE_STEP
@@ -143,8 +144,7 @@ def check_ensemble(ensemble: int, average: Average) -> None:
     Raises:
         ValueError: ``ensemble`` is below 1, or ``average`` is none of those that there are.
     """
-    if ensemble < 1:
-        raise ValueError(f"ensemble must be at least 1, got {ensemble}")
+    whole_number("ensemble", ensemble, 1)
     if average not in get_args(Average):
         raise ValueError(f"average must be one of {get_args(Average)}, got {average!r}")
 
@@ -163,8 +163,9 @@ def members(model: nn.Module, ensemble: int) -> Iterator[int]:
         member's masks. Afterwards it is as it was.
 
     Raises:
-        ValueError: the model has no adapted layer.
+        ValueError: N below 1, or the model has no adapted layer.
     """
+    whole_number("ensemble", ensemble, 1)
     # Part by part: some may be in another mode than the model, as frozen normalizations are.
     modes = [(part, part.training) for part in model.modules()]
     with schedules_restored(model) as schedules, inference_mode(model, "ensemble"):

@@ -17,10 +17,17 @@ from lora_dropout.adaptable import (
     names_of_modules,
     why_refused,
 )
+from lora_dropout.given_numbers import whole_number
 from lora_dropout.layer import LoRADropoutLinear
 from lora_dropout.masked import Inference, MaskedUpdate
 from lora_dropout.masks import MaskKind
 from lora_dropout.schedule import MaskSchedule
+
+#: Said where LoRA Dropout is asked of a model that has none.
+NO_LAYER = (
+    "the model has no layer with LoRA Dropout: call inject() first, or get_peft_model of PEFT with "
+    "a LoraDropoutConfig"
+)
 
 
 def inject(
@@ -64,6 +71,7 @@ def inject(
     >>> [(one.layer, one.rank, one.sparsity, one.masks) for one in describe(model)]
     [('0', 2, 0.75, True)]
     """
+    seed = whole_number("seed", seed, 0, 2**64)
     _refuse_what_has_no_shape(model)
     chosen = _match(model, target)
     adapted = adapted_layers(model)
@@ -292,7 +300,7 @@ def _mode(layer: MaskedUpdate) -> str:
 def _require_adapted(model: nn.Module) -> list[tuple[str, MaskedUpdate]]:
     layers = adapted_layers(model)
     if not layers:
-        raise ValueError("the model has no layer with LoRA Dropout: call inject() first")
+        raise ValueError(NO_LAYER)
     return layers
 
 
@@ -323,6 +331,8 @@ def _match(model: nn.Module, target: str | Iterable[str] | None) -> list[list[st
         if refused:
             warnings.warn(f"not adapted: {left_out(refused)}", stacklevel=3)
         return chosen
+    if not isinstance(target, Iterable):
+        raise ValueError(f"target must be a name or several, got {target!r}")
     targets = [target] if isinstance(target, str) else list(target)
     if not targets:
         raise ValueError("target is empty: name at least one layer, or leave it out for all")

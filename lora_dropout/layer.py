@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_dropout.functional import GroupsNotSupportedError, merge_weight
+from lora_dropout.given_numbers import checked_rate, positive_number, whole_number
 from lora_dropout.masked import Inference, MaskedUpdate
 from lora_dropout.masks import MASK_KINDS, LayerShape, MaskKind
 from lora_dropout.schedule import MaskSchedule
@@ -23,7 +24,8 @@ class LoRADropoutLinear(MaskedUpdate):
     Args:
         base: the frozen layer; its parameters are left out of training.
         rank: r, from 1 to the smaller side of the weight.
-        alpha: scaling numerator; the update is multiplied by alpha / rank. ``rank`` if left out.
+        alpha: scaling numerator, positive, ``rank`` if left out; the update is multiplied by
+            alpha / rank.
         p: rate at which A's input columns are dropped, in [0, 1).
         p_out: rate at which B's output rows are dropped, in [0, 1); ``p`` if left out.
         rescale: whether masks are divided by 1 - p ("inverted dropout"). The paper never does.
@@ -54,6 +56,7 @@ class LoRADropoutLinear(MaskedUpdate):
         generator: torch.Generator | None = None,
     ) -> None:
         smaller = min(base.in_features, base.out_features)
+        rank = whole_number("rank", rank, 0)
         if not 1 <= rank <= smaller:
             raise ValueError(
                 f"rank must lie in [1, {smaller}], the layer's smaller side; got {rank}"
@@ -61,7 +64,7 @@ class LoRADropoutLinear(MaskedUpdate):
         shape = layer_shape(base.in_features, base.out_features, p, p_out, mask_kind)
         super().__init__(shape, rescale=rescale, inference=inference, like=base.weight)
         self.rank = rank
-        self.alpha = float(rank if alpha is None else alpha)
+        self.alpha = positive_number("alpha", rank if alpha is None else alpha)
         self.base = base.requires_grad_(False)
         # Drawn on the CPU in float32, so that device and dtype do not change the initial values.
         initial = initial_factor(rank, shape.d_in, generator)
@@ -166,13 +169,7 @@ def layer_shape(
     Raises:
         ValueError: a rate out of range, or an unknown kind.
     """
-    p_in, p_out = _rate("p", p), _rate("p_out", p if p_out is None else p_out)
+    p_in, p_out = checked_rate("p", p), checked_rate("p_out", p if p_out is None else p_out)
     if mask_kind not in MASK_KINDS:
         raise ValueError(f"mask_kind must be one of {MASK_KINDS}, got {mask_kind!r}")
     return LayerShape(d_in, d_out, p_in, p_out, mask_kind)
-
-
-def _rate(name: str, value: float) -> float:
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {value:g}")
-    return float(value)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_dropout.functional import penalty
+from lora_dropout.given_numbers import whole_number
 from lora_dropout.injection import layers_in_use, mask_schedules
 from lora_dropout.masks import drop_probability
 
@@ -30,7 +31,7 @@ def backward_over_samples(model: nn.Module, loss: Callable[[], Tensor], samples:
         ValueError: ``samples`` is below 1, or the model has no adapted layer.
     """
     total = torch.zeros(())
-    for _ in each_sample(model, range(_count(samples))):
+    for _ in each_sample(model, range(whole_number("samples", samples, 1))):
         value = loss() / samples
         value.backward()
         total = total + value.detach()
@@ -73,7 +74,7 @@ def grouped_samples(model: nn.Module, samples: int, first: int = 0) -> Iterator[
     Raises:
         ValueError: ``samples`` is below 1, or the model has no adapted layer.
     """
-    _hold(model, range(first, first + _count(samples)))
+    _hold(model, range(first, first + whole_number("samples", samples, 1)))
     try:
         yield
     finally:
@@ -117,7 +118,7 @@ def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
     Raises:
         ValueError: a negative strength, or no adapted layer.
     """
-    if strength < 0:
+    if not strength >= 0:
         raise ValueError(f"strength must be at least 0, got {strength:g}")
     terms = [
         drop_probability(layer.shape.p_in, layer.shape.p_out) * penalty(*layer.low_rank()).sum()
@@ -129,9 +130,3 @@ def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
 def _hold(model: nn.Module, samples: range) -> None:
     for schedule in mask_schedules(model):
         schedule.seek(schedule.step, samples)
-
-
-def _count(samples: int) -> int:
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
-    return samples

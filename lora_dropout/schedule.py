@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lora_dropout.adaptable import listed
 from lora_dropout.factor_watch import FactorWatch
+from lora_dropout.given_numbers import whole_number
 from lora_dropout.masks import LayerShape, step_masks
 from lora_dropout.pass_lock import PassLock
 
@@ -126,9 +127,8 @@ class MaskSchedule:
         Raises:
             ValueError: out of range.
         """
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
-        self.seed, self.seeded, self.stale = seed, given, True
+        self.seed = whole_number("seed", seed, 0, 2**64)
+        self.seeded, self.stale = given, True
 
     def join(self, layer: ScheduledLayer) -> None:
         """Number a layer and make its masks those of this schedule, from the next draw on."""
@@ -160,8 +160,10 @@ class MaskSchedule:
                 that the batch consists of that many equal groups, one mask pair each.
 
         Raises:
+            ValueError: a step out of range.
             RuntimeError: a forward pass is still waiting for its backward pass.
         """
+        step = whole_number("step", step, 0, 2**64)
         samples = self.samples if samples is None else samples
         if (step, samples, self.stale) == (self.step, self.samples, False):
             return
@@ -183,8 +185,11 @@ class MaskSchedule:
             state: what :meth:`state_dict` returned.
 
         Raises:
+            ValueError: something else.
             RuntimeError: a forward pass is still waiting for its backward pass.
         """
+        if not {"seed", "step"} <= set(state):
+            raise ValueError(f"the state of masks holds 'seed' and 'step', got {sorted(state)}")
         self.reseed(state["seed"])
         self.seek(state["step"])
 

@@ -1,6 +1,7 @@
 """The masks of one adapter in one layer of PEFT, and the layers and models that have such."""
 
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
@@ -257,6 +258,8 @@ class DropoutTuner:
 
     peft_config: dict[str, Any]
     _held_twice: dict[nn.Module, list[str]]
+    #: Names of layers that were adapted.
+    _adapted: set[str]
 
     def inject_adapter(
         self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any
@@ -272,7 +275,7 @@ class DropoutTuner:
             ValueError: the rate is above 0, and no layer would drop anything; a layer is held by
                 several attributes of the model, of which PEFT would adapt one.
         """
-        self._held_twice = held_twice(model)
+        self._held_twice, self._adapted = held_twice(model), set()
         given = self.peft_config[adapter_name]
         _refuse_arrow(self.peft_config.values())
         _refuse_within_an_ensemble(model)
@@ -289,8 +292,14 @@ class DropoutTuner:
         masks = [one for one in held if one is not None]
         if config.drops:
             _find_shared_weights(model, masks)
-        if config.drops and not masks:
-            raise ValueError("dropout_rate is above 0, and no layer would drop anything")
+        if config.drops and not any(max(one.shape.p_in, one.shape.p_out) for one in masks):
+            raise ValueError("a rate of dropout is above 0, and no layer would drop anything")
+        unused = config.unused_patterns(self._adapted)
+        if unused:
+            warnings.warn(
+                f"dropout_pattern names {listed(map(repr, unused))}, which is no adapted layer",
+                stacklevel=2,
+            )
         schedule = MaskSchedule(config.mask_seed)
         for one in masks:
             schedule.join(one)
@@ -304,6 +313,7 @@ class DropoutTuner:
         self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
     ) -> None:
         given = lora_config
+        self._adapted.add(kwargs["current_key"])
         if isinstance(given, DropoutFields):
             lora_config = given.of_layer(kwargs["current_key"])
         names = self._held_twice.get(target, [])

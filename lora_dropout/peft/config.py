@@ -1,12 +1,15 @@
 """The settings of LoRA Dropout in Hugging Face PEFT, and the form in which they are saved."""
 
 import copy
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, get_args
 
 from peft import AdaLoraConfig, LoraConfig
 from peft.utils.other import get_pattern_key
 
+from lora_dropout.given_numbers import checked_rate, positive_number, whole_number
 from lora_dropout.layer import layer_shape
 from lora_dropout.masked import Inference
 from lora_dropout.masks import MaskKind, expected_mask
@@ -90,18 +93,16 @@ class DropoutFields:
         self._check_rates()
         if self.inference not in get_args(Inference):
             raise ValueError(f"unknown inference {self.inference!r}")
-        if not 0 <= (self.mask_seed or 0) < 2**64:
-            raise ValueError(f"mask_seed must lie in [0, 2**64), got {self.mask_seed}")
         if self.drops:
             self._refuse_what_does_not_go_with_it()
 
     def _check_rates(self) -> None:
         # A config is read from a file that may hold anything.
         for name in ("dropout_rate", "dropout_rate_out"):
-            value = getattr(self, name)
-            _check_rate(name, 0.0 if value is None else value)
-        if isinstance(self.mask_seed, bool) or not isinstance(self.mask_seed, int | None):
-            raise ValueError(f"mask_seed must be a whole number, got {self.mask_seed!r}")
+            if getattr(self, name) is not None:
+                vars(self)[name] = checked_rate(name, getattr(self, name))
+        if self.mask_seed is not None:
+            vars(self)["mask_seed"] = whole_number("mask_seed", self.mask_seed, 0, 2**64)
         if not isinstance(self.rescale, bool):
             raise ValueError(f"rescale must be true or false, got {self.rescale!r}")
         layer_shape(1, 1, 0.0, mask_kind=self.mask_kind)
@@ -109,8 +110,12 @@ class DropoutFields:
             raise ValueError(
                 f"dropout_pattern must map names to rates, got {self.dropout_pattern!r}"
             )
-        for name, rate in self.dropout_pattern.items():
-            _check_rate(f"dropout_pattern[{name!r}]", rate)
+        for name in self.dropout_pattern:
+            _check_expression(name)
+        vars(self)["dropout_pattern"] = {
+            name: checked_rate(f"dropout_pattern[{name!r}]", rate)
+            for name, rate in self.dropout_pattern.items()
+        }
         alphas = getattr(self, "alpha_pattern", {})
         # The first that matches a layer counts, so that the order does too.
         if self.dropout_pattern and alphas and list(alphas) != list(self.dropout_pattern):
@@ -151,6 +156,19 @@ class DropoutFields:
         found = copy.copy(self)
         vars(found).update(dropout_rate=self.dropout_pattern[key], dropout_rate_out=None)
         return found
+
+    def unused_patterns(self, layers: Iterable[str]) -> list[str]:
+        """Find what ``dropout_pattern`` names and no layer is.
+
+        Args:
+            layers: names of the adapted layers.
+
+        Returns:
+            Keys of the pattern.
+        """
+        keys = list(self.dropout_pattern)
+        used = {get_pattern_key(keys, name) for name in layers}
+        return [key for key in keys if key not in used]
 
     def _factor(self, p_in: float, p_out: float | None) -> float:
         if self.inference == "no masks":
@@ -218,15 +236,16 @@ class DropoutFields:
                 f"init_lora_weights={start!r} takes a part of the frozen weight into the update, "
                 "which dropout would drop"
             )
-        if config.lora_alpha <= 0:
-            raise ValueError(f"lora_alpha must be positive, got {config.lora_alpha}")
+        positive_number("lora_alpha", config.lora_alpha)
 
 
-def _check_rate(name: str, rate: Any) -> None:
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise ValueError(f"{name} must be a number, got {rate!r}")
-    if not 0 <= rate < 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {rate:g}")
+def _check_expression(name: str) -> None:
+    try:
+        re.compile(name)
+    except re.error as reason:
+        raise ValueError(
+            f"dropout_pattern names {name!r}, which is no regular expression: {reason}"
+        ) from None
 
 
 @dataclass

@@ -28,8 +28,16 @@ class MaskCallback(TrainerCallback):
             args, state, control: the trainer's.
             model: the trainer's model, with adapters.
             **kwargs: ignored.
+
+        Raises:
+            ValueError: nothing of the model is trained.
         """
         assert model is not None
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError(
+                "no parameter of the model is trained: load its adapter by "
+                "PeftModel.from_pretrained(model, folder, is_trainable=True)"
+            )
         keep_reference_still(model)
 
     def on_step_begin(

@@ -207,6 +207,14 @@ def test_a_config_as_a_dictionary_is_what_is_saved(config, tmp_path):
     assert told["lora_alpha"] == pytest.approx(held.lora_alpha * 0.7 * 0.5)
 
 
+def test_a_rate_for_a_layer_that_is_not_adapted_is_named():
+    config = lora(["query"], dropout_pattern={"qurey": 0.1, "query": 0.2})
+    with pytest.warns(UserWarning, match="dropout_pattern names 'qurey', which is no adapted"):
+        get_peft_model(bert(), config)
+    with pytest.raises(ValueError, match="no layer would drop anything"):
+        get_peft_model(bert(), lora(["query"], p=0.0, dropout_pattern={"key": 0.1}))
+
+
 def test_patterns_of_rates_and_alphas_that_disagree_in_their_order_are_refused():
     """The first that matches a layer counts, and a saved alpha has the factor of its own name."""
     rates = {"query": 0.1, "0.attention.self.query": 0.5}

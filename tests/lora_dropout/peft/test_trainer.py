@@ -132,6 +132,19 @@ def test_rows_that_do_not_see_each_other_are_grouped_though_the_model_drops(tmp_
     assert "in place of" not in caplog.text
 
 
+@pytest.mark.parametrize("options", [{"samples": 2.0}, {"ensemble": 2.5}, {"samples": None}])
+def test_numbers_of_samples_and_members_are_whole(options, tmp_path):
+    with pytest.raises(ValueError, match="must be a whole number, got"):
+        trainer(tmp_path, **options)
+
+
+def test_an_adapter_that_was_loaded_for_use_is_not_trained(tmp_path):
+    made = trainer(tmp_path)
+    made.model.requires_grad_(False)
+    with pytest.raises(ValueError, match="is_trainable=True"):
+        made.train()
+
+
 def test_a_step_that_draws_its_own_data_takes_one_sample(tmp_path):
     kind = type("GRPOTrainer", (LoraDropoutTrainer,), {})
     with pytest.raises(ValueError, match="samples must be 1 in GRPOTrainer"):

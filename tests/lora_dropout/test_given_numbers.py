@@ -16,6 +16,7 @@ from lora_dropout import (
 
 
 def adapted(**options):
+    torch.manual_seed(0)
     return inject(nn.Sequential(nn.Linear(6, 4)), **({"rank": 2, "p": 0.5} | options))
 
 

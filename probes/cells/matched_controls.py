@@ -129,10 +129,12 @@ def match(rows: pd.DataFrame, quantities: Sequence[str] = QUANTITIES) -> pd.Data
         through that train loss.
     """
     records = []
+    measured = set(rows["variant"])
+    controls = [control for control in CONTROLS if control in measured]
     for (n, draw), group in rows.groupby(["n", "draw"], sort=False):
         finite = group[np.isfinite(group["train_loss"]) & (group["train_loss"] <= _start(group))]
         for _, dropped in group[group["variant"] == "dropout"].iterrows():
-            for control in [one for one in CONTROLS if one in set(rows["variant"])]:
+            for control in controls:
                 curve = finite[finite["variant"] == control].sort_values("train_loss")
                 known = {"n": n, "draw": draw, "p": dropped["value"], "variant": control}
                 if "pool" in group:

@@ -142,7 +142,7 @@ def test_draws_in_which_dropout_diverged_are_counted():
 
 def test_verdicts_are_those_of_all_rows_together():
     """A difference that its own interval tells from 0 may not survive among many."""
-    noise = np.random.default_rng(0).normal(0, 1, (40, 6))
+    noise = np.random.default_rng(0).normal(0, 1, (40, 3))
     rows = [
         synthetic(draw, beta_dropout=2.0 + value).assign(n=n)
         for n, values in enumerate(noise)

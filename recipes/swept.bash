@@ -1,5 +1,13 @@
 # What the recipes share; they source it. Each variable can be set in the environment.
+# Relative paths are those of the folder in which a script is started.
+begun=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+for place in OUT DATA MMLU MODEL; do
+  given=${!place-}
+  case $given in "" | /*) continue ;; esac
+  # What is no folder there is a model's name on the hub.
+  if [ $place != MODEL ] || [ -d "$begun/$given" ]; then printf -v $place %s "$begun/$given"; fi
+done
 : "${MODEL:=microsoft/deberta-v3-base}" # a name on the hub, or a folder
 : "${DATA:=}"                           # a folder with the hub's layout, in place of the hub
 : "${OUT:=runs/paper}"                  # where runs are kept; the same command goes on from there

@@ -27,7 +27,7 @@ from probes.metrics.calibration_error import (
     debiased_calibration_error,
 )
 from probes.tasks.labelled_texts import classes_used, rows_used, say_once
-from probes.tasks.window import check_texts_kept, which_are_cut
+from probes.tasks.window import check_texts_kept, which_are_cut, which_are_lost
 
 #: Bins of the reliability diagram.
 BINS = 10
@@ -191,6 +191,7 @@ def classification_task(
         return dict(made) | {
             "labels": labels if classes == 1 else list(map(int, labels)),
             "cut": which_are_cut(made, tokens),
+            "lost": which_are_lost(made["input_ids"], tokenizer),
         }
 
     train, held_out = (
@@ -198,10 +199,10 @@ def classification_task(
         for table in (train, held_out)
     )
     for which, table in (("training", train), ("held-out", held_out)):
-        check_texts_kept(table["input_ids"], tokenizer, f"{which}: ")
+        check_texts_kept(table["lost"], f"{which}: ")
         if cut := sum(table["cut"]):
             say_once(f"{which}: texts that are cut after {tokens} tokens: {cut} of {len(table)}")
-    train, held_out = (table.remove_columns("cut") for table in (train, held_out))
+    train, held_out = (table.remove_columns(["cut", "lost"]) for table in (train, held_out))
     settings: dict[str, Any] = {"num_labels": classes}
     if classes == 1:
         settings["problem_type"] = "regression"

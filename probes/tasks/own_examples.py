@@ -62,7 +62,7 @@ def _tensor(name: str, values: Any, dtype: torch.dtype) -> Tensor:
         values = values.detach()
         return values.to(dtype) if values.is_floating_point() else values
     if hasattr(values, "to_numpy"):
-        values = values.to_numpy()
+        values = _array(name, values)
     require(isinstance(values, np.ndarray | list | tuple), name, ALLOWED, _kind(values))
     require(not np.ma.is_masked(values), name, "without masked values", _kind(values))
     several = isinstance(values, tuple) and any(np.ndim(one) > 0 for one in values)
@@ -80,6 +80,18 @@ def _tensor(name: str, values: Any, dtype: torch.dtype) -> Tensor:
     # PyTorch knows the byte order of the machine alone.
     made = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     return made.to(dtype) if made.is_floating_point() else made
+
+
+def _array(name: str, table: Any) -> Any:
+    """A table or a column of pandas as an array; numbers of several kinds are real numbers."""
+    if getattr(table, "ndim", 1) != 2:
+        return table.to_numpy()
+    others = [
+        f"{column} of {kind}" for column, kind in table.dtypes.items() if kind.kind not in "biuf"
+    ]
+    require(not others, name, "numbers in every column", ", ".join(others[:3]))
+    array = table.to_numpy()
+    return table.to_numpy(float, na_value=np.nan) if array.dtype == object else array
 
 
 def _precision(model: nn.Module) -> torch.dtype:

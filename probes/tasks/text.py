@@ -21,6 +21,7 @@ from probes.tasks.window import (
     check_tokens_known,
     check_vocabulary,
     which_are_cut,
+    which_are_lost,
     window,
 )
 
@@ -248,7 +249,7 @@ def _embed(
     )
     check_vocabulary(coded["input_ids"].max(), model)
     check_tokens_known(coded["input_ids"].numpy(), tokenizer)
-    check_texts_kept(coded["input_ids"].tolist(), tokenizer)
+    check_texts_kept(which_are_lost(coded["input_ids"].tolist(), tokenizer))
     if cut := sum(which_are_cut(coded, tokens)):
         say_once(f"texts that are cut after {tokens} tokens: {cut} of {len(texts)}")
     mask = coded["attention_mask"].bool()

@@ -80,26 +80,38 @@ def which_are_cut(coded: Any, tokens: int) -> list[bool]:
     return [len(one) >= tokens for one in coded["input_ids"]]
 
 
-def check_texts_kept(ids: Sequence[Sequence[int]], tokenizer: Any, where: str = "") -> None:
-    """Check that a tokenizer keeps something of the texts; say of how many it keeps nothing.
+def which_are_lost(ids: Sequence[Sequence[int]], tokenizer: Any) -> list[bool]:
+    """Say of which texts a tokenizer keeps nothing: all of their tokens are special.
 
     Args:
         ids: numbers of the tokens of each text, with padding or without.
         tokenizer: of transformers.
+
+    Returns:
+        One value a text.
+    """
+    special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+    return [special.issuperset(one) for one in ids]
+
+
+def check_texts_kept(lost: Sequence[bool], where: str = "") -> None:
+    """Check that a tokenizer keeps something of the texts; say of how many it keeps nothing.
+
+    Args:
+        lost: by :func:`which_are_lost`.
         where: what the texts are called, with a colon and a blank.
 
     Raises:
         ValueError: it keeps nothing of any.
     """
-    special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
-    nothing = sum(special.issuperset(one) for one in ids)
-    if nothing == len(ids):
+    nothing = sum(lost)
+    if nothing == len(lost):
         raise ValueError(
             f"{where}model must have a tokenizer that reads the texts; its tokenizer keeps nothing "
             "of any"
         )
     if nothing:
-        say_once(f"{where}texts of which the tokenizer keeps nothing: {nothing} of {len(ids)}")
+        say_once(f"{where}texts of which the tokenizer keeps nothing: {nothing} of {len(lost)}")
 
 
 def check_tokens_known(ids: "np.ndarray[Any, Any]", tokenizer: Any) -> None:

@@ -144,6 +144,21 @@ def test_a_cell_takes_runs_of_its_rank(tmp_path):
     assert measured.to_dict() == pytest.approx({2: 85.0, 8: 86.0})
 
 
+def test_a_cell_whose_value_is_not_known_is_measured_all_the_same(tmp_path):
+    kept(
+        tmp_path,
+        run_rows("glue/mrpc", p=0.5, inference="ensemble", accuracy=[0.5, 0.6] * 2 + [0.7]),
+    )
+    status, said, _ = run_module(str(tmp_path), ["recipes.compare", str(tmp_path)])
+    assert status == 0
+    (line,) = [one for one in said.splitlines() if "58.00 ± " in one]
+    assert [one.strip() for one in line.split("│")[1:]] == [
+        "GLUE", "glue/mrpc", "8", "LoRA Dropout", "accuracy", "", "58.00 ± 10.39", "", "", "5",
+        "not known", "",
+    ]  # fmt: skip
+    assert "not run: SQuAD, MMLU, cost, replication" in " ".join(said.split())
+
+
 def test_a_diverged_seed_is_left_out_and_said(tmp_path):
     kept(tmp_path, run_rows(accuracy=[0.8, 0.9, float("nan"), 0.7, 0.6]))
     status, said, _ = run_module(str(tmp_path), ["recipes.compare", str(tmp_path)])

@@ -73,6 +73,22 @@ def test_every_command_of_every_recipe_has_values_that_are_taken(name, tmp_path,
     assert {task for task, _, _ in seen} <= set(values.index)
 
 
+def test_relative_paths_are_those_of_the_folder_it_is_started_in(tmp_path):
+    (tmp_path / "model").mkdir()
+    given = {"OUT": "runs", "DATA": "data", "MODEL": "model", "TASKS": "glue/rte"}
+
+    def answer(where, words):
+        assert Path(where) == ROOT
+        return (0, "lora 0.001\n" if words[0] == "recipes.choose" else "", "")
+
+    _, commands, _ = recipe("glue", tmp_path, run=answer, **SHORT | given)
+    for flag, value in (("--out", tmp_path / "runs"), ("--data", tmp_path / "data"),
+                        ("--model", tmp_path / "model")):  # fmt: skip
+        assert commands[0][commands[0].index(flag) + 1].startswith(str(value))
+    _, commands, _ = recipe("glue", tmp_path / "model", run=answer, **SHORT | {"MODEL": "a/name"})
+    assert commands[0][commands[0].index("--model") + 1] == "a/name"
+
+
 def test_a_command_that_fails_ends_the_recipe(tmp_path):
     def fail(where, words):
         return (2, "", "error: no such task\n") if words[0] == "recipes.choose" else (0, "", "")
@@ -121,7 +137,7 @@ def test_glue_is_trained_at_the_best_rate_of_a_sweep_and_compared(deberta, tmp_p
 def test_squad(deberta, tmp_path, undrawn):
     data = write_squad("squad", tmp_path / "data")
     said, _, _ = recipe("squad", tmp_path, MODEL=deberta, DATA=data, TASKS="squad", **SHORT)
-    assert "one seed" in row_of(said, "SQuAD", "LoRA Dropout", "exact match")
+    assert "one seed" in row_of(said, "squad", "2", "LoRA Dropout", "exact match")
 
 
 @pytest.mark.slow

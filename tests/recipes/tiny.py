@@ -1,11 +1,11 @@
 """Tiny models of the recipes' kinds and data in the hub's own layout, on disk."""
 
+import io
 import json
 
 import pandas as pd
 import torch
 from transformers import (
-    BertTokenizer,
     DebertaV2Config,
     DebertaV2Model,
     LlamaConfig,
@@ -27,14 +27,22 @@ SIZES = {
 
 
 def save_deberta(folder):
-    """Save an encoder without a head, as the hub has it, with its tokenizer."""
+    """Save an encoder as the hub has it: without a head, in float16, with SentencePiece's model."""
+    from sentencepiece import SentencePieceTrainer
+
     folder.mkdir(parents=True)
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    pieces = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES), model_writer=pieces, model_type="word", minloglevel=2,
+        vocab_size=len(VOCABULARY), hard_vocab_limit=False, pad_id=0, bos_id=1, eos_id=2, unk_id=3,
+        pad_piece="[PAD]", bos_piece="[CLS]", eos_piece="[SEP]", unk_piece="[UNK]",
+    )  # fmt: skip
+    (folder / "spm.model").write_bytes(pieces.getvalue())
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false, "vocab_type": "spm"}')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         config = DebertaV2Config(vocab_size=len(VOCABULARY), **SIZES, **DEBERTA)
-        DebertaV2Model(config).save_pretrained(folder)
+        DebertaV2Model(config).half().save_pretrained(folder)
     return str(folder)
 
 

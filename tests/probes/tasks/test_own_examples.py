@@ -84,6 +84,11 @@ def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features,
         (DataLoader([(0, 1)] * 6), None, "give the DataLoader's own, its .dataset"),
         (Stream(), None, "a Dataset of pairs where own.targets is None; got Stream"),
         (
+            pd.DataFrame(FEATURES).assign(name="a"),
+            TARGETS,
+            "own.features must be numbers in every column; got name of ",
+        ),
+        (
             [({"x": 1}, 0)],
             None,
             "own.features must be numbers, as many in every row; got list of d",
@@ -93,6 +98,13 @@ def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features,
 def test_other_examples_are_refused_by_name(features, targets, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         brought(features, targets)
+
+
+def test_a_table_of_several_kinds_of_numbers_is_real():
+    table = pd.DataFrame({"a": [True, False], "b": [1, 2], "c": pd.array([1, None], dtype="Int64")})
+    found, _ = brought(table, [0, 1])
+    expected = torch.tensor([[1.0, 1.0, 1.0], [0.0, 2.0, float("nan")]])
+    torch.testing.assert_close(found, expected, equal_nan=True)
 
 
 def test_a_model_is_named_by_what_it_is_made_of():

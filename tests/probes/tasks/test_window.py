@@ -19,6 +19,7 @@ from probes.tasks.window import (
     check_vocabulary,
     positions,
     which_are_cut,
+    which_are_lost,
     window,
 )
 
@@ -85,13 +86,14 @@ def test_texts_that_a_tokenizer_does_not_know_are_refused_and_some_are_said(toke
 
 def test_texts_of_which_nothing_is_kept_are_refused_and_some_are_said(tokenizer, capsys):
     kept, nothing = tokenizer("a x")["input_ids"], tokenizer("\u0301\x01")["input_ids"]
-    check_texts_kept([kept, [*kept, tokenizer.pad_token_id]], tokenizer)
+    assert which_are_lost([kept, nothing], tokenizer) == [False, True]
+    check_texts_kept(which_are_lost([kept, [*kept, tokenizer.pad_token_id]], tokenizer))
     assert capsys.readouterr().err == ""
-    check_texts_kept([kept, nothing], tokenizer, "held-out: ")
+    check_texts_kept([False, True], "held-out: ")
     said = "held-out: texts of which the tokenizer keeps nothing: 1 of 2\n"
     assert capsys.readouterr().err == said
     with pytest.raises(ValueError, match="its tokenizer keeps nothing of any"):
-        check_texts_kept([nothing] * 2, tokenizer)
+        check_texts_kept([True, True])
 
 
 def test_a_text_is_cut_where_it_has_more_tokens_than_are_read(tokenizer):

@@ -87,6 +87,7 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
 
 
 def of_stability(result: StabilityResult) -> Finding:
+    """β at the smallest and largest p, and what the bounds say."""
     summary = result.summary
     plain = summary[summary["ensemble"] == 0]
     measured = plain[np.isfinite(plain["beta"])]
@@ -122,6 +123,7 @@ def _counted(verdicts: pd.Series) -> str:
 
 
 def of_matched(result: MatchedResult) -> Finding:
+    """Dropout against its controls at equal train loss."""
     verdicts = [
         result.answer,
         *(
@@ -152,6 +154,7 @@ def matched_answers(result: MatchedResult) -> dict[str, str]:
 
 
 def of_generalization(result: GapResult) -> Finding:
+    """The gap over n, and Theorem 4.4."""
     theorem = result.bounds.query("statement == 'Theorem 4.4' and ensemble == 0")
     verdicts = [
         result.answer,
@@ -168,6 +171,7 @@ def _finding(result: Result, question: str, verdicts: list[str]) -> Finding:
 
 
 def of_ensemble(result: EnsembleResult) -> Finding:
+    """What an ensemble of masks changes."""
     summary = result.summary
     largest = summary[summary["ensemble"] == summary["ensemble"].max()]
     verdicts = [result.answer] + [
@@ -180,6 +184,7 @@ def of_ensemble(result: EnsembleResult) -> Finding:
 
 
 def of_information(result: InformationResult) -> Finding:
+    """Which bound says something about a network."""
     summary = result.summary[result.summary["ensemble"] == 0]
     verdicts = [result.answer, _what_is_said(summary), *_closest(summary)]
     violated = summary[summary["verdict"] == "violated"]
@@ -231,11 +236,13 @@ def _closest(summary: pd.DataFrame) -> Iterator[str]:
 
 
 def of_matched_information(result: MatchedInformationResult) -> Finding:
+    """Dropout against its controls in bounds at equal fit."""
     verdicts = [result.answer, *result.conclusion.splitlines()]
     return Finding(result.question, result.setting, verdicts, result.text_tables())
 
 
 def of_rivals(result: EnsembleResult) -> Finding:
+    """The ensemble of masks against other ensembles."""
     rivals, members = result.rivals, mask_members(result)
     verdicts = [result.rivals_answer]
     for p, rows in rivals.groupby("p", sort=False):
@@ -268,6 +275,7 @@ def _trained(rivals: pd.DataFrame) -> str:
 
 
 def of_coverage(result: CoverageResult) -> Finding:
+    """Coverage of intervals and sets from leave-one-out."""
     summary = result.summary
     plus = summary[summary["method"] == PLUS]
     plain = summary[(summary["method"] == PLAIN) & (summary["verdict"] == BELOW)]
@@ -297,6 +305,7 @@ def _against_none(row: Any) -> str:
 
 
 def of_curves(result: CurvesResult) -> Finding:
+    """Losses along the training."""
     verdicts = [result.answer] + [
         f"{row.method}, p = {row.p:g}: "
         + (
@@ -311,6 +320,7 @@ def of_curves(result: CurvesResult) -> Finding:
 
 
 def of_calibration(result: CalibrationResult) -> Finding:
+    """Calibration at the best moment."""
     best = result.summary[result.summary["moment"] == "best"]
     floor = "ece_floor" in best
     verdicts = [result.answer] + [
@@ -331,6 +341,7 @@ def _calibrated(row: Any, floor: bool) -> str:
 
 
 def of_ablation(result: AblationResult) -> Finding:
+    """Which part of the method does it."""
     verdicts = [result.answer.removesuffix(result.conclusion).strip()]
     for part, reference in PARTS.items():
         group = result.summary[
@@ -352,6 +363,7 @@ def of_ablation(result: AblationResult) -> Finding:
 
 
 def of_sensitivity(result: SensitivityResult) -> Finding:
+    """How much depends on p and N."""
     best = _least(result.summary, "test_loss")
     if best is None:
         return _finding(result, "How much depends on p and N?", [NOTHING])
@@ -364,25 +376,30 @@ def of_sensitivity(result: SensitivityResult) -> Finding:
 
 
 def of_cost(result: CostResult) -> Finding:
+    """What N passes and N members cost."""
     return _finding(result, "What does it cost?", [result.answer])
 
 
 def of_methods(result: RivalsResult) -> Finding:
+    """LoRA Dropout among tuned methods."""
     question = "After tuning all alike, which method has the smallest test loss?"
     return _finding(result, question, [result.answer_counted, result.conclusion])
 
 
 def of_verify(result: VerifyResult) -> Finding:
+    """How many checks passed."""
     verdicts = [result.headline]
     return _finding(result, "Do the theorems hold?", verdicts)
 
 
 def of_comparison(result: ComparisonResult) -> Finding:
+    """From which n on a bound says something, at exact minimisers."""
     verdicts = [result.conclusion, *_thresholds(result.summary)]
     return _finding(result, "From which n on do other bounds say anything?", verdicts)
 
 
 def of_network_comparison(result: ComparisonResult) -> Finding:
+    """The same for trained networks."""
     verdicts = [
         result.conclusion,
         *_thresholds(result.summary),
@@ -402,6 +419,7 @@ def _thresholds(summary: pd.DataFrame) -> Iterator[str]:
 
 
 def of_finetune(result: FinetuneResult) -> Finding:
+    """What dropout does to a pretrained model."""
     summary = result.summary
     least = _least(summary, "test_loss")
     if least is None:

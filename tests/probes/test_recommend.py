@@ -330,8 +330,8 @@ def test_what_does_not_go_with_a_model_of_ones_own_is_refused(settings, message)
     [
         (["--own", "nowhere.py:own"], ["own must be an OwnModel, or FILE.py:NAME", "nowhere.py"]),
         (["--minutes", "0"], ["minutes must be positive", "0.0"]),
-        (["--method", "magic"], ["method must be one of LoRA,"]),
-        (["--method", "CoTo"], ["method must be one of LoRA,"]),
+        (["--method", "magic"], ["method must be one of LoRA;"]),
+        (["--method", "CoTo"], ["method must be one of LoRA;"]),
         (["--task", "ridge", "--method", "label smoothing"], ["applies here", "squared"]),
         (["--data", "nowhere.csv"], ["nowhere.csv"]),
         (["--task", "chess"], ["task must be one of"]),

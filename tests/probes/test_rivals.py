@@ -275,8 +275,8 @@ def test_the_command_line_answers_and_goes_on_from_what_is_kept(tmp_path):
     [
         (["--minutes", "0"], ["minutes must be positive"]),
         (["--draws", "1"], ["draws must be at least 2"]),
-        (["--method", "magic"], ["method must be one of LoRA,", "magic"]),
-        (["--method", IMPLIED], ["method must be one of LoRA,"]),
+        (["--method", "magic"], ["method must be one of LoRA;", "magic"]),
+        (["--method", IMPLIED], ["method must be one of LoRA;"]),
         (["--method", "label smoothing", "--task", "ridge"], ["applies to ridge", "classes"]),
         (
             ["--method", "smaller rank", "--task", "breast_cancer"],

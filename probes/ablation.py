@@ -81,12 +81,11 @@ class AblationSettings(StudySettings):
     """What to compare: dropout when, dropped where, inference, mask kind."""
 
     samples: int = 8
-    """Mask pairs a step, N, with which the kinds of masks are trained beside N = 1; at least 2."""
+    """The kinds of masks are compared at N = 1 and at this N, mask pairs a step; at least 2."""
 
     margin: float = 0.25
-    """Margin of equivalence of the kinds of masks, a share of what dropout changes against no
-    dropout, in (0, 1). Default: a quarter, so that at least three quarters of the change are common
-    to both kinds. Name it before you look."""
+    """Two kinds of masks count as equal if they differ by less than this share of what dropout
+    changes, in (0, 1). Choose it before you look at results. Default: a quarter."""
 
     def cells(self) -> "list[AblationCell]":
         """Check every value and return the cells of the grid."""

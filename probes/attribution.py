@@ -61,27 +61,29 @@ class AttributionSettings(StudySettings):
     """Score a data attribution against retrained networks."""
 
     scores: tuple[str, ...] = ()
-    """NumPy (.npy) or Parquet files of the scores, one for each draw of S, n rows, a column for
-    each held-out example, or for the first few of them. Default: this project's own estimates."""
+    """NumPy (.npy) or Parquet files of your scores, one for each draw of S: n rows, and a column
+    for each held-out example or for the first few of them. Default: this project's own
+    estimates."""
 
     p: tuple[float, ...] = (0.1,)
-    """Dropout rate in [0, 1), one."""
+    """Dropout rate, a single one in [0, 1)."""
 
     draws: int = 1
     """Independent draws of S, each with networks of its own. With two or more, intervals are over
     draws."""
 
     subsets: int = 100
-    """Networks trained on a random part of S, for the linear datamodeling score."""
+    """Number of networks that are trained on a random part of S, for the linear datamodeling
+    score."""
 
     share: float = 0.5
     """Share of S that each of them leaves out, in (0, 1)."""
 
     solver: str = "cg"
-    """Of this project's own estimates: cg, or ekfac (tasks tweets and text)."""
+    """Solver of this project's own estimates: cg, or ekfac (tasks tweets and text)."""
 
     damping: float | None = None
-    """Of this project's own estimates. Default: 0.05, ours; scores depend on it."""
+    """Damping of this project's own estimates, which depend on it. Default: 0.05."""
 
     def cells(self) -> "list[AttributionCell]":
         """Check every value and return the cells, one a draw.

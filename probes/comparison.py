@@ -93,10 +93,10 @@ class ComparisonSettings(EngineOptions):
     breast_cancer, and digits for networks."""
 
     p: float = 0.3
-    """Dropout rate: in (0, 1) for minimisers, in [0, 1) for networks."""
+    """Dropout rate: model minimiser from 1e-6 to below 1, model network in [0, 1)."""
 
     strength: float = 1.0
-    """minimiser: lambda, positive."""
+    """Model minimiser: lambda, the strength of the penalty, from 1e-9 to 1e9."""
 
     n: tuple[int, ...] = ()
     """Sizes of S that are drawn, at least 8; for minimisers with replacement. Default: 50 100 200
@@ -106,16 +106,16 @@ class ComparisonSettings(EngineOptions):
     """Draws of S at every size. Default: 100, and 4 for networks."""
 
     selections: int = 64
-    """network: number K of selections of the bounds from information, a multiple of 4."""
+    """Model network: number K of selections for the bounds from information, a multiple of 4."""
 
     bits: int = 4
-    """network: bits of a number of the quantized update, from 2 to 32."""
+    """Model network: bits of each number of the quantized update, from 2 to 32."""
 
     steps: int | None = None
-    """network: optimizer steps. Default: the task's."""
+    """Model network: optimizer steps. Default: the task's."""
 
     lr: float | None = None
-    """network: learning rate. Default: the task's."""
+    """Model network: learning rate. Default: the task's."""
 
     delta: float = 0.05
     """Failure probability, in (0, 1]."""

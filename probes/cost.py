@@ -60,10 +60,10 @@ class CostSettings:
     """Dropout rate in (0, 1)."""
 
     samples: tuple[int, ...] = (1, 2, 4, 8)
-    """N: mask pairs a training step."""
+    """Numbers N of mask pairs a training step."""
 
     ensemble: tuple[int, ...] = (1, 4, 16)
-    """N: members at test time."""
+    """Numbers N of members at test time."""
 
     width: int = 384
     """Width of the block, a multiple of heads."""
@@ -78,7 +78,7 @@ class CostSettings:
     """Tokens a sequence."""
 
     rounds: int = 15
-    """How often every variant takes its turn; ratios are taken within a round."""
+    """Number of rounds. In each, every variant is timed once and compared with plain LoRA."""
 
     seed: int = 0
     """Seed of weights and inputs."""
@@ -87,7 +87,7 @@ class CostSettings:
     """Where to compute: cpu, cuda, cuda:1, ..."""
 
     reuse: bool = False
-    """Take a finished timing of this machine that lies in the folder, if there is one."""
+    """Reuse a finished timing of this machine that lies in the folder."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder for the rows, the manifest and the figure. Default: runs/cost from the command line,

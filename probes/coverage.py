@@ -61,8 +61,8 @@ class CoverageSettings(StudySettings):
     """Dropout rates in [0, 1)."""
 
     alpha: float = 0.1
-    """Level: the jackknife+ covers with probability 1 - 2 alpha at least, and in practice with
-    about 1 - alpha. From 1/(n + 1) to below 0.5."""
+    """Level alpha, from 1/(n + 1) to below 0.5. The jackknife+ covers with a probability of at
+    least 1 - 2 alpha, and of about 1 - alpha in practice."""
 
     def cells(self) -> "list[CoverageCell]":
         """Check every value and return the cells of the grid.

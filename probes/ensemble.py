@@ -83,13 +83,13 @@ class EnsembleSettings(StudySettings):
     """Divide what survives by 1-p. The paper never does."""
 
     rivals: int = 0
-    """Compare the mask ensemble of so many members with as many networks from other starts and on
-    random halves of S: stability, test loss, cost. Default: 0, no comparison. A draw and rate then
-    takes some 10 seconds."""
+    """Also compare the mask ensemble with ensembles of that many networks, from other starts and on
+    random halves of S. This takes some 10 seconds for each draw and rate. Default: 0, no
+    comparison."""
 
     bags: int = 1000
-    """With rivals: networks of the large ensemble of halves, whose stability is bounded whatever
-    the network does. At least 64."""
+    """With rivals: number of networks on random halves of S, whose average has a proved stability.
+    At least 64."""
 
     def cells(self) -> "list[EnsembleCell]":
         """Check every value and return the cells of the grid.

@@ -114,19 +114,19 @@ class FinetuneSettings:
     """Strengths of every regularizer, as in probes.rivals. Default: those that it tries there."""
 
     adapter_config: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Folder with the adapter_config.json that probes.recommend, or PEFT, wrote, in the place of
-    --method, --p, --regularizer, --strength, --samples, --rank and --alpha. The files beside it
-    count as well: method.json, and training_arguments.json where the command line says nothing
-    else."""
+    """Folder with an adapter_config.json, as probes.recommend or PEFT writes it. It replaces
+    --method, --p, --regularizer, --strength, --samples, --rank and --alpha. method.json and
+    training_arguments.json beside it are read too; arguments of the command line override the
+    latter."""
 
     samples: int = 1
     """Mask pairs a training step."""
 
     grouped: bool = False
-    """Take the samples in one pass over a batch that many times as large."""
+    """Compute the N samples in one pass over an N-fold batch."""
 
     own_masks: bool = False
-    """Masks of its own for each process and part of an accumulated batch."""
+    """Draw separate masks for each process and each part of an accumulated batch."""
 
     ensemble: int = 0
     """Size N of the test-time ensemble; 0 for none. It is evaluated at the end of training."""
@@ -142,7 +142,8 @@ class FinetuneSettings:
     """Largest number of held-out examples. Default: all; 1000 for alpaca."""
 
     draws: int = 1
-    """Runs with seeds 0, 1, ... beyond --seed: draws of the examples, the head and the masks."""
+    """Number of runs. Their seeds are --seed, --seed + 1, ...; each draws examples, head and masks
+    anew."""
 
     rank: int = 8
     """Rank r of the update; in AdaLoRA the average at the end."""
@@ -151,45 +152,46 @@ class FinetuneSettings:
     """The update is scaled by alpha / rank, in AdaLoRA's initial rank. Default: twice the rank."""
 
     init_rank: Annotated[int | None, tyro.conf.arg(aliases=["--init-r"])] = None
-    """Of AdaLoRA: rank of every update at the start. Default: one and a half times --rank."""
+    """AdaLoRA: rank of every update at the start. Default: one and a half times --rank."""
 
     tinit: int | None = None
-    """Of AdaLoRA: steps at the start in which no rank is taken away. Default: a tenth of all."""
+    """AdaLoRA: first steps, before ranks are cut. Default: a tenth of all."""
 
     tfinal: int | None = None
-    """Of AdaLoRA: steps at the end in which ranks stay as they are. Default: a fifth of all."""
+    """AdaLoRA: last steps, in which ranks stay as they are. Default: a fifth of all."""
 
     delta_t: Annotated[int, tyro.conf.arg(aliases=["--deltaT"])] = 1
-    """Of AdaLoRA: steps between two changes of the ranks."""
+    """AdaLoRA: steps between two cuts of the ranks."""
 
     target: tuple[str, ...] = ()
     """Names of the adapted layers, or all-linear. Default: PEFT's for the model, or all-linear
     where it has none."""
 
     data: str | None = None
-    """Folder with the hub's layout, in place of the hub."""
+    """Folder to read the data from in place of the hub, laid out as there."""
 
     text_column: str = "text"
-    """Of a file: column of the texts."""
+    """Task of a file: column of the texts."""
 
     label_column: str = "label"
-    """Of a file: column of the labels."""
+    """Task of a file: column of the labels."""
 
     pair_column: str | None = None
-    """Of a file of pairs of texts: column of the second ones."""
+    """Task of a file: column of the second texts, where each example has two."""
 
     regression: bool = False
-    """Of a file: the labels are numbers, and not classes."""
+    """Task of a file: the labels are numbers to predict, not classes."""
 
     held_out_file: str | None = None
-    """Beside a file: another one of held-out examples. Default: what is not drawn for training."""
+    """Task of a file: a second file, of the held-out examples. Default: the rows that are not drawn
+    for training."""
 
     encoding: str = "utf-8"
-    """Of files of texts, such as cp1252."""
+    """Encoding of text files, such as cp1252."""
 
     tokens: int | None = None
-    """Texts are cut after that many tokens. Default: 128, 384 for squad, 512 for alpaca, or as many
-    as the model has positions for."""
+    """Texts are cut after that many tokens. Default: 128 (squad 384, alpaca 512), or the model's
+    limit where that is less."""
 
     seed: int = 0
     """First seed."""

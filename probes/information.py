@@ -70,18 +70,19 @@ class InformationSettings(TextOptions, EngineOptions):
     """Numbers of training examples; a draw takes n pairs of examples."""
 
     selections: int = 128
-    """Number K of selections, one network each: multiples of 4. More make the bounds smaller and
-    more accurate."""
+    """Number K of selections, each with a network of its own; a multiple of 4. More of them make
+    the bounds smaller and more accurate."""
 
     loss: str | None = None
     """0-1 (whether the class is wrong) or clipped (the task's loss, at most C). Default: 0-1 where
     the task has classes."""
 
     loss_bound: float | None = None
-    """Loss clipped: C. Default: the largest loss of a draw's networks on its pairs."""
+    """Loss clipped: its largest value C. Default: the largest loss of a draw's networks on its
+    pairs."""
 
     bins: int = 4
-    """Loss clipped: number of values that it is rounded to. What that may change is added to the
+    """Loss clipped: number of values that it is rounded to. The error of rounding is added to the
     bounds."""
 
     matched: bool = False

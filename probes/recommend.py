@@ -116,7 +116,8 @@ class RecommendSettings(TextOptions, EngineOptions):
     they apply."""
 
     trainings: int = 16
-    """Most trainings of a method on a draw of S that chooses: learning rates times strengths."""
+    """Largest number of trainings of a method on each draw of S that chooses: learning rates times
+    strengths."""
 
     n: int | None = None
     """Number of training examples: as many as you will fine-tune on, if you have the time. Default:
@@ -126,7 +127,8 @@ class RecommendSettings(TextOptions, EngineOptions):
     """Rank r of the update. Default: the task's."""
 
     steps: int | None = None
-    """Most optimizer steps; how many are taken is part of the choice. Default: the task's."""
+    """Largest number of optimizer steps; how many are taken is part of the choice. Default: the
+    task's."""
 
     lr: float | None = None
     """Smallest learning rate that is tried; the largest is 32 times as large. Default: the

@@ -100,8 +100,8 @@ class RivalsSettings(TextOptions, EngineOptions):
     """Methods beside LoRA. Default: all that apply to the task."""
 
     minutes: float = 10.0
-    """Time to spend. If it runs out there are fewer draws, but at least one to tune and two to
-    measure, of the tuned strengths alone. With --out, the same command later resumes."""
+    """Time to spend. When it runs out, fewer draws are taken: at least one that tunes and two that
+    measure, these at the tuned strengths alone. The same command with --out resumes."""
 
     draws: int = 12
     """Fresh draws of S on which the tuned methods are measured; at least 2."""
@@ -110,22 +110,23 @@ class RivalsSettings(TextOptions, EngineOptions):
     """Draws on which methods are tuned, by cross validation."""
 
     trainings: int = 16
-    """Trainings of a method on a draw that tunes, the same for all methods: learning rates times
-    strengths, and at least one for each strength."""
+    """Number of trainings of each method on each draw that tunes: learning rates times strengths,
+    and at least one for each strength."""
 
     margin: float = 0.02
-    """Margin of equivalence, a share of the test loss of tuned LoRA, in (0, 1). Default: 2 %, in
-    which tuned variants of LoRA agree (arXiv 2602.04998). Name it before you look."""
+    """A method counts as equal to tuned LoRA if their test losses differ by less than this share,
+    in (0, 1). Choose it before you look at results. Default: 2 %, within which tuned variants of
+    LoRA agree (arXiv 2602.04998)."""
 
     without_beta: bool = False
-    """Leave out β, which takes n networks more for every strength: a text task then takes minutes
-    in place of hours."""
+    """Do not measure β, which takes n more networks for every strength. A text task then takes
+    minutes, not hours."""
 
     rank: int | None = None
     """Rank r of the update. Default: the task's."""
 
     steps: int | None = None
-    """Most optimizer steps of a training. Default: the task's."""
+    """Largest number of optimizer steps of a training. Default: the task's."""
 
     lr: float | None = None
     """Smallest learning rate that is tried; the largest is 32 times as large. Default: the

@@ -119,7 +119,7 @@ class VerifySettings:
     """Draws of S for the statements that hold for every S."""
 
     coverage_draws: int = 20
-    """Draws of S for the statements about the draw of S, 4.3 and 4.4."""
+    """Draws of S for the statements that hold with high probability over S: 4.3 and 4.4."""
 
     delta: float = 0.05
     """Failure probability of the risk bounds, in (0, 1]."""

@@ -10,6 +10,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import tyro
+
 from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
 
@@ -93,7 +95,7 @@ def examples(program: str) -> list[str]:
 
 
 def _groups(settings: type[Any]) -> Iterator[tuple[str, list["Field[Any]"]]]:
-    known = {field.name: field for field in fields(settings)}
+    known = {field.name: field for field in fields(settings) if not _is_hidden(field)}
     first = [known.pop(name) for name in [name for name in FIRST if name in known][:MOST]]
     yield "what matters most", first
     shown = [known.pop(name) for name in SHOWN if name in known]
@@ -107,11 +109,17 @@ def _groups(settings: type[Any]) -> Iterator[tuple[str, list["Field[Any]"]]]:
             yield title, group
 
 
+def _is_hidden(field: "Field[Any]") -> bool:
+    """Whether a setting is none of the command line."""
+    return tyro.conf.Suppress in getattr(field.type, "__metadata__", ())
+
+
 def _flag(field: "Field[Any]", hint: Any, described: str) -> list[str]:
     metavar = field_metavar(field, hint)
     name = f"--{field.name.replace('_', '-')} {metavar}".strip()
     default = "" if "Default:" in described else _default(field)
-    return _columns(name, " ".join(described.split()) + default)
+    # What is code in the reference is a plain word on the terminal.
+    return _columns(name, " ".join(described.replace("``", "").split()) + default)
 
 
 def field_metavar(field: "Field[Any]", hint: Any) -> str:

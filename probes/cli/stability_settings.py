@@ -60,24 +60,24 @@ class StabilitySettings(TextOptions, EngineOptions):
     """Examples a step. Default: all n."""
 
     samples: int = 1
-    """Mask pairs a step, N of the training objective."""
+    """Number N of mask pairs a step in training."""
 
     objective: str = "dropout"
     """dropout (the real algorithm) or penalty (the theorem's: L + lambda (2p-p^2) |update|^2)."""
 
     strength: float | None = None
-    """lambda of the bounds, and of the objective penalty, which needs it. For dropout it is not
-    defined; the bounds are then shown for a small family."""
+    """lambda of the bounds and of objective penalty, which needs it. Dropout has no lambda: its
+    bounds are shown for a few values."""
 
     rescale: bool = False
     """Divide what survives by 1-p. The paper never does."""
 
     warm_start: bool = False
-    """Start the leave-one-out replicas at the parameters trained on S, not at the initial ones."""
+    """Start leave-one-out training at the parameters trained on S, not at the initial ones."""
 
     method: str = "retrain"
-    """retrain, or influence: the effect of leaving an example out is estimated by one Newton step
-    from what was trained on S."""
+    """retrain, or influence: estimate the effect of leaving an example out by one Newton step from
+    the network that was trained on S."""
 
     damping: float | None = None
     """Method influence: damping of the Newton step; less makes the estimates larger. Default: 0.05
@@ -88,11 +88,11 @@ class StabilitySettings(TextOptions, EngineOptions):
     the package kronfluence), whose cost hardly grows with n."""
 
     validate: int = 0
-    """Method influence: that many of the n examples of each S are left out for real, and the
-    estimates compared."""
+    """Method influence: number of examples of each S that are really left out, to check the
+    estimates."""
 
     loss_bound: float | None = None
-    """C: clip the loss at this value. Default: C is the largest observed loss."""
+    """Clip the loss at this value C. Default: C is the largest observed loss."""
 
     delta: float = 0.05
     """Failure probability of the generalization bounds, in (0, 1]."""
@@ -107,9 +107,9 @@ class StabilitySettings(TextOptions, EngineOptions):
     """Precision of the training: float32 or float64."""
 
     max_memory: str | None = None
-    """Memory that a process may take where it trains, this machine's or the GPU's, such as 2GiB:
-    fewer replicas then train together, which changes rounding alone. Not for what kronfluence
-    holds. Default: half of what is free."""
+    """Memory that a process may use for training, such as 2GiB: that of the GPU, where it trains
+    there. With less, fewer replicas train at once, which changes rounding alone. What kronfluence
+    holds is not counted. Default: half of what is free."""
 
     matrix: bool = False
     """Also keep the losses of every replica on every example, as matrix.parquet."""

@@ -44,6 +44,6 @@ def draw(points: pd.DataFrame, caption: str, strength: float, delta: float) -> D
         right.set(title=title, yscale="log", ylabel="gap")
         for axes in (left, right):
             size_axis(axes, points["n"], "n")
-        left.legend(framealpha=0.9)
+        figure.keyed(left.get_legend_handles_labels())
         figure.described(caption)
     return figure

@@ -5,11 +5,14 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection
-from matplotlib.ticker import AutoLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import AutoLocator, LogFormatterSciNotation, MaxNLocator, NullLocator
 
 #: Most intervals between the numbers of an axis from left to right, where they stand side by side.
 MOST = 5
+#: Between these, the numbers of a logarithmic axis are plain; powers of ten beyond.
+PLAIN = 1e-4, 1e4
 #: What an empty panel says.
 EMPTY = "nothing to draw here:\nnot asked for, or not finite"
 
@@ -17,8 +20,9 @@ EMPTY = "nothing to draw here:\nnot asked for, or not finite"
 def make_legible(axes: Axes) -> None:
     """Do to a panel that is drawn what its content asks for.
 
-    On a linear x axis numbers are few enough to stand beside each other. A logarithmic y axis
-    without minor ticks has two powers of ten at least. A panel without a finite number says so.
+    On a linear x axis numbers are few enough to stand beside each other. A logarithmic axis says
+    0.001 to 1000 as these; upright, and without minor ticks, it has two powers of ten at least. A
+    panel without a finite number says so.
 
     Args:
         axes: drawn; what is not an axis, such as a legend's place, is left as it is.
@@ -27,12 +31,36 @@ def make_legible(axes: Axes) -> None:
         return
     if isinstance(axes.xaxis.get_major_locator(), AutoLocator):
         axes.xaxis.set_major_locator(MaxNLocator(MOST, steps=[1, 2, 2.5, 5, 10]))
+    for axis in (axes.xaxis, axes.yaxis):
+        _say_plainly(axis)
     if not has_data(axes):
         _set_limits(axes)
         axes.text(0.5, 0.5, EMPTY, transform=axes.transAxes, ha="center", va="center", color="0.3",
                   fontsize="small", style="italic")  # fmt: skip
     elif axes.get_yscale() == "log" and isinstance(axes.yaxis.get_minor_locator(), NullLocator):
         _show_powers(axes)
+
+
+class PlainLogarithms(LogFormatterSciNotation):
+    """Numbers of a logarithmic axis, plain where they are short.
+
+    >>> formatter = PlainLogarithms()
+    >>> formatter.create_dummy_axis()
+    >>> formatter(0.01), formatter(1000.0)
+    ('0.01', '1000')
+    """
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The number as it is said, "" where it is not."""
+        said = super().__call__(x, pos)
+        return f"{x:g}" if said and PLAIN[0] < x < PLAIN[1] else said
+
+
+def _say_plainly(axis: Axis) -> None:
+    if type(axis.get_major_formatter()) is LogFormatterSciNotation:
+        axis.set_major_formatter(PlainLogarithms())
+    if type(axis.get_minor_formatter()) is LogFormatterSciNotation:
+        axis.set_minor_formatter(PlainLogarithms(minor_thresholds=(1, 0.4)))
 
 
 def has_data(axes: Axes) -> bool:

@@ -37,9 +37,9 @@ def draw(points: pd.DataFrame, decision: pd.DataFrame, caption: str) -> Drawing:
         left.set(xlabel="train loss", ylabel="β  (units of the loss)",
                  title="Stability against train loss, means over draws")  # fmt: skip
         keep_within(left, 0, np.inf)
-        left.legend(framealpha=0.9)
         _differences(right, decision)
-        figure.keyed(right.get_legend_handles_labels(), title="controls")
+        curves, marks = left.get_legend_handles_labels(), right.get_legend_handles_labels()
+        figure.keyed((curves[0] + marks[0], curves[1] + marks[1]))
         figure.described(caption)
     return figure
 

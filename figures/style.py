@@ -129,8 +129,6 @@ def style() -> Iterator[None]:
         mpl.rc_context(
             {
                 "axes.linewidth": 0.8,
-                # Logarithmic axes say 0.001 to 1000 as these, and powers of ten beyond.
-                "axes.formatter.min_exponent": 4,
                 # DejaVu before the style's Liberation: the same letters on every machine.
                 "font.sans-serif": ["Arial", "DejaVu Sans", "sans-serif"],
                 "legend.frameon": True,

@@ -40,6 +40,7 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import RunJob, Tables
 from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
+from probes.metrics.inference_names import network_name
 from probes.results.answer_words import (
     MATCHED_VERDICTS,
     differences_in_words,
@@ -222,7 +223,7 @@ class GapResult(StabilityResult):
         largest = self.bound_summary[self.bound_summary["strength"] == strength]
         points = self._with_bound(largest, "mean")
         intervals = intervals_in_words(self.draw_count)
-        caption = f"{self.setting}, {points['inference'].iloc[0]} network; {intervals}"
+        caption = f"{self.setting}, {network_name(points['inference'].iloc[0])}; {intervals}"
         shown = points[points["ensemble"] == 0].sort_values(["p", "n"], kind="stable")
         if self.summary["ensemble"].any():
             caption += "; ensembles stand in the table alone"

@@ -14,6 +14,15 @@ def inference_label(members: int, otherwise: str = "expected weight") -> str:
     return f"ensemble, N = {members}" if members else otherwise
 
 
+def network_name(inference: str) -> str:
+    """Name the network of a way of inference.
+
+    >>> network_name("expected weight"), network_name("no masks")
+    ('expected weight network', 'network without masks')
+    """
+    return "network without masks" if inference == "no masks" else f"{inference} network"
+
+
 def named_inference(inference: str, members: int) -> str:
     """Name a way of inference, where "ensemble" stands for one of N members.
 

@@ -11,7 +11,7 @@ import pandas as pd
 from probes.jobs.job import TableKind
 from probes.metrics.change_statistics import change_statistics
 from probes.metrics.confidence_intervals import means
-from probes.metrics.inference_names import inference_label
+from probes.metrics.inference_names import inference_label, network_name
 from probes.metrics.interior_optimum import Optimum, interior_optimum
 from probes.metrics.paired_differences import paired_differences
 from probes.results.answer_words import (
@@ -280,7 +280,7 @@ class StabilityResult(Result):
         said = [INTERVALS, diverged, HOW_TO_READ, *checked, *caveats(self.table)]
         bounds = (
             "Bounds: Proposition 4.2 on β, Lemma 4.3 and Theorem 4.4 on the gap, "
-            f"δ = {self.delta:g}; {first['inference']} network"
+            f"δ = {self.delta:g}; {network_name(first['inference'])}"
         )
         curves = THEOREMS if pd.notna(first["strength"]) else CURVES_ALONE
         quantities = quantities_text(self.table, self.strengths)
@@ -339,7 +339,7 @@ class StabilityResult(Result):
         curves, ceiling = bound_curves(deterministic, self.strengths, self.delta)
         return draw(
             points.assign(
-                label=[inference_label(size, f"{name} network") for size, name in names],
+                label=[inference_label(size, network_name(name)) for size, name in names],
                 deterministic=points["ensemble"] == 0,
             ),
             curves,
@@ -356,9 +356,9 @@ class StabilityResult(Result):
         cells = cells[cells["ensemble"] == 0]
         cells = cells.rename(columns={"beta_signed": "gap_estimate"}).sort_values("p")
         caption = (
-            f"{self._drawn_setting}, {cells['inference'].iloc[0]} network\nthe estimate without a "
-            "test set describes training on n − 1 examples: it is slightly too large; "
-            f"{intervals_in_words(self.draw_count)}"
+            f"{self._drawn_setting}, {network_name(cells['inference'].iloc[0])}\n"
+            "the estimate without a test set describes training on n − 1 examples: it is slightly "
+            f"too large; {intervals_in_words(self.draw_count)}"
         )
         both = ["gap", "gap_estimate"]
         points = means(cells, ["p"], both)

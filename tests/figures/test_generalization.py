@@ -36,7 +36,7 @@ def test_estimate_and_bound_are_beside_them(panel, name, dash):
 def test_panels_and_curves_are_named():
     figure = drawing()
     left, right = figure.axes
-    assert artists.legend(left) == ["p = 0.1", "p = 0.5"]
+    assert artists.legend(figure) == ["p = 0.1", "p = 0.5"]
     assert left.get_title() == "measured; dotted, hollow: without a test set"
     assert right.get_title() == "dashed, hollow: Theorem 4.4, λ = 1, δ = 0.05"
     assert artists.labels(figure) == [("n", "gap  (units of the loss)"), ("n", "gap")]

@@ -75,3 +75,17 @@ def test_an_empty_logarithmic_panel_can_be_drawn():
     make_legible(axes)
     FigureCanvasAgg(axes.get_figure(root=True)).draw()
     assert 0 < axes.get_xlim()[0] < 10
+
+
+def test_numbers_of_a_logarithmic_axis_are_plain():
+    axes = panel()
+    axes.plot([1, 6], [1e-6, 1e5])
+    axes.set(xscale="log", yscale="log")
+    make_legible(axes)
+    FigureCanvasAgg(axes.get_figure(root=True)).draw()
+    shown = [text.get_text() for text in axes.get_xticklabels(which="both") if text.get_text()]
+    assert {"1", "2"} <= set(shown)
+    assert all(float(text) > 0 for text in shown)
+    upright = {text.get_text() for text in axes.get_yticklabels()}
+    assert {"0.01", "1", "100"} & upright
+    assert "$\\mathdefault{10^{-6}}$" in upright

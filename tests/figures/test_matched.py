@@ -62,8 +62,8 @@ def test_differences_have_their_intervals(name, shift):
 def test_panels_and_curves_are_named():
     figure = drawing()
     left, right = figure.axes
-    assert artists.legend(left) == ["p = 0, weight decay", "p = 0, early stopping", "dropout"]
-    assert artists.legend(figure) == ["weight decay", "early stopping"]
+    curves = ["p = 0, weight decay", "p = 0, early stopping", "dropout"]
+    assert artists.legend(figure) == [*curves, "weight decay", "early stopping"]
     assert artists.labels(figure) == [
         ("train loss", "β  (units of the loss)"),
         ("dropout rate p", "β of the control − β with dropout"),

@@ -28,7 +28,7 @@ DIFFERENT = {
 }  # fmt: skip
 #: What the project's style sets beyond the sheet.
 OURS = {
-    "axes.formatter.min_exponent", "figure.dpi", "savefig.dpi", "axes.titlesize", "axes.labelsize",
+    "figure.dpi", "savefig.dpi", "axes.titlesize", "axes.labelsize",
     "legend.fontsize", "lines.markersize", "figure.constrained_layout.use",
 }  # fmt: skip
 

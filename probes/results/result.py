@@ -187,7 +187,14 @@ class Result(ABC):
 
     def _repr_html_(self) -> str:
         said = "".join(f"<p>{escape(words)}</p>" for words in (self.answer, self.setting))
-        return said + self.text().to_html(index=False)
+        first, *others = self.text_tables()
+        folded = "".join(
+            f"<details><summary>{escape(one.title)}</summary>{one.table.to_html(index=False)}"
+            f"<p>{escape(one.caption)}</p></details>"
+            for one in others
+        )
+        note = f"<p><small>{escape(first.caption)}</small></p>"
+        return said + first.table.to_html(index=False) + note + folded
 
 
 def caveats(rows: pd.DataFrame) -> list[str]:

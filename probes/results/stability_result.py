@@ -423,10 +423,6 @@ class StabilityResult(Result):
             }
         )
 
-    def _repr_html_(self) -> str:
-        bounds = bounds_text(self.bound_summary).to_html(index=False)
-        return super()._repr_html_() + bounds + self.audit.to_html(index=False)
-
 
 def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
     row = group.iloc[0].drop(PER_EXAMPLE).to_dict()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lora_dropout.ensemble import Average, RunningAverage, check_ensemble, members
 from lora_dropout.injection import adapted_layers
+from lora_dropout.layer import LoRADropoutLinear
 from lora_dropout.peft.fused_head import fused_output
 from lora_dropout.peft.replaced_method import method_replaced
 
@@ -19,6 +20,8 @@ from lora_dropout.peft.replaced_method import method_replaced
 AVERAGED = ("logits", "pred_boxes", "pred_masks")
 #: Layers whose outputs, and what a model tells beside, were seen to decide its loss.
 _deciding: "WeakSet[nn.Module]" = WeakSet()
+#: Layers with an update beside a frozen one.
+ADAPTED = (BaseTunerLayer, LoRADropoutLinear)
 #: Kinds of problems of transformers whose outputs are no classes that exclude each other.
 WITHOUT_CLASSES = ("regression", "multi_label_classification")
 
@@ -49,7 +52,7 @@ def averaging(
             call, of a model whose loss of averaged outputs is not known.
     """
     check_ensemble(ensemble, average)
-    kind = getattr(base_model(adapted).config, "problem_type", None)
+    kind = setting(adapted, "problem_type")
     if average == "probabilities" and kind in WITHOUT_CLASSES:
         raise ValueError(f"average must be 'logits' where the problem_type is {kind!r}")
     averaged = _Average(called, called.forward, adapted, ensemble, average)
@@ -196,8 +199,8 @@ class _LastLayers:
 
     def __enter__(self) -> Self:
         leaves = [one for one in self.model.modules() if not any(True for _ in one.children())]
-        # PEFT's layers have children, and what they return is theirs and not a child's.
-        layers = [one for one in self.model.modules() if isinstance(one, BaseTunerLayer)]
+        # Adapted layers have children, and what they return is theirs and not a child's.
+        layers = [one for one in self.model.modules() if isinstance(one, ADAPTED)]
         self.handles = [one.register_forward_hook(self._add) for one in leaves + layers]
         return self
 
@@ -309,6 +312,11 @@ def loss_of(adapted: nn.Module, output: Any, inputs: dict[str, Any]) -> Tensor:
         known |= {"logits": output["logits"], "labels": inputs["labels"]}
         known |= {"vocab_size": base.config.vocab_size, "config": base.config}
     return base.loss_function(**known)
+
+
+def setting(adapted: nn.Module, name: str) -> Any:
+    """Return what a model's config says; None without a config, or where it does not say."""
+    return getattr(getattr(base_model(adapted), "config", None), name, None)
 
 
 def base_model(adapted: nn.Module) -> Any:

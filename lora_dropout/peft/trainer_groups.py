@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lora_dropout.functional import GroupsNotSupportedError
 from lora_dropout.injection import layers_in_use
 from lora_dropout.objective import each_sample, grouped_samples
+from lora_dropout.peft.averaging import setting
 from lora_dropout.peft.row_independence import (
     EXACT,
     ROUGH,
@@ -62,6 +63,9 @@ def check_rows(
         raise GroupsNotSupportedError("gradients of a sharded model cannot be compared first")
     if couples_by_itself(model):
         raise GroupsNotSupportedError("the model normalizes over the batch")
+    if setting(trainer.model, "output_router_logits"):
+        # Too little of a loss for gradients of a few batches to tell.
+        raise GroupsNotSupportedError("routers of experts are balanced over the batch")
     if compares_with_averages(trainer):
         raise GroupsNotSupportedError("rows of a batch are compared with their average")
     exact = trainer.accelerator.mixed_precision == "no" and all(

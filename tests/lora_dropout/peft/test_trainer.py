@@ -10,7 +10,7 @@ import transformers
 from peft import get_peft_model
 from transformers import Trainer, TrainingArguments
 
-from lora_dropout import Ensemble, mask_schedule, members
+from lora_dropout import Ensemble, inject, mask_schedule, members
 from lora_dropout.peft import (
     LoraDropoutConfig,
     LoraDropoutTrainer,
@@ -20,7 +20,15 @@ from lora_dropout.peft import (
 )
 from lora_dropout.peft.adalora import regularizer
 from lora_dropout.peft.averaging import averaging
-from tests.lora_dropout.peft.models import SIZES, WORDS, adapted, batch_for, randomize
+from tests.lora_dropout.peft.models import (
+    SIZES,
+    WORDS,
+    adapted,
+    batch_for,
+    lora,
+    mixtral,
+    randomize,
+)
 from tests.lora_dropout.peft.training import Rows, factors, losses, trainer
 from tests.torchrun import two_processes
 
@@ -112,6 +120,50 @@ class Later(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         kind = Contrast if self.state.global_step else Trainer
         return kind.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
+
+
+def test_routers_that_are_balanced_over_the_batch_take_passes(tmp_path, caplog):
+    """Their share of the loss is too small for gradients to show it."""
+    base = mixtral()
+    base.config.output_router_logits = True
+    model = get_peft_model(base, lora(["q_proj"], "CAUSAL_LM"))
+    settings = {"max_steps": 1, "report_to": [], "use_cpu": True, "save_strategy": "no"}
+    arguments = TrainingArguments(str(tmp_path), disable_tqdm=True, **settings)
+    data = Rows("llama")
+    made = LoraDropoutTrainer(model, arguments, train_dataset=data, samples=2, grouped=True)
+    made.train()
+    assert "routers of experts are balanced over the batch" in caplog.text
+    assert not made.grouped
+
+
+class Small(torch.nn.Module):
+    """A model of one's own, that is none of transformers'."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = torch.nn.Linear(4, 8), torch.nn.Linear(8, 3)
+
+    def forward(self, x, labels):
+        logits = self.head(self.first(x).tanh())
+        return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def test_a_model_without_a_config_is_trained_and_evaluated_by_an_ensemble(tmp_path):
+    torch.manual_seed(0)
+    model = inject(Small(), rank=2, p=0.3)
+    data = [{"x": torch.randn(4), "labels": number % 3} for number in range(8)]
+    settings = {"max_steps": 2, "report_to": [], "use_cpu": True, "save_strategy": "no"}
+    settings |= {"learning_rate": 0.1, "per_device_eval_batch_size": 8, "disable_tqdm": True}
+    made = LoraDropoutTrainer(
+        model, TrainingArguments(str(tmp_path), **settings), train_dataset=data, eval_dataset=data,
+        samples=2, grouped=True, ensemble=3,
+    )  # fmt: skip
+    made.train()
+    x, labels = torch.stack([row["x"] for row in data]), torch.arange(8) % 3
+    with torch.no_grad():
+        mean = Ensemble(model, 3, output=lambda result: result["logits"])(x, labels)
+    expected = torch.nn.functional.cross_entropy(mean, labels)
+    assert made.evaluate()["eval_loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_rows_that_come_to_see_each_other_later_take_passes_from_then_on(tmp_path, caplog):

@@ -67,7 +67,7 @@ part tests 100 "$PYTHON" -m pytest -v -n 8 -p no:cacheprovider -o filterwarnings
 part rows 45 "$PYTHON" -m benchmarks.on_gpu rows --device "$DEVICE" --json "$OUT/rows.json"
 part retraining 90 "$PYTHON" -m benchmarks.on_gpu retraining --device "$DEVICE" \
   "${RETRAINING[@]}" --json "$OUT/retraining.json"
-part captured 30 "$PYTHON" -m benchmarks.captured_step --n 64 --steps 100 --repetitions 3
+part captured 40 "$PYTHON" -m benchmarks.captured_step --n 64 --steps 100 --repetitions 3
 part layer 25 "$PYTHON" -m benchmarks.layer
 finetune_step deberta 60 32 128
 finetune_step llama 90 4 512

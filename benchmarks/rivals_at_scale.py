@@ -152,9 +152,9 @@ class FullScale:
         """
         lr = float(kept["lr"].iloc[0]) if len(kept) else self._tuned_rate(rival)
         first = len(kept)
-        measured = self._fine_tune(
-            rival, "measuring", lr, FIRST_MEASURED + first, self.seeds - first
-        )
+        seeds = range(FIRST_MEASURED + first, FIRST_MEASURED + self.seeds)
+        measured = self._fine_tune(rival, "measuring", lr, seeds)
+        measured = measured.reset_index(drop=True)
         stopped = measured.loc[measured.groupby("draw")["validation_loss"].idxmin()]
         found = stopped.assign(
             lr=lr, stop=stopped["step"], test_loss=stopped["half_loss"], task="tweets"
@@ -164,28 +164,30 @@ class FullScale:
     def _tuned_rate(self, rival: Rival) -> float:
         """The learning rate with the least loss at its best stop, on the seeds that tune."""
         found = pd.concat(
-            self._fine_tune(rival, "tuning", lr, 0, self.tuning_seeds).assign(lr=lr)
+            self._fine_tune(rival, "tuning", lr, range(self.tuning_seeds)).assign(lr=lr)
             for lr in self.rates
         )
         means = found.groupby(["lr", "draw"])["test_loss"].min().groupby("lr").mean()
         return float(means.index.to_numpy()[means.to_numpy().argmin()])
 
-    def _fine_tune(
-        self, rival: Rival, part: Part, lr: float, seed: int, draws: int
-    ) -> pd.DataFrame:
+    def _fine_tune(self, rival: Rival, part: Part, lr: float, seeds: range) -> pd.DataFrame:
         """Rows of the evaluations of a method as it predicts: an ensemble's as an ensemble."""
         name = f"{self.n}-{_named(rival)}-{part}-{lr:g}".replace(" ", "_")
         arguments = {
             "max_steps": self.steps, "eval_steps": self.steps // STOPS, "learning_rate": lr
         }  # fmt: skip
         members = rival.method.masked_members
-        found = finetune.measure(
-            task=str(_written(part, self.out)), model=str(packaged(MODEL)), n=self.n,
-            held_out=self.held_out, tokens=TOKENS,
-            regularizer=(rival.name,), strength=(rival.strength,) if rival.strength else (),
-            ensemble=members if members > 1 else 0, ensemble_along=members > 1,
-            out=self.out / name, training=TRAINING | arguments, draws=draws, seed=seed,
-        ).rows  # fmt: skip
+        # A folder a seed: with more seeds those that are done stay as they are.
+        found = pd.concat(
+            finetune.measure(
+                task=str(_written(part, self.out)), model=str(packaged(MODEL)), n=self.n,
+                held_out=self.held_out, tokens=TOKENS,
+                regularizer=(rival.name,), strength=(rival.strength,) if rival.strength else (),
+                ensemble=members if members > 1 else 0, ensemble_along=members > 1,
+                out=self.out / name / str(seed), training=TRAINING | arguments, draws=1, seed=seed,
+            ).rows
+            for seed in seeds
+        )  # fmt: skip
         return found[found["inference"] == "ensemble"] if members > 1 else found
 
 

@@ -54,12 +54,15 @@ def test_what_is_kept_is_not_measured_again(tmp_path, capsys):
 @pytest.fixture
 def fine_tuned(monkeypatch):
     """Runs that are made up: every one that is asked for, by its part, rate and seeds."""
-    asked = []
+    asked, folders = [], []
 
-    def measure(*, task, training, draws, seed, regularizer, ensemble, **rest):
+    def measure(*, task, training, draws, seed, regularizer, ensemble, out, **rest):
+        # As finetune.measure: a folder holds one run alone.
+        assert out not in folders
+        folders.append(out)
         lr = training["learning_rate"]
         seeds = range(seed, seed + draws)
-        asked.append((Path(task).stem, regularizer[0], lr, [*seeds]))
+        asked.append((Path(task).stem, regularizer[0], lr, *seeds))
         ways = ["expected weight", "ensemble"] if ensemble else ["no masks"]
         return SimpleNamespace(
             rows=pd.DataFrame(
@@ -79,15 +82,15 @@ def fine_tuned(monkeypatch):
 def test_at_full_scale_a_rate_is_tuned_once_and_missing_seeds_are_added(fine_tuned, tmp_path):
     run = {"method": ("LoRA",), "rates": (0.2, 0.1), "rows": tmp_path / "rows.csv"}
     full(**run, seeds=2)
-    tuned = [("tuning", "LoRA", lr, [0]) for lr in (0.2, 0.1)]
-    assert fine_tuned == [*tuned, ("measuring", "LoRA", 0.1, [1000, 1001])]
+    tuned = [("tuning", "LoRA", lr, 0) for lr in (0.2, 0.1)]
+    assert fine_tuned == [*tuned, *(("measuring", "LoRA", 0.1, seed) for seed in (1000, 1001))]
     kept = pd.read_csv(run["rows"])
     assert list(kept) == COLUMNS
     assert kept[["lr", "stop", "draw", "test_loss"]].to_numpy().tolist() == [
         [0.1, 2, 1000, 1000], [0.1, 2, 1001, 1001],
     ]  # fmt: skip
     full(**run, seeds=3)
-    assert fine_tuned[3:] == [("measuring", "LoRA", 0.1, [1002])]
+    assert fine_tuned[4:] == [("measuring", "LoRA", 0.1, 1002)]
     assert pd.read_csv(run["rows"])["draw"].tolist() == [1000, 1001, 1002]
 
 

@@ -106,7 +106,7 @@ def test_a_size_beyond_the_part_that_tunes_is_refused(tmp_path):
 
 
 def test_a_method_is_asked_for_with_its_strength(tmp_path):
-    with pytest.raises(ValueError, match="method must be one of LoRA; LoRA Dropout 0.3; "):
+    with pytest.raises(ValueError, match=r"method must be one of LoRA; LoRA Dropout 0.3; "):
         full(method=("LoRA Dropout",), rows=tmp_path / "rows.csv")
 
 

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import pandas as pd
 import tyro
 
@@ -167,6 +168,8 @@ class GapResult(StabilityResult):
         if not ratio.notna().any():
             return "Theorem 4.4 has no value at any λ tried"
         bound, largest = known.loc[ratio.idxmin(), ["bound", "loss_bound_used"]]
+        if np.isinf(bound):
+            return "The bound of Theorem 4.4 is infinite: it says nothing"
         return (
             f"The bound of Theorem 4.4 is at best {bound:.3g}, "
             + ("above" if bound >= largest else "below")

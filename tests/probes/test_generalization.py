@@ -11,6 +11,7 @@ from probes.cells.matched_controls import CONTROLS
 from probes.generalization import GeneralizationSettings
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_here
+from tests.probes.tables import gap_result, stability_cells
 
 SMALL = {"task": "breast_cancer", "draws": 3, "steps": 12}
 QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "10"]
@@ -103,3 +104,21 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
 def test_settings_are_checked_in_python_too():
     with pytest.raises(ValueError, match="n must be at least one value"):
         GeneralizationSettings(n=()).cells()
+
+
+def test_theorem_4_4_is_told_beside_the_largest_loss_at_its_own_point():
+    """The smallest bound is not the one that comes nearest to saying something."""
+    little, much = (
+        stability_cells(p, *[(0.45, (0.1, 0.3))] * 2, lipschitz=10.0, largest_loss=largest)
+        for p, largest in ((0.3, 1.0), (0.5, 50.0))
+    )
+    result = gap_result(*little, *much, n=1000)
+    bounds = result.text().set_index("p")["Theorem 4.4"].astype(float)
+    assert 1 < bounds["0.3"] < bounds["0.5"] < 50
+    said = f"at best {bounds['0.5']:.3g}, below the largest loss there, 50."
+    assert result.answer.endswith(said)
+
+
+def test_on_a_flat_loss_without_dropout_theorem_4_4_is_infinite():
+    flat = stability_cells(0.0, *[(0.45, (0.1, 0.3))] * 2, curvature=0.0)
+    assert gap_result(*flat).answer.endswith("Theorem 4.4 is infinite: it says nothing.")

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from probes.results.bounds_table import RATES, bound_curves, bounds, over_draws
 from probes.results.premises import BOUNDED, CLOSE, MINIMISER, SEMIDEFINITE
@@ -176,16 +177,19 @@ def test_draws_that_share_examples_are_counted_and_not_tested():
     assert over(*many, pool=5001).loc["Theorem 4.4", "verdict"] == f"violated: {shared}"
 
 
-@pytest.mark.slow
 def test_a_true_bound_is_called_violated_in_at_most_one_run_of_twenty():
-    """Its draws exceed it with probability exactly delta; 4 binomial standard errors above 5 %."""
-    generator, runs = np.random.default_rng(0), 400
-    wrong = 0
-    for _ in range(runs):
-        exceeded = generator.random(20) < 0.05
-        found = over(*({"gap": 0.51 if one else 0.25} for one in exceeded))
-        wrong += found["verdict"].str.startswith("violated").any()
-    assert wrong <= 0.05 * runs + 4 * (0.05 * 0.95 * runs) ** 0.5
+    """Each draw exceeds it with probability delta: exact, as the verdict counts draws alone."""
+    draws = 20
+    called = [
+        over(*({"gap": 0.51 if draw < above else 0.25} for draw in range(draws)))["verdict"]
+        .str.startswith("violated")
+        .any()
+        for above in range(draws + 1)
+    ]
+    assert called == sorted(called)
+    assert not called[0]
+    assert called[-1]
+    assert binom.pmf(np.arange(draws + 1), draws, 0.05) @ called <= 0.05
 
 
 def test_draws_that_measured_nothing_are_no_draws():

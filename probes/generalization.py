@@ -167,7 +167,8 @@ class GapResult(StabilityResult):
         ratio = known["bound"] / known["loss_bound_used"]
         if not ratio.notna().any():
             return "Theorem 4.4 has no value at any λ tried"
-        bound, largest = known.loc[ratio.idxmin(), ["bound", "loss_bound_used"]]
+        least = known.iloc[int(ratio.argmin())]
+        bound, largest = float(least["bound"]), float(least["loss_bound_used"])
         if np.isinf(bound):
             return "The bound of Theorem 4.4 is infinite: it says nothing"
         return (

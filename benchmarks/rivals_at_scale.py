@@ -90,6 +90,8 @@ TRAINING = {
     "lr_scheduler_type": "constant", "eval_on_start": False, "save_strategy": "no", "bf16": True,
     "use_cpu": True,
 }  # fmt: skip
+#: Fewer have no order to speak of.
+LEAST_METHODS = 3
 #: Number of the first draw that measures.
 FIRST_MEASURED = 1000
 
@@ -322,6 +324,8 @@ def compare(folder: Path = KEPT) -> None:
         for other, small_rows in tables["small"].items():
             given = _by_method(small_rows)
             both = truth.index.intersection(given.index, sort=False)
+            if len(both) < LEAST_METHODS:
+                continue
             means = np.tile(given.loc[both].mean(axis=1).to_numpy()[:, None], truth.shape[1])
             _say(f"{name} by {other}, {given.shape[1]} draws", means, truth.loc[both])
 

@@ -114,6 +114,20 @@ def _mixed(kind: type) -> type:
 class AdaLoraModel(DropoutTuner, PlainAdaLoraModel):
     """PEFT's AdaLoRA model; with a config of another kind it is that and nothing else."""
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model, and add the regularizer to its loss where an adapter is trained.
+
+        Args:
+            *args, **kwargs: passed on to the model.
+
+        Returns:
+            What the model returns.
+        """
+        if not hasattr(self, "trainable_adapter_name"):
+            # PEFT asks for that of an adapter that was loaded for use too.
+            return self.model.forward(*args, **kwargs)
+        return super().forward(*args, **kwargs)
+
     def inject_adapter(self, *args: Any, **kwargs: Any) -> None:
         """Put an adapter into the layers.
 

@@ -47,13 +47,22 @@ def saved(folder, config, name="bert", **changes):
 
 
 def inputs(name="bert"):
-    # Without labels: PEFT's AdaLoRA computes no loss where nothing is trained.
     return {key: value for key, value in batch_for(name).items() if key != "labels"}
 
 
 def logits(model, name="bert"):
     with torch.no_grad():
         return model.eval()(**inputs(name)).logits
+
+
+@both
+def test_an_adapter_that_was_loaded_for_use_has_a_loss(config, tmp_path):
+    """PEFT's AdaLoRA asks for the regularizer of a trained adapter, and fails without one."""
+    model = saved(tmp_path, config)
+    loaded = PeftModel.from_pretrained(bert(), tmp_path).eval()
+    with torch.no_grad():
+        found, expected = (one(**batch_for("bert")) for one in (loaded, model.get_base_model()))
+    torch.testing.assert_close(found.loss, expected.loss)
 
 
 @both

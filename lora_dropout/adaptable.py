@@ -61,11 +61,6 @@ def with_article(name: str) -> str:
     return f"{'an' if name[0].upper() in vowels else 'a'} {name}"
 
 
-def is_plain_linear(module: nn.Module) -> bool:
-    """Whether a layer does nothing but multiply by a weight that is an ordinary tensor."""
-    return why_refused(module) is None
-
-
 def multiplies(module: nn.Module) -> bool:
     """Whether a layer, or its user, multiplies by a weight that it holds; embeddings do not.
 

@@ -9,7 +9,9 @@ from functools import wraps
 from inspect import signature
 from typing import Any
 
+import peft
 import peft.utils.hotswap
+import peft.utils.loftq_utils
 from peft import LoraConfig, PeftConfig, PeftModel
 from transformers.integrations.peft import PeftAdapterMixin
 
@@ -49,6 +51,8 @@ def guard() -> None:
     ask_first(PeftModel, "load_adapter", _ask_of_peft)
     ask_first(PeftAdapterMixin, "load_adapter", _ask_of_transformers)
     ask_first(hotswap, "hotswap_adapter_from_state_dict", _ask_of_factors)
+    for owner in (peft, peft.utils, peft.utils.loftq_utils):
+        ask_first(owner, "replace_lora_weights_loftq", _ask_of_loftq)
 
 
 def ask_first(owner: Any, name: str, ask: Callable[[dict[str, Any]], None]) -> None:
@@ -107,6 +111,15 @@ def _saved_config(folder: Any, hub: dict[str, Any]) -> Any:
         return PeftConfig.from_pretrained(folder, **hub)
     except ValueError:
         return None
+
+
+def _ask_of_loftq(given: dict[str, Any]) -> None:
+    held = given["peft_model"].peft_config.get(given["adapter_name"])
+    if isinstance(held, DropoutFields) and held.drops:
+        raise ValueError(
+            "replace_lora_weights_loftq puts a part of the frozen weight into the update, which "
+            "dropout would drop: leave it out, or set dropout_rate=0"
+        )
 
 
 def _ask_of_factors(given: dict[str, Any]) -> None:

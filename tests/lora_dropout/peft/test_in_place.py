@@ -1,9 +1,10 @@
 """Factors loaded into the place of others mean there what they meant, or are refused."""
 
+import peft
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.utils import hotswap
+from peft.utils import hotswap, loftq_utils
 
 from tests.lora_dropout.peft.models import batch, bert, lora, randomize
 
@@ -91,6 +92,13 @@ def test_factors_without_a_config_of_their_own_are_taken_as_they_are(tmp_path):
     (tmp_path / "adapter_config.json").unlink()
     loaded = peft_takes(tmp_path, lora(TARGETS))
     torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
+
+
+def test_loftq_is_refused_where_its_share_of_the_weight_would_be_dropped():
+    model = get_peft_model(bert(), lora(TARGETS))
+    for function in (peft.replace_lora_weights_loftq, loftq_utils.replace_lora_weights_loftq):
+        with pytest.raises(ValueError, match="a part of the frozen weight into the update"):
+            function(model)
 
 
 def test_factors_swapped_by_hand_are_asked_too():

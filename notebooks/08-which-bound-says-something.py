@@ -126,7 +126,7 @@ points = pd.concat(
     [result.summary.assign(lr=lr) for lr, result in ((1e-3, fits), (5e-3, overfits))]
 )
 counts = points.groupby(["name", "lr"], sort=False)["verdict"].value_counts().unstack(fill_value=0)
-counts
+counts.rename_axis(index=["bound", "learning rate"], columns=None)
 
 # %% [markdown]
 # Over n the gap falls, and the bounds with it. Over p the two regimes differ. Where the network
@@ -134,9 +134,11 @@ counts
 # the train error rises with p, and so does the bound that uses it (binary kl).
 
 # %%
-points.query("name in ['ld-CMI', 'binary kl']").pivot_table(
-    index=["lr", "n", "p"], columns="name", values="bound"
-).join(points.query("name == 'e-CMI'").set_index(["lr", "n", "p"])[["train_loss", "gap"]]).round(3)
+keys = ["lr", "n", "p"]
+gaps = points.query("name == 'e-CMI'").set_index(keys)[["train_loss", "gap"]]
+some = points.query("name in ['ld-CMI', 'binary kl']")
+beside = some.pivot_table(index=keys, columns="name", values="bound").join(gaps).round(3)
+beside.rename_axis(["learning rate", "n", "p"]).rename(columns={"train_loss": "train error"})
 
 # %% [markdown]
 # ## Does sparsity tighten it, beyond fitting less?
@@ -173,7 +175,7 @@ for result in (matched, matched_overfits):
 # - On the very selections that the information was estimated from, a bound from it cannot be below
 #   the gap: that is algebra, and no evidence. Evidence is the gap on examples in no pair.
 # - Information that is estimated from K selections is too large on average, here by up to about
-#   0.1 nats; from K/2 the bounds are larger on average (`bound_half`).
+#   0.1 nats; from K/2 the bounds are larger on average (the column *at K/2*).
 # - A bound needs K networks and both examples of each pair. With 2n examples one could also train
 #   on n and test on n, which is tighter. What these bounds add is a reason: how much the losses
 #   tell about which half was trained on.

@@ -45,7 +45,7 @@ two = tuning.query("share == 1 and method in ['LoRA', 'LoRA Dropout']")
 two = two[(two["method"] == "LoRA") | (two["strength"] == 0.3)]
 ends = two.groupby(["method", "lr"])["validation_loss"].mean().unstack(0)
 untuned = ends.dropna().loc[[ends.index.min(), ends.index.max()]]
-untuned.round(3)
+untuned.round(3).rename_axis(index="learning rate", columns="validation loss")
 
 # %% [markdown]
 # At the small rate LoRA Dropout has the larger loss, as it has learned less; at the large rate

@@ -112,7 +112,7 @@ def test_the_command_line_prints_and_keeps(tmp_path):
     quick = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "10", "--sizes", "1", "3"]
     done = run_here("ensemble", *quick, "--out", "here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "ensemble, N = 3" in done.stdout
+    assert "N = 3" in done.stdout
     kept = {path.name for path in (tmp_path / "here").iterdir()}
     assert kept == {"cells", "rows.parquet", "table.csv", "ensemble.png", "manifest.json"}
     again = run_here("ensemble", *quick, "--out", "here", "--json", cwd=tmp_path)

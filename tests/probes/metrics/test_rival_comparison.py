@@ -44,7 +44,9 @@ def test_verdicts(method, verdict):
 
 def test_differences_are_paired_and_corrected_by_holm():
     differences = -0.1 + 0.02 * NOISE
-    two = compare_methods(table(good=LORA + differences, bad=LORA + 0.5 + 0.01 * NOISE), "LoRA", 0.02)
+    two = compare_methods(
+        table(good=LORA + differences, bad=LORA + 0.5 + 0.01 * NOISE), "LoRA", 0.02
+    )
     found = two.set_index("method").loc["good"]
     assert found["difference"] == pytest.approx(-0.1)
     interval = stats.ttest_1samp(differences, 0).confidence_interval()

@@ -23,11 +23,11 @@ INFORMATION = OF_SELECTIONS | {
 
 
 def information_result(bounds, gap_test=0.2, gap=0.2, spread=0.002):
-    """Bounds by name, size and rate, in two draws ``spread`` apart at p = 0; gaps are those of all."""
+    """Bounds by name, size and rate, in draws ``spread`` apart at p = 0; gaps are those of all."""
     assert {name for name, _, _ in bounds} <= set(BOUNDS)
     records = [
-        {"name": name, "n": n, "p": p, "draw": draw, "bound": bound + spread * draw * (1 + p),
-         "gap": gap, "gap_test": gap_test}
+        {"name": name, "n": n, "p": p, "draw": draw, "gap": gap, "gap_test": gap_test,
+         "bound": bound + spread * draw * (1 + p)}
         for (name, n, p), bound in bounds.items()
         for draw in (0, 1)
     ]  # fmt: skip

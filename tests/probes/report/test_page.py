@@ -23,14 +23,15 @@ from tests.probes.report.pages import cell, read_page
 pytestmark = pytest.mark.slow
 
 SMALL = {"n": 8, "draws": 2, "steps": 4, "workers": 1, "task": "breast_cancer", "lr": (3e-3,)}
-MEASURED = ("stability", "matched", "ensemble", "rivals", "calibration", "ablation")
-KEYS = ["stability", "matched-ridge", "ensemble", "rivals", "calibration", "ablation"]
+MEASURED = ("stability", "matched", "ensemble", "rivals", "calibration", "ablation", "methods")
+KEYS = ["stability", "matched-ridge", *MEASURED[2:]]
 #: What says whether the network without dropout overfits.
 REGIMES = ["regime-breast_cancer-0.003", "regime-ridge-0.003"]
 #: Figures that the page shows of every section, in its order.
 DRAWN = {
     "stability": ["stability", "gap"], "matched-ridge": ["matched"], "ensemble": ["ensemble"],
     "rivals": ["rivals"], "calibration": ["calibration"], "ablation": ["ablation"],
+    "methods": ["rivals"],
 }  # fmt: skip
 #: Half the width of Student's interval over two draws, in units of half their distance.
 STUDENT = 12.7062

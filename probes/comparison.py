@@ -343,10 +343,14 @@ class ComparisonResult(Result):
             if not len(last):
                 return ""
             where = f"At n = {last['n'].iloc[0]}, the largest drawn"
-            return f"{where}, none of {len(last)} bounds says anything."
+            return (
+                f"{where}, none of {len(last)} bounds says anything: with the train loss each is "
+                f"at least {self.limit}."
+            )
         counted = (
             f"At n = {said['n'].iloc[0]}, the largest drawn, {len(said)} of {len(last)} bounds "
-            f"{'says' if len(said) == 1 else 'say'} something"
+            f"{'says' if len(said) == 1 else 'say'} something (with the train loss below "
+            f"{self.limit})"
         )
         untested = said[said["of"] != minimisers.SPEAKS_OF[minimisers.TEST_SET]]
         if not len(untested):

@@ -140,9 +140,10 @@ def test_attribution_is_drawn_with_its_scores_by_held_out_example(handed):
 
 def test_bounds_are_drawn_over_all_sizes(handed):
     result = comparison_result({"Theorem 4.4": {50: 2.0, 100: 1.0, 10**6: 0.01}})
-    rows, caption = handed(result, "comparison")
+    rows, caption, ceiling = handed(result, "comparison")
     pd.testing.assert_frame_equal(rows, result.rows)
     assert caption == result.setting
+    assert ceiling == 1  # the largest loss
 
 
 #: Two rates, two draws; the ensemble has no place in the gap's figure.

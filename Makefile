@@ -28,7 +28,7 @@ test: $(STAMP)  ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(STAMP)  ## run what is fast of the tests, at every save (90 s)
-	$(BIN)/python -m pytest -n 2 -m "not slow and not cuda" -q
+	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n 2 -m "not slow and not cuda" -q
 
 falsify: $(STAMP)  ## search long for problems that refute statements that we claim are true
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 tests/probes/statements/test_falsification.py

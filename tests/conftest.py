@@ -19,6 +19,7 @@ settings.register_profile(
 settings.register_profile(
     "long", parent=settings.get_profile("ci"), derandomize=False, max_examples=2000
 )
+settings.register_profile("quick", parent=settings.get_profile("ci"), max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -33,6 +33,8 @@ from probes.report.sections import ReportSettings
 from probes.results.estimate_agreement import agreement
 from probes.results.text_tables import print_table
 
+pytestmark = pytest.mark.slow
+
 TEXT = plain(pages_text())
 
 

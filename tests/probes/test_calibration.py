@@ -10,6 +10,8 @@ from probes.jobs.job import TableKind
 from probes.metrics.confidence_intervals import means
 from tests.probes.same_numbers import SMALL, table_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def calibration():

@@ -19,6 +19,8 @@ from tests.probes.commands import assert_refused, run_here
 from theory.readings import CORRECTED
 from theory.second_moment import second_moment_gap_bound
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result():

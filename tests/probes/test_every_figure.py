@@ -44,6 +44,8 @@ from tests.probes.tables import (
 )
 from tests.probes.test_rivals import made as tuned_result
 
+pytestmark = pytest.mark.slow
+
 #: Rates, and what a quantity is in every draw.
 SEVERAL, LONE, LOST = "several rates and draws", "one rate and draw", "diverged"
 RATES = {SEVERAL: (0.0, 0.1, 0.5), LONE: (0.3,), LOST: (0.1, 0.3)}

@@ -13,6 +13,8 @@ from probes.stability import measure
 from tests.probes.commands import assert_refused, run_here
 from tests.probes.tables import gap_result, stability_cells
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"task": "breast_cancer", "draws": 3, "steps": 12}
 QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "10"]
 

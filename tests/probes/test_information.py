@@ -23,6 +23,8 @@ from probes.stability import measure as measure_stability
 from tests.probes.commands import assert_refused, run_here
 from theory.information import plug_in_information
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"task": "breast_cancer", "draws": 2, "steps": 20, "selections": 8}
 QUICK = ["--task", "breast_cancer", "--n", "6", "--p", "0", "0.5", "--draws", "2",
          "--steps", "4", "--selections", "4"]  # fmt: skip

@@ -21,6 +21,8 @@ from probes.training.own_training import OwnSample, adapted, train_own
 from probes.training.rivals import Rival
 from tests.probes.commands import assert_refused, run_here, run_probe
 
+pytestmark = pytest.mark.slow
+
 
 def digits_model(**changes):
     """The network of the task ``digits`` as plain modules."""

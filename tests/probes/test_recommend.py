@@ -22,6 +22,8 @@ from probes.training.rivals import RIVALS
 from tests.probes.commands import assert_refused, run_here
 from tests.probes.encoders import save_bert, write_reviews
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "task": "breast_cancer", "n": 12, "steps": 20, "method": ["LoRA Dropout"], "trainings": 2,
     "minutes": 5,

@@ -16,6 +16,8 @@ from probes.tasks import TASKS
 from probes.training.rivals import RIVALS
 from tests.probes.commands import assert_refused, run_here
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "task": "breast_cancer", "n": 8, "steps": 12, "draws": 2, "tuning_draws": 2, "trainings": 4,
     "method": ["LoRA Dropout", "weight decay"],

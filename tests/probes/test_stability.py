@@ -26,6 +26,8 @@ from probes.training.plan import Dropout, Training
 from probes.training.retrain import retrain
 from tests.devices import DEVICES
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"task": "breast_cancer", "n": 10, "draws": 2, "steps": 15, "dtype": "float64"}
 
 

@@ -25,6 +25,8 @@ from tests.probes.commands import assert_refused, run_here
 from theory.closeness import EXPANSION_STEPS
 from theory.readings import NOT_CLOSE
 
+pytestmark = pytest.mark.slow
+
 TINY = {"task": "ridge", "n": 12, "p": 0.3, "strength": 0.1, "coverage_draws": 3}
 CASE = Case("Proposition 4.2", "a reading", "ridge, n = 3", measured=1.0, bound=2.0)
 

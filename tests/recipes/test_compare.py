@@ -9,6 +9,8 @@ from recipes.compare import HERE, check_claims, compare_cells
 from recipes.runs import once, read_runs
 from tests.recipes.shell import run_module
 
+pytestmark = pytest.mark.slow
+
 REPORTED = pd.read_csv(HERE / "reported.csv")
 CLAIMS = pd.read_csv(HERE / "claims.csv")
 GLUE = REPORTED[(REPORTED["table"] == "GLUE") & ~REPORTED["metric"].isin(["average", "F1"])]

@@ -15,6 +15,8 @@ from tests.probes.finetuning.corpora import write_glue, write_squad
 from tests.recipes.shell import run_recipe
 from tests.recipes.tiny import save_deberta, save_llama, write_alpaca_clean, write_mmlu
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.sh"))
 #: Behind all flags of the recipe: few steps on a CPU.

@@ -43,7 +43,7 @@ def test_it_is_tight_to_first_order():
 
 def test_half_the_constant_is_found():
     find(tables(), lambda losses: abs(leave_one_out_gap(losses)) > bound(losses) / 2 + 1e-9,
-         settings=settings(derandomize=True, database=None, phases=[Phase.generate]))  # fmt: skip
+         settings=settings(max_examples=100, database=None, phases=[Phase.generate]))  # fmt: skip
 
 
 def test_it_fails_where_the_index_is_not_uniform():

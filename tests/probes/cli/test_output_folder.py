@@ -13,6 +13,8 @@ from probes.cli.output_folder import (
 )
 from tests.probes.commands import assert_refused, run_here
 
+pytestmark = pytest.mark.slow
+
 RUN = {"p": (0.1,), "n": 64, "out": "here", "workers": 1}
 
 

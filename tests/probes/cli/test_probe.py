@@ -21,6 +21,8 @@ from probes.finetune import FinetuneSettings
 from probes.stability import StabilitySettings
 from tests.probes.commands import question, run_here
 
+pytestmark = pytest.mark.slow
+
 PLACE = Path(probes.__file__).parent
 QUESTIONS = sorted(path.stem for path in PLACE.glob("[a-z]*.py"))
 SCRIPT = Path(sys.executable).with_name("lora-dropout")

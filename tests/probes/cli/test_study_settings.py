@@ -4,6 +4,8 @@ import pytest
 
 from tests.probes.commands import assert_refused, run_here
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["curves", "ablation", "calibration", "sensitivity"])
 def test_a_probe_prints_keeps_and_goes_on(name, tmp_path):

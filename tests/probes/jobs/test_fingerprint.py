@@ -15,6 +15,8 @@ from probes import ensemble, finetune, stability
 from probes.jobs import fingerprint
 from probes.jobs.fingerprint import code_fingerprint, job_key, reached_code
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 #: Changes one file after the other and prints, a line each, which of two fingerprints change: that
 #: of a run that has no theory in its rows, and of one that has.

@@ -8,6 +8,8 @@ from probes.statements import held_out_set_cases as cases
 from probes.statements.case import HOLDS, NEEDED, VACUOUS, case_table
 from theory.langford2005 import binomial_tail_bound
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("delta", [0.01, 0.05, 0.5])
 def test_the_bound_fails_as_rarely_as_it_says(delta):

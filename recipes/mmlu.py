@@ -20,7 +20,7 @@ from probes.finetuning.splits import read_split, require_columns
 from probes.finetuning.task import Corpus
 from probes.jobs.atomic_files import make_folder, write_whole
 from probes.jobs.validation import require
-from probes.models.pretrained import load_pretrained
+from probes.models.pretrained import LANGUAGE_MODEL, load_pretrained
 from recipes.runs import read_runs
 
 HUB_NAME, CONFIG, SPLIT = "cais/mmlu", "all", "test"
@@ -149,7 +149,7 @@ def measure_mmlu(settings: MmluSettings) -> pd.DataFrame:
     answers = np.array([row["answer"] for row in questions])
     tokenizer = load_pretrained("AutoTokenizer", settings.model)
     dtype = torch.bfloat16 if settings.bf16 else torch.float32
-    base = load_pretrained("AutoModelForCausalLM", settings.model, dtype=dtype).eval()
+    base = load_pretrained(LANGUAGE_MODEL, settings.model, dtype=dtype).eval()
     base.to("cuda" if torch.cuda.is_available() else "cpu")
     longest = base.config.max_position_embeddings
     records = []

@@ -25,10 +25,9 @@ from probes.finetuning.task import Corpus
 from probes.jobs.atomic_files import make_folder, write_whole
 from probes.jobs.validation import check_count, require
 from probes.metrics.confidence_intervals import mean_interval
-from probes.models.pretrained import load_pretrained, weights_dtype
+from probes.models.pretrained import LANGUAGE_MODEL, load_pretrained, weights_dtype
 from probes.results.text_tables import TextTable, print_table
 
-LANGUAGE_MODEL = "AutoModelForCausalLM"
 #: Of TRL's SFTConfig, where its flags say nothing else: those of values.csv for Alpaca.
 DEFAULTS = {
     "learning_rate": 2e-4, "num_train_epochs": 3, "warmup_steps": 0.03, "save_strategy": "epoch",

@@ -17,6 +17,7 @@ from probes.finetuning.task import (
     default_tokens,
     draw_training,
 )
+from probes.models.pretrained import LANGUAGE_MODEL
 from probes.tasks.labelled_texts import rows_used, say_once
 
 HUB_NAME = "tatsu-lab/alpaca"
@@ -91,7 +92,7 @@ def instruction_task(corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     return FinetuneTask(
         train,
         kept,
-        model="AutoModelForCausalLM",
+        model=LANGUAGE_MODEL,
         peft_type="CAUSAL_LM",
         collate=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100),
         label_names=["labels"],

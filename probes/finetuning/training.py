@@ -36,7 +36,7 @@ from probes.jobs.atomic_files import unwritten
 from probes.jobs.fingerprint import code_fingerprint, job_key
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.models.causal import check_causal
-from probes.models.pretrained import load_model, load_pretrained, weights_dtype
+from probes.models.pretrained import LANGUAGE_MODEL, load_model, load_pretrained, weights_dtype
 from probes.tasks.labelled_texts import say_once
 from probes.tasks.window import check_tokens_known, check_vocabulary, window
 
@@ -154,7 +154,7 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
     tell_padding(model, tokenizer)
     check_vocabulary(largest_token(task), model)
     check_tokens_known(token_ids(task), tokenizer)
-    if task.model == "AutoModelForCausalLM":
+    if task.model == LANGUAGE_MODEL:
         check_causal(model)
     with warnings.catch_warnings():
         # PEFT asks transformers by an old name.

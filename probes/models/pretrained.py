@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+#: Class of language models.
+LANGUAGE_MODEL = "AutoModelForCausalLM"
 #: Classes of models without a new head: a language model's is pretrained.
-WHOLE = ("AutoModel", "AutoModelForCausalLM")
+WHOLE = ("AutoModel", LANGUAGE_MODEL)
 #: Files of a model's folder that are objects of JSON.
 OBJECTS = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
@@ -98,7 +100,7 @@ def weights_dtype(kind: str, arguments: Any) -> "torch.dtype":
     """
     import torch
 
-    if kind != "AutoModelForCausalLM" or not (arguments.bf16 or arguments.fp16):
+    if kind != LANGUAGE_MODEL or not (arguments.bf16 or arguments.fp16):
         return torch.float32
     return torch.bfloat16 if arguments.bf16 else torch.float16
 

@@ -206,7 +206,7 @@ def file(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("run", [run_here, pytest.param(run_probe, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("run", [run_here, run_probe])
 def test_the_command_line_takes_a_model_from_a_file(run, file, tmp_path):
     arguments = ["--p", "0.5", "--n", "4", "--draws", "2", "--ensemble", "2", "--out", "here"]
     done = run("own_model", "--own", f"{file}:own", *arguments, cwd=tmp_path)

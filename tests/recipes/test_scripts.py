@@ -108,7 +108,6 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(Result, "figures", lambda result: {})
 
 
-@pytest.mark.slow
 # AdaLoRA may leave a layer no rank at all, of which PEFT thinks that it was saved by mistake.
 @pytest.mark.filterwarnings("ignore:Adapter 'default':UserWarning")
 def test_glue_is_trained_at_the_best_rate_of_a_sweep_and_compared(deberta, tmp_path, undrawn):
@@ -135,14 +134,12 @@ def test_glue_is_trained_at_the_best_rate_of_a_sweep_and_compared(deberta, tmp_p
     assert "not run" in row_of(said, "glue/mnli", "LoRA", "accuracy")
 
 
-@pytest.mark.slow
 def test_squad(deberta, tmp_path, undrawn):
     data = write_squad("squad", tmp_path / "data")
     said, _, _ = recipe("squad", tmp_path, MODEL=deberta, DATA=data, TASKS="squad", **SHORT)
     assert "one seed" in row_of(said, "squad", "2", "LoRA Dropout", "exact match")
 
 
-@pytest.mark.slow
 def test_instructions_are_learned_from_the_hubs_file_and_asked_by_mmlu(tmp_path, undrawn):
     file = write_alpaca_clean(tmp_path / "hub")
     # In place of the hub: its own file, put where the real command puts it.
@@ -160,7 +157,6 @@ def test_instructions_are_learned_from_the_hubs_file_and_asked_by_mmlu(tmp_path,
         assert "one seed" in row_of(said, claim)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "p", "measured"),
     [
@@ -184,7 +180,6 @@ def test_what_the_figures_say_is_measured(name, p, measured, deberta, tmp_path, 
     assert "one seed" in row_of(said, measured)
 
 
-@pytest.mark.slow
 def test_curves_are_drawn(deberta, tmp_path):
     data = write_glue("mrpc", tmp_path / "data", 2)
     _, _, runs = recipe("curves", tmp_path, MODEL=deberta, DATA=data, N="1", **SHORT)

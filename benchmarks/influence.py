@@ -14,6 +14,7 @@ printed whatever the tail.
     python -m benchmarks.influence --task digits --damping 0.01 0.05 0.2
     python -m benchmarks.influence --task breast_cancer --lr 3e-2 --draws 128
     python -m benchmarks.influence --task tweets --n 32 --draws 6 --checked 8   # extra: text
+    python -m benchmarks.influence --task tweets --n 32 --draws 6 --checked 8 --lr 2e-3 --steps 150
 """
 
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def main(
     solver: str = "cg",
     checked: int = 16,
     lr: float | None = None,
+    steps: int | None = None,
 ) -> None:
     """Print the tables.
 
@@ -54,13 +56,14 @@ def main(
         solver: cg or ekfac.
         checked: examples of S that are retrained to correct beta.
         lr: learning rate; the task's if None.
+        steps: of training; the task's if None.
     """
     require(0 < checked <= n, "checked", f"from 1 to n = {n}", checked)
     records, covered = [], []
     for value in damping:
         result = measure(
             task=task, n=n, draws=draws, p=list(p), damping=value, solver=solver,
-            method="influence", validate=n, lr=lr,
+            method="influence", validate=n, lr=lr, steps=steps,
         )  # fmt: skip
         estimates = result.validation.set_index("p")
         for rate, rows in result.rows[result.rows["ensemble"] == 0].groupby("p"):

@@ -36,8 +36,8 @@ from probes.cells.rival_cells import (
     MeasuredCell,
     TuningCell,
     check_size,
-    learning_rates,
     run_rival_cell,
+    tried_values,
 )
 from probes.cells.stopped_training import Setting
 from probes.cli.measures import MeasureRivals
@@ -110,8 +110,8 @@ class RivalsSettings(TextOptions, EngineOptions):
     """Draws on which methods are tuned, by cross validation."""
 
     trainings: int = 16
-    """Number of trainings of each method on each draw that tunes: learning rates times strengths,
-    and at least one for each strength."""
+    """Number of trainings of each method on each draw that tunes: strengths times learning rates,
+    at least three rates a strength. With fewer trainings, fewer strengths are tried."""
 
     margin: float = 0.02
     """A method counts as equal to tuned LoRA if their test losses differ by less than this share,
@@ -159,8 +159,8 @@ class RivalsSettings(TextOptions, EngineOptions):
         methods = self._methods(task, sizes[0][0].rank)
         return [
             TuningCell(
-                replace(bases[0], draw=draw), "tuning", method, RIVALS[method].strengths,
-                self._rates(method, bases[0].lr), SHARES, folds=True,
+                replace(bases[0], draw=draw), "tuning", method,
+                *tried_values(method, self.trainings, bases[0].lr), SHARES, folds=True,
             )
             for draw, bases, method in product(range(self.tuning_draws), sizes, methods)
         ]  # fmt: skip
@@ -186,11 +186,6 @@ class RivalsSettings(TextOptions, EngineOptions):
         if self.method:
             return list(dict.fromkeys([REFERENCE, *self.method]))
         return [name for name in known if not obstacle(task.loss, rank, name)]
-
-    def _rates(self, method: str, smallest: float) -> tuple[float, ...]:
-        """Learning rates of a method: as many as its trainings allow, over the same range."""
-        count = max(1, self.trainings // len(RIVALS[method].strengths))
-        return learning_rates(smallest, count)
 
 
 @dataclass(frozen=True, repr=False)

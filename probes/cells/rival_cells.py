@@ -38,6 +38,9 @@ FOLDS = 4
 RATE_RANGE = 32.0
 #: Stopping times that are tried, in shares of the steps.
 SHARES = tuple(float(share) for share in np.geomspace(0.05, 1, 10).round(4))
+#: Learning rates that are tried at every strength, at least: a wrong rate costs more than a wrong
+#: strength.
+RATES_A_STRENGTH = 3
 
 
 def learning_rates(smallest: float, count: int) -> tuple[float, ...]:
@@ -56,6 +59,33 @@ def learning_rates(smallest: float, count: int) -> tuple[float, ...]:
     if count == 1:
         return (float(smallest * RATE_RANGE**0.5),)
     return tuple(float(rate) for rate in smallest * np.geomspace(1, RATE_RANGE, count))
+
+
+def tried_values(
+    method: str, trainings: int, smallest: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the strengths and learning rates on which a method spends its trainings.
+
+    Args:
+        method: its name in ``RIVALS``.
+        trainings: on a draw that tunes; what the strengths do not divide stays unspent.
+        smallest: of the learning rates.
+
+    Returns:
+        Strengths, evenly spaced among those of the method, and learning rates, rising: every
+        combination is tried.
+
+    >>> strengths, rates = tried_values("LoRA Dropout", 8, 1e-3)
+    >>> strengths, len(rates)
+    ((0.2, 0.5), 4)
+    """
+    strengths = RIVALS[method].strengths
+    kept = max(1, min(len(strengths), trainings // RATES_A_STRENGTH))
+    places = ((np.arange(kept) + 0.5) / kept * len(strengths)).astype(int)
+    return (
+        tuple(strengths[at] for at in places),
+        learning_rates(smallest, max(1, trainings // kept)),
+    )
 
 
 def left_out(beside: Beside, n: int) -> list[list[int]]:

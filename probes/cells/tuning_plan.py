@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from probes.cells.cell import Cell
@@ -14,7 +13,7 @@ from probes.cells.rival_cells import (
     Beside,
     MeasuredCell,
     TuningCell,
-    learning_rates,
+    tried_values,
 )
 from probes.cells.stopped_training import Setting
 from probes.metrics.tuned_settings import SETTING
@@ -43,23 +42,6 @@ class Grid:
 
     methods: tuple[str, ...]
     trainings: int
-
-    def values(self, method: str, smallest: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the strengths and the learning rates of a method that are tried.
-
-        Args:
-            method: its name.
-            smallest: of the learning rates.
-
-        Returns:
-            Strengths, evenly spaced among those of the method, and learning rates, rising.
-        """
-        strengths = RIVALS[method].strengths
-        # At least as many rates as strengths: a wrong rate costs more than a wrong strength.
-        kept = max(1, min(len(strengths), int(self.trainings**0.5)))
-        places = ((np.arange(kept) + 0.5) / kept * len(strengths)).astype(int)
-        chosen = tuple(strengths[at] for at in places)
-        return chosen, learning_rates(smallest, max(1, self.trainings // len(chosen)))
 
     @property
     def choosing_cost(self) -> float:
@@ -106,7 +88,8 @@ class Plan:
             One cell a method.
         """
         return [
-            self.tuning(draw, method, *grid.values(method, self.base.lr)) for method in grid.methods
+            self.tuning(draw, method, *tried_values(method, grid.trainings, self.base.lr))
+            for method in grid.methods
         ]
 
     def tuning(

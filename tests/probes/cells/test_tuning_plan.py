@@ -12,17 +12,6 @@ from probes.cells.tuning_plan import (
     least_seconds,
 )
 from probes.recommend import METHODS
-from probes.training.rivals import RIVALS
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("trainings", [16, 9, 4, 2, 1])
-def test_a_grid_has_no_more_trainings_than_it_says_and_none_twice(method, trainings):
-    strengths, rates = Grid(METHODS, trainings).values(method, 0.001)
-    assert 1 <= len(strengths) * len(rates) <= trainings
-    assert len({*strengths}) == len(strengths)
-    assert len({*rates}) == len(rates)
-    assert {*strengths} <= {*RIVALS[method].strengths}
 
 
 def test_a_grid_shrinks_to_two_methods_of_one_training():

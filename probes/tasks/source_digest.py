@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import sys
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -12,6 +14,10 @@ from probes.jobs.validation import require
 MOST_FILES = 10_000
 #: Seconds within which the hub has to answer.
 PATIENCE = 10
+#: Seconds for which a hub that could not be reached is not asked again.
+PAUSE = 60
+#: When the hub could not be reached, by ``time.monotonic``; None where it was, or was not asked.
+_unreached: float | None = None
 
 RepositoryKind = Literal["model", "dataset"]
 
@@ -63,6 +69,7 @@ def hub_revision(name: str, kind: RepositoryKind) -> str:
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     unreachable = False
+    _ask_again()
     try:
         return HfApi().repo_info(name, repo_type=kind, timeout=PATIENCE).sha or ""
     except (HfHubHTTPError, OfflineModeIsEnabled, ValueError):
@@ -75,17 +82,41 @@ def hub_revision(name: str, kind: RepositoryKind) -> str:
     here = known.is_file()
     if unreachable and kind == "model" and not here:
         allowed = "a folder, or a name on the hub"
-        found = f"{name!r}: there is no such folder, and the hub cannot be reached"
+        found = (
+            f"{name!r}: there is no such folder, and the hub cannot be reached (it is asked again "
+            f"after {PAUSE} seconds)"
+        )
         require(False, "model", allowed, found)
     return known.read_text().strip() if here else ""
 
 
 def _stay_offline() -> None:
-    """Ask the hub no more, here and in processes to come: each answer would take a minute."""
+    """Ask the hub no more for a while, here and in processes to come: each answer takes a minute.
+
+    A notebook goes on asking once the network is back.
+    """
+    global _unreached
+    _set_offline(True)
+    _unreached = time.monotonic()
+
+
+def _ask_again() -> None:
+    """Undo :func:`_stay_offline` after a while."""
+    global _unreached
+    if _unreached is not None and time.monotonic() - _unreached >= PAUSE:
+        _set_offline(False)
+        _unreached = None
+
+
+def _set_offline(offline: bool) -> None:
+    """Tell the libraries that load models and data whether they may ask the hub."""
     from huggingface_hub import constants
 
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    constants.HF_HUB_OFFLINE = True
+    os.environ["HF_HUB_OFFLINE"] = str(int(offline))
+    constants.HF_HUB_OFFLINE = offline
+    # It reads the other's value once, when it is imported.
+    if datasets := sys.modules.get("datasets"):
+        datasets.config.HF_HUB_OFFLINE = datasets.config.HF_DATASETS_OFFLINE = offline
 
 
 def _add_contents(digest: "hashlib._Hash", place: Path) -> None:

@@ -1,6 +1,8 @@
 """What data and models are made of: contents here, revisions of what is on the hub. No network."""
 
 import os
+import sys
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -14,6 +16,8 @@ def hub(tmp_path, monkeypatch):
     """A cache of the hub with a model and a data set, where the hub itself cannot be reached."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    # The library keeps a value of its own.
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(config=SimpleNamespace()))
 
     def commit(folder, revision):
         refs = tmp_path / folder / "refs"
@@ -41,6 +45,7 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(hub, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(source_digest, "_unreached", None)
     monkeypatch.setattr("huggingface_hub.HfApi.repo_info", unreachable)
     assert hub_revision("acme/tiny", "model") == "a" * 40
     assert os.environ["HF_HUB_OFFLINE"] == "1"
@@ -51,6 +56,32 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(hub, monkeypatch):
         hub_revision("none", "model")
     assert hub_revision("acme/other", "dataset") == ""
     assert asked == ["acme/tiny", "none", "acme/other"]
+
+
+def test_a_hub_that_can_be_reached_again_is_asked_again(hub, monkeypatch):
+    """A notebook need not be restarted when the network is back."""
+    clock, reached = [1000.0], []
+
+    def repo_info(self, name, **options):
+        if huggingface_hub.constants.is_offline_mode():
+            raise huggingface_hub.errors.OfflineModeIsEnabled
+        if not reached:
+            raise ConnectionError("no route to host")
+        return SimpleNamespace(sha="c" * 40)
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(source_digest, "_unreached", None)
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", repo_info)
+    assert hub_revision("acme/tiny", "model") == "a" * 40
+    reached.append(True)
+    clock[0] += source_digest.PAUSE - 1
+    assert hub_revision("acme/tiny", "model") == "a" * 40
+    clock[0] += 1
+    assert hub_revision("acme/tiny", "model") == "c" * 40
+    assert os.environ["HF_HUB_OFFLINE"] == "0"
+    assert not sys.modules["datasets"].config.HF_HUB_OFFLINE
 
 
 def test_another_revision_is_another_digest(hub):

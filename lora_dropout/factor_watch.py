@@ -5,7 +5,8 @@ import weakref
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import debug_unwrap
 
 #: What to do where masks cannot follow the updates by themselves.
 FROZEN = (
@@ -51,6 +52,9 @@ class FactorWatch:
             masks: a mask tensor that the pass uses.
             factors: of all layers; of one is enough where an optimizer is trusted.
         """
+        factors = [debug_unwrap(factor) for factor in factors]
+        if self.trusted and not all(map(_is_own, factors)):
+            return
         if self.trusted or self._seen is None or not self._seen.holds(masks, factors):
             self._seen = _Seen(masks, factors, by_value=not self.trusted)
 
@@ -66,12 +70,13 @@ class FactorWatch:
             masks, factors: as in :meth:`remember`.
 
         Returns:
-            False also for masks that a caller passes in (functional_call) and for a model that was
-            moved: neither says anything of an update.
+            False also for masks that a caller passes in (functional_call), for a model that was
+            moved, and, where an optimizer is trusted, for factors that a caller passes in: none of
+            these says anything of an update.
         """
         if self._seen is None or self._seen.masks() is not masks:
             return False
-        return self._partly or not self._seen.unchanged(factors)
+        return self._partly or not self._seen.unchanged([debug_unwrap(one) for one in factors])
 
     def listen(self, factors: Sequence[Tensor], held: Callable[[], bool]) -> None:
         """Notice gradients as they come.
@@ -122,13 +127,18 @@ class FactorWatch:
 class _Seen:
     """The factors in a training pass, how often they had been written in place, and their values.
 
-    Held weakly and not by their id, which another tensor may have once they are gone.
+    Held weakly and not by their id, which another tensor may have once they are gone. What a caller
+    passes in (functional_call) is another tensor in every pass, and has its values alone.
     """
 
     def __init__(self, masks: Tensor, factors: Sequence[Tensor], by_value: bool) -> None:
         self.masks = weakref.ref(masks)
-        self.factors = [(weakref.ref(factor), factor._version) for factor in factors]
-        self.values = [factor.detach().clone() for factor in factors] if by_value else []
+        self.factors = [
+            (weakref.ref(factor), factor._version) if _is_own(factor) else None
+            for factor in factors
+        ]
+        # Within a transform of torch.func, copies are wrapped too.
+        self.values = [debug_unwrap(one.detach().clone()) for one in factors if by_value]
 
     def holds(self, masks: Tensor, factors: Sequence[Tensor]) -> bool:
         """Whether these very masks and factors were seen, as they are now."""
@@ -137,10 +147,9 @@ class _Seen:
 
     def unchanged(self, factors: Sequence[Tensor]) -> bool:
         """Whether the factors are still these, as they were. On a GPU this waits for values."""
-        return all(
-            held() is factor and version == factor._version
-            for (held, version), factor in zip(self.factors, factors, strict=False)
-        ) and all(map(_equal, self.values, factors))
+        return all(map(_untouched, self.factors, factors)) and all(
+            map(_equal, self.values, factors)
+        )
 
 
 class _Arrival:
@@ -165,6 +174,19 @@ class _Arrival:
     def differs(self, factor: Tensor) -> bool:
         """Whether the factor holds other values. On a GPU this waits for it."""
         return not _equal(self.values, factor)
+
+
+def _is_own(factor: Tensor) -> bool:
+    """Whether a factor is the model's, and not one that a caller passes in for a pass."""
+    return isinstance(factor, nn.Parameter)
+
+
+def _untouched(seen: "tuple[weakref.ref[Tensor], int] | None", factor: Tensor) -> bool:
+    """Whether a factor of the model is still the one that was seen, written to as often."""
+    if seen is None or not _is_own(factor):
+        return True
+    held, version = seen
+    return held() is factor and version == factor._version
 
 
 def _equal(values: Tensor, factor: Tensor) -> bool:

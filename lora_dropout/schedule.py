@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.optim.optimizer import (
     Optimizer,
     register_optimizer_step_post_hook,
@@ -357,12 +358,15 @@ def _steps_taken(optimizer: Optimizer, factors: list[Tensor]) -> int:
     return max((int(optimizer.state.get(one, {}).get("step", 0)) for one in factors), default=0)
 
 
+# A step that is compiled as a whole takes breaks here: nothing is gained by compiling the drawing.
+@_disable_dynamo
 def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     for schedule in list(_schedules):
         if schedule.layers:
             schedule._step_begins(optimizer)
 
 
+@_disable_dynamo
 def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     for schedule in list(_schedules):
         if schedule.layers:

@@ -165,6 +165,79 @@ def test_an_update_of_any_factor_is_noticed_however_it_is_made(update):
     assert seen == [0, 1, 2, 3]
 
 
+def passed_in(model):
+    return {n: one.detach() for n, one in model.named_parameters() if one.requires_grad}
+
+
+def loss_of(model, factors, x=X):
+    return torch.func.functional_call(model, factors, (x,)).square().mean()
+
+
+def by_transform(model, factors):
+    return torch.func.grad(lambda given: loss_of(model, given))(factors)
+
+
+def by_example(model, factors):
+    """Gradients of each example, averaged."""
+
+    def of_one(given, x):
+        return loss_of(model, given, x[None])
+
+    each = torch.func.vmap(torch.func.grad(of_one), in_dims=(None, 0))(factors, X)
+    return {name: one.mean(0) for name, one in each.items()}
+
+
+@pytest.mark.parametrize("gradients", [by_transform, by_example])
+def test_factors_that_are_passed_in_move_the_masks_once_an_update(gradients):
+    """As training by ``torch.func`` does, which holds the factors outside the model."""
+    model, seen = make_model(), []
+    factors = passed_in(model)
+    for _ in range(3):
+        for _ in range(2):
+            grads = gradients(model, factors)
+            seen.append(mask_schedule(model).step)
+        factors = {name: one - 0.1 * grads[name] for name, one in factors.items()}
+    assert seen == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.9])
+def test_factors_that_are_passed_in_within_an_optimizer_step_move_nothing(scale):
+    """They may be those of the model or others, as in an inner step of meta-learning."""
+    model, seen = make_model(), []
+    optimizer = torch.optim.SGD(trainable(model), lr=0.1)
+    for _ in range(3):
+        model(X).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        for gradients in (by_transform, by_example):
+            gradients(model, {name: scale * one for name, one in passed_in(model).items()})
+            loss_of(model, passed_in(model))
+        seen.append(mask_schedule(model).step)
+    assert seen == [1, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_a_step_that_is_compiled_as_a_whole_moves_the_masks_once():
+    losses = []
+    for compiled in (False, True):
+        model = make_model()
+        optimizer = torch.optim.SGD(trainable(model), lr=0.1)
+
+        def step(model=model, optimizer=optimizer):
+            loss = model(X).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
+
+        run = torch.compile(step, backend="eager") if compiled else step
+        losses += [float(run().detach()) for _ in range(3)]
+        assert mask_schedule(model).step == 3
+    assert losses[3:] == pytest.approx(losses[:3], rel=1e-12)
+
+
 def test_an_optimizer_a_block_of_layers_is_a_step_of_its_own():
     """Block coordinate descent: one of all factors, and then one of some that takes its place."""
     model, seen = make_model(), []

@@ -1,5 +1,6 @@
 """What every adapted layer has: the masks of one low-rank update, and how they are treated."""
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any, Literal, Self, get_args
 
@@ -12,6 +13,8 @@ from lora_dropout.schedule import MaskSchedule
 
 #: How the masks are treated in ``eval()``: see :class:`MaskedUpdate`.
 Inference = Literal["no masks", "expected weight", "ensemble"]
+#: Where a state dict, in what PyTorch keeps beside its tensors, says how factors were trained.
+TRAINED = "lora_dropout"
 
 
 class MaskedUpdate(nn.Module, ABC):
@@ -177,6 +180,23 @@ class MaskedUpdate(nn.Module, ABC):
             return *mask_factors(A, B, *masks), scaling
         return A, B, scaling * (1.0 if self.training else self.deterministic_mask)
 
+    @property
+    def trained_with(self) -> dict[str, Any]:
+        """What decides, beside the factors, by how much their update changes the weight."""
+        p_in, p_out = self.shape.p_in, self.shape.p_out
+        return {"p_in": p_in, "p_out": p_out, "rescale": self.rescale, "alpha": self.alpha}
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if hasattr(destination, "_metadata"):
+            destination._metadata[prefix[:-1]][TRAINED] = self.trained_with
+
+    def _load_from_state_dict(
+        self, state: Any, prefix: str, metadata: dict[str, Any], *args: Any
+    ) -> None:
+        warn_of_other_training(metadata.get(TRAINED), self.trained_with)
+        super()._load_from_state_dict(state, prefix, metadata, *args)
+
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         before = self.mask_in.device
         super()._apply(fn, recurse)
@@ -184,3 +204,24 @@ class MaskedUpdate(nn.Module, ABC):
             # Memory that was given to tensors without data holds anything but masks.
             self.masks.stale = True
         return self
+
+
+def warn_of_other_training(factors: dict[str, Any] | None, layer: dict[str, Any]) -> None:
+    """Warn of factors that go into a layer in which they mean something else.
+
+    Args:
+        factors: how they were trained, as :attr:`MaskedUpdate.trained_with`; None where nobody
+            knows, and nothing is said.
+        layer: the same of the layer.
+    """
+    differ = [name for name, value in layer.items() if factors and factors.get(name) != value]
+    if factors and differ:
+        trained, here = (
+            ", ".join(f"{name}={one[name]}" for name in differ) for one in (factors, layer)
+        )
+        warnings.warn(
+            f"factors that were trained with {trained} are loaded into a layer with {here}: in "
+            "eval() their update is too large or too small. Make the model with the settings of "
+            "the training; to take the factors as they are, load dict(state)",
+            stacklevel=3,
+        )

@@ -3,6 +3,7 @@
 import copy
 import re
 from dataclasses import FrozenInstanceError
+from io import BytesIO
 
 import pandas as pd
 import pytest
@@ -183,6 +184,31 @@ def test_state_dict_holds_factors_and_no_masks():
     twin = inject(make_model(seed=9), rank=2, p=0.5, target="query")
     twin.load_state_dict(perturb(model).state_dict())
     torch.testing.assert_close(twin(X), model(X))
+
+
+def written_and_read(state):
+    file = BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file)
+
+
+@pytest.mark.parametrize("way", [lambda state: state, written_and_read])
+@pytest.mark.parametrize(
+    ("other", "trained"),
+    [
+        ({"p": 0.3}, "p_in=0.5, p_out=0.5 are"), ({"alpha": 4}, "alpha=2.0 are"),
+        ({"rescale": True}, "rescale=False are"),
+    ],
+)  # fmt: skip
+def test_factors_of_other_settings_are_loaded_with_a_warning(way, other, trained):
+    """As eval() would multiply their update by another factor."""
+    settings = {"rank": 2, "p": 0.5, "target": "query"}
+    model = inject(make_model(), **settings)
+    twin = inject(make_model(seed=9), **settings | other)
+    with pytest.warns(UserWarning, match=f"trained with {trained} loaded into a layer with"):
+        twin.load_state_dict(way(model.state_dict()))
+    twin.load_state_dict(dict(model.state_dict()))  # as they are, without a word
 
 
 def test_merge_weight_has_replica_dimensions():

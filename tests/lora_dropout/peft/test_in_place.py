@@ -94,6 +94,14 @@ def test_factors_without_a_config_of_their_own_are_taken_as_they_are(tmp_path):
     torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("other", [lora(TARGETS, p=0.6), lora(TARGETS, lora_alpha=16)])
+def test_a_state_dict_of_other_settings_is_loaded_with_a_warning(other):
+    state = get_peft_model(bert(), lora(TARGETS)).state_dict()
+    get_peft_model(bert(), lora(TARGETS)).load_state_dict(state)
+    with pytest.warns(UserWarning, match="in eval.. their update is too large or too small"):
+        get_peft_model(bert(), other).load_state_dict(state)
+
+
 def test_loftq_is_refused_where_its_share_of_the_weight_would_be_dropped():
     model = get_peft_model(bert(), lora(TARGETS))
     for function in (peft.replace_lora_weights_loftq, loftq_utils.replace_lora_weights_loftq):

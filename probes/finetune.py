@@ -44,7 +44,7 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind
 from probes.jobs.validation import check_count, check_one_of, did_you_mean, require
 from probes.metrics.confidence_intervals import means
-from probes.metrics.inference_names import named_inference
+from probes.metrics.inference_names import AT_TEST_ALONE, named_inference
 from probes.models.pretrained import require_package
 from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result
@@ -71,6 +71,8 @@ ENCODER = "microsoft/deberta-v3-base"
 WIDEST = 16_384
 #: Tables that a run gives.
 KINDS = (TableKind.ROWS, TableKind.DIAGRAM)
+#: Ways of inference that are one network.
+ALONE = ("no masks", "expected weight")
 DRAWN = ("train_loss", "test_loss", "gap", "test_score", "ece")
 QUANTITIES = (
     "train_loss", "test_loss", "gap", "test_score", "ece", "ece_floor", "seconds", "peak_mib",
@@ -133,6 +135,10 @@ class FinetuneSettings:
 
     ensemble_along: bool = False
     """Evaluate the ensemble at every evaluation, at N times the cost."""
+
+    drop_at_test: float | None = None
+    """Of the runs with p = 0: evaluate them by an ensemble with masks of this rate too. Default:
+    no."""
 
     n: Annotated[int | None, tyro.conf.arg(aliases=["--examples"])] = None
     """Training examples, drawn anew for every seed. Default: all; a file without --held-out-file
@@ -252,6 +258,7 @@ class FinetuneSettings:
                     self.ensemble_along,
                     training,
                     ranks=ranks,
+                    drop_at_test=0.0 if p else self.drop_at_test or 0.0,
                 )
             )
         if not self.regularizer:
@@ -361,6 +368,13 @@ class FinetuneSettings:
                                 ("delta_t", 1)):  # fmt: skip
                 value = getattr(self, name)
                 require(value == unset, name, "left out without --method adalora", value)
+        if self.drop_at_test is not None:
+            rate, alone = self.drop_at_test, not self.regularizer and self.adapter_config is None
+            require(0 < rate < 1, "drop_at_test", "in (0, 1)", rate)
+            named = "left out where a regularizer or adapter_config is given"
+            require(alone, "drop_at_test", named, rate)
+            require(0 in self.p, "drop_at_test", "left out where no p is 0", rate)
+            require(self.ensemble > 0, "drop_at_test", "left out without --ensemble", rate)
         members = self.ensemble > 0 or self.adapter_config is not None
         allowed = members or not self.ensemble_along
         require(allowed, "ensemble_along", "left out without --ensemble", self.ensemble_along)
@@ -458,8 +472,8 @@ class FinetuneResult(Result):
         return draw(points.assign(label=labels), caption, score).titled(self.answer)
 
     def curves(self) -> CurvesResult:
-        """The same runs as the curves probe shows them, without the ensemble."""
-        return CurvesResult(self.rows[self.rows["inference"] != "ensemble"])
+        """The same runs as the curves probe shows them, without ensembles."""
+        return CurvesResult(self.rows[self.rows["inference"].isin(ALONE)])
 
     def calibration(self) -> CalibrationResult:
         """The runs of one method as the calibration probe shows them.
@@ -471,7 +485,8 @@ class FinetuneResult(Result):
         methods = self.rows["method"].unique()
         require(len(methods) == 1, "method", "one alone for calibration", ", ".join(methods))
         half = {"half_loss": "test_loss", "half_accuracy": "accuracy"}
-        rows = self.rows.drop(columns=list(half.values())).rename(columns=half)
+        trained = ~self.rows["inference"].str.startswith(AT_TEST_ALONE)
+        rows = self.rows[trained].drop(columns=list(half.values())).rename(columns=half)
         return CalibrationResult(rows, {TableKind.DIAGRAM: self.more[TableKind.DIAGRAM]})
 
 

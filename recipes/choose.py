@@ -12,6 +12,7 @@ import pandas as pd
 import tyro
 
 from probes.cli.command_line import run_command_line
+from probes.metrics.inference_names import AT_TEST_ALONE
 from recipes.runs import read_runs
 
 RATE = "training_learning_rate"
@@ -38,6 +39,7 @@ def best_rates(rows: pd.DataFrame) -> pd.DataFrame:
         One row a method: ``method``, ``rate`` and ``edge``, whether it is the least or greatest of
         several that were tried.
     """
+    rows = rows[~rows["inference"].str.startswith(AT_TEST_ALONE)]
     measured = rows[rows["inference"].eq("ensemble") | rows["p"].eq(0)]
     if not len(measured):
         measured = rows

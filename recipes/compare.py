@@ -26,7 +26,7 @@ METRICS = {
     "correlation": ["test_score", "spearman"],
     # Of the tasks whose score it is.
     "F1": ["test_score"],
-    "exact match": ["exact_match"],
+    "exact match": ["exact_match"], "accuracy (mismatched)": ["accuracy_mismatched"],
 }  # fmt: skip
 #: Characters a line, where the output is no terminal.
 WIDTH = 180

@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from probes.metrics.inference_names import AT_TEST_ALONE
+
 #: Folder of the runs that only choose a learning rate.
 SWEEP = "sweep"
 NAMES = {"lora": "LoRA", "adalora": "AdaLoRA"}
@@ -25,8 +27,8 @@ def read_runs(folders: Sequence[Path], *, best: bool = False) -> pd.DataFrame:
 
     Returns:
         One row a run and inference: what ``probes.finetuning.training.run_finetune`` measures, with
-        ``method`` as tables name it: "LoRA Dropout" is "lora" with p > 0; ``rank`` 0 where it is
-        not said.
+        ``method`` as tables name it: "LoRA Dropout" is "lora" with p > 0, and "LoRA Dropout at test
+        alone" the ensemble of what was trained at p = 0; ``rank`` 0 where it is not said.
 
     Raises:
         ValueError: a folder without finished runs, or a file that cannot be read.
@@ -47,8 +49,9 @@ def read_runs(folders: Sequence[Path], *, best: bool = False) -> pd.DataFrame:
     elif "steps" in rows:
         rows = rows[rows["steps"].isna() | (rows["step"] == rows["steps"])]
     dropped = rows["p"].gt(0).map({True: " Dropout", False: ""})
+    alone = rows["inference"].str.startswith(AT_TEST_ALONE)
     rows = rows.assign(
-        method=rows["method"].replace(NAMES) + dropped,
+        method=rows["method"].replace(NAMES) + dropped.mask(alone, " Dropout at test alone"),
         # Without masks the samples are the same.
         samples=rows["samples"].where(rows["p"].gt(0), 1),
     )

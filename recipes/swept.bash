@@ -17,6 +17,7 @@ done
 : "${RANK:=8}"
 : "${TARGET:=query_proj key_proj value_proj intermediate.dense output.dense}"
 : "${SCHEDULE=values.csv}"               # of AdaLoRA's ranks; empty for shares of the steps
+: "${DROP_AT_TEST:=}"                   # rate of masks at test alone, of what is trained at p = 0
 : "${FACTORS:=0.5 1 2}"                 # times the learning rate of values.csv
 : "${DRAWS:=5}"                         # seeds that are measured; one more chooses the learning rate
 : "${FLAGS=--bf16}"                     # of probes.finetune, after all others
@@ -40,8 +41,11 @@ tuned() {
 
 # trained P METHODS RATE SEED DRAWS FOLDER [FLAGS]: one command, with the values that tuned has read.
 trained() {
-  local samples=$N ranks=()
-  [ "$1" = 0 ] && samples=1
+  local samples=$N ranks=() masks=()
+  if [ "$1" = 0 ]; then
+    samples=1
+    [ -n "$DROP_AT_TEST" ] && masks=(--drop-at-test "$DROP_AT_TEST")
+  fi
   if [[ -n $SCHEDULE && -n $tinit && $2 = *adalora* ]]; then
     # AdaLoRA, Tables 7 and 9: half as much again, and 4 for 2.
     local first=$((RANK == 2 ? 4 : RANK + (RANK + 1) / 2))
@@ -51,7 +55,8 @@ trained() {
   python -m probes.finetune --task "$task" --model "$MODEL" ${DATA:+--data "$DATA"} --method $2 --p "$1" \
     --samples "$samples" --ensemble "$N" --rank "$RANK" --alpha "$alpha" --target $TARGET --tokens "$tokens" \
     --learning_rate "$3" --num_train_epochs "$epochs" --per_device_train_batch_size "$batch" \
-    --warmup_steps "$warmup" --weight_decay "$decay" --seed "$4" --draws "$5" --out "$6" ${ranks[@]+"${ranks[@]}"} "${@:7}" $FLAGS </dev/null
+    --warmup_steps "$warmup" --weight_decay "$decay" --seed "$4" --draws "$5" --out "$6" ${ranks[@]+"${ranks[@]}"} \
+    ${masks[@]+"${masks[@]}"} "${@:7}" $FLAGS </dev/null
 }
 
 times() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%g", a * b }'; }

@@ -289,6 +289,7 @@ class MeasureFinetune(Protocol[R_co]):
         own_masks: bool = False,
         ensemble: int = 0,
         ensemble_along: bool = False,
+        drop_at_test: float | None = None,
         n: int | None = None,
         held_out: int | None = None,
         draws: int = 1,

@@ -24,6 +24,8 @@ class FinetuneCell:
         p, samples, grouped, own_masks, rank, alpha, target: of the method.
         ensemble: N at test time, 0 for none.
         ensemble_along: whether it is evaluated along training, or at the end alone.
+        drop_at_test: of training without dropout: rate of the masks of an ensemble that is
+            evaluated too; 0 for none.
         training: arguments of transformers' trainer, as
             :func:`probes.finetuning.arguments.as_key` has them.
         lora_dropout: rate of PEFT's dropout on what the update reads.
@@ -56,6 +58,7 @@ class FinetuneCell:
     rescale: bool = False
     regularizer: str = ""
     strength: float = 0.0
+    drop_at_test: float = 0.0
     ranks: RankSchedule = field(default_factory=RankSchedule)
 
     @property

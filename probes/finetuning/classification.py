@@ -13,7 +13,13 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from probes.finetuning.splits import Split, read_split, require_columns, require_texts
+from probes.finetuning.splits import (
+    Split,
+    has_split,
+    read_split,
+    require_columns,
+    require_texts,
+)
 from probes.finetuning.task import (
     OTHER_TOKENS,
     Corpus,
@@ -45,12 +51,14 @@ class Glue:
         classes: number of classes, 1 for a regression.
         score: the benchmark's metric.
         split: that is held out.
+        beside: a second split that is held out; empty where there is none.
     """
 
     columns: tuple[str, ...]
     classes: int = 2
     score: str = "accuracy"
     split: str = "validation"
+    beside: str = ""
 
 
 PAIR = ("sentence1", "sentence2")
@@ -61,7 +69,12 @@ GLUE = {
     "mrpc": Glue(PAIR, score="F1"),
     "qqp": Glue(("question1", "question2"), score="F1"),
     "stsb": Glue(PAIR, classes=1, score=REGRESSION_SCORE),
-    "mnli": Glue(("premise", "hypothesis"), classes=3, split="validation_matched"),
+    "mnli": Glue(
+        ("premise", "hypothesis"),
+        classes=3,
+        split="validation_matched",
+        beside="validation_mismatched",
+    ),
     "qnli": Glue(("question", "sentence")),
     "rte": Glue(PAIR),
 }
@@ -94,17 +107,22 @@ def glue_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         ValueError: data that is not there, or not of that task.
     """
     task = GLUE[name]
-    parts = []
-    for split, choose in (("train", draw_training), (task.split, take_held_out)):
+    parts, splits = [], [("train", draw_training), (task.split, take_held_out)]
+    if task.beside:
+        if has_split(name, task.beside, corpus):
+            splits.append((task.beside, take_held_out))
+        else:
+            say_once(f"{corpus.data}: no file of split {task.beside!r}, which is not measured")
+    for split, choose in splits:
         read = read_split(HUB_NAME, name, split, corpus)
         require_columns(read, [*task.columns, "label"])
         require_texts(read, task.columns)
         _check_labels(read, task.classes)
         say_once(_what_is_read(read, task.classes))
         parts.append(choose(read.table, corpus))
-    train, held_out = parts
+    train, held_out, *beside = parts
     return classification_task(
-        train, held_out, task.columns, task.classes, task.score, corpus, tokenizer
+        train, held_out, task.columns, task.classes, task.score, corpus, tokenizer, *beside
     )
 
 
@@ -167,6 +185,7 @@ def classification_task(
     score: str,
     corpus: Corpus,
     tokenizer: Any,
+    beside: Any = None,
 ) -> FinetuneTask:
     """Tokenize texts and their labels.
 
@@ -177,6 +196,7 @@ def classification_task(
         score: name of the metric of classes, a key of ``SCORES``.
         corpus: says after how many tokens a text, or a pair of them, is cut.
         tokenizer: of the model, with a token for padding.
+        beside: a second held-out data set, or None.
 
     Returns:
         Tokenized examples.
@@ -194,15 +214,17 @@ def classification_task(
             "lost": which_are_lost(made["input_ids"], tokenizer),
         }
 
-    train, held_out = (
-        table.map(tokenize, batched=True, remove_columns=table.column_names, keep_in_memory=True)
-        for table in (train, held_out)
-    )
-    for which, table in (("training", train), ("held-out", held_out)):
-        check_texts_kept(table["lost"], f"{which}: ")
-        if cut := sum(table["cut"]):
-            say_once(f"{which}: texts that are cut after {tokens} tokens: {cut} of {len(table)}")
-    train, held_out = (table.remove_columns(["cut", "lost"]) for table in (train, held_out))
+    tables = {"training": train, "held-out": held_out}
+    if beside is not None:
+        tables["held-out, second split"] = beside
+    for which, table in tables.items():
+        made = table.map(tokenize, batched=True, remove_columns=table.column_names,
+                         keep_in_memory=True)  # fmt: skip
+        check_texts_kept(made["lost"], f"{which}: ")
+        if cut := sum(made["cut"]):
+            say_once(f"{which}: texts that are cut after {tokens} tokens: {cut} of {len(made)}")
+        tables[which] = made.remove_columns(["cut", "lost"])
+    train, held_out, *others = tables.values()
     settings: dict[str, Any] = {"num_labels": classes}
     if classes == 1:
         settings["problem_type"] = "regression"
@@ -216,6 +238,7 @@ def classification_task(
         score_name=REGRESSION_SCORE if classes == 1 else score,
         metrics=regression_metrics if classes == 1 else partial(classification_metrics, score),
         model_settings=settings,
+        beside=others[0] if others else None,
     )
 
 

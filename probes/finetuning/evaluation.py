@@ -1,17 +1,19 @@
 """A trainer that evaluates by every way of inference, and on training examples too."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback, Trainer
 
+from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import LoraDropoutTrainer
 from probes.finetuning.checkpoints import CheckpointCallback
-from probes.finetuning.rows import HELD_OUT, SEEN, measured_name
+from probes.finetuning.rows import BESIDE, HELD_OUT, SEEN, measured_name
 from probes.finetuning.task import FinetuneTask
+from probes.metrics.inference_names import at_test_alone
 
 #: Training examples whose loss is evaluated beside the held-out ones, at most.
 EVALUATED = 512
@@ -26,6 +28,8 @@ class FinetuneTrainer(LoraDropoutTrainer):
         drops: whether there is any dropout.
         members: N of the test-time ensemble, 0 for none.
         along: whether the ensemble is evaluated along training, or at the end alone.
+        drop_at_test: of training without dropout: rate of the masks of an ensemble that is
+            evaluated too; 0 for none.
         checkpoint: where training goes on from; None where it begins.
         **options: of :class:`LoraDropoutTrainerMixin`.
     """
@@ -39,6 +43,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
         drops: bool,
         members: int,
         along: bool,
+        drop_at_test: float,
         checkpoint: Path | None,
         **options: Any,
     ) -> None:
@@ -52,13 +57,16 @@ class FinetuneTrainer(LoraDropoutTrainer):
             preprocess_logits_for_metrics=partial(_first, count=task.outputs),
             **options,
         )
-        self.measure, self.along = task.metrics, along
+        self.measure, self.along, self.beside = task.metrics, along, task.beside
+        self.drop_at_test = drop_at_test
         self.remove_callback(PrinterCallback)
         self.checkpoints = CheckpointCallback(self.accelerator, checkpoint)
         self.add_callback(self.checkpoints)
         self.modes = {"expected weight": 0} if drops else {"no masks": 0}
         if drops and members:
             self.modes["ensemble"] = members
+        elif drop_at_test:
+            self.modes[at_test_alone(drop_at_test)] = members
         self.seen = task.train.select(range(min(EVALUATED, len(task.train))))
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
@@ -74,13 +82,15 @@ class FinetuneTrainer(LoraDropoutTrainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate the held-out examples, and the loss on training examples, by every inference.
 
-        The ensemble is left out before the last step, unless it is evaluated along training.
+        The ensemble is left out before the last step, unless it is evaluated along training; a
+        second held-out set always is.
 
         Args:
             *args, **kwargs: what the trainer gives, not read.
 
         Returns:
-            Numbers by name: ``eval_<inference>_...`` on held-out examples and
+            Numbers by name: ``eval_<inference>_...`` on held-out examples,
+            ``eval_beside_<inference>_...`` on a second set of them, and
             ``eval_train_<inference>_...`` on at most ``EVALUATED`` training examples; and
             ``eval_...`` of the inference without masks, by which the trainer chooses what is best.
         """
@@ -90,14 +100,17 @@ class FinetuneTrainer(LoraDropoutTrainer):
             if members and not (self.along or ended):
                 continue
             self.ensemble = members
-            for examples, prefix, measure in (
+            sets = [
                 (self.eval_dataset, HELD_OUT, self.measure),
                 # Only the loss: scores that need all examples of a task cannot take a part of them.
                 (self.seen, SEEN, None),
-            ):
+            ]
+            if self.beside is not None and ended:
+                sets.append((self.beside, BESIDE, self.measure))
+            for examples, prefix, measure in sets:
                 self.compute_metrics = measure
                 key = measured_name(mode, prefix=prefix)
-                with _every_example(self.args), _plain_labels(self):
+                with _every_example(self.args), _plain_labels(self), self._masks_of(mode):
                     found |= Trainer.evaluate(self, examples, metric_key_prefix=key)
         chosen = measured_name(next(iter(self.modes))) + "_"
         named = {
@@ -107,6 +120,12 @@ class FinetuneTrainer(LoraDropoutTrainer):
         }
         return found | named
 
+    def _masks_of(self, mode: str) -> AbstractContextManager[None]:
+        """Masks that the way of inference has, and training had not."""
+        if self.drop_at_test and mode == at_test_alone(self.drop_at_test):
+            return dropping(self.model, self.drop_at_test)
+        return nullcontext()
+
     def _load_best_model(self) -> None:
         """Take the adapter of the best evaluation, after the end is measured."""
         if not self.evaluated_at_the_end:
@@ -115,6 +134,24 @@ class FinetuneTrainer(LoraDropoutTrainer):
             super()._load_best_model()
         elif self.state.best_model_checkpoint is not None:
             self.checkpoints.restore_adapter(Path(self.state.best_model_checkpoint), self.model)
+
+
+@contextmanager
+def dropping(model: Any, p: float) -> Iterator[None]:
+    """Within the block, an adapter has masks of another rate than it was trained with.
+
+    Args:
+        model: PEFT's, with an adapter of LoRA Dropout.
+        p: rate at which rows and columns are dropped, in [0, 1).
+    """
+    layers = [(layer, layer.shape) for _, layer in adapted_layers(model)]
+    try:
+        for layer, shape in layers:
+            layer.shape, layer.masks.stale = shape._replace(p_in=p, p_out=p), True
+        yield
+    finally:
+        for layer, shape in layers:
+            layer.shape, layer.masks.stale = shape, True
 
 
 def _first(outputs: Any, labels: Any, count: int) -> Any:

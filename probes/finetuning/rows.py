@@ -22,8 +22,10 @@ MEASURED = {
 }  # fmt: skip
 
 #: What names in the trainer's log begin with: of held-out examples, as in every trainer of
-#: transformers, and of training examples.
-HELD_OUT, SEEN = "eval", "eval_train"
+#: transformers, of training examples, and of a second set of held-out examples.
+HELD_OUT, SEEN, BESIDE = "eval", "eval_train", "eval_beside"
+#: What is measured on MNLI's second set of held-out examples, as it is called in rows.
+SECOND_ACCURACY = "accuracy_mismatched"
 
 
 def measured_name(inference: str, *what: str, prefix: str = HELD_OUT) -> str:
@@ -32,7 +34,7 @@ def measured_name(inference: str, *what: str, prefix: str = HELD_OUT) -> str:
     Args:
         inference: such as "expected weight".
         *what: the quantity; nothing for the beginning that all quantities share.
-        prefix: ``HELD_OUT`` or ``SEEN``.
+        prefix: ``HELD_OUT``, ``SEEN`` or ``BESIDE``.
 
     Returns:
         Such as "eval_expected_weight_loss".
@@ -61,6 +63,7 @@ def tables_of(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: flo
             if measured_name(mode, "loss") not in entry:
                 continue
             found = {to: entry.get(measured_name(mode, name)) for name, to in MEASURED.items()}
+            found[SECOND_ACCURACY] = entry.get(measured_name(mode, "accuracy", prefix=BESIDE))
             train_loss = entry[measured_name(mode, "loss", prefix=SEEN)]
             records.append(
                 {"step": step, "epoch": entry.get("epoch"), "inference": mode}

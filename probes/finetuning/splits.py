@@ -85,6 +85,17 @@ def read_split(name: str, config: str | None, split: str, corpus: Corpus) -> Spl
         raise ValueError(f"data of {name} cannot be read: {reason}") from None
 
 
+def has_split(config: str, split: str, corpus: Corpus) -> bool:
+    """Say whether a folder of data has files of a split; of the hub it is taken for granted.
+
+    Args:
+        config: of the data set.
+        split: its name.
+        corpus: says where to look.
+    """
+    return corpus.data is None or bool(_found(_places(Path(corpus.data), config), split))
+
+
 def require_columns(split: Split, names: Sequence[str]) -> None:
     """Check that the examples have the columns.
 
@@ -193,10 +204,12 @@ def _fits(values: list[Any]) -> bool:
     return True
 
 
-def _files(folder: Path, config: str | None, split: str) -> list[Path]:
-    if not folder.is_dir():
-        raise ValueError(f"data must be a folder; there is no {folder}")
-    places = [folder / config, folder, folder / "data"] if config else [folder, folder / "data"]
+def _places(folder: Path, config: str | None) -> list[Path]:
+    return [folder / config, folder, folder / "data"] if config else [folder, folder / "data"]
+
+
+def _found(places: Sequence[Path], split: str) -> list[Path]:
+    """The files of a split in the first place, and format, of which there are any."""
     for place in places:
         for name, ending in product(NAMES.get(split, (split,)), reversed(FORMATS)):
             found = [
@@ -205,6 +218,15 @@ def _files(folder: Path, config: str | None, split: str) -> list[Path]:
             ]  # fmt: skip
             if found:
                 return sorted(found)
+    return []
+
+
+def _files(folder: Path, config: str | None, split: str) -> list[Path]:
+    if not folder.is_dir():
+        raise ValueError(f"data must be a folder; there is no {folder}")
+    places = _places(folder, config)
+    if found := _found(places, split):
+        return found
     saved = any((folder / name).is_file() for name in SAVED_TO_DISK)
     hint = (
         ": a folder of save_to_disk is not read (write its splits by to_parquet)" if saved else ""

@@ -68,6 +68,8 @@ class FinetuneTask:
             all that is measured.
         model_settings: of the model's config.
         outputs: number of the model's outputs that ``metrics`` reads, the first ones.
+        beside: a second held-out set, whose accuracy is measured at the end: MNLI's mismatched
+            examples; None for other tasks.
         pool: size of what the training examples are drawn from; None where all of it is taken, or
             where that is not known.
     """
@@ -82,6 +84,7 @@ class FinetuneTask:
     metrics: Callable[[Any], dict[str, Any]] | None = None
     model_settings: dict[str, Any] = field(default_factory=dict)
     outputs: int = 1
+    beside: "Dataset | None" = None
     pool: int | None = None
 
 

@@ -85,12 +85,12 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
 
     Returns:
         One row an evaluation and inference ("no masks" for p = 0, else "expected weight" and, at
-        the end or along training, "ensemble"): the settings, ``step``, ``epoch``, ``train_loss``
-        (without masks, on at most ``EVALUATED`` training examples), ``test_loss``, ``gap``,
-        ``test_score`` and what else the task measures, ``seconds`` of the whole run (of a killed
-        one, up to the checkpoint and from there on), and ``peak_mib``, its largest memory on the
-        GPU, or the process's so far where there is none, and ``adapter``, the name of the folder
-        that its weights are kept in.
+        the end or along training, "ensemble", or "at test alone, p = ..."): the settings,
+        ``step``, ``epoch``, ``train_loss`` (without masks, on at most ``EVALUATED`` training
+        examples), ``test_loss``, ``gap``, ``test_score`` and what else the task measures,
+        ``seconds`` of the whole run (of a killed one, up to the checkpoint and from there on), and
+        ``peak_mib``, its largest memory on the GPU, or the process's so far where there is none,
+        and ``adapter``, the name of the folder that its weights are kept in.
         And the reliability diagram at the evaluation with the least validation
         loss.
 
@@ -170,6 +170,7 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         drops=cell.p > 0,
         members=cell.ensemble,
         along=cell.ensemble_along,
+        drop_at_test=cell.drop_at_test,
         checkpoint=checkpoint,
         samples=cell.samples,
         grouped=cell.grouped,

@@ -1,5 +1,8 @@
 """What tables and legends call a network, by how it predicts: alone or as an ensemble."""
 
+#: What names of such inferences begin with: see :func:`at_test_alone`.
+AT_TEST_ALONE = "at test alone"
+
 
 def inference_label(members: int, otherwise: str = "expected weight") -> str:
     """Name a network by its test-time ensemble.
@@ -12,6 +15,18 @@ def inference_label(members: int, otherwise: str = "expected weight") -> str:
         Such as "ensemble, N = 16".
     """
     return f"ensemble, N = {members}" if members else otherwise
+
+
+def at_test_alone(p: float) -> str:
+    """Name the ensemble of a network that was trained without dropout.
+
+    Args:
+        p: rate of the masks that are drawn at test.
+
+    >>> at_test_alone(0.5)
+    'at test alone, p = 0.5'
+    """
+    return f"{AT_TEST_ALONE}, p = {p:g}"
 
 
 def network_name(inference: str) -> str:

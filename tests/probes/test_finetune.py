@@ -13,8 +13,10 @@ import pytest
 import torch
 from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from lora_dropout.injection import adapted_layers
+from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, step_masks
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
 from probes.finetune import (
     FinetuneResult,
@@ -70,8 +72,6 @@ def test_scores_are_those_of_the_saved_adapter(models, tmp_path):
     base = AutoModelForSequenceClassification.from_pretrained(models["classifier"])
     model = PeftModel.from_pretrained(base, adapter).eval()
     assert type(model.peft_config["default"]) is LoraDropoutConfig
-    from transformers import AutoTokenizer
-
     held = pd.read_parquet(tmp_path / "data/mrpc/validation-00000-of-00001.parquet")
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     inputs = tokenizer(held["sentence1"].tolist(), held["sentence2"].tolist(), padding=True,
@@ -84,6 +84,61 @@ def test_scores_are_those_of_the_saved_adapter(models, tmp_path):
     assert end["test_loss"].item() == pytest.approx(float(loss), rel=1e-4)
     accuracy = (logits.argmax(-1) == labels).double().mean()
     assert end["accuracy"].item() == pytest.approx(float(accuracy))
+
+
+def test_masks_at_test_alone_are_those_of_an_ensemble_and_mnli_has_two_held_out_sets(
+    models, tmp_path
+):
+    """Members by hand: the factors of the saved adapter with rows and columns set to 0."""
+    data = write_glue("mnli", tmp_path / "data", 3)
+    rows = tuned("glue/mnli", models["classifier"], data=data, out=tmp_path / "out", p=0.0,
+                 drop_at_test=0.5, training=QUICK | {"learning_rate": 0.3}).rows  # fmt: skip
+    end = rows[rows["step"] == 4].set_index("inference")
+    assert list(end.index) == ["no masks", "at test alone, p = 0.5"]
+    assert rows["accuracy_mismatched"].notna().sum() == 2
+
+    tokenizer = AutoTokenizer.from_pretrained(models["classifier"])
+    adapter = tmp_path / "out/adapters" / rows["adapter"].iloc[0]
+    sets = {
+        name: pd.read_parquet(tmp_path / f"data/mnli/validation_{name}-00000-of-00001.parquet")
+        for name in ("matched", "mismatched")
+    }
+
+    def logits_of(member):
+        base = AutoModelForSequenceClassification.from_pretrained(
+            models["classifier"], num_labels=3, ignore_mismatched_sizes=True
+        )
+        model = PeftModel.from_pretrained(base, adapter).eval()
+        for number, (_, layer) in enumerate(adapted_layers(model)):
+            A, B = layer.factors
+            shape = LayerShape(A.shape[1], B.shape[0], 0.5, 0.5)
+            if member is not None:
+                masks, widths = step_masks([(number, shape, False)], seed=0, step=ENSEMBLE_STEP,
+                                           samples=range(member, member + 1))  # fmt: skip
+                columns, kept = masks[0].split(widths)
+                A.data *= columns
+                B.data *= kept[:, None]
+        texts = {
+            name: tokenizer(*(held[one].tolist() for one in GLUE_COLUMNS["mnli"]), padding=True,
+                            return_tensors="pt")
+            for name, held in sets.items()
+        }  # fmt: skip
+        with torch.no_grad():
+            return {name: model(**inputs).logits for name, inputs in texts.items()}
+
+    alone, members = logits_of(None), [logits_of(member) for member in (0, 1)]
+    for inference, found in (
+        ("no masks", alone),
+        ("at test alone, p = 0.5", {name: (members[0][name] + members[1][name]) / 2
+                                    for name in sets}),
+    ):  # fmt: skip
+        labels = {name: torch.tensor(held["label"].tolist()) for name, held in sets.items()}
+        loss = torch.nn.functional.cross_entropy(found["matched"], labels["matched"])
+        # float32, sums of a few hundred terms.
+        assert end.loc[inference, "test_loss"] == pytest.approx(float(loss), rel=1e-4)
+        right = (found["mismatched"].argmax(-1) == labels["mismatched"]).double().mean()
+        assert end.loc[inference, "accuracy_mismatched"] == pytest.approx(float(right))
+    assert end["test_loss"].nunique() == 2
 
 
 def test_a_network_saved_in_half_precision_is_trained_in_single_precision(models, tmp_path):

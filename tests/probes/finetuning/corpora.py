@@ -63,8 +63,10 @@ def write_glue(name, folder, classes, change=None):
     place = folder / name
     place.mkdir(parents=True)
     evaluation = "validation_matched" if name == "mnli" else "validation"
-    for split, chosen in (("train", SENTENCES[::2]), (evaluation, SENTENCES[1::2]),
-                          ("test", SENTENCES[:4])):  # fmt: skip
+    splits = {"train": SENTENCES[::2], evaluation: SENTENCES[1::2], "test": SENTENCES[:4]}
+    if name == "mnli":
+        splits["validation_mismatched"] = SENTENCES[:11]
+    for split, chosen in splits.items():
         rows = []
         for number, sentence in enumerate(chosen):
             label = number % classes if classes > 1 else number / 4

@@ -106,7 +106,8 @@ class MaskSchedule:
         self._handles: list[RemovableHandle] = []
         #: Optimizers that take a step now, and whether they hold all factors.
         self._stepping: weakref.WeakKeyDictionary[Optimizer, bool] = weakref.WeakKeyDictionary()
-        self._holders, self._due = 0, False
+        #: Whether an update has come after which masks are those of the next step, and that step.
+        self._due, self._next, self._holders = False, 0, 0
         self._passed = False
         self.lock = PassLock()
         _schedules.add(self)
@@ -202,8 +203,7 @@ class MaskSchedule:
             yield
         finally:
             self._holders -= 1
-            if self._due and not self._holders:
-                self._draw(self.step + 1, self.samples)
+            self._move_if_due()
 
     @property
     def held(self) -> bool:
@@ -235,7 +235,8 @@ class MaskSchedule:
     def _draw(self, step: int, samples: range) -> None:
         if step != self.step:
             self._watch.forget()
-        self.step, self.samples, self.stale, self._due = step, samples, False, False
+            self._due, self._next = False, 0
+        self.step, self.samples, self.stale = step, samples, False
         layers = [(layer.number, layer.shape, layer.rescale) for layer in self.layers]
         flat, widths = step_masks(layers, seed=self.seed, step=step, samples=samples)
         for device in {layer.mask_in.device for layer in self.layers}:
@@ -326,16 +327,20 @@ class MaskSchedule:
         # pass, one a kind of factor or a block of layers) is not the step: the next training pass
         # notices it.
         everything = self._stepping.pop(optimizer, None)
-        if not everything:
-            if everything is not None:
-                self._watch.distrust()
+        if everything is None:
             return
-        taken = 0 if self._watch.trusted else _steps_taken(optimizer, self.factors())
-        self._watch.trusted = True
-        if self._holders:
-            self._due = True
-        else:
-            self._draw(max(self.step + 1, taken), self.samples)
+        if everything:
+            taken = 0 if self._watch.trusted else _steps_taken(optimizer, self.factors())
+            self._watch.trusted, self._due = True, True
+            self._next = max(self._next, self.step + 1, taken)
+        elif not self._due:
+            self._watch.distrust()
+        self._move_if_due()
+
+    def _move_if_due(self) -> None:
+        """Draw the masks of the next step, once everybody lets them move."""
+        if self._due and not self.held:
+            self._draw(self._next, self.samples)
 
 
 class _Waiting:

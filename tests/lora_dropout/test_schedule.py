@@ -343,6 +343,35 @@ def test_all_closures_of_an_optimizer_step_see_the_same_masks():
     assert mask_schedule(model).step == 1
 
 
+class TwoPasses(torch.optim.Optimizer):
+    """Sharpness-aware minimization as it is usually written: an optimizer that holds another."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.1})
+        self.inner = torch.optim.SGD(self.param_groups, lr=0.1)
+
+    def step(self, closure):
+        for _ in range(2):
+            closure()
+            self.inner.step()
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_an_optimizer_within_another_ones_step_is_no_step_of_its_own(samples):
+    model, seen = make_model(), []
+    optimizer = TwoPasses(trainable(model))
+
+    def closure():
+        optimizer.zero_grad()
+        backward_over_samples(model, lambda: model(X).square().sum(), samples)
+        seen.append(mask_schedule(model).step)
+
+    for _ in range(3):
+        optimizer.step(closure)
+    assert seen == [0, 0, 1, 1, 2, 2]
+    assert mask_schedule(model).step == 3
+
+
 def test_a_step_that_fails_does_not_hold_the_masks_for_ever():
     model = make_model()
     optimizer = torch.optim.SGD(trainable(model), lr=0.1)

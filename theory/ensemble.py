@@ -18,6 +18,11 @@ def ensemble_risk_bound(member_risks: ArrayLike, axis: int = 0) -> float | Real:
     the squared error are, the 0-1 loss is not). The comparison is with the *average member*; it
     says nothing about the deterministic expected-weight network.
 
+    Convexity in the parameters, which the appendix asks for (Theorem A.3), is not enough. The
+    output θ² under the loss √f has the loss \|θ\|, convex in θ: of θ = 0 and 2 the members lose
+    0 and 2, 1 on average, and their averaged output, 2, loses √2. What follows from it is a bound
+    for another network, that of the mean parameters.
+
     Args:
         member_risks: loss or risk of each of the N sampled models, in units of the loss; ``inf``
             allowed.

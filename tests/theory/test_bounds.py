@@ -237,6 +237,18 @@ def test_average_output_can_be_worse_for_a_loss_that_is_not_convex():
     assert float(outputs.mean() <= 0) > theory.ensemble_risk_bound(outputs <= 0)
 
 
+def test_average_output_can_be_worse_for_a_loss_that_is_convex_in_the_parameters():
+    """The appendix's premise (Theorem A.3): the output θ² under the loss √f has the loss |θ|."""
+    parameters = np.array([0.0, 2.0])
+    outputs = parameters**2
+    bound = theory.ensemble_risk_bound(np.sqrt(outputs))
+    assert np.sqrt(outputs).tolist() == np.abs(parameters).tolist()
+    assert np.sqrt(outputs.mean()) == pytest.approx(math.sqrt(2))
+    assert bound == 1
+    # Of the mean parameters Jensen's inequality does speak.
+    assert np.abs(parameters.mean()) <= bound
+
+
 @given(single=st.floats(0, 10), fraction=rates, size=counts)
 def test_one_over_n_law_decreases_to_its_limit(single, fraction, size):
     limit = single * fraction

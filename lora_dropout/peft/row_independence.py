@@ -53,7 +53,8 @@ def relative_distance(
 
     Returns:
         Norm of the difference in units of the norm of the passes' gradient, at least of the losses
-        when they are further apart; infinite where only one of them is 0.
+        when they are further apart; infinite where only one of them is 0, and -1 where both are:
+        a batch of which nothing counts tells nothing.
     """
     total = [torch.zeros_like(factor) for factor in factors]
     value = 0.0
@@ -66,7 +67,9 @@ def relative_distance(
     apart = _norm([one - other for one, other in zip(found, total, strict=True)])
     size = _norm(total)
     of_losses = abs(float(loss.detach()) - value) / max(abs(value), 1e-6)
-    return max(of_losses, apart / size if size > 0 else (float("inf") if apart > 0 else 0.0))
+    if size == 0:
+        return float("inf") if apart > 0 else (of_losses or -1.0)
+    return max(of_losses, apart / size)
 
 
 def _gradients(loss: Tensor, factors: Sequence[Tensor]) -> list[Tensor]:

@@ -308,9 +308,9 @@ class LoraDropoutTrainerMixin:
         It is asked at passes 1, 2, 4, 8 and so on: some losses compare rows only later, as with
         those of batches before.
         """
-        self._groups += 1
-        if self._groups & (self._groups - 1) == 0:
-            check_rows(self, model, inputs, items, samples)
+        number = self._groups + 1
+        if number & self._groups or check_rows(self, model, inputs, items, samples):
+            self._groups = number
 
     def _numbers(self) -> range:
         """Numbers of the samples of this pass within the optimizer step."""

@@ -46,7 +46,7 @@ def repeated(inputs: dict[str, Any], count: int) -> dict[str, Any]:
 
 def check_rows(
     trainer: Any, model: nn.Module, inputs: dict[str, Any], items: Any, samples: range
-) -> None:
+) -> bool:
     """Compare the gradients of a grouped pass and of passes, before a batch is trained on.
 
     Args:
@@ -55,6 +55,9 @@ def check_rows(
         inputs: the batch, tensors by name.
         items: number of labels in the whole accumulated batch, if known.
         samples: numbers of the samples, N of them.
+
+    Returns:
+        Whether the batch tells anything: one whose gradient is 0 does not.
 
     Raises:
         GroupsNotSupportedError: they are two objectives, or nobody can tell.
@@ -78,6 +81,7 @@ def check_rows(
             "rows of a batch see each other in the model or its loss: the gradient of this "
             f"batch is {apart:.2g} of its norm away from that of the passes"
         )
+    return apart >= 0
 
 
 def _distance_of_group(trainer: Any, inputs: dict[str, Any], items: Any, samples: range) -> float:
@@ -88,11 +92,11 @@ def _distance_of_group(trainer: Any, inputs: dict[str, Any], items: Any, samples
     def grouped() -> Tensor:
         times = items if items is None else count * items
         with grouped_samples(model, count, samples.start):
-            return trainer.compute_loss(model, repeated(inputs, count), False, times)
+            return trainer.compute_loss(model, repeated(inputs, count), num_items_in_batch=times)
 
     def passes() -> Iterator[Tensor]:
         for _ in each_sample(model, samples):
-            yield trainer.compute_loss(model, dict(inputs), False, items) / count
+            yield trainer.compute_loss(model, dict(inputs), num_items_in_batch=items) / count
 
     with without_noise(model), without_notes(trainer):
         apart = relative_distance(grouped, passes, factors)

@@ -29,10 +29,10 @@ def ignores_items(trainer: Any, model: nn.Module, inputs: dict[str, Any]) -> boo
         return False
     training = model.training
     model.eval()
+    found = []
     with without_notes(trainer), torch.no_grad():
-        once, twice = (
-            float(trainer.compute_loss(model, trainer._prepare_inputs(inputs), False, count))
-            for count in (items, 2 * items)
-        )
+        for count in (items, 2 * items):
+            known = trainer._prepare_inputs(inputs)
+            found.append(float(trainer.compute_loss(model, known, num_items_in_batch=count)))
     model.train(training)
-    return once == twice
+    return found[0] == found[1]

@@ -29,7 +29,8 @@ def leaves_regularizer_out(trainer: Any, inputs: dict[str, Any], items: Any) -> 
         for share in (1.0, 2.0):
             with regularizer_share(trainer.model, share):
                 known = trainer._prepare_inputs(dict(inputs))
-                found.append(float(trainer.compute_loss(trainer.model, known, False, items)))
+                loss = trainer.compute_loss(trainer.model, known, num_items_in_batch=items)
+                found.append(float(loss))
         size = float(regularizer(trainer.model).detach())
     return found[1] - found[0] < size / 2
 

@@ -122,6 +122,13 @@ class Later(Trainer):
         return kind.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
 
 
+class FromTheThird(Trainer):
+    """One against all others, of batches of which the first two have nothing that counts."""
+
+    def compute_loss(self, *args, **kwargs):
+        return Contrast.compute_loss(self, *args, **kwargs) * (self.state.global_step >= 2)
+
+
 def test_routers_that_are_balanced_over_the_batch_take_passes(tmp_path, caplog):
     """Their share of the loss is too small for gradients to show it."""
     base = mixtral()
@@ -166,8 +173,9 @@ def test_a_model_without_a_config_is_trained_and_evaluated_by_an_ensemble(tmp_pa
     assert made.evaluate()["eval_loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_rows_that_come_to_see_each_other_later_take_passes_from_then_on(tmp_path, caplog):
-    kind = type("Ours", (LoraDropoutTrainerMixin, Later), {})
+@pytest.mark.parametrize("loss", [Later, FromTheThird])
+def test_rows_that_come_to_see_each_other_later_take_passes_from_then_on(loss, tmp_path, caplog):
+    kind = type("Ours", (LoraDropoutTrainerMixin, loss), {})
     grouped = trained(tmp_path, kind=kind, samples=3, grouped=True)
     assert caplog.text.count("rows of a batch see each other") == 1
     assert_same(trained(tmp_path, kind=kind, samples=3), grouped)
@@ -688,7 +696,9 @@ class OwnWithDropout(LoraDropoutTrainerMixin, Own):
 
 
 class InPlaceOfOurs(LoraDropoutTrainer):
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    """With the signature that most have: what transformers adds comes by its name."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         output = model(**inputs)
         return (3 * output.loss, output) if return_outputs else 3 * output.loss
 

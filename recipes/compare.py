@@ -85,6 +85,26 @@ def compare_cells(reported: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(cells)
 
 
+def not_reported(cells: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """Name what was run at a rank that no reported cell has.
+
+    Args:
+        cells: as :func:`compare_cells` gives them.
+        rows: as ``recipes.runs.read_runs`` gives them.
+
+    Returns:
+        Such as "glue/rte at rank 4".
+    """
+    reported = cells.dropna(subset="rank")
+    known = set(zip(reported["task"], reported["rank"], strict=True))
+    run = rows[rows["task"].isin(reported["task"])][["task", "rank"]].drop_duplicates()
+    return [
+        f"{task} at rank {rank:g}"
+        for task, rank in run.itertuples(index=False)
+        if (task, rank) not in known
+    ]
+
+
 def check_claims(claims: pd.DataFrame, rows: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
     """Measure what the paper says in words: that one way of training is above another.
 
@@ -255,6 +275,8 @@ def main() -> None:
         run = cells.groupby("table")["seeds"].transform("sum") > 0
         others = ", ".join(cells["table"][~run].unique())
         caption = CAPTION + (f"; not run: {others}" if others else "")
+        if unknown := not_reported(cells, rows):
+            caption += f"; not compared: {', '.join(unknown)}, which no table has"
         print_table(TextTable(_cells_as_text(cells[run]), "Reported and measured", caption, WIDTH))
         print_table(TextTable(_claims_as_text(claims), "What is said in words", CLAIMED, WIDTH))
         if settings.out is not None:

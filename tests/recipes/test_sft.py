@@ -1,13 +1,15 @@
 """Instruction tuning by TRL from its command line to its table, and on from where it was killed."""
 
+import json
 import shutil
+from dataclasses import fields
 
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
 from probes.metrics.confidence_intervals import mean_interval
-from recipes.sft import summary
+from recipes.sft import SftSettings, summary
 from tests.recipes.shell import run_module
 from tests.recipes.tiny import save_llama, write_alpaca_clean
 
@@ -19,6 +21,9 @@ pytestmark = [
 QUICK = ["--use_cpu", "--per_device_train_batch_size", "4", "--max_steps", "2", "--rank", "2",
          "--tokens", "40", "--disable_tqdm", "true", "--save_strategy", "steps", "--save_steps",
          "1"]  # fmt: skip
+#: With these every flag of ours is given: seeds and several samples in one pass, on from a kill.
+OTHERS = ["--p", "0", "0.5", "--samples", "3", "--grouped", "--ensemble", "2", "--alpha", "4",
+          "--target", "v_proj", "--n", "14"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +44,19 @@ def _no_telemetry(monkeypatch):
 
 def test_both_rates_are_trained_evaluated_and_told(base, tmp_path):
     out = tmp_path / "runs"
-    asked = ["recipes.sft", *base, "--out", str(out), "--draws", "2", *QUICK]
+    asked = ["recipes.sft", *base, "--out", str(out), "--draws", "2", *QUICK, *OTHERS]
+    assert {f"--{one.name}" for one in fields(SftSettings)} <= set(asked)
     status, said, complaint = run_module(tmp_path, asked)
     assert status == 0, complaint
     rows = pd.read_parquet(out / "rows.parquet")
     assert rows[["draw", "p", "inference", "samples"]].to_numpy().tolist() == [
         [seed, *one] for seed in (1, 2)
-        for one in ([0.0, "no masks", 1], [0.5, "expected weight", 4], [0.5, "ensemble", 4])
+        for one in ([0.0, "no masks", 1], [0.5, "expected weight", 3], [0.5, "ensemble", 3])
     ]  # fmt: skip
     assert (rows["steps"] == 2).all()
+    assert set(rows["ensemble"]) == {0, 2}
+    config = json.loads((out / "p0.5-seed2/adapter/adapter_config.json").read_text())
+    assert config["target_modules"] == ["v_proj"]
     assert rows["loss"].nunique() == 6
     assert "expected weight" in said
     adapter = out / "p0.5-seed2" / "adapter" / "adapter_model.safetensors"

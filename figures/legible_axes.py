@@ -46,14 +46,14 @@ class PlainLogarithms(LogFormatterSciNotation):
 
     >>> formatter = PlainLogarithms()
     >>> formatter.create_dummy_axis()
-    >>> formatter(0.01), formatter(1000.0)
-    ('0.01', '1000')
+    >>> formatter(0.01), formatter(1000.0), formatter(-0.01)
+    ('0.01', '1000', '−0.01')
     """
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         """The number as it is said, "" where it is not."""
         said = super().__call__(x, pos)
-        return f"{x:g}" if said and PLAIN[0] < x < PLAIN[1] else said
+        return f"{x:g}".replace("-", "−") if said and PLAIN[0] < abs(x) < PLAIN[1] else said
 
 
 def _say_plainly(axis: Axis) -> None:

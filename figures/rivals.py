@@ -1,6 +1,5 @@
 """Methods against one another after tuning: what a train loss costs in test loss and stability."""
 
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from figures.intervals import finite, known, reach
+from figures.line_breaks import wrapped
 from figures.style import Drawing, Look, looks, style
 
 #: The family whose curve stands in every panel, for comparison.
@@ -54,25 +54,25 @@ def draw(frontier: pd.DataFrame, tuned: pd.DataFrame, margin: float, caption: st
                 _curve(axes, frontier, tuned, PLAIN_METHOD, name, Look((0.0, 0.0, 0.0), "*", "-"))
                 for method, look in zip(names, looks(len(names)), strict=True):
                     _curve(axes, frontier, tuned, method, name, look)
-                _train_losses(axes)
-            panels[0, column].set_title(textwrap.fill(family, 30))
+            panels[0, column].set_title("\n".join(wrapped(family, 30)))
             panels[-2, column].set_xlabel("train loss")
             keys = panels[-2, column].get_legend_handles_labels()
             panels[-1, column].legend(*keys, loc="upper center", framealpha=0.9)
             panels[-1, column].set_axis_off()
         for axes, (name, label) in zip(panels[:-1, 0], shown.items(), strict=True):
             axes.set_ylabel(label)
-            highest = float(np.nanmax([*finite(tuned[name]), 0.0]))
-            axes.set_ylim(0, HIGHEST * highest or None)
+            axes.set_ylim(0, HIGHEST * _largest(tuned[name]) or None)
+            # Train losses go to 0, where a logarithm would not.
+            axes.set_xscale("symlog", linthresh=0.01)
+            axes.set_xlim(0, HIGHEST * _largest(tuned["train_loss"]) or None)
         _differences(bottom.subplots(), tuned, margin)
         figure.described(caption)
     return figure
 
 
-def _train_losses(axes: Axes) -> None:
-    """Make the x axis one of train losses, which go to 0."""
-    axes.set_xscale("symlog", linthresh=0.01)
-    axes.set_xlim(0, None)
+def _largest(values: "pd.Series[float]") -> float:
+    """The largest finite value; 0 where there is none."""
+    return float(np.nanmax([*finite(values), 0.0]))
 
 
 def _differences(axes: Axes, tuned: pd.DataFrame, margin: float) -> None:

@@ -1,6 +1,5 @@
 """One look for all figures: readable in greyscale, settings in the caption."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -13,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from figures.legible_axes import make_legible
+from figures.line_breaks import wrapped
 
 #: Height of a caption's letters in points, for each inch of width: 10 pixels at 830 of width.
 LETTERS = 0.87
@@ -86,7 +86,7 @@ class Drawing(Figure):
             The figure.
         """
         handles, labels = keys
-        names = [textwrap.fill(label, KEY_CHARACTERS) for label in labels]
+        names = ["\n".join(wrapped(label, KEY_CHARACTERS)) for label in labels]
         if names:
             self.legend(list(handles), names, loc="outside right center", title=title or None,
                         framealpha=0.9)  # fmt: skip
@@ -98,7 +98,7 @@ class Drawing(Figure):
 
     def _wrapped(self, text: str, size: float) -> str:
         characters = int(72 * self.get_figwidth() / (LETTER_WIDTH * size))
-        return "\n".join(textwrap.fill(line, characters) for line in text.splitlines())
+        return "\n".join(wrapped(text, characters))
 
     def png(self) -> bytes:
         """Return the picture at its own resolution, drawn once where ``savefig`` draws twice."""

@@ -1,0 +1,32 @@
+"""Where lines of titles, captions and answers may end: between words, but not beside a sign."""
+
+import re
+import textwrap
+
+#: Signs between two words that stay beside both.
+SIGN = re.compile(r" ([=±≤≥<>×]) ")
+#: Blanks between a number and its unit, or what it counts in.
+UNIT = re.compile(r"(?<=\d) (?=%)")
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break every line of a text between words, but not beside a sign such as = or ±.
+
+    >>> wrapped("one two", 4), wrapped("at p = 0.1", 8)
+    (['one', 'two'], ['at', 'p = 0.1'])
+    >>> wrapped("of 0.1 ± 0.2 with 95 % intervals", 10)
+    ['of', '0.1 ± 0.2', 'with 95 %', 'intervals']
+
+    Args:
+        text: lines.
+        width: characters a line; what must stay together and is longer has a line of its own.
+
+    Returns:
+        The lines.
+    """
+    whole = UNIT.sub("\u00a0", SIGN.sub("\u00a0\\1\u00a0", text))
+    return [
+        part.replace("\u00a0", " ")
+        for line in whole.splitlines()
+        for part in textwrap.wrap(line, width, break_on_hyphens=False)
+    ]

@@ -40,6 +40,7 @@ from probes.results.answer_words import intervals_in_words, least_and_largest, m
 from probes.results.mask_kind_comparison import (
     NOISY,
     difference_table,
+    kind_answer,
     kind_conclusion,
     kind_differences,
     kind_name,
@@ -271,7 +272,8 @@ class AblationResult(Result):
         ]
         changes = f", by {' to '.join(ends)}" if ends else ""
         counted = f"{len(told)} of {len(compared)} variants change the test loss detectably"
-        return " ".join(filter(None, [f"{counted}{changes}.", self.conclusion]))
+        kinds = kind_answer(self.kind_differences, self.margin) if len(self.kinds) else ""
+        return " ".join(filter(None, [f"{counted}{changes}.", kinds]))
 
     def brief(self) -> pd.DataFrame:
         """Of each part and rate the variants with the lowest and the highest test loss."""

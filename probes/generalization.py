@@ -50,6 +50,7 @@ from probes.results.answer_words import (
     least_and_largest,
     mean_in_words,
 )
+from probes.results.first_screen import MOST_ROWS
 from probes.results.json_records import as_json
 from probes.results.result import Result, caveats
 from probes.results.stability_result import POINT, StabilityResult
@@ -271,8 +272,21 @@ class MatchedResult(Result):
         return _counted(self.summary)
 
     def brief(self) -> pd.DataFrame:
-        """The decision on stability."""
-        return self.text()[["n", "p", "control", "difference", "verdict", "dropout", "p = 0"]]
+        """The decision on stability; of many rows, against the stablest control at each n and p."""
+        text = self.text()[["n", "p", "control", "difference", "verdict", "dropout", "p = 0"]]
+        if not self._has_many_rows:
+            return text
+        order = self.summary.sort_values("difference", kind="stable")
+        return text.loc[sorted(order.groupby(["n", "p"]).head(1).index)]
+
+    @property
+    def said_of_brief(self) -> str:
+        """Which of the controls the first screen has."""
+        return "of the controls the one with the smallest β" if self._has_many_rows else ""
+
+    @property
+    def _has_many_rows(self) -> bool:
+        return len(self.summary) > MOST_ROWS
 
     @cached_property
     def matched(self) -> pd.DataFrame:

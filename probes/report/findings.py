@@ -342,7 +342,7 @@ def _calibrated(row: Any, floor: bool) -> str:
 
 def of_ablation(result: AblationResult) -> Finding:
     """Which part of the method does it."""
-    verdicts = [result.answer.removesuffix(result.conclusion).strip()]
+    verdicts = [result.answer]
     for part, reference in PARTS.items():
         group = result.summary[
             (result.summary["part"] == part) & (result.summary["variant"] != reference)

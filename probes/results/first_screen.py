@@ -1,10 +1,11 @@
 """The first screen of a result: an answer in a sentence, and one table that fits in 80 columns."""
 
-import re
-import textwrap
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from figures.line_breaks import wrapped
 from probes.results.text_tables import (
     TEXT_COLUMNS,
     TextTable,
@@ -15,10 +16,49 @@ from probes.results.text_tables import (
 
 #: Columns of the first screen, where the output is not narrower.
 WIDTH = 80
+#: Its rows, so that answer and table are seen at once.
+MOST_ROWS = 12
 #: Settings that are written as symbols.
 SYMBOLS = ("n", "p")
-#: A sign between two words that belong together.
-SIGN = re.compile(r" ([=±≤≥<>]) ")
+
+
+class FirstScreen(NamedTuple):
+    """What is shown of a result at first: on a terminal and in a notebook alike.
+
+    Attributes:
+        setting: what was measured.
+        table: cells that are text.
+        note: what the numbers are, and how to see the rest.
+    """
+
+    setting: str
+    table: pd.DataFrame
+    note: str
+
+
+def first_screen(
+    table: pd.DataFrame, setting: str, note: str, more: str, width: int = WIDTH
+) -> FirstScreen:
+    """Choose what is shown of a table at first.
+
+    Args:
+        table: cells that are text; its first columns that fit are shown, of many rows some.
+        setting: what was measured; what a column says in every row is said here instead.
+        note: what the numbers are.
+        more: how to see the rest.
+        width: characters a line.
+
+    Returns:
+        At most ``MOST_ROWS`` rows in that width, and the words around them.
+    """
+    shown, same = without_constant_words(table)
+    kept, said = shortened(shown)
+    unsaid = [one for one in same if one not in setting.split(", ")]
+    return FirstScreen(
+        "; ".join([setting, *unsaid]),
+        fitted(kept, width),
+        "; ".join(filter(None, [note, said, more])),
+    )
 
 
 def print_first_screen(answer: str, table: pd.DataFrame, setting: str, note: str) -> None:
@@ -26,36 +66,41 @@ def print_first_screen(answer: str, table: pd.DataFrame, setting: str, note: str
 
     Args:
         answer: sentences, which are wrapped.
-        table: cells that are text; of its columns, the first that fit are shown.
+        table: as for :func:`first_screen`.
         setting: what was measured.
         note: what the numbers are.
     """
     width = min(WIDTH, output_width(WIDTH))
+    shown = first_screen(table, setting, note, "all columns and tables: --details", width)
     print("\n".join(wrapped(answer, width)))
-    shown, same = without_constant_words(table)
-    fitting = fitted(shown, width)
-    unsaid = [one for one in same if one not in setting.split(", ")]
-    print("\n".join(wrapped("; ".join([setting, *unsaid]), width)))
-    print_table(TextTable(fitting, width=width))
-    print("\n".join(wrapped(f"{note}; all columns and tables: --details", width)))
+    print("\n".join(wrapped(shown.setting, width)))
+    print_table(TextTable(shown.table, width=width))
+    print("\n".join(wrapped(shown.note, width)))
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """Break every line of a text between words, but not beside a sign such as =.
+def shortened(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Keep at most ``MOST_ROWS`` rows: those of some rates, the first and the last among them.
 
-    >>> wrapped("one two", 4), wrapped("at p = 0.1", 8)
-    (['one', 'two'], ['at', 'p = 0.1'])
+    >>> kept, said = shortened(pd.DataFrame({"p": [f"0.{place // 4}" for place in range(40)]}))
+    >>> list(dict.fromkeys(kept["p"])), said
+    (['0.0', '0.4', '0.9'], '12 of 40 rows')
 
     Args:
-        text: lines.
-        width: characters a line.
+        table: cells that are text.
+
+    Returns:
+        The rows, and how many of how many they are; all, and nothing, where these are few.
     """
-    whole = SIGN.sub("\u00a0\\1\u00a0", text)
-    return [
-        part.replace("\u00a0", " ")
-        for line in whole.splitlines()
-        for part in textwrap.wrap(line, width, break_on_hyphens=False)
-    ]
+    if len(table) <= MOST_ROWS:
+        return table, ""
+    kept = table
+    if "p" in table:
+        values = list(dict.fromkeys(table["p"]))
+        few = max(MOST_ROWS * len(values) // len(table), 1)
+        places = {round(place) for place in np.linspace(0, len(values) - 1, few)}
+        kept = table[table["p"].isin([values[place] for place in places])]
+    kept = kept.head(MOST_ROWS)
+    return kept, f"{len(kept)} of {len(table)} rows"
 
 
 def without_constant_words(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -15,6 +15,7 @@ from lora_dropout.masks import MaskKind
 from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.equivalence import relative_equivalence_p_value
 from probes.metrics.multiple_comparisons import LEVEL, holm
+from probes.results.answer_words import listed
 from probes.results.text_tables import MARKED, TextTable, decimals, rates, with_interval
 
 #: What is compared, and how it is called.
@@ -124,6 +125,30 @@ def kind_conclusion(differences: pd.DataFrame, share: float) -> str:
                 f"p = {p:g}: masks that are their mean alone differ from them: {', '.join(other)}."
             )
     return "\n".join(lines)
+
+
+def kind_answer(differences: pd.DataFrame, share: float) -> str:
+    """Say at which rates masks without zeros are shown to give the same as those with zeros.
+
+    Args:
+        differences: as :func:`kind_differences` gives.
+        share: the margin.
+
+    Returns:
+        A sentence.
+    """
+    shown = differences["equivalent_holm"] <= LEVEL
+    whole = shown.groupby([differences["kind"], differences["p"]]).all()
+    counts = differences["p"].nunique()
+    said = []
+    for kind in WITHOUT_ZEROS:
+        same = [f"{p:g}" for p, all_of_them in whole[kind].items() if all_of_them]
+        where = f"at p = {listed(same)}" if same else "at no p" if counts > 1 else "not shown"
+        said.append(f"{IN_WORDS[kind]} masks: {where}")
+    return (
+        f"Masks without zeros give the same as masks with them, within {share:.0%} of what dropout "
+        f"changes: {'; '.join(said)}."
+    )
 
 
 def _on_zeros(noisy: pd.DataFrame, share: float) -> str:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
+from figures.line_breaks import wrapped
 from probes.jobs.job import TableKind, Tables
 from probes.metrics.confidence_intervals import overlap_of
 from probes.results.answer_words import draws_in_words
-from probes.results.first_screen import print_first_screen, wrapped
+from probes.results.first_screen import first_screen, print_first_screen
 from probes.results.json_records import as_json
-from probes.results.text_tables import TextTable, print_table
+from probes.results.text_tables import TextTable, as_html, print_table
 
 if TYPE_CHECKING:
     from figures.style import Drawing
@@ -167,9 +168,7 @@ class Result(ABC):
             details: print every table instead, with all columns, and what follows from them.
         """
         if not details:
-            notes = [self.said_of_numbers, self.said_of_brief, *self.restrictions]
-            note = "; ".join(filter(None, notes))
-            print_first_screen(self.answer, self.brief(), self.setting, note)
+            print_first_screen(self.answer, self.brief(), self.setting, self._brief_note)
             return
         print("\n".join(wrapped(self.answer, 100)))
         for table in self.text_tables():
@@ -186,15 +185,22 @@ class Result(ABC):
         return f"{self.answer}\n{said}\n{self.text().to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        said = "".join(f"<p>{escape(words)}</p>" for words in (self.answer, self.setting))
-        first, *others = self.text_tables()
+        """What the command line prints; below, folded, the tables of ``--details``."""
+        shown = first_screen(self.brief(), self.setting, self._brief_note, "below: all tables")
+        said = "".join(f"<p>{escape(words)}</p>" for words in (self.answer, shown.setting))
         folded = "".join(
-            f"<details><summary>{escape(one.title)}</summary>{one.table.to_html(index=False)}"
+            f"<details><summary>{escape(one.title)}</summary>{as_html(one.table)}"
             f"<p>{escape(one.caption)}</p></details>"
-            for one in others
+            for one in self.text_tables()
         )
-        note = f"<p><small>{escape(first.caption)}</small></p>"
-        return said + first.table.to_html(index=False) + note + folded
+        note = f"<p><small>{escape(shown.note)}</small></p>"
+        return said + as_html(shown.table) + note + folded
+
+    @property
+    def _brief_note(self) -> str:
+        """What the numbers of the first screen are, which rows it has, and what restricts them."""
+        notes = [self.said_of_numbers, self.said_of_brief, *self.restrictions]
+        return "; ".join(filter(None, notes))
 
 
 def caveats(rows: pd.DataFrame) -> list[str]:

@@ -78,6 +78,16 @@ def print_table(shown: TextTable) -> None:
     print(written.getvalue(), end="")
 
 
+def as_html(table: pd.DataFrame) -> str:
+    """A table as HTML, without the numbers of its rows and with every cell in full.
+
+    >>> "x" * 60 in as_html(pd.DataFrame({"statement": ["x" * 60]}))
+    True
+    """
+    with pd.option_context("display.max_colwidth", None):
+        return str(table.to_html(index=False))
+
+
 def least_width(table: pd.DataFrame) -> int:
     """The fewest characters a line in which a table is legible: words wrap, numbers stay whole.
 

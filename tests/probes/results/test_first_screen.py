@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from probes.results.first_screen import MOST_ROWS
 from tests.probes.tables import (
     EFFECTS,
     NAN,
@@ -112,6 +113,44 @@ def test_of_many_ensembles_the_first_screen_of_stability_has_the_largest():
     assert len(result.text()) == 16
     assert result.brief()["inference"].tolist() == ["expected weight", "ensemble of 4"] * 4
     assert result.said_of_brief == "of the ensembles the largest alone"
+
+
+def test_of_many_rows_twelve_are_printed_over_all_rates_and_it_is_said(capsys):
+    cells = [
+        cell
+        for place in range(15)
+        for cell in stability_cells(place / 20, (0.5, (0.25, -0.75)), (0.5, (0.25, -0.25)))
+    ]
+    gap_result(*cells).show()
+    printed = capsys.readouterr().out
+    rows = [line.split("│") for line in printed.splitlines() if line.startswith("│")]
+    assert len(rows) == MOST_ROWS == 12
+    assert [rows[0][1].strip(), rows[-1][1].strip()] == ["0", "0.7"]
+    assert "12 of 15 rows" in printed
+
+
+def test_of_many_controls_the_first_screen_has_the_stablest_at_each_n_and_p():
+    ends = {"early stopping": 0.4, "weight decay": 0.3, "learning rate": 0.5, "shrunk update": 0.6}
+    controls = {name: [(0.2, end), (0.2, end + 0.04)] for name, end in ends.items()}
+    dropout = {p: [(0.5, 0.1), (0.5, 0.12)] for p in (0.1, 0.3, 0.5, 0.7)}
+    result = matched_result(dropout, controls)
+    assert len(result.text()) == 16
+    assert result.brief()["p"].tolist() == ["0.1", "0.3", "0.5", "0.7"]
+    assert set(result.brief()["control"]) == {"weight decay"}
+    assert result.said_of_brief == "of the controls the one with the smallest β"
+
+
+def test_a_notebook_shows_what_the_command_line_prints(capsys):
+    result = RESULTS["comparison"]
+    result.show()
+    printed = capsys.readouterr().out
+    first, *folded = result._repr_html_().split("<details>")
+    assert first.count("<table") == 1
+    for name in ("statement", "bound", "measured", "not vacuous from n"):
+        assert f"<th>{name}</th>" in first
+    assert [cell for cell in result.brief().iloc[0] if cell not in printed] == []
+    assert [cell for cell in result.brief().iloc[0] if f"<td>{cell}</td>" not in first] == []
+    assert len(folded) == len(result.text_tables())
 
 
 def test_a_grid_of_n_and_p_is_shown_by_its_ends():

@@ -31,7 +31,7 @@ from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, RunJob, TableKind, Tables
-from probes.jobs.validation import check_count, check_one_of, check_seed, require
+from probes.jobs.validation import LARGEST_SIZE, check_count, check_one_of, check_seed, require
 from probes.results.answer_words import draws_in_words
 from probes.results.json_records import as_json
 from probes.results.result import Result, caveats
@@ -146,7 +146,7 @@ class ComparisonSettings(EngineOptions):
         allowed = f"from {WEAKEST:g} to {STRONGEST:g}"
         require(WEAKEST <= self.strength <= STRONGEST, "strength", allowed, self.strength)
         for n in known["n"]:
-            check_count("n", n, least=8)
+            check_count("n", n, least=8, most=LARGEST_SIZE)
         check_count("draws", known["draws"], least=2)
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)
         check_count("selections", self.selections, least=4)

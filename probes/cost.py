@@ -38,7 +38,7 @@ from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.manifest import device_name
-from probes.jobs.validation import check_count, check_device, check_seed, require
+from probes.jobs.validation import LARGEST_SIZE, check_count, check_device, check_seed, require
 from probes.results.result import Result
 from probes.results.text_tables import decimals
 
@@ -105,8 +105,9 @@ class CostSettings:
         for name in ("samples", "ensemble"):
             for size in getattr(self, name):
                 check_count(name, size)
-        for name in ("heads", "batch", "tokens", "rounds"):
-            check_count(name, getattr(self, name))
+        check_count("rounds", self.rounds)
+        for name in ("heads", "batch", "tokens"):
+            check_count(name, getattr(self, name), most=LARGEST_SIZE)
         allowed = f"a multiple of heads = {self.heads}, at least {RANK}"
         divisible = self.width >= RANK and self.width % self.heads == 0
         require(divisible, "width", allowed, self.width)

@@ -42,7 +42,14 @@ from probes.finetuning.task import Corpus
 from probes.finetuning.training import leave_process_group, run_finetune
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind
-from probes.jobs.validation import check_count, check_one_of, did_you_mean, require
+from probes.jobs.validation import (
+    LARGEST_COUNT,
+    LARGEST_SIZE,
+    check_count,
+    check_one_of,
+    did_you_mean,
+    require,
+)
 from probes.metrics.confidence_intervals import means
 from probes.metrics.inference_names import AT_TEST_ALONE, named_inference
 from probes.models.pretrained import require_package
@@ -353,7 +360,8 @@ class FinetuneSettings:
                             ("tfinal", 0), ("delta_t", 1)):  # fmt: skip
             value = getattr(self, name)
             if value is not None:
-                check_count(name, value, least)
+                repeated = name in ("samples", "ensemble", "draws")
+                check_count(name, value, least, LARGEST_COUNT if repeated else LARGEST_SIZE)
         require(self.rank <= WIDEST, "rank", f"at most {WIDEST}", self.rank)
         self._check_used()
         alpha = self.alpha

@@ -29,12 +29,11 @@ import pandas as pd
 import tyro
 
 from probes.cells.cell import Cell, seeds_of
-from probes.cells.own_rival_cells import OwnDraw, OwnTuningCell, run_own_rival_cell
+from probes.cells.own_rival_cells import OwnDraw, run_own_rival_cell
 from probes.cells.rival_cells import (
     FOLDS,
     SHARES,
     Beside,
-    TuningCell,
     learning_rates,
     run_rival_cell,
 )
@@ -52,8 +51,9 @@ from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind, Tables
+from probes.jobs.sweep import sweep as run_unkept
 from probes.jobs.time_limit import TimeLimit, run_draws
-from probes.jobs.validation import check_count, check_one_of, check_seed, require
+from probes.jobs.validation import LARGEST_SIZE, check_count, check_one_of, check_seed, require
 from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.sample_splitting import SplitChoice, split_choice
 from probes.metrics.tuned_settings import SETTING, tuned_settings
@@ -189,7 +189,7 @@ class RecommendSettings(TextOptions, EngineOptions):
         examples = len(own.features)
         n = self._size(examples)
         require(2 <= n < examples, "n", f"from 2 to {examples - 1}", n)
-        check_count("steps", own.steps)
+        check_count("steps", own.steps, most=LARGEST_SIZE)
         require(0 < own.lr < float("inf"), "lr", "positive and finite", own.lr)
         check_seed(self.seed)
         traits = traits_of(own, partial(adapted, own, 0.5, seeds_of(self.seed, 0)), n)
@@ -475,7 +475,7 @@ def _gather(settings: RecommendSettings, plans: Sequence[Plan], sweep: Sweep) ->
     given, loading = 60 * settings.minutes, time.perf_counter() - plan.started
     kept_back = min(KEPT_BACK, KEPT_BACK_SHARE * given)
     limit = TimeLimit(given - loading - kept_back)
-    training = _seconds_of(limit, lambda: sweep([_first_training(plan)]))
+    training = _seconds_of(limit, lambda: _train_once(settings, plan))
     grid = fitting(plan.grid, training, limit.left)
     if grid is None:
         needed = loading + limit.spent + least_seconds(plan.grid, training)
@@ -494,9 +494,10 @@ def _gather(settings: RecommendSettings, plans: Sequence[Plan], sweep: Sweep) ->
     return {TableKind.ROWS: rows, TableKind.TUNING: tuning}
 
 
-def _first_training(plan: Plan) -> TuningCell | OwnTuningCell:
-    """One training of plain LoRA, on the first draw."""
-    return plan.tuning(0, SIMPLEST, (0.0,), learning_rates(plan.base.lr, 1))
+def _train_once(settings: RecommendSettings, plan: Plan) -> None:
+    """Train plain LoRA once, on the first draw; not kept, as what is kept would cost nothing."""
+    first = plan.tuning(0, SIMPLEST, (0.0,), learning_rates(plan.base.lr, 1))
+    run_unkept([first], PROBE.run(settings), engine=settings.engine_options)
 
 
 def _beside(plan: Plan, grid: Grid, tuned: pd.DataFrame, limit: TimeLimit, sweep: Sweep) -> Beside:

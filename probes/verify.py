@@ -27,7 +27,7 @@ from probes.cli.measures import MeasureVerify
 from probes.cli.probe import Probe
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
-from probes.jobs.validation import check_count, check_one_of, check_seed, require
+from probes.jobs.validation import LARGEST_SIZE, check_count, check_one_of, check_seed, require
 from probes.results.answer_words import listed
 from probes.results.result import Result
 from probes.results.text_tables import TextTable
@@ -148,7 +148,7 @@ class VerifySettings:
         for strength in self.strength:
             require(0 < strength < float("inf"), "strength", "positive and finite", strength)
         for n in self.n:
-            check_count("n", n, least=2)
+            check_count("n", n, least=2, most=LARGEST_SIZE)
         check_count("draws", self.draws)
         check_count("coverage_draws", self.coverage_draws, least=2)
         require(0 < self.delta <= 1, "delta", "in (0, 1]", self.delta)

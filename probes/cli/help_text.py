@@ -89,9 +89,14 @@ def _own_documentation(kind: type[Any]) -> dict[str, str]:
 
 def examples(program: str) -> list[str]:
     """The commands in the docstring of a module."""
-    module = sys.modules.get(program) or sys.modules["__main__"]
-    text = inspect.getdoc(module) or ""
-    return [line.strip() for line in text.splitlines() if line.startswith("python -m")]
+    # Of a package that runs, the docstring with the commands is that of its ``__main__``.
+    modules = (sys.modules.get(program), sys.modules["__main__"])
+    texts = [inspect.getdoc(module) or "" for module in modules]
+    found = [
+        [line.strip() for line in text.splitlines() if line.startswith("python -m")]
+        for text in texts
+    ]
+    return found[0] or found[1]
 
 
 def _groups(settings: type[Any]) -> Iterator[tuple[str, list["Field[Any]"]]]:

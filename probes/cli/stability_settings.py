@@ -11,7 +11,14 @@ from probes.cells.cell import Cell
 from probes.cells.memory_limit import parse_size
 from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.validation import check_count, check_device, check_one_of, check_seed, require
+from probes.jobs.validation import (
+    LARGEST_SIZE,
+    check_count,
+    check_device,
+    check_one_of,
+    check_seed,
+    require,
+)
 from probes.landscape.newton_plan import DAMPING, SOLVERS
 from probes.models.pretrained import require_package
 from probes.tasks import TEXT_TASKS, Task, load_task
@@ -189,10 +196,9 @@ class StabilitySettings(TextOptions, EngineOptions):
             require(value is None or 0 < value < float("inf"), name, "positive and finite", value)
         self.check_engine()
         self.memory_limit()
-        for name in ("steps", "samples"):
-            value = getattr(self, name)
-            if value is not None:
-                check_count(name, value)
+        check_count("samples", self.samples)
+        if self.steps is not None:
+            check_count("steps", self.steps, most=LARGEST_SIZE)
         self._check_method()
         check_one_of("optimizer", self.optimizer, OPTIMIZERS)
         check_one_of("objective", self.objective, OBJECTIVES)

@@ -5,8 +5,11 @@ from difflib import get_close_matches
 
 import torch
 
-#: Larger numbers of steps, draws, samples or members are treated as typing errors.
-LARGEST_COUNT = 10**6
+#: Larger numbers of draws, samples, members or other repetitions are treated as typing errors: each
+#: costs a training or a pass, and an interval over so many draws is narrow enough.
+LARGEST_COUNT = 10_000
+#: Likewise of steps, examples, and what else is a size and no repetition.
+LARGEST_SIZE = 10**6
 #: Longer words are not compared with known names: it would take long and find nothing.
 LONGEST_WORD = 100
 
@@ -60,19 +63,19 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     return f", did you mean {near[0]}?" if near else ""
 
 
-def check_count(name: str, value: int, least: int = 1) -> None:
+def check_count(name: str, value: int, least: int = 1, most: int = LARGEST_COUNT) -> None:
     """Check a number of things.
 
     Args:
         name: of the setting.
         value: that was given.
-        least: smallest number that is allowed.
+        least, most: smallest and largest number that is allowed.
 
     Raises:
-        ValueError: the value is below ``least`` or above ``LARGEST_COUNT``.
+        ValueError: the value is below ``least`` or above ``most``.
     """
     require(value >= least, name, f"at least {least}", value)
-    require(value <= LARGEST_COUNT, name, f"at most {LARGEST_COUNT}", value)
+    require(value <= most, name, f"at most {most}", value)
 
 
 def check_seed(seed: int) -> None:

@@ -206,9 +206,10 @@ def test_of_permuted_labels_nothing_is_learned(task, monkeypatch):
     assert choice.reason.startswith("Nothing was learned")
 
 
-def test_where_not_even_the_least_fits_it_is_said_what_it_takes():
+def test_where_not_even_the_least_fits_it_is_said_what_it_takes_and_nothing_is_left(tmp_path):
     with pytest.raises(ValueError, match=r"minutes must be at least about .* one training takes"):
-        recommend.measure(**SMALL | {"minutes": 1e-6})
+        recommend.measure(**SMALL | {"minutes": 1e-6, "out": tmp_path / "new"})
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("minutes", [0.05, 0.15])

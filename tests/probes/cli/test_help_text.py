@@ -1,5 +1,6 @@
 """Help: what matters first, every flag with what it is, nothing that only a programmer reads."""
 
+import sys
 from dataclasses import fields
 from importlib import import_module
 
@@ -7,7 +8,7 @@ import pytest
 import tyro
 
 from probes.__main__ import questions
-from probes.cli.help_text import documentation, help_text
+from probes.cli.help_text import documentation, examples, help_text
 
 
 def probe(name):
@@ -47,3 +48,11 @@ def test_at_most_ten_flags_stand_first_and_examples_last(name):
     examples = lines[lines.index("examples:") + 1 :]
     assert examples
     assert all(line.startswith(f"  python -m probes.{name}") for line in examples)
+
+
+def test_the_report_has_examples_where_it_is_run(monkeypatch):
+    """``python -m probes.report`` imports the package, which has no commands, before its main."""
+    import probes.report.__main__ as report
+
+    monkeypatch.setitem(sys.modules, "__main__", report)
+    assert examples("probes.report")[0].startswith("python -m probes.report --out")

@@ -39,7 +39,9 @@ NOT_COMPARED = {
     "n from which a bound says something": (
         "python -m probes.comparison, and python -m probes.comparison --model network --draws 8"
     ),
-    "stability of random halves": "python -m probes.ensemble --rivals 16 --p 0 --draws 8",
+    "stability of random halves": (
+        "python -m probes.ensemble --rivals 8 --sizes 8 --bags 400 --p 0 0.3 --draws 8 --lr LR"
+    ),
     "sets that cover": "python -m probes.coverage --task TASK --lr LR --draws 16",
     "Gaussian masks": 'python -m probes.ablation --part "mask kind" --draws 16 --task TASK --lr LR',
     "tweets: overfitting": (
@@ -59,10 +61,12 @@ NOT_COMPARED = {
         "python -m benchmarks.influence --task TASK --lr LR --draws 128 (15 minutes each)"
     ),
     "estimates by damping": (
-        "python -m benchmarks.influence --task TASK --damping 0.01 0.05 0.2 (3 minutes each)"
+        "python -m benchmarks.influence --task TASK --lr LR --p 0.1 --damping 0.01 0.05 0.2 "
+        "(a minute each)"
     ),
     "tweets: estimates": (
-        "python -m benchmarks.influence --task tweets --n 32 --draws 6 --checked 8 (extra text)"
+        "python -m benchmarks.influence --task tweets --n 32 --draws 6 --checked 8, and with "
+        "--lr 2e-3 --steps 150 (extra text; 7 minutes)"
     ),
     "tweets: EK-FAC": (
         "python -m benchmarks.influence --task tweets --n 32 --draws 4 --solver ekfac (extra ekfac)"

@@ -30,7 +30,11 @@ METRICS = {
 }  # fmt: skip
 #: Characters a line, where the output is no terminal.
 WIDTH = 180
+#: Width below which an interval has none, but for rounding; in percent, and of ratios.
+NO_WIDTH = 1e-9
 RATIOS = {"times the seconds of LoRA": "seconds", "times the memory of LoRA": "peak_mib"}
+#: On a CPU the peak is that of the process so far, whatever it did before.
+OF_GPU = "times the memory of LoRA"
 CAPTION = (
     "in percent; intervals: 95 % each, Student over seeds, of what was measured here: what is "
     "reported is taken as it is"
@@ -169,6 +173,8 @@ def _seeds_of(
         if RATIOS[metric] not in rows:
             return pd.Series(dtype=float)
         rows = rows[rows["task"].eq(cell["task"]) | (cell["task"] == "any")]
+        if metric == OF_GPU:
+            rows = rows[rows["device"].str.startswith("cuda", na=False)]
         one, other = (
             _ends(rows, name).set_index(["task", "rank", "draw"])[RATIOS[metric]]
             for name in (cell["method"], "LoRA")
@@ -214,12 +220,17 @@ def _numbers(means: "pd.Series[float]", lows: "pd.Series[float]", form: str) -> 
 def _verdicts(
     lows: "pd.Series[float]", highs: "pd.Series[float]", seeds: "pd.Series[int]", *words: str
 ) -> list[str]:
-    """Say where the interval lies: below 0, around it, or above."""
+    """Say where the interval lies: below 0, around it, or above.
+
+    Of equal values in all seeds, as in a network that always predicts one class, it has no width,
+    and says nothing.
+    """
     below, between, above = words
     return [
         "not run" if count == 0
         else "one seed" if count == 1
         else "" if pd.isna(low)
+        else "equal in all seeds" if high - low < NO_WIDTH
         else above if low > 0
         else below if high < 0
         else between

@@ -18,7 +18,7 @@ GLUE = REPORTED[
     & ~REPORTED["metric"].isin(["average", "F1", "accuracy (mismatched)"])
 ]
 SEEDS = (1, 2, 3, 4, 5)
-NOT_OF_MMLU = ["step", "steps", "rank"]
+NOT_OF_MMLU = ["step", "steps", "rank", "device"]
 
 
 def run_rows(task="glue/rte", method="lora", p=0.0, inference="no masks", samples=4, **columns):
@@ -26,6 +26,7 @@ def run_rows(task="glue/rte", method="lora", p=0.0, inference="no masks", sample
     return pd.DataFrame({
         "task": task, "method": method, "p": p, "inference": inference, "samples": samples,
         "ensemble": 4, "draw": SEEDS, "step": 10, "steps": 10, "rank": 8,
+        "device": "cuda:0",
     } | columns)  # fmt: skip
 
 
@@ -99,6 +100,22 @@ def test_costs_are_ratios_within_a_task_and_seed(tmp_path):
     cells = compare_cells(REPORTED, kept(tmp_path, plain, dropped))
     for metric, ratio in (("times the seconds of LoRA", 4), ("times the memory of LoRA", 1.1)):
         assert cell(cells, "any", "LoRA Dropout", metric)["measured"] == pytest.approx(ratio)
+    # On a CPU it is the memory of the process so far.
+    on_cpu = [rows.assign(device="cpu") for rows in (plain, dropped)]
+    cells = compare_cells(REPORTED, kept(tmp_path / "cpu", *on_cpu))
+    found = cells[cells["table"] == "replication"].set_index("metric")["seeds"]
+    assert found["times the seconds of LoRA"] == 5
+    assert found["times the memory of LoRA"] == 0
+
+
+@pytest.mark.parametrize("value", [0.1, 6 / 13, 0.9])
+def test_equal_values_in_all_seeds_have_no_verdict(value, tmp_path):
+    """As of a network that always predicts one class: the interval has no width."""
+    kept(tmp_path, run_rows(accuracy=value))
+    status, said, _ = run_module(str(tmp_path), ["recipes.compare", str(tmp_path)])
+    assert status == 0
+    assert any(f"{100 * value:.2f}" in line and "equal in all seeds" in line
+               for line in said.splitlines())  # fmt: skip
 
 
 def test_claims_are_measured_by_the_difference_that_they_are_about(tmp_path):

@@ -365,7 +365,8 @@ class RivalsResult(Result):
     def answer_counted(self) -> str:
         """How many methods are better than tuned LoRA at the smallest n, and LoRA Dropout."""
         n = int(self.rows["n"].min())
-        return counted(self.summary[self.summary["n"] == n], self.contender.get(n, ""))
+        summary, rows = (table[table["n"] == n] for table in (self.summary, self.chosen_rows))
+        return counted(summary, rows, self.contender.get(n, ""))
 
     def plot(self) -> "Drawing":
         """Draw test loss, and beta if it was measured, against train loss, at the smallest n."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from probes.metrics.confidence_intervals import mean_interval
+from probes.metrics.confidence_intervals import mean_interval, mean_p_value
+from probes.metrics.multiple_comparisons import LEVEL
 
 #: One draw in so many chooses, and the others measure ("tell"). Few draws find a good candidate; a
 #: narrow interval needs many: more gains are shown if a third of the draws chooses than if half do.
@@ -120,11 +121,19 @@ def split_choice(
     if len(others) and not telling.all():
         chose = losses[~telling]
         rival = int(others[_within_one_error(chose[:, others], price[others])])
-        gain = mean_interval((losses[:, simplest] - losses[:, rival])[telling], overlap=overlap)
+        gain = _interval((losses[:, simplest] - losses[:, rival])[telling], overlap)
         learner = min(simplest, rival, key=lambda one: float(chose[:, one].mean()))
     above = np.asarray(chance, np.float64) - losses[:, learner]
-    margin = mean_interval(above[telling], overlap=overlap)
+    margin = _interval(above[telling], overlap)
     return SplitChoice(telling, diverged, simplest, rival, gain, learner, margin)
+
+
+def _interval(values: NDArray[np.float64], overlap: float) -> Interval:
+    """Student's interval; without ends where a few equal values say nothing of how they spread."""
+    mean, low, high = mean_interval(values, overlap=overlap)
+    if (low > 0 or high < 0) and mean_p_value(values, overlap=overlap) > LEVEL:
+        return mean, -np.inf, np.inf
+    return mean, low, high
 
 
 def _within_one_error(losses: NDArray[np.float64], price: NDArray[np.float64]) -> int:

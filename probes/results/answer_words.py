@@ -42,7 +42,7 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
         return "not known"
     known, draws = row.get(f"{name}_draws"), row.get("draws")
     lost = known is not None and draws is not None and known < draws
-    return _with_half(mean, half) + (f" in {known} of {draws} draws" if lost else "")
+    return _with_half(mean, half) + (f" in {known:g} of {draws:g} draws" if lost else "")
 
 
 def _with_half(mean: float, half: float) -> str:

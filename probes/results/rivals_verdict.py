@@ -1,12 +1,13 @@
 """The verdict on LoRA Dropout and its rivals, all of which are tuned."""
 
 from collections.abc import Hashable, Mapping
+from math import isfinite
 from typing import Any
 
 import pandas as pd
 
 from probes.metrics.multiple_comparisons import LEVEL
-from probes.metrics.rival_comparison import compare_methods
+from probes.metrics.rival_comparison import below_chance, compare_methods
 from probes.results.answer_words import listed, mean_in_words
 from probes.training.rivals import RIVALS
 
@@ -48,18 +49,19 @@ def verdict(
     own = rows[rows["n"] == n]
     return " ".join(
         [
-            _against_lora(at_n, contender[n], margin, f"{task}, n = {n}"),
+            _against_lora(at_n, own, contender[n], margin, f"{task}, n = {n}"),
             _cheaper(at_n, own, contender[n], margin),
-            _over_n(summary, contender),
+            _over_n(summary, rows, contender),
         ]
     )
 
 
-def counted(at_n: pd.DataFrame, contender: str = "") -> str:
+def counted(at_n: pd.DataFrame, rows: pd.DataFrame, contender: str = "") -> str:
     """Say how many methods are better than tuned LoRA, and where one of them stands.
 
     Args:
         at_n: one row a method, of one size: as ``summary`` of :func:`verdict`.
+        rows: of that size: as of :func:`verdict`.
         contender: as of :func:`verdict`; "" if there is none.
 
     Returns:
@@ -68,7 +70,10 @@ def counted(at_n: pd.DataFrame, contender: str = "") -> str:
     # "LoRA, to the end" is no rival of LoRA.
     rivals = at_n[~at_n["method"].str.split(", ").str[0].eq(REFERENCE)]
     counts = rivals["verdict"].value_counts()
-    words = {"worse": "a larger one", "equal": "an equal one", "undecided": "not told apart"}
+    words = {
+        "worse": "a larger one", "equal": "an equal one", "undecided": "not told apart",
+        "diverged": "diverged",
+    }  # fmt: skip
     more = [f"{said} in {counts[key]}" for key, said in words.items() if counts.get(key, 0)]
     said = (
         f"Against tuned LoRA, {counts.get('better', 0)} of {len(rivals)} tuned methods have a "
@@ -78,19 +83,43 @@ def counted(at_n: pd.DataFrame, contender: str = "") -> str:
     if not own:
         return said
     found = mean_in_words(own[0], "difference")
-    return f"{said} {contender} less LoRA: {found}, {own[0]['verdict']}."
+    nothing = ", but nothing was learned" if _nothing_learned(rows, contender) else ""
+    return f"{said} {contender} less LoRA: {found}, {own[0]['verdict']}{nothing}."
 
 
-def _against_lora(at_n: pd.DataFrame, name: str, margin: float, where: str) -> str:
+def _against_lora(
+    at_n: pd.DataFrame, rows: pd.DataFrame, name: str, margin: float, where: str
+) -> str:
     records = at_n.to_dict("index")
     found, reference = records[name], records[REFERENCE]
-    outcome = _outcome(name, found["verdict"], margin)
+    outcome = f"so {_outcome(name, found['verdict'], margin)}"
+    if _nothing_learned(rows, name):
+        outcome = (
+            "but neither is shown to be better than the best constant prediction, which has "
+            f"{rows['chance_risk'].mean():.4f}: nothing was learned"
+        )
     return (
         f"On {where}, tuned {name} (strength {found['strength']:g}) has the test loss "
         f"{found['test_loss']:.4f} and LoRA with a tuned learning rate and early stopping "
         f"{reference['test_loss']:.4f}; the difference is {_signed(found)} over "
-        f"{int(found['draws'])} fresh draws of S, so {outcome}{_beta(found)}."
+        f"{_draws(found)} fresh draws of S, {outcome}{_beta(found)}."
     )
+
+
+def _draws(found: Mapping[Hashable, Any]) -> str:
+    """Number of draws in which both did not diverge, and of all if these are more."""
+    finite, drawn = int(found["difference_draws"]), int(found["draws"])
+    return f"{finite}" if finite == drawn else f"{finite} of {drawn}"
+
+
+def _nothing_learned(rows: pd.DataFrame, name: str) -> bool:
+    """Whether neither a method nor LoRA is shown to be better than the best constant prediction.
+
+    Args:
+        rows: of one size.
+        name: the method.
+    """
+    return below_chance(rows, [name, REFERENCE]) is False
 
 
 def _beta(found: Mapping[Hashable, Any]) -> str:
@@ -103,6 +132,8 @@ def _beta(found: Mapping[Hashable, Any]) -> str:
 def _cheaper(at_n: pd.DataFrame, rows: pd.DataFrame, name: str, margin: float) -> str:
     """Rivals that are better than LoRA Dropout, or as good for fewer passes."""
     cost = at_n.to_dict("index")[name]
+    if cost["verdict"] == "diverged":
+        return "What diverged is no measure for its rivals."
     apart = [one for one in at_n.index if str(one).startswith(("LoRA", name)) and one != name]
     others = rows[~rows["method"].isin(apart)]
     if others["method"].nunique() < 2:
@@ -135,7 +166,7 @@ def _named(rivals: pd.DataFrame, passes: float) -> str:
     return "; ".join([*named, *([f"{more} more"] if more else [])])
 
 
-def _over_n(summary: pd.DataFrame, contender: dict[int, str]) -> str:
+def _over_n(summary: pd.DataFrame, rows: pd.DataFrame, contender: dict[int, str]) -> str:
     if len(contender) == 1:
         return "Other n were not measured: give several to --n."
     of_dropout = all(is_dropout(name) for name in contender.values())
@@ -143,9 +174,15 @@ def _over_n(summary: pd.DataFrame, contender: dict[int, str]) -> str:
     for n, name in contender.items():
         row = summary[(summary["n"] == n) & (summary["method"] == name)].to_dict("records")[0]
         by = "" if of_dropout else f"{name}, "
-        outcomes.setdefault(row["verdict"], []).append(f"{n} ({by}{_signed(row)})")
+        nothing = _nothing_learned(rows[rows["n"] == n], name)
+        outcomes.setdefault("nothing" if nothing else row["verdict"], []).append(
+            f"{n} ({by}{_signed(row)})"
+        )
     subject = SUBJECT if of_dropout else "the rival that the tuning draws prefer"
-    words = {"better": "wins", "worse": "loses", "equal": "is equal", "undecided": "is undecided"}
+    words = {
+        "better": "wins", "worse": "loses", "equal": "is equal", "undecided": "is undecided",
+        "diverged": "diverged", "nothing": "learned nothing, nor did LoRA,",
+    }  # fmt: skip
     said = [f"{words[one]} at n = {', '.join(sizes)}" for one, sizes in outcomes.items()]
     return f"Against LoRA over n, {subject} {'; it '.join(said)}."
 
@@ -158,9 +195,13 @@ def _outcome(name: str, verdict: str, margin: float) -> str:
         "worse": f"{subject} loses",
         "equal": f"the two are equal within {margin:.0%}",
         "undecided": "the two cannot be told apart",
+        "diverged": f"{subject} diverged and says nothing",
     }[verdict]
 
 
 def _signed(row: Mapping[Hashable, Any], name: str = "difference") -> str:
+    if not isfinite(row[name]):
+        return "not known"
     half = row[name] - row[f"{name}_low"]
-    return f"{row[name]:+.4f} ± {half:.4f}" + (" *" if row[f"{name}_holm"] <= LEVEL else "")
+    interval = f" ± {half:.4f}" if isfinite(half) else ""
+    return f"{row[name]:+.4f}{interval}" + (" *" if row[f"{name}_holm"] <= LEVEL else "")

@@ -221,6 +221,26 @@ def test_lora_alone_is_said_to_be_alone():
     assert "LoRA alone was measured" in made({"LoRA": 1.0}).conclusion
 
 
+def test_what_diverged_once_does_not_win():
+    result = made({"LoRA": 1.0, "LoRA Dropout": 0.5, "weight decay": 0.9})
+    rows = result.rows.copy()
+    rows.loc[(rows["method"] == "LoRA Dropout") & (rows["draw"] == 3), "test_loss"] = np.nan
+    broken = RivalsResult(rows, result.more)
+    assert "over 7 of 8 fresh draws of S, so LoRA Dropout diverged" in broken.conclusion
+    assert "cheaper" not in broken.conclusion
+    assert "diverged in 1" in broken.answer_counted
+    assert "in 7 of 8 draws, diverged" in broken.answer_counted
+
+
+def test_a_win_above_the_best_constant_prediction_is_none():
+    result = made({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32))
+    for chance, words in ((2.0, "so LoRA Dropout wins"), (0.7, "nothing was learned")):
+        told = RivalsResult(result.rows.assign(chance_risk=chance), result.more)
+        assert words in told.conclusion
+        assert ("wins at n = 16" in told.conclusion) == (chance > 1)
+        assert told.answer_counted.endswith("nothing was learned.") == (chance < 1)
+
+
 def test_over_n_every_size_is_told():
     said = made({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32)).conclusion
     assert "LoRA Dropout wins at n = 16 (-0.1000 ± 0.0018 *), 32 (-0.1000 ± 0.0018 *)." in said

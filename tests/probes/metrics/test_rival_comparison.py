@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from probes.metrics.rival_comparison import compare_methods
+from probes.metrics.rival_comparison import below_chance, compare_methods
 
 DRAWS = np.arange(10)
 #: Spread evenly around 0, so that means are what they are said to be.
@@ -67,3 +67,22 @@ def test_what_was_not_measured_on_a_draw_is_left_out():
     assert row["difference_draws"] == 6
     expected = (-0.1 + 0.02 * NOISE)[:6].mean()
     assert row["difference"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_what_diverged_in_one_draw_wins_nothing(lost):
+    losses = LORA - 0.1 + 0.02 * NOISE
+    losses[3] = lost
+    (row,) = compare_methods(table(good=losses), "LoRA", 0.02).to_dict("records")
+    assert (row["verdict"], row["difference_draws"], row["draws"]) == ("diverged", 9, 10)
+    assert np.isnan(row["difference_holm"])
+
+
+@pytest.mark.parametrize(("chance", "verdict"), [(2.0, True), (0.95, False), (np.nan, None)])
+def test_the_better_of_two_is_compared_with_the_best_constant(chance, verdict):
+    rows = table(good=LORA - 0.1 + 0.02 * NOISE, best=LORA - 10).assign(chance_risk=chance)
+    assert below_chance(rows, ["good", "LoRA"]) is verdict
+
+
+def test_without_the_loss_of_a_constant_nothing_is_said_of_it():
+    assert below_chance(table(), ["LoRA"]) is None

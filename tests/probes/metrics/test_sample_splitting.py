@@ -159,8 +159,20 @@ def test_the_rival_is_the_cheapest_within_one_standard_error_of_the_best():
 
 
 def test_dependent_draws_have_the_wider_interval():
-    alone = split_choice(LOSSES, [0, 1, 2], CHANCE)
-    shared = split_choice(LOSSES, [0, 1, 2], CHANCE, overlap=0.5)
+    losses = LOSSES - [[0.0, 0.0, 0.1], *[[0.0, 0.0, 0.0]] * 3]
+    alone = split_choice(losses, [0, 1, 2], CHANCE)
+    shared = split_choice(losses, [0, 1, 2], CHANCE, overlap=0.5)
     assert shared.gain[0] == alone.gain[0]
     assert shared.gain[1] < alone.gain[1]
     assert shared.margin[1] < alone.margin[1]
+
+
+@pytest.mark.parametrize(("telling", "claimed"), [(2, False), (5, False), (6, True)])
+def test_equal_differences_in_a_few_draws_claim_nothing(telling, claimed):
+    """The sign test: six equal signs have a probability of 1 in 32."""
+    losses = np.tile([1.0, 0.75], (telling + 1, 1))
+    tells = np.arange(telling + 1) > 0
+    choice = split_choice(losses, [0, 1], np.full(telling + 1, 1.5), telling=tells)
+    assert (choice.gain[0], choice.margin[0]) == (0.25, 0.75)
+    assert (choice.gains, choice.learned) == (claimed, claimed)
+    assert choice.recommended == (1 if claimed else None)

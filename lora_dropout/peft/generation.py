@@ -37,6 +37,12 @@ COUNTED = (
 )  # fmt: skip
 
 
+#: Where generation computes images before the first pass, and repeats rows for beams.
+IMAGES, EXPAND = (
+    "_prepare_multimodal_encoder_kwargs_for_generation", "_expand_inputs_for_generation",
+)  # fmt: skip
+
+
 @contextmanager
 def ensemble_generation(
     model: nn.Module, ensemble: int, average: Average = "logits"
@@ -57,8 +63,8 @@ def ensemble_generation(
 
     Raises:
         ValueError: N below 1, an unknown average, a model that generates nothing, beams of a model
-            that reorders its cache in a way of its own, a cache from elsewhere, labels, or no
-            adapter in use.
+            that reorders its cache in a way of its own or whose images are adapted, a cache from
+            elsewhere, labels, a model that generates by another one's passes, or no adapter in use.
     """
     check_ensemble(ensemble, average)
     base = base_model(model)
@@ -76,6 +82,12 @@ def ensemble_generation(
             replaced.enter_context(_forward_replaced(base.get_encoder(), passes.of_encoder))
         if hasattr(base, "_reorder_cache"):
             replaced.enter_context(_without_beams(base))
+        for name, method in ((IMAGES, passes.of_images), (EXPAND, passes.of_rows)):
+            if hasattr(base, name):
+                replaced.enter_context(
+                    method_replaced(base, name, partial(method, getattr(base, name)))
+                )
+        replaced.enter_context(_by_own_passes(base, passes))
         yield
 
 
@@ -122,6 +134,8 @@ class _MemberPasses:
         self.in_model = False
         #: Whether members may be groups of one batch; None until it was tried.
         self.groups: bool | None = None
+        #: Passes of the model so far, and whether each member has images of its own.
+        self.count, self.own_images = 0, False
 
     def of_model(self, forward: Any, *args: Any, **kwargs: Any) -> Any:
         """Run all members through the model, and average their logits."""
@@ -131,7 +145,7 @@ class _MemberPasses:
                 "generation by an ensemble computes no loss: use LoraDropoutTrainer(ensemble=N), "
                 "or lora_dropout.Ensemble for the logits"
             )
-        self.in_model = True
+        self.in_model, self.count = True, self.count + 1
         try:
             apart = self._apart or not self._groups_are_members(forward, inputs)
             run = self._one_by_one if apart else self._grouped
@@ -149,6 +163,23 @@ class _MemberPasses:
             self._seek(range(self.ensemble))
             return forward(**self._repeated(inputs))
         return _joined([forward(**inputs) for _ in self._members()])
+
+    def of_images(self, prepare: Any, inputs: dict[str, Any]) -> Any:
+        """Leave images to the model's first pass where they are adapted, as members see others."""
+        for layer in self.layers:
+            layer.used = False
+        prepared = prepare(dict(inputs))
+        self.own_images = any(layer.used for layer in self.layers if layer.in_use)
+        return dict(inputs) if self.own_images else prepared
+
+    def of_rows(self, expand: Any, *args: Any, **kwargs: Any) -> Any:
+        """Repeat rows for beams, unless it is unknown which images belong to which row."""
+        if self.own_images and kwargs.get("expand_size", 1) > 1:
+            raise ValueError(
+                "generation by an ensemble takes no beams and one text a prompt where the layers "
+                "that look at images are adapted"
+            )
+        return expand(*args, **kwargs)
 
     def _grouped(self, forward: Any, inputs: dict[str, Any]) -> Any:
         """All members in one pass, each a group of a batch that is N times as large."""
@@ -280,6 +311,23 @@ def _without_beams(base: Any) -> AbstractContextManager[None]:
                 "reorders its cache in a way of its own"
             )
         return generate(*args, **kwargs)
+
+    return method_replaced(base, "generate", checked)
+
+
+def _by_own_passes(base: Any, passes: _MemberPasses) -> AbstractContextManager[None]:
+    """Within the block, a model is refused that generates without a pass of its own."""
+    generate = base.generate
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        before = passes.count
+        found = generate(*args, **kwargs)
+        if passes.count == before:
+            raise ValueError(
+                f"{type(base).__name__} generates by passes of a part of it, of which nothing is "
+                "averaged: generate without the ensemble"
+            )
+        return found
 
     return method_replaced(base, "generate", checked)
 

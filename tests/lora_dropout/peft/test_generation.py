@@ -6,6 +6,8 @@ import pytest
 import torch
 from peft import get_peft_model
 from transformers import (
+    Blip2Config,
+    Blip2ForConditionalGeneration,
     DynamicCache,
     FSMTConfig,
     FSMTForConditionalGeneration,
@@ -13,6 +15,8 @@ from transformers import (
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
     MambaConfig,
     MambaForCausalLM,
     T5Config,
@@ -392,3 +396,60 @@ def test_a_cache_of_another_network_is_refused(build):
 def test_what_generates_nothing_is_refused():
     with pytest.raises(ValueError, match="generates nothing"), ensemble_generation(adapted(), 2):
         pass
+
+
+VISION = {**{k: v for k, v in SIZES.items() if k != "vocab_size"}, "image_size": 8, "patch_size": 4}
+SPOT = WORDS - 1  # Where an image is in a text.
+
+
+def of_images(targets):
+    """A model that reads an image of four patches before a text, and its inputs."""
+    config = LlavaConfig(
+        vision_config={"model_type": "clip_vision_model", **VISION}, vision_feature_layer=-1,
+        text_config={"model_type": "llama", **SIZES}, image_token_id=SPOT,
+    )  # fmt: skip
+    model = get_peft_model(made(LlavaForConditionalGeneration, config), lora(targets, None, p=0.5))
+    words = torch.cat([torch.full((2, 4), SPOT), prompt()["input_ids"] % SPOT], 1)
+    images = torch.randn(2, 3, 8, 8)
+    told = {"attention_mask": torch.ones_like(words), "pixel_values": images}
+    return randomize(model).eval(), {"input_ids": words} | told
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["up_proj"]])
+def test_members_look_at_images_themselves_where_that_is_adapted(targets):
+    """transformers looks once, before the first pass."""
+    model, inputs = of_images(targets)
+    known, words = dict(inputs), inputs["input_ids"]
+    ensemble = Ensemble(model, 3, output=lambda result: result.logits)
+    with torch.no_grad():
+        for _ in range(NEW):
+            logits = ensemble(**known)[:, -1]
+            logits[:, SPOT] = -torch.inf
+            words = torch.cat([words, likeliest(logits)], 1)
+            known |= {"input_ids": words, "attention_mask": torch.ones_like(words)}
+    with ensemble_generation(model, 3):
+        found = model.generate(**inputs, **FULL, suppress_tokens=[SPOT])
+    assert found.tolist() == words.tolist()
+
+
+def test_beams_of_images_that_members_see_otherwise_are_refused():
+    model, inputs = of_images(["q_proj"])
+    with pytest.raises(ValueError, match="no beams"), ensemble_generation(model, 2):
+        model.generate(**inputs, **FULL, num_beams=2)
+
+
+def test_a_model_that_generates_by_a_part_of_it_is_refused():
+    """As nothing would be averaged."""
+    config = Blip2Config(
+        vision_config=VISION, num_query_tokens=2, image_token_index=SPOT,
+        qformer_config={**SIZES, "encoder_hidden_size": 16, "cross_attention_frequency": 1},
+        text_config={"model_type": "llama", **SIZES},
+    )  # fmt: skip
+    model = get_peft_model(
+        made(Blip2ForConditionalGeneration, config), lora(["v_proj"], None, p=0.5)
+    )
+    words = torch.cat([torch.full((2, 2), SPOT), prompt()["input_ids"] % SPOT], 1)
+    told = {"input_ids": words, "pixel_values": torch.randn(2, 3, 8, 8)}
+    message = "Blip2ForConditionalGeneration generates by passes of a part of it"
+    with pytest.raises(ValueError, match=message), ensemble_generation(model.eval(), 2):
+        model.generate(**told, **FULL)

@@ -141,6 +141,10 @@ def _check(own: OwnModel) -> None:
     for name, weight in (*model.named_parameters(), *model.named_buffers()):
         require(not is_lazy(weight), "own.model", "initialized by a first pass (LazyLinear)", name)
         require(not weight.is_meta, "own.model", "with values, on no meta device", name)
+    # Its factors are linear layers too, and would be adapted.
+    peft = [name or "itself" for name, part in model.named_modules() if _is_of_peft(part)]
+    known = "without adapters of PEFT, as after merge_and_unload(); OwnModel(adapt=...) adds one"
+    require(not peft, "own.model", known, ", ".join(peft[:1]))
     for name in ("loss", "score", "adapt"):
         value = getattr(own, name)
         known = callable(value) or (value is None and name != "loss")
@@ -159,6 +163,10 @@ def _check(own: OwnModel) -> None:
         isinstance(target, list | tuple | set) and all(isinstance(one, str) for one in target)
     )
     require(names, "own.target", "names of layers", repr(own.target))
+
+
+def _is_of_peft(part: nn.Module) -> bool:
+    return any(kind.__module__.partition(".")[0] == "peft" for kind in type(part).__mro__)
 
 
 def _kind(value: Any) -> str:

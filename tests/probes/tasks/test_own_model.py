@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from probes.tasks.own_model import OwnModel, load_own
@@ -33,6 +34,14 @@ def own(**changes):
 def test_a_value_that_cannot_be_used_is_named(changes, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         load_own(own(**changes))
+
+
+def test_an_adapter_of_peft_is_not_adapted_again():
+    """Its factors are linear layers, which ours would be put on."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    inject_adapter_in_model(LoraConfig(target_modules=["1"]), model)
+    with pytest.raises(ValueError, match=r"without adapters of PEFT.*; got 1$"):
+        load_own(own(model=model))
 
 
 def test_values_that_can_be_used_are_taken_as_they_are():

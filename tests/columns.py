@@ -44,7 +44,9 @@ RUNS = {
 TIMED = {"behind": ["recommend"], "chosen": ["recommend"], "layers": ["recommend"]}
 #: Columns of fine-tuning at full scale, which needs a model; it also keeps the settings of
 #: transformers' trainer, as ``training_...``.
-FULL_SCALE = ("epoch", "model", "own_masks", "peak_mib", "regularizer", "training_...")
+FULL_SCALE = (
+    "accuracy_mismatched", "epoch", "model", "own_masks", "peak_mib", "regularizer", "training_...",
+)  # fmt: skip
 #: A column a noise: the number is left out.
 NUMBERED = re.compile(r"_at_[\d.]+$")
 #: What is appended to the name of a column.

@@ -2,9 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import groupby
+from functools import cache
+from itertools import groupby, product
+from typing import Any
 
+import torch
 from torch import nn
+from torch.func import functional_call
 
 #: Names of parameters that are looked up or added: positions, embeddings, tokens for a mask.
 NO_WEIGHTS = ("emb", "pos", "token")
@@ -40,7 +44,8 @@ def why_refused(module: nn.Module, kind: type[nn.Module] = nn.Linear) -> str | N
         return f"holds its weight as {type(held).__name__} of {held.dtype}"
     # Accelerate puts its placing of a layer on a device around the forward pass.
     own = "forward" in vars(module) and not hasattr(module, "_hf_hook")
-    called = type(module).forward is kind.forward and type(module).__call__ is kind.__call__
+    called = type(module).forward is kind.forward or _writes_the_same_out(module, kind)
+    called = called and type(module).__call__ is kind.__call__
     if own or not called or hasattr(type(module), "weight"):
         return f"is {name} with a forward pass of its own"
     if any(getattr(module, hooks) for hooks in HOOKS):
@@ -48,6 +53,37 @@ def why_refused(module: nn.Module, kind: type[nn.Module] = nn.Linear) -> str | N
     if getattr(module, "_hf_tp_plan", None) is not None:
         return "is split over several devices"
     return None
+
+
+def _writes_the_same_out(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a linear layer's own forward pass is the product, as that of Falcon's layers is.
+
+    It is tried where it can depend on nothing but input, weight and bias: the layer holds no more
+    than ``nn.Linear`` does, and what transformers and Accelerate put there.
+    """
+    added = {"forward", "_hf_hook", "_old_forward", "_is_hf_initialized"}
+    alone = {*vars(module)} - added == {*vars(nn.Linear(1, 1))}
+    held = {*module._parameters, *module._buffers, *module._modules} == {"weight", "bias"}
+    of: Any = type(module)
+    return kind is nn.Linear and alone and held and _is_the_product(of)
+
+
+@cache
+def _is_the_product(kind: Any) -> bool:
+    layer, generator = nn.Linear(4, 3), torch.Generator().manual_seed(0)
+    weight, bias = (torch.randn(size, generator=generator) for size in ((3, 4), (3,)))
+    # An attribute that it reads may be missing, and it may return anything.
+    layer.__class__ = kind
+    for scale, training in product((1e-3, 1.0, 1e3), (True, False)):
+        x, scaled = scale * torch.randn(2, 5, 4, generator=generator), scale * weight
+        try:
+            found = functional_call(layer.train(training), {"weight": scaled, "bias": bias}, (x,))
+            same = torch.allclose(found, nn.functional.linear(x, scaled, bias), rtol=1e-4)
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            return False
+        if not same:
+            return False
+    return True
 
 
 def with_article(name: str) -> str:

@@ -9,6 +9,15 @@ SIGN = re.compile(r" ([=±≤≥<>×]) ")
 UNIT = re.compile(r"(?<=\d) (?=%)")
 
 
+def unbroken(text: str) -> str:
+    """Put blanks that no line ends at between what belongs together.
+
+    >>> unbroken("at p = 0.1")
+    'at p\\xa0=\\xa00.1'
+    """
+    return UNIT.sub("\u00a0", SIGN.sub("\u00a0\\1\u00a0", text))
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """Break every line of a text between words, but not beside a sign such as = or ±.
 
@@ -24,9 +33,8 @@ def wrapped(text: str, width: int) -> list[str]:
     Returns:
         The lines.
     """
-    whole = UNIT.sub("\u00a0", SIGN.sub("\u00a0\\1\u00a0", text))
     return [
         part.replace("\u00a0", " ")
-        for line in whole.splitlines()
+        for line in unbroken(text).splitlines()
         for part in textwrap.wrap(line, width, break_on_hyphens=False)
     ]

@@ -40,7 +40,7 @@ from probes.verify import VerifyResult
 #: What is asked of stability.
 QUESTION = "How stable is LoRA Dropout, and what do the bounds say?"
 #: Said where nothing can be.
-NOTHING = "Every setting diverged in some draw: none is compared."
+NOTHING = "Every setting diverged in at least one draw, so none is compared."
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
             "learning rate": [f"{one.lr:g}" for one in regimes],
             "train loss": [f"{one.train_loss:.4f}" for one in regimes],
             "test loss": [f"{one.test_loss:.4f}" for one in regimes],
-            "best on the way": [f"{one.best_loss:.4f}" for one in regimes],
+            "lowest test loss": [f"{one.best_loss:.4f}" for one in regimes],
             "verdict": [one.verdict for one in regimes],
         }
     )
@@ -80,8 +80,8 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
     verdicts = [
         f"The network without dropout overfits in {len(overfit)} of {len(regimes)} regimes"
         f"{': ' if overfit else ''}{', '.join(overfit)}.",
-        "Everything that trains is measured in each of these regimes; a network overfits where its "
-        f"test loss ends more than {OVERFITS:.0%} above the best on the way.",
+        "Every section that trains a network is measured in each regime. A network overfits if its "
+        f"test loss ends more than {OVERFITS:.0%} above the lowest value during training.",
     ]
     return Finding("In which regimes was it measured?", "", verdicts, [TextTable(table)])
 
@@ -139,7 +139,7 @@ def of_matched(result: MatchedResult) -> Finding:
 def matched_answers(result: MatchedResult) -> dict[str, str]:
     """Say for every control at which rates which side is the stabler."""
     words = {
-        "dropout": "dropout stabler at p = ", "control": "the control stabler at p = ",
+        "dropout": "dropout has less at p = ", "control": "the control has less at p = ",
         "undecided": "undecided at p = ", "not reached": "not reached at p = ",
     }  # fmt: skip
     answers = {}
@@ -158,8 +158,8 @@ def of_generalization(result: GapResult) -> Finding:
     theorem = result.bounds.query("statement == 'Theorem 4.4' and ensemble == 0")
     verdicts = [
         result.answer,
-        f"Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in "
-        f"{_vacuous(theorem):.0%}; {_counted(theorem['verdict'])}.",
+        f"Over all cells and λ, {_vacuous(theorem):.0%} of the bounds of Theorem 4.4 are at least "
+        f"C: these say nothing. Verdicts: {_counted(theorem['verdict'])}.",
     ]
     question = "How does the gap change with n and p?"
     return Finding(question, result.setting, verdicts, result.text_tables())
@@ -175,8 +175,7 @@ def of_ensemble(result: EnsembleResult) -> Finding:
     summary = result.summary
     largest = summary[summary["ensemble"] == summary["ensemble"].max()]
     verdicts = [result.answer] + [
-        f"p = {row.p:g}: {row.ensemble} members have a test loss "
-        f"{_more(row)} the "
+        f"p = {row.p:g}: the test loss of {row.ensemble} members is {_more(row)} that of the "
         "expected-weight network, which costs one pass."
         for row in _records(largest)
     ]
@@ -192,12 +191,11 @@ def of_information(result: InformationResult) -> Finding:
     tested = int(np.isfinite(summary["margin"]).sum())
     verdicts += [
         f"Tested against the gap on examples in no pair, {len(violated)} of {tested} bounds fail "
-        f"(Holm, {LEVEL:.0%}){': ' if listed else ''}{listed}. Only this is evidence: on the "
-        "selections that information is estimated from, no bound from it can be below the gap, by "
-        "algebra.",
-        "The bounds from information are on the gap's mean over selections. They do not say that "
-        "the gap of one network is smaller with high probability. Information is estimated too "
-        "large on average, by up to about "
+        f"(Holm, {LEVEL:.0%}){': ' if listed else ''}{listed}. Only this test is evidence: on the "
+        "selections from which the information is estimated, such a bound is never below the gap.",
+        "The bounds from information hold for the mean gap over selections, not with high "
+        "probability for the gap of one network. The estimated information is too large on "
+        "average, by up to about "
         f"{np.nan_to_num(result.rows['information_bias']).max():.2g} nats.",
     ]
     return _finding(result, result.question, verdicts)
@@ -253,7 +251,7 @@ def of_rivals(result: EnsembleResult) -> Finding:
     verdicts.append(_trained(rivals))
     verdicts += result.conclusion.splitlines()
     tables = [replace(table, title="") for table in result.text_tables()[-1:]]
-    question = "Is the mask ensemble stabler or better than other ensembles?"
+    question = "Is the mask ensemble more stable or better than other ensembles?"
     return Finding(question, result.setting, verdicts, tables)
 
 
@@ -265,7 +263,7 @@ def _told(rows: pd.DataFrame, column: str, name: str) -> str:
         for word, some in (("less", told[told[column] < 0]), ("more", told[told[column] > 0]))
         if len(some)
     ]
-    return "; ".join(parts) or f"no difference in {name} is told"
+    return "; ".join(parts) or f"no difference in {name} is detected"
 
 
 def _trained(rivals: pd.DataFrame) -> str:
@@ -287,8 +285,8 @@ def of_coverage(result: CoverageResult) -> Finding:
             for row in _records(plus)
             if np.isfinite(row.size)
         ),
-        "The plain jackknife covers less than 1 - α "
-        + (f"at p = {rates}." if rates else "at no p (as far as these draws tell)."),
+        "That the plain jackknife covers less than 1 - α is shown "
+        + (f"at p = {rates}." if rates else "at no p."),
     ]
     question = "Do prediction sets from leave-one-out networks cover, and how large are they?"
     return _finding(result, question, verdicts)
@@ -369,7 +367,7 @@ def of_sensitivity(result: SensitivityResult) -> Finding:
         return _finding(result, "How much depends on p and N?", [NOTHING])
     verdicts = [
         result.answer,
-        f"The least test loss, {best['test_loss']:.3f}, is at p = {best['p']:g}, "
+        f"The lowest test loss, {best['test_loss']:.3f}, is at p = {best['p']:g}, "
         f"N = {best['samples']}, {best['inference']}.",
     ]
     return _finding(result, "How much depends on p and N?", verdicts)
@@ -403,8 +401,8 @@ def of_network_comparison(result: ComparisonResult) -> Finding:
     verdicts = [
         result.conclusion,
         *_thresholds(result.summary),
-        f"Vacuous: bound and train error together reach {result.limit}. Beyond the largest n "
-        "measured, n is a calculation for a network that stays as it was there.",
+        f"Vacuous: bound and train error together reach {result.limit}. Beyond the largest n that "
+        "was measured, bounds are calculated for a network that stays as it was there.",
     ]
     return _finding(result, "From which n on does a bound say anything of a network?", verdicts)
 
@@ -425,8 +423,8 @@ def of_finetune(result: FinetuneResult) -> Finding:
     if least is None:
         return _finding(result, "Full scale: what does fine-tuning show?", [NOTHING])
     verdicts = [
-        f"At the end of training the least test loss, {least['test_loss']:.3f}, is that of "
-        f"{least['method']}, p = {least['p']:g}, {least['inference']}; the gaps lie between "
+        f"At the end of training {least['method']}, p = {least['p']:g}, {least['inference']} has "
+        f"the lowest test loss, {least['test_loss']:.3f}. The gaps lie between "
         f"{summary['gap'].min():.3f} and {summary['gap'].max():.3f}."
     ]
     return _finding(result, "Full scale: what does fine-tuning show?", verdicts)
@@ -443,9 +441,9 @@ def _more(row: Any) -> str:
     """How an ensemble's test loss compares, by the corrected test, with its raw interval."""
     difference = row.against_expected
     if not np.isfinite(difference):
-        return "that was not compared with"
+        return "not compared with"
     if not row.against_expected_holm <= LEVEL:
-        return f"not told apart ({difference:+.4f}) from that of"
+        return f"not told apart ({difference:+.4f}) from"
     least = min(abs(row.against_expected_low), abs(row.against_expected_high))
     size = f"by {abs(difference):.4f} (95 %: {least:.4f} or more)"
     return f"larger {size} than" if difference > 0 else f"smaller {size} than"

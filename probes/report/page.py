@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from figures.line_breaks import unbroken
 from probes import finetune
 from probes.cli.probe import from_keywords
 from probes.jobs.atomic_files import make_folder, write_whole
@@ -252,7 +253,9 @@ def render(sections: Sequence[Section]) -> str:
     """
     from jinja2 import Environment
 
-    template = Environment(autoescape=True, trim_blocks=True).from_string(
+    pages = Environment(autoescape=True, trim_blocks=True)
+    pages.filters["unbroken"] = lambda cell: unbroken(str(cell))
+    template = pages.from_string(
         files("probes.report").joinpath("report_page.html").read_text(encoding="utf-8")
     )
     return template.render(

@@ -57,8 +57,8 @@ class Regime:
     def __str__(self) -> str:
         return (
             f"learning rate {self.lr:g}: the network without dropout {self.verdict} (train loss "
-            f"{self.train_loss:.4f}, test loss {self.test_loss:.3f}, best on the way "
-            f"{self.best_loss:.3f})"
+            f"{self.train_loss:.4f}, test loss {self.test_loss:.3f}, lowest during "
+            f"training {self.best_loss:.3f})"
         )
 
 

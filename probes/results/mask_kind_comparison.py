@@ -137,13 +137,14 @@ def kind_answer(differences: pd.DataFrame, share: float) -> str:
     Returns:
         A sentence.
     """
-    shown = differences["equivalent_holm"] <= LEVEL
-    whole = shown.groupby([differences["kind"], differences["p"]]).all()
-    counts = differences["p"].nunique()
-    said = []
+    several, said = differences["p"].nunique() > 1, []
     for kind in WITHOUT_ZEROS:
-        same = [f"{p:g}" for p, all_of_them in whole[kind].items() if all_of_them]
-        where = f"at p = {listed(same)}" if same else "at no p" if counts > 1 else "not shown"
+        same = [
+            f"{p:g}"
+            for p, table in differences[differences["kind"] == kind].groupby("p", sort=False)
+            if (table["equivalent_holm"] <= LEVEL).all()
+        ]
+        where = f"at p = {listed(same)}" if same else "at no p" if several else "not shown"
         said.append(f"{IN_WORDS[kind]} masks: {where}")
     return (
         f"Masks without zeros give the same as masks with them, within {share:.0%} of what dropout "

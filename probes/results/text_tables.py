@@ -14,8 +14,8 @@ from probes.metrics.multiple_comparisons import LEVEL
 
 #: Columns of words, set to the left; all others are numbers.
 TEXT_COLUMNS = (
-    "inference", "statement", "reading", "data", "assumptions", "assumption", "found", "verdict",
-    "control", "quantity", "how", "part", "variant", "method", "against",
+    "inference", "statement", "reading", "data", "task", "assumptions", "assumption", "found",
+    "verdict", "control", "quantity", "how", "part", "variant", "method", "against",
 )  # fmt: skip
 
 #: Numbers from here on are written with an exponent.
@@ -137,7 +137,8 @@ def decimals(values: Sequence[float] | pd.Series, digits: int = 4) -> list[str]:
 
 def _number(value: float, digits: int = 4) -> str:
     """A number with so many decimals; of a large one, four digits, so that columns stay narrow."""
-    return f"{value:.{digits}f}" if not abs(value) >= LARGE else f"{value:.4g}"
+    # "+ 0.0": what rounds to 0 has no sign.
+    return f"{value:.4g}" if abs(value) >= LARGE else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def train_losses(summary: pd.DataFrame) -> list[str]:

@@ -47,7 +47,8 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data):
         if self.text is not None:
-            self.text += data
+            # Blanks at which no line ends are blanks to a reader.
+            self.text += data.replace("\u00a0", " ")
 
     def handle_endtag(self, tag):
         here = self.sections[-1] if self.sections else Shown("")

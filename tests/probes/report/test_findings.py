@@ -127,8 +127,8 @@ def test_every_control_is_answered_for():
     controls = {"early stopping": MORE, "weight decay": LESS, "learning rate": ALIKE}
     controls["shrunk update"] = LOST
     assert matched_answers({0.3: DROPPED}, controls) == {
-        "early stopping": "dropout stabler at p = 0.3.",
-        "weight decay": "the control stabler at p = 0.3.",
+        "early stopping": "dropout has less at p = 0.3.",
+        "weight decay": "the control has less at p = 0.3.",
         "learning rate": "undecided at p = 0.3.",
         "shrunk update": "not reached at p = 0.3.",
     }
@@ -138,7 +138,7 @@ def test_rates_with_the_same_answer_stand_together():
     worse, beyond = [(0.5, 0.9), (0.5, 0.92)], [(1.5, 0.1), (1.5, 0.12)]
     dropout = {0.1: DROPPED, 0.3: worse, 0.5: DROPPED, 0.7: beyond}
     assert matched_answers(dropout, {"early stopping": MORE})["early stopping"] == (
-        "dropout stabler at p = 0.1, 0.5; the control stabler at p = 0.3; not reached at p = 0.7."
+        "dropout has less at p = 0.1, 0.5; the control has less at p = 0.3; not reached at p = 0.7."
     )
 
 
@@ -161,7 +161,7 @@ def test_of_two_draws_one_that_diverged_leaves_nothing_to_decide():
 
 def test_of_three_draws_two_that_did_not_diverge_decide():
     answers = matched_answers({0.1: [*DROPPED, (NAN, NAN)]}, {"early stopping": [*MORE, (0, 0)]})
-    assert answers["early stopping"] == "dropout stabler at p = 0.1."
+    assert answers["early stopping"] == "dropout has less at p = 0.1."
 
 
 # The gap
@@ -179,8 +179,8 @@ def test_the_gap_counts_where_theorem_4_4_says_nothing():
     )
     assert found.verdicts[0].startswith("Test loss less train loss is 0")
     assert found.verdicts[1:] == [
-        "Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in 67%; "
-        "not exceeded in 18 of 24, no bound in 6 of 24."
+        "Over all cells and λ, 67% of the bounds of Theorem 4.4 are at least C: these say nothing. "
+        "Verdicts: not exceeded in 18 of 24, no bound in 6 of 24."
     ]
 
 
@@ -189,8 +189,8 @@ def test_the_gap_leaves_ensembles_out():
     found = findings.of_generalization(gap_result(*cells(0.5, 0.2, 0.2), *ensembles, n=1000))
     assert found.verdicts[0].startswith("Test loss less train loss is 0")
     assert found.verdicts[1:] == [
-        "Theorem 4.4, over all cells and λ: at least C, so that it says nothing, in 0%; "
-        "not exceeded in 6 of 6."
+        "Over all cells and λ, 0% of the bounds of Theorem 4.4 are at least C: these say nothing. "
+        "Verdicts: not exceeded in 6 of 6."
     ]
 
 
@@ -236,7 +236,7 @@ def test_a_bound_below_the_held_out_gap_fails():
     assert found.verdicts[-2].startswith(
         "Tested against the gap on examples in no pair, 4 of 8 bounds fail (Holm, 5%): binary kl "
         "at n = 16, p = 0; binary kl at n = 16, p = 0.3; binary kl at n = 32, p = 0; binary kl at "
-        "n = 32, p = 0.3. Only this is evidence"
+        "n = 32, p = 0.3. Only this test is evidence"
     )
     assert "by up to about 0.02 nats" in found.verdicts[-1]
 
@@ -289,7 +289,7 @@ def test_rivals_are_told_from_the_mask_ensemble():
             }
         )
     )
-    assert found.question == "Is the mask ensemble stabler or better than other ensembles?"
+    assert found.question == "Is the mask ensemble more stable or better than other ensembles?"
     assert found.verdicts == [
         "Of 2 comparisons with the mask ensemble, others differ detectably in test loss: 1 "
         "smaller, 1 larger; β: 1 smaller, 0 larger; change: 2 smaller, 0 larger.",
@@ -322,7 +322,7 @@ def test_coverage_and_sizes_are_told():
         "2 rates.",
         "p = 0: sets of size 2.",
         "p = 0.3: sets of size 3.01, larger than at p = 0 by 1.01.",
-        "The plain jackknife covers less than 1 - α at p = 0.3.",
+        "That the plain jackknife covers less than 1 - α is shown at p = 0.3.",
     ]
 
 
@@ -347,11 +347,11 @@ def test_the_largest_ensemble_is_better_worse_or_not_told_apart():
         }
     )  # fmt: skip
     assert verdicts == [
-        "p = 0.1: 8 members have a test loss smaller by 0.0998 (95 %: 0.0973 or more) than the "
-        "expected-weight network, which costs one pass.",
-        "p = 0.3: 8 members have a test loss larger by 0.1002 (95 %: 0.0977 or more) than the "
-        "expected-weight network, which costs one pass.",
-        "p = 0.5: 8 members have a test loss not told apart (+0.0100) from that of the "
+        "p = 0.1: the test loss of 8 members is smaller by 0.0998 (95 %: 0.0973 or more) than that "
+        "of the expected-weight network, which costs one pass.",
+        "p = 0.3: the test loss of 8 members is larger by 0.1002 (95 %: 0.0977 or more) than that "
+        "of the expected-weight network, which costs one pass.",
+        "p = 0.5: the test loss of 8 members is not told apart (+0.0100) from that of the "
         "expected-weight network, which costs one pass.",
     ]
 
@@ -361,8 +361,12 @@ def test_the_ensemble_is_judged_by_the_draws_that_did_not_diverge():
         {(0.1, 0): (0.50, 0.52, NAN), (0.1, 4): (0.40, 0.4204, NAN)}
         | {(0.3, 0): (0.50, 0.52, INFINITE), (0.3, 4): (0.50, 0.54, 0.5)}
     )
-    assert verdicts[0].startswith("p = 0.1: 4 members have a test loss smaller by 0.0998 (95 %: ")
-    assert verdicts[1].startswith("p = 0.3: 4 members have a test loss not told apart (+0.0100) ")
+    assert verdicts[0].startswith(
+        "p = 0.1: the test loss of 4 members is smaller by 0.0998 (95 %: "
+    )
+    assert verdicts[1].startswith(
+        "p = 0.3: the test loss of 4 members is not told apart (+0.0100) "
+    )
 
 
 # Along training
@@ -479,14 +483,14 @@ def test_sensitivity_names_the_point_with_the_least_test_loss():
     )  # fmt: skip
     assert found.question == "How much depends on p and N?"
     assert found.setting == WHERE.format(2)
-    assert found.verdicts[1:] == ["The least test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
+    assert found.verdicts[1:] == ["The lowest test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
 
 
 def test_a_point_that_diverged_in_a_draw_is_not_the_least_by_that():
     found = findings.of_sensitivity(
         sensitivity_result({(0.1, 1, "ensemble"): (0.9, NAN), (0.5, 8, "ensemble"): APART})
     )
-    assert found.verdicts[1:] == ["The least test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
+    assert found.verdicts[1:] == ["The lowest test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
 
 
 # Cost
@@ -600,8 +604,8 @@ def test_finetuning_is_judged_at_the_end_of_training():
         "made up, hub/name, n = 10, rank 2, 40 steps, N = 1 in training, 2 seeds"
     )
     assert found.verdicts == [
-        "At the end of training the least test loss, 0.410, is that of lora, p = 0.3, ensemble; "
-        "the gaps lie between 0.160 and 0.500."
+        "At the end of training lora, p = 0.3, ensemble has the lowest test loss, 0.410. "
+        "The gaps lie between 0.160 and 0.500."
     ]
 
 
@@ -613,8 +617,8 @@ def test_a_run_that_diverged_in_a_seed_is_not_the_least_by_that():
         ("lora", 0.3, "no masks", 1): (0.9, 0.42),
     }
     assert findings.of_finetune(finetune_result(losses)).verdicts == [
-        "At the end of training the least test loss, 0.410, is that of lora, p = 0.3, no masks; "
-        "the gaps lie between 0.160 and 0.250."
+        "At the end of training lora, p = 0.3, no masks has the lowest test loss, 0.410. "
+        "The gaps lie between 0.160 and 0.250."
     ]
 
 

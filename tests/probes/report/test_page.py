@@ -61,7 +61,8 @@ def cell_files(folder):
 
 def interval(values):
     first, second = values
-    return f"{(first + second) / 2:.4f} ± {STUDENT * abs(first - second) / 2:.4f}"
+    mean = f"{(first + second) / 2:.4f}".replace("-0.0000", "0.0000")
+    return f"{mean} ± {STUDENT * abs(first - second) / 2:.4f}"
 
 
 # What the page is

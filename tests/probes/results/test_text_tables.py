@@ -31,7 +31,7 @@ def test_rates_have_no_digits_that_say_nothing():
 
 def test_decimals_are_four_or_as_many_as_are_asked_for_and_none_for_what_is_large():
     assert decimals([0.12345, -0.00001, 2, NAN, INFINITE, 123456789.0]) == [
-        "0.1235", "-0.0000", "2.0000", "nan", "inf", "1.235e+08",
+        "0.1235", "0.0000", "2.0000", "nan", "inf", "1.235e+08",
     ]  # fmt: skip
     assert decimals(pd.Series([0.5, 1.25]), digits=1) == ["0.5", "1.2"]
 

@@ -140,16 +140,19 @@ class MaskedUpdate(nn.Module, ABC):
 
         Args:
             base: output of the frozen layer, (..., d_out).
-            x: its input, (..., d_in), in the precision of the factors, except under autocast.
+            x: its input, (..., d_in).
             A, B: the factors, (r, d_in) and (d_out, r).
             scaling: alpha / r.
 
         Returns:
             The sum, (..., d_out).
         """
-        if base.dtype != A.dtype and not torch.is_autocast_enabled(x.device.type):
-            base = base.to(torch.promote_types(base.dtype, A.dtype))
-        return add_update_rows(base, x, *self.mask(A, B, scaling))
+        A, B, scaling = self.mask(A, B, scaling)
+        if not base.dtype == x.dtype == A.dtype and not torch.is_autocast_enabled(x.device.type):
+            # Some set the precision of the factors alone, to a higher or to a lower one.
+            dtype = torch.promote_types(base.dtype, A.dtype)
+            base, x, A, B = (one.to(dtype) for one in (base, x, A, B))
+        return add_update_rows(base, x, A, B, scaling)
 
     def mask(self, A: Tensor, B: Tensor, scaling: float) -> tuple[Tensor, Tensor, float]:
         """Apply the masks, or their expected weight, as a forward pass does now.

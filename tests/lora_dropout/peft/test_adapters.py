@@ -261,15 +261,17 @@ def test_conv1d_layers_are_adapted(config):
     torch.testing.assert_close(model.merge_and_unload()(x), expected)
 
 
+@pytest.mark.parametrize("factors_alone", [False, True])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_masks_take_the_precision_of_the_parameters(config):
+def test_masks_take_the_precision_of_the_parameters(config, factors_alone):
     """Which some set alone, and no buffer with them: DeepSpeed, FSDP, p.data = ..."""
     model = adapted("bert", config, task_type=None).train()
     exact = model(**batch_for("bert")).logits
     for parameter in model.parameters():
-        parameter.data = parameter.data.bfloat16()
+        if parameter.requires_grad or not factors_alone:
+            parameter.data = parameter.data.bfloat16()
     rough = model(**batch_for("bert")).logits
-    assert rough.dtype == torch.bfloat16
+    assert rough.dtype == (torch.float32 if factors_alone else torch.bfloat16)
     torch.testing.assert_close(rough.float(), exact, rtol=0.1, atol=0.1)
 
 

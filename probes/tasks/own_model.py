@@ -143,8 +143,8 @@ def _check(own: OwnModel) -> None:
         require(not weight.is_meta, "own.model", "with values, on no meta device", name)
     # Its factors are linear layers too, and would be adapted.
     peft = [name or "itself" for name, part in model.named_modules() if _is_of_peft(part)]
-    known = "without adapters of PEFT, as after merge_and_unload(); OwnModel(adapt=...) adds one"
-    require(not peft, "own.model", known, ", ".join(peft[:1]))
+    plain = "without adapters of PEFT, as after merge_and_unload(); OwnModel(adapt=...) adds one"
+    require(not peft, "own.model", plain, ", ".join(peft[:1]))
     for name in ("loss", "score", "adapt"):
         value = getattr(own, name)
         known = callable(value) or (value is None and name != "loss")

@@ -1,12 +1,12 @@
-"""Trainers of TRL that N samples have to know of, by name: TRL need not be installed."""
+"""Trainers of TRL that N samples have to know of; TRL need not be installed."""
 
+import sys
 from typing import Any
 
-#: They generate what they train on within a step.
-DRAW_THEIR_DATA = (
-    "GRPOTrainer", "RLOOTrainer", "OnlineDPOTrainer", "NashMDTrainer", "XPOTrainer", "PPOTrainer",
-    "GKDTrainer", "MiniLLMTrainer",
-)  # fmt: skip
+#: What a module of TRL imports whose trainer generates, within a step, what it trains on.
+GENERATES = "unwrap_model_for_generation"
+#: Others get it from elsewhere while they train.
+ASYNCHRONOUS = ("AsyncGRPOTrainer", "AsyncDistillationTrainer")
 #: Their loss compares rows with an average over the batch, or over those before. In the first batch
 #: that may be 0 whatever the rows are, so that gradients say nothing of it.
 COMPARE_WITH_AVERAGES = ("KTOTrainer", "BCOTrainer")
@@ -23,7 +23,9 @@ def refuse_own_data(trainer: Any, samples: int) -> None:
         ValueError: N is above 1, and the trainer draws data.
     """
     kind = type(trainer)
-    draws = _is_one_of(kind, DRAW_THEIR_DATA) or hasattr(kind, "_generate_and_score_completions")
+    of_trl = [one.__module__ for one in kind.__mro__ if one.__module__.partition(".")[0] == "trl"]
+    generates = any(GENERATES in vars(sys.modules[name]) for name in of_trl)
+    draws = generates or _is_one_of(kind, ASYNCHRONOUS)
     if samples > 1 and draws:
         raise ValueError(
             f"samples must be 1 in {kind.__name__}, whose every pass draws data of its own; "

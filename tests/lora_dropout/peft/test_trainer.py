@@ -205,12 +205,6 @@ def test_an_adapter_that_was_loaded_for_use_is_not_trained(tmp_path):
         made.train()
 
 
-def test_a_step_that_draws_its_own_data_takes_one_sample(tmp_path):
-    kind = type("GRPOTrainer", (LoraDropoutTrainer,), {})
-    with pytest.raises(ValueError, match="samples must be 1 in GRPOTrainer"):
-        trainer(tmp_path, kind=kind, samples=2)
-
-
 def test_a_loss_that_compares_with_an_average_of_the_batch_takes_passes(tmp_path, caplog):
     """TRL's KTO, whose average is 0 in the first batch of a fresh adapter."""
     kind = type("KTOTrainer", (LoraDropoutTrainer,), {})

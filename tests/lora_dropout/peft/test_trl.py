@@ -1,6 +1,7 @@
 """TRL's trainers: masks, N samples, resuming, ensembles, and the reference of preferences."""
 
 import copy
+import importlib
 import logging
 
 import pytest
@@ -11,7 +12,7 @@ from trl import SFTTrainer
 
 from lora_dropout import mask_schedule, members
 from lora_dropout.injection import adapted_layers
-from lora_dropout.peft import MaskCallback
+from lora_dropout.peft import LoraDropoutTrainerMixin, MaskCallback
 from lora_dropout.peft.adalora import regularizer
 from tests.lora_dropout.peft.models import llama, lora, randomize
 from tests.lora_dropout.peft.training import factors, losses
@@ -221,3 +222,15 @@ def test_adalora_keeps_its_regularizer_where_the_loss_is_the_trainers(tmp_path):
     assert losses(whole)[0] - losses(without)[0] == pytest.approx(expected, rel=1e-3)
     parts = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
     assert_same(whole, trained(SFT, tmp_path, **parts, **settings))
+
+
+@pytest.mark.parametrize(
+    "name", ["GRPOTrainer", "RLOOTrainer", "experimental.sdft.SDFTTrainer",
+             "experimental.gold.GOLDTrainer", "experimental.gmpo.GMPOTrainer"],
+)  # fmt: skip
+def test_a_step_that_draws_its_own_data_takes_one_sample(name):
+    module, _, kind = f"trl.{name}".rpartition(".")
+    theirs = getattr(importlib.import_module(module), kind)
+    ours = type("Ours", (LoraDropoutTrainerMixin, theirs), {})
+    with pytest.raises(ValueError, match="samples must be 1 in Ours, whose every pass draws data"):
+        ours(samples=2)

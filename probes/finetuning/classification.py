@@ -32,7 +32,7 @@ from probes.metrics.calibration_error import (
     calibration_floor,
     debiased_calibration_error,
 )
-from probes.tasks.labelled_texts import classes_used, rows_used, say_once
+from probes.tasks.labelled_texts import labels_used, rows_used, say_once
 from probes.tasks.window import check_texts_kept, which_are_cut, which_are_lost
 
 #: Bins of the reliability diagram.
@@ -263,9 +263,7 @@ def _check_labels(split: Split, classes: int) -> None:
 
 
 def _what_is_read(split: Split, classes: int) -> str:
-    """Say how many rows there are, all of which are used, and what a constant guess would score."""
-    count = len(split.table)
-    said = f"{split.source}: {rows_used(count, count, {})}"
-    if classes == 1:
-        return said
-    return f"{said}; {classes_used(pd.Series([int(one) for one in split.table['label']]))}"
+    """Say how many rows there are, all of which are used, and what their labels are."""
+    count, kind = len(split.table), float if classes == 1 else int
+    labels = pd.Series([kind(label) for label in split.table["label"]])
+    return f"{split.source}: {'; '.join([rows_used(count, count, {}), *labels_used(labels)])}"

@@ -90,7 +90,7 @@ def labelled_texts(
     notes = [*_damaged(kept[list(parts)]), *([_bared(changed)] if changed else [])]
     notes += [] if numbers else _alike(kept["label"])
     if not known or notes or any(left_out.values()):
-        said = [rows_used(len(read), len(kept), left_out), *_labels_used(kept["label"]), *notes]
+        said = [rows_used(len(read), len(kept), left_out), *labels_used(kept["label"]), *notes]
         say_once(f"{where}: {'; '.join(said)}")
     return kept
 
@@ -230,7 +230,15 @@ def _damaged(texts: pd.DataFrame) -> list[str]:
     return [f"texts with characters that were lost (U+FFFD), kept: {count}"] if count else []
 
 
-def _labels_used(labels: "pd.Series[Any]") -> list[str]:
+def labels_used(labels: "pd.Series[Any]") -> list[str]:
+    """Say what the labels are: their classes, or the range of numbers.
+
+    Args:
+        labels: of the rows that are used; of type float where they are numbers.
+
+    Returns:
+        Words; none where there are no labels.
+    """
     if not len(labels):
         return []
     if labels.dtype != float:

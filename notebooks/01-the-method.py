@@ -31,7 +31,7 @@ from lora_dropout import Ensemble, describe, inference_mode, inject, mask_schedu
 
 torch.manual_seed(0)
 model = inject(nn.Sequential(nn.Linear(24, 24)), rank=4, p=0.3, seed=1)
-pd.DataFrame(describe(model))
+pd.DataFrame(describe(model)).T
 
 # %% [markdown]
 # ## Which entries are dropped
@@ -61,8 +61,8 @@ share = float(torch.stack(dropped).mean())
 {"measured": share, "2p - p^2": theory.sparsity(0.3)}
 
 # %% [markdown]
-# The masks are a function of (seed, step, layer, sample) and of nothing else: any step can be had
-# again, in any order, on any number of devices. They advance by themselves with the optimizer.
+# The masks depend on (seed, step, layer, sample) alone. So any step can be repeated, in any order
+# and on any number of devices. The masks advance with the optimizer's steps.
 
 # %%
 optimizer = torch.optim.Adam(schedule.factors(), lr=0.01)
@@ -75,8 +75,8 @@ schedule.step, torch.equal(first, layer.mask_in)
 # %% [markdown]
 # ## Three ways of inference
 #
-# The paper does not divide what survives by $1-p$. So after training there are three networks to
-# choose from, and they are not the same:
+# The paper does not divide what survives by $1-p$. So after training there are three different
+# networks to choose from:
 #
 # - *no masks*: the update as it stands, larger than what training saw by $1/(1-p)^2$;
 # - *expected weight*: the update times $(1-p)^2$; one pass;

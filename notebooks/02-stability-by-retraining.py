@@ -27,8 +27,8 @@ from probes.stability import measure
 # %% [markdown]
 # One call trains, for each rate and each of four training sets S of 48 digits, the network on S and
 # the 48 networks on S without one example. All start from the same factors and see the same masks:
-# only the left-out example differs. We do it at two learning rates: a conclusion that holds at one
-# of them alone is told with it.
+# only the left-out example differs. We do it at two learning rates. Where a conclusion holds at
+# only one of them, we say at which.
 
 # %%
 slow, fast = (
@@ -45,9 +45,9 @@ fast
 # too: with dropout the network also fits *less*, and fitting less lowers β by itself. These tables
 # alone do not say which of the two it was.
 #
-# The *test* loss tells another story at each rate. At the small one the network without dropout has
-# the lowest: it has not fitted S yet. At the large one it fits S to a train loss near 0, and a
-# small rate of dropout has the lower test loss.
+# Which network has the lowest *test* loss depends on the learning rate. At the small one it is the
+# network without dropout, which has not fitted S yet. At the large one that network fits S to a
+# train loss near 0, and a small rate of dropout has the lower test loss.
 
 # %%
 slow.plot()
@@ -56,7 +56,8 @@ slow.plot()
 # The bounds in the lower panels are curves to compare with: training with masks has no λ, and no
 # theorem covers it. They are far above the measurements, and mostly above the largest loss C, so
 # that they say nothing. For λ = 0.01 there is none, as the Hessian has a negative eigenvalue that
-# the penalty does not outweigh. The audit names what the theorems assume and these networks lack.
+# the penalty does not outweigh. The audit says which assumptions of the theorems these networks do
+# not meet.
 
 # %%
 # The tables that the command line prints with --details; this one has the bounds.

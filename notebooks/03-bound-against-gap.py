@@ -12,8 +12,7 @@
 # # The bound against the gap
 #
 # Theorem 4.4 (arXiv 2404.09610) bounds the generalization gap, and the bound falls as p grows.
-# Three questions: does the measured gap fall too, is the bound near it, and is it *dropout* that
-# does it?
+# Three questions: does the measured gap fall too? Is the bound near it? And is *dropout* the cause?
 
 # %%
 from probes import comparison, generalization
@@ -39,7 +38,7 @@ overfitted.plot()
 # overfit (first) and at one at which it does. The dotted lines estimate it *without a test set*:
 # the mean signed change of an example's loss when it is left out of training. The bound (dashed) is
 # orders of magnitude above, and above the largest loss C, so that it says nothing. Training with
-# masks has no λ: the bound is a curve to compare with, exceeded or not, and no theorem. At the
+# masks has no λ, so the theorem does not cover it. The bound is a curve to compare with. At the
 # first learning rate its verdicts are:
 
 # %%
@@ -83,7 +82,7 @@ bounds = comparison.measure(task="breast_cancer")
 bounds.plot()
 
 # %%
-bounds.text()
+bounds
 
 # %% [markdown]
 # What was told above, checked:

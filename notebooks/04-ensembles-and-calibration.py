@@ -41,8 +41,8 @@ result.text().query("inference == 'ensemble, N = 32'")[shown]
 overfitted.text().query("inference == 'ensemble, N = 32'")[shown]
 
 # %% [markdown]
-# So the theorem holds (no ensemble is worse than its average member) and does not decide the
-# question that a practitioner has.
+# So the theorem holds: no ensemble is worse than its average member. But it does not say which
+# network to use.
 #
 # ## Calibration
 #

@@ -53,11 +53,11 @@ def accuracy(images, labels):
 accuracy(turned[800:], labels[800:]), accuracy(images[800:], labels[800:])
 
 # %% [markdown]
-# On upright digits it is lost. `inject` puts LoRA Dropout into its linear layers and freezes all
-# else; `describe` tells what is on.
+# On upright digits it is little better than guessing. `inject` puts LoRA Dropout into its linear
+# layers and freezes all else; `describe` lists the adapted layers.
 
 # %%
-pd.DataFrame(describe(inject(copy.deepcopy(model), rank=4, p=0.2)))
+pd.DataFrame(describe(inject(copy.deepcopy(model), rank=4, p=0.2))).T
 
 # %% [markdown]
 # Now measure (`own_model.measure` copies the plain model and injects by itself): for each p and
@@ -82,7 +82,7 @@ result
 result.plot()
 
 # %% [markdown]
-# Does that hang on the learning rate? At this one the network has not fitted the 24 examples yet.
+# Does that depend on the learning rate? At this one the network has not fitted the 24 examples yet.
 # At five times it overfits them without dropout:
 
 # %%

@@ -28,8 +28,8 @@ from theory.exact import optimal_update
 # %% [markdown]
 # ## The statements on real data
 #
-# Ridge regression, logistic and softmax regression; *ratio* is bound over measured, so below 1 a
-# statement fails. Equalities hold to rounding.
+# Ridge regression, logistic and softmax regression; *Checks* are the cases in which all premises
+# hold. The last column is the smallest bound over measured value; below 1 a statement would fail.
 
 # %%
 result = verify.measure(
@@ -40,8 +40,9 @@ result
 # %% [markdown]
 # Proposition 4.2 holds here in every reading whose premises are met, and is far from tight. As it
 # is printed it asks that θ(S^i) is close to θ(S). For the two classification tasks it may not be:
-# the verdict is then *does not apply*. The distance of θ(S^i) to θ(S), the step inside its proof,
-# comes within a small factor of its bound: what is lost is lost in multiplying largest gradients.
+# the verdict is then *does not apply*. Its proof first bounds the distance of θ(S^i) to θ(S). That
+# step is within a small factor of what is measured. Most is lost where the proof multiplies by the
+# largest gradient.
 
 # %%
 tight = result.summary.set_index(["statement", "reading", "data"])["ratio_smallest"].unstack("data")
@@ -57,7 +58,7 @@ tight[tight.index.get_level_values("reading").str.contains("segment, η: segment
 #
 # Proposition 4.2 holds as printed, for $L_\lambda$ and its own η, wherever the second-order
 # expansion at θ(S) is accurate to 20 % on the way to θ(S^i): `theory/closeness.py` has the proof.
-# Two kinds of cases show that what it grants is needed.
+# Two kinds of cases show that these premises are needed.
 #
 # 1. *θ(S^i) must be close.* In logistic regression with one negative example, leaving it out sends
 #    θ to where the loss is flat; the expansion is accurate to 10 % for 6 to 12 % of the way. With a
@@ -68,7 +69,7 @@ tight[tight.index.get_level_values("reading").str.contains("segment, η: segment
 
 # %%
 failures = verify.measure(statement="counterexamples")
-failures.cases[["statement", "reading", "setting", "measured", "bound", "reach", "verdict"]]
+failures
 
 # %%
 verify.measure(statement=["4.2", "counterexamples"], n=[50], p=[0.1, 0.5]).plot()
@@ -77,8 +78,8 @@ verify.measure(statement=["4.2", "counterexamples"], n=[50], p=[0.1, 0.5]).plot(
 # ## What dropout really regularizes
 #
 # For a linear model with squared loss the expectation over the masks of rows and columns is closed
-# form. Only for white features is it the paper's penalty, and then with a λ that depends on p and
-# diverges; correlated features see the rows too.
+# form. It is the paper's penalty for white features only, and then with a λ that depends on p and
+# diverges. With correlated features the rows of the update matter too.
 
 # %%
 wine = load_problem("wine")
@@ -95,8 +96,8 @@ dropout_loss.draw(
 # ## The gap without a test set
 #
 # The mean *signed* leave-one-out difference estimates the generalization gap for any algorithm,
-# here the real one with masks: no test set is needed. It is the risk at n - 1 that it estimates, so
-# it is a little too large in expectation.
+# here the real one with masks: no test set is needed. It estimates the gap after training on n - 1
+# examples, so it is slightly too large on average.
 
 # %%
 trained = measure(p=[0.1, 0.3, 0.5], ensemble=[1, 4, 16], n=32, draws=6, steps=150)
@@ -109,7 +110,8 @@ trained.plot_gap()
 trained.audit
 
 # %% [markdown]
-# The averaged predictor is no less stable than a single sampled one:
+# β of one sampled network and of averages of 4 and 16 (0: the expected weight), at this learning
+# rate alone:
 
 # %%
 trained.summary.pivot(index="p", columns="ensemble", values="beta")
@@ -124,7 +126,7 @@ bounds = comparison.measure(n=[50, 200], draws=20)
 bounds.plot()
 
 # %%
-bounds.text()
+bounds
 
 # %% [markdown]
 # What was told above, checked:

@@ -12,7 +12,7 @@
 # # What did an example do? Estimates and attributions against retraining
 #
 # Models that are too large to retrain have their leave-one-out effects *estimated*. Here retraining
-# is cheap, so that estimates, ours and those of any other tool, can be held against the truth.
+# is cheap, so estimates can be compared with the truth: ours, and those of any other tool.
 
 # %%
 from pathlib import Path
@@ -37,8 +37,8 @@ pd.set_option("display.max_colwidth", None)
 # ## Our own estimate: one Newton step
 #
 # `method="influence"` trains on S alone and takes one Newton step for each left-out example.
-# `validate` retrains without so many of the examples, here without each, and the verdict says what
-# the estimates are good for.
+# `validate` is the number of examples that are really left out, here all of them. The verdict says
+# what the estimates are good for.
 
 # %%
 estimated = measure(p=[0, 0.1], n=32, draws=3, method="influence", validate=32)
@@ -49,9 +49,11 @@ estimated.plot_validation()
 
 # %% [markdown]
 # The order is right at p = 0, and at p = 0.1 as far as three draws can tell (*undecided*). The size
-# is far too small at p = 0. At p = 0.1 the bias is small. That is owed to the damping, which was
-# chosen by a look at this very case: training stops far from a minimiser, and damping stands in for
-# that. With another one the order stays and the size changes by a multiple:
+# is far too small at p = 0. At p = 0.1 the bias is small. That is due to the damping, which was
+# chosen on this very case: training stops far from a minimiser, and damping stands in for that.
+# Another damping leaves the order as it is and changes the size severalfold. All of this is at
+# learning rate 1e-3, at which the network does not overfit. Where it does, β is estimated far too
+# small at every p: `docs/findings/without-retraining.md` has both.
 
 # %%
 found = {
@@ -69,7 +71,7 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# So few retrained examples are best used to correct the size: *β of S, corrected* is the mean
+# A few retrained examples are best used to correct the size: *β of S, corrected* is the mean
 # estimate times the ratio of retrained to estimated over the checked examples of all draws. Its
 # interval is for β in expectation over S. Where few examples make up much of β, few checks seldom
 # meet one of them; there is then no interval, and the cell says how many checks it would take. With

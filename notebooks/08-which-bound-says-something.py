@@ -103,8 +103,7 @@ toy.round(3)
 # ## The digits network
 #
 # At two learning rates: at the second the network without dropout overfits. K = 64 selections a
-# supersample. From each bound's row one reads the bound, the gap on the pairs, and the gap on
-# examples in no pair ("held out").
+# supersample. The black line is the gap on the pairs.
 
 # %%
 fits, overfits = (
@@ -166,14 +165,14 @@ for result in (matched, matched_overfits):
 # 0.73. Where it does not: at equal train error nothing was told apart. On a second task
 # (`--task breast_cancer --n 64 --p 0.1 0.3 0.5 --draws 8`, learning rates 3e-3 and 3e-2) nothing
 # was told apart where the network overfits; where it does not, dropout had the smaller bound in 4
-# of 90 comparisons. So this is what the digits network does, and no rule.
+# of 90 comparisons. So this holds for the digits network. It is no rule.
 #
 # ## What it does not say
 #
 # - These bounds are on the *mean* gap over selections. They do not promise, with 95 % or any other
 #   probability, that the gap of one network is smaller.
 # - On the very selections that the information was estimated from, a bound from it cannot be below
-#   the gap: that is algebra, and no evidence. Evidence is the gap on examples in no pair.
+#   the gap: this follows from algebra and is no evidence. The gap on examples in no pair is.
 # - Information that is estimated from K selections is too large on average, here by up to about
 #   0.1 nats; from K/2 the bounds are larger on average (the column *at K/2*).
 # - A bound needs K networks and both examples of each pair. With 2n examples one could also train

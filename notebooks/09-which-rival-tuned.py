@@ -12,8 +12,8 @@
 # # Which rival, tuned?
 #
 # Does LoRA Dropout help someone who tunes the learning rate and stops in time? Comparisons of
-# methods at one learning rate and a fixed number of steps do not answer that: whoever learns more
-# slowly looks regularized. Here every method gets the same budget of trainings, chooses its
+# methods at one learning rate and a fixed number of steps do not answer that: a method that learns
+# more slowly looks regularized. Here every method gets the same budget of trainings, chooses its
 # learning rate, its strength and its stopping time on some training sets, and is then measured on
 # others.
 
@@ -54,11 +54,11 @@ untuned.round(3).rename_axis(index="learning rate", columns="validation loss")
 #
 # ## Tuned
 #
-# Every method has 10 trainings on a draw that tunes, judged by cross validation whose networks
-# train on n examples. What measures has no example in common with what tunes.
+# Every method has 10 trainings on a draw that tunes, judged by cross validation with networks that
+# train on n examples. The training sets that measure share no example with those that tune.
 
 # %%
-result.text()[["method", "strength", "lr", "stop", "test loss", "less LoRA", "verdict"]]
+result
 
 # %% [markdown]
 # *less LoRA* is the test loss less that of tuned LoRA, paired over the fresh training sets; a

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from probes import attribution, stability
+from probes import attribution, information, stability
 from probes.ablation import PARTS
 from probes.cli.probe import from_keywords
 from probes.jobs.engine_options import EngineOptions
@@ -32,6 +32,8 @@ LONGEST = ("matched-digits", "verify", "ablation", "sensitivity", "influence-dig
 #: Tasks whose estimates of leaving an example out are checked, and rates at which they are.
 ESTIMATED_TASKS, ESTIMATED_RATES = ("digits", "breast_cancer"), (0.0, 0.1, 0.3, 0.5)
 ATTRIBUTED_RATES = (0.1,)
+#: Rates at which the gap is bounded by information, by task.
+INFORMED_RATES = {"digits": (0.0, 0.3), "breast_cancer": (0.0, 0.5)}
 #: Strengths of the penalty at whose minimisers single estimates are checked.
 PENALTIES = (0.1, 1.0)
 
@@ -49,7 +51,8 @@ def plans_of(settings: ReportSettings) -> dict[str, Plan]:
         ValueError: a value is out of range.
     """
     found = {plan.key: _in_one_process(plan) for plan in settings.plans()}
-    return found | {plan.key: plan for plan in _estimates(settings, found)}
+    more = (*_estimates(settings, found), *_bounds(settings))
+    return found | {plan.key: plan for plan in more}
 
 
 def _in_one_process(plan: Plan) -> Plan:
@@ -86,6 +89,18 @@ def _estimates(settings: ReportSettings, known: Mapping[str, Plan]) -> Iterator[
         yield _plan(
             settings, f"minimiser-{strength:g}", stability, here | checked | trained | penalty
         )
+
+
+def _bounds(settings: ReportSettings) -> Iterator[Plan]:
+    """Bounds from supersamples, in both regimes."""
+    draws = max(2, settings.draws // 3)
+    here = {"n": settings.n, "draws": draws, "seed": settings.seed, "steps": settings.steps}
+    for task, rates in INFORMED_RATES.items():
+        for lr in LEARNING_RATES[task]:
+            yield _plan(
+                settings, f"bounds-{task}-{lr:g}", information,
+                here | {"task": task, "lr": lr, "p": rates},
+            )  # fmt: skip
 
 
 def _plan(

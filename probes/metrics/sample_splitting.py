@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from probes.metrics.confidence_intervals import mean_interval, mean_p_value
+from probes.metrics.confidence_intervals import EQUAL, mean_interval, mean_p_value
 from probes.metrics.multiple_comparisons import LEVEL
 
 #: One draw in so many chooses, and the others measure ("tell"). Few draws find a good candidate; a
@@ -121,11 +121,17 @@ def split_choice(
     if len(others) and not telling.all():
         chose = losses[~telling]
         rival = int(others[_within_one_error(chose[:, others], price[others])])
-        gain = _interval((losses[:, simplest] - losses[:, rival])[telling], overlap)
+        gain = _interval(_less(losses[:, simplest], losses[:, rival])[telling], overlap)
         learner = min(simplest, rival, key=lambda one: float(chose[:, one].mean()))
-    above = np.asarray(chance, np.float64) - losses[:, learner]
+    above = _less(np.asarray(chance, np.float64), losses[:, learner])
     margin = _interval(above[telling], overlap)
     return SplitChoice(telling, diverged, simplest, rival, gain, learner, margin)
+
+
+def _less(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """First less second; 0 where they differ by rounding."""
+    difference = first - second
+    return np.where(np.abs(difference) <= EQUAL * np.abs(second), 0.0, difference)
 
 
 def _interval(values: NDArray[np.float64], overlap: float) -> Interval:

@@ -120,7 +120,11 @@ def sentences(choice: Choice, learner: Candidate | None) -> str:
     draws = choice.choosing_draws + choice.telling_draws
     said = [_nothing(choice, learner) if choice.nothing_learned else _use(choice)]
     if choice.learned is None:
-        said.append("One draw of S says nothing about the uncertainty: give more --minutes.")
+        said.append(
+            "One draw of S says nothing about the uncertainty: give more --minutes."
+            if np.isfinite(choice.chance)
+            else "No constant prediction has a finite loss, so nothing says whether it learned."
+        )
     elif choice.learned:
         said += [_against_the_simplest(choice), _equals(choice)]
     if choice.diverged:

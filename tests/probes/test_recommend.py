@@ -174,6 +174,12 @@ def test_a_run_that_diverged_spoils_nothing_else(name, value):
         assert getattr(broken.choice, field) == getattr(sound.choice, field)
 
 
+def test_a_constant_without_a_finite_loss_is_said_to_have_none():
+    choice = made_up({"LoRA": 0.7, "LoRA Dropout": 0.5}, chance=np.inf).choice
+    assert choice.learned is None
+    assert choice.reason.endswith("so nothing says whether it learned.")
+
+
 def test_where_everything_diverged_it_is_said():
     made = made_up(PAIR)
     choice = RecommendResult(made.rows.assign(risk=np.nan), made.more).choice

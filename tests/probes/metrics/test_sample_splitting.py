@@ -176,3 +176,10 @@ def test_equal_differences_in_a_few_draws_claim_nothing(telling, claimed):
     assert (choice.gain[0], choice.margin[0]) == (0.25, 0.75)
     assert (choice.gains, choice.learned) == (claimed, claimed)
     assert choice.recommended == (1 if claimed else None)
+
+
+def test_what_rounding_does_is_no_gain_and_nothing_that_was_learned():
+    losses = np.tile([0.7, 0.7 - 2e-16], (12, 1))
+    choice = split_choice(losses, [0, 1], np.full(12, 0.7 + 2e-16))
+    assert (choice.gain, choice.margin) == ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    assert choice.recommended is None

@@ -69,7 +69,8 @@ NOT_COMPARED = {
         "--lr 2e-3 --steps 150 (extra text; 7 minutes)"
     ),
     "tweets: EK-FAC": (
-        "python -m benchmarks.influence --task tweets --n 32 --draws 4 --solver ekfac (extra ekfac)"
+        "python -m benchmarks.influence --task tweets --n 32 --draws 4 --solver ekfac, and with "
+        "--lr 2e-3 --steps 150 (extra ekfac)"
     ),
     "speed": "make bench (extra bench)",
 }

@@ -64,6 +64,15 @@ def test_panels_are_named():
     assert labels[-1] == ("test loss less that of tuned LoRA", "")
 
 
+def test_every_panel_reaches_beyond_the_largest_train_loss_of_all():
+    """The last family's marks lie right of the first one's."""
+    further = TUNED["train_loss"].where(TUNED["method"] != "decay", 0.9)
+    figure = drawing(tuned=TUNED.assign(train_loss=further))
+    for axes in figure.axes[:4]:
+        assert axes.get_xlim()[0] == 0
+        assert axes.get_xlim()[1] > 1.1 * max(further)
+
+
 def test_what_diverged_has_no_place():
     harmed = pd.concat([FRONTIER, FRONTIER.tail(1).assign(train_loss=np.inf)])
     curves = artists.lines(drawing(frontier=harmed).axes[1])

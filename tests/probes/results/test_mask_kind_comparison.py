@@ -7,6 +7,7 @@ import pytest
 from probes.results.mask_kind_comparison import (
     QUANTITIES,
     difference_table,
+    kind_answer,
     kind_conclusion,
     kind_differences,
     kind_name,
@@ -126,6 +127,20 @@ def test_what_is_shown_of_some_is_told_of_these_and_every_rate_has_its_line():
     assert second.startswith(
         "p = 0.3: Gaussian masks give the same as Bernoulli masks, within 25% of what dropout "
         "changes: β at N = 1; gap at N = 1, 4; test loss at N = 1, 4; not shown: β at N = 4; "
+    )
+
+
+def test_the_answer_names_the_rates_at_which_all_of_a_kind_is_shown():
+    rows = made(p=(0.1, 0.3))
+    changed = (rows["p"] == 0.3) & (rows["kind"] == "gaussian") & (rows["samples"] == 4)
+    rows.loc[changed, "beta"] += 1
+    assert kind_answer(kind_differences(rows, 0.25), 0.25) == (
+        "Masks without zeros give the same as masks with them, within 25% of what dropout changes: "
+        "Gaussian masks: at p = 0.1; two-point masks: at p = 0.1 and 0.3."
+    )
+    noisy = kind_differences(made(draws=3, spread=3.0), 0.25)
+    assert kind_answer(noisy, 0.25).endswith(
+        "Gaussian masks: not shown; two-point masks: not shown."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PrinterCallback, Trainer
 
 from lora_dropout.injection import adapted_layers
-from lora_dropout.peft import LoraDropoutTrainer
+from lora_dropout.peft import LoraDropoutTrainer, MaskCallback
 from probes.finetuning.checkpoints import CheckpointCallback
 from probes.finetuning.rows import BESIDE, HELD_OUT, SEEN, measured_name
 from probes.finetuning.task import FinetuneTask
@@ -60,6 +60,9 @@ class FinetuneTrainer(LoraDropoutTrainer):
         self.measure, self.along, self.beside = task.metrics, along, task.beside
         self.drop_at_test = drop_at_test
         self.remove_callback(PrinterCallback)
+        if not adapted_layers(model):
+            # DropLoRA's are PEFT's own: no masks are to be drawn.
+            self.remove_callback(MaskCallback)
         self.checkpoints = CheckpointCallback(self.accelerator, checkpoint)
         self.add_callback(self.checkpoints)
         self.modes = {"expected weight": 0} if drops else {"no masks": 0}

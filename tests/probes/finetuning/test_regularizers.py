@@ -155,3 +155,16 @@ def test_regularizers_are_compared_by_the_loss_of_plain_labels(models, tmp_path)
     assert list(summary.index) == ["lora, LoRA", "lora, label smoothing 0.5"]
     np.testing.assert_array_equal(summary["test_loss"].iloc[0], summary["test_loss"].iloc[1])
     assert "label smoothing 0.5" in str(result)
+
+
+@pytest.mark.slow
+def test_what_changes_the_adapter_trains_to_a_loss_of_its_own(models, tmp_path):
+    file = write_texts(tmp_path / "mine.csv")
+    asked = ("LoRA", "LoRA Dropout", "PEFT lora_dropout", "DropLoRA", "smaller rank")
+    rows = tuned(
+        file, models["classifier"], n=16, text_column="review", label_column="liked",
+        regularizer=asked, strength=(0.5,), training=QUICK | {"learning_rate": 0.01},
+    ).rows  # fmt: skip
+    losses = rows.groupby("regularizer", sort=False)["test_loss"].last()
+    assert list(losses.index) == list(asked)
+    assert losses.nunique() == len(losses)

@@ -205,7 +205,9 @@ def test_when_is_dropped_is_compared_over_several_seeds(deberta, tmp_path, undra
     ):
         *_, verdict, seeds = [cell for cell in row_of(said, claim) if cell]
         assert seeds == "2"
-        assert verdict in ("contrary", "no detectable difference", "as reported")
+        assert verdict in (
+            "contrary", "no detectable difference", "as reported", "equal in all seeds"
+        )  # fmt: skip
     rows = pd.read_parquet(runs / "ablation/glue/mrpc/p0-lora/rows.parquet")
     end = rows[rows["step"] == rows["steps"]]
     assert end.groupby("inference")["draw"].apply(list).to_dict() == {

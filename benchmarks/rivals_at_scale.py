@@ -117,7 +117,9 @@ def full(
         n: training examples.
         seeds: fresh training sets that measure.
         tuning_seeds: training sets that tune.
-        held_out: held-out tweets.
+        held_out: held-out tweets. Where n and these are more than 2 in 5 of all tweets, no part of
+            them is kept for tuning alone: held-out tweets are never trained on, but what tunes may
+            be in a measured training set.
         steps: most steps of a training, of 8 tweets each; it may be stopped at each quarter.
         rates: learning rates that are tried.
         method: methods with their strengths, such as "LoRA Dropout 0.3"; all where none is given.
@@ -179,11 +181,14 @@ class FullScale:
             "max_steps": self.steps, "eval_steps": self.steps // STOPS, "learning_rate": lr
         }  # fmt: skip
         members = rival.method.masked_members
+        files = _written(self.n, self.held_out, self.out)
+        judging = files.held_out if part == "measuring" else None
         # A folder a seed: with more seeds those that are done stay as they are.
         found = pd.concat(
             finetune.measure(
-                task=str(_written(part, self.out)), model=str(packaged(MODEL)), n=self.n,
-                held_out=self.held_out, tokens=TOKENS,
+                task=str(files.tuning if part == "tuning" else files.measuring),
+                held_out_file=str(judging) if judging else None,
+                model=str(packaged(MODEL)), n=self.n, held_out=self.held_out, tokens=TOKENS,
                 regularizer=(rival.name,), strength=(rival.strength,) if rival.strength else (),
                 ensemble=members if members > 1 else 0, ensemble_along=members > 1,
                 out=self.out / name / str(seed), training=TRAINING | arguments, draws=1, seed=seed,
@@ -378,16 +383,43 @@ def _keep(
         print(f"{_named(rival)}: {own['test_loss'].mean():.4f}", flush=True)
 
 
-def _written(part: Part, out: Path) -> Path:
-    """Write the tweets of a part as a file of texts and labels."""
-    file = out / f"{part}.csv"
+@dataclass(frozen=True)
+class Files:
+    """Tweets and their labels.
+
+    Attributes:
+        tuning, measuring: what training sets are drawn from; the rest of each is held out.
+        held_out: of the measured training sets, where it is a file of its own.
+    """
+
+    tuning: Path
+    measuring: Path
+    held_out: Path | None = None
+
+
+def _written(n: int, held_out: int, out: Path) -> Files:
+    """Write the tweets of both parts as files.
+
+    Where the part that tunes is too small for n, all training sets are drawn from one pool, and
+    what judges the measured ones is never trained on.
+    """
+    source = TextSource(str(packaged(TEXTS)), "text", "label", model="")
+    texts = read_texts(source, clean_tweets, pool=None)
+    parts = {part: examples_of(part, len(texts), 0).numpy() for part in ("tuning", "measuring")}
+    size = len(parts["tuning"])
+    if n + held_out > size:
+        judging = parts["tuning"][:: max(1, size // held_out)][:held_out]
+        parts = {"judging": judging, "training": np.setdiff1d(np.arange(len(texts)), judging)}
+    files = [_kept_tweets(texts.iloc[own], out / f"{part}.csv") for part, own in parts.items()]
+    return Files(files[1], files[1], files[0]) if "judging" in parts else Files(*files)
+
+
+def _kept_tweets(texts: pd.DataFrame, file: Path) -> Path:
     if not file.is_file():
-        out.mkdir(parents=True, exist_ok=True)
-        source = TextSource(str(packaged(TEXTS)), "text", "label", model="")
-        texts = read_texts(source, clean_tweets, pool=None)
-        own = texts.iloc[examples_of(part, len(texts), 0).tolist()]
+        file.parent.mkdir(parents=True, exist_ok=True)
         # A row a line, as our files of texts have.
-        own.assign(text=own["text"].str.split().str.join(" ")).to_csv(file, index=False)
+        one_line = texts.assign(text=texts["text"].str.split().str.join(" "))
+        write_whole(file, partial(one_line.to_csv, index=False))
     return file
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import rivals_at_scale
-from benchmarks.rivals_at_scale import COLUMNS, ITEMS, compare, full, small
+from benchmarks.rivals_at_scale import COLUMNS, ITEMS, Files, compare, full, small
 from probes import finetune
 
 
@@ -75,7 +75,9 @@ def fine_tuned(monkeypatch):
         )  # fmt: skip
 
     monkeypatch.setattr(finetune, "measure", measure)
-    monkeypatch.setattr(rivals_at_scale, "_written", lambda part, out: Path(f"{part}.csv"))
+    monkeypatch.setattr(
+        rivals_at_scale, "_written", lambda *_: Files(Path("tuning.csv"), Path("measuring.csv"))
+    )
     return asked
 
 
@@ -98,6 +100,18 @@ def test_an_ensemble_is_stopped_and_measured_as_an_ensemble(fine_tuned, tmp_path
     file = tmp_path / "rows.csv"
     full(method=("LoRA Dropout, ensemble of 16 0.3",), seeds=1, rows=file)
     assert pd.read_csv(file)["test_loss"].tolist() == [1000.5]
+
+
+@pytest.mark.parametrize("n", [64, 4096])
+def test_what_judges_the_measured_is_never_trained_on(n, tmp_path):
+    files = rivals_at_scale._written(n, 300, tmp_path)
+    texts = {place: {*pd.read_csv(place)["text"]} for place in tmp_path.iterdir()}
+    assert sum(map(len, texts.values())) == 7075
+    assert not set.intersection(*texts.values())
+    assert (files.held_out is None) == (n == 64)
+    if files.held_out is not None:
+        assert len(texts[files.held_out]) == 300
+        assert len(texts[files.measuring]) >= n + 300
 
 
 def test_a_size_beyond_the_part_that_tunes_is_refused(tmp_path):

@@ -14,8 +14,9 @@ the choice touches the measured examples. ``compare`` reads what both kept.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -147,6 +148,11 @@ class FullScale:
     rates: tuple[float, ...]
     out: Path
 
+    @cached_property
+    def files(self) -> "Files":
+        """The tweets that all methods learn, written once."""
+        return _written(self.n, self.held_out, self.out)
+
     def rows_of(self, rival: Rival, kept: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of a method, one a seed.
 
@@ -181,12 +187,12 @@ class FullScale:
             "max_steps": self.steps, "eval_steps": self.steps // STOPS, "learning_rate": lr
         }  # fmt: skip
         members = rival.method.masked_members
-        files = _written(self.n, self.held_out, self.out)
-        judging = files.held_out if part == "measuring" else None
+        tunes = part == "tuning"
+        judging = None if tunes else self.files.held_out
         # A folder a seed: with more seeds those that are done stay as they are.
         found = pd.concat(
             finetune.measure(
-                task=str(files.tuning if part == "tuning" else files.measuring),
+                task=str(self.files.tuning if tunes else self.files.measuring),
                 held_out_file=str(judging) if judging else None,
                 model=str(packaged(MODEL)), n=self.n, held_out=self.held_out, tokens=TOKENS,
                 regularizer=(rival.name,), strength=(rival.strength,) if rival.strength else (),
@@ -405,13 +411,16 @@ def _written(n: int, held_out: int, out: Path) -> Files:
     """
     source = TextSource(str(packaged(TEXTS)), "text", "label", model="")
     texts = read_texts(source, clean_tweets, pool=None)
-    parts = {part: examples_of(part, len(texts), 0).numpy() for part in ("tuning", "measuring")}
-    size = len(parts["tuning"])
-    if n + held_out > size:
-        judging = parts["tuning"][:: max(1, size // held_out)][:held_out]
-        parts = {"judging": judging, "training": np.setdiff1d(np.arange(len(texts)), judging)}
-    files = [_kept_tweets(texts.iloc[own], out / f"{part}.csv") for part, own in parts.items()]
-    return Files(files[1], files[1], files[0]) if "judging" in parts else Files(*files)
+    tuning, measuring = (examples_of(part, len(texts), 0) for part in ("tuning", "measuring"))
+
+    def keep(name: str, own: "np.ndarray[Any, Any]") -> Path:
+        return _kept_tweets(texts.iloc[own], out / f"{name}.csv")
+
+    if n + held_out <= len(tuning):
+        return Files(keep("tuning", tuning.numpy()), keep("measuring", measuring.numpy()))
+    judging = tuning.numpy()[:: max(1, len(tuning) // held_out)][:held_out]
+    pool = keep("training", np.setdiff1d(np.arange(len(texts)), judging))
+    return Files(pool, pool, keep("judging", judging))
 
 
 def _kept_tweets(texts: pd.DataFrame, file: Path) -> Path:

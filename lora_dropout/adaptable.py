@@ -131,6 +131,22 @@ def names_of_modules(
     return names
 
 
+def parts_of_peft(model: nn.Module) -> list[str]:
+    """Name the modules of PEFT's in a model; their factors are linear layers too.
+
+    Args:
+        model: searched whole; PEFT need not be installed.
+
+    Returns:
+        Names in the order of the model, "itself" for the whole.
+    """
+    return [
+        name or "itself"
+        for name, part in model.named_modules()
+        if any(kind.__module__.partition(".")[0] == "peft" for kind in type(part).__mro__)
+    ]
+
+
 def held_twice(model: nn.Module) -> dict[nn.Module, list[str]]:
     """Find the modules that several attributes hold, with all their names.
 

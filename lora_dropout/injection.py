@@ -15,6 +15,7 @@ from lora_dropout.adaptable import (
     listed,
     multiplies,
     names_of_modules,
+    parts_of_peft,
     why_refused,
 )
 from lora_dropout.given_numbers import whole_number
@@ -62,9 +63,9 @@ def inject(
         The model.
 
     Raises:
-        ValueError: a target that matches nothing, or something that is not a plain ``nn.Linear``
-            (a subclass with a forward pass of its own, a computed weight, hooks); an argument out
-            of range. The model is then unchanged.
+        ValueError: a model with adapters of PEFT; a target that matches nothing, or something that
+            is not a plain ``nn.Linear`` (a subclass with a forward pass of its own, a computed
+            weight, hooks); an argument out of range. The model is then unchanged.
 
     >>> model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
     >>> model = inject(model, rank=2, p=0.5, target="0")
@@ -73,6 +74,7 @@ def inject(
     """
     seed = whole_number("seed", seed, 0, 2**64)
     _refuse_what_has_no_shape(model)
+    _refuse_adapters_of_peft(model)
     chosen = _match(model, target)
     adapted = adapted_layers(model)
     masks = adapted[0][1].masks if adapted else MaskSchedule(seed)
@@ -302,6 +304,15 @@ def _require_adapted(model: nn.Module) -> list[tuple[str, MaskedUpdate]]:
     if not layers:
         raise ValueError(NO_LAYER)
     return layers
+
+
+def _refuse_adapters_of_peft(model: nn.Module) -> None:
+    """Refuse a model that PEFT has adapted, whose factors would be adapted in their turn."""
+    if names := parts_of_peft(model):
+        raise ValueError(
+            f"the model has adapters of PEFT ({listed(names[:1])}): get_peft_model with a "
+            "LoraDropoutConfig in place of inject(), or merge_and_unload() before it"
+        )
 
 
 def _refuse_what_has_no_shape(model: nn.Module) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lora_dropout.adaptable import parts_of_peft
 from probes.jobs.validation import require
 
 #: Files that are not the user's: what is installed, and this project's packages.
@@ -141,8 +142,7 @@ def _check(own: OwnModel) -> None:
     for name, weight in (*model.named_parameters(), *model.named_buffers()):
         require(not is_lazy(weight), "own.model", "initialized by a first pass (LazyLinear)", name)
         require(not weight.is_meta, "own.model", "with values, on no meta device", name)
-    # Its factors are linear layers too, and would be adapted.
-    peft = [name or "itself" for name, part in model.named_modules() if _is_of_peft(part)]
+    peft = parts_of_peft(model)
     plain = "without adapters of PEFT, as after merge_and_unload(); OwnModel(adapt=...) adds one"
     require(not peft, "own.model", plain, ", ".join(peft[:1]))
     for name in ("loss", "score", "adapt"):
@@ -163,10 +163,6 @@ def _check(own: OwnModel) -> None:
         isinstance(target, list | tuple | set) and all(isinstance(one, str) for one in target)
     )
     require(names, "own.target", "names of layers", repr(own.target))
-
-
-def _is_of_peft(part: nn.Module) -> bool:
-    return any(kind.__module__.partition(".")[0] == "peft" for kind in type(part).__mro__)
 
 
 def _kind(value: Any) -> str:

@@ -7,7 +7,6 @@ from torch import nn
 from lora_dropout import inject
 from lora_dropout.peft import LoraDropoutConfig
 
-
 CONFIGS = (
     LoraConfig(r=2, target_modules=["0"]),
     LoraDropoutConfig(r=2, target_modules=["0"], dropout_rate=0.3),

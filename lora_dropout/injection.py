@@ -63,7 +63,7 @@ def inject(
         The model.
 
     Raises:
-        ValueError: a model with adapters of PEFT; a target that matches nothing, or something that
+        ValueError: a model with adapters of PEFT, or within an ensemble; a target that matches nothing, or something that
             is not a plain ``nn.Linear`` (a subclass with a forward pass of its own, a computed
             weight, hooks); an argument out of range. The model is then unchanged.
 
@@ -78,6 +78,11 @@ def inject(
     chosen = _match(model, target)
     adapted = adapted_layers(model)
     masks = adapted[0][1].masks if adapted else MaskSchedule(seed)
+    if masks.lock.held:
+        raise ValueError(
+            "layers are adapted within an ensemble or inference_mode, whose mode they would not "
+            "have: adapt them before"
+        )
     generator = torch.Generator().manual_seed(seed)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     numbered = len(masks.layers)

@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from lora_dropout.adaptable import listed
 from lora_dropout.factor_watch import FactorWatch
 from lora_dropout.given_numbers import whole_number
-from lora_dropout.masks import LayerShape, step_masks
+from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, step_masks
 from lora_dropout.pass_lock import PassLock
 
 #: What a copy of a schedule takes along; it watches no model and no optimizer yet.
@@ -28,6 +28,15 @@ COPIED = ("seed", "seeded", "step", "samples", "layers", "frozen", "stale")
 IDLE = (
     "{} of {} layers with LoRA Dropout took no part in the first training pass: {}. Their factors "
     "get no gradient where other code reads a layer's weight and never calls the layer."
+)
+#: Said where a model would leave an ensemble as one of its members.
+COPIED_WITHIN = (
+    "the model is copied or pickled within an ensemble or inference_mode, whose masks and mode the "
+    "copy would keep for ever: do it outside the block; members(copy, N) are the same networks"
+)
+#: Said where a training goes on, or is kept, at the masks of a member.
+TRAINED_WITHIN = (
+    "{} within an ensemble, whose masks belong to no step of a training: do it outside the block"
 )
 
 _schedules: "weakref.WeakSet[MaskSchedule]" = weakref.WeakSet()
@@ -113,6 +122,8 @@ class MaskSchedule:
         _schedules.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
+        if self.lock.held:
+            raise ValueError(COPIED_WITHIN)
         return {name: vars(self)[name] for name in COPIED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -177,7 +188,12 @@ class MaskSchedule:
         self._draw(step, samples)
 
     def state_dict(self) -> dict[str, int]:
-        """Return what a run goes on from: the step and the seed."""
+        """Return what a run goes on from: the step and the seed.
+
+        Raises:
+            ValueError: the masks are those of a member of an ensemble.
+        """
+        self._refuse_of_a_member("the step of the masks is asked for")
         return {"step": self.step, "seed": self.seed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -320,7 +336,12 @@ class MaskSchedule:
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         factors = [id(factor) in held for factor in self.factors()]
         if any(factors):
+            self._refuse_of_a_member("an optimizer updates the factors")
             self._stepping[optimizer] = all(factors)
+
+    def _refuse_of_a_member(self, what: str) -> None:
+        if self.step == ENSEMBLE_STEP:
+            raise ValueError(TRAINED_WITHIN.format(what))
 
     def _step_ends(self, optimizer: Optimizer) -> None:
         # An optimizer that holds only some of them (one a parameter, stepped inside the backward

@@ -1,13 +1,17 @@
 """Ensembles: averages of logits and of probabilities, and the members that are averaged."""
 
+import copy
+import io
 import math
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lora_dropout import Ensemble, inject, members
+from lora_dropout import Ensemble, inference_mode, inject, mask_schedule, members
 from tests.lora_dropout.test_schedule import X, make_model
 
 SIZE = 5
@@ -107,3 +111,45 @@ def test_parts_keep_the_modes_that_they_had():
     assert [part.training for part in model] == [True, False, True]
     model(torch.ones(3, 4))
     assert torch.equal(model[1].running_mean, before)
+
+
+def in_another_thread(model):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(copy.deepcopy, model).result()
+
+
+COPIES = (
+    copy.deepcopy, pickle.dumps, lambda model: torch.save(model, io.BytesIO()), in_another_thread,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_model_is_not_copied_as_a_member_that_it_would_stay_for_ever(copied):
+    model = make_model()
+    for _ in members(model, 2):
+        with pytest.raises(ValueError, match="do it outside the block"):
+            copied(model)
+    with (
+        inference_mode(model, "no masks"),
+        pytest.raises(ValueError, match="do it outside the block"),
+    ):
+        copied(model)
+    copied(model)
+    twin = copy.deepcopy(model)
+    torch.testing.assert_close(logits_of_members(twin), logits_of_members(model), rtol=0, atol=0)
+
+
+def test_nothing_is_adapted_trained_or_kept_as_of_a_member():
+    model = make_model()
+    before = model[0].lora_B.detach().clone()
+    optimizer = torch.optim.SGD([model[0].lora_B], lr=0.1)
+    for _ in members(model, 2):
+        model(X).sum().backward()
+        for call in (optimizer.step, mask_schedule(model).state_dict):
+            with pytest.raises(ValueError, match="belong to no step of a training"):
+                call()
+        with pytest.raises(ValueError, match="adapt them before"):
+            inject(nn.Sequential(model, nn.Linear(4, 2)), rank=1, p=0.5)
+    assert torch.equal(model[0].lora_B, before)
+    optimizer.step()
+    assert mask_schedule(model).state_dict() == {"step": 0, "seed": 0}

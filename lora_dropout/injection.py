@@ -63,9 +63,10 @@ def inject(
         The model.
 
     Raises:
-        ValueError: a model with adapters of PEFT, or within an ensemble; a target that matches nothing, or something that
-            is not a plain ``nn.Linear`` (a subclass with a forward pass of its own, a computed
-            weight, hooks); an argument out of range. The model is then unchanged.
+        ValueError: a model with adapters of PEFT, or within an ensemble; a target that matches
+            nothing, or something that is not a plain ``nn.Linear`` (a subclass with a forward pass
+            of its own, a computed weight, hooks); an argument out of range. The model is then
+            unchanged.
 
     >>> model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
     >>> model = inject(model, rank=2, p=0.5, target="0")

@@ -19,9 +19,6 @@ from theory import (
 )
 from theory.closeness import CLOSE_CONSTANT
 
-#: Values of lambda for which the bounds are drawn where the algorithm has none.
-STRENGTHS = (0.01, 0.1, 1.0)
-
 #: What identifies a row.
 IDENTITY = ("task", "n", "p", "draw", "inference", "ensemble", "objective")
 
@@ -33,7 +30,8 @@ def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.
     """State Proposition 4.2, Lemma 4.3 and Theorem 4.4 for every row of a cell table.
 
     The beta of Lemma 4.3 is an expectation over S: it is stated at the mean over the draws that the
-    table holds, and not at the beta of one S, which may be small where the gap is large.
+    table holds, and not at the beta of one S, which may be small where the gap is large. A draw in
+    which a replica diverged has no beta: that of the others would make the bound too small.
 
     Args:
         table: one row a cell and inference mode, as ``StabilityResult.table``.
@@ -43,8 +41,8 @@ def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.
     Returns:
         One row for every row of the table, statement and strength: the identifying columns,
         ``objective``, ``statement``, ``strength`` (NaN for Lemma 4.3, which has none),
-        ``measured``, ``bound`` (NaN where the regularized Hessian has a negative eigenvalue or
-        nothing was measured, infinite where its least is 0), ``slack`` (what
+        ``curvature``, ``measured``, ``bound`` (NaN where the regularized Hessian has a negative
+        eigenvalue or what it asks for is not known, infinite where its least is 0), ``slack`` (what
         Proposition 4.2 loses as the networks are not quite minimisers, units of the loss; NaN where
         it does not apply), ``vacuous`` (whether the bound is at least C, or at least the largest
         loss that was seen), ``failed`` (the premises that fail or are not known to hold, joined by
@@ -61,7 +59,8 @@ def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.
     """
     records = []
     over = [key for key in IDENTITY if key in table and key != "draw"]
-    expected = table.groupby(over, dropna=False)["beta"].transform("mean")
+    known = table.assign(expected_beta=table["beta"].where(table["diverged"] == 0))
+    expected = known.groupby(over, dropna=False)["expected_beta"].transform("mean")
     for row in table.assign(expected_beta=expected).to_dict("records"):
         identity = {key: row[key] for key in (*IDENTITY, "pool") if key in row}
         for statement, strength, measured, bound in _statements(row, strengths, delta):
@@ -80,6 +79,7 @@ def bounds(table: pd.DataFrame, strengths: Sequence[float], delta: float) -> pd.
                 | {
                     "statement": statement,
                     "strength": strength,
+                    "curvature": row["curvature"],
                     "measured": measured,
                     "bound": bound,
                     "slack": slack,
@@ -150,7 +150,8 @@ def bound_curves(
 
 
 def _curve(known: pd.DataFrame, strength: float, n: int, delta: float) -> pd.DataFrame:
-    usable = known[known["curvature"] + 2 * strength * sparsity(known.index.to_numpy()) > 0]
+    convex = known["curvature"] + 2 * strength * sparsity(known.index.to_numpy()) > 0
+    usable = known[convex & np.isfinite(known).all(axis=1)]
     if len(usable) == 0:
         nothing = dict.fromkeys(("p", "stability_bound", "gap_bound"), np.nan)
         return pd.DataFrame([{"strength": strength} | nothing])
@@ -174,14 +175,15 @@ def _statements(
 ) -> list[tuple[str, float, float, float]]:
     beta, gap, ceiling, n = row["beta"], row["gap"], row["loss_bound_used"], row["n"]
     lemma, expected = float("nan"), row["expected_beta"]
-    if np.isfinite(beta) and np.isfinite(ceiling):
+    if np.isfinite(beta) and np.isfinite(ceiling) and not row["diverged"]:
         lemma = float(stability_gap_bound(loss_bound=ceiling, beta=expected, n=n, delta=delta))
     statements = [("Lemma 4.3", float("nan"), gap, lemma)]
     for strength in strengths:
         # A flat or saddle point that the penalty does not outweigh is outside both statements.
         convex = row["curvature"] + 2 * strength * sparsity(row["p"]) >= 0
         proposition = theorem = float("nan")
-        if convex and np.isfinite(ceiling):
+        # A network that diverged may have a curvature, but no Lipschitz constant.
+        if convex and np.isfinite([ceiling, row["lipschitz"]]).all():
             known = {
                 "lipschitz": row["lipschitz"],
                 "curvature": row["curvature"],

@@ -16,10 +16,12 @@ SEMIDEFINITE = "Hessian of L at θ(S) positive semidefinite"
 CLOSE = "θ(S^i) close to θ(S)"
 CONVEX = "loss convex in the final activation"
 BOUNDED = "loss bounded by C"
+CONVERGED = "all θ(S^i) finite"
 
-#: What each statement assumes, of what is audited. Theorem 4.5 alone needs convexity.
+#: What each statement assumes, of what is audited. Theorem 4.5 alone needs convexity. Lemma 4.3 is
+#: stated at the measured beta, which is not known where a replica diverged.
 PREMISES = {
-    "Lemma 4.3": (BOUNDED,),
+    "Lemma 4.3": (CONVERGED, BOUNDED),
     "Proposition 4.2": (MINIMISER, SEMIDEFINITE, CLOSE),
     "Theorem 4.4": (MINIMISER, SEMIDEFINITE, CLOSE, BOUNDED),
 }
@@ -137,6 +139,7 @@ MEETS: dict[str, Callable[[Row], bool]] = {
     CLOSE: lambda row: bool(is_close(row["audit_expansion_radius"])),
     CONVEX: lambda row: bool(row["audit_nonconvex_pairs"] == 0),
     BOUNDED: lambda row: bool(row["audit_bounded"]),
+    CONVERGED: lambda row: not row["diverged"],
 }
 
 

@@ -67,7 +67,10 @@ def _unsupported(rows: pd.DataFrame) -> str:
     none = [float(str(strength)) for strength, some in by_strength if some.isna().all()]
     if none:
         where = f"λ = {none[0]:g}" if len(none) == 1 else f"λ ≤ {max(none):g}"
-        parts.append(f"its premises fail at {where} (negative curvature)")
+        if (rows["curvature"] < 0).any():
+            parts.append(f"its premises fail at {where} (negative curvature)")
+        else:
+            parts.append(f"at {where} its premises are not known to hold (curvature not found)")
     known = rows[rows["bound"].notna()]
     if len(known):
         # The bound falls with λ: the largest that was tried is the kindest to it.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
+from probes.cells.information_bounds import STRENGTHS
 from probes.jobs.job import TableKind
 from probes.metrics.change_statistics import change_statistics
 from probes.metrics.confidence_intervals import means
@@ -20,7 +21,7 @@ from probes.results.answer_words import (
     least_and_largest,
     mean_in_words,
 )
-from probes.results.bounds_table import STRENGTHS, bound_curves, bounds, over_draws
+from probes.results.bounds_table import bound_curves, bounds, over_draws
 from probes.results.estimate_agreement import CORRECTED, agreement_over_draws
 from probes.results.json_records import as_json
 from probes.results.premises import audit_table

@@ -155,12 +155,18 @@ def quantities_text(table: pd.DataFrame, strengths: Sequence[float]) -> pd.DataF
     return pd.DataFrame(
         [
             ("η", f"{table['lipschitz'].mean():.4g}", first["lipschitz_how"]),
-            ("Λ_min", f"{table['curvature'].mean():.4g}", first["curvature_how"]),
+            ("Λ_min", f"{table['curvature'].mean():.4g}", _curvature_how(table)),
             ("C", f"{table['loss_bound_used'].mean():.4g}", first["loss_bound_how"]),
             ("λ", ", ".join(f"{strength:g}" for strength in strengths), given),
         ],
         columns=["quantity", "value", "how"],
     )
+
+
+def _curvature_how(table: pd.DataFrame) -> str:
+    """How it was obtained in a draw that enters the mean, where there is one."""
+    known = table[table["curvature"].notna()]
+    return str((known if len(known) else table)["curvature_how"].iloc[0])
 
 
 def _inferences(table: pd.DataFrame) -> list[str]:

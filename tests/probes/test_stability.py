@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 import theory
 from probes import generalization
 from probes.cells import run_cell as cell_run
+from probes.cells.information_bounds import STRENGTHS
 from probes.cells.leave_one_out import train_cell
 from probes.cells.measure_cell import loss_matrix, measure_cell
 from probes.cli.stability_settings import StabilitySettings
 from probes.metrics.confidence_intervals import mean_interval
-from probes.results.bounds_table import STRENGTHS, bounds
+from probes.results.bounds_table import bounds
 from probes.results.stability_result import StabilityResult
 from probes.stability import measure
 from probes.training.example_weights import full_sample

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binom
 
 from probes.results.bounds_table import RATES, bound_curves, bounds, over_draws
-from probes.results.premises import BOUNDED, CLOSE, MINIMISER, SEMIDEFINITE
+from probes.results.premises import BOUNDED, CLOSE, CONVERGED, MINIMISER, SEMIDEFINITE
 from tests.probes.tables import INFINITE, NAN
 
 #: With n = 1000, delta = 0.05 and p = 0: Proposition 4.2 is 0.002, Theorem 4.4 0.5.
@@ -18,6 +18,10 @@ KNOWN = {
     "audit_gradient_norm": 0.0, "audit_gradient_norm_left_out": 0.0,
     "audit_positive_semidefinite": True, "audit_expansion_radius": 2.0, "audit_bounded": True,
 }  # fmt: skip
+
+
+#: Lemma 4.3 there.
+KNOWN_LEMMA = ((1 + 12 * 1000 * 0.001) / (2 * 1000 * 0.05)) ** 0.5
 
 
 def cells(*changes):
@@ -67,6 +71,28 @@ def test_the_lemma_is_stated_at_beta_over_draws_as_it_is_an_expectation():
     found = bounds(cells({"beta": 0.0}, {"beta": 0.002, "draw": 1}, {"p": 0.5}), (1.0,), 0.05)
     lemma = found[found["statement"] == "Lemma 4.3"]["bound"].tolist()
     assert lemma == pytest.approx([((1 + 12 * 1000 * 0.001) / (2 * 1000 * 0.05)) ** 0.5] * 3)
+
+
+def test_where_a_replica_diverged_the_lemma_has_no_beta():
+    """The beta of the others is too small, and so would be the bound."""
+    lost = {"beta": 0.0, "diverged": 1, "loss_bound_used": 0.01, "gap": 0.009}
+    one = stated(**lost).loc["Lemma 4.3"].iloc[0]
+    assert (one["verdict"], one["failed"]) == ("assumption failed", CONVERGED)
+    dropout = verdicts(**lost, objective="dropout", strength=NAN)
+    assert dropout["Lemma 4.3"] == "no bound"
+    beside = bounds(cells(lost, {"draw": 1}), (1.0,), 0.05).query("statement == 'Lemma 4.3'")
+    assert beside["bound"].tolist() == pytest.approx([NAN, KNOWN_LEMMA], nan_ok=True)
+    assert beside["verdict"].tolist() == ["assumption failed", "holds"]
+
+
+def test_a_network_that_diverged_though_its_curvature_is_known_spoils_no_other_draw():
+    """In float64 weights of 1e155 are finite, and so is the curvature; their loss is not."""
+    lost = {"beta": NAN, "gap": NAN, "lipschitz": NAN, "draw": 1}
+    found = bounds(cells({}, lost), (1.0,), 0.05)
+    assert found["verdict"].tolist() == ["holds"] * 3 + ["not measured"] * 3
+    curve, _ = curves({}, lost | {"p": 0.5})
+    assert curve["p"].tolist() == [0.0]
+    assert curves(lost)[0]["stability_bound"].isna().all()
 
 
 def test_a_bound_at_c_or_above_is_vacuous_and_one_below_what_is_measured_violated():

@@ -59,7 +59,7 @@ def test_where_replicas_diverged_they_are_no_minimisers():
 def test_every_statement_asks_for_its_own_premises(statement):
     nothing = {
         "audit_gradient_norm": 9.0, "audit_positive_semidefinite": False,
-        "audit_expansion_radius": 0.5, "audit_bounded": False,
+        "audit_expansion_radius": 0.5, "audit_bounded": False, "diverged": 1,
     }  # fmt: skip
     assert failed_premises(ROW, statement) == []
     assert tuple(failed_premises(ROW | nothing, statement)) == PREMISES[statement]

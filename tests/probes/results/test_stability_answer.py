@@ -8,7 +8,7 @@ from tests.probes.tables import NAN
 
 HOLDS = {
     "ensemble": 0, "statement": PROPOSITION, "p": 0.1, "strength": 1.0, "measured": 0.1,
-    "bound": 1.0, "failed": "", "verdict": "holds", "objective": "penalty",
+    "curvature": 0.5, "bound": 1.0, "failed": "", "verdict": "holds", "objective": "penalty",
 }  # fmt: skip
 VACUOUS = HOLDS | {"bound": 20.0, "verdict": "vacuous"}
 FAR = HOLDS | {"failed": "θ(S^i) close to θ(S)", "verdict": "assumption failed"}
@@ -48,3 +48,11 @@ def test_how_far_off_the_bound_is_comes_from_draws_in_which_it_applies():
 )
 def test_every_verdict_is_told(rows, words):
     assert words in said(*rows)
+
+
+def test_a_curvature_that_was_not_found_is_not_called_negative():
+    """Lanczos may not converge: nobody knows then whether the premise holds."""
+    lost = HOLDS | {"objective": "dropout", "bound": NAN, "verdict": "no bound"}
+    unknown = said(lost | {"curvature": NAN})
+    assert unknown.endswith("at λ = 1 its premises are not known to hold (curvature not found).")
+    assert said(lost | {"curvature": -9.0}).endswith("fail at λ = 1 (negative curvature).")

@@ -147,3 +147,12 @@ def test_the_quantities_are_means_over_the_cells_of_the_network_that_did_not_div
 def test_a_strength_that_is_given_is_said_to_be():
     found = quantities_text(quantities(strength=[0.5] * 4), (0.5,))
     assert found.iloc[-1].tolist() == ["λ", "0.5", "given"]
+
+
+def test_how_a_curvature_was_found_is_said_of_a_network_that_did_not_diverge():
+    how = ["the network diverged", "dense Hessian", "dense Hessian", "dense Hessian"]
+    known = [NAN, 0.25, 0.5, 0.5]
+    found = quantities_text(quantities(curvature=known, curvature_how=how), (0.5,))
+    assert found["how"].tolist()[1] == "dense Hessian"
+    every = quantities(curvature=[NAN] * 4, curvature_how=how[:1] * 4)
+    assert quantities_text(every, (0.5,))["how"].tolist()[1] == "the network diverged"

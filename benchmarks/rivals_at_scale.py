@@ -342,8 +342,9 @@ def compare(folder: Path = KEPT) -> None:
 
 
 def _by_method(rows: pd.DataFrame) -> pd.DataFrame:
-    """Test losses, one row a method at its strength and one column a draw."""
-    return rows.pivot(index=["method", "strength"], columns="draw", values="test_loss")
+    """Test losses, one row a method at its strength and one column a draw that all of them have."""
+    table = rows.pivot(index=["method", "strength"], columns="draw", values="test_loss")
+    return table.dropna(axis="columns")
 
 
 def _say(what: str, given: pd.DataFrame | np.ndarray, truth: pd.DataFrame) -> None:

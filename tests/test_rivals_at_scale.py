@@ -38,6 +38,19 @@ def test_a_table_predicts_its_own_order(sign, said, tmp_path, capsys):
     assert "by its other seeds: 6 methods, 3 seeds: +1.00" in lines[-2]
 
 
+def test_draws_of_some_methods_alone_do_not_count(tmp_path, capsys):
+    """As after ``full --method LoRA --seeds 5``: the other methods have three seeds."""
+    generator = np.random.default_rng(0)
+    truth = list(np.arange(6.0)[:, None] + 0.1 * generator.random((6, 3)))
+    truth[0] = np.append(truth[0], [99.0, 99.0])
+    write(tmp_path / "rivals-full-tweets-8.csv", truth)
+    write(tmp_path / "rivals-small-digits-8.csv", truth)
+    compare(tmp_path)
+    *_, own, other = capsys.readouterr().out.splitlines()
+    assert "by its other seeds: 6 methods, 3 seeds: +1.00 (+1.00 to" in own
+    assert "by rivals-small-digits-8, 3 draws: 6 methods, 3 seeds: +1.00 (+1.00 to" in other
+
+
 def test_what_is_kept_is_not_measured_again(tmp_path, capsys):
     file = tmp_path / "rows.csv"
     run = {"task": "breast_cancer", "n": 8, "draws": 2, "tuning_draws": 1, "trainings": 2}

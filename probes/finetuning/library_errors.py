@@ -11,6 +11,11 @@ import torch
 
 #: Folders of what is installed: an error that is raised there is not one of this project's.
 INSTALLED = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3\.\d+)[/\\]")
+#: Code of a model, of transformers or of the hub.
+OF_MODELS = re.compile(r"[/\\](transformers[/\\]models|transformers_modules)[/\\].*?([^/\\]+\.py)$")
+#: What is said of lengths that a model does not take, and what it may mean.
+OF_LENGTHS = re.compile(r"shape|size|dimension|divisible|multiple")
+LENGTHS = "; some models take texts of one length alone, or of its multiples"
 #: Words of a value that are long enough to be found in a message by more than chance.
 LEAST_LETTERS = 3
 #: Of a part of such a word.
@@ -110,4 +115,11 @@ def _raised_by_library(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else ""
-    return said if isinstance(error, ValueError) and said else f"{type(error).__name__}: {said}"
+    reason = said if isinstance(error, ValueError) and said else f"{type(error).__name__}: {said}"
+    frames = traceback.extract_tb(error.__traceback__)
+    passes = [frame.filename for frame in frames if frame.name == "forward"]
+    of_model = [found[2] for file in passes if (found := OF_MODELS.search(file))]
+    if not of_model:
+        return reason
+    lengths = LENGTHS if OF_LENGTHS.search(said.lower()) else ""
+    return f"the model's own code ({of_model[-1]}) fails on a batch: {reason}{lengths}"

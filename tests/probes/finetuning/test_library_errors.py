@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from transformers import NystromformerConfig, NystromformerModel
 
 from probes.finetuning.library_errors import flags_in, flags_near, one_line_of_libraries
 
@@ -32,6 +33,28 @@ def test_where_no_flag_is_named_it_says_what_failed():
         one_line_of_libraries("fine-tuning", {"debug": "x"}),
     ):
         torch.testing.make_tensor((2,), dtype=torch.float, device="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [(7, r"modeling_nystromformer\.py\) fails on a batch: "),
+     (None, r"fails on a batch: You have to specify either input_ids or inputs_embeds$")],
+)  # fmt: skip
+def test_a_model_that_cannot_do_with_a_batch_is_named(length, words):
+    """Nystromformer reads as many tokens as its config says, and no fewer."""
+    config = NystromformerConfig(
+        vocab_size=9, hidden_size=4, num_hidden_layers=1, num_attention_heads=1,
+        intermediate_size=4, max_position_embeddings=16, num_landmarks=4, segment_means_seq_len=16,
+    )  # fmt: skip
+    model = NystromformerModel(config)
+    batch = {"attention_mask": torch.ones(2, 7)}
+    if length is not None:
+        batch["input_ids"] = torch.ones(2, length, dtype=torch.long)
+    with (
+        pytest.raises(ValueError, match=f"^fine-tuning: the model's own code .*{words}"),
+        one_line_of_libraries("fine-tuning", {}),
+    ):
+        model(**batch)
 
 
 def test_an_error_of_our_own_passes_as_it_is():

@@ -23,7 +23,7 @@ from probes.cells.stopped_training import Setting
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.metrics.metrics_of_outputs import measure_losses
 from probes.tasks.own_model import OwnModel
-from probes.tasks.own_model_layers import layer_ranks
+from probes.tasks.own_model_layers import is_end, layer_ranks
 from probes.training.example_weights import full_sample, leave_out
 from probes.training.own_training import OwnSample, own_outputs, train_own
 from probes.training.rivals import RIVALS, Rival
@@ -243,11 +243,14 @@ def _evaluated(cell: OwnRivalCell, model: nn.Module, index: Tensor) -> tuple[Ten
 def layers_of(own: OwnModel) -> str:
     """Return rank by name of every layer that ``inject`` adapts, as JSON; of another adapter none.
 
+    A name that is the end of another module's has a ``^`` before it, as in PEFT's ``rank_pattern``.
+
     Args:
         own: the model.
     """
     layers = layer_ranks(own) if own.adapt is None else []
-    return json.dumps({layer.name: layer.rank for layer in layers})
+    names = [name for name, _ in own.model.named_modules()]
+    return json.dumps({f"{'^' * is_end(one.name, names)}{one.name}": one.rank for one in layers})
 
 
 def best_constant_of(own: OwnModel, index: Tensor) -> tuple[float, float]:

@@ -4,8 +4,9 @@ What is left is the method's name, and its numbers of mask samples in a step and
 """
 
 import json
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ def adapter_config(
         candidate: a method that PEFT or its trainer expresses.
         rank: r of plain LoRA.
         alpha: of plain LoRA; the update is scaled by alpha / rank.
-        layers: the largest rank that a layer allows, by its name; PEFT chooses layers if empty.
+        layers: the largest rank that a layer allows, by its name, with a ``^`` before it where it
+            is the end of another module's name; PEFT chooses layers if empty.
 
     Returns:
         ``lora_dropout.peft.LoraDropoutConfig`` for LoRA Dropout, otherwise ``peft.LoraConfig``.
@@ -38,7 +40,7 @@ def adapter_config(
     smaller = {name: most for name, most in (layers or {}).items() if most < kept}
     known: dict[str, Any] = {
         "r": kept, "lora_alpha": scale * kept, "rank_pattern": smaller,
-        "target_modules": [name for name in layers or () if name] or None,
+        "target_modules": _targets([name for name in layers or () if name]),
         "alpha_pattern": {name: scale * most for name, most in smaller.items()},
     }  # fmt: skip
     if method.rule == "LoRA Dropout":
@@ -49,6 +51,13 @@ def adapter_config(
     if method.rule == "inputs":
         return LoraConfig(**known, lora_dropout=candidate.strength)
     return LoraConfig(**known)
+
+
+def _targets(names: Sequence[str]) -> list[str] | str | None:
+    """The layers as PEFT takes them: names, or a pattern where a name would mean others too."""
+    if not any(name.startswith("^") for name in names):
+        return list(names) or None
+    return "|".join(re.escape(name.removeprefix("^")) for name in names)
 
 
 def trainer_settings(candidate: Candidate, examples: int) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import copy
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from torch import nn
 
@@ -50,15 +51,36 @@ def adapt_linear(own: OwnModel, model: nn.Module, p: float, seed: int) -> nn.Mod
         warnings.filterwarnings("ignore", "not adapted")
         if all(layer.rank == own.rank for layer in ranks):
             return inject(model, rank=own.rank, p=p, target=own.target, alpha=own.alpha, seed=seed)
-        # The smallest first: a name that is the end of another's takes that layer along.
-        for rank in sorted({layer.rank for layer in ranks}):
-            done = {name for name, _ in adapted_layers(model)}
-            names = [one.name for one in ranks if one.rank == rank and one.name not in done]
-            if names and names != [""]:
-                model = inject(model, rank=rank, p=p, target=names, alpha=scale * rank, seed=seed)
-            elif names:
-                model = inject(model, rank=rank, p=p, alpha=scale * rank, seed=seed)
+        for rank, names in _turns(ranks):
+            target = None if names == [""] else names
+            model = inject(model, rank=rank, p=p, target=target, alpha=scale * rank, seed=seed)
     return model
+
+
+def _turns(ranks: list[LayerRank]) -> Iterator[tuple[int, list[str]]]:
+    """The names of layers of one rank after those of another, the smallest first.
+
+    Where a name is the end of that of a layer of larger rank, which ``inject`` would take along,
+    inner layers come first: what is adapted already is not taken.
+    """
+    clash = any(
+        is_end(one.name, [other.name]) for one in ranks for other in ranks if one.rank < other.rank
+    )
+
+    def turn(layer: LayerRank) -> tuple[int, int]:
+        return -layer.name.count(".") if clash else 0, layer.rank
+
+    for (_, rank), layers in groupby(sorted(ranks, key=turn), turn):
+        yield rank, [layer.name for layer in layers]
+
+
+def is_end(name: str, others: Iterable[str]) -> bool:
+    """Whether a name is the last part of one of the others, and would be taken for it.
+
+    >>> is_end("0", ["0", "2.0"]), is_end("2", ["2", "2.0"])
+    (True, False)
+    """
+    return any(other.endswith(f".{name}") for other in others)
 
 
 def layer_ranks(own: OwnModel) -> list[LayerRank]:

@@ -3,11 +3,17 @@
 import json
 
 import pytest
+import torch
+from torch import nn
 
+from lora_dropout import describe
+from probes.cells.own_rival_cells import layers_of
 from probes.finetuning.adapter_config import ARGUMENTS, METHOD
 from probes.recommend import METHODS
 from probes.results.adapter_config import config_files
 from probes.results.recommendation import Candidate
+from probes.tasks.own_model import OwnModel
+from probes.training.own_training import adapted
 from probes.training.rivals import RIVALS
 
 #: What differs from plain LoRA of rank 8 and alpha 16 at a strength of 0.5, by method.
@@ -66,7 +72,6 @@ def test_transformers_knows_the_arguments(tmp_path):
 def test_a_layer_that_allows_less_rank_keeps_the_factor_of_the_update(tmp_path):
     import lora_dropout.peft  # noqa: F401  # isort: skip
     from peft import PeftConfig, get_peft_model
-    from torch import nn
 
     layers = {"0": 4, "2": 3}
     write(tmp_path, Candidate("LoRA Dropout", 0.5, 0.01, 30, 30, 1), 4, 8.0, 64, layers)
@@ -75,3 +80,24 @@ def test_a_layer_that_allows_less_rank_keeps_the_factor_of_the_update(tmp_path):
     for name, rank in layers.items():
         layer = adapted.get_submodule(f"base_model.model.{name}")
         assert (layer.r["default"], layer.scaling["default"]) == (rank, 2.0)
+
+
+@pytest.mark.parametrize("name", ["LoRA", "LoRA Dropout"])
+@pytest.mark.parametrize("inner", [nn.ReLU(), nn.Conv1d(1, 1, 1), nn.Linear(32, 32)])
+def test_peft_adapts_the_layers_that_were_measured_and_no_others(name, inner, tmp_path):
+    """Their names may be the ends of other modules' names."""
+    import lora_dropout.peft  # noqa: F401  # isort: skip
+    from peft import PeftConfig, get_peft_model
+
+    model = nn.Sequential(nn.Linear(16, 2), nn.Linear(2, 32),
+                          nn.Sequential(inner, nn.Linear(32, 3)))  # fmt: skip
+    own = OwnModel(model, torch.zeros(4, 16), torch.zeros(4), lambda z, y: z, rank=4)
+    measured = {one.layer: one.rank for one in describe(adapted(own, 0.5, (0, 1, 2)))}
+    write(tmp_path, Candidate(name, 0.5, 0.01, 30, 30, 1), 4, 4.0, 64, json.loads(layers_of(own)))
+    with_adapters = get_peft_model(model, PeftConfig.from_pretrained(tmp_path)).get_base_model()
+    found = {
+        name: layer.r["default"]
+        for name, layer in with_adapters.named_modules()
+        if hasattr(layer, "lora_A")
+    }
+    assert found == measured

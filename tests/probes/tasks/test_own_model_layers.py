@@ -42,6 +42,17 @@ def test_a_rank_too_large_for_a_layer_is_cut_there_and_nowhere_else(capsys):
     assert capsys.readouterr().err == "own model: rank 4 is cut to 3 in 1.0, 2 in 2\n"
 
 
+def test_a_name_that_is_the_end_of_a_larger_layers_takes_none_of_its_rank():
+    model = nn.Sequential(nn.Linear(8, 2), nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 8)),
+                          nn.Sequential(nn.Linear(8, 8)))  # fmt: skip
+    brought = own(model, rank=4, alpha=8.0)
+    expected = {"0": 2, "1.0": 2, "1.1": 4, "2.0": 4}
+    assert {one.name: one.rank for one in layer_ranks(brought)} == expected
+    adapted = describe(adapt_linear(brought, copy.deepcopy(model), 0.5, 0))
+    assert {one.layer: one.rank for one in adapted} == expected
+    assert {one.alpha / one.rank for one in adapted} == {2.0}
+
+
 def test_a_rank_that_fits_everywhere_is_injected_as_it_is(capsys):
     (one, *_) = describe(adapt_linear(own(mixed(), rank=2), mixed(), 0.5, 0))
     assert (one.rank, one.alpha) == (2, 2.0)

@@ -1,6 +1,5 @@
 """Methods of ``probes.training.rivals`` at full scale: those that PEFT and its trainer express."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,9 @@ from torch import Tensor, nn
 from probes.finetuning.cell import FinetuneCell
 from probes.jobs.validation import check_one_of, require
 from probes.training.rivals import Rival
+
+#: Digits of a number of epochs after the point.
+EPOCH_DIGITS = 9
 
 
 def regularized(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
@@ -78,10 +80,11 @@ def _smaller_rank(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
 
 def _fewer_steps(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
     given = dict(cell.training)
-    left = 1 - rival.strength
     if given.get("max_steps", -1) > 0:
-        return _trained(cell, max_steps=max(1, math.floor(given["max_steps"] * left)))
-    return _trained(cell, num_train_epochs=given["num_train_epochs"] * left)
+        return _trained(cell, max_steps=rival.steps(given["max_steps"]))
+    # Rounded, as 1 - 0.7 is more than 0.3, for which the trainer would take a step more.
+    epochs = round(given["num_train_epochs"] * (1 - rival.strength), EPOCH_DIGITS)
+    return _trained(cell, num_train_epochs=epochs)
 
 
 def _trained(cell: FinetuneCell, **changes: float) -> FinetuneCell:

@@ -169,14 +169,16 @@ class _Tried:
             return _close(*(self._losses(model, self.batch)[1] for _ in range(2)))
 
     def couples(self, training: bool) -> bool:
-        """Whether the losses of some examples change with the others, now or in the next pass."""
+        """Whether the losses of some examples change with the others, now or later."""
         losses = []
         for index in (self.batch, self.others):
             with kept_generators(self.own):
                 model = self._model(training)
                 # What a pass takes down of its batch, as moving averages do, the next one reads.
-                both = [self._losses(model, index)[1][: self.shared] for _ in range(2)]
-            losses.append(torch.cat(both))
+                found = [self._losses(model, index)[1][: self.shared] for _ in range(2)]
+                # Or evaluation alone, of layers that train by each example's own statistics.
+                found.append(self._losses(model.eval(), self.batch[: self.shared])[1])
+            losses.append(torch.cat(found))
         return not _close(*losses)
 
     def draws(self, training: bool) -> bool:

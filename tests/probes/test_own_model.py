@@ -119,7 +119,13 @@ class MovingAverage(nn.Module):
         return centred
 
 
-@pytest.mark.parametrize("middle", [[], [nn.BatchNorm1d(8)], [MovingAverage()]])
+#: Trains by the statistics of each example, and takes down those of the batch for evaluation.
+READ_LATER = [
+    nn.Unflatten(1, (2, 4)), nn.InstanceNorm1d(2, track_running_stats=True), nn.Flatten(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("middle", [[], [nn.BatchNorm1d(8)], [MovingAverage()], READ_LATER])
 def test_what_is_left_out_is_in_no_statistic_of_the_batch(middle):
     own = small(*middle)
     rows = own_model.measure(own=own, p=0.1, n=5, draws=1).rows

@@ -33,6 +33,12 @@ def traits(given, n=6):
     return traits_of(given, adapted, n)
 
 
+def instance_norm(takes_down):
+    """Normalizes each example by itself in training; by what it took down of all, in evaluation."""
+    norm = nn.InstanceNorm1d(2, track_running_stats=takes_down)
+    return [nn.Unflatten(1, (2, 2)), norm, nn.Flatten()]
+
+
 class Centred(nn.Module):
     """Subtracts the mean over the batch, as no module of PyTorch does."""
 
@@ -52,6 +58,8 @@ class FunctionalDropout(nn.Module):
         ([nn.LayerNorm(4)], Traits(coupled=False, random=False)),
         ([nn.Dropout(0.0)], Traits(coupled=False, random=False)),
         ([nn.BatchNorm1d(4)], Traits(coupled=True, random=False)),
+        (instance_norm(False), Traits(coupled=False, random=False)),
+        (instance_norm(True), Traits(coupled=True, random=False)),
         ([Centred()], Traits(coupled=True, random=False)),
         ([nn.Dropout(0.1)], Traits(coupled=False, random=True)),
         ([FunctionalDropout()], Traits(coupled=False, random=True)),

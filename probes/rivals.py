@@ -37,6 +37,7 @@ from probes.cells.rival_cells import (
     TuningCell,
     check_size,
     run_rival_cell,
+    size_with_folds,
     tried_values,
 )
 from probes.cells.stopped_training import Setting
@@ -211,9 +212,9 @@ class RivalsResult(Result):
         fresh = self.rows["draw"].nunique()
         return (
             f"learning rate, strength and stopping time of every method by {FOLDS}-fold cross "
-            f"validation, with n examples to train on, on {drawn} draws from {self._tuning_pool} "
-            f"examples that measure nothing; means over {fresh} fresh draws from the others, 95 % "
-            "intervals (Student); less LoRA: paired over draws; *: not 0, at 5 % for "
+            f"validation, with n examples to train on{self._fewer}, on {drawn} draws from "
+            f"{self._tuning_pool} examples that measure nothing; means over {fresh} fresh "
+            "draws from the others, 95 % intervals (Student); less LoRA: paired over draws; *: not 0, at 5 % for "
             f"all methods of an n together (Holm); equal: within {self.margin:.0%} of LoRA's test "
             "loss, likewise (two one-sided tests); ECE (of a calibrated predictor on average); "
             "passes: of training, in those of a step of LoRA"
@@ -223,6 +224,14 @@ class RivalsResult(Result):
     @property
     def _tuning_pool(self) -> int:
         return int(self.more[TableKind.TUNING]["pool"].iloc[0])
+
+    @property
+    def _fewer(self) -> str:
+        """Where the part that tunes is too small for it, how many examples there were."""
+        pool, trained = self._tuning_pool, (FOLDS - 1) / FOLDS
+        sizes = {int(n): round(size_with_folds(n, pool) * trained) for n in self.rows["n"].unique()}
+        said = [f"{seen} at n = {n}" for n, seen in sizes.items() if seen < n - 1]
+        return f" ({', '.join(said)}: there are no more)" if said else ""
 
     @cached_property
     def tuned(self) -> pd.DataFrame:

@@ -246,6 +246,14 @@ def test_over_n_every_size_is_told():
     assert "LoRA Dropout wins at n = 16 (-0.1000 ± 0.0018 *), 32 (-0.1000 ± 0.0018 *)." in said
 
 
+def test_sizes_for_which_the_part_that_tunes_is_too_small_are_told():
+    """Of 50 examples at most 49 are drawn, and cross validation trains on three quarters."""
+    losses = {"LoRA": 1.0, "LoRA Dropout": 0.9}
+    assert "with n examples to train on, on 1 draws" in made(losses, n=(16, 36)).note
+    told = made(losses, n=(16, 36, 40, 49)).note
+    assert "to train on (37 at n = 40, 37 at n = 49: there are no more), on" in told
+
+
 def test_settings_are_found_by_their_names():
     tuning = tuning_of(made({"LoRA": 1.0, "weight decay": 0.5}))
     found = labelled(tuning, choose(tuning))

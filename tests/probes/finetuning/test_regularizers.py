@@ -59,8 +59,10 @@ def test_what_each_regularizer_changes():
     assert dict(regularized(steps, Rival("early stopping", 0.75)).training) == {"max_steps": 2}
 
 
-@pytest.mark.parametrize(("name", "strength", "given", "kept"),
-                         [("max_steps", 0.9, 100, 10), ("num_train_epochs", 0.7, 1, 0.3)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "strength", "given", "kept"),
+    [("max_steps", 0.9, 100, 10), ("num_train_epochs", 0.7, 1, 0.3)],
+)
 def test_stopping_early_takes_no_step_more_or_less_by_rounding(name, strength, given, kept):
     """1 - 0.9 is a little less than 0.1, and 1 - 0.7 a little more than 0.3."""
     cell = replace(CELL, training=((name, given),))

@@ -159,9 +159,12 @@ def span_metrics(examples: Any, windows: Any, predictions: Any) -> dict[str, Any
         predictions: of a trainer: logits of starts and ends, (windows, tokens) each.
 
     Returns:
-        ``score`` (F1) and ``exact_match``, means over examples, in [0, 1].
+        ``score`` (F1) and ``exact_match``, means over examples, in [0, 1]. Of a model whose logits
+        are NaN or infinite both are NaN; -inf is a token that the model rules out.
     """
     starts, ends = predictions.predictions[:2]
+    if not all((one < np.inf).all() for one in (starts, ends)):
+        return {"score": float("nan"), "exact_match": float("nan")}
     made: list[Any] = []
     given: list[Any] = []
     for number, answer in enumerate(_answers(examples, windows, starts, ends)):

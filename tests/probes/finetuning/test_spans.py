@@ -1,6 +1,7 @@
 """SQuAD: perfect predictions score 1 in every layout; damaged examples are named."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -77,6 +78,22 @@ def test_questions_without_an_answer_are_scored(tmp_path, tokenizer):
     change = lambda number, row: row | ({"answers": none} if number % 2 else {})  # noqa: E731
     task = squad_task("squad_v2", write(tmp_path, change), tokenizer)
     assert score_of_perfect_predictions(task)["score"] == 1.0
+
+
+def test_a_model_whose_logits_are_not_finite_has_no_score(tmp_path, tokenizer):
+    """It predicts no answer, which is the right one to the questions that have none."""
+    none = {"text": [], "answer_start": []}
+    change = lambda number, row: row | ({"answers": none} if number % 2 else {})  # noqa: E731
+    task = squad_task("squad_v2", write(tmp_path, change), tokenizer)
+    logits = np.zeros((len(task.held_out), TOKENS))
+    for lost in (np.nan, np.inf):
+        damaged = logits.copy()
+        damaged[0, 3] = lost
+        found = task.metrics(SimpleNamespace(predictions=(logits, damaged)))
+        assert set(found) == {"score", "exact_match"}
+        assert all(math.isnan(value) for value in found.values())
+    masked = np.where(np.arange(TOKENS) == 0, -np.inf, logits)
+    assert task.metrics(SimpleNamespace(predictions=(masked, masked)))["score"] >= 0
 
 
 def test_the_least_window_that_is_allowed_has_room(tmp_path, tokenizer):

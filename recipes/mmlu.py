@@ -16,7 +16,7 @@ import tyro
 from numpy.typing import NDArray
 
 from probes.cli.command_line import run_command_line
-from probes.finetuning.splits import read_split, require_columns
+from probes.finetuning.splits import read_split, require_columns, require_texts
 from probes.finetuning.task import Corpus
 from probes.jobs.atomic_files import make_folder, write_whole
 from probes.jobs.validation import require
@@ -24,7 +24,6 @@ from probes.models.pretrained import LANGUAGE_MODEL, load_pretrained
 from recipes.runs import read_runs
 
 HUB_NAME, CONFIG, SPLIT = "cais/mmlu", "all", "test"
-COLUMNS = ("question", "subject", "choices", "answer")
 LETTERS = ("A", "B", "C", "D")
 #: The wording of lm-evaluation-harness, task "mmlu".
 PROMPT = (
@@ -120,6 +119,19 @@ def answer_logits(
     return found
 
 
+def accuracy_of(logits: NDArray[np.float64], answers: NDArray[np.int64]) -> float:
+    """Share of questions whose most probable answer is right.
+
+    Args:
+        logits: of the four answers, (questions, 4).
+        answers: the right ones, from 0 to 3, (questions,).
+
+    Returns:
+        In [0, 1]; NaN of a model that has diverged, whose answers would all be A.
+    """
+    return float((logits.argmax(1) == answers).mean()) if np.isfinite(logits).all() else np.nan
+
+
 def measure_mmlu(settings: MmluSettings) -> pd.DataFrame:
     """Answer the questions with the base model and with every adapter of the runs.
 
@@ -156,7 +168,7 @@ def measure_mmlu(settings: MmluSettings) -> pd.DataFrame:
     for run, modes in _runs(settings, base):
         for inference, forward in modes.items():
             logits = answer_logits(forward, prompts, tokenizer, settings.batch, longest)
-            right = float((logits.argmax(1) == answers).mean())
+            right = accuracy_of(logits, answers)
             records.append(run | {"inference": inference, "accuracy": right})
             who = f"{run['method']}, p = {run['p']:g}, seed {run['draw']}, {inference}"
             print(f"{who}: {right:.4f}", file=sys.stderr)
@@ -170,12 +182,22 @@ def measure_mmlu(settings: MmluSettings) -> pd.DataFrame:
 def _questions(settings: MmluSettings) -> list[dict[str, Any]]:
     corpus = Corpus(settings.data, "", "", None, None, 0, 0)
     split = read_split(HUB_NAME, CONFIG, SPLIT, corpus)
-    require_columns(split, COLUMNS)
+    require_texts(split, ("question", "subject"))
+    require_columns(split, ("choices", "answer"))
     table = split.table
     rows = [dict(row) for row in table.select(range(min(settings.limit or len(table), len(table))))]
     for number, row in enumerate(rows):
-        if len(row["choices"]) != len(LETTERS) or row["answer"] not in range(len(LETTERS)):
-            raise ValueError(f"row {number} of MMLU must have 4 choices and an answer from 0 to 3")
+        choices = row["choices"]
+        four = isinstance(choices, list) and len(choices) == len(LETTERS)
+        if not four or not all(isinstance(one, str) for one in choices):
+            raise ValueError(
+                f"{split.where(number)}, column 'choices', must be 4 texts; got {choices!r}"
+            )
+        if row["answer"] not in range(len(LETTERS)):
+            raise ValueError(
+                f"{split.where(number)}, column 'answer', must be from 0 to 3; got "
+                f"{row['answer']!r}"
+            )
     return rows
 
 

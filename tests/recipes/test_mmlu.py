@@ -1,13 +1,23 @@
 """Answers to MMLU: the same as one question at a time, scored by the whole text."""
 
+import json
+import math
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from recipes.mmlu import LETTERS, MmluSettings, answer_logits, answer_tokens, measure_mmlu
+from recipes.mmlu import (
+    LETTERS,
+    MmluSettings,
+    accuracy_of,
+    answer_logits,
+    answer_tokens,
+    measure_mmlu,
+)
 from tests.recipes.shell import run_module
 from tests.recipes.tiny import save_deberta, save_llama, write_mmlu
 
@@ -68,3 +78,35 @@ def test_runs_without_adapters_are_refused(llama, tmp_path):
     settings = MmluSettings((tmp_path,), llama, data=write_mmlu(tmp_path / "mmlu"), limit=2)
     with pytest.raises(ValueError, match="no finished runs"):
         measure_mmlu(settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": None}, "column 'question', must be a text; it is nothing"),
+        ({"subject": None}, "column 'subject', must be a text; it is nothing"),
+        ({"choices": None}, "column 'choices', must be 4 texts; got None"),
+        ({"choices": ["cats", "dogs"]}, "column 'choices', must be 4 texts; got "),
+        ({"choices": ["cats", None, "a", "b"]}, "column 'choices', must be 4 texts; got "),
+        ({"answer": 4}, "column 'answer', must be from 0 to 3; got 4"),
+        ({"answer": None}, "column 'answer', must be from 0 to 3; got None"),
+    ],
+)
+def test_a_question_that_is_damaged_is_named(change, message, llama, tmp_path):
+    row = {"question": "what ?", "subject": "birds", "choices": ["a", "b", "c", "d"], "answer": 1}
+    rows = [row, row | change]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pd.DataFrame([{"task": "alpaca", "p": 0.0, "inference": "no masks", "method": "lora"}]).assign(
+        samples=1, draw=0
+    ).to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(ValueError, match=rf"test\.jsonl: line 2, {message}"):
+        measure_mmlu(MmluSettings((tmp_path,), llama, data=str(tmp_path)))
+
+
+def test_a_model_that_has_diverged_has_no_accuracy():
+    """The largest of four NaN is the first: it would have a quarter of the answers right."""
+    logits = np.zeros((8, 4))
+    answers = np.arange(8) % 4
+    assert accuracy_of(logits, answers) == 0.25
+    logits[3, 2] = np.nan
+    assert math.isnan(accuracy_of(logits, answers))

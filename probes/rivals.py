@@ -52,6 +52,7 @@ from probes.jobs.validation import check_count, check_one_of, check_seed, requir
 from probes.metrics.confidence_intervals import means
 from probes.metrics.rival_comparison import compare_methods
 from probes.metrics.tuned_settings import SETTING, tuned_settings
+from probes.results.answer_words import margin_in_words
 from probes.results.result import Result
 from probes.results.rivals_verdict import REFERENCE, counted, is_dropout, verdict
 from probes.results.text_tables import averages, calibration_errors, with_interval
@@ -214,10 +215,11 @@ class RivalsResult(Result):
             f"learning rate, strength and stopping time of every method by {FOLDS}-fold cross "
             f"validation, with n examples to train on{self._fewer}, on {drawn} draws from "
             f"{self._tuning_pool} examples that measure nothing; means over {fresh} fresh "
-            "draws from the others, 95 % intervals (Student); less LoRA: paired over draws; *: not 0, at 5 % for "
-            f"all methods of an n together (Holm); equal: within {self.margin:.0%} of LoRA's test "
-            "loss, likewise (two one-sided tests); ECE (of a calibrated predictor on average); "
-            "passes: of training, in those of a step of LoRA"
+            "draws from the others, 95 % intervals (Student); less LoRA: paired over draws; *: not "
+            "0, at 5 % for all methods of an n together (Holm); equal: within "
+            f"{margin_in_words(self.margin)} of LoRA's test loss, likewise (two one-sided tests); "
+            "ECE (of a calibrated predictor on average); passes: of training, in those "
+            "of a step of LoRA"
             + (f"; stopped at the largest learning rate and the last step: {edge}" if edge else "")
         )
 

@@ -20,7 +20,7 @@ from probes.generalization import GapResult, MatchedResult
 from probes.information import InformationResult
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
-from probes.results.answer_words import MATCHED_VERDICTS
+from probes.results.answer_words import MATCHED_VERDICTS, margin_in_words
 from probes.results.mask_kind_comparison import kind_name
 from probes.results.matched_information import MatchedInformationResult
 from probes.results.stability_result import StabilityResult
@@ -124,7 +124,8 @@ def of_ablation(result: AblationResult) -> Claims:
     if len(result.kinds):
         table = result.kind_differences
         rate = table["p"].nunique() > 1
-        claims[f"masks of other kinds, within {result.margin:.0%} of dropout’s effect"] = {
+        margin = margin_in_words(result.margin)
+        claims[f"masks of other kinds, within {margin} of dropout’s effect"] = {
             ", ".join([row["quantity"], _kind(row, rate=rate)]): (
                 "shown" if row["equivalent_holm"] <= LEVEL else "not shown"
             )

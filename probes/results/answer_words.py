@@ -15,6 +15,18 @@ MATCHED_VERDICTS = {
 }  # fmt: skip
 
 
+def margin_in_words(share: float) -> str:
+    """Say a margin, which a user chooses, without rounding it away.
+
+    >>> margin_in_words(0.02), margin_in_words(0.005)
+    ('2%', '0.5%')
+
+    Args:
+        share: in (0, 1).
+    """
+    return f"{100 * share:.4g}%"
+
+
 def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
     """Say a mean with half the width of its interval, and over how many draws if not over all.
 

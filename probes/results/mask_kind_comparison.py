@@ -15,7 +15,7 @@ from lora_dropout.masks import MaskKind
 from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.equivalence import relative_equivalence_p_value
 from probes.metrics.multiple_comparisons import LEVEL, holm
-from probes.results.answer_words import listed
+from probes.results.answer_words import listed, margin_in_words
 from probes.results.text_tables import MARKED, TextTable, decimals, rates, with_interval
 
 #: What is compared, and how it is called.
@@ -147,8 +147,8 @@ def kind_answer(differences: pd.DataFrame, share: float) -> str:
         where = f"at p = {listed(same)}" if same else "at no p" if several else "not shown"
         said.append(f"{IN_WORDS[kind]} masks: {where}")
     return (
-        f"Masks without zeros give the same as masks with them, within {share:.0%} of what dropout "
-        f"changes: {'; '.join(said)}."
+        f"Masks without zeros give the same as masks with them, within {margin_in_words(share)} of "
+        f"what dropout changes: {'; '.join(said)}."
     )
 
 
@@ -156,7 +156,7 @@ def _on_zeros(noisy: pd.DataFrame, share: float) -> str:
     """What is shown of one kind of masks without zeros, at one rate."""
     same = (
         f"{IN_WORDS[noisy['kind'].iloc[0]]} masks give the same as Bernoulli masks, within "
-        f"{share:.0%} of what dropout changes"
+        f"{margin_in_words(share)} of what dropout changes"
     )
     within = noisy["equivalent_holm"] <= LEVEL
     # Not corrected for the number of tests: a difference that any single test on this page detects
@@ -199,9 +199,9 @@ def difference_table(differences: pd.DataFrame, share: float) -> TextTable:
     )
     caption = (
         "less Bernoulli: difference from Bernoulli masks at the same N; dropout's effect: "
-        f"Bernoulli masks less no masks; margin: {share:.0%} of the effect; p-value: two one-sided "
-        "tests that the difference is within the margin, at 5 % for all rows together (Holm); "
-        f"paired over draws; {MARKED}"
+        f"Bernoulli masks less no masks; margin: {margin_in_words(share)} of the effect; p-value: "
+        "two one-sided tests that the difference is within the margin, at 5 % for all rows "
+        f"together (Holm); paired over draws; {MARKED}"
     )
     return TextTable(shown, "Zeros or noise? Masks of equal mean", caption)
 

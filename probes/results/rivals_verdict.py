@@ -8,7 +8,7 @@ import pandas as pd
 
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.rival_comparison import below_chance, compare_methods
-from probes.results.answer_words import listed, mean_in_words
+from probes.results.answer_words import listed, margin_in_words, mean_in_words
 from probes.training.rivals import RIVALS
 
 #: The reference: LoRA, whose learning rate and stopping time are tuned.
@@ -193,7 +193,7 @@ def _outcome(name: str, verdict: str, margin: float) -> str:
     return {
         "better": f"{subject} wins",
         "worse": f"{subject} loses",
-        "equal": f"the two are equal within {margin:.0%}",
+        "equal": f"the two are equal within {margin_in_words(margin)}",
         "undecided": "the two cannot be told apart",
         "diverged": f"{subject} diverged and says nothing",
     }[verdict]

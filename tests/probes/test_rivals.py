@@ -199,6 +199,12 @@ def test_the_verdict_says_so_where_it_does_not_win(loss, words):
     assert "No rival is shown to be as good as it for fewer passes" in said
 
 
+def test_a_small_margin_is_told_as_it_was_given():
+    small = replace(made({"LoRA": 1.0, "LoRA Dropout": 1.0, "weight decay": 2.0}), margin=0.005)
+    assert "the two are equal within 0.5%" in small.conclusion
+    assert "equal: within 0.5% of LoRA's test loss" in small.note
+
+
 def test_the_form_of_lora_dropout_is_chosen_by_the_draws_that_tune():
     losses = {"LoRA": 1.0, "LoRA Dropout": 0.9, "LoRA Dropout, N = 4": 0.5}
     tuned = losses | {"LoRA Dropout": 0.1}

@@ -6,13 +6,15 @@ Flags that are not listed by --help are those of TRL's SFTConfig.
 """
 
 import json
+import math
 from argparse import SUPPRESS
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import tyro
 
@@ -141,10 +143,24 @@ def measure_sft(settings: SftSettings, words: Sequence[str] = ()) -> pd.DataFram
             found = trainer.evaluate()
             records.append({
                 "draw": seed, "p": p, "samples": trainer.samples, "inference": inference,
-                "ensemble": trainer.ensemble, "loss": found["eval_loss"],
-                "accuracy": found["eval_mean_token_accuracy"], "steps": trainer.state.global_step,
+                "ensemble": trainer.ensemble, **loss_and_accuracy(found),
+                "steps": trainer.state.global_step,
             })  # fmt: skip
     return pd.DataFrame(records)
+
+
+def loss_and_accuracy(found: Mapping[str, float]) -> dict[str, float]:
+    """Take the held-out loss and the accuracy of the next token out of an evaluation.
+
+    Args:
+        found: as TRL's trainer names them.
+
+    Returns:
+        ``loss`` and ``accuracy``, which is NaN of a model that has diverged: the largest of its
+        logits is the first of them, which is right now and then.
+    """
+    loss, accuracy = found["eval_loss"], found["eval_mean_token_accuracy"]
+    return {"loss": loss, "accuracy": accuracy if math.isfinite(loss) else math.nan}
 
 
 def _trained(
@@ -224,14 +240,18 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a rate and inference, as it is printed: means of ``loss`` and ``accuracy``, and
         ``difference``, the loss less that of p = 0 with the same seed, each with the half width of
-        its 95 % interval (Student) where there are several seeds.
+        its 95 % interval (Student) where there are several seeds. Those that diverged are
+        left out, and counted in ``seeds``.
     """
     plain = rows[rows["p"] == 0].set_index("draw")["loss"]
     found = []
     for (p, inference), own in rows.groupby(["p", "inference"], sort=False):
         loss = own.set_index("draw")["loss"]
+        lost = int((~np.isfinite(loss)).sum())
         found.append({
-            "p": p, "inference": inference, "seeds": len(own), "loss": _mean(loss),
+            "p": p, "inference": inference,
+            "seeds": f"{len(own) - lost}" + (f" ({lost} diverged)" if lost else ""),
+            "loss": _mean(loss),
             "difference": _mean((loss - plain).dropna()) if p else "",
             "accuracy": _mean(own["accuracy"]),
         })  # fmt: skip

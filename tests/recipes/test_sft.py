@@ -1,6 +1,7 @@
 """Instruction tuning by TRL from its command line to its table, and on from where it was killed."""
 
 import json
+import math
 import shutil
 from dataclasses import fields
 
@@ -9,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from probes.metrics.confidence_intervals import mean_interval
-from recipes.sft import SftSettings, summary
+from recipes.sft import SftSettings, loss_and_accuracy, summary
 from tests.recipes.shell import run_module
 from tests.recipes.tiny import save_llama, write_alpaca_clean
 
@@ -85,9 +86,18 @@ def test_means_have_the_interval_of_their_seeds_and_differences_are_paired():
     told = summary(rows)
     assert told["loss"].iloc[0] == f"{mean:.4f} ± {mean - low:.4f}"
     assert told["difference"].tolist() == ["", "-0.2500 ± 0.0000"]
-    assert told["seeds"].tolist() == [3, 3]
+    assert told["seeds"].tolist() == ["3", "3"]
+    diverged = summary(rows.assign(loss=rows["loss"].mask(rows.index == 4)))
+    assert diverged["seeds"].tolist() == ["3", "2 (1 diverged)"]
+    assert diverged["difference"].tolist() == ["", "-0.2500 ± 0.0000"]
     one = summary(rows[rows["draw"] == 1])
     assert one["difference"].tolist() == ["", "-0.2500"]
+
+
+def test_a_model_that_has_diverged_has_no_accuracy():
+    found = {"eval_loss": 1.0, "eval_mean_token_accuracy": 0.25}
+    assert loss_and_accuracy(found) == {"loss": 1.0, "accuracy": 0.25}
+    assert math.isnan(loss_and_accuracy(found | {"eval_loss": math.nan})["accuracy"])
 
 
 @pytest.mark.parametrize(

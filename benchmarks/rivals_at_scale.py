@@ -425,10 +425,11 @@ def _written(n: int, held_out: int, out: Path) -> Files:
 
 
 def _kept_tweets(texts: pd.DataFrame, file: Path) -> Path:
-    if not file.is_file():
+    # A row a line, as our files of texts have.
+    one_line = texts.assign(text=texts["text"].str.split().str.join(" "))
+    # Another n or number of held-out tweets may have left others there.
+    if not file.is_file() or file.read_text(encoding="utf-8") != one_line.to_csv(index=False):
         file.parent.mkdir(parents=True, exist_ok=True)
-        # A row a line, as our files of texts have.
-        one_line = texts.assign(text=texts["text"].str.split().str.join(" "))
         write_whole(file, partial(one_line.to_csv, index=False))
     return file
 

@@ -127,6 +127,18 @@ def test_what_judges_the_measured_is_never_trained_on(n, tmp_path):
         assert len(texts[files.measuring]) >= n + 300
 
 
+def test_tweets_of_another_number_of_held_out_ones_are_not_taken_for_these(tmp_path):
+    drawn = []
+    for held_out in (300, 500):
+        files = rivals_at_scale._written(4096, held_out, tmp_path)
+        assert len(pd.read_csv(files.held_out)) == held_out
+        drawn.append(len(pd.read_csv(files.measuring)))
+    assert drawn[0] - drawn[1] == 200
+    written = [place.stat().st_mtime_ns for place in tmp_path.iterdir()]
+    rivals_at_scale._written(4096, 500, tmp_path)
+    assert [place.stat().st_mtime_ns for place in tmp_path.iterdir()] == written
+
+
 def test_a_size_beyond_the_part_that_tunes_is_refused(tmp_path):
     with pytest.raises(ValueError, match="n must be from 8 to 227 for breast_cancer, as one part"):
         small("breast_cancer", n=512, rows=tmp_path / "rows.csv")

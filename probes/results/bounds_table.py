@@ -151,7 +151,7 @@ def bound_curves(
 
 def _curve(known: pd.DataFrame, strength: float, n: int, delta: float) -> pd.DataFrame:
     convex = known["curvature"] + 2 * strength * sparsity(known.index.to_numpy()) > 0
-    usable = known[convex & np.isfinite(known).all(axis=1)]
+    usable = known[convex & np.isfinite(known.to_numpy(np.float64)).all(axis=1)]
     if len(usable) == 0:
         nothing = dict.fromkeys(("p", "stability_bound", "gap_bound"), np.nan)
         return pd.DataFrame([{"strength": strength} | nothing])

@@ -77,8 +77,9 @@ class BoundedLoss:
 
     @property
     def rounded_train_loss(self) -> float:
-        """Mean rounded loss of the replicas on the examples that they trained on."""
-        return float(chosen(self.rounded, self.selections).mean())
+        """Mean rounded loss of the replicas on the examples that they trained on, at most C."""
+        # The mean of many losses that are all C may exceed it in the last digit.
+        return min(float(chosen(self.rounded, self.selections).mean()), self.loss_bound)
 
     @property
     def pair_codes(self) -> Integers:

@@ -64,7 +64,8 @@ def measure_information(cell: InformationCell, progress: Progress) -> Tables:
 
     Returns:
         One row an inference mode and bound: the settings, ``p``, ``ensemble`` (N, 0 without),
-        ``inference``, ``selections`` (K), ``loss``, ``loss_bound`` (C), and the records of
+        ``inference``, ``selections`` (K), ``loss``, ``loss_bound`` (C), ``largest_loss`` (that was
+        seen, at most C; 1 for the 0-1 loss), and the records of
         :mod:`probes.cells.information_bounds`, NaN where a replica diverged.
     """
     base, ready = cell.base, prepare(cell.base)
@@ -112,20 +113,23 @@ class _Evaluated:
     left_test: Outcome
 
     @property
-    def finite(self) -> bool:
+    def largest(self) -> float:
+        """The largest of the task's losses; NaN where one is not finite."""
         parts = (self.pairs, self.test, self.left, self.left_test)
-        return all(bool(np.isfinite(part.losses).all()) for part in parts)
+        largest = float(np.max([part.losses.max() for part in parts]))
+        return largest if np.isfinite(largest) else float("nan")
 
 
 def _records(
     cell: InformationCell, selections: np.ndarray, found: _Evaluated, trained: Trained,
     curvature: Curvature,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    if not found.finite or not np.isfinite(curvature.value):
+    if not np.isfinite([found.largest, curvature.value]).all():
         yield from (_unmeasured(name) for name in BOUNDS)
         return
     loss, classes = _loss(cell, selections, found)
-    more = {"loss_bound": loss.loss_bound}
+    largest = 1.0 if cell.loss == ZERO_ONE else min(found.largest, loss.loss_bound)
+    more = {"loss_bound": loss.loss_bound, "largest_loss": largest}
     for record in supersample_records(loss, classes):
         yield record | more
     left = _left_out(cell, loss, found, trained.lipschitz, curvature.value)
@@ -137,7 +141,7 @@ def _unmeasured(name: str) -> dict[str, Any]:
     """The record of a bound where a replica diverged."""
     nothing = (
         "bound", "bound_half", "information", "information_bias", "gap", "gap_test", "train_loss",
-        "test_loss", "rounding", "loss_bound",
+        "test_loss", "rounding", "loss_bound", "largest_loss",
     )  # fmt: skip
     return {"name": name} | dict.fromkeys(nothing, float("nan"))
 

@@ -160,14 +160,15 @@ def test_ensembles_are_bounded_beside_the_expected_weight():
     assert "ensemble, N = 4" in result.text()["inference"].tolist()
 
 
-def rows_of(bounds, gap=0.25, **more):
-    """Rows of draws with made-up bounds on one gap, two draws 0.02 apart."""
+def rows_of(bounds, gap=0.25, spread=0.02, **more):
+    """Rows of draws with made-up bounds on one gap, two draws ``spread`` apart."""
     records = [
         {
             "task": "made up", "n": 8, "p": p, "draw": draw, "inference": "expected weight",
-            "ensemble": 0, "name": name, "bound": bound + 0.02 * draw, "bound_half": bound,
+            "ensemble": 0, "name": name, "bound": bound + spread * draw, "bound_half": bound,
             "gap": gap, "gap_test": gap + 0.01 * draw, "train_loss": 0.0, "test_loss": gap,
             "information": 0.1, "information_bias": 0.01, "rounding": 0.0, "loss_bound": 1.0,
+            "largest_loss": 1.0,
             "loss": "0-1", "task_loss": "cross-entropy", "rank": 2, "steps": 40, "lr": 1e-3,
             "selections": 16, "pool": 1000,
         } | more
@@ -194,6 +195,37 @@ def test_verdicts_say_vacuous_violated_and_what_does_not_apply():
     assert "fast rate" not in result.text()["statement"].tolist()
     assert "the smallest is no error" in result.conclusion
     assert "n = 8, p = 0.1: 2 bounds say something" in result.conclusion
+
+
+def test_what_dropout_does_not_promise_is_exceeded_and_not_violated():
+    small = {("Theorem 4.4", 0.1): 0.1, ("Lemma 4.3", 0.1): 0.1, ("e-CMI", 0.1): 0.1}
+    found = rows_of(small, spread=0.0001).summary.set_index("name")["verdict"].to_dict()
+    assert found == {"Theorem 4.4": "exceeded", "Lemma 4.3": "exceeded", "e-CMI": "violated"}
+
+
+def test_a_c_far_above_every_loss_makes_no_bound_say_something():
+    result = rows_of({("e-CMI", 0.1): 2.5, ("ld-CMI", 0.1): 0.5}, loss_bound=9.0, largest_loss=2.0)
+    assert result.summary["verdict"].tolist() == ["vacuous", "holds"]
+    said = result.plot().get_supxlabel().replace("\n", " ")
+    assert said.endswith("; C: the largest loss that was seen, where that is less")
+
+
+def test_a_margin_of_rounding_is_none():
+    """Seventeen draws in which losses that are all C have means that differ in the last digit."""
+    rows = rows_of({("e-CMI", 0.1): 0.0}, gap=0.0, spread=0.0).rows
+    draws = pd.concat([rows.iloc[:1].assign(draw=draw, gap_test=1e-17) for draw in range(17)])
+    assert InformationResult(draws).summary["verdict"].tolist() == ["holds"]
+
+
+@pytest.mark.parametrize(("loss_bound", "says"), [(0.01, "1 of 1"), (1e3, "0 of 1")])
+def test_a_given_c_may_clip_every_loss_or_none(loss_bound, says):
+    """The mean of 64 losses that are all 0.01 is more than that in its last digit."""
+    result = information.measure(
+        task="breast_cancer", n=8, draws=2, steps=2, selections=8, loss="clipped", p=0.3,
+        loss_bound=loss_bound,
+    )  # fmt: skip
+    assert f"at {says} settings" in result.answer
+    assert (result.rows["largest_loss"] <= loss_bound).all()
 
 
 def test_where_no_bound_says_anything_that_is_said():

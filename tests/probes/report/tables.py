@@ -16,7 +16,8 @@ from tests.probes.tables import NAN, made
 #: What results from selections name beside the settings of all results.
 OF_SELECTIONS = {"selections": 64, "loss": "0-1", "task_loss": "cross-entropy", "pool": 1000}
 INFORMATION = OF_SELECTIONS | {
-    "inference": "expected weight", "ensemble": 0, "loss_bound": 1.0, "train_loss": 0.1,
+    "inference": "expected weight", "ensemble": 0, "loss_bound": 1.0, "largest_loss": 1.0,
+    "train_loss": 0.1,
     "test_loss": 0.3, "bound_half": NAN, "information": 0.1, "information_bias": 0.02,
     "rounding": 0.0,
 }  # fmt: skip

@@ -5,8 +5,8 @@
     and a running loss, as its example of a multilayer perceptron does; and the barest loop;
 (b) ``torch.func.vmap`` over the replicas of the same network;
 (c) JAX ``jit(vmap(scan))`` after compilation, in our layout and contraction order;
-(d) this project: a cell in one process; with ``--cells``, as many draws as one block; and cells in
-    two workers of one thread, as ``--workers`` runs them.
+(d) this project: a cell in one process; with ``--cells``, as many draws as one block, in one
+    process and in two; and cells in two workers of one thread, as ``--workers`` runs them.
 
     python -m benchmarks.loo --n 64 256 --steps 100 300 --repetitions 5
 
@@ -45,7 +45,7 @@ from probes.training.retrain import Retraining, retrain, retrain_cells
 LR = 5e-3
 P = 0.1
 ONE_PROCESS, IN_WORKERS = "(d) one process", "(d) two workers"
-TOGETHER = "(d) cells together"
+TOGETHER, TOGETHER_IN_WORKERS = "(d) cells together", "(d) cells together, two workers"
 #: Worker processes, and cells that they run for one measurement.
 WORKERS, CELLS = 2, 8
 
@@ -113,19 +113,27 @@ def run_together(cell: Cell, cells: int) -> Tensor:
     return cell.network.losses(trained[0], cell.inputs, update_scale=(1 - P) ** 2)
 
 
-def run_in_workers(pool: Executor, n: int, steps: int, dtype: torch.dtype) -> None:
-    """Run ``CELLS`` cells in the workers of a pool.
+def run_in_workers(
+    pool: Executor, n: int, steps: int, dtype: torch.dtype, together: int = 1
+) -> None:
+    """Run ``CELLS`` cells in the workers of a pool, or as many as fill whole blocks.
 
     Args:
         pool: of processes of one thread.
         n, steps, dtype: as for :func:`make_cell`.
+        together: cells that a worker trains as one block.
     """
-    for future in [pool.submit(_work, n, steps, dtype) for _ in range(CELLS)]:
+    blocks = max(1, CELLS // together)
+    for future in [pool.submit(_work, n, steps, dtype, together) for _ in range(blocks)]:
         future.result()
 
 
-def _work(n: int, steps: int, dtype: torch.dtype) -> None:
-    run_ours(make_cell(n, steps, dtype))
+def _work(n: int, steps: int, dtype: torch.dtype, together: int) -> None:
+    cell = make_cell(n, steps, dtype)
+    if together > 1:
+        run_together(cell, together)
+    else:
+        run_ours(cell)
 
 
 def run_vmap(cell: Cell) -> Tensor:
@@ -325,6 +333,9 @@ def benchmark(
     if cells:
         run_cells = partial(run_together, cell, cells)
         variants += [Variant(TOGETHER, run_cells, cells * cell.replicas)]
+        run_both = partial(run_in_workers, pool, n, steps, dtype, cells)
+        count = max(1, CELLS // cells) * cells
+        variants += [Variant(TOGETHER_IN_WORKERS, run_both, count * cell.replicas)]
     variants += [
         Variant(IN_WORKERS, lambda: run_in_workers(pool, n, steps, dtype), CELLS * cell.replicas)
     ]

@@ -34,7 +34,7 @@ from benchmarks.jax_peer import array, compiled_training
 from lora_dropout.masks import LayerShape, stack_masks
 from probes.cli.command_line import run_functions
 from probes.jobs.local_engine import start_worker
-from probes.jobs.validation import require
+from probes.jobs.validation import check_count, require
 from probes.models.feedforward import Columns, FeedForward
 from probes.models.network import Factors
 from probes.tasks import load_task
@@ -116,16 +116,25 @@ def run_together(cell: Cell, cells: int) -> Tensor:
 def run_in_workers(
     pool: Executor, n: int, steps: int, dtype: torch.dtype, together: int = 1
 ) -> None:
-    """Run ``CELLS`` cells in the workers of a pool, or as many as fill whole blocks.
+    """Run :func:`blocks_in_workers` blocks of cells in the workers of a pool.
 
     Args:
         pool: of processes of one thread.
         n, steps, dtype: as for :func:`make_cell`.
         together: cells that a worker trains as one block.
     """
-    blocks = max(1, CELLS // together)
-    for future in [pool.submit(_work, n, steps, dtype, together) for _ in range(blocks)]:
+    blocks = range(blocks_in_workers(together))
+    for future in [pool.submit(_work, n, steps, dtype, together) for _ in blocks]:
         future.result()
+
+
+def blocks_in_workers(together: int) -> int:
+    """Number of blocks that make ``CELLS`` cells, but at least one a worker.
+
+    Args:
+        together: cells of a block.
+    """
+    return max(WORKERS, CELLS // together)
 
 
 def _work(n: int, steps: int, dtype: torch.dtype, together: int) -> None:
@@ -334,8 +343,8 @@ def benchmark(
         run_cells = partial(run_together, cell, cells)
         variants += [Variant(TOGETHER, run_cells, cells * cell.replicas)]
         run_both = partial(run_in_workers, pool, n, steps, dtype, cells)
-        count = max(1, CELLS // cells) * cells
-        variants += [Variant(TOGETHER_IN_WORKERS, run_both, count * cell.replicas)]
+        replicas = blocks_in_workers(cells) * cells * cell.replicas
+        variants += [Variant(TOGETHER_IN_WORKERS, run_both, replicas)]
     variants += [
         Variant(IN_WORKERS, lambda: run_in_workers(pool, n, steps, dtype), CELLS * cell.replicas)
     ]
@@ -373,6 +382,7 @@ def main(
         dtype: float64 to compare the results of the variants; PEFT then runs in float32 all the
         same.
     """
+    check_count("cells", cells, 0)
     precision = getattr(torch, dtype)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for package in ("jax", "peft"):

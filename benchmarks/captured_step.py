@@ -8,7 +8,7 @@ variants take turns; ratios are to the captured step. Needs a CUDA device.
 
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import torch
@@ -18,7 +18,27 @@ from benchmarks import loo, loo_text
 from benchmarks.interleaved_timing import Variant, compare
 from probes.cli.command_line import run_functions
 
+AnyCell = TypeVar("AnyCell", loo.Cell, loo_text.Cell)
 CAPTURED = "captured as a CUDA graph"
+
+
+def placed_on(cell: AnyCell, device: str) -> AnyCell:
+    """Return the same cell on another device.
+
+    Args:
+        cell: on the CPU.
+        device: where it is put.
+
+    Returns:
+        The cell, in float32.
+    """
+    like = torch.empty((), dtype=torch.float32, device=device)
+    changes: dict[str, Any] = {
+        "network": cell.network.place(like),
+        "inputs": cell.inputs.place(like),
+        "start": [(A.to(like), B.to(like)) for A, B in cell.start],
+    }
+    return cell._replace(**changes) if isinstance(cell, tuple) else replace(cell, **changes)
 
 
 def variants_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Variant]:
@@ -31,13 +51,7 @@ def variants_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Variant]:
     Returns:
         The captured step, single launches, and the CPU.
     """
-    like = torch.empty((), dtype=torch.float32, device=device)
-    changes: dict[str, Any] = {
-        "network": cell.network.place(like),
-        "inputs": cell.inputs.place(like),
-        "start": [(A.to(like), B.to(like)) for A, B in cell.start],
-    }
-    placed = cell._replace(**changes) if isinstance(cell, tuple) else replace(cell, **changes)
+    placed = placed_on(cell, device)
 
     def launched() -> Tensor:
         with patch("probes.training.retrain.captured", lambda step, masks, state: step):

@@ -29,6 +29,7 @@ def compiled_training(
     weights: Tensor,
     masks: list[Tensor],
     lr: float,
+    cells: bool = False,
 ) -> Callable[[], list[Tensor]]:
     """Compile the training of all replicas; return what runs it, which returns their factors.
 
@@ -36,19 +37,20 @@ def compiled_training(
         loss: of factors, example weights (m,) and one step's masks; of one replica.
         start: one replica's factors.
         weights: of all replicas, (R, m).
-        masks: of every kind, (steps, ...) each.
+        masks: of every kind, (steps, ...) each; of several cells (cells, steps, ...).
+        cells: whether they are.
         lr: learning rate of Adam.
 
     Returns:
         A function that trains on the device that was JAX's default when this was called. Its
-        factors are on the CPU, the replicas first.
+        factors are on the CPU, the replicas first, or the cells and then the replicas.
     """
     import jax
     import jax.numpy as jnp
 
     begin, drawn, rows = list(map(array, start)), list(map(array, masks)), array(weights)
 
-    def train(weight: Any) -> list:
+    def train(weight: Any, drawn: list) -> list:
         def step(state: tuple, step_masks: list) -> tuple:
             factors, first, second, count = state
             grads = jax.grad(loss)(factors, weight, step_masks)
@@ -66,5 +68,7 @@ def compiled_training(
         (factors, *_), _ = jax.lax.scan(step, (begin, zeros, zeros, 0.0), drawn)
         return factors
 
-    compiled = jax.jit(jax.vmap(train)).lower(rows).compile()
-    return lambda: [torch.from_numpy(np.array(factor)) for factor in compiled(rows)]
+    run = jax.vmap(train, (0, None))
+    run = jax.vmap(run, (None, 0)) if cells else run
+    compiled = jax.jit(run).lower(rows, drawn).compile()
+    return lambda: [torch.from_numpy(np.array(factor)) for factor in compiled(rows, drawn)]

@@ -180,19 +180,23 @@ def run_vmap(cell: Cell) -> Tensor:
     return cell.network.losses(factors, cell.inputs, update_scale=(1 - P) ** 2)
 
 
-def prepare_jax(cell: Cell, device: str = "cpu") -> Callable[[], Tensor]:
+def prepare_jax(cell: Cell, device: str = "cpu", cells: int = 1) -> Callable[[], Tensor]:
     """Compile the peer; the compilation is not timed.
 
     Args:
         cell: what is trained, on JAX's default device.
         device: where PyTorch computes the losses of what was trained.
+        cells: that differ in their masks and are trained together.
 
     Returns:
-        A function that trains and returns the losses of all replicas, (R, n), on ``device``.
+        A function that trains and returns the losses of all replicas of the first cell, (R, n), on
+        ``device``.
     """
     import jax
 
-    weights, start, masks = cell.weights, [f[0] for pair in cell.start for f in pair], _masks(cell)
+    weights, start = cell.weights, [f[0] for pair in cell.start for f in pair]
+    drawn = [_masks(cell, seed) for seed in range(cells)]
+    masks = [torch.stack(kind) for kind in zip(*drawn, strict=True)] if cells > 1 else drawn[0]
     frozen = [array(weight) for weight in cell.network.weights]
     X, Y = array(cell.inputs.features), array(cell.inputs.targets)
     base, scaling = frozen[0] @ X, cell.network.scaling
@@ -204,12 +208,13 @@ def prepare_jax(cell: Cell, device: str = "cpu") -> Callable[[], Tensor]:
         z = (frozen[1] + scaling * ((B2 * out2[:, None]) @ (A2 * in2))) @ hidden
         return (weight * (jax.nn.logsumexp(z, axis=0) - (z * Y).sum(0))).sum()
 
-    train = compiled_training(loss, start, weights, masks, LR)
+    train = compiled_training(loss, start, weights, masks, LR, cells > 1)
     like = torch.empty((), dtype=cell.weights.dtype, device=device)
     network, inputs = cell.network.place(like), cell.inputs.place(like)
 
     def run() -> Tensor:
-        A1, B1, A2, B2 = (factor.to(like) for factor in train())
+        trained = train() if cells == 1 else [factor[0] for factor in train()]
+        A1, B1, A2, B2 = (factor.to(like) for factor in trained)
         return network.losses([(A1, B1), (A2, B2)], inputs, update_scale=(1 - P) ** 2)
 
     return run
@@ -308,13 +313,17 @@ def flops_per_step(cell: Cell) -> float:
     return 2.0 * cell.replicas * (first + second)
 
 
-def _masks(cell: Cell) -> list[Tensor]:
+def _masks(cell: Cell, seed: int = 0) -> list[Tensor]:
     """Masks of all steps: in and out of the first layer, then of the second; (steps, d) each."""
     return [
         mask[:, 0].to(cell.weights)
         for layer, sides in enumerate(cell.network.sides)
         for mask in stack_masks(
-            LayerShape(*sides, P, P), seed=0, steps=range(cell.steps), layer=layer, samples=range(1)
+            LayerShape(*sides, P, P),
+            seed=seed,
+            steps=range(cell.steps),
+            layer=layer,
+            samples=range(1),
         )
     ]
 

@@ -3,11 +3,13 @@
 python -m benchmarks.on_gpu imports
 python -m benchmarks.on_gpu retraining --json out/retraining.json
 python -m benchmarks.on_gpu rows --json out/rows.json
+python -m benchmarks.on_gpu sweep --json out/sweep.json
 python -m benchmarks.on_gpu summary --out out
 """
 
 import json as json_format
 import time
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,15 +19,31 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.captured_step import CAPTURED, variants_of
+from benchmarks.captured_step import CAPTURED, placed_on, variants_of
 from benchmarks.interleaved_timing import Variant, lines_of, take_turns
-from benchmarks.loo import Cell, make_cell, prepare_jax
+from benchmarks.loo import LR, Cell, P, make_cell, prepare_jax, run_together
+from probes.cells.cell import Cell as StabilityCell
+from probes.cells.leave_one_out import (
+    TrainedPart,
+    joined,
+    replica_blocks_of,
+    train_cells,
+    train_part,
+)
+from probes.cells.measure_cell import measure_cell
+from probes.cells.prepare import Prepared, prepare
+from probes.cells.run_cell import CellRun
 from probes.cli.command_line import run_functions
+from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.validation import check_count, check_device, require
 from probes.stability import measure
 from probes.tasks import TASKS
+from probes.training.blocks import cells_per_block
+from probes.training.plan import Dropout, Training
 
 JAX_HERE, JAX_ON_CPU = "JAX, the same device", "JAX, on the CPU"
+#: The rates of a sweep, and cells that are trained together at most: 16 draws at each.
+RATES, LARGEST_GROUP = (0.0, 0.1, 0.3, 0.5, 0.7), 80
 #: What the parts import and takes long.
 LIBRARIES = (
     "scipy.stats", "sklearn.datasets", "matplotlib.pyplot", "seaborn", "torchmetrics", "pytest",
@@ -63,7 +81,7 @@ def imports(device: str = "cuda") -> None:
 def retraining(
     json: Path,
     n: tuple[int, ...] = (64, 256, 1024),
-    steps: int = 100,
+    steps: int = 300,
     repetitions: int = 3,
     largest_on_cpu: int = 256,
     device: str = "cuda",
@@ -88,10 +106,13 @@ def retraining(
         cell = make_cell(size, steps, torch.float32)
         variants = [
             *variants_of(cell, device),
-            *_jax_variants(cell, device, size <= largest_on_cpu),
+            *_together_variants(cell, device),
+            *_jax_variant(JAX_HERE, cell, device),
         ]
         if size > largest_on_cpu:
             variants = [variant for variant in variants if "CPU" not in variant.name]
+        else:
+            variants += _jax_variant(JAX_ON_CPU, cell, "cpu", platform="cpu")
         print(f"\ndigits, n = {size}, {steps} steps, {cell.replicas} replicas, {device}")
         results, each = take_turns(variants, repetitions)
         print("\n".join(f"  {line}" for line in lines_of(each, results, [CAPTURED])))
@@ -141,6 +162,60 @@ def rows(json: Path, task: tuple[str, ...] = ("digits", "tweets"), device: str =
     print(pd.DataFrame(found).to_string(index=False))
 
 
+def sweep(
+    json: Path,
+    n: int = 64,
+    draws: int = 16,
+    steps: int | None = None,
+    workers: int = 1,
+    device: str = "cuda",
+) -> None:
+    """Time a sweep over five rates: its parts, and all of it by ``probes.stability``.
+
+    Args:
+        json: file for the table.
+        n: size of the training set.
+        draws: of S.
+        steps: optimizer steps; None for the task's.
+        workers: processes of all of it.
+        device: where it trains.
+    """
+    _check(json, device)
+    settings: dict[str, Any] = {"p": RATES, "n": n, "draws": draws, "steps": steps}
+    cells = StabilitySettings(**settings, device=device).cells()
+    groups = CellRun().groups(cells, 1)
+    print(
+        f"{len(cells)} cells in {len(groups)} blocks, {device}, {torch.get_num_threads()} threads"
+    )
+    found: list[dict[str, Any]] = []
+
+    def note(part: str, run: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = run()
+        found.append({"part": part, "device": device, "seconds": time.perf_counter() - start})
+        print(f"{part}: {found[-1]['seconds']:.3f} s")
+        _write(json, found)
+        return result
+
+    def prepare_all() -> list[list[Prepared]]:
+        return [[prepare(cell) for cell in group] for group in groups]
+
+    def train_all() -> list[list[TrainedPart]]:
+        return [_trained(*of_group) for of_group in zip(groups, ready, strict=True)]
+
+    def measure_all() -> None:
+        for group, group_ready, parts in zip(groups, ready, trained, strict=True):
+            for cell, one, part in zip(group, group_ready, parts, strict=True):
+                measure_cell(cell, joined(one, [part]))
+
+    # The first time a device loads what it needs.
+    for again in ("", ", again"):
+        ready = note(f"prepare{again}", prepare_all)
+        trained = note(f"train{again}", train_all)
+    note("measure", measure_all)
+    note("all of it", lambda: measure(**settings, device=device, workers=workers))
+
+
 def summary(out: Path) -> None:
     """Say what every part came to, and gather their tables and texts in one file.
 
@@ -177,8 +252,34 @@ def _said(status: int) -> str:
     return {0: "done", 124: "out of time", 137: "out of time"}.get(status, "failed")
 
 
-def _jax_variants(cell: Cell, device: str, on_cpu: bool) -> list[Variant]:
-    """The peer on its own device and, where that is asked for, on the CPU.
+def _trained(cells: Sequence[StabilityCell], ready: Sequence[Prepared]) -> list[TrainedPart]:
+    """Train a group of cells; read their factors, so that all is done."""
+    if len(cells) > 1:
+        parts = train_cells(cells, ready)
+    else:
+        parts = [train_part(cells[0], ready[0], replica_blocks_of(cells[0], ready[0]))]
+    assert parts[-1].factors[0][0].isfinite().any()
+    return parts
+
+
+def _together_variants(cell: Cell, device: str) -> list[Variant]:
+    """As many cells as one block as fit, up to those of a default sweep, and in JAX as many."""
+    placed, plan = placed_on(cell, device), Training(cell.steps, LR)
+    fitting = cells_per_block(placed.network, cell.replicas, len(cell.inputs), plan, Dropout(P))
+    cells = min(fitting, LARGEST_GROUP)
+    if cells == 1:
+        return []
+    name, replicas = f"{cells} cells together, captured", cells * cell.replicas
+    return [
+        Variant(name, lambda: run_together(placed, cells).cpu(), replicas),
+        *_jax_variant(f"{JAX_HERE}, {cells} cells together", cell, device, cells=cells),
+    ]
+
+
+def _jax_variant(
+    name: str, cell: Cell, device: str, platform: str | None = None, cells: int = 1
+) -> list[Variant]:
+    """The peer, on JAX's own device or a platform's.
 
     It is left out, and said why, where it cannot be run: the machine's JAX may not fit its driver,
     which is no reason to measure nothing else.
@@ -187,20 +288,14 @@ def _jax_variants(cell: Cell, device: str, on_cpu: bool) -> list[Variant]:
         print("jax is not installed: left out")
         return []
     jax: Any = import_module("jax")
-    places: list[tuple[str, str, Any]] = [(JAX_HERE, device, None)]
-    if on_cpu:
-        places.append((JAX_ON_CPU, "cpu", "cpu"))
-    found = []
-    for name, evaluated, platform in places:
-        try:
-            with jax.default_device(platform and jax.devices(platform)[0]):
-                run = prepare_jax(cell, evaluated)
-                run()
-        except Exception as error:  # whatever its compiler, driver and libraries say
-            print(f"{name} is left out: {repr(error)[:300]}")
-            continue
-        found.append(Variant(name, lambda run=run: run().cpu(), cell.replicas))
-    return found
+    try:
+        with jax.default_device(platform and jax.devices(platform)[0]):
+            run = prepare_jax(cell, device, cells)
+            run()
+    except Exception as error:  # whatever its compiler, driver and libraries say
+        print(f"{name} is left out: {repr(error)[:300]}")
+        return []
+    return [Variant(name, lambda: run().cpu(), cells * cell.replicas)]
 
 
 def _check(json: Path, device: str) -> None:
@@ -214,4 +309,4 @@ def _write(path: Path, found: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    run_functions(imports, retraining, rows, summary)
+    run_functions(imports, retraining, rows, sweep, summary)

@@ -54,21 +54,26 @@ finetune_step() {  # MODEL SECONDS BATCH TOKENS
 }
 
 RETRAINING=(--n 64 256 1024)
-[ "$DEVICE" = cuda ] || RETRAINING=(--n 8 --steps 5)
+SWEEP=()
+[ "$DEVICE" = cuda ] || RETRAINING=(--n 8 --steps 5) SWEEP=(--steps 20)
 # The files with tests for CUDA, as others may import what the machine lacks.
 mapfile -t TESTS < <(grep -rlE 'DEVICES|mark\.cuda' tests --include='test_*.py' | sort)
 
 part machine 10 bash -c 'nvidia-smi; nproc; "$0" -m pip list 2>/dev/null' "$PYTHON"
 # A fresh machine reads its libraries from a disk that no part's time should have to wait for.
-part imports 60 "$PYTHON" -m benchmarks.on_gpu imports --device "$DEVICE"
+part imports 45 "$PYTHON" -m benchmarks.on_gpu imports --device "$DEVICE"
 # By name and as they end, as a run that is stopped says nothing at its end.
-part tests 90 "$PYTHON" -m pytest -v -n 8 -p no:cacheprovider -o filterwarnings= -m cuda \
+part tests 80 "$PYTHON" -m pytest -v -n 8 -p no:cacheprovider -o filterwarnings= -m cuda \
   --continue-on-collection-errors --junitxml "$OUT/tests.xml" "${TESTS[@]}"
-part rows 40 "$PYTHON" -m benchmarks.on_gpu rows --device "$DEVICE" --json "$OUT/rows.json"
-part retraining 80 "$PYTHON" -m benchmarks.on_gpu retraining --device "$DEVICE" \
+part rows 30 "$PYTHON" -m benchmarks.on_gpu rows --device "$DEVICE" --json "$OUT/rows.json"
+part retraining 90 "$PYTHON" -m benchmarks.on_gpu retraining --device "$DEVICE" \
   "${RETRAINING[@]}" --json "$OUT/retraining.json"
-part captured 30 "$PYTHON" -m benchmarks.captured_step --n 64 --steps 100 --repetitions 3
+part sweep 25 "$PYTHON" -m benchmarks.on_gpu sweep --device "$DEVICE" "${SWEEP[@]}" \
+  --json "$OUT/sweep.json"
+part sweep-two-cores 30 taskset -c 0,1 "$PYTHON" -m benchmarks.on_gpu sweep --device cpu \
+  --workers 2 "${SWEEP[@]}" --draws 4 --json "$OUT/sweep-two-cores.json"
+part captured 20 "$PYTHON" -m benchmarks.captured_step --n 64 --steps 100 --repetitions 3
 part layer 20 "$PYTHON" -m benchmarks.layer
-finetune_step deberta 55 32 128
-finetune_step llama 80 4 512
+finetune_step deberta 50 32 128
+finetune_step llama 75 4 512
 "$PYTHON" -m benchmarks.on_gpu summary --out "$OUT" | tee "$OUT/summary.txt"

@@ -45,7 +45,7 @@ def test_a_library_that_is_missing_is_named_and_the_others_are_imported(monkeypa
 
 
 def test_a_jax_that_does_not_fit_its_driver_is_left_out_and_the_other_runs(monkeypatch, capsys):
-    def prepare(cell, device):
+    def prepare(cell, device, cells):
         if device != "cpu":
             raise RuntimeError("no kernel image")
         return lambda: torch.zeros(1)
@@ -54,8 +54,10 @@ def test_a_jax_that_does_not_fit_its_driver_is_left_out_and_the_other_runs(monke
     monkeypatch.setattr(on_gpu, "find_spec", lambda name: name)
     monkeypatch.setattr(on_gpu, "import_module", lambda name: jax)
     monkeypatch.setattr(on_gpu, "prepare_jax", prepare)
-    found = on_gpu._jax_variants(make_cell(8, 2, torch.float32), "cuda", on_cpu=True)
-    assert [variant.name for variant in found] == [on_gpu.JAX_ON_CPU]
+    cell = make_cell(8, 2, torch.float32)
+    assert not on_gpu._jax_variant(on_gpu.JAX_HERE, cell, "cuda")
+    (found,) = on_gpu._jax_variant(on_gpu.JAX_ON_CPU, cell, "cpu", platform="cpu")
+    assert found.name == on_gpu.JAX_ON_CPU
     said = capsys.readouterr().out
     assert said == "JAX, the same device is left out: RuntimeError('no kernel image')\n"
 

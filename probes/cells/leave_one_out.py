@@ -187,7 +187,7 @@ def train_cells(
         cells: of method retrain, alike but for the draw and the rate; see
             :func:`probes.training.blocks.cells_per_block` for how many.
         ready: of :func:`probes.cells.prepare.prepare` for each of them.
-        progress: told the number of replicas after every step.
+        progress: told the number of replicas of all cells after every step.
 
     Returns:
         For each cell what :func:`train_part` returns of all its replicas.
@@ -196,10 +196,11 @@ def train_cells(
         LipschitzTracker(one.network, one.train, cell.steps, cell.update_scale)
         for cell, one in zip(cells, ready, strict=True)
     ]
+    replicas = sum(len(one.weights) for one in ready)
 
-    def checkpoint(step: int, number: int, factors: Factors) -> None:
-        replicas = len(factors[0][0])
-        trackers[number].visit(step, factors)
+    def checkpoint(step: int, factors: Sequence[Factors]) -> None:
+        for tracker, of_cell in zip(trackers, factors, strict=True):
+            tracker.visit(step, of_cell)
         progress(replicas)
 
     def run(starts: Sequence[Factors]) -> list[Factors]:

@@ -1,7 +1,7 @@
 """The Lipschitz constant of the loss in the adapted weights, as far as training met it."""
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from probes.models.network import Factors, Inputs, Network
 
@@ -17,16 +17,20 @@ class LipschitzTracker:
         inputs: the m examples of the pool.
         steps: of the training; at most 10 of them are looked at.
         update_scale: factor of the update in the deterministic network.
-
-    Attributes:
-        largest: the largest finite norm so far, in units of the loss per unit of weight; 0 before
-            any step was looked at.
     """
 
     def __init__(self, network: Network, inputs: Inputs, steps: int, update_scale: float) -> None:
         self.network, self.inputs, self.update_scale = network, inputs, update_scale
         self.at = {round(step) for step in np.linspace(steps / 10, steps, 10)} | {steps}
-        self.largest = 0.0
+        self._largest = inputs.targets.new_zeros(())
+
+    @property
+    def largest(self) -> float:
+        """The largest finite norm so far, in units of the loss per unit of weight.
+
+        0 before any step was looked at.
+        """
+        return float(self._largest)
 
     @property
     def how(self) -> str:
@@ -46,9 +50,6 @@ class LipschitzTracker:
     def see(self, factors: Factors) -> None:
         """Take the factors of some replicas into account, whatever the step."""
         norms = self.network.gradient_norms(factors, self.inputs, self.update_scale)
-        self.largest = max(self.largest, _largest_finite(norms))
-
-
-def _largest_finite(values: Tensor) -> float:
-    finite = values[values.isfinite()]
-    return float(finite.max()) if len(finite) else 0.0
+        # Read where it is asked for: until then the host need not wait for a GPU.
+        finite = torch.where(norms.isfinite(), norms, 0.0)
+        self._largest = torch.maximum(self._largest, finite.amax())

@@ -1,6 +1,7 @@
 """The gradient of a block of replicas' objective, in held memory."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from lora_dropout.functional import penalty_gradient
 from probes.models.feedforward import Columns, FeedForward
 from probes.models.network import Factors, Inputs, Masks, Network
-from probes.training.replica_maps import ReplicaMap, cheaper_map
+from probes.training.replica_maps import ReplicaMap, cheaper_map, in_one_call
 
 # Named overloads: finding the overload at every call goes through exceptions, which make the
 # threads of a process wait for each other.
@@ -159,15 +160,13 @@ class FeedForwardGradient(ObjectiveGradient):
             activation = layer.output
         self.outputs, self.grad = self.maps[-1].output, self.maps[-1].output_gradient
         self.grad_by_sample = self.grad.unflatten(0, (samples, -1))
-        self.output_parts = self.outputs.chunk(samples * cells)
-        self.grad_parts = self.grad.chunk(samples * cells)
+        self.output_parts, self.grad_parts = self._parts(self.outputs), self._parts(self.grad)
 
     def feed(self, inputs: Inputs, weights: Tensor) -> None:
         """Take examples and weights, as in :meth:`ObjectiveGradient.feed`."""
         assert isinstance(inputs, Columns)
         super().feed(inputs, weights)
-        of_cells = [self.targets] if self.cells == 1 else self.targets.unbind(0)
-        self.target_parts = [*of_cells] * self.samples
+        self.target_parts = self._targets_of_parts()
         self.maps[0].feed(inputs.features, inputs.frozen)
 
     def write(self, masks: Masks) -> None:
@@ -175,12 +174,23 @@ class FeedForwardGradient(ObjectiveGradient):
         for layer, pair in zip(self.maps, masks, strict=True):
             layer.hold_masks(*pair)
         self._forward()
-        # Sample by sample and cell by cell: the last numbers of a call round in their own way.
         parts = zip(self.output_parts, self.target_parts, self.grad_parts, strict=True)
         for outputs, targets, grad in parts:
             self.loss.gradient(outputs, targets, grad)
         self.grad_by_sample.mul_(self.weights)
         self._backward()
+
+    def _parts(self, tensor: Tensor) -> Sequence[Tensor]:
+        """Cut (N C R, k, m) into what the loss is applied to: (R, k, m), or (N, C, R, k, m)."""
+        if in_one_call(tensor):
+            return [tensor.unflatten(0, (self.samples, self.cells, -1))]
+        return tensor.chunk(self.samples * self.cells)
+
+    def _targets_of_parts(self) -> Sequence[Tensor]:
+        if in_one_call(self.outputs):
+            return [self.targets if self.cells == 1 else self.targets.unsqueeze(1)]
+        of_cells = [self.targets] if self.cells == 1 else self.targets.unbind(0)
+        return [*of_cells] * self.samples
 
     def _forward(self) -> None:
         *hidden, last = self.maps

@@ -20,6 +20,18 @@ from torch import Tensor
 Pair = tuple[Tensor, Tensor]
 
 
+def in_one_call(tensor: Tensor) -> bool:
+    """Whether samples and cells are computed together, and not one by one.
+
+    On a GPU they are, as their launches would take longer than their arithmetic. On the CPU each
+    then rounds alike whatever is beside it: the last numbers of a call round in their own way.
+
+    Args:
+        tensor: that is computed with.
+    """
+    return tensor.is_cuda
+
+
 class ReplicaMap(ABC):
     """A linear layer W0 x + b with a masked low-rank update, of R replicas and N mask samples.
 
@@ -100,17 +112,15 @@ class ReplicaMap(ABC):
     def rows_of(self, tensor: Tensor) -> Sequence[Tensor]:
         """View (N R, a, b) as what a common input multiplies: (R a, b) of every sample and cell.
 
-        On a GPU they are one tensor, as a launch a cell would take longer than multiplying.
+        In one call they are one tensor.
         """
         rows = tensor.view(self.samples * self.cells, -1, tensor.shape[-1])
-        return (rows,) if rows.is_cuda else rows.unbind(0)
+        return (rows,) if in_one_call(rows) else rows.unbind(0)
 
     def multiply_common(
         self, rows: Sequence[Tensor], common: Tensor, out: Sequence[Tensor]
     ) -> None:
         """Multiply :meth:`rows_of` something by what is common to the replicas of a cell.
-
-        On the CPU in one product a sample and cell: it then rounds alike whatever is beside it.
 
         Args:
             rows: the left factors.
@@ -119,7 +129,9 @@ class ReplicaMap(ABC):
         """
         each = (common,) if common.dim() == 2 else common.unbind(0)
         if rows[0].dim() == 3:
-            torch.bmm(rows[0], torch.stack(each * self.samples), out=out[0])
+            of_one_sample = common.dim() == 3 and self.samples == 1
+            every = common if of_one_sample else torch.stack(each * self.samples)
+            torch.bmm(rows[0], every, out=out[0])
             return
         for left, right, place in zip(rows, each * self.samples, out, strict=True):
             torch.mm(left, right, out=place)

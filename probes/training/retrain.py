@@ -112,7 +112,7 @@ def retrain(
 def retrain_cells(
     network: FeedForward,
     cells: Sequence[Retraining],
-    checkpoint: Callable[[int, int, Factors], object] = lambda step, cell, factors: None,
+    checkpoint: Callable[[int, Sequence[Factors]], object] = lambda step, cells: None,
 ) -> list[Factors]:
     """Train the replicas of several cells as one block.
 
@@ -123,27 +123,27 @@ def retrain_cells(
         network: the frozen network, of all cells.
         cells: with as many replicas and examples each, the same training but for the seed, and as
             many mask pairs a step: :func:`step_samples` of all is equal.
-        checkpoint: called after every step with its number, from 1, the number of the cell, from 0,
-            and its factors; it may read the factors, not keep them.
+        checkpoint: called after every step with its number, from 1, and the factors of every cell;
+            it may read the factors, not keep them.
 
     Returns:
         The trained factors of every cell.
     """
     masks = masks_of_cells(network, [(cell.training, cell.objective) for cell in cells])
-    count = len(cells[0].weights)
+    of_cells: list[Factors] = []
     with _without_gradients(network):
         for step, factors in enumerate(_steps(network, cells, masks), start=1):
-            for number in range(len(cells)):
-                checkpoint(step, number, _of_cell(factors, number, count))
-    return [
-        [(A.clone(), B.clone()) for A, B in _of_cell(factors, number, count)]
-        for number in range(len(cells))
-    ]
+            # Every step changes them where they are.
+            of_cells = of_cells or _by_cell(factors, cells)
+            checkpoint(step, of_cells)
+    return [[(A.clone(), B.clone()) for A, B in trained] for trained in of_cells]
 
 
-def _of_cell(factors: Factors, number: int, replicas: int) -> Factors:
-    rows = slice(number * replicas, (number + 1) * replicas)
-    return [(A[rows], B[rows]) for A, B in factors]
+def _by_cell(factors: Factors, cells: Sequence[Retraining]) -> list[Factors]:
+    """View the factors of a block as those of its cells."""
+    replicas = len(cells[0].weights)
+    parts = [[factor.split(replicas) for factor in pair] for pair in factors]
+    return [[(A[number], B[number]) for A, B in parts] for number in range(len(cells))]
 
 
 def _without_gradients(network: Network) -> AbstractContextManager[Any]:
@@ -183,13 +183,13 @@ def _steps(
     flat = cells[0].inputs.targets.new_empty(replicas * network.size)
     gradient = torch.empty_like(flat)
     factors = network.views(flat, replicas)
-    for number, cell in enumerate(cells):
-        own = _of_cell(factors, number, len(cell.weights))
+    for cell, own in zip(cells, _by_cell(factors, cells), strict=True):
         for (A, B), (A_start, B_start) in zip(own, cell.start, strict=True):
             A.copy_(A_start.expand_as(A))
             B.copy_(B_start.expand_as(B))
     gradient_of = _gradient(network, cells, factors, network.views(gradient, replicas), masks[0])
-    sizes = _part_sizes(network, len(cells), len(cells[0].weights))
+    # On a GPU numbers round alike wherever they are.
+    sizes = None if flat.is_cuda else _part_sizes(network, len(cells), len(cells[0].weights))
     optimizer = OPTIMIZER_STEPS[training.optimizer](
         flat, gradient, training.lr, training.weight_decay, sizes
     )

@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from probes.models.losses import cross_entropy, logistic, squared
+from probes.training import gradients, replica_maps
 from probes.training.blocks import cells_per_block
 from probes.training.example_weights import full_sample, leave_one_out
 from probes.training.plan import Dropout, Penalty, Training
-from probes.training.replica_maps import ReplicaMap
 from probes.training.retrain import Retraining, retrain, retrain_cells
 from tests.devices import DEVICES
 from tests.probes.training.test_retrain import assert_same_factors, make_network
@@ -98,12 +98,10 @@ def test_of_any_shape_they_differ_by_rounding(device, objectives, loss, widths, 
 
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize(("loss", "widths"), [(cross_entropy, (5, 16, 4)), (squared, (9, 1))])
-def test_one_product_of_all_cells_is_one_a_cell(monkeypatch, samples, loss, widths):
+def test_one_call_for_all_cells_is_one_a_cell(monkeypatch, samples, loss, widths):
     # As on a GPU.
-    monkeypatch.setattr(
-        ReplicaMap, "rows_of",
-        lambda self, tensor: (tensor.view(self.samples * self.cells, -1, tensor.shape[-1]),),
-    )  # fmt: skip
+    for module in (gradients, replica_maps):
+        monkeypatch.setattr(module, "in_one_call", lambda tensor: True)
     network = make_network("cpu", widths, rank=2, loss=loss)
     cells = make_cells(network, 6, DROPOUT[1:], samples=samples)
     together = retrain_cells(network, cells)
@@ -127,10 +125,13 @@ def test_a_checkpoint_sees_every_cell_after_every_step():
     cells = make_cells(network, 5, DROPOUT[:2])
     seen = []
 
-    def checkpoint(step, cell, factors):
-        seen.append((step, cell, [(A.clone(), B.clone()) for A, B in factors]))
+    def checkpoint(step, factors):
+        seen.append((step, [[(A.clone(), B.clone()) for A, B in of_cell] for of_cell in factors]))
 
     trained = retrain_cells(network, cells, checkpoint)
-    assert [one[:2] for one in seen] == [(step, cell) for step in range(1, 9) for cell in (0, 1)]
-    for (_, _, last), factors in zip(seen[-2:], trained, strict=True):
-        assert_same_factors(last, factors)
+    assert [step for step, _ in seen] == [*range(1, 9)]
+    first, last = seen[0][1], seen[-1][1]
+    assert len(first) == len(last) == 2
+    for before, at_the_end, factors in zip(first, last, trained, strict=True):
+        assert_same_factors(at_the_end, factors)
+        assert not torch.equal(before[0][0], factors[0][0])

@@ -4,8 +4,14 @@ Everything here broadcasts over leading dimensions of the factors, which stand f
 samples.
 """
 
+from math import frexp
+
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
+
+#: Precisions in which models are often frozen.
+HALVES = (torch.bfloat16, torch.float16)
 
 
 def mask_factors(A: Tensor, B: Tensor, mask_in: Tensor, mask_out: Tensor) -> tuple[Tensor, Tensor]:
@@ -23,7 +29,8 @@ def mask_factors(A: Tensor, B: Tensor, mask_in: Tensor, mask_out: Tensor) -> tup
     Returns:
         The masked factors, of the broadcast shapes.
     """
-    return A * mask_in.unsqueeze(-2), B * mask_out.unsqueeze(-1)
+    rows = mask_in if mask_in.dim() == 1 else mask_in.unsqueeze(-2)
+    return A * rows, B * mask_out.unsqueeze(-1)
 
 
 def merge_weight(weight: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
@@ -77,6 +84,37 @@ def add_update_rows(base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: floa
     return torch.baddbmm(
         base.reshape(groups, -1, base.shape[-1]), hidden, B.mT, alpha=scaling
     ).reshape(base.shape)
+
+
+def may_add_apart(base: Tensor, A: Tensor, scaling: float) -> bool:
+    """Whether :func:`add_update_apart` takes these tensors and rounds as ``add_update_rows`` does.
+
+    Args:
+        base: W0 x + b, (..., d_out).
+        A: (r, d_in), or (G, r, d_in).
+        scaling: alpha / r.
+
+    Returns:
+        False for groups, and for a factor other than a power of 2, with which a product is rounded.
+    """
+    lower = base.dtype in HALVES and A.dtype == torch.float32
+    return lower and A.dim() == 2 and abs(frexp(scaling)[0]) == 0.5
+
+
+def add_update_apart(base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
+    """Add the update to an output of lower precision, of which no copy is made.
+
+    Args:
+        base: W0 x + b, (..., d_out), of lower precision than the rest.
+        x: (..., d_in).
+        A: (r, d_in).
+        B: (d_out, r).
+        scaling: alpha / r, a power of 2.
+
+    Returns:
+        base + scaling * x A^T B^T, of the shape of ``base`` and the precision of the factors.
+    """
+    return torch.add(base, linear(linear(x, A), B), alpha=scaling)
 
 
 def penalty(A: Tensor, B: Tensor, scaling: float) -> Tensor:

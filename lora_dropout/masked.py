@@ -7,7 +7,12 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from lora_dropout.functional import add_update_rows, mask_factors
+from lora_dropout.functional import (
+    add_update_apart,
+    add_update_rows,
+    mask_factors,
+    may_add_apart,
+)
 from lora_dropout.masks import LayerShape, drop_probability, expected_mask
 from lora_dropout.schedule import MaskSchedule
 
@@ -127,8 +132,10 @@ class MaskedUpdate(nn.Module, ABC):
     @property
     def _masked(self) -> bool:
         """As ``draws_masks``, where the update is known to be added."""
-        rates = self.shape.p_in, self.shape.p_out
-        return (self.training or self._inference == "ensemble") and max(rates) > 0
+        shape = self.shape
+        return (self.training or self._inference == "ensemble") and (
+            shape.p_in > 0 or shape.p_out > 0
+        )
 
     @property
     def deterministic_mask(self) -> float:
@@ -150,6 +157,8 @@ class MaskedUpdate(nn.Module, ABC):
         A, B, scaling = self.mask(A, B, scaling)
         if not base.dtype == x.dtype == A.dtype and not torch.is_autocast_enabled(x.device.type):
             # Some set the precision of the factors alone, to a higher or to a lower one.
+            if x.dtype == A.dtype == B.dtype and may_add_apart(base, A, scaling):
+                return add_update_apart(base, x, A, B, scaling)
             dtype = torch.promote_types(base.dtype, A.dtype)
             base, x, A, B = (one.to(dtype) for one in (base, x, A, B))
         return add_update_rows(base, x, A, B, scaling)
@@ -176,11 +185,15 @@ class MaskedUpdate(nn.Module, ABC):
         Returns:
             A and B, masked where a pass has masks, and the factor of their product.
         """
-        self.used = True
+        # Writing an attribute of a module takes longer than reading it; compiled code guards reads.
+        if torch.compiler.is_compiling() or not self.used:
+            self.used = True
         if self._masked:
-            # Some set the precision of the parameters alone (p.data = ..., DeepSpeed, FSDP).
-            masks = self.mask_in.to(A.dtype), self.mask_out.to(B.dtype)
-            return *mask_factors(A, B, *masks), scaling
+            mask_in, mask_out = self.mask_in, self.mask_out
+            if not mask_in.dtype == A.dtype == B.dtype:
+                # Some set the precision of the parameters alone (p.data = ..., DeepSpeed, FSDP).
+                mask_in, mask_out = mask_in.to(A.dtype), mask_out.to(B.dtype)
+            return *mask_factors(A, B, mask_in, mask_out), scaling
         return A, B, scaling * (1.0 if self.training else self.deterministic_mask)
 
     @property

@@ -161,7 +161,24 @@ def step_masks(
         (samples, total) float32 on the CPU, the layers' masks side by side, and their widths: d_in
         and d_out of the first layer, then of the next.
     """
-    widths = [width for _, shape, _ in layers for width in shape[:2]]
+    masks, widths = smallest_step_masks(layers, seed=seed, step=step, samples=samples)
+    return masks.float(), widths
+
+
+def smallest_step_masks(
+    layers: Sequence[tuple[int, LayerShape, bool]], *, seed: int, step: int, samples: range
+) -> tuple[torch.Tensor, list[int]]:
+    """Draw what :func:`step_masks` draws, in a quarter of the memory where entries are 0 and 1.
+
+    Args:
+        layers, seed, step, samples: as there.
+
+    Returns:
+        As there, but bool where all masks are Bernoulli and none is rescaled.
+    """
+    if all(shape.kind == "bernoulli" and not rescale for _, shape, rescale in layers):
+        return _step_bits(layers, seed, step, samples), _widths(layers)
+    widths = _widths(layers)
     rates = [rate for _, shape, _ in layers for rate in (shape.p_in, shape.p_out)]
     kinds = [shape.kind for _, shape, _ in layers for _ in range(2)]
     uniform = np.empty((len(samples), sum(widths)), np.float32)
@@ -181,6 +198,38 @@ def step_masks(
         kept = [1 - p if divided else 1 for p, divided in zip(rates, rescaled, strict=True)]
         masks /= torch.tensor(kept).repeat_interleave(torch.tensor(widths))
     return masks, widths
+
+
+def _widths(layers: Sequence[tuple[int, LayerShape, bool]]) -> list[int]:
+    return [width for _, shape, _ in layers for width in shape[:2]]
+
+
+def _step_bits(
+    layers: Sequence[tuple[int, LayerShape, bool]], seed: int, step: int, samples: range
+) -> torch.Tensor:
+    """Draw which entries are kept, (samples, total).
+
+    The uniform numbers of one layer at a time stay in the processor's cache: those of a large model
+    in fresh memory cost as much as drawing them.
+    """
+    shapes = [shape for _, shape, _ in layers]
+    bits = np.empty((len(samples), sum(shape.d_in + shape.d_out for shape in shapes)), np.bool_)
+    uniform = np.empty(max((shape.d_in + shape.d_out for shape in shapes), default=0), np.float32)
+    with _drawing:
+        for row, sample in zip(bits, samples, strict=True):
+            start = 0
+            for number, shape, _ in layers:
+                middle, end = start + shape.d_in, start + shape.d_in + shape.d_out
+                drawn = uniform[: end - start]
+                _fill(drawn, seed, step, number, sample)
+                if shape.p_in == shape.p_out:
+                    np.greater_equal(drawn, np.float32(shape.p_in), out=row[start:end])
+                else:
+                    split = shape.d_in
+                    np.greater_equal(drawn[:split], np.float32(shape.p_in), out=row[start:middle])
+                    np.greater_equal(drawn[split:], np.float32(shape.p_out), out=row[middle:end])
+                start = end
+    return torch.from_numpy(bits)
 
 
 def _entries(uniform: torch.Tensor, p: float, kind: MaskKind) -> torch.Tensor:

@@ -1,0 +1,89 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lora_dropout import backward_over_samples, inject, mask_schedule, schedule
+from lora_dropout.masks import draw_masks
+
+
+def small_model(**settings):
+    plain = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    return inject(plain, rank=2, p=0.5, seed=3, **settings)
+
+
+def assert_drawn(model, step, sample=0):
+    """The layers hold the masks that are drawn one by one."""
+    for layer in mask_schedule(model).layers:
+        pair = draw_masks(layer.shape, seed=3, step=step, layer=layer.number, sample=sample)
+        for mask, one in zip((layer.mask_in, layer.mask_out), pair, strict=True):
+            assert torch.equal(mask, torch.from_numpy(one).to(mask.dtype))
+
+
+def held(model):
+    return [
+        mask for layer in mask_schedule(model).layers for mask in (layer.mask_in, layer.mask_out)
+    ]
+
+
+def test_masks_lie_side_by_side_and_stay_the_same_tensors():
+    model = small_model()
+    before = held(model)
+    mask_schedule(model).advance()
+    assert all(one is other for one, other in zip(before, held(model), strict=True))
+    assert len({mask.untyped_storage().data_ptr() for mask in before}) == 1
+    assert_drawn(model, step=1)
+
+
+def test_masks_have_the_precision_of_their_factors():
+    model = small_model()
+    model[0].lora_A.data, model[0].lora_B.data = model[0].lora_A.double(), model[0].lora_B.double()
+    mask_schedule(model).advance()
+    assert [mask.dtype for mask in held(model)] == [torch.float64] * 2 + [torch.float32] * 2
+    assert_drawn(model, step=1)
+
+
+@pytest.mark.parametrize("move", [nn.Module.double, copy.deepcopy])
+def test_masks_that_were_moved_are_drawn_anew(move):
+    model = move(small_model())
+    mask_schedule(model).advance()
+    assert_drawn(model, step=1)
+
+
+def test_masks_that_were_put_there_are_replaced():
+    model = small_model()
+    model[0].mask_in = torch.full((5,), 7.0)
+    mask_schedule(model).advance()
+    assert_drawn(model, step=1)
+
+
+def test_groups_come_and_go():
+    model = small_model()
+    masks = mask_schedule(model)
+    masks.seek(4, range(2, 5))
+    assert model[0].mask_in.shape == (3, 5)
+    for row, sample in enumerate(range(2, 5)):
+        pair = draw_masks(model[2].shape, seed=3, step=4, layer=1, sample=sample)
+        assert torch.equal(model[2].mask_out[row], torch.from_numpy(pair[1]))
+    masks.seek(4, range(1))
+    assert_drawn(model, step=4)
+
+
+def test_a_step_of_n_passes_draws_n_times(monkeypatch):
+    """Coming back to the first sample draws nothing."""
+    draws, draw = [], schedule.smallest_step_masks
+    model = small_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.ones(2, 5)
+
+    def counted(layers, **settings):
+        draws.append(settings)
+        return draw(layers, **settings)
+
+    monkeypatch.setattr(schedule, "smallest_step_masks", counted)
+    backward_over_samples(model, lambda: model(x).square().mean(), 4)
+    assert_drawn(model, step=0)
+    optimizer.step()
+    assert_drawn(model, step=1)
+    assert len(draws) == 4

@@ -98,8 +98,10 @@ class _Piece:
         """Write what was drawn; a GPU is not waited for, and gets it before its precision."""
         if self.columns is not None:
             drawn = drawn[:, self.columns]
-        if self.masks.is_cuda:
-            drawn = drawn.pin_memory().to(self.masks.device, non_blocking=True)
+        device = self.where[0]
+        if device.type == "cuda":
+            drawn = drawn.pin_memory()
+        drawn = drawn.to(device, non_blocking=device.type == "cuda")
         # Unlike copy_, this is let through within a transform of torch.func.
         torch._foreach_copy_([self.masks], [drawn])
 

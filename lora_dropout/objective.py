@@ -10,6 +10,7 @@ from lora_dropout.functional import penalty
 from lora_dropout.given_numbers import whole_number
 from lora_dropout.injection import layers_in_use, mask_schedules
 from lora_dropout.masks import drop_probability
+from lora_dropout.schedule import MaskSchedule
 
 
 def backward_over_samples(model: nn.Module, loss: Callable[[], Tensor], samples: int) -> Tensor:
@@ -48,12 +49,14 @@ def each_sample(model: nn.Module, samples: range) -> Iterator[int]:
     Yields:
         The number. Afterwards the layers hold sample 0 again.
     """
+    # Found once: looking through a large model takes as long as drawing its masks.
+    schedules = mask_schedules(model)
     try:
         for sample in samples:
-            _hold(model, range(sample, sample + 1))
+            _hold(schedules, range(sample, sample + 1))
             yield sample
     finally:
-        _hold(model, range(1))
+        _hold(schedules, range(1))
 
 
 @contextmanager
@@ -74,11 +77,12 @@ def grouped_samples(model: nn.Module, samples: int, first: int = 0) -> Iterator[
     Raises:
         ValueError: ``samples`` is below 1, or the model has no adapted layer.
     """
-    _hold(model, range(first, first + whole_number("samples", samples, 1)))
+    schedules = mask_schedules(model)
+    _hold(schedules, range(first, first + whole_number("samples", samples, 1)))
     try:
         yield
     finally:
-        _hold(model, range(1))
+        _hold(schedules, range(1))
 
 
 @contextmanager
@@ -127,6 +131,6 @@ def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
     return strength * torch.stack(terms).sum()
 
 
-def _hold(model: nn.Module, samples: range) -> None:
-    for schedule in mask_schedules(model):
+def _hold(schedules: list[MaskSchedule], samples: range) -> None:
+    for schedule in schedules:
         schedule.seek(schedule.step, samples)

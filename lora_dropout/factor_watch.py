@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.func import debug_unwrap
+from torch.utils.hooks import RemovableHandle
 
 #: What to do where masks cannot follow the updates by themselves.
 FROZEN = (
@@ -31,7 +32,7 @@ class FactorWatch:
         self.trusted = False
         self._seen: _Seen | None = None
         self._arrivals: dict[int, _Arrival] = {}
-        self._listening: dict[int, weakref.ref[Tensor]] = {}
+        self._listening: dict[int, tuple[weakref.ref[Tensor], RemovableHandle]] = {}
         self._warned = self._partly = False
 
     def forget(self) -> None:
@@ -39,6 +40,18 @@ class FactorWatch:
         self._seen = None
         self._partly = False
         self._arrivals.clear()
+
+    def trust(self) -> None:
+        """Take note that an optimizer of all factors reports its steps.
+
+        From now on only the factors whose gradients came first and last are listened to: a hook in
+        Python on every factor makes a backward pass that waits for the host longer.
+        """
+        if not self.trusted and self._arrivals:
+            order = list(self._arrivals)
+            for index in {*self._listening} - {order[0], order[-1]}:
+                self._listening.pop(index)[1].remove()
+        self.trusted = True
 
     def distrust(self) -> None:
         """Take note of an update of which no optimizer of all factors told."""
@@ -87,11 +100,11 @@ class FactorWatch:
         """
         for index, factor in enumerate(factors):
             known = self._listening.get(index)
-            if known is not None and known() is factor:
+            if known is not None and known[0]() is factor:
                 continue
             if factor.requires_grad and factor.is_leaf:
-                self._listening[index] = weakref.ref(factor)
-                factor.register_post_accumulate_grad_hook(_Hook(self, index, held))
+                handle = factor.register_post_accumulate_grad_hook(_Hook(self, index, held))
+                self._listening[index] = weakref.ref(factor), handle
 
     def asks(self, index: int) -> bool:
         """Whether a factor's gradients matter: that of the first to come, where one is trusted."""

@@ -356,7 +356,8 @@ class MaskSchedule:
             return
         if everything:
             taken = 0 if self._watch.trusted else _steps_taken(optimizer, self.factors())
-            self._watch.trusted, self._due = True, True
+            self._watch.trust()
+            self._due = True
             self._next = max(self._next, self.step + 1, taken)
         elif not self._due:
             self._watch.distrust()

@@ -315,6 +315,34 @@ def test_parts_that_are_called_without_the_model_warn_once(update):
     assert len(warned) == 1
 
 
+@pytest.mark.parametrize("update", UPDATES)
+def test_parts_that_are_called_after_an_optimizer_was_left_warn_too(update):
+    model = make_model()
+    optimizer = torch.optim.SGD(trainable(model), 0.1)
+    model(X).square().sum().backward()
+    optimizer.step()
+
+    def parts(x):
+        return model[2](model[1](model[0](x)))
+
+    with pytest.warns(UserWarning, match=r"mask_schedule\(model\)\.advance\(\)"):
+        assert train_by_hand(model, update, 6, parts) == [1] * 6
+
+
+def test_factors_are_listened_to_at_both_ends_once_an_optimizer_reports_its_steps():
+    model = make_model()
+    optimizer = torch.optim.SGD(trainable(model), 0.1)
+    listened = []
+    for _ in range(3):
+        model(X).square().sum().backward()
+        hooks = [factor._post_accumulate_grad_hooks for factor in trainable(model)]
+        listened.append([bool(of_factor) for of_factor in hooks])
+        optimizer.step()
+    assert listened[0] == [True] * 4
+    assert listened[1] == listened[2]
+    assert sum(listened[1]) == 2
+
+
 @pytest.mark.parametrize("reset", [False, True])
 def test_gradients_without_an_update_move_nothing(reset):
     """Accumulated, or thrown away as a gradient scaler does with those that overflow."""

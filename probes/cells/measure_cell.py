@@ -43,18 +43,15 @@ def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
         clipped=cell.loss_bound is not None,
         seed=cell.seed,
     )
-    measured = zip(
-        evaluate(cell, network, trained.factors, trained.train),
-        evaluate(cell, network, full, trained.test),
-        evaluate(cell, network, trained.checked or full, trained.train),
-        strict=True,
-    )
+    on_s = dict(evaluate(cell, network, trained.factors, trained.train))
+    on_test = dict(evaluate(cell, network, full, trained.test))
+    again = dict(evaluate(cell, network, trained.checked, trained.train)) if trained.checked else {}
     return pd.concat(
         [
-            _rows(cell, trained, curvature, checked, mode, on_train, on_test).assign(
-                loss_retrained=_left_out(again.losses, cell) if trained.checked else np.nan
+            _rows(cell, trained, curvature, checked, mode, on_train, on_test[mode]).assign(
+                loss_retrained=_left_out(again[mode].losses, cell) if trained.checked else np.nan
             )
-            for (mode, on_train), (_, on_test), (_, again) in measured
+            for mode, on_train in on_s.items()
         ],
         ignore_index=True,
     )

@@ -3,12 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from probes.landscape.stationarity import objective_gradient_norms
-from probes.models.network import Factors, Inputs, Network, flat_weights, training_loss
-from probes.training.blocks import blocks
+from probes.models.network import (
+    Factors,
+    Inputs,
+    Network,
+    flat_weights,
+    training_loss,
+    training_losses,
+)
+from probes.training.blocks import blocks, replicas_per_block
 from probes.training.example_weights import full_sample, leave_one_out
 from theory.closeness import EXPANSION_STEPS, expansion_reach
 
@@ -85,14 +93,16 @@ def audit(
     finite = distances.isfinite()
     known = bool(finite.any()) and bool(paths.start.isfinite().all())
     at_full, left_out = _gradient_norms(network, factors, inputs, penalty_weight)
-    loss = training_loss(network, inputs, penalty_weight or 0.0)
+    radius = 0.0
+    if known:
+        radius = _expansion_radius(network, inputs, penalty_weight or 0.0, paths, distances)
     return Audit(
         gradient_norm=at_full,
         gradient_norm_left_out=left_out,
         positive_semidefinite=curvature >= 0,
         distance=float(distances[finite].max()) if known else float("nan"),
         distance_mean=float(distances[finite].mean()) if known else float("nan"),
-        expansion_radius=_expansion_radius(loss, paths, distances) if known else 0.0,
+        expansion_radius=radius,
         nonconvex_pairs=_nonconvex_pairs(network, inputs, seed),
         bounded=clipped,
     )
@@ -136,33 +146,52 @@ class _Paths:
         return flat_weights(self.network.merged_weights(some, update_scale=self.update_scale))
 
 
-def _expansion_radius(loss: Callable[[Tensor], Tensor], paths: _Paths, distances: Tensor) -> float:
+def _expansion_radius(
+    network: Network, inputs: Inputs, penalty_weight: float, paths: _Paths, distances: Tensor
+) -> float:
     """Smallest share of the path to a theta(S^i) within which the expansion is accurate."""
     finite = torch.nonzero(distances.isfinite() & (distances > 0))[:, 0]
     if len(finite) == 0:
         return EXPANSION_STEPS[-1]
     by_distance = finite[distances[finite].argsort()]
     places = torch.linspace(0, len(by_distance) - 1, EXPANSION_REPLICAS).round().long().unique()
+    chosen = torch.stack([paths.path(int(number)) for number in by_distance[places]])
+    loss, at = training_loss(network, inputs, penalty_weight), paths.start
+    slopes, curvatures = _second_order(loss, at, chosen)
+    losses, start = training_losses(network, inputs, penalty_weight), loss(at).item()
+    together = replicas_per_block(network, len(inputs))
     return min(
-        _accurate_up_to(loss, paths.start, paths.path(int(number)))
-        for number in by_distance[places]
+        _least_reach(losses, start, at, chosen[some], slopes[some], curvatures[some])
+        for some in blocks(len(chosen), together)
     )
 
 
-def _accurate_up_to(loss: Callable[[Tensor], Tensor], point: Tensor, path: Tensor) -> float:
+def _second_order(
+    loss: Callable[[Tensor], Tensor], point: Tensor, paths: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slope of a loss along each of some paths (P, size), and its curvature, (P,) each."""
     position = point.clone().requires_grad_(True)
-    value = loss(position)
-    (gradient,) = torch.autograd.grad(value, position, create_graph=True)
-    slope = gradient @ path
-    (hessian_product,) = torch.autograd.grad(slope, position)
-    start = value.item()
-    return float(
-        expansion_reach(
-            lambda step: loss(point + step * path).item() - start,
-            slope=slope.item(),
-            curvature=(hessian_product @ path).item(),
-        )
-    )
+    # One graph of the gradient serves all paths.
+    (gradient,) = torch.autograd.grad(loss(position), position, create_graph=True)
+    slopes, curvatures = [], []
+    for path in paths:
+        slope = gradient @ path
+        (product,) = torch.autograd.grad(slope, position, retain_graph=True)
+        slopes.append(slope.item())
+        curvatures.append((product @ path).item())
+    return np.array(slopes), np.array(curvatures)
+
+
+def _least_reach(
+    losses: Callable[[Tensor], Tensor], start: float, point: Tensor, paths: Tensor,
+    slopes: np.ndarray, curvatures: np.ndarray,
+) -> float:  # fmt: skip
+    """Least reach of the expansion along some paths, whose losses are computed together."""
+
+    def change(step: float) -> np.ndarray:
+        return losses(point + step * paths).numpy() - start
+
+    return float(np.min(expansion_reach(change, slope=slopes, curvature=curvatures)))
 
 
 def _nonconvex_pairs(network: Network, inputs: Inputs, seed: int) -> float:

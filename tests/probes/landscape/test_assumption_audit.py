@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+from torch.func import jacrev
 
 from probes.landscape.assumption_audit import audit
 from probes.models.feedforward import FeedForward
 from probes.models.losses import Loss, cross_entropy, logistic, squared
+from probes.models.network import flat_weights, training_loss
 from probes.stability import measure
 from tests.probes.landscape.test_curvature import make
-from theory.closeness import EXPANSION_STEPS
+from theory.closeness import EXPANSION_STEPS, expansion_reach
 
 KNOWN = {
     "update_scale": 1.0, "penalty_weight": None, "curvature": 0.1, "clipped": False, "seed": 0,
@@ -29,6 +31,26 @@ def test_the_expansion_of_a_quadratic_is_accurate_as_far_as_one_looks():
 def test_the_expansion_of_a_relu_network_is_not():
     *_, found = run(cross_entropy, (7, 6, 4))
     assert found.expansion_radius < 1
+
+
+@pytest.mark.parametrize("penalty_weight", [None, 0.3])
+def test_the_radius_is_that_of_every_path_by_itself(penalty_weight):
+    for seed in range(5):
+        network, inputs, factors = make(cross_entropy, (7, 6, 4), seed)
+        near = [(A[:1] + 0.1 * (A - A[:1]), B[:1] + 0.1 * (B - B[:1])) for A, B in factors]
+        found = audit(network, near, inputs, **KNOWN | {"penalty_weight": penalty_weight})
+        loss = training_loss(network, inputs, penalty_weight or 0.0)
+        start, *ends = flat_weights(network.merged_weights(near))
+        gradient, hessian = jacrev(loss)(start), jacrev(jacrev(loss))(start)
+        reaches = [
+            expansion_reach(
+                lambda step, path=end - start: (loss(start + step * path) - loss(start)).item(),
+                slope=(gradient @ (end - start)).item(),
+                curvature=((end - start) @ hessian @ (end - start)).item(),
+            )
+            for end in ends
+        ]
+        assert found.expansion_radius == min(reaches)
 
 
 def test_distances_are_those_of_the_merged_weights():

@@ -5,7 +5,7 @@ from typing import Any
 from peft.tuners.lora.layer import LoraVariant
 from torch import Tensor
 
-from lora_dropout.peft.adapters import HoldsMasks
+from lora_dropout.peft.adapters import PLACE, AdapterMasks, HoldsMasks
 from lora_dropout.peft.config import DropoutFields
 
 
@@ -38,8 +38,11 @@ class DropoutVariant(LoraVariant):
         Returns:
             The output with the update, (..., d_out).
         """
-        masks = module.lora_masks[active_adapter]
-        A, B = module.lora_A[active_adapter].weight, module.lora_B[active_adapter].weight
+        # Asking a module for its parts by attribute takes longer, in every layer and pass.
+        parts = module._modules
+        masks: AdapterMasks = parts[PLACE][active_adapter]
+        A = parts["lora_A"][active_adapter].weight
+        B = parts["lora_B"][active_adapter].weight
         return masks.add_update(result, x, A, B, module.scaling[active_adapter])
 
     @staticmethod

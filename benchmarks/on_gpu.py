@@ -23,6 +23,7 @@ from benchmarks.captured_step import CAPTURED, placed_on, variants_of
 from benchmarks.interleaved_timing import Variant, lines_of, take_turns
 from benchmarks.loo import LR, Cell, P, make_cell, prepare_jax, run_together
 from probes.cells.cell import Cell as StabilityCell
+from probes.cells.landscapes import landscapes_of
 from probes.cells.leave_one_out import (
     TrainedPart,
     joined,
@@ -205,8 +206,9 @@ def sweep(
 
     def measure_all() -> None:
         for group, group_ready, parts in zip(groups, ready, trained, strict=True):
-            for cell, one, part in zip(group, group_ready, parts, strict=True):
-                measure_cell(cell, joined(one, [part]))
+            whole = [joined(one, [part]) for one, part in zip(group_ready, parts, strict=True)]
+            for each in zip(group, whole, landscapes_of(group, whole), strict=True):
+                measure_cell(*each)
 
     # The first time a device loads what it needs.
     for again in ("", ", again"):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from probes.cells.cell import Cell, objective_of
+from probes.cells.landscapes import Landscape
 from probes.cells.leave_one_out import Trained
 from probes.landscape.assumption_audit import Audit, audit
 from probes.landscape.curvature import Curvature, smallest_curvature
@@ -19,19 +20,24 @@ from probes.training.ensemble_members import member_outputs
 from probes.training.plan import Penalty
 
 
-def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
+def measure_cell(cell: Cell, trained: Trained, known: Landscape | None = None) -> pd.DataFrame:
     """Measure what retraining a cell left.
 
     Args:
         cell: the cell.
         trained: its n + 1 replicas.
+        known: what :func:`probes.cells.landscapes.landscapes_of` found; it is measured if None.
 
     Returns:
         One row for every inference mode and left-out example. See
         ``probes.results.stability_result`` for the columns.
     """
     network, full = trained.network, replica(trained.factors, 0)
-    curvature = smallest_curvature(network, full, trained.train, cell.update_scale, cell.seed)
+    curvature = (
+        known.curvature
+        if known
+        else smallest_curvature(network, full, trained.train, cell.update_scale, cell.seed)
+    )
     objective = objective_of(cell)
     checked = audit(
         network,
@@ -42,6 +48,7 @@ def measure_cell(cell: Cell, trained: Trained) -> pd.DataFrame:
         curvature=curvature.value,
         clipped=cell.loss_bound is not None,
         seed=cell.seed,
+        expansion_radius=known.expansion_radius if known else None,
     )
     on_s = dict(evaluate(cell, network, trained.factors, trained.train))
     on_test = dict(evaluate(cell, network, full, trained.test))

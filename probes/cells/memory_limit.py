@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
+from probes.cells.landscapes import TOGETHER_BYTES
 from probes.landscape.newton_plan import bytes_of_a_product
 from probes.models.network import Network
 
@@ -143,6 +144,9 @@ class Size:
             limit: of the process, in bytes.
         """
         left = limit - held_memory(self.device) - SLACK
+        # On a GPU they are measured together, too; on a CPU one after the other.
+        if self.device.type != "cpu":
+            left -= TOGETHER_BYTES
         return max(1, left // (self.shared + self.replicas * self.replica))
 
     def products_within(self, limit: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from probes.cells.cell import Cell, objective_of
+from probes.cells.landscapes import Landscape, landscapes_of
 from probes.cells.leave_one_out import (
     Trained,
     TrainedPart,
@@ -110,8 +111,9 @@ class CellRun:
             with _memory_in_words(cells[0]):
                 for rows in blocks(len(cells), half):
                     parts += train_cells(cells[rows], ready[rows])
-        for cell, one, part in zip(cells, ready, parts, strict=True):
-            yield self._tables(cell, joined(one, [part]))
+        trained = [joined(one, [part]) for one, part in zip(ready, parts, strict=True)]
+        for cell, one, known in zip(cells, trained, landscapes_of(cells, trained), strict=True):
+            yield self._tables(cell, one, known)
 
     def _cells_together(self, cell: Cell) -> int:
         """How many cells such as this one train as one block, within the memory."""
@@ -156,8 +158,8 @@ class CellRun:
         """Measure a cell of which all parts are trained, as in :meth:`SplitJobRunner.join`."""
         return self._tables(cell, joined(prepare(cell), parts))
 
-    def _tables(self, cell: Cell, trained: Trained) -> Tables:
-        tables = {TableKind.ROWS: measure_cell(cell, trained)}
+    def _tables(self, cell: Cell, trained: Trained, known: Landscape | None = None) -> Tables:
+        tables = {TableKind.ROWS: measure_cell(cell, trained, known)}
         if self.matrix:
             tables[TableKind.LOSS_MATRIX] = loss_matrix(cell, trained)
         return tables

@@ -12,7 +12,6 @@ from probes.models.network import (
     Factors,
     Inputs,
     Network,
-    flat_weights,
     training_loss,
     training_losses,
 )
@@ -69,6 +68,7 @@ def audit(
     curvature: float,
     clipped: bool,
     seed: int,
+    expansion_radius: float | None = None,
 ) -> Audit:
     """Check the assumptions for the network trained on S and those trained on every S^i.
 
@@ -83,6 +83,7 @@ def audit(
             it is not known.
         clipped: whether losses are clipped.
         seed: of the random pairs.
+        expansion_radius: that of :class:`Audit`, if it is known; it is measured if None.
 
     Returns:
         What was found. Distances are NaN, and the radius is 0, where theta(S) or all theta(S^i) are
@@ -93,16 +94,18 @@ def audit(
     finite = distances.isfinite()
     known = bool(finite.any()) and bool(paths.start.isfinite().all())
     at_full, left_out = _gradient_norms(network, factors, inputs, penalty_weight)
-    radius = 0.0
-    if known:
-        radius = _expansion_radius(network, inputs, penalty_weight or 0.0, paths, distances)
+    if not known:
+        expansion_radius = 0.0
+    elif expansion_radius is None:
+        start, chosen = paths.start.cpu(), paths.chosen(distances).cpu()
+        expansion_radius = _expansion_radius(network, inputs, penalty_weight or 0.0, start, chosen)
     return Audit(
         gradient_norm=at_full,
         gradient_norm_left_out=left_out,
         positive_semidefinite=curvature >= 0,
         distance=float(distances[finite].max()) if known else float("nan"),
         distance_mean=float(distances[finite].mean()) if known else float("nan"),
-        expansion_radius=radius,
+        expansion_radius=expansion_radius,
         nonconvex_pairs=_nonconvex_pairs(network, inputs, seed),
         bounded=clipped,
     )
@@ -121,6 +124,58 @@ def _gradient_norms(
     return float(norms[0]), float(left_out.mean()) if len(left_out) else float("nan")
 
 
+def expansion_radii(
+    network: Network, starts: Tensor, paths: Tensor, inputs: Inputs, penalty_weights: Tensor
+) -> np.ndarray:
+    """Radii of the expansion for several networks, each on its own examples, at once.
+
+    Args:
+        network: the frozen network, of all.
+        starts: adapted weights theta(S) of C networks, (C, size), float64, on the device where all
+            is computed.
+        paths: of :func:`expansion_paths` for each, (P, C, size); rows of 0 say nothing.
+        inputs: examples of the C networks beside each other, on that device.
+        penalty_weights: of each, (C,); 0 where the algorithm has no lambda.
+
+    Returns:
+        As :attr:`Audit.expansion_radius` of each, (C,).
+    """
+    losses = training_losses(network, inputs, starts, penalty_weights.to(starts))
+    position = starts.detach().requires_grad_(True)
+    with torch.enable_grad():
+        values = losses(position)
+        (gradient,) = torch.autograd.grad(values.sum(), position, create_graph=True)
+        slopes = (gradient * paths).sum(2)
+        products = [
+            torch.autograd.grad(of_path.sum(), position, retain_graph=True)[0] for of_path in slopes
+        ]
+    curvatures = (torch.stack(products) * paths).sum(2)
+
+    @torch.no_grad()
+    def change(step: float) -> np.ndarray:
+        moved = torch.stack([losses(starts + step * path) for path in paths])
+        return (moved - values).cpu().numpy()
+
+    slope, curvature = (part.detach().cpu().numpy() for part in (slopes, curvatures))
+    return np.min(expansion_reach(change, slope=slope, curvature=curvature), axis=0)
+
+
+def expansion_paths(network: Network, factors: Factors, update_scale: float) -> Tensor:
+    """The paths from theta(S) on which the expansion is looked at, and 0 in place of missing ones.
+
+    Args:
+        network, factors, update_scale: as for :func:`audit`.
+
+    Returns:
+        (``EXPANSION_REPLICAS``, size), float64 where the factors are.
+    """
+    paths = _Paths(network, factors, update_scale)
+    found = paths.start.new_zeros(EXPANSION_REPLICAS, len(paths.start))
+    chosen = paths.chosen(paths.distances())
+    found[: len(chosen)] = chosen
+    return found
+
+
 class _Paths:
     """The paths from theta(S) to every theta(S^i), in the weights W, formed when asked for."""
 
@@ -129,40 +184,46 @@ class _Paths:
         (self.start,) = self._weights(slice(0, 1))
 
     def distances(self) -> Tensor:
-        """Length of every path, (n,)."""
+        """Length of every path, (n,), on the CPU."""
         rows = blocks(len(self.factors[0][0]) - 1, max(1, WEIGHTS_AT_ONCE // len(self.start)))
         found = [
             (self._weights(slice(1 + some.start, 1 + some.stop)) - self.start).norm(dim=1)
             for some in rows
         ]
-        return torch.cat(found)
+        return torch.cat(found).cpu()
 
     def path(self, number: int) -> Tensor:
         """The path to theta(S^i) for i = ``number``."""
         return self._weights(slice(1 + number, 2 + number))[0] - self.start
 
+    def chosen(self, distances: Tensor) -> Tensor:
+        """The paths on which the expansion is looked at, (at most ``EXPANSION_REPLICAS``, size)."""
+        finite = torch.nonzero(distances.isfinite() & (distances > 0))[:, 0]
+        if len(finite) == 0:
+            return self.start.new_empty(0, len(self.start))
+        by_distance = finite[distances[finite].argsort()]
+        places = torch.linspace(0, len(by_distance) - 1, EXPANSION_REPLICAS).round().long().unique()
+        return torch.stack([self.path(int(number)) for number in by_distance[places]])
+
     def _weights(self, rows: slice) -> Tensor:
         some = [(A[rows], B[rows]) for A, B in self.factors]
-        return flat_weights(self.network.merged_weights(some, update_scale=self.update_scale))
+        merged = self.network.merged_weights(some, update_scale=self.update_scale)
+        return torch.cat([weight.flatten(1) for weight in merged], dim=1).double()
 
 
 def _expansion_radius(
-    network: Network, inputs: Inputs, penalty_weight: float, paths: _Paths, distances: Tensor
+    network: Network, inputs: Inputs, penalty_weight: float, start: Tensor, paths: Tensor
 ) -> float:
-    """Smallest share of the path to a theta(S^i) within which the expansion is accurate."""
-    finite = torch.nonzero(distances.isfinite() & (distances > 0))[:, 0]
-    if len(finite) == 0:
+    """Smallest share of some paths within which the expansion is accurate."""
+    if len(paths) == 0:
         return EXPANSION_STEPS[-1]
-    by_distance = finite[distances[finite].argsort()]
-    places = torch.linspace(0, len(by_distance) - 1, EXPANSION_REPLICAS).round().long().unique()
-    chosen = torch.stack([paths.path(int(number)) for number in by_distance[places]])
-    loss, at = training_loss(network, inputs, penalty_weight), paths.start
-    slopes, curvatures = _second_order(loss, at, chosen)
-    losses, start = training_losses(network, inputs, penalty_weight), loss(at).item()
-    together = replicas_per_block(network, len(inputs))
+    loss = training_loss(network, inputs, penalty_weight)
+    losses = training_losses(network, inputs, start, penalty_weight)
+    slopes, curvatures = _second_order(loss, start, paths)
+    value, together = loss(start).item(), replicas_per_block(network, len(inputs))
     return min(
-        _least_reach(losses, start, at, chosen[some], slopes[some], curvatures[some])
-        for some in blocks(len(chosen), together)
+        _least_reach(losses, value, start, paths[some], slopes[some], curvatures[some])
+        for some in blocks(len(paths), together)
     )
 
 

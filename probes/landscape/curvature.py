@@ -12,7 +12,15 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from probes.models.network import Factors, Inputs, Network, flat_weights, training_loss
+from probes.landscape.joint_lanczos import smallest_eigenvalues
+from probes.models.network import (
+    Factors,
+    Inputs,
+    Network,
+    flat_weights,
+    training_loss,
+    training_losses,
+)
 
 #: Up to this many weights the Hessian is formed: its eigenvalues are then exact to rounding.
 DENSE_WEIGHTS = 512
@@ -23,6 +31,11 @@ LANCZOS_VECTORS = 40
 
 #: Relative accuracy that is asked of Lanczos.
 LANCZOS_TOLERANCE = 1e-4
+#: How an eigenvalue that Lanczos found was obtained.
+HOW = f"Lanczos on the Hessian in W, relative accuracy {LANCZOS_TOLERANCE:g}"
+
+#: Products after which Lanczos on many networks at once, which keeps all its vectors, gives up.
+JOINT_PRODUCTS = 96
 
 #: An eigenvalue between minus this and 0 is that of a flat direction, and rounding.
 FLAT = 1e-9
@@ -71,6 +84,40 @@ def smallest_curvature(
     return _lanczos(loss, point, seed)
 
 
+def smallest_curvatures(
+    network: Network, points: Tensor, inputs: Inputs, seed: int
+) -> list[Curvature]:
+    """Smallest Hessian eigenvalues of several networks, each on its own examples, at once.
+
+    Args:
+        network: the frozen network, of all.
+        points: adapted weights of C networks, (C, size), more than ``DENSE_WEIGHTS``, float64, on
+            the device where all is computed.
+        inputs: examples of the C networks beside each other, on that device.
+        seed: of Lanczos' starting vector, the same for all.
+
+    Returns:
+        As :func:`smallest_curvature` for each, at the same accuracy.
+    """
+    position = points.detach().requires_grad_(True)
+    with torch.enable_grad():
+        total = training_losses(network, inputs, points)(position).sum()
+        (gradient,) = torch.autograd.grad(total, position, create_graph=True)
+
+    def multiply(vectors: Tensor) -> Tensor:
+        with torch.enable_grad():
+            slope = (gradient * vectors).sum()
+        return torch.autograd.grad(slope, position, retain_graph=True)[0]
+
+    start = torch.from_numpy(_start(seed, points.shape[1])).to(points).expand_as(points)
+    found = smallest_eigenvalues(multiply, start, LANCZOS_TOLERANCE, JOINT_PRODUCTS)
+    return [Curvature(_without_rounding(float(value), FLAT), HOW) for value in found]
+
+
+def _start(seed: int, size: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(size)
+
+
 def _without_rounding(eigenvalue: float, rounding: float) -> float:
     """The eigenvalue, 0 where that is as likely: a flat direction is no negative curvature."""
     return 0.0 if -rounding <= eigenvalue < 0 else eigenvalue
@@ -89,18 +136,16 @@ def _lanczos(loss: Callable[[Tensor], Tensor], point: Tensor, seed: int) -> Curv
 
     size = len(point)
     operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
-    start = np.random.default_rng(seed).standard_normal(size)
-    how = f"Lanczos on the Hessian in W, relative accuracy {LANCZOS_TOLERANCE:g}"
     try:
         values = eigsh(
             operator,
             k=1,
             which="SA",
-            v0=start,
+            v0=_start(seed, size),
             ncv=min(LANCZOS_VECTORS, size),
             tol=LANCZOS_TOLERANCE,
             return_eigenvectors=False,
         )
     except ArpackNoConvergence:
         return Curvature(float("nan"), "Lanczos did not converge")
-    return Curvature(_without_rounding(float(values[0]), FLAT), how)
+    return Curvature(_without_rounding(float(values[0]), FLAT), HOW)

@@ -234,28 +234,31 @@ def training_loss(
 
 
 def training_losses(
-    network: Network, inputs: Inputs, penalty_weight: float = 0.0
+    network: Network, inputs: Inputs, like: Tensor, penalty_weight: float | Tensor = 0.0
 ) -> Callable[[Tensor], Tensor]:
     """Return the mean losses of several networks: :func:`training_loss` of each, up to rounding.
 
     Args:
-        network, inputs, penalty_weight: as for :func:`training_loss`; examples of several cells
-            beside each other give each network its own.
+        network, inputs: as for :func:`training_loss`; examples of several cells beside each other
+            give each network its own.
+        like: weights or another tensor in float64, on the device where all is computed.
+        penalty_weight: s, of all networks or of each, (R,).
 
     Returns:
-        A function of R flat vectors of weights, (R, size), in float64 where the inputs are. Its
+        A function of R flat vectors of weights, (R, size), float64 on that device. Its
         value is (R,), differentiable.
     """
-    exact = torch.empty((), dtype=torch.float64, device=inputs.targets.device)
-    network, inputs = network.place(exact), inputs.place(exact)
+    network, inputs = network.place(like), inputs.place(like)
     shapes = [weight.shape for weight in network.weights]
     frozen = torch.cat([weight.flatten() for weight in network.weights])
+
+    penalized = bool(torch.as_tensor(penalty_weight).any())
 
     def losses(flats: Tensor) -> Tensor:
         pieces = flats.split([shape.numel() for shape in shapes], dim=1)
         weights = [piece.view(-1, *shape) for piece, shape in zip(pieces, shapes, strict=True)]
         means = network.loss.value(network.outputs(weights, inputs), inputs.targets).mean(1)
-        if penalty_weight:
+        if penalized:
             return means + penalty_weight * (flats - frozen).square().sum(1)
         return means
 

@@ -66,11 +66,11 @@ def test_what_is_shaped_otherwise_or_estimated_is_not_together():
 def test_a_group_that_is_stopped_keeps_the_cells_that_are_done(groups, monkeypatch, tmp_path):
     measure_cell, measured = run_cell.measure_cell, []
 
-    def stop_at_the_third(cell, trained):
+    def stop_at_the_third(cell, *arguments):
         measured.append(cell)
         if len(measured) == 3:
             raise KeyboardInterrupt
-        return measure_cell(cell, trained)
+        return measure_cell(cell, *arguments)
 
     monkeypatch.setattr(run_cell, "measure_cell", stop_at_the_third)
     store = Store(tmp_path, "code")

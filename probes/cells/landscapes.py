@@ -1,0 +1,126 @@
+"""Curvature and expansion of cells that trained as one block on a GPU: measured together there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from probes.cells.cell import Cell, objective_of
+from probes.cells.leave_one_out import Trained
+from probes.landscape.assumption_audit import (
+    EXPANSION_REPLICAS,
+    expansion_paths,
+    expansion_radii,
+)
+from probes.landscape.curvature import (
+    DENSE_WEIGHTS,
+    JOINT_PRODUCTS,
+    Curvature,
+    smallest_curvature,
+    smallest_curvatures,
+)
+from probes.models.feedforward import Columns, beside
+from probes.models.network import Network, replica
+from probes.training.blocks import blocks
+from probes.training.plan import Penalty
+
+#: Bytes that cells which are measured together may hold on a GPU.
+TOGETHER_BYTES = 2**29
+#: Vectors of all adapted weights, float64, that a cell holds beside those of Lanczos.
+#: Counted: the paths, twice while they are copied; the point, its gradient and the Hessian's
+#: products with the paths; and of Lanczos the start, the vector and its product, twice each.
+VECTORS = 3 * EXPANSION_REPLICAS + 8
+#: Numbers, float64, that products hold for each activation: as in ``memory_limit``.
+PRODUCT_COPIES = 5
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """What second derivatives of the training loss say of a cell.
+
+    Attributes:
+        curvature: smallest, at theta(S).
+        expansion_radius: as in :class:`probes.landscape.assumption_audit.Audit`.
+    """
+
+    curvature: Curvature
+    expansion_radius: float
+
+
+def landscapes_of(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[Landscape | None]:
+    """Measure curvature and expansion of cells at once, on the device where they trained.
+
+    A GPU takes as long for the products of one cell as for those of a hundred.
+
+    Args:
+        cells: that trained as one block.
+        trained: their replicas.
+
+    Returns:
+        Those of every cell; None where each is better measured by itself: on a CPU, with few
+        weights, and with very many.
+    """
+    network = trained[0].network
+    weights = sum(weight.numel() for weight in network.weights)
+    together = TOGETHER_BYTES // _bytes_of_a_cell(network, cells[0].n)
+    if network.weights[0].device.type == "cpu" or weights <= DENSE_WEIGHTS or together == 0:
+        return [None] * len(cells)
+    return [
+        found
+        for some in blocks(len(cells), together)
+        for found in measure_together(cells[some], trained[some])
+    ]
+
+
+def _bytes_of_a_cell(network: Network, examples: int) -> int:
+    """Bytes that a cell takes on the device while it is measured beside others."""
+    weights = sum(weight.numel() for weight in network.weights)
+    vectors = JOINT_PRODUCTS + VECTORS
+    return 8 * (vectors * weights + PRODUCT_COPIES * network.activations * examples)
+
+
+def measure_together(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[Landscape]:
+    """Measure curvature and expansion of cells at once, wherever they trained.
+
+    Args:
+        cells: that trained as one block, with more than ``DENSE_WEIGHTS`` weights.
+        trained: their replicas.
+
+    Returns:
+        Those of every cell.
+    """
+    network = trained[0].network
+    exact = torch.empty((), dtype=torch.float64, device=network.weights[0].device)
+    inputs = beside([one.train for one in trained if isinstance(one.train, Columns)])
+    pairs = list(zip(cells, trained, strict=True))
+    starts = torch.cat([_start(cell, one) for cell, one in pairs]).to(exact)
+    paths = torch.stack(
+        [expansion_paths(network, one.factors, cell.update_scale) for cell, one in pairs], 1
+    ).to(exact)
+    penalties = torch.tensor([_penalty_weight(cell) for cell in cells])
+    radii = expansion_radii(network, starts, paths, inputs, penalties)
+    curvatures = smallest_curvatures(network, starts, inputs, cells[0].seed)
+    return [
+        Landscape(found if isfinite(found.value) else _alone(cell, one), float(radius))
+        for (cell, one), found, radius in zip(pairs, curvatures, radii, strict=True)
+    ]
+
+
+def _start(cell: Cell, trained: Trained) -> Tensor:
+    """Adapted weights theta(S), (1, size)."""
+    full = replica(trained.factors, 0)
+    merged = trained.network.merged_weights(full, update_scale=cell.update_scale)
+    return torch.cat([weight.flatten(1) for weight in merged], dim=1)
+
+
+def _alone(cell: Cell, trained: Trained) -> Curvature:
+    """The curvature by itself: it restarts, and says why there is none."""
+    full = replica(trained.factors, 0)
+    return smallest_curvature(trained.network, full, trained.train, cell.update_scale, cell.seed)
+
+
+def _penalty_weight(cell: Cell) -> float:
+    objective = objective_of(cell)
+    return objective.penalty_weight if isinstance(objective, Penalty) else 0.0

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -68,7 +68,9 @@ class MaskMemory:
         for where in dict.fromkeys(places):
             members = [index for index, place in enumerate(places) if place == where]
             sizes = [widths[2 * index + side] for index in members for side in (0, 1)]
-            masks = debug_unwrap(torch.empty(samples, sum(sizes), device=where[0], dtype=where[1]))
+            masks = debug_unwrap(
+                torch.empty(samples, sum(sizes), device=where.device, dtype=where.dtype)
+            )
             parts = (masks[0] if samples == 1 else masks).split(sizes, dim=-1)
             views.update(zip(members, zip(parts[::2], parts[1::2], strict=True), strict=True))
             columns = None if len(members) == len(layers) else _columns(members, widths)
@@ -90,7 +92,7 @@ class _Piece:
     """
 
     masks: Tensor
-    where: tuple[torch.device, torch.dtype]
+    where: "_Where"
     first: HasMasks
     columns: Tensor | None
 
@@ -98,7 +100,9 @@ class _Piece:
         """Write what was drawn; a GPU is not waited for, and gets it before its precision."""
         if self.columns is not None:
             drawn = drawn[:, self.columns]
-        device = self.where[0]
+        device = self.where.device
+        if drawn.is_floating_point():
+            drawn = drawn.to(self.where.rounded_to)
         if device.type == "cuda":
             drawn = drawn.pin_memory()
         drawn = drawn.to(device, non_blocking=device.type == "cuda")
@@ -106,10 +110,20 @@ class _Piece:
         torch._foreach_copy_([self.masks], [drawn])
 
 
-def _where(layer: HasMasks) -> tuple[torch.device, torch.dtype]:
-    """Device of a layer's masks, and the precision of its factors."""
-    dtype = next(iter(layer.factors), layer.mask_in).dtype
-    return layer.mask_in.device, dtype if dtype.is_floating_point else layer.mask_in.dtype
+class _Where(NamedTuple):
+    """Device and precision of a layer's masks, and the precision that their entries have."""
+
+    device: torch.device
+    dtype: torch.dtype
+    rounded_to: torch.dtype
+
+
+def _where(layer: HasMasks) -> _Where:
+    """Masks get the precision of the factors, so that no pass casts them."""
+    mask = layer.mask_in
+    dtype = next(iter(layer.factors), mask).dtype
+    return _Where(mask.device, dtype if dtype.is_floating_point else mask.dtype,
+                  getattr(layer, "rounded_to", mask.dtype))  # fmt: skip
 
 
 def _columns(members: Iterable[int], widths: Sequence[int]) -> Tensor:

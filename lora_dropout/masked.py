@@ -51,6 +51,7 @@ class MaskedUpdate(nn.Module, ABC):
 
     Attributes:
         mask_in, mask_out: held masks, (d_in,) and (d_out,), or (G, d) for G groups of the batch.
+        rounded_to: precision of the frozen layer, to which entries of masks are rounded.
         masks: the schedule of the model that the layer belongs to.
         number: of the layer in its schedule.
         used: whether a pass used the update since the schedule last asked.
@@ -80,6 +81,7 @@ class MaskedUpdate(nn.Module, ABC):
         self.used = False
         where = "cpu" if like.is_meta else like.device
         dtype = like.dtype if like.is_floating_point() else torch.float32
+        self.rounded_to = dtype
         for name, size in (("mask_in", shape.d_in), ("mask_out", shape.d_out)):
             ones = torch.ones(size, dtype=dtype, device=where)
             self.register_buffer(name, ones, persistent=False)
@@ -215,6 +217,8 @@ class MaskedUpdate(nn.Module, ABC):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         before = self.mask_in.device
+        # The masks may have a higher precision than the model, and are cast as it is.
+        self.rounded_to = fn(self.mask_in.new_empty(0, dtype=self.rounded_to)).dtype
         super()._apply(fn, recurse)
         if before.type == "meta" != self.mask_in.device.type:
             # Memory that was given to tensors without data holds anything but masks.

@@ -8,9 +8,9 @@ from lora_dropout import backward_over_samples, inject, mask_schedule, schedule
 from lora_dropout.masks import draw_masks
 
 
-def small_model(**settings):
+def small_model(p=0.5, **settings):
     plain = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
-    return inject(plain, rank=2, p=0.5, seed=3, **settings)
+    return inject(plain, rank=2, p=p, seed=3, **settings)
 
 
 def assert_drawn(model, step, sample=0):
@@ -87,3 +87,17 @@ def test_a_step_of_n_passes_draws_n_times(monkeypatch):
     optimizer.step()
     assert_drawn(model, step=1)
     assert len(draws) == 4
+
+
+def test_masks_of_higher_precision_have_the_entries_that_the_model_can_hold():
+    """As with PEFT's adapters in float32 over a model in bfloat16."""
+    model = small_model(p=0.3, rescale=True).bfloat16()
+    for layer in mask_schedule(model).layers:
+        layer.lora_A.data, layer.lora_B.data = layer.lora_A.float(), layer.lora_B.float()
+    mask_schedule(model).advance()
+    entries = torch.cat(held(model))
+    assert entries.dtype == torch.float32
+    assert set(entries.tolist()) == {0.0, torch.tensor(1 / 0.7).bfloat16().item()}
+    model.float()
+    mask_schedule(model).advance()
+    assert set(torch.cat(held(model)).tolist()) == {0.0, torch.tensor(1 / 0.7).item()}

@@ -32,7 +32,7 @@ from probes.cells.leave_one_out import (
     train_part,
 )
 from probes.cells.measure_cell import measure_cell
-from probes.cells.prepare import Prepared, prepare
+from probes.cells.prepare import Prepared, prepare_all
 from probes.cells.run_cell import CellRun
 from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
@@ -198,8 +198,8 @@ def sweep(
         _write(json, found)
         return result
 
-    def prepare_all() -> list[list[Prepared]]:
-        return [[prepare(cell) for cell in group] for group in groups]
+    def prepare_groups() -> list[list[Prepared]]:
+        return [prepare_all(group) for group in groups]
 
     def train_all() -> list[list[TrainedPart]]:
         return [_trained(*of_group) for of_group in zip(groups, ready, strict=True)]
@@ -212,7 +212,7 @@ def sweep(
 
     # The first time a device loads what it needs.
     for again in ("", ", again"):
-        ready = note(f"prepare{again}", prepare_all)
+        ready = note(f"prepare{again}", prepare_groups)
         trained = note(f"train{again}", train_all)
     note("measure", measure_all)
     note("all of it", lambda: measure(**settings, device=device, workers=workers))

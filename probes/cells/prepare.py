@@ -1,6 +1,7 @@
 """What a cell needs before any training: its examples, its network and its start."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,3 +61,17 @@ def prepare(cell: Cell) -> Prepared:
         ),
         columns=cell.training | {"pool": len(task)},
     )
+
+
+def prepare_all(cells: Sequence[Cell]) -> list[Prepared]:
+    """Prepare several cells; those that differ in p alone share what they are given.
+
+    Args:
+        cells: of a sweep.
+
+    Returns:
+        For every cell what :func:`prepare` returns.
+    """
+    draws = [replace(cell, p=0.0) for cell in cells]
+    ready = {draw: prepare(draw) for draw in dict.fromkeys(draws)}
+    return [ready[draw] for draw in draws]

@@ -21,7 +21,7 @@ from probes.cells.leave_one_out import (
 )
 from probes.cells.measure_cell import loss_matrix, measure_cell
 from probes.cells.memory_limit import Size, safe_limit
-from probes.cells.prepare import Prepared, prepare
+from probes.cells.prepare import Prepared, prepare, prepare_all
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.landscape.newton_plan import MEMORY_BUDGET
 from probes.training.blocks import blocks, cells_per_block
@@ -101,7 +101,7 @@ class CellRun:
         Yields:
             The tables of every cell, in order.
         """
-        ready = [prepare(cell) for cell in cells]
+        ready = prepare_all(cells)
         parts: list[TrainedPart] = []
         with suppress(torch.OutOfMemoryError):
             parts = train_cells(cells, ready, progress)

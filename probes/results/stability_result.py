@@ -426,8 +426,8 @@ class StabilityResult(Result):
 
 
 def _cell_record(group: pd.DataFrame) -> dict[str, Any]:
-    row = group.iloc[0].drop(PER_EXAMPLE).to_dict()
-    first = {str(name): value for name, value in row.items()}
+    row = group.iloc[0].to_dict()
+    first = {str(name): value for name, value in row.items() if name not in PER_EXAMPLE}
     # Nothing was measured where the network trained on S diverged.
     kept = group["loss_kept"] if np.isfinite(first["train_loss"]) else float("nan")
     given = pd.notna(first["loss_bound"])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from probes.cells import run_cell
+from probes.cells.prepare import prepare, prepare_all
 from probes.cells.run_cell import CellRun
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.job import TableKind, silent
@@ -47,6 +48,18 @@ def test_rows_do_not_depend_on_the_group(groups, more):
         torch.set_num_threads(before)
     assert groups == [4]
     pd.testing.assert_frame_equal(together, single, check_exact=True)
+
+
+def test_cells_that_differ_in_the_rate_alone_are_prepared_once():
+    some = cells()
+    ready = prepare_all(some)
+    assert len({id(one) for one in ready}) == 2
+    for cell, one in zip(some, ready, strict=True):
+        alone = prepare(cell)
+        assert one.columns == alone.columns
+        assert one.training == alone.training
+        assert torch.equal(one.index, alone.index)
+        assert torch.equal(one.start[0][0], alone.start[0][0])
 
 
 def test_groups_hold_every_cell_once_and_leave_no_place_idle():

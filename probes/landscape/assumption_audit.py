@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -192,10 +193,6 @@ class _Paths:
         ]
         return torch.cat(found).cpu()
 
-    def path(self, number: int) -> Tensor:
-        """The path to theta(S^i) for i = ``number``."""
-        return self._weights(slice(1 + number, 2 + number))[0] - self.start
-
     def chosen(self, distances: Tensor) -> Tensor:
         """The paths on which the expansion is looked at, (at most ``EXPANSION_REPLICAS``, size)."""
         finite = torch.nonzero(distances.isfinite() & (distances > 0))[:, 0]
@@ -203,9 +200,10 @@ class _Paths:
             return self.start.new_empty(0, len(self.start))
         by_distance = finite[distances[finite].argsort()]
         places = torch.linspace(0, len(by_distance) - 1, EXPANSION_REPLICAS).round().long().unique()
-        return torch.stack([self.path(int(number)) for number in by_distance[places]])
+        rows = 1 + by_distance[places].to(self.start.device)
+        return self._weights(rows) - self.start
 
-    def _weights(self, rows: slice) -> Tensor:
+    def _weights(self, rows: slice | Tensor) -> Tensor:
         some = [(A[rows], B[rows]) for A, B in self.factors]
         merged = self.network.merged_weights(some, update_scale=self.update_scale)
         return torch.cat([weight.flatten(1) for weight in merged], dim=1).double()
@@ -257,15 +255,21 @@ def _least_reach(
 
 def _nonconvex_pairs(network: Network, inputs: Inputs, seed: int) -> float:
     """Check the midpoints of pairs of random outputs against the targets of random examples."""
-    generator = torch.Generator().manual_seed(seed % 2**63)
-    outputs = network.outputs_count
-    scale = 10 * torch.rand(2, 1, CONVEXITY_PAIRS, generator=generator, dtype=torch.float64)
-    ends = scale * torch.randn(
-        2, outputs, CONVEXITY_PAIRS, generator=generator, dtype=torch.float64
-    )
-    chosen = torch.randint(len(inputs), (CONVEXITY_PAIRS,), generator=generator)
+    ends, chosen = _random_pairs(network.outputs_count, len(inputs), seed)
     targets = inputs.targets.double().cpu()[:, chosen]
     values = network.loss.value(ends, targets)
     middle = network.loss.value(ends.mean(0), targets)
     above = middle > values.mean(0) * (1 + 1e-9) + 1e-12
     return float(above.double().mean())
+
+
+# The cells of a sweep, one after the other, ask for the same.
+@lru_cache(maxsize=1)
+def _random_pairs(outputs: int, examples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw pairs of outputs (2, outputs, pairs), float64, and the number of an example for each."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    scale = 10 * torch.rand(2, 1, CONVEXITY_PAIRS, generator=generator, dtype=torch.float64)
+    ends = scale * torch.randn(
+        2, outputs, CONVEXITY_PAIRS, generator=generator, dtype=torch.float64
+    )
+    return ends, torch.randint(examples, (CONVEXITY_PAIRS,), generator=generator)

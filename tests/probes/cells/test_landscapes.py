@@ -2,6 +2,7 @@
 
 from math import isnan
 
+import pandas as pd
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from probes.cells.landscapes import landscapes_of, measure_together
 from probes.cells.leave_one_out import train_cell
 from probes.cells.measure_cell import measure_cell
 from probes.cli.stability_settings import StabilitySettings
+from probes.stability import measure
 from tests.devices import DEVICES
 
 SETTINGS = {"task": "digits", "n": 16, "p": (0.0, 0.5), "draws": 2, "steps": 20}
@@ -52,3 +54,10 @@ def test_a_cell_that_diverged_leaves_the_others_alone():
 def test_on_a_cpu_and_with_few_weights_each_is_measured_by_itself():
     cells, found = trained()
     assert landscapes_of(cells, found) == [None] * 4
+
+
+@pytest.mark.parametrize("device", DEVICES[1:])
+def test_a_sweep_on_another_device_has_the_rows_of_the_cpu(device):
+    settings = SETTINGS | {"steps": 6, "dtype": "float64"}
+    here, there = (measure(**settings, device=one).rows for one in ("cpu", device))
+    pd.testing.assert_frame_equal(here, there.assign(device="cpu"), rtol=1e-4)

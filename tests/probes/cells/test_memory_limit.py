@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from probes.cells.landscapes import TOGETHER_BYTES
 from probes.cells.leave_one_out import train_cell, train_cells
 from probes.cells.measure_cell import evaluate
 from probes.cells.memory_limit import SLACK, Size, bytes_of_a_product, parse_size, resident_memory
@@ -58,6 +59,17 @@ def network():
     weights = [torch.randn(6, 5), torch.randn(4, 6)]
     return FeedForward(weights, [torch.zeros(6), torch.zeros(4)], rank=2, alpha=2.0,
                        loss=cross_entropy)  # fmt: skip
+
+
+def test_cells_together_leave_room_for_what_is_measured_together_on_a_gpu():
+    """Device "meta" stands for a GPU: its tensors hold nothing."""
+    placed = network().place(torch.empty((), device="meta"))
+    here, there = (
+        Size(one, replicas=3, examples=2, samples=1, steps=1) for one in (network(), placed)
+    )
+    limit = resident_memory() + SLACK + TOGETHER_BYTES // 2
+    assert there.cells_within(limit) == 1
+    assert here.cells_within(limit) > there.cells_within(limit + TOGETHER_BYTES // 2 + 2**22) > 1
 
 
 def test_more_memory_lets_more_replicas_train_together():

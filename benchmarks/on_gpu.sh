@@ -5,7 +5,8 @@
 #
 # OUT is the folder for what is found: a text and, where there is a table, a JSON file a part, and a
 # summary of both. WHEELS is a folder of what the machine lacks (`make gpu-wheels`). Every part has
-# a time of its own and runs whatever became of the others. PYTHON names the interpreter.
+# a time of its own and runs whatever became of the others. PYTHON names the interpreter; PARTS, as
+# in PARTS="tests sweep", those of the parts that run, where not all shall.
 set -u
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
@@ -38,6 +39,7 @@ export HF_HUB_OFFLINE=1 XLA_PYTHON_CLIENT_PREALLOCATE=false
 part() {  # NAME SECONDS COMMAND...
   local name=$1 limit=$2 start=$SECONDS status
   shift 2
+  [[ -z ${PARTS:-} || " $PARTS " == *" $name "* ]] || return 0
   echo "== $name"
   # An interrupt first: what a part knows by then it still says.
   timeout --signal=INT --kill-after=10 "$limit" "$@" >"$OUT/$name.txt" 2>&1

@@ -135,11 +135,43 @@ def stack_masks(
         ``mask_in`` of shape (steps, samples, d_in) and ``mask_out`` of shape
         (steps, samples, d_out), float32, on the CPU; the entries are those of :func:`draw_masks`.
     """
-    uniform = np.empty((len(steps), len(samples), shape.d_in + shape.d_out), np.float32)
+    sides = shape.d_in + shape.d_out
+    uniform = stack_uniforms(sides, seed=seed, steps=steps, layer=layer, samples=samples)
+    return masks_of_uniforms(uniform, shape, rescale)
+
+
+def stack_uniforms(
+    sides: int, *, seed: int, steps: Sequence[int], layer: int, samples: range
+) -> NDArray[np.float32]:
+    """Draw the uniform numbers that the masks of one layer are made of, whatever their rates.
+
+    Args:
+        sides: d_in + d_out of the layer.
+        seed, steps, layer, samples: as for :func:`stack_masks`.
+
+    Returns:
+        Numbers in [0, 1), (steps, samples, sides).
+    """
+    uniform = np.empty((len(steps), len(samples), sides), np.float32)
     with _drawing:
         for of_step, step in zip(uniform, steps, strict=True):
             for row, sample in zip(of_step, samples, strict=True):
                 _fill(row, seed, step, layer, sample)
+    return uniform
+
+
+def masks_of_uniforms(
+    uniform: NDArray[np.float32], shape: LayerShape, rescale: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make masks of the numbers of :func:`stack_uniforms`.
+
+    Args:
+        uniform: (steps, samples, d_in + d_out).
+        shape, rescale: as for :func:`stack_masks`.
+
+    Returns:
+        As :func:`stack_masks`.
+    """
     drawn = torch.from_numpy(uniform).split([shape.d_in, shape.d_out], dim=-1)
     rates = (shape.p_in, shape.p_out)
     masks = [_entries(part, p, shape.kind) for part, p in zip(drawn, rates, strict=True)]

@@ -9,7 +9,7 @@ from torch import Tensor
 from probes.cells.cell import Cell, objective_of
 from probes.cells.prepare import Prepared, prepare
 from probes.jobs.job import Progress, silent
-from probes.landscape.lipschitz import LipschitzTracker
+from probes.landscape.lipschitz import LipschitzTracker, visit_together
 from probes.landscape.newton_plan import MEMORY_BUDGET
 from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, Network, replica
@@ -160,15 +160,19 @@ def train_part(
         Factors of these replicas, in order, and the largest gradient norm met on the way.
     """
     tracker = LipschitzTracker(ready.network, ready.train, cell.steps, cell.update_scale)
+    last = 0
 
     def checkpoint(step: int, rows: slice, factors: Factors) -> None:
+        nonlocal last
         tracker.visit(step, factors)
-        progress(rows.stop - rows.start)
+        # The steps of every block begin at 1.
+        progress((rows.stop - rows.start) * (step - last if step > last else step))
+        last = step
 
     def run(start: Factors) -> Factors:
         return retrain(
             ready.network, ready.train, ready.weights, start, ready.training, objective_of(cell),
-            checkpoint=checkpoint, pieces=pieces,
+            checkpoint=checkpoint, at=tracker.at, pieces=pieces,
         )  # fmt: skip
 
     with torch.no_grad():
@@ -197,11 +201,13 @@ def train_cells(
         for cell, one in zip(cells, ready, strict=True)
     ]
     replicas = sum(len(one.weights) for one in ready)
+    last = 0
 
     def checkpoint(step: int, factors: Sequence[Factors]) -> None:
-        for tracker, of_cell in zip(trackers, factors, strict=True):
-            tracker.visit(step, of_cell)
-        progress(replicas)
+        nonlocal last
+        visit_together(trackers, step, factors)
+        progress(replicas * (step - last if step > last else step))
+        last = step
 
     def run(starts: Sequence[Factors]) -> list[Factors]:
         network = ready[0].network
@@ -214,6 +220,7 @@ def train_cells(
                 for cell, one, start in alike
             ],
             checkpoint,
+            at=trackers[0].at,
         )
 
     with torch.no_grad():

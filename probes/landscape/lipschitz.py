@@ -1,9 +1,14 @@
 """The Lipschitz constant of the loss in the adapted weights, as far as training met it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from probes.models.feedforward import Columns, FeedForward, beside
 from probes.models.network import Factors, Inputs, Network
+from probes.training.replica_maps import in_one_call
 
 
 class LipschitzTracker:
@@ -49,7 +54,48 @@ class LipschitzTracker:
 
     def see(self, factors: Factors) -> None:
         """Take the factors of some replicas into account, whatever the step."""
-        norms = self.network.gradient_norms(factors, self.inputs, self.update_scale)
+        self.take(self.network.gradient_norms(factors, self.inputs, self.update_scale))
+
+    def take(self, norms: Tensor) -> None:
+        """Take norms into account.
+
+        Args:
+            norms: per replica and example, (R, m).
+        """
         # Read where it is asked for: until then the host need not wait for a GPU.
         finite = torch.where(norms.isfinite(), norms, 0.0)
         self._largest = torch.maximum(self._largest, finite.amax())
+
+
+def visit_together(
+    trackers: Sequence[LipschitzTracker], step: int, factors: Sequence[Factors]
+) -> None:
+    """Let the trackers of cells that train as one block visit a step.
+
+    On a GPU they look at all cells at once: one by one they would take longer than the training.
+
+    Args:
+        trackers: one of every cell, of the same network and steps, with as many examples.
+        step: number of the step just taken, from 1.
+        factors: of every cell.
+    """
+    first = trackers[0]
+    if step not in first.at:
+        return
+    columns = [one.inputs for one in trackers if isinstance(one.inputs, Columns)]
+    if not (isinstance(first.network, FeedForward) and in_one_call(first.inputs.targets)):
+        for tracker, of_cell in zip(trackers, factors, strict=True):
+            tracker.see(of_cell)
+        return
+    # Their factors of the update differ, so B takes them in.
+    scales = [one.update_scale for one in trackers]
+    joined = [
+        (
+            torch.cat([A for A, _ in layers]),
+            torch.cat([B * scale for (_, B), scale in zip(layers, scales, strict=True)]),
+        )
+        for layers in zip(*factors, strict=True)
+    ]
+    norms = first.network.gradient_norms(joined, beside(columns))
+    for tracker, own in zip(trackers, norms.chunk(len(trackers)), strict=True):
+        tracker.take(own)

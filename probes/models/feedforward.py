@@ -141,25 +141,29 @@ class FeedForward(Network):
     ) -> Tensor:
         """Compute per-example gradient norms, as in :meth:`Network.gradient_norms`.
 
+        The replicas may be those of several cells, as many of each, and the examples too.
+
         The gradient of a linear layer's weight is the outer product of its output's gradient and
         its input, so its norm is the product of theirs and no gradient is formed. Nor is the first
         layer's weight, the largest: its frozen product is at hand.
         """
         scaling = self.scaling * update_scale
         (A, B), *later = factors
-        hidden = torch.mm(A.flatten(0, 1), inputs.features).unflatten(0, A.shape[:2])
-        first = torch.baddbmm(inputs.frozen.expand(len(A), -1, -1), B, hidden, alpha=scaling)
+        hidden = _times_common(A, inputs.features)
+        frozen = _of_replicas(inputs.frozen, len(A))
+        first = torch.baddbmm(frozen, B, hidden, alpha=scaling)
         weights = [
             merge_weight(weight, *pair, scaling)
             for weight, pair in zip(self.weights[1:], later, strict=True)
         ]
         *inner, outputs = self._activations_after(first, weights)
-        grad = self.loss.gradient(outputs, inputs.targets, None)
+        grad = self.loss.gradient(outputs, _of_replicas(inputs.targets, len(A)), None)
         total = torch.zeros_like(grad[:, 0])
         for weight, X in zip(reversed(weights), reversed(inner), strict=True):
             total += grad.square().sum(-2) * X.square().sum(-2)
             grad = (weight.mT @ grad).mul_(X > 0)
-        total += grad.square().sum(-2) * inputs.features.square().sum(-2)
+        sizes = _of_replicas(inputs.features.square().sum(-2, keepdim=True), len(A))
+        total += grad.square().sum(-2) * sizes.squeeze(-2)
         return total.sqrt_()
 
     def _activations_after(self, first: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
@@ -173,6 +177,37 @@ class FeedForward(Network):
         for weight, bias in zip(weights, self.biases[1:], strict=True):
             found.append((weight @ found[-1].relu_()).add_(bias))
         return found
+
+
+def _of_replicas(common: Tensor, replicas: int) -> Tensor:
+    """View what is common to replicas, (a, m), as that of each; of several cells it is copied.
+
+    Args:
+        common: (a, m), or (C, a, m).
+        replicas: their number, of all cells.
+
+    Returns:
+        (replicas, a, m).
+    """
+    if common.dim() == 2:
+        return common.expand(replicas, -1, -1)
+    return common.repeat_interleave(replicas // len(common), 0)
+
+
+def _times_common(A: Tensor, X: Tensor) -> Tensor:
+    """Multiply every replica's matrix by what is common to the replicas.
+
+    Args:
+        A: (R, r, d).
+        X: (d, m), or of several cells (C, d, m).
+
+    Returns:
+        (R, r, m).
+    """
+    if X.dim() == 2:
+        return torch.mm(A.flatten(0, 1), X).unflatten(0, A.shape[:2])
+    rows = A.view(len(X), -1, A.shape[-1])
+    return torch.bmm(rows, X).view(*A.shape[:2], -1)
 
 
 def random_network_weights(

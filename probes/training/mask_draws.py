@@ -2,10 +2,18 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_dropout.masks import LayerShape, MaskKind, stack_masks
+from lora_dropout.masks import (
+    LayerShape,
+    MaskKind,
+    masks_of_uniforms,
+    stack_masks,
+    stack_uniforms,
+)
 from probes.models.network import Masks, Network
 from probes.training.plan import Objective, Training, draws_masks
 
@@ -107,24 +115,64 @@ def masks_of_cells(network: Network, plans: Sequence[tuple[Training, Objective]]
             mask pairs a step are as many in all.
 
     Returns:
-        For every step one pair a layer, (N, C, 1, 1, d_in) and (N, C, 1, 1, d_out).
+        For every step one pair a layer, (N, C, 1, 1, d_in) and (N, C, 1, 1, d_out); of a single
+        cell those of :func:`masks_of_training`.
     """
-    cells = []
-    for training, objective in plans:
-        steps = range(training.steps)
-        if draws_masks(objective):
-            cells.append(
-                _draw_layers(
-                    network, objective.p, steps, range(training.samples), training.seed,
-                    objective.rescale, objective.kind,
-                )
-            )  # fmt: skip
-        else:
-            ones = network.weights[0].new_ones
-            cells.append([[ones(len(steps), 1, d) for d in sides] for sides in network.sides])
-    return _by_step(
-        [
-            [torch.stack(masks, 2)[..., None, None, :] for masks in zip(*pairs, strict=True)]
-            for pairs in zip(*cells, strict=True)
+    if len(plans) == 1:
+        return list(masks_of_training(network, *plans[0]))
+    stacked = stacked_masks(network, plans)
+    return _by_step([[mask[..., None, None, :] for mask in pair] for pair in stacked])
+
+
+def stacked_masks(
+    network: Network, plans: Sequence[tuple[Training, Objective]]
+) -> list[tuple[Tensor, Tensor]]:
+    """Draw the masks of several cells, of all steps in one piece.
+
+    Rates of one draw have their seed in common, and so the numbers that their masks are made of:
+    those are drawn once.
+
+    Args:
+        network, plans: as for :func:`masks_of_cells`; one plan or more.
+
+    Returns:
+        One pair a layer, (steps, N, C, d_in) and (steps, N, C, d_out), in the dtype and on the
+        device of the network.
+    """
+    drawn: dict[tuple[int, int], NDArray[np.float32]] = {}
+    cells = [_masks_of_cell(network, *plan, drawn) for plan in plans]
+    like = network.weights[0]
+    return [
+        (torch.stack(masks_in, 2).to(like), torch.stack(masks_out, 2).to(like))
+        for masks_in, masks_out in (zip(*pairs, strict=True) for pairs in zip(*cells, strict=True))
+    ]
+
+
+def _masks_of_cell(
+    network: Network,
+    training: Training,
+    objective: Objective,
+    drawn: dict[tuple[int, int], NDArray[np.float32]],
+) -> list[tuple[Tensor, Tensor]]:
+    """One pair a layer, (steps, N, d_in) and (steps, N, d_out), on the CPU.
+
+    Args:
+        network, training, objective: of the cell.
+        drawn: numbers by seed and layer, of earlier cells; those of this one are added.
+    """
+    if not draws_masks(objective):
+        return [
+            (torch.ones(training.steps, 1, d_in), torch.ones(training.steps, 1, d_out))
+            for d_in, d_out in network.sides
         ]
-    )
+    steps, samples = range(training.steps), range(training.samples)
+    found = []
+    for layer, (d_in, d_out) in enumerate(network.sides):
+        key = training.seed, layer
+        if key not in drawn:
+            drawn[key] = stack_uniforms(
+                d_in + d_out, seed=training.seed, steps=steps, layer=layer, samples=samples
+            )
+        shape = LayerShape(d_in, d_out, objective.p, objective.p, objective.kind)
+        found.append(masks_of_uniforms(drawn[key], shape, objective.rescale))
+    return found

@@ -7,7 +7,7 @@ algorithm compares runs with the same randomness. That is also what makes it fas
 of all replicas with common inputs are one large product.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +20,13 @@ from probes.models.feedforward import Columns, FeedForward, beside
 from probes.models.network import Factors, Inputs, Masks, Network
 from probes.training.blocks import replica_blocks
 from probes.training.cuda_graph import captured
+from probes.training.fused_training import can_be_fused, fused_steps
 from probes.training.gradients import (
     FeedForwardGradient,
     ObjectiveGradient,
     objective_gradient,
 )
-from probes.training.mask_draws import masks_of_cells, masks_of_training
+from probes.training.mask_draws import masks_of_cells, stacked_masks
 from probes.training.optimizers import OPTIMIZER_STEPS
 from probes.training.plan import Objective, Penalty, Perturbation, Training
 
@@ -62,6 +63,7 @@ def retrain(
     objective: Objective,
     *,
     checkpoint: Checkpoint = lambda step, rows, factors: None,
+    at: Collection[int] | None = None,
     pieces: Sequence[slice] | None = None,
 ) -> Factors:
     """Train every replica from the same start.
@@ -75,6 +77,8 @@ def retrain(
         training: how.
         objective: what is minimised.
         checkpoint: called after every step of every block; it may read the factors, not keep them.
+        at: steps after which it has to be called, and after the last; None for all. On a GPU it may
+            not be called after others, as fewer stops take less time.
         pieces: blocks of replicas to train; the others are skipped. None for all replicas, cut by
             :func:`replica_blocks`.
 
@@ -82,11 +86,7 @@ def retrain(
         The trained factors of the replicas of all pieces, in order. Replicas that diverge hold
         numbers that are not finite.
     """
-    if isinstance(objective, Perturbation):
-        step_examples = min(training.batch or len(inputs), len(inputs))
-        masks = objective.draw(network, training, step_examples)
-    else:
-        masks = masks_of_training(network, training, objective)
+    train = _trainer(network, [(training, objective)], len(inputs), at)
     if pieces is None:
         pieces = replica_blocks(network, len(weights), len(inputs), training, objective)
     weights = weights.to(inputs.targets)
@@ -100,7 +100,7 @@ def retrain(
         for rows in pieces:
             first = [(A[rows], B[rows]) if len(A) > 1 else (A, B) for A, B in start]
             block = Retraining(inputs, weights[rows], first, training, objective)
-            for step, factors in enumerate(_steps(network, [block], masks), start=1):
+            for step, factors in train([block]):
                 checkpoint(step, rows, factors)
             end = done + rows.stop - rows.start
             for (kept_A, kept_B), (A, B) in zip(trained, factors, strict=True):
@@ -113,6 +113,8 @@ def retrain_cells(
     network: FeedForward,
     cells: Sequence[Retraining],
     checkpoint: Callable[[int, Sequence[Factors]], object] = lambda step, cells: None,
+    *,
+    at: Collection[int] | None = None,
 ) -> list[Factors]:
     """Train the replicas of several cells as one block.
 
@@ -125,18 +127,63 @@ def retrain_cells(
             many mask pairs a step: :func:`step_samples` of all is equal.
         checkpoint: called after every step with its number, from 1, and the factors of every cell;
             it may read the factors, not keep them.
+        at: as for :func:`retrain`.
 
     Returns:
         The trained factors of every cell.
     """
-    masks = masks_of_cells(network, [(cell.training, cell.objective) for cell in cells])
+    plans = [(cell.training, cell.objective) for cell in cells]
+    train = _trainer(network, plans, len(cells[0].inputs), at)
     of_cells: list[Factors] = []
     with _without_gradients(network):
-        for step, factors in enumerate(_steps(network, cells, masks), start=1):
+        for step, factors in train(cells):
             # Every step changes them where they are.
             of_cells = of_cells or _by_cell(factors, cells)
             checkpoint(step, of_cells)
     return [[(A.clone(), B.clone()) for A, B in trained] for trained in of_cells]
+
+
+def _trainer(
+    network: Network,
+    plans: Sequence[tuple[Training, Objective]],
+    examples: int,
+    at: Collection[int] | None,
+) -> Callable[[Sequence[Retraining]], Iterator[tuple[int, Factors]]]:
+    """Draw the masks of a training; return what trains a block and yields at its steps."""
+    training, objective = plans[0]
+    if isinstance(network, FeedForward) and can_be_fused(network, training, objective):
+        stacked = stacked_masks(network, plans)
+        stops = range(1, training.steps + 1) if at is None else at
+        return lambda cells: _fused(network, cells, stacked, stops)
+    if isinstance(objective, Perturbation):
+        step_examples = min(training.batch or examples, examples)
+        masks = objective.draw(network, training, step_examples)
+    else:
+        masks = masks_of_cells(network, plans)
+    return lambda cells: enumerate(_steps(network, cells, masks), start=1)
+
+
+def _fused(
+    network: FeedForward,
+    cells: Sequence[Retraining],
+    masks: Sequence[tuple[Tensor, Tensor]],
+    stops: Collection[int],
+) -> Iterator[tuple[int, Factors]]:
+    flat, factors = _started(network, cells)
+    for step in fused_steps(network, cells, masks, flat, stops):
+        yield step, factors
+
+
+def _started(network: Network, cells: Sequence[Retraining]) -> tuple[Tensor, Factors]:
+    """The factors of a block at their start, cell after cell: as a buffer, and its views."""
+    replicas = sum(len(cell.weights) for cell in cells)
+    flat = cells[0].inputs.targets.new_empty(replicas * network.size)
+    factors = network.views(flat, replicas)
+    for cell, own in zip(cells, _by_cell(factors, cells), strict=True):
+        for (A, B), (A_start, B_start) in zip(own, cell.start, strict=True):
+            A.copy_(A_start.expand_as(A))
+            B.copy_(B_start.expand_as(B))
+    return flat, factors
 
 
 def _by_cell(factors: Factors, cells: Sequence[Retraining]) -> list[Factors]:
@@ -180,13 +227,8 @@ def _steps(
 ) -> Iterator[Factors]:
     """Train the replicas of one block, cell after cell; yield their factors after every step."""
     training, replicas = cells[0].training, sum(len(cell.weights) for cell in cells)
-    flat = cells[0].inputs.targets.new_empty(replicas * network.size)
+    flat, factors = _started(network, cells)
     gradient = torch.empty_like(flat)
-    factors = network.views(flat, replicas)
-    for cell, own in zip(cells, _by_cell(factors, cells), strict=True):
-        for (A, B), (A_start, B_start) in zip(own, cell.start, strict=True):
-            A.copy_(A_start.expand_as(A))
-            B.copy_(B_start.expand_as(B))
     gradient_of = _gradient(network, cells, factors, network.views(gradient, replicas), masks[0])
     # On a GPU numbers round alike wherever they are.
     sizes = None if flat.is_cuda else _part_sizes(network, len(cells), len(cells[0].weights))
@@ -261,7 +303,7 @@ def _feed(
             inputs.append(cell.inputs.take(index))
             weights.append(cell.weights[:, index] * (len(cell.inputs) / len(index)))
     if len(cells) == 1:
-        gradient.feed(inputs[0], weights[0])
+        gradient.feed(inputs[0], weights[0].to(inputs[0].targets))
     else:
         columns = [one for one in inputs if isinstance(one, Columns)]
         gradient.feed(beside(columns), torch.cat(weights).to(columns[0].targets))

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.func import grad
 
-from probes.landscape import curvature
+from probes.landscape import curvature, lipschitz
 from probes.landscape.curvature import smallest_curvature
-from probes.landscape.lipschitz import LipschitzTracker
+from probes.landscape.lipschitz import LipschitzTracker, visit_together
 from probes.models.feedforward import FeedForward, random_network_weights
 from probes.models.losses import cross_entropy, logistic, squared
 from probes.models.network import flat_weights, training_loss
@@ -89,6 +89,28 @@ def test_a_diverged_network_has_no_curvature():
     found = smallest_curvature(network, [(A[:1], B[:1]) for A, B in factors], inputs, 1.0, seed=0)
     assert np.isnan(found.value)
     assert "diverged" in found.how
+
+
+def test_trackers_of_several_cells_see_together_what_each_sees(monkeypatch):
+    network, _, factors = make(cross_entropy, (5, 6, 4))
+    cells = [make(cross_entropy, (5, 6, 4), seed=seed)[1] for seed in range(3)]
+    of_cells = [[((1 + cell) * A, B) for A, B in factors] for cell in range(3)]
+    of_cells[1][0][0][0] = torch.nan
+
+    def seen():
+        trackers = [
+            LipschitzTracker(network, inputs, steps=5, update_scale=scale)
+            for inputs, scale in zip(cells, (1.0, 0.5, 0.2), strict=True)
+        ]
+        visit_together(trackers, 2, of_cells)
+        visit_together(trackers, 5, of_cells)
+        return [tracker.largest for tracker in trackers]
+
+    alone = seen()
+    assert len(set(alone)) == 3
+    # As on a GPU.
+    monkeypatch.setattr(lipschitz, "in_one_call", lambda tensor: True)
+    np.testing.assert_allclose(seen(), alone, rtol=1e-12)
 
 
 def test_tracker_takes_the_largest_finite_norm_of_chosen_steps():

@@ -110,6 +110,14 @@ def test_one_call_for_all_cells_is_one_a_cell(monkeypatch, samples, loss, widths
         assert_same_factors(found, alone(network, cell))
 
 
+@pytest.mark.parametrize("objective", [Dropout(0.3), Penalty(0.1)])
+def test_a_single_cell_is_a_block_too(objective):
+    network = make_network("cpu", (5, 16, 4), rank=2)
+    cells = make_cells(network, 6, [objective])
+    (found,) = retrain_cells(network, cells)
+    assert_same_factors(found, alone(network, cells[0]))
+
+
 def test_cells_that_begin_elsewhere_in_memory_than_alone_are_not_trained_together():
     network = make_network("cpu", (64, 64, 10), 8).place(torch.empty((), dtype=torch.float32))
     plan = Training(steps=1, lr=0.1)

@@ -1,7 +1,7 @@
-"""Leave-one-out retraining on a GPU: the step as a CUDA graph, launch by launch, and on the CPU.
+"""Leave-one-out retraining on a GPU: in one launch or by steps, which are graphs, and on the CPU.
 
 The cells of ``benchmarks.loo`` and, with the extra ``text``, of ``benchmarks.loo_text``. The
-variants take turns; ratios are to the captured step. Needs a CUDA device.
+variants take turns; ratios are to this project as it is. Needs a CUDA device.
 
     python -m benchmarks.captured_step --n 64 256 --steps 100 300
 """
@@ -19,7 +19,7 @@ from benchmarks.interleaved_timing import Variant, compare
 from probes.cli.command_line import run_functions
 
 AnyCell = TypeVar("AnyCell", loo.Cell, loo_text.Cell)
-CAPTURED = "captured as a CUDA graph"
+OURS = "this project"
 
 
 def placed_on(cell: AnyCell, device: str) -> AnyCell:
@@ -49,17 +49,22 @@ def variants_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Variant]:
         device: on which it is trained, too.
 
     Returns:
-        The captured step, single launches, and the CPU.
+        This project as it is, its steps as a CUDA graph, as single launches, and the CPU.
     """
     placed = placed_on(cell, device)
 
+    def by_steps() -> Tensor:
+        with patch("probes.training.retrain.can_be_fused", lambda *plan: False):
+            return _run(placed)
+
     def launched() -> Tensor:
         with patch("probes.training.retrain.captured", lambda step, masks, state: step):
-            return _run(placed)
+            return by_steps()
 
     count = len(cell.weights)
     return [
-        Variant(CAPTURED, lambda: _run(placed), count),
+        Variant(OURS, lambda: _run(placed), count),
+        Variant("a CUDA graph a step", by_steps, count),
         Variant("launch by launch", launched, count),
         Variant("on the CPU, one process", lambda: _run(cell), count),
     ]
@@ -94,10 +99,10 @@ def main(
     for size, count in product(n, steps):
         cell = loo.make_cell(size, count, torch.float32)
         print(f"\ndigits, n = {size}, {count} steps, {cell.replicas} replicas")
-        compare(variants_of(cell, "cuda"), repetitions, [CAPTURED])
+        compare(variants_of(cell, "cuda"), repetitions, [OURS])
     if tweets:
         print("\ntweets, n = 32, 60 steps, 33 replicas")
-        compare(variants_of(loo_text.make_cell(32, 60), "cuda"), repetitions, [CAPTURED])
+        compare(variants_of(loo_text.make_cell(32, 60), "cuda"), repetitions, [OURS])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.captured_step import CAPTURED, placed_on, variants_of
+from benchmarks.captured_step import OURS, placed_on, variants_of
 from benchmarks.interleaved_timing import Variant, lines_of, take_turns
 from benchmarks.loo import LR, Cell, P, make_cell, prepare_jax, run_together
 from probes.cells.cell import Cell as StabilityCell
@@ -116,12 +116,12 @@ def retraining(
             variants += _jax_variant(JAX_ON_CPU, cell, "cpu", platform="cpu")
         print(f"\ndigits, n = {size}, {steps} steps, {cell.replicas} replicas, {device}")
         results, each = take_turns(variants, repetitions)
-        print("\n".join(f"  {line}" for line in lines_of(each, results, [CAPTURED])))
+        print("\n".join(f"  {line}" for line in lines_of(each, results, [OURS])))
         rows += [
             {
                 "n": size, "steps": steps, "variant": name,
                 "ms a replica": 1e3 * float(np.median(seconds)),
-                "ratio": float(np.median(seconds / each[CAPTURED])),
+                "ratio": float(np.median(seconds / each[OURS])),
             }
             for name, seconds in each.items()
         ]  # fmt: skip
@@ -271,7 +271,7 @@ def _together_variants(cell: Cell, device: str) -> list[Variant]:
     cells = min(fitting, LARGEST_GROUP)
     if cells == 1:
         return []
-    name, replicas = f"{cells} cells together, captured", cells * cell.replicas
+    name, replicas = f"{cells} cells together", cells * cell.replicas
     return [
         Variant(name, lambda: run_together(placed, cells).cpu(), replicas),
         *_jax_variant(f"{JAX_HERE}, {cells} cells together", cell, device, cells=cells),

@@ -62,7 +62,7 @@ def retrain(
     training: Training,
     objective: Objective,
     *,
-    checkpoint: Checkpoint = lambda step, rows, factors: None,
+    checkpoint: Checkpoint | None = None,
     at: Collection[int] | None = None,
     pieces: Sequence[slice] | None = None,
 ) -> Factors:
@@ -86,7 +86,8 @@ def retrain(
         The trained factors of the replicas of all pieces, in order. Replicas that diverge hold
         numbers that are not finite.
     """
-    train = _trainer(network, [(training, objective)], len(inputs), at)
+    stops = at if checkpoint else ()
+    train = _trainer(network, [(training, objective)], len(inputs), stops)
     if pieces is None:
         pieces = replica_blocks(network, len(weights), len(inputs), training, objective)
     weights = weights.to(inputs.targets)
@@ -101,7 +102,8 @@ def retrain(
             first = [(A[rows], B[rows]) if len(A) > 1 else (A, B) for A, B in start]
             block = Retraining(inputs, weights[rows], first, training, objective)
             for step, factors in train([block]):
-                checkpoint(step, rows, factors)
+                if checkpoint:
+                    checkpoint(step, rows, factors)
             end = done + rows.stop - rows.start
             for (kept_A, kept_B), (A, B) in zip(trained, factors, strict=True):
                 kept_A[done:end], kept_B[done:end] = A, B
@@ -112,7 +114,7 @@ def retrain(
 def retrain_cells(
     network: FeedForward,
     cells: Sequence[Retraining],
-    checkpoint: Callable[[int, Sequence[Factors]], object] = lambda step, cells: None,
+    checkpoint: Callable[[int, Sequence[Factors]], object] | None = None,
     *,
     at: Collection[int] | None = None,
 ) -> list[Factors]:
@@ -133,13 +135,14 @@ def retrain_cells(
         The trained factors of every cell.
     """
     plans = [(cell.training, cell.objective) for cell in cells]
-    train = _trainer(network, plans, len(cells[0].inputs), at)
+    train = _trainer(network, plans, len(cells[0].inputs), at if checkpoint else ())
     of_cells: list[Factors] = []
     with _without_gradients(network):
         for step, factors in train(cells):
             # Every step changes them where they are.
             of_cells = of_cells or _by_cell(factors, cells)
-            checkpoint(step, of_cells)
+            if checkpoint:
+                checkpoint(step, of_cells)
     return [[(A.clone(), B.clone()) for A, B in trained] for trained in of_cells]
 
 

@@ -111,3 +111,20 @@ def test_nor_can_what_does_not_fit(network, monkeypatch):
     assert not can_be_fused(double, PLAN, Dropout(0.1))
     monkeypatch.setattr(fused_training, "find_spec", lambda name: None)
     assert not can_be_fused(network, PLAN, Dropout(0.1))
+
+
+def test_a_training_that_nobody_watches_stops_at_its_end_alone(monkeypatch):
+    asked = []
+
+    def fused_steps(network, cells, masks, flat, stops):
+        asked.append(list(stops))
+        yield PLAN.steps
+
+    monkeypatch.setattr(retrain, "can_be_fused", lambda *plan: True)
+    monkeypatch.setattr(retrain, "fused_steps", fused_steps)
+    network = in_float32("cpu", (5, 6, 4), 2, cross_entropy)
+    (cell,) = make_cells(network, 6, [Dropout(0.1)])
+    retrain_cells(network, [cell])
+    retrain_cells(network, [cell], lambda step, factors: None, at={2})
+    retrain_cells(network, [cell], lambda step, factors: None)
+    assert asked == [[], [2], [*range(1, 9)]]

@@ -28,7 +28,8 @@ EXAMPLES, WARPS = 32, 4
 #: to rounding. Measured there, microseconds a step: 17 and 22 at n = 64, 97 and 71 at 256, 1,477
 #: and 899 at 1,024. Errors after 20 steps against float64 are equal (median 9e-9).
 MOST_EXAMPLES_IN_FLOAT32 = 128
-SMALLEST_SIDE = 16
+#: A side that products take, and the compute capability that has TF32.
+SMALLEST_SIDE, OLDEST = 16, (8, 0)
 
 
 def can_be_fused(network: Network, training: Training, objective: Objective) -> bool:
@@ -39,12 +40,12 @@ def can_be_fused(network: Network, training: Training, objective: Objective) -> 
 
     Returns:
         True for LoRA Dropout with Adam on full batches of a network of two narrow layers, in
-        float32 on a GPU where Triton is installed, which comes with PyTorch's builds for CUDA.
+        float32 on an NVIDIA GPU of Ampere or later, where Triton is installed, which comes with
+        PyTorch's builds for CUDA.
     """
     like = network.weights[0]
     return (
-        like.is_cuda
-        and like.dtype == torch.float32
+        like.dtype == torch.float32
         and isinstance(network, FeedForward)
         and len(network.weights) == 2
         and max(network.weights[0].shape) <= MOST_FEATURES
@@ -52,7 +53,17 @@ def can_be_fused(network: Network, training: Training, objective: Objective) -> 
         and isinstance(objective, Dropout)
         and training.optimizer == "adam"
         and training.batch is None
+        and _compiles_for(like.device)
+    )
+
+
+def _compiles_for(device: torch.device) -> bool:
+    """Whether Triton is there and compiles the kernel for a device."""
+    return (
+        device.type == "cuda"
+        and torch.version.cuda is not None
         and find_spec("triton") is not None
+        and torch.cuda.get_device_capability(device) >= OLDEST
     )
 
 

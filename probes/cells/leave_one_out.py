@@ -165,8 +165,7 @@ def train_part(
     def checkpoint(step: int, rows: slice, factors: Factors) -> None:
         nonlocal last
         tracker.visit(step, factors)
-        # The steps of every block begin at 1.
-        progress((rows.stop - rows.start) * (step - last if step > last else step))
+        progress((rows.stop - rows.start) * _steps_since(last, step))
         last = step
 
     def run(start: Factors) -> Factors:
@@ -206,7 +205,7 @@ def train_cells(
     def checkpoint(step: int, factors: Sequence[Factors]) -> None:
         nonlocal last
         visit_together(trackers, step, factors)
-        progress(replicas * (step - last if step > last else step))
+        progress(replicas * _steps_since(last, step))
         last = step
 
     def run(starts: Sequence[Factors]) -> list[Factors]:
@@ -231,6 +230,11 @@ def train_cells(
         TrainedPart(factors, tracker.largest, tracker.how)
         for factors, tracker in zip(trained, trackers, strict=True)
     ]
+
+
+def _steps_since(last: int, step: int) -> int:
+    """Steps from one checkpoint to the next; those of every block begin at 1."""
+    return step - last if step > last else step
 
 
 def replica_blocks_of(cell: Cell, ready: Prepared, max_replicas: int | None = None) -> list[slice]:

@@ -82,7 +82,6 @@ def visit_together(
     first = trackers[0]
     if step not in first.at:
         return
-    columns = [one.inputs for one in trackers if isinstance(one.inputs, Columns)]
     if not (isinstance(first.network, FeedForward) and in_one_call(first.inputs.targets)):
         for tracker, of_cell in zip(trackers, factors, strict=True):
             tracker.see(of_cell)
@@ -96,6 +95,7 @@ def visit_together(
         )
         for layers in zip(*factors, strict=True)
     ]
+    columns = [one.inputs for one in trackers if isinstance(one.inputs, Columns)]
     norms = first.network.gradient_norms(joined, beside(columns))
     for tracker, own in zip(trackers, norms.chunk(len(trackers)), strict=True):
         tracker.take(own)

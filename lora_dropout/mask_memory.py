@@ -33,6 +33,7 @@ class MaskMemory:
     def __init__(self) -> None:
         self._pieces: list[_Piece] = []
         self._views: list[tuple[Tensor, Tensor]] = []
+        self._storages: list[int] = []
 
     def put(self, layers: Sequence[HasMasks], drawn: Tensor, widths: list[int]) -> None:
         """Write masks into the layers.
@@ -58,6 +59,7 @@ class MaskMemory:
                 for layer, (mask_in, mask_out) in zip(layers, self._views, strict=True)
             )
             and all(_where(piece.first) == piece.where for piece in self._pieces)
+            and _storages(self._views) == self._storages
         )
 
     def _lay_out(self, layers: Sequence[HasMasks], samples: int, widths: list[int]) -> None:
@@ -76,6 +78,7 @@ class MaskMemory:
             columns = None if len(members) == len(layers) else _columns(members, widths)
             self._pieces.append(_Piece(masks, where, layers[members[0]], columns))
         self._views = [views[index] for index in range(len(layers))]
+        self._storages = _storages(self._views)
         for layer, (mask_in, mask_out) in zip(layers, self._views, strict=True):
             layer.mask_in, layer.mask_out = mask_in, mask_out
 
@@ -108,6 +111,11 @@ class _Piece:
         drawn = drawn.to(device, non_blocking=device.type == "cuda")
         # Unlike copy_, this is let through within a transform of torch.func.
         torch._foreach_copy_([self.masks], [drawn])
+
+
+def _storages(views: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
+    """Where masks lie; whoever sets a tensor's ``data``, as FSDP does, puts it elsewhere."""
+    return [mask.untyped_storage()._cdata for pair in views for mask in pair]
 
 
 class _Where(NamedTuple):

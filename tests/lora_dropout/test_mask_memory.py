@@ -58,6 +58,16 @@ def test_masks_that_were_put_there_are_replaced():
     assert_drawn(model, step=1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masks_whose_data_was_put_elsewhere_are_drawn_anew(dtype):
+    """As FSDP moves buffers to its device and casts them to its precision."""
+    model = small_model()
+    for mask in held(model):
+        mask.data = mask.to(dtype, copy=True)
+    mask_schedule(model).advance()
+    assert_drawn(model, step=1)
+
+
 def test_groups_come_and_go():
     model = small_model()
     masks = mask_schedule(model)

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -224,16 +225,38 @@ def adapted_layers(model: nn.Module) -> list[tuple[str, MaskedUpdate]]:
     return [(n, m) for n, m in model.named_modules() if isinstance(m, MaskedUpdate)]
 
 
+def masked_updates(model: nn.Module) -> list[MaskedUpdate]:
+    """Return all adapted layers, in the order of the model.
+
+    Neither names nor an abstract class are asked for, which take most of the time that a walk
+    through a large model takes.
+    """
+    found: list[MaskedUpdate] = []
+    seen: set[nn.Module] = set()
+    waiting = [model]
+    while waiting:
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            if MaskedUpdate in type(module).__mro__:
+                found.append(cast(MaskedUpdate, module))
+            waiting += [child for child in reversed(module._modules.values()) if child is not None]
+    return found
+
+
 def layers_in_use(model: nn.Module) -> list[MaskedUpdate]:
     """Return the adapted layers whose update a forward pass adds.
 
     Raises:
         ValueError: there is none.
     """
-    layers = [layer for _, layer in _require_adapted(model) if layer.in_use]
+    layers = masked_updates(model)
     if not layers:
+        raise ValueError(NO_LAYER)
+    used = [layer for layer in layers if layer.in_use]
+    if not used:
         raise ValueError("all adapters with LoRA Dropout are off: inactive, disabled or merged")
-    return layers
+    return used
 
 
 def mask_schedules(model: nn.Module) -> list[MaskSchedule]:
@@ -260,7 +283,7 @@ def alone(model: nn.Module) -> Iterator[list[MaskSchedule]]:
         ValueError: there is no adapted layer, or none in use.
     """
     layers_in_use(model)
-    schedules = list(dict.fromkeys(layer.masks for _, layer in adapted_layers(model)))
+    schedules = list(dict.fromkeys(layer.masks for layer in masked_updates(model)))
     with ExitStack() as locked:
         # In one order in all threads, so that none waits for another that waits for it.
         for schedule in sorted(schedules, key=id):

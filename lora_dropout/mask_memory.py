@@ -1,21 +1,35 @@
 """Where the masks of a model's layers lie: side by side, so that one copy renews all of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.func import debug_unwrap
+
+from lora_dropout.device_draw import PRECISIONS, DrawingTable, DrawnLayer, draws
+from lora_dropout.masks import LayerShape, smallest_step_masks
+
+#: Number, shape and ``rescale`` of a layer: what its masks depend on, beside seed, step and sample.
+Described = tuple[int, LayerShape, bool]
+#: The sample that layers hold outside of passes over N.
+FIRST = range(1)
 
 
 class HasMasks(Protocol):
     """What has masks here.
 
     Attributes:
+        number: of the layer in its model.
+        shape: sides and rates, and the kind of the masks.
+        rescale: whether masks are divided by 1 - p.
         mask_in, mask_out: its masks, of which the device stays as it is.
     """
 
+    number: int
+    shape: LayerShape
+    rescale: bool
     mask_in: Tensor
     mask_out: Tensor
 
@@ -34,20 +48,41 @@ class MaskMemory:
         self._pieces: list[_Piece] = []
         self._views: list[tuple[Tensor, Tensor]] = []
         self._storages: list[int] = []
+        #: The latest masks of sample 0 that were drawn here, and what they are a function of.
+        self._first: tuple[Any, Tensor] | None = None
 
-    def put(self, layers: Sequence[HasMasks], drawn: Tensor, widths: list[int]) -> None:
-        """Write masks into the layers.
+    def renew(self, layers: Sequence[HasMasks], *, seed: int, step: int, samples: range) -> None:
+        """Draw masks, and write them into the layers.
 
         Args:
             layers: that hold them afterwards.
-            drawn: (samples, total) on the CPU: d_in and d_out entries of the first layer, then of
-                the next.
-            widths: d_in and d_out of the first layer, then of the next.
+            seed, step, samples: as in :func:`lora_dropout.masks.stack_masks`.
         """
-        if not self._holds(layers, len(drawn)):
-            self._lay_out(layers, len(drawn), widths)
-        for piece in self._pieces:
-            piece.fill(drawn)
+        described = [(layer.number, layer.shape, layer.rescale) for layer in layers]
+        if not self._holds(layers, len(samples)):
+            self._lay_out(layers, len(samples))
+        place = described, seed, step, samples
+        # Within a transform of torch.func, what is made is wrapped, and a kernel takes it bare.
+        with torch._C._DisableFuncTorch():
+            here = [piece for piece in self._pieces if not piece.draw(*place)]
+        if here:
+            drawn = self._drawn(*place)
+            for piece in here:
+                piece.fill(drawn)
+
+    def _drawn(
+        self, described: Sequence[Described], seed: int, step: int, samples: range
+    ) -> Tensor:
+        """Draw masks, but for those of the first sample, to which every pass over N comes back."""
+        key = seed, step, samples, described
+        if self._first is not None and self._first[0] == key:
+            return self._first[1]
+        masks, _ = smallest_step_masks(described, seed=seed, step=step, samples=samples)
+        # Within a transform of torch.func, what is made is wrapped.
+        drawn = debug_unwrap(masks)
+        if samples == FIRST:
+            self._first = key, drawn
+        return drawn
 
     def _holds(self, layers: Sequence[HasMasks], samples: int) -> bool:
         """Whether the layers' masks are the parts of this memory."""
@@ -62,52 +97,93 @@ class MaskMemory:
             and _storages(self._views) == self._storages
         )
 
-    def _lay_out(self, layers: Sequence[HasMasks], samples: int, widths: list[int]) -> None:
+    def _lay_out(self, layers: Sequence[HasMasks], samples: int) -> None:
         """Make memory for the layers' masks, and make the layers hold parts of it."""
         places = [_where(layer) for layer in layers]
         views: dict[int, tuple[Tensor, Tensor]] = {}
         self._pieces = []
         for where in dict.fromkeys(places):
             members = [index for index, place in enumerate(places) if place == where]
-            sizes = [widths[2 * index + side] for index in members for side in (0, 1)]
-            masks = debug_unwrap(
-                torch.empty(samples, sum(sizes), device=where.device, dtype=where.dtype)
-            )
-            parts = (masks[0] if samples == 1 else masks).split(sizes, dim=-1)
-            views.update(zip(members, zip(parts[::2], parts[1::2], strict=True), strict=True))
-            columns = None if len(members) == len(layers) else _columns(members, widths)
-            self._pieces.append(_Piece(masks, where, layers[members[0]], columns))
+            piece = _Piece(layers, members, where, samples)
+            views.update(zip(members, piece.views(), strict=True))
+            self._pieces.append(piece)
         self._views = [views[index] for index in range(len(layers))]
         self._storages = _storages(self._views)
         for layer, (mask_in, mask_out) in zip(layers, self._views, strict=True):
             layer.mask_in, layer.mask_out = mask_in, mask_out
 
 
-@dataclass(frozen=True)
 class _Piece:
     """Masks of the layers of one device and precision.
+
+    Args:
+        layers: of the model.
+        members: indices of those that have their masks here.
+        where: device and precision.
+        samples: masks that each of them holds.
 
     Attributes:
         masks: (samples, entries).
         where: their device and precision.
         first: one of the layers.
-        columns: of what is drawn, (entries,); None for all.
     """
 
-    masks: Tensor
-    where: "_Where"
-    first: HasMasks
-    columns: Tensor | None
+    def __init__(
+        self, layers: Sequence[HasMasks], members: Sequence[int], where: "_Where", samples: int
+    ) -> None:
+        self.where, self.first, self._members = where, layers[members[0]], members
+        self._sizes = [side for index in members for side in layers[index].shape[:2]]
+        masks = torch.empty(samples, sum(self._sizes), device=where.device, dtype=where.dtype)
+        self.masks = debug_unwrap(masks)
+        self._columns = None if len(members) == len(layers) else _columns(layers, members)
+        #: What the device draws by, and what that is a function of.
+        self._table: tuple[Any, DrawingTable] | None = None
+
+    def views(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the masks of every member."""
+        masks = self.masks[0] if len(self.masks) == 1 else self.masks
+        parts = masks.split(self._sizes, dim=-1)
+        return list(zip(parts[::2], parts[1::2], strict=True))
+
+    def draw(self, described: Sequence[Described], seed: int, step: int, samples: range) -> bool:
+        """Let the device draw the masks; return whether it can."""
+        own = [described[index] for index in self._members]
+        if not (
+            type(self.masks) is Tensor
+            and self.where.dtype in PRECISIONS
+            and all(shape.kind == "bernoulli" for _, shape, _ in own)
+            and draws(self.where.device)
+        ):
+            return False
+        self._drawing_table(seed, own).draw(self.masks, range(step, step + 1), samples)
+        return True
+
+    def _drawing_table(self, seed: int, own: list[Described]) -> DrawingTable:
+        if self._table is None or self._table[0] != (seed, own):
+            starts = list(accumulate(self._sizes, initial=0))
+            layers = [
+                DrawnLayer(seed, *one, *columns)
+                for one, *columns in zip(own, starts[:-1:2], starts[1::2], strict=True)
+            ]
+            table = DrawingTable(layers, self.where.device, self.where.rounded_to)
+            self._table = (seed, own), table
+        return self._table[1]
 
     def fill(self, drawn: Tensor) -> None:
-        """Write what was drawn; a GPU is not waited for, and gets it before its precision."""
-        if self.columns is not None:
-            drawn = drawn[:, self.columns]
+        """Write what was drawn for all layers; a GPU is not waited for.
+
+        Args:
+            drawn: (samples, total) on the CPU: d_in and d_out entries of the first layer, then of
+                the next.
+        """
+        if self._columns is not None:
+            drawn = drawn[:, self._columns]
         device = self.where.device
         if drawn.is_floating_point():
             drawn = drawn.to(self.where.rounded_to)
         if device.type == "cuda":
             drawn = drawn.pin_memory()
+        # Bits take less time to get there than their precision does.
         drawn = drawn.to(device, non_blocking=device.type == "cuda")
         # Unlike copy_, this is let through within a transform of torch.func.
         torch._foreach_copy_([self.masks], [drawn])
@@ -134,11 +210,7 @@ def _where(layer: HasMasks) -> _Where:
                   getattr(layer, "rounded_to", mask.dtype))  # fmt: skip
 
 
-def _columns(members: Iterable[int], widths: Sequence[int]) -> Tensor:
+def _columns(layers: Sequence[HasMasks], members: Sequence[int]) -> Tensor:
     """Where the masks of some layers lie in what is drawn for all."""
-    starts = torch.tensor([0, *widths]).cumsum(0).tolist()
-    return torch.cat([torch.arange(*ends) for ends in _ends(members, starts)])
-
-
-def _ends(members: Iterable[int], starts: Sequence[int]) -> Iterator[tuple[int, int]]:
-    return ((starts[2 * index], starts[2 * index + 2]) for index in members)
+    starts = list(accumulate((sum(layer.shape[:2]) for layer in layers), initial=0))
+    return torch.cat([torch.arange(starts[index], starts[index + 1]) for index in members])

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
-from torch.func import debug_unwrap
 from torch.optim.optimizer import (
     Optimizer,
     register_optimizer_step_post_hook,
@@ -21,13 +20,11 @@ from lora_dropout.adaptable import listed
 from lora_dropout.factor_watch import FactorWatch
 from lora_dropout.given_numbers import whole_number
 from lora_dropout.mask_memory import MaskMemory
-from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, smallest_step_masks
+from lora_dropout.masks import ENSEMBLE_STEP, LayerShape
 from lora_dropout.pass_lock import PassLock
 
 #: What a copy of a schedule takes along; it watches no model and no optimizer yet.
 COPIED = ("seed", "seeded", "step", "samples", "layers", "frozen", "stale")
-#: The sample that layers hold outside of passes over N.
-FIRST = range(1)
 #: Said once of layers that the first pass leaves out.
 IDLE = (
     "{} of {} layers with LoRA Dropout took no part in the first training pass: {}. Their factors "
@@ -117,8 +114,6 @@ class MaskSchedule:
         self._waiting: weakref.WeakSet[_Waiting] = weakref.WeakSet()
         self._watch = FactorWatch()
         self._memory = MaskMemory()
-        #: The latest masks of sample 0 that were drawn, and what they are a function of.
-        self._first: tuple[Any, tuple[Tensor, list[int]]] | None = None
         self._handles: list[RemovableHandle] = []
         #: Optimizers that take a step now, and whether they hold all factors.
         self._stepping: weakref.WeakKeyDictionary[Optimizer, bool] = weakref.WeakKeyDictionary()
@@ -261,22 +256,9 @@ class MaskSchedule:
             self._due, self._next = False, 0
         self.step, self.samples, self.stale = step, samples, False
         if self.layers:
-            self._memory.put(self.layers, *self._drawn(step, samples))
+            self._memory.renew(self.layers, seed=self.seed, step=step, samples=samples)
             self._watch.follow_masks(self.layers[0].mask_in)
             self._listen()
-
-    def _drawn(self, step: int, samples: range) -> tuple[Tensor, list[int]]:
-        """Draw masks, but for those of the first sample, to which every pass over N comes back."""
-        layers = [(layer.number, layer.shape, layer.rescale) for layer in self.layers]
-        key = (self.seed, step, samples, layers)
-        if self._first is not None and self._first[0] == key:
-            return self._first[1]
-        masks, widths = smallest_step_masks(layers, seed=self.seed, step=step, samples=samples)
-        # Within a transform of torch.func, what is made is wrapped.
-        drawn = debug_unwrap(masks), widths
-        if samples == FIRST:
-            self._first = (key, drawn)
-        return drawn
 
     def _listen(self) -> None:
         if not self._watch.trusted:

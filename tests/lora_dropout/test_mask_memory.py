@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora_dropout import backward_over_samples, inject, mask_schedule, schedule
+from lora_dropout import backward_over_samples, inject, mask_memory, mask_schedule
 from lora_dropout.masks import draw_masks
 
 
@@ -82,7 +82,7 @@ def test_groups_come_and_go():
 
 def test_a_step_of_n_passes_draws_n_times(monkeypatch):
     """Coming back to the first sample draws nothing."""
-    draws, draw = [], schedule.smallest_step_masks
+    draws, draw = [], mask_memory.smallest_step_masks
     model = small_model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     x = torch.ones(2, 5)
@@ -91,7 +91,7 @@ def test_a_step_of_n_passes_draws_n_times(monkeypatch):
         draws.append(settings)
         return draw(layers, **settings)
 
-    monkeypatch.setattr(schedule, "smallest_step_masks", counted)
+    monkeypatch.setattr(mask_memory, "smallest_step_masks", counted)
     backward_over_samples(model, lambda: model(x).square().mean(), 4)
     assert_drawn(model, step=0)
     optimizer.step()

@@ -13,7 +13,6 @@ Extra ``bench``.
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,33 +22,13 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from benchmarks.layer import compare
+from benchmarks.model_shapes import WHOLE, Shape
 from lora_dropout import backward_over_samples, grouped_samples
 from lora_dropout.peft import LoraDropoutConfig
 from probes.cli.command_line import run_functions
 
 RATE, RANK, SAMPLES, WORDS = 0.1, 8, 4, 1000
 BASE, CONTROL = "PEFT, lora_dropout=0", "the same again (control)"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Of a model.
-
-    Attributes:
-        width: of the hidden states, a multiple of 64.
-        layers: their number.
-        inner: width inside the feed-forward layers.
-        head: width of an attention head.
-    """
-
-    width: int
-    layers: int
-    inner: int
-    head: int = 64
-
-
-#: arXiv 2111.09543 (DeBERTa-v3-base) and 2302.13971, Table 2 (LLaMA-7B).
-WHOLE = {"deberta": Shape(768, 12, 3072), "llama": Shape(4096, 32, 11008, 128)}
 
 
 def shape_of(name: str, width: int, layers: int) -> Shape:

@@ -16,13 +16,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.finetune_step import RATE, WHOLE
+from benchmarks.model_shapes import WHOLE
 from lora_dropout.device_draw import DrawingTable, DrawnLayer, draws
 from lora_dropout.masks import LayerShape, smallest_step_masks
 from probes.cli.command_line import run_functions
 from probes.jobs.validation import check_count, check_device
 
-FIRST = range(1)
+#: Rate of both sides, and the sample of a step with one.
+RATE, FIRST = 0.1, range(1)
 
 
 def shapes_of(model: str) -> list[LayerShape]:

@@ -61,7 +61,7 @@ SWEEP=()
 # The files with tests for CUDA, as others may import what the machine lacks.
 mapfile -t TESTS < <(grep -rlE 'DEVICES|mark\.cuda' tests --include='test_*.py' | sort)
 
-part machine 5 bash -c 'nvidia-smi; nproc; "$0" -m pip list 2>/dev/null' "$PYTHON"
+part machine 10 bash -c 'nvidia-smi; nproc; "$0" -m pip list 2>/dev/null' "$PYTHON"
 # A fresh machine reads its libraries from a disk that no part's time should have to wait for.
 part imports 40 "$PYTHON" -m benchmarks.on_gpu imports --device "$DEVICE"
 # By name and as they end, as a run that is stopped says nothing at its end.
@@ -76,7 +76,7 @@ part sweep-two-cores 30 taskset -c 0,1 "$PYTHON" -m benchmarks.on_gpu sweep --de
   --workers 2 "${SWEEP[@]}" --draws 4 --json "$OUT/sweep-two-cores.json"
 part captured 20 "$PYTHON" -m benchmarks.captured_step --n 64 --steps 100 --repetitions 3
 part layer 20 "$PYTHON" -m benchmarks.layer
-part masks 10 "$PYTHON" -m benchmarks.masks --device "$DEVICE"
+part masks 15 "$PYTHON" -m benchmarks.masks --device "$DEVICE"
 finetune_step deberta 50 32 128
-finetune_step llama 75 4 512
+finetune_step llama 65 4 512
 "$PYTHON" -m benchmarks.on_gpu summary --out "$OUT" | tee "$OUT/summary.txt"

@@ -54,11 +54,12 @@ class CellRun:
         Raises:
             ValueError: it does not fit into memory.
         """
-        ready = prepare(cell)
-        if cell.method == "influence":
-            return self._tables(cell, self._estimate(cell, ready, progress))
-        part = self._train(cell, ready, progress)
-        return self._tables(cell, joined(ready, [part]))
+        with _memory_in_words(cell):
+            ready = prepare(cell)
+            if cell.method == "influence":
+                return self._tables(cell, self._estimate(cell, ready, progress))
+            part = self._train(cell, ready, progress)
+            return self._tables(cell, joined(ready, [part]))
 
     def _train(self, cell: Cell, ready: Prepared, progress: Progress) -> TrainedPart:
         """Train all replicas; if the GPU runs out of memory, in blocks of half the size."""
@@ -66,9 +67,8 @@ class CellRun:
         with suppress(torch.OutOfMemoryError):
             return train_part(cell, ready, cut, progress)
         half = -(-max(rows.stop - rows.start for rows in cut) // 2)
-        _say_halved(f"{half} replicas")
-        with _memory_in_words(cell):
-            return train_part(cell, ready, replica_blocks_of(cell, ready, half))
+        _say_full(f"{half} replicas of this block train together")
+        return train_part(cell, ready, replica_blocks_of(cell, ready, half))
 
     def groups(self, cells: Sequence[Cell], places: int) -> list[list[Cell]]:
         """Put cells together that train as one block, as in :meth:`GroupedJobRunner.groups`.
@@ -100,20 +100,27 @@ class CellRun:
 
         Yields:
             The tables of every cell, in order.
+
+        Raises:
+            ValueError: they do not fit into the GPU's memory.
         """
+        with _memory_in_words(cells[0]):
+            trained = self._train_group(cells, progress)
+            for cell, one, known in zip(cells, trained, _landscapes(cells, trained), strict=True):
+                yield self._tables(cell, one, known)
+
+    def _train_group(self, cells: Sequence[Cell], progress: Progress) -> list[Trained]:
+        """Train all replicas of some cells; if the GPU runs out of memory, half the cells each."""
         ready = prepare_all(cells)
         parts: list[TrainedPart] = []
         with suppress(torch.OutOfMemoryError):
             parts = train_cells(cells, ready, progress)
         if not parts:
             half = -(-len(cells) // 2)
-            _say_halved(f"{half} cells")
-            with _memory_in_words(cells[0]):
-                for rows in blocks(len(cells), half):
-                    parts += train_cells(cells[rows], ready[rows])
-        trained = [joined(one, [part]) for one, part in zip(ready, parts, strict=True)]
-        for cell, one, known in zip(cells, trained, landscapes_of(cells, trained), strict=True):
-            yield self._tables(cell, one, known)
+            _say_full(f"{half} cells of this block train together")
+            for rows in blocks(len(cells), half):
+                parts += train_cells(cells[rows], ready[rows])
+        return [joined(one, [part]) for one, part in zip(ready, parts, strict=True)]
 
     def _cells_together(self, cell: Cell) -> int:
         """How many cells such as this one train as one block, within the memory."""
@@ -152,11 +159,13 @@ class CellRun:
 
     def part(self, cell: Cell, part: list[slice]) -> TrainedPart:
         """Train the replicas of a part, as in :meth:`SplitJobRunner.part`."""
-        return train_part(cell, prepare(cell), part)
+        with _memory_in_words(cell):
+            return train_part(cell, prepare(cell), part)
 
     def join(self, cell: Cell, parts: Sequence[TrainedPart]) -> Tables:
         """Measure a cell of which all parts are trained, as in :meth:`SplitJobRunner.join`."""
-        return self._tables(cell, joined(prepare(cell), parts))
+        with _memory_in_words(cell):
+            return self._tables(cell, joined(prepare(cell), parts))
 
     def _tables(self, cell: Cell, trained: Trained, known: Landscape | None = None) -> Tables:
         tables = {TableKind.ROWS: measure_cell(cell, trained, known)}
@@ -190,16 +199,24 @@ class CellRun:
         return Size(ready.network, replicas, examples, cell.samples, cell.steps, pairs)
 
 
-def _say_halved(together: str) -> None:
-    """Say that a block did not fit, and free what it held."""
-    print(f"the GPU's memory is full: {together} of this block train together", file=sys.stderr)
+def _landscapes(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[Landscape | None]:
+    """Measure curvature and expansion of cells at once; if the memory is short, none of them."""
+    with suppress(torch.OutOfMemoryError):
+        return landscapes_of(cells, trained)
+    _say_full("curvature is measured on the CPU, cell by cell")
+    return [None] * len(cells)
+
+
+def _say_full(instead: str) -> None:
+    """Say that a block did not fit and what is done instead, and free what it held."""
+    print(f"the GPU's memory is full: {instead}", file=sys.stderr)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 @contextmanager
 def _memory_in_words(cell: Cell) -> Iterator[None]:
-    """Say in a line that even half a block does not fit.
+    """Say in a line that a cell does not fit, not even in half a block.
 
     Raises:
         ValueError: it does not.

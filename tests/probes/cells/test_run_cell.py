@@ -126,10 +126,30 @@ def test_a_block_that_does_not_fit_is_halved_once_and_that_is_said(monkeypatch, 
     assert "9 replicas of this block train together" in capsys.readouterr().err
 
 
-def test_what_does_not_fit_in_half_either_is_said_in_a_line(monkeypatch):
-    def full(*arguments, **more):
-        raise torch.OutOfMemoryError
+def full(*arguments, **more):
+    raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(run_cell, "train_part", full)
+
+def test_cells_that_cannot_be_measured_together_are_measured_one_by_one(monkeypatch, capsys):
+    some = cells()
+    expected = [tables[TableKind.ROWS] for tables in CellRun().run_group(some, silent)]
+    monkeypatch.setattr(run_cell, "landscapes_of", full)
+    for tables, rows in zip(CellRun().run_group(some, silent), expected, strict=True):
+        pd.testing.assert_frame_equal(tables[TableKind.ROWS], rows, check_exact=True)
+    assert capsys.readouterr().err == (
+        "the GPU's memory is full: curvature is measured on the CPU, cell by cell\n"
+    )
+
+
+@pytest.mark.parametrize("place", ["prepare", "train_part", "joined", "measure_cell"])
+def test_a_cell_that_does_not_fit_at_all_is_said_in_a_line(monkeypatch, place):
+    monkeypatch.setattr(run_cell, place, full)
     with pytest.raises(ValueError, match="max_memory must be less than what is free on cpu"):
         CellRun()(cells()[0], silent)
+
+
+@pytest.mark.parametrize("place", ["prepare_all", "train_cells", "joined", "measure_cell"])
+def test_cells_that_do_not_fit_at_all_are_said_in_a_line(monkeypatch, place):
+    monkeypatch.setattr(run_cell, place, full)
+    with pytest.raises(ValueError, match="max_memory must be less than what is free on cpu"):
+        list(CellRun().run_group(cells(), silent))

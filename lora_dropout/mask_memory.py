@@ -51,15 +51,26 @@ class MaskMemory:
         #: The latest masks of sample 0 that were drawn here, and what they are a function of.
         self._first: tuple[Any, Tensor] | None = None
 
-    def renew(self, layers: Sequence[HasMasks], *, seed: int, step: int, samples: range) -> None:
+    def renew(
+        self,
+        layers: Sequence[HasMasks],
+        *,
+        seed: int,
+        step: int,
+        samples: range,
+        in_place: bool = False,
+    ) -> None:
         """Draw masks, and write them into the layers.
 
         Args:
             layers: that hold them afterwards.
             seed, step, samples: as in :func:`lora_dropout.masks.stack_masks`.
+            in_place: whether the layers' tensors stay, where they fit: a caller that passed them in
+                for a pass (functional_call) puts them back after it.
         """
         described = [(layer.number, layer.shape, layer.rescale) for layer in layers]
-        if not self._holds(layers, len(samples)):
+        held = self._holds(layers, len(samples))
+        if not held:
             self._lay_out(layers, len(samples))
         place = described, seed, step, samples
         # Within a transform of torch.func, what is made is wrapped, and a kernel takes it bare.
@@ -69,6 +80,8 @@ class MaskMemory:
             drawn = self._drawn(*place)
             for piece in here:
                 piece.fill(drawn)
+        if not held:
+            self._hand_out(layers, in_place)
 
     def _drawn(
         self, described: Sequence[Described], seed: int, step: int, samples: range
@@ -98,7 +111,7 @@ class MaskMemory:
         )
 
     def _lay_out(self, layers: Sequence[HasMasks], samples: int) -> None:
-        """Make memory for the layers' masks, and make the layers hold parts of it."""
+        """Make memory for the layers' masks."""
         places = [_where(layer) for layer in layers]
         views: dict[int, tuple[Tensor, Tensor]] = {}
         self._pieces = []
@@ -109,8 +122,16 @@ class MaskMemory:
             self._pieces.append(piece)
         self._views = [views[index] for index in range(len(layers))]
         self._storages = _storages(self._views)
+
+    def _hand_out(self, layers: Sequence[HasMasks], in_place: bool) -> None:
+        """Make the layers hold parts of this memory, or what they hold have its entries."""
         for layer, (mask_in, mask_out) in zip(layers, self._views, strict=True):
-            layer.mask_in, layer.mask_out = mask_in, mask_out
+            own, parts = [layer.mask_in, layer.mask_out], [mask_in, mask_out]
+            fit = all(one.shape == other.shape for one, other in zip(own, parts, strict=True))
+            if in_place and fit and not own[0].is_inference():
+                torch._foreach_copy_(own, parts)
+            else:
+                layer.mask_in, layer.mask_out = parts
 
 
 class _Piece:

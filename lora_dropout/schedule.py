@@ -250,15 +250,19 @@ class MaskSchedule:
 
     # Masks that are drawn while somebody generates serve the training after it.
     @torch.inference_mode(False)
-    def _draw(self, step: int, samples: range) -> None:
+    def _draw(self, step: int, samples: range, in_place: bool = False) -> None:
         if step != self.step:
             self._watch.forget()
             self._due, self._next = False, 0
-        self.step, self.samples, self.stale = step, samples, False
+        # Whoever interrupts the drawing leaves other masks than those of the step.
+        self.step, self.samples, self.stale = step, samples, True
         if self.layers:
-            self._memory.renew(self.layers, seed=self.seed, step=step, samples=samples)
+            self._memory.renew(
+                self.layers, seed=self.seed, step=step, samples=samples, in_place=in_place
+            )
             self._watch.follow_masks(self.layers[0].mask_in)
             self._listen()
+        self.stale = False
 
     def _listen(self) -> None:
         if not self._watch.trusted:
@@ -282,10 +286,10 @@ class MaskSchedule:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
         if self.stale:
-            self._draw(self.step, self.samples)
+            self._draw(self.step, self.samples, in_place=True)
         masks, factors = self.layers[0].mask_in, self._watched()
         if not self.held and self._watch.updated(masks, factors):
-            self._draw(self.step + 1, self.samples)
+            self._draw(self.step + 1, self.samples, in_place=True)
             masks = self.layers[0].mask_in
         self._watch.remember(masks, factors)
         self._listen()

@@ -51,6 +51,32 @@ def test_masks_that_were_moved_are_drawn_anew(move):
     assert_drawn(model, step=1)
 
 
+@pytest.mark.parametrize("move", [nn.Module.double, copy.deepcopy])
+def test_buffers_that_are_passed_in_follow_updates_after_a_move(move):
+    """functional_call puts the model's own tensors back after every pass."""
+    model = move(small_model())
+    entries = dict(model.named_parameters()) | dict(model.named_buffers())
+    x = torch.ones(2, 5, dtype=entries["0.lora_A"].dtype)
+    for step in range(3):
+        torch.func.functional_call(model, entries, (x,))
+        assert mask_schedule(model).step == step
+        assert_drawn(model, step)
+        entries["2.lora_A"].data += 0.1
+
+
+def test_masks_whose_drawing_was_interrupted_are_drawn_in_the_next_pass(monkeypatch):
+    def interrupted(*arguments, **more):
+        raise KeyboardInterrupt
+
+    model = small_model()
+    with monkeypatch.context() as patch:
+        patch.setattr(mask_memory, "smallest_step_masks", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            mask_schedule(model).advance()
+    model(torch.ones(2, 5))
+    assert_drawn(model, step=1)
+
+
 def test_masks_that_were_put_there_are_replaced():
     model = small_model()
     model[0].mask_in = torch.full((5,), 7.0)

@@ -38,9 +38,10 @@ def member_outputs(
     Yields:
         Outputs of members 0 to N - 1, (R, k, m) each.
     """
+    steps = range(ENSEMBLE_STEP, ENSEMBLE_STEP + 1)
     for member in range(members):
         number = range(member, member + 1)
-        (masks,) = draw_steps(network, p, [ENSEMBLE_STEP], number, seed, rescale, kind)
+        (masks,) = draw_steps(network, p, steps, number, seed, rescale, kind)
         yield network.replica_outputs(factors, inputs, masks=masks)
 
 

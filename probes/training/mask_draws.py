@@ -1,27 +1,41 @@
 """The masks of a training, for all layers of a network."""
 
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lora_dropout.masks import (
-    LayerShape,
-    MaskKind,
-    masks_of_uniforms,
-    stack_masks,
-    stack_uniforms,
-)
+from lora_dropout.device_draw import DrawingTable, DrawnLayer, draws
+from lora_dropout.masks import LayerShape, MaskKind, masks_of_uniforms, stack_uniforms
 from probes.models.network import Masks, Network
+from probes.training.blocks import step_samples
 from probes.training.plan import Objective, Training, draws_masks
+
+
+class CellDraw(NamedTuple):
+    """What the masks of one cell are drawn by.
+
+    Attributes:
+        seed: of the masks.
+        p: dropout rate of A's columns and of B's rows, in [0, 1).
+        rescale: whether masks are divided by 1 - p.
+        kind: of the masks.
+    """
+
+    seed: int
+    p: float
+    rescale: bool = False
+    kind: MaskKind = "bernoulli"
 
 
 def draw_steps(
     network: Network,
     p: float,
-    steps: Sequence[int],
+    steps: range,
     samples: range,
     seed: int,
     rescale: bool = False,
@@ -32,7 +46,7 @@ def draw_steps(
     Args:
         network: the frozen network.
         p: dropout rate of A's columns and of B's rows, in [0, 1).
-        steps: numbers of the steps; ``ENSEMBLE_STEP`` for the members of an ensemble.
+        steps: numbers of the steps, without gaps; ``ENSEMBLE_STEP`` for the members of an ensemble.
         samples: numbers of the N mask pairs within each step.
         seed: of the masks.
         rescale: whether masks are divided by 1 - p.
@@ -42,72 +56,27 @@ def draw_steps(
         For every step one pair a layer, (N, 1, 1, d_in) and (N, 1, 1, d_out), in the dtype and on
         the device of the network.
     """
-    drawn = _draw_layers(network, p, steps, samples, seed, rescale, kind)
-    return _by_step([[mask[:, :, None, None] for mask in pair] for pair in drawn])
-
-
-def _draw_layers(
-    network: Network,
-    p: float,
-    steps: Sequence[int],
-    samples: range,
-    seed: int,
-    rescale: bool,
-    kind: MaskKind,
-) -> list[list[Tensor]]:
-    """Draw one pair of masks a layer, (steps, N, d_in) and (steps, N, d_out)."""
-    layers = []
-    for layer, (d_in, d_out) in enumerate(network.sides):
-        pair = stack_masks(
-            LayerShape(d_in, d_out, p, p, kind),
-            seed=seed,
-            steps=steps,
-            layer=layer,
-            samples=samples,
-            rescale=rescale,
-        )
-        layers.append([mask.to(network.weights[0]) for mask in pair])
-    return layers
-
-
-def _by_step(layers: Sequence[Sequence[Tensor]]) -> list[Masks]:
-    """Cut masks of all steps, the steps in front, into those of each."""
-    pairs = [list(zip(*(mask.unbind(0) for mask in pair), strict=True)) for pair in layers]
-    return [list(of_step) for of_step in zip(*pairs, strict=True)]
-
-
-def masks_of_training(
-    network: Network, training: Training, objective: Objective
-) -> Sequence[Masks]:
-    """Draw the masks of a training.
-
-    Args:
-        network: the frozen network.
-        training: how it is trained; its seed draws.
-        objective: what is minimised: dropout or the penalty.
-
-    Returns:
-        For every step one pair a layer, (N, 1, 1, d_in) and (N, 1, 1, d_out); ones, with N = 1,
-        where the objective draws none.
-    """
-    if not draws_masks(objective):
-        ones = network.weights[0].new_ones
-        return [[(ones(1, 1, 1, d_in), ones(1, 1, 1, d_out)) for d_in, d_out in network.sides]] * (
-            training.steps
-        )
-    return draw_steps(
-        network,
-        objective.p,
-        range(training.steps),
-        range(training.samples),
-        training.seed,
-        objective.rescale,
-        objective.kind,
-    )
+    return _by_step(_stack(network, [CellDraw(seed, p, rescale, kind)], steps, samples))
 
 
 def masks_of_cells(network: Network, plans: Sequence[tuple[Training, Objective]]) -> list[Masks]:
-    """Draw the masks of several cells that are trained together, each as if it were alone.
+    """Draw the masks of cells that are trained together, each as if it were alone.
+
+    Args:
+        network: the frozen network.
+        plans: as for :func:`stacked_masks`.
+
+    Returns:
+        For every step one pair a layer, (N, C, 1, 1, d_in) and (N, C, 1, 1, d_out); of a single
+        cell (N, 1, 1, d_in) and (N, 1, 1, d_out).
+    """
+    return _by_step(stacked_masks(network, plans))
+
+
+def stacked_masks(
+    network: Network, plans: Sequence[tuple[Training, Objective]]
+) -> list[tuple[Tensor, Tensor]]:
+    """Draw the masks of cells that are trained together, of all steps in one piece.
 
     Args:
         network: the frozen network.
@@ -115,64 +84,96 @@ def masks_of_cells(network: Network, plans: Sequence[tuple[Training, Objective]]
             mask pairs a step are as many in all.
 
     Returns:
-        For every step one pair a layer, (N, C, 1, 1, d_in) and (N, C, 1, 1, d_out); of a single
-        cell those of :func:`masks_of_training`.
-    """
-    if len(plans) == 1:
-        return list(masks_of_training(network, *plans[0]))
-    stacked = stacked_masks(network, plans)
-    return _by_step([[mask[..., None, None, :] for mask in pair] for pair in stacked])
-
-
-def stacked_masks(
-    network: Network, plans: Sequence[tuple[Training, Objective]]
-) -> list[tuple[Tensor, Tensor]]:
-    """Draw the masks of several cells, of all steps in one piece.
-
-    Rates of one draw have their seed in common, and so the numbers that their masks are made of:
-    those are drawn once.
-
-    Args:
-        network, plans: as for :func:`masks_of_cells`; one plan or more.
-
-    Returns:
         One pair a layer, (steps, N, C, d_in) and (steps, N, C, d_out), in the dtype and on the
-        device of the network.
+        device of the network; ones, with N = 1, where the objective draws none.
     """
-    drawn: dict[tuple[int, int], NDArray[np.float32]] = {}
-    cells = [_masks_of_cell(network, *plan, drawn) for plan in plans]
-    like = network.weights[0]
-    return [
-        (torch.stack(masks_in, 2).to(like), torch.stack(masks_out, 2).to(like))
-        for masks_in, masks_out in (zip(*pairs, strict=True) for pairs in zip(*cells, strict=True))
+    cells = [
+        CellDraw(training.seed, objective.p, objective.rescale, objective.kind)
+        if draws_masks(objective)
+        else CellDraw(training.seed, 0.0)
+        for training, objective in plans
     ]
+    training, objective = plans[0]
+    return _stack(network, cells, range(training.steps), range(step_samples(training, objective)))
 
 
-def _masks_of_cell(
-    network: Network,
-    training: Training,
-    objective: Objective,
-    drawn: dict[tuple[int, int], NDArray[np.float32]],
+def _by_step(stacked: Sequence[tuple[Tensor, Tensor]]) -> list[Masks]:
+    """Cut masks of all steps into those of each, with dimensions for replicas and examples."""
+    several = stacked[0][0].shape[2] > 1
+    layers = [
+        [mask[..., None, None, :] if several else mask[..., None, :] for mask in pair]
+        for pair in stacked
+    ]
+    pairs = [list(zip(*(mask.unbind(0) for mask in pair), strict=True)) for pair in layers]
+    return [list(of_step) for of_step in zip(*pairs, strict=True)]
+
+
+def _stack(
+    network: Network, cells: Sequence[CellDraw], steps: range, samples: range
 ) -> list[tuple[Tensor, Tensor]]:
-    """One pair a layer, (steps, N, d_in) and (steps, N, d_out), on the CPU.
+    """One pair a layer, (steps, N, C, d_in) and (steps, N, C, d_out), as the network is."""
+    like = network.weights[0]
+    if all(cell.kind == "bernoulli" for cell in cells) and draws(like.device):
+        return _draw_there(network, cells, steps, samples)
+    drawn: dict[tuple[int, int], NDArray[np.float32]] = {}
+    pairs = []
+    for layer in range(len(network.sides)):
+        of_cells = [_draw_here(network, cell, layer, steps, samples, drawn) for cell in cells]
+        masks_in, masks_out = zip(*of_cells, strict=True)
+        pairs.append((_beside(masks_in), _beside(masks_out)))
+    return pairs
 
-    Args:
-        network, training, objective: of the cell.
-        drawn: numbers by seed and layer, of earlier cells; those of this one are added.
+
+def _draw_here(
+    network: Network,
+    cell: CellDraw,
+    layer: int,
+    steps: range,
+    samples: range,
+    drawn: dict[tuple[int, int], NDArray[np.float32]],
+) -> tuple[Tensor, Tensor]:
+    """Draw one pair on the CPU, (steps, N, d_in) and (steps, N, d_out).
+
+    Rates of one draw of S have their seed in common, and so the numbers that their masks are made
+    of: ``drawn`` keeps them by seed and layer.
     """
-    if not draws_masks(objective):
-        return [
-            (torch.ones(training.steps, 1, d_in), torch.ones(training.steps, 1, d_out))
-            for d_in, d_out in network.sides
-        ]
-    steps, samples = range(training.steps), range(training.samples)
-    found = []
-    for layer, (d_in, d_out) in enumerate(network.sides):
-        key = training.seed, layer
-        if key not in drawn:
-            drawn[key] = stack_uniforms(
-                d_in + d_out, seed=training.seed, steps=steps, layer=layer, samples=samples
-            )
-        shape = LayerShape(d_in, d_out, objective.p, objective.p, objective.kind)
-        found.append(masks_of_uniforms(drawn[key], shape, objective.rescale))
-    return found
+    like, (d_in, d_out) = network.weights[0], network.sides[layer]
+    if cell.p == 0:
+        # One number in memory.
+        one = like.new_ones(()).expand(len(steps), len(samples), 1)
+        return one.expand(-1, -1, d_in), one.expand(-1, -1, d_out)
+    key = cell.seed, layer
+    if key not in drawn:
+        drawn[key] = stack_uniforms(
+            d_in + d_out, seed=cell.seed, steps=steps, layer=layer, samples=samples
+        )
+    shape = LayerShape(d_in, d_out, cell.p, cell.p, cell.kind)
+    mask_in, mask_out = masks_of_uniforms(drawn[key], shape, cell.rescale)
+    return mask_in.to(like), mask_out.to(like)
+
+
+def _draw_there(
+    network: Network, cells: Sequence[CellDraw], steps: range, samples: range
+) -> list[tuple[Tensor, Tensor]]:
+    """Draw all masks at once on the network's device."""
+    like = network.weights[0]
+    widths = [side * len(cells) for sides in network.sides for side in sides]
+    starts = list(accumulate(widths, initial=0))
+    layers = [
+        DrawnLayer(
+            cell.seed, layer, LayerShape(d_in, d_out, cell.p, cell.p), cell.rescale,
+            starts[2 * layer] + number * d_in, starts[2 * layer + 1] + number * d_out,
+        )
+        for layer, (d_in, d_out) in enumerate(network.sides)
+        for number, cell in enumerate(cells)
+    ]  # fmt: skip
+    memory = like.new_empty(len(steps) * len(samples), starts[-1])
+    DrawingTable(layers, like.device, like.dtype).draw(memory, steps, samples)
+    parts = memory.unflatten(0, (len(steps), len(samples))).split(widths, -1)
+    masks = [part.unflatten(-1, (len(cells), -1)) for part in parts]
+    return list(zip(masks[::2], masks[1::2], strict=True))
+
+
+def _beside(masks: Sequence[Tensor]) -> Tensor:
+    """Put masks of cells side by side; those of a single cell are not copied."""
+    return masks[0].unsqueeze(2) if len(masks) == 1 else torch.stack(list(masks), 2)

@@ -54,28 +54,23 @@ class Twin:
         masks[column_out : column_out + width_out] = torch.where(drawn[d_in:] >= p_out, kept_out, 0)
 
 
-@pytest.fixture(
-    params=[
-        "twin",
-        pytest.param(
-            "kernel",
-            marks=[
-                pytest.mark.cuda,
-                pytest.mark.skipif(not THERE, reason="Triton has no GPU and no interpreter"),
-            ],
-        ),
-    ]
-)
+def lend_kernel(name, monkeypatch):
+    """Let the kernel, or its twin, draw on the device that is returned."""
+    if name == "kernel":
+        if not THERE:
+            pytest.skip("Triton has neither a GPU nor its interpreter")
+        return torch.device(PLACE)
+    twin = SimpleNamespace(draw_rows=Twin())
+    monkeypatch.setattr(device_draw, "import_module", lambda name: twin)
+    return CPU
+
+
+@pytest.fixture(params=["twin", pytest.param("kernel", marks=pytest.mark.cuda)])
 def place(request, monkeypatch):
     """Where something draws that stands for a GPU."""
     monkeypatch.setattr(mask_memory, "draws", lambda device: True)
     monkeypatch.setattr(mask_memory, "smallest_step_masks", refuse)
-    if request.param == "kernel":
-        return torch.device(PLACE)
-    monkeypatch.setattr(
-        device_draw, "import_module", lambda name: SimpleNamespace(draw_rows=Twin())
-    )
-    return CPU
+    return lend_kernel(request.param, monkeypatch)
 
 
 def refuse(*layers, **step):

@@ -93,7 +93,7 @@ def test_a_step_holds_nothing_that_a_graph_cannot(kind):
     else:
         of = AutogradGradient(network, *pair, samples=2)
     of.feed(inputs, full_sample(count).double())
-    (masks,) = draw_steps(network, 0.4, [0], range(2), seed=3)
+    (masks,) = draw_steps(network, 0.4, range(1), range(2), seed=3)
     update = OPTIMIZER_STEPS["adam"](flat, gradient, 0.05, 0.1)
     with NothingWaits():
         of.write(masks)

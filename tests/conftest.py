@@ -1,5 +1,6 @@
 """Profiles of Hypothesis, one thread for products so small that threads only wait, a small disk."""
 
+import gc
 import os
 import subprocess
 
@@ -37,6 +38,13 @@ def pytest_collectstart():
 def _seeded():
     """What a test draws without a generator is the same whichever tests ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_stays_is_no_garbage():
+    """Accelerate collects garbage after every training: all that was imported is left out."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from probes.cells.landscapes import TOGETHER_BYTES
+from probes.cells.landscapes import CURVATURE_COPIES, TOGETHER_BYTES
 from probes.landscape.newton_plan import bytes_of_a_product
 from probes.models.network import Network
 
@@ -30,11 +30,6 @@ COPIES = 8
 #: (1), the copy that ``leave_one_out.joined`` makes (1), with a warm start the factors of the first
 #: training (1). The first five are freed before the copy is made: the sum, 8, is an upper bound.
 FACTOR_COPIES = 8
-#: Numbers, float64, that the Hessian's products hold for each activation of one replica: the graph
-#: of the gradient (``create_graph`` in ``curvature._lanczos``) and the backward pass through it.
-#: Measured, without the float64 copy of the examples: ff 2.3 to 2.8, encoder 2.2 to 4.1. The rest
-#: is a safety margin.
-CURVATURE_COPIES = 5
 #: Vectors of all factors of all replicas, float64, that a Newton step holds beside its products.
 #: Counted: in NumPy the right-hand side and, of SciPy's ``cg``, x, r, p and alpha p (5; z is r); in
 #: PyTorch ``change``, the products q of this iteration and the last, and a batch of products (4).

@@ -84,13 +84,13 @@ def reached_code(run: Callable[..., Any]) -> dict[str, str]:
         raise ValueError(f"{start} must be defined at the top of a file")
     reached = {"": " ".join(ast.dump(node) for node in definitions)}
     for path, held in _closure(imported).items():
-        reached[str(path.relative_to(ROOT))] = ast.dump(held)
+        reached[str(path.relative_to(ROOT))] = held
     return reached
 
 
-def _closure(imported: Iterable[tuple[str, str]]) -> dict[Path, ast.Module]:
-    """Return the files behind imported names, and behind what these import in turn."""
-    found: dict[Path, ast.Module] = {}
+def _closure(imported: Iterable[tuple[str, str]]) -> dict[Path, str]:
+    """Return the files behind imported names, and behind what these import in turn, as text."""
+    found: dict[Path, str] = {}
     waiting, seen = list(imported), set(imported)
     while waiting:
         module, name = waiting.pop()
@@ -103,10 +103,9 @@ def _closure(imported: Iterable[tuple[str, str]]) -> dict[Path, ast.Module]:
             # Of what a package hands on, the one name counts, and not all that it lists.
             definitions, more = _names_reached(_tree(path), {name})
             if definitions:
-                found[path] = _tree(path)
+                found[path], _ = _whole(path)
         elif path not in found:
-            found[path] = _tree(path)
-            more = list(_imports(found[path]))
+            found[path], more = _whole(path)
         fresh = set(more) - seen
         seen |= fresh
         waiting += fresh
@@ -202,6 +201,13 @@ def _tree(path: Path) -> ast.Module:
         for block in _blocks(node):
             block[:] = [one for one in block if not _is_text(one)]
     return tree
+
+
+@cache
+def _whole(path: Path) -> tuple[str, list[tuple[str, str]]]:
+    """Return a file as Python's parser reads it, and what it imports."""
+    tree = _tree(path)
+    return ast.dump(tree), list(_imports(tree))
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:

@@ -27,7 +27,8 @@ from probes import ensemble, stability
 from probes.jobs import fingerprint
 
 def both():
-    fingerprint._tree.cache_clear()
+    for read in (fingerprint._tree, fingerprint._whole):
+        read.cache_clear()
     probes = (stability.PROBE, ensemble.PROBE)
     return [fingerprint.code_fingerprint(one.run(one.settings())) for one in probes]
 

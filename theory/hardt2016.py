@@ -188,7 +188,8 @@ def nonconvex_descent_stability_bound(
             allowed.
         steps: T, a count of at least 1; ``inf`` stands for the limit.
         loss_bound: M, at least 0, in units of the loss; ``inf`` allowed.
-        n: number of training examples, at least 2; ``inf`` stands for the limit.
+        n: number of training examples, at least 1, where the bound is M; ``inf`` stands for the
+            limit.
 
     Returns:
         The bound in units of the loss, of the broadcast shape, never ``nan``, at most M.

@@ -1,7 +1,10 @@
 """What one run on a GPU machine finds is kept, whatever becomes of its parts."""
 
 import json
+import os
+import subprocess
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +13,40 @@ import torch
 from benchmarks import on_gpu
 from benchmarks.layer import take_turns
 from benchmarks.loo import make_cell
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "on_gpu.sh"
+
+
+def run_script(folder, out="out", **environment):
+    """Run the script from another folder, with an interpreter that does nothing."""
+    environment = os.environ | {"PYTHON": "true"} | environment
+    return subprocess.run(["bash", SCRIPT, out], cwd=folder, env=environment, text=True,
+                          capture_output=True)  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "unknown"), [("rows sweeep", "sweeep"), ("rows,sweep",) * 2])
+def test_an_unknown_part_is_refused_before_anything_runs(tmp_path, given, unknown):
+    run = run_script(tmp_path, PARTS=given)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: PARTS must be of machine imports tests rows ")
+    assert run.stderr.endswith(f"; got {unknown}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_that_are_chosen_run_and_no_others(tmp_path):
+    run = run_script(tmp_path, PARTS=" rows \n step-llama")
+    assert run.stdout == "== rows\n== step-llama\n"
+    parts = (tmp_path / "out" / "parts.tsv").read_text().splitlines()
+    assert [line.split("\t")[:2] for line in parts] == [["rows", "0"], ["step-llama", "0"]]
+    assert run_script(tmp_path, PARTS="rows").returncode == 0, "an earlier run is replaced"
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    run = run_script(tmp_path, ".", PARTS="rows")
+    assert run.returncode == 2
+    assert "OUT must be a new folder, or that of an earlier run; got ." in run.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
 @pytest.fixture

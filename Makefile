@@ -23,9 +23,10 @@ $(STAMP): pyproject.toml constraints.txt
 stability: $(STAMP)  ## measure pointwise hypothesis stability at p = 0.1 (the main job)
 	$(BIN)/python -m probes.stability --p 0.1
 
-# By file: what a file's tests have in common, a cluster or a report, is made once.
+# By file: what a file's tests have in common, a cluster or a report, is made once. In the order of
+# tests/conftest.py, and not by their number: files with few tests take longest.
 test: $(STAMP)  ## run the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 quick: $(STAMP)  ## run what is fast of the tests, at every save (90 s)
 	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n 2 -m "not slow and not cuda" -q

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from probes.jobs import validation as checks
 from tests import devices
@@ -55,8 +55,17 @@ class AsItIs(nullcontext, ContextDecorator):
     """Changes nothing, around a block or a function."""
 
 
+def _tensors(values):
+    """Tensors among the arguments of an operation, and in lists of them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
 def _compute(function, args, kwargs):
-    given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    given = list(_tensors((*args, *kwargs.values())))
     placed = {id(tensor.held): tensor for tensor in given if isinstance(tensor, Placed)}
     asked = kwargs.get("device")
     lands = bool(placed) if asked is None else torch.device(asked).type == NAME

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.slow
 #: Words in names of tests: not known to a pretended device, and too slow on it.
 LEFT_OUT = ("autocast", "compile", "ridge")
 TESTS = Path(__file__).parent
+#: Those with tests on devices: to import all others would take as long as these tests.
+FILES = [file for file in sorted(TESTS.rglob("test_*.py")) if "DEVICES" in file.read_text("utf-8")]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def ran(tmp_path_factory):
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "tests.second_device", "-p", "no:cacheprovider",
         "-m", "cuda", "-k", " and ".join(f"not {word}" for word in LEFT_OUT),
-        f"--junitxml={written}", "tests",
+        f"--junitxml={written}", *map(str, FILES),
     ]  # fmt: skip
     done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
@@ -62,7 +64,7 @@ def _cases(junit):
 
 def _written():
     """Names of the tests whose source takes its devices from ``DEVICES``, less those left out."""
-    for file in TESTS.rglob("test_*.py"):
+    for file in FILES:
         module = ".".join(file.relative_to(TESTS.parent).with_suffix("").parts)
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             decorators = getattr(node, "decorator_list", [])

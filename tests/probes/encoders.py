@@ -12,10 +12,10 @@ VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS)
 
 
 @cache
-def tiny_bert(seed=0):
-    """Two layers of width 16 with two heads, random weights that are not close to zero."""
+def tiny_bert(seed=0, width=16):
+    """Two layers with two heads, random weights that are not close to zero."""
     config = BertConfig(
-        vocab_size=len(VOCABULARY), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=len(VOCABULARY), hidden_size=width, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=24, max_position_embeddings=16, hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )  # fmt: skip
@@ -27,12 +27,12 @@ def tiny_bert(seed=0):
     return model
 
 
-def save_bert(folder):
+def save_bert(folder, width=16):
     """Save the tiny model and a tokenizer of its words."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    tiny_bert().save_pretrained(folder)
+    tiny_bert(width=width).save_pretrained(folder)
     return str(folder)
 
 

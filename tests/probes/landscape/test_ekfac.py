@@ -79,10 +79,10 @@ def test_the_probe_estimates_and_checks_with_it(reviews):
 
 @pytest.mark.parametrize("device", DEVICES[1:])
 @pytest.mark.parametrize("solver", ["ekfac", "cg"])
-def test_another_device_gives_the_numbers_of_the_cpu(device, solver, reviews):
+def test_another_device_gives_the_numbers_of_the_cpu(device, solver, reviews, tmp_path):
     settings = reviews | {
         "solver": solver, "draws": 1, "method": "influence", "validate": 2, "dtype": "float64",
-        "n": 4, "steps": 3,
+        "n": 4, "steps": 3, "model": save_bert(tmp_path / "narrow", width=8),
     }  # fmt: skip
     here, there = measure(**settings), measure(**settings, device=device)
     assert there.table["beta"].item() == pytest.approx(here.table["beta"].item(), rel=1e-5)

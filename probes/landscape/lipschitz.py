@@ -26,7 +26,8 @@ class LipschitzTracker:
 
     def __init__(self, network: Network, inputs: Inputs, steps: int, update_scale: float) -> None:
         self.network, self.inputs, self.update_scale = network, inputs, update_scale
-        self.at = {round(step) for step in np.linspace(steps / 10, steps, 10)} | {steps}
+        # Of fewer than 6 steps the first would be 0, the start, which no training visits.
+        self.at = {round(step) for step in np.linspace(steps / 10, steps, 10)} - {0} | {steps}
         self._largest = inputs.targets.new_zeros(())
 
     @property

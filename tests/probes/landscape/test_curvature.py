@@ -123,3 +123,12 @@ def test_tracker_takes_the_largest_finite_norm_of_chosen_steps():
     factors[0][0][1] = torch.inf
     tracker.visit(4, factors)
     assert np.isfinite(tracker.largest)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 6, 300])
+def test_tracker_looks_at_steps_that_are_taken(steps):
+    """A training in one launch stops where it is asked to, at its start too."""
+    network, inputs, _ = make(cross_entropy, (5, 6, 4))
+    at = LipschitzTracker(network, inputs, steps, update_scale=1.0).at
+    assert 1 <= min(at) <= max(at) == steps
+    assert len(at) == min(steps, 10)

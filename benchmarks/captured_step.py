@@ -90,8 +90,9 @@ def main(
         tweets: also the transformer, at n = 32 and 60 steps.
 
     Raises:
-        ValueError: there is no CUDA device.
+        ValueError: there is no CUDA device, or a number is out of range.
     """
+    loo.check_settings(n, steps, repetitions)
     if not torch.cuda.is_available():
         raise ValueError("there is no CUDA device here")
     name = torch.cuda.get_device_name()

@@ -14,7 +14,7 @@ The variants take turns within one run. Needs the
 extra ``bench``; a peer that is not installed is left out and said to be.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -66,6 +66,25 @@ class Cell:
         return len(self.weights)
 
 
+def check_settings(n: Sequence[int], steps: Sequence[int], repetitions: int = 1) -> None:
+    """Refuse, before anything is measured, what cannot be.
+
+    Args:
+        n: sizes of the training set.
+        steps: optimizer steps.
+        repetitions: of all variants.
+
+    Raises:
+        ValueError: one of them is out of range.
+    """
+    most = len(load_task("digits")) - 1
+    for size in n:
+        require(2 <= size <= most, "n", f"from 2 to {most}", size)
+    for count in steps:
+        check_count("steps", count)
+    check_count("repetitions", repetitions)
+
+
 @cache
 def make_cell(n: int, steps: int, dtype: torch.dtype) -> Cell:
     """Make a cell, once for every variant.
@@ -78,9 +97,9 @@ def make_cell(n: int, steps: int, dtype: torch.dtype) -> Cell:
     Returns:
         The cell, on the CPU.
     """
+    check_settings([n], [steps])
     generator = torch.Generator().manual_seed(0)
     task = load_task("digits")
-    require(2 <= n < len(task), "n", f"from 2 to {len(task) - 1}", n)
     network = task.network(rank=8, alpha=8.0, dtype=dtype, device="cpu")
     index = torch.randperm(len(task.features), generator=generator)[:n]
     inputs = network.read(task.features[index], task.targets[index])
@@ -385,12 +404,15 @@ def main(
         n: sizes of the training set.
         steps: optimizer steps.
         repetitions: interleaved repetitions; medians are shown.
-        peft_replicas: replicas that the sequential loop trains for its estimate; 0 leaves it out.
+        peft_replicas: replicas that the sequential loop trains for its estimate, up to n; 0 leaves
+            it out.
         cells: also train so many draws as one block; 0 leaves it out.
         scaling: also print this project's time against n = 32 ... 512.
         dtype: float64 to compare the results of the variants; PEFT then runs in float32 all the
-        same.
+            same.
     """
+    check_settings(n, steps, repetitions)
+    check_count("peft_replicas", peft_replicas, 0, min(n))
     check_count("cells", cells, 0)
     precision = getattr(torch, dtype)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")

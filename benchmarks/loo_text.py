@@ -31,7 +31,7 @@ from benchmarks.jax_peer import array, compiled_training
 from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.local_engine import start_worker
-from probes.jobs.validation import require
+from probes.jobs.validation import check_count, require
 from probes.models.encoder import Encoder, Tokens
 from probes.models.network import Factors
 from probes.tasks import TextSource, load_task
@@ -282,8 +282,12 @@ def main(n: int = 32, steps: int = 60, repetitions: int = 3, peft_replicas: int 
         n: size of the training set.
         steps: optimizer steps.
         repetitions: interleaved repetitions; medians are shown.
-        peft_replicas: replicas that the sequential loop trains for its estimate; 0 leaves it out.
+        peft_replicas: replicas that the sequential loop trains for its estimate, up to n; 0 leaves
+            it out.
     """
+    check_count("steps", steps)
+    check_count("repetitions", repetitions)
+    check_count("peft_replicas", peft_replicas, 0, n)
     cell = make_cell(n, steps)
     replicas = len(cell.weights)
     with ProcessPoolExecutor(WORKERS, get_context("spawn"), start_worker) as pool:

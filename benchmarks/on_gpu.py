@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.captured_step import OURS, placed_on, variants_of
 from benchmarks.interleaved_timing import Variant, lines_of, take_turns
-from benchmarks.loo import LR, Cell, P, make_cell, prepare_jax, run_together
+from benchmarks.loo import LR, Cell, P, check_settings, make_cell, prepare_jax, run_together
 from probes.cells.cell import Cell as StabilityCell
 from probes.cells.landscapes import landscapes_of
 from probes.cells.leave_one_out import (
@@ -38,7 +38,6 @@ from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.validation import check_count, check_device, require
 from probes.stability import measure
-from probes.tasks import TASKS
 from probes.training.blocks import cells_per_block
 from probes.training.plan import Dropout, Training
 
@@ -97,10 +96,7 @@ def retraining(
         largest_on_cpu: above this n the CPU is left out.
         device: that is compared with the CPU.
     """
-    for size in n:
-        require(2 <= size <= len(TASKS["digits"]()), "n", "from 2 to all examples of digits", size)
-    check_count("steps", steps)
-    check_count("repetitions", repetitions)
+    check_settings(n, [steps], repetitions)
     _check(json, device)
     rows = []
     for size in n:
@@ -184,6 +180,7 @@ def sweep(
         device: where it trains.
     """
     _check(json, device)
+    check_count("workers", workers)
     settings: dict[str, Any] = {"p": RATES, "n": n, "draws": draws, "steps": steps}
     cells = StabilitySettings(**settings, device=device).cells()
     groups = CellRun().groups(cells, 1)
@@ -305,7 +302,8 @@ def _jax_variant(
 def _check(json: Path, device: str) -> None:
     """Refuse, before anything is measured, what would end in nothing."""
     check_device(device)
-    require(json.parent.is_dir(), "json", "a file in a folder that is there", json)
+    there = json.parent.is_dir() and not json.is_dir()
+    require(there, "json", "a file in a folder that is there", json)
 
 
 def _write(path: Path, found: list[dict[str, Any]]) -> None:

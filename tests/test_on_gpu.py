@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import on_gpu
+from benchmarks import captured_step, loo, on_gpu
 from benchmarks.layer import take_turns
 from benchmarks.loo import make_cell
 
@@ -47,6 +47,26 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
     assert run.returncode == 2
     assert "OUT must be a new folder, or that of an earlier run; got ." in run.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda: loo.main(n=(8, 1797)), "n must be from 2 to 1796; got 1797"),
+        (lambda: loo.main(steps=(2, 0)), "steps must be at least 1; got 0"),
+        (lambda: loo.main(n=(64, 8), peft_replicas=9), "peft_replicas must be at most 8; got 9"),
+        (lambda: captured_step.main(n=(8, 1)), "n must be from 2 to 1796; got 1"),
+        (lambda: captured_step.main(repetitions=0), "repetitions must be at least 1; got 0"),
+        (lambda: on_gpu.retraining(Path("a.json"), n=(8, 1797)), "got 1797"),
+        (lambda: on_gpu.rows(Path(), device="cpu"), "json must be a file in a folder"),
+        (lambda: on_gpu.sweep(Path("a.json"), workers=0, device="cpu"), "workers must be at least"),
+    ],
+)
+def test_wrong_values_are_refused_before_anything_is_measured(monkeypatch, tmp_path, run, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        run()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

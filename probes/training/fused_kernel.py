@@ -8,6 +8,10 @@ activations of a step would take a GPU longer to write and read than to compute.
 
 The network is W2 relu(W1 x + b1) + b2, its updates B1 A1 and B2 A2 under masks. Sides are filled up
 to multiples of 16, which products need.
+
+Tensor cores multiply numbers of TF32. A float32 is the sum of a high part, which is one, and a low
+part, which nearly is: a product is high by high, high by low and low by high. Of a rank of at most
+8, the high and the low parts fill a side of 16 together, so that two products are all four.
 """
 
 import triton
@@ -25,6 +29,71 @@ def _read(start, width, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 def _mask(start, drawn, side, SIDE: tl.constexpr):
     at = tl.arange(0, SIDE)
     return tl.load(start + drawn * side + at, at < side, 0.0)[None, :]
+
+
+@triton.jit
+def _parts(x):
+    """Return the high part, rounded to nearest, and the low part of a float32."""
+    high = ((x.to(tl.int32, bitcast=True) + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
+    return high, x - high
+
+
+@triton.jit
+def _twice(x):
+    """Return a matrix and, below it, the same."""
+    rows: tl.constexpr = x.shape[0]
+    columns: tl.constexpr = x.shape[1]
+    return tl.broadcast_to(x[None], (2, rows, columns)).reshape(2 * rows, columns)
+
+
+@triton.jit
+def _stacked(x):
+    """Return the low parts of a matrix and, below them, the high ones.
+
+    Tensor cores add rows in order and round toward zero: what is small comes first.
+    """
+    high, low = _parts(_twice(x))
+    return tl.where(tl.arange(0, 2 * x.shape[0])[:, None] < x.shape[0], low, high)
+
+
+@triton.jit
+def _product(a, b, PRECISION: tl.constexpr):
+    if PRECISION == "ieee":
+        product = tl.dot(a, b, input_precision="ieee")
+    else:
+        a_high, a_low = _parts(a)
+        b_high, b_low = _parts(b)
+        product = tl.dot(a_low, b_high, input_precision="tf32")
+        product = tl.dot(a_high, b_low, product, input_precision="tf32")
+        product = tl.dot(a_high, b_high, product, input_precision="tf32")
+    return product
+
+
+@triton.jit
+def _product_of_rank(a, b, PRECISION: tl.constexpr):
+    """Return a b, where a has a row for each rank."""
+    if a.shape[0] < 16:
+        stacked = _stacked(a)
+        high, low = _parts(b)
+        product = tl.dot(stacked, low, input_precision="tf32")
+        product = tl.dot(stacked, high, product, input_precision="tf32")
+        product = tl.sum(product.reshape(2, a.shape[0], b.shape[1]), 0)
+    else:
+        product = _product(a, b, PRECISION)
+    return product
+
+
+@triton.jit
+def _sum_over_rank(a, b, PRECISION: tl.constexpr):
+    """Return a' b, where a and b have a row for each rank."""
+    if a.shape[0] < 16:
+        stacked = _stacked(b)
+        high, low = _parts(tl.trans(_twice(a)))
+        product = tl.dot(low, stacked, input_precision="tf32")
+        product = tl.dot(high, stacked, product, input_precision="tf32")
+    else:
+        product = _product(tl.trans(a), b, PRECISION)
+    return product
 
 
 @triton.jit
@@ -86,7 +155,7 @@ def train_replica(
         D, H, K, R: the same, filled up.
         M: examples that are computed at once.
         LOSS: its name.
-        PRECISION: how products of float32 are computed.
+        PRECISION: of products for all examples, "ieee" or, by tensor cores, "tf32x3".
     """
     # Of 64 bits, as are then the places that are computed from it: of the masks there may be many.
     replica = tl.program_id(0).to(tl.int64)
@@ -96,25 +165,28 @@ def train_replica(
     row_B1 = replicas * r * d + replica * r * h
     row_A2 = replicas * r * (d + h) + replica * r * h
     row_B2 = replicas * r * (d + 2 * h) + replica * r * k
+    # Rows of A1 and B1.
+    S: tl.constexpr = 8 if PRECISION != "ieee" and r <= 8 else R
     outputs = tl.arange(0, K)
     there = (outputs < k)[:, None]
     bias = tl.load(bias_2 + outputs, outputs < k, 0.0)[:, None]
     for step in range(start, stop):
-        grad_A1 = tl.zeros((R, D), tl.float32)
-        grad_B1 = tl.zeros((R, H), tl.float32)
+        grad_A1 = tl.zeros((S, D), tl.float32)
+        grad_B1 = tl.zeros((S, H), tl.float32)
         grad_A2 = tl.zeros((R, H), tl.float32)
         grad_B2 = tl.zeros((R, K), tl.float32)
         for sample in range(samples):
             drawn = (step * samples + sample) * cells + cell
-            A1 = _read(trained + row_A1, d, r, d, R, D) * _mask(in_1, drawn, d, D)
-            B1 = _read(trained + row_B1, h, r, h, R, H) * (scaling * _mask(out_1, drawn, h, H))
+            A1 = _read(trained + row_A1, d, r, d, S, D) * _mask(in_1, drawn, d, D)
+            B1 = _read(trained + row_B1, h, r, h, S, H) * (scaling * _mask(out_1, drawn, h, H))
             A2 = _read(trained + row_A2, h, r, h, R, H) * _mask(in_2, drawn, h, H)
             B2 = _read(trained + row_B2, k, r, k, R, K) * (scaling * _mask(out_2, drawn, k, K))
             W2 = _read(weight_2, h, k, h, K, H)
-            W2 = tl.dot(tl.trans(B2), A2, W2, input_precision=PRECISION)
+            # In float32, as is all that is computed once: other layouts would take more registers.
+            W2 = tl.dot(tl.trans(B2), A2, W2, input_precision="ieee")
             # Of A1 and B1 without their masks, and of W2.
-            by_A1 = tl.zeros((R, D), tl.float32)
-            by_B1 = tl.zeros((R, H), tl.float32)
+            by_A1 = tl.zeros((S, D), tl.float32)
+            by_B1 = tl.zeros((S, H), tl.float32)
             by_W2 = tl.zeros((K, H), tl.float32)
             for begin in range(0, examples, M):
                 some = begin + tl.arange(0, M)
@@ -123,29 +195,29 @@ def train_replica(
                 y = _read(frozen + cell * h * examples + begin, examples, h, left, H, M)
                 t = _read(targets + cell * k * examples + begin, examples, k, left, K, M)
                 weight = tl.load(weights + replica * examples + some, some < examples, 0.0)
-                z = tl.dot(A1, x, input_precision=PRECISION)
-                y = tl.dot(tl.trans(B1), z, y, input_precision=PRECISION)
+                z = _product_of_rank(A1, x, PRECISION)
+                y += _sum_over_rank(B1, z, PRECISION)
                 y = tl.maximum(y, 0.0, propagate_nan=tl.PropagateNan.ALL)
-                o = tl.dot(W2, y, input_precision=PRECISION) + bias
+                o = _product(W2, y, PRECISION) + bias
                 g = _output_gradient(o, t, there, LOSS) * (weight / samples)[None, :]
                 g = tl.where(there & (some < examples)[None, :], g, 0.0)
-                by_W2 = tl.dot(g, tl.trans(y), by_W2, input_precision=PRECISION)
-                g_y = tl.dot(tl.trans(W2), g, input_precision=PRECISION)
+                by_W2 += _product(g, tl.trans(y), PRECISION)
+                g_y = _product(tl.trans(W2), g, PRECISION)
                 g_y = tl.where(y <= 0, 0.0, g_y)
-                by_B1 = tl.dot(z, tl.trans(g_y), by_B1, input_precision=PRECISION)
-                g_z = tl.dot(B1, g_y, input_precision=PRECISION)
-                by_A1 = tl.dot(g_z, tl.trans(x), by_A1, input_precision=PRECISION)
+                by_B1 += _product_of_rank(z, tl.trans(g_y), PRECISION)
+                g_z = _product_of_rank(B1, g_y, PRECISION)
+                by_A1 += _product_of_rank(g_z, tl.trans(x), PRECISION)
             # Read again: held all the while, they would fall out of the registers.
             grad_A1 += by_A1 * _mask(in_1, drawn, d, D)
             grad_B1 += by_B1 * (scaling * _mask(out_1, drawn, h, H))
             mask_A2, mask_B2 = _mask(in_2, drawn, h, H), scaling * _mask(out_2, drawn, k, K)
             B2 = _read(trained + row_B2, k, r, k, R, K) * mask_B2
-            grad_A2 += tl.dot(B2, by_W2, input_precision=PRECISION) * mask_A2
+            grad_A2 += tl.dot(B2, by_W2, input_precision="ieee") * mask_A2
             A2 = _read(trained + row_A2, h, r, h, R, H) * mask_A2
-            grad_B2 += tl.dot(A2, tl.trans(by_W2), input_precision=PRECISION) * mask_B2
+            grad_B2 += tl.dot(A2, tl.trans(by_W2), input_precision="ieee") * mask_B2
         rate, correction = tl.load(rates + 2 * step), tl.load(rates + 2 * step + 1)
-        _adam(trained, first, second, row_A1, d, r, grad_A1, rate, correction, keep, R, D)
-        _adam(trained, first, second, row_B1, h, r, grad_B1, rate, correction, keep, R, H)
+        _adam(trained, first, second, row_A1, d, r, grad_A1, rate, correction, keep, S, D)
+        _adam(trained, first, second, row_B1, h, r, grad_B1, rate, correction, keep, S, H)
         _adam(trained, first, second, row_A2, h, r, grad_A2, rate, correction, keep, R, H)
         _adam(trained, first, second, row_B2, k, r, grad_B2, rate, correction, keep, R, K)
         # A thread reads what others wrote.

@@ -24,9 +24,10 @@ MOST_FEATURES, MOST_OUTPUTS = 64, 16
 #: Examples that a program computes at once, and its warps. Measured on an H200 (digits; n = 64, 256
 #: and 1,024; 16, 32 and 64 examples, 1 to 8 warps): the fastest throughout.
 EXAMPLES, WARPS = 32, 4
-#: Above so many examples float32 products are made of three of TF32 on the tensor cores, as exact
-#: to rounding. Measured there, microseconds a step: 17 and 22 at n = 64, 97 and 71 at 256, 1,477
-#: and 899 at 1,024. Errors after 20 steps against float64 are equal (median 9e-9).
+#: Above so many examples products of float32 are made of products of TF32 on the tensor cores, as
+#: exact to rounding. Measured there when all were of three, microseconds a step: 17 and 22 at n =
+#: 64, 97 and 71 at 256, 1,477 and 899 at 1,024. Errors after 20 steps against float64 are equal
+#: (median 9e-9).
 MOST_EXAMPLES_IN_FLOAT32 = 128
 #: A side that products take, and the compute capability that has TF32.
 SMALLEST_SIDE, OLDEST = 16, (8, 0)

@@ -35,17 +35,20 @@ def in_float32(device, widths, rank, loss):
 @pytest.mark.cuda
 @pytest.mark.skipif(not THERE, reason=NOWHERE)
 @pytest.mark.parametrize(
-    ("loss", "widths", "rank", "n", "samples"),
+    ("loss", "widths", "rank", "n", "samples", "most_in_float32"),
     [
-        (cross_entropy, (5, 16, 4), 2, 7, 1),
-        (cross_entropy, (6, 7, 3), 3, 33, 2),
-        (logistic, (5, 17, 1), 1, 6, 1),
-        (squared, (5, 4, 1), 4, 6, 1),
+        (cross_entropy, (5, 16, 4), 2, 7, 1, 128),
+        (cross_entropy, (6, 7, 3), 3, 33, 2, 128),
+        (logistic, (5, 17, 1), 1, 6, 1, 128),
+        (squared, (5, 4, 1), 4, 6, 1, 128),
+        (cross_entropy, (5, 16, 4), 2, 7, 1, 0),
+        (squared, (9, 17, 1), 9, 6, 1, 0),
     ],
 )
 def test_in_one_launch_every_number_is_that_of_the_steps(
-    monkeypatch, loss, widths, rank, n, samples
+    monkeypatch, loss, widths, rank, n, samples, most_in_float32
 ):
+    monkeypatch.setattr(fused_training, "MOST_EXAMPLES_IN_FLOAT32", most_in_float32)
     network = in_float32(PLACE, widths, rank, loss)
     cells = make_cells(network, n, DROPOUT[1:3] if samples > 1 else DROPOUT, samples=samples)
     seen = {True: [], False: []}

@@ -25,7 +25,7 @@ from probes.finetune import (
 )
 from probes.jobs.manifest import MANIFEST
 from probes.report.page import ReportSettings, full_scale
-from tests.probes.commands import assert_refused, run_here, run_probe
+from tests.probes.commands import assert_refused, run_here
 from tests.probes.finetuning.corpora import (
     GLUE_COLUMNS,
     write_alpaca,
@@ -306,7 +306,7 @@ def test_two_processes_measure_what_one_does(models, tmp_path):
     ]  # fmt: skip
     batches = ["--per_device_train_batch_size", "4", "--per_device_eval_batch_size", "12"]
     halves = ["--per_device_train_batch_size", "2", "--per_device_eval_batch_size", "6"]
-    alone = run_probe("finetune", *shared, *batches, "--out", "one", cwd=tmp_path)
+    alone = run_here("finetune", *shared, *batches, "--out", "one", cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
     together = two_processes("probes.finetune", *shared, *halves, "--out", "two", cwd=tmp_path)
     assert len(json.loads(together.stdout)) == 2  # said once, not by every process

@@ -131,9 +131,9 @@ def test_it_is_so_in_a_process_of_its_own(name, arguments, words, tmp_path):
 def test_workers_give_the_same_numbers_as_one_process_of_one_thread(tmp_path, monkeypatch):
     # Where more threads share a product, its sums may be taken in another order.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    for workers in ("1", "2"):
-        done = run("--p", "0.3", "0.5", *QUICK, "--workers", workers, "--matrix", "--out", workers,
-                   cwd=tmp_path)  # fmt: skip
+    for workers, start in (("1", run_here), ("2", run_probe)):
+        done = start("stability", "--p", "0.3", "0.5", *QUICK, "--workers", workers, "--matrix",
+                     "--out", workers, cwd=tmp_path)  # fmt: skip
         assert done.returncode == 0, done.stderr
     for name in ("rows.parquet", "matrix.parquet"):
         alone, together = (pd.read_parquet(tmp_path / workers / name) for workers in ("1", "2"))

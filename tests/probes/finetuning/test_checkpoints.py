@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from probes.finetuning.checkpoints import last_checkpoint
 from probes.finetuning.evaluation import FinetuneTrainer
 from probes.finetuning.state_file import read_state
+from tests.probes.commands import run_here
 from tests.probes.finetuning.corpora import write_glue
 from tests.probes.finetuning.tuning import QUICK, tuned
 
@@ -31,14 +32,15 @@ def assert_same_rows(resumed, whole):
 def test_a_killed_run_goes_on_from_its_checkpoint(models, tmp_path):
     data = write_glue("rte", tmp_path / "data", 2)
     steps = 60
-    command = [
-        sys.executable, "-m", "probes.finetune", "--task", "glue/rte", "--data", data, "--model",
-        models["classifier"], "--p", "0.3", "--rank", "2", "--tokens", "24", "--json",
-        "--max_steps", str(steps), "--eval_steps", "5", "--save_steps", "5", "--use_cpu",
-        "--per_device_train_batch_size", "4",
+    asked = [
+        "--task", "glue/rte", "--data", data, "--model", models["classifier"], "--p", "0.3",
+        "--rank", "2", "--tokens", "24", "--json", "--max_steps", str(steps), "--eval_steps", "5",
+        "--save_steps", "5", "--use_cpu", "--per_device_train_batch_size", "4",
     ]  # fmt: skip
-    process = subprocess.Popen([*command, "--out", "killed"], cwd=tmp_path, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "probes.finetune", *asked, "--out", "killed"], cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list((tmp_path / "killed").glob("checkpoints/*/checkpoint-*/training.safetensors")):
         assert process.poll() is None, process.stderr.read()
@@ -47,8 +49,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(models, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     for folder in ("killed", "whole"):
-        done = subprocess.run([*command, "--out", folder], cwd=tmp_path, capture_output=True,
-                              text=True, timeout=300, check=False)  # fmt: skip
+        done = run_here("finetune", *asked, "--out", folder, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)[0]["p"] == 0.3
     resumed, whole = (

@@ -1,7 +1,7 @@
 """What is minimised: the loss averaged over N mask pairs, or the theorem's penalized loss."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -32,15 +32,18 @@ def backward_over_samples(model: nn.Module, loss: Callable[[], Tensor], samples:
         ValueError: ``samples`` is below 1, or the model has no adapted layer.
     """
     total = torch.zeros(())
-    for _ in each_sample(model, range(whole_number("samples", samples, 1))):
-        value = loss() / samples
-        value.backward()
-        total = total + value.detach()
+    with closing(each_sample(model, range(whole_number("samples", samples, 1)))) as passes:
+        for _ in passes:
+            value = loss() / samples
+            value.backward()
+            total = total + value.detach()
     return total
 
 
-def each_sample(model: nn.Module, samples: range) -> Iterator[int]:
+def each_sample(model: nn.Module, samples: range) -> Generator[int, None, None]:
     """Make the layers hold one sample's masks after the other, for as long as one iterates.
+
+    Close it (``contextlib.closing``) where a pass may fail: the failure itself may keep it.
 
     Args:
         model: a model with adapted layers.
@@ -51,12 +54,11 @@ def each_sample(model: nn.Module, samples: range) -> Iterator[int]:
     """
     # Found once: looking through a large model takes as long as drawing its masks.
     schedules = mask_schedules(model)
-    try:
+    _hold(schedules, samples[:1])
+    with _first_sample_again(schedules):
         for sample in samples:
             _hold(schedules, range(sample, sample + 1))
             yield sample
-    finally:
-        _hold(schedules, range(1))
 
 
 @contextmanager
@@ -79,10 +81,8 @@ def grouped_samples(model: nn.Module, samples: int, first: int = 0) -> Iterator[
     """
     schedules = mask_schedules(model)
     _hold(schedules, range(first, first + whole_number("samples", samples, 1)))
-    try:
+    with _first_sample_again(schedules):
         yield
-    finally:
-        _hold(schedules, range(1))
 
 
 @contextmanager
@@ -129,6 +129,18 @@ def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
         for layer in layers_in_use(model)
     ]
     return strength * torch.stack(terms).sum()
+
+
+@contextmanager
+def _first_sample_again(schedules: list[MaskSchedule]) -> Iterator[None]:
+    """After the block, the layers hold sample 0, also where a pass in it fails."""
+    try:
+        yield
+        _hold(schedules, range(1))
+    except BaseException:
+        for schedule in schedules:
+            schedule.give_up()
+        raise
 
 
 def _hold(schedules: list[MaskSchedule], samples: range) -> None:

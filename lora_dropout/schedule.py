@@ -189,6 +189,14 @@ class MaskSchedule:
             )
         self._draw(step, samples)
 
+    def give_up(self) -> None:
+        """Come back to sample 0, at the next pass, after one of several passes failed.
+
+        Nobody calls the backward pass of its graph, which a traceback may hold.
+        """
+        self._waiting.clear()
+        self.samples, self.stale = range(1), True
+
     def state_dict(self) -> dict[str, int]:
         """Return what a run goes on from: the step and the seed.
 

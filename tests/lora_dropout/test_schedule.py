@@ -682,6 +682,45 @@ def test_a_pass_that_fails_keeps_nobody_waiting():
         pool.submit(Ensemble(model, 2), X).result(timeout=30)
 
 
+def passes_of_which_one_fails(model):
+    passes = []
+
+    def loss():
+        passes.append(model(X).square().sum())
+        if len(passes) == 2:
+            raise torch.OutOfMemoryError
+        return passes[-1]
+
+    backward_over_samples(model, loss, 3)
+
+
+def a_group_that_fails(model):
+    with grouped_samples(model, 2):
+        model(torch.cat([X, X])).square().sum()
+        raise torch.OutOfMemoryError
+
+
+def a_group_whose_backward_pass_comes_too_late(model):
+    with grouped_samples(model, 2):
+        loss = model(torch.cat([X, X])).square().sum()
+    loss.backward()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [passes_of_which_one_fails, a_group_that_fails, a_group_whose_backward_pass_comes_too_late],
+)
+def test_after_passes_that_fail_masks_are_those_of_the_first_sample(call):
+    """The error is what is raised, and holds the pass that waits; who catches it trains on."""
+    model, right = make_model(), make_model()
+    late = call is a_group_whose_backward_pass_comes_too_late
+    with pytest.raises(RuntimeError if late else torch.OutOfMemoryError) as error:
+        call(model)
+    torch.testing.assert_close(model(X), right(X), rtol=0, atol=0)
+    assert mask_schedule(model).samples == range(1)
+    del error
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -48,6 +48,7 @@ class MaskMemory:
         self._pieces: list[_Piece] = []
         self._views: list[tuple[Tensor, Tensor]] = []
         self._storages: list[int] = []
+        self._roundings: list[torch.dtype | None] = []
         #: The latest masks of sample 0 that were drawn here, and what they are a function of.
         self._first: tuple[Any, Tensor] | None = None
 
@@ -108,6 +109,7 @@ class MaskMemory:
             )
             and all(_where(piece.first) == piece.where for piece in self._pieces)
             and _storages(self._views) == self._storages
+            and _roundings(layers) == self._roundings
         )
 
     def _lay_out(self, layers: Sequence[HasMasks], samples: int) -> None:
@@ -121,7 +123,7 @@ class MaskMemory:
             views.update(zip(members, piece.views(), strict=True))
             self._pieces.append(piece)
         self._views = [views[index] for index in range(len(layers))]
-        self._storages = _storages(self._views)
+        self._storages, self._roundings = _storages(self._views), _roundings(layers)
 
     def _hand_out(self, layers: Sequence[HasMasks], in_place: bool) -> None:
         """Make the layers hold parts of this memory, or what they hold have its entries."""
@@ -213,6 +215,11 @@ class _Piece:
 def _storages(views: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
     """Where masks lie; whoever sets a tensor's ``data``, as FSDP does, puts it elsewhere."""
     return [mask.untyped_storage()._cdata for pair in views for mask in pair]
+
+
+def _roundings(layers: Sequence[HasMasks]) -> list[torch.dtype | None]:
+    """Precisions of entries: that of one layer may change while its masks stay where they are."""
+    return [getattr(layer, "rounded_to", None) for layer in layers]
 
 
 class _Where(NamedTuple):

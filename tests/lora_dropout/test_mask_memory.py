@@ -134,6 +134,9 @@ def test_masks_of_higher_precision_have_the_entries_that_the_model_can_hold():
     entries = torch.cat(held(model))
     assert entries.dtype == torch.float32
     assert set(entries.tolist()) == {0.0, torch.tensor(1 / 0.7).bfloat16().item()}
+    model[2].float()
+    mask_schedule(model).advance()
+    assert set(torch.cat(held(model)[2:]).tolist()) == {0.0, torch.tensor(1 / 0.7).item()}
     model.float()
     mask_schedule(model).advance()
     assert set(torch.cat(held(model)).tolist()) == {0.0, torch.tensor(1 / 0.7).item()}

@@ -40,7 +40,8 @@ from probes.models.network import Factors
 from probes.tasks import load_task
 from probes.training.example_weights import full_sample, leave_one_out
 from probes.training.plan import Dropout, Training
-from probes.training.retrain import Retraining, retrain, retrain_cells
+from probes.training.retrain import retrain, retrain_cells
+from probes.training.retraining import Retraining
 
 LR = 5e-3
 P = 0.1

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
 
-#: The compute capability from which Triton compiles for NVIDIA's GPUs.
+#: The compute capability from which Triton compiles for NVIDIA's GPUs, and which have TF32.
 OLDEST = (8, 0)
 #: Entries of a block of the generator, and blocks that a program draws.
 ENTRIES, BLOCKS = 8, 128

@@ -15,7 +15,8 @@ from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, Network, replica
 from probes.training.blocks import blocks, replica_blocks, replicas_per_block
 from probes.training.plan import Penalty
-from probes.training.retrain import Retraining, retrain, retrain_cells
+from probes.training.retrain import retrain, retrain_cells
+from probes.training.retraining import Retraining
 
 
 @dataclass(frozen=True)

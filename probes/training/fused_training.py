@@ -6,18 +6,16 @@ by step, as on the CPU: ``probes.training.retrain``.
 
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lora_dropout.device_draw import compiles_for
 from probes.models.feedforward import Columns, FeedForward, beside
 from probes.models.network import Network
 from probes.training.plan import Dropout, Objective, Training
-
-if TYPE_CHECKING:
-    from probes.training.retrain import Retraining
+from probes.training.retraining import Retraining
 
 #: Widest layer, and most outputs and highest rank: with more, a replica falls out of the registers.
 MOST_FEATURES, MOST_OUTPUTS = 64, 16
@@ -29,8 +27,8 @@ EXAMPLES, WARPS = 32, 4
 #: 64, 97 and 71 at 256, 1,477 and 899 at 1,024. Errors after 20 steps against float64 are equal
 #: (median 9e-9).
 MOST_EXAMPLES_IN_FLOAT32 = 128
-#: A side that products take, and the compute capability that has TF32.
-SMALLEST_SIDE, OLDEST = 16, (8, 0)
+#: A side that products take.
+SMALLEST_SIDE = 16
 
 
 def can_be_fused(network: Network, training: Training, objective: Objective) -> bool:
@@ -54,23 +52,13 @@ def can_be_fused(network: Network, training: Training, objective: Objective) -> 
         and isinstance(objective, Dropout)
         and training.optimizer == "adam"
         and training.batch is None
-        and _compiles_for(like.device)
-    )
-
-
-def _compiles_for(device: torch.device) -> bool:
-    """Whether Triton is there and compiles the kernel for a device."""
-    return (
-        device.type == "cuda"
-        and torch.version.cuda is not None
-        and find_spec("triton") is not None
-        and torch.cuda.get_device_capability(device) >= OLDEST
+        and compiles_for(like.device)
     )
 
 
 def fused_steps(
     network: FeedForward,
-    cells: "Sequence[Retraining]",
+    cells: Sequence[Retraining],
     masks: Sequence[tuple[Tensor, Tensor]],
     flat: Tensor,
     stops: Iterable[int],
@@ -97,7 +85,7 @@ def fused_steps(
 
 def _launcher(
     network: FeedForward,
-    cells: "Sequence[Retraining]",
+    cells: Sequence[Retraining],
     masks: Sequence[tuple[Tensor, Tensor]],
     flat: Tensor,
 ) -> Any:

@@ -9,7 +9,6 @@ of all replicas with common inputs are one large product.
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,29 +28,10 @@ from probes.training.gradients import (
 from probes.training.mask_draws import masks_of_cells, stacked_masks
 from probes.training.optimizers import OPTIMIZER_STEPS
 from probes.training.plan import Objective, Penalty, Perturbation, Training
+from probes.training.retraining import Retraining
 
 #: Called with the step just taken, the rows of the block, and its factors.
 Checkpoint = Callable[[int, slice, Factors], object]
-
-
-@dataclass(frozen=True)
-class Retraining:
-    """Replicas of one cell, from their start.
-
-    Attributes:
-        inputs: the m examples of the pool.
-        weights: example weights, one replica a row, (R, m); a row sums to 1.
-        start: one replica's factors, A (1, r, d_in) and B (1, d_out, r), the start of all; or those
-            of every replica, (R, ...).
-        training: how.
-        objective: what is minimised.
-    """
-
-    inputs: Inputs
-    weights: Tensor
-    start: Factors
-    training: Training
-    objective: Objective
 
 
 def retrain(

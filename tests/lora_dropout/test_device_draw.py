@@ -190,6 +190,26 @@ def test_a_host_draws_for_itself():
     assert not draws(CPU)
 
 
+@pytest.mark.parametrize(
+    ("device", "cuda", "triton", "capability", "right"),
+    [
+        ("cuda", "13.0", "there", (9, 0), True),
+        ("cuda", "12.6", "there", (8, 6), True),
+        ("cuda", "12.6", "there", (7, 5), False),
+        ("cuda", "13.0", None, (9, 0), False),
+        ("cuda", None, "there", (9, 4), False),
+        ("cpu", "13.0", "there", (9, 0), False),
+    ],
+)
+def test_triton_compiles_for_nvidias_cards_from_ampere_on(
+    monkeypatch, device, cuda, triton, capability, right
+):
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(device_draw, "find_spec", lambda name: triton)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert device_draw.compiles_for.__wrapped__(torch.device(device)) == right
+
+
 @pytest.mark.parametrize("lacking", ["differ", "compiler"])
 def test_a_device_that_draws_other_masks_draws_none(monkeypatch, lacking):
     """One warning, however often one asks."""

@@ -9,7 +9,8 @@ from probes.training import gradients, replica_maps
 from probes.training.blocks import cells_per_block
 from probes.training.example_weights import full_sample, leave_one_out
 from probes.training.plan import Dropout, Penalty, Training
-from probes.training.retrain import Retraining, retrain, retrain_cells
+from probes.training.retrain import retrain, retrain_cells
+from probes.training.retraining import Retraining
 from tests.devices import DEVICES
 from tests.probes.training.test_retrain import assert_same_factors, make_network
 

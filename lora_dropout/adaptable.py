@@ -71,11 +71,12 @@ def _writes_the_same_out(module: nn.Module, kind: type[nn.Module]) -> bool:
 @cache
 def _is_the_product(kind: Any) -> bool:
     layer, generator = nn.Linear(4, 3), torch.Generator().manual_seed(0)
-    weight, bias = (torch.randn(size, generator=generator) for size in ((3, 4), (3,)))
+    numbers: Any = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
+    weight, bias = (torch.randn(size, **numbers) for size in ((3, 4), (3,)))
     # An attribute that it reads may be missing, and it may return anything.
     layer.__class__ = kind
     for scale, training in product((1e-3, 1.0, 1e3), (True, False)):
-        x, scaled = scale * torch.randn(2, 5, 4, generator=generator), scale * weight
+        x, scaled = scale * torch.randn(2, 5, 4, **numbers), scale * weight
         try:
             found = functional_call(layer.train(training), {"weight": scaled, "bias": bias}, (x,))
             same = torch.allclose(found, nn.functional.linear(x, scaled, bias), rtol=1e-4)

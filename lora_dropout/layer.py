@@ -146,10 +146,11 @@ def initial_factor(rank: int, d_in: int, generator: torch.Generator | None = Non
         generator: source of the values; PyTorch's own if left out.
 
     Returns:
-        (rank, d_in), float32, on the CPU.
+        (rank, d_in), float32, on the CPU or where the generator is.
     """
-    limit = 1 / math.sqrt(d_in)
-    return torch.empty(rank, d_in).uniform_(-limit, limit, generator=generator)
+    limit, device = 1 / math.sqrt(d_in), generator.device if generator else "cpu"
+    initial = torch.empty(rank, d_in, dtype=torch.float32, device=device)
+    return initial.uniform_(-limit, limit, generator=generator)
 
 
 def layer_shape(

@@ -241,4 +241,5 @@ def _where(layer: HasMasks) -> _Where:
 def _columns(layers: Sequence[HasMasks], members: Sequence[int]) -> Tensor:
     """Where the masks of some layers lie in what is drawn for all."""
     starts = list(accumulate((sum(layer.shape[:2]) for layer in layers), initial=0))
-    return torch.cat([torch.arange(starts[index], starts[index + 1]) for index in members])
+    ends = ((starts[index], starts[index + 1]) for index in members)
+    return torch.cat([torch.arange(*pair, device="cpu") for pair in ends])

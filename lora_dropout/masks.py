@@ -228,7 +228,7 @@ def smallest_step_masks(
     if any(rescale for *_, rescale in layers):
         rescaled = [rescale for *_, rescale in layers for _ in range(2)]
         kept = [1 - p if divided else 1 for p, divided in zip(rates, rescaled, strict=True)]
-        masks /= torch.tensor(kept, dtype=torch.float32).repeat_interleave(torch.tensor(widths))
+        masks /= torch.from_numpy(np.repeat(np.array(kept, np.float32), widths))
     return masks, widths
 
 

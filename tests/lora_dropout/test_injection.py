@@ -419,3 +419,29 @@ def test_a_layer_that_takes_no_part_is_named_once():
     with pytest.warns(UserWarning, match=r"1 of 2 layers .* took no part .*: inner\.idle\."):
         model(X)
     model(X)
+
+
+@pytest.fixture
+def double_on_meta():
+    torch.set_default_dtype(torch.float64)
+    with torch.device("meta"):
+        yield
+    torch.set_default_dtype(torch.float32)
+
+
+def plain_of_two_kinds():
+    torch.manual_seed(0)
+    # A class that was not tried before.
+    return nn.Sequential(nn.Linear(5, 4), type("WrittenOut", (WrittenOut,), {})(4, 3))
+
+
+@pytest.fixture
+def expected():
+    return inject(plain_of_two_kinds(), rank=2, p=0.5), plain_of_two_kinds()
+
+
+def test_default_device_and_precision_change_no_initial_value(expected, double_on_meta):
+    model, other = expected
+    inject(other, rank=2, p=0.5)
+    for one, entry in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, entry, rtol=0, atol=0)

@@ -94,6 +94,20 @@ def test_masks_whose_data_was_put_elsewhere_are_drawn_anew(dtype):
     assert_drawn(model, step=1)
 
 
+@pytest.mark.parametrize("settings", [{}, {"rescale": True}, {"mask_kind": "gaussian"}])
+def test_the_default_device_says_nothing_of_masks(settings):
+    """Device "meta" stands for a GPU: what is made there by default holds nothing."""
+    found = []
+    for default in ("cpu", "meta"):
+        model = small_model(**settings)
+        model[2].double()
+        with torch.device(default):
+            mask_schedule(model).advance()
+        found.append(held(model))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
 def test_groups_come_and_go():
     model = small_model()
     masks = mask_schedule(model)

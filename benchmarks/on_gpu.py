@@ -36,6 +36,7 @@ from probes.cells.prepare import Prepared, prepare_all
 from probes.cells.run_cell import CellRun
 from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
+from probes.jobs.atomic_files import write_whole
 from probes.jobs.validation import check_count, check_device, require
 from probes.stability import measure
 from probes.training.blocks import cells_per_block
@@ -227,8 +228,9 @@ def summary(out: Path) -> None:
     parts = pd.read_csv(out / "parts.tsv", sep="\t", names=["part", "status", "seconds"])
     parts["result"] = parts["status"].map(_said)
     print(parts.to_string(index=False))
-    tables = {file.stem: json_format.loads(file.read_text()) for file in sorted(out.glob("*.json"))}
-    tables.pop("summary", None)
+    files = [file for file in sorted(out.glob("*.json")) if file.stem != "summary"]
+    read = {file.stem: _table(file) for file in files}
+    tables = {name: table for name, table in read.items() if table is not None}
     texts = {name: _text(out, name) for name in parts["part"]}
     gathered = {"parts": parts.to_dict("records"), **tables, "texts": texts}
     (out / "summary.json").write_text(json_format.dumps(gathered, indent=1))
@@ -247,6 +249,15 @@ def _relative_difference(row: dict[str, Any]) -> float:
 def _text(out: Path, name: str) -> str:
     file = out / f"{name}.txt"
     return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def _table(file: Path) -> Any:
+    """The rows of a table; None, said, where a part left something else."""
+    try:
+        return json_format.loads(file.read_text())
+    except ValueError as error:
+        print(f"{file.name} is left out: {error}")
+        return None
 
 
 def _said(status: int) -> str:
@@ -307,7 +318,9 @@ def _check(json: Path, device: str) -> None:
 
 
 def _write(path: Path, found: list[dict[str, Any]]) -> None:
-    path.write_text(json_format.dumps(found, indent=1))
+    text = json_format.dumps(found, indent=1)
+    # Whole or not at all: the part may run out of time now.
+    write_whole(path, lambda whole: whole.write_text(text))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,15 @@ def test_the_summary_holds_tables_and_texts_of_all_parts(parts, capsys):
     assert "5 more rows in" in said
 
 
+def test_a_table_of_which_half_is_there_is_left_out(parts, capsys):
+    (parts / "sweep.json").write_text('[{"part": "prep')
+    on_gpu.summary(parts)
+    assert "sweep.json is left out: Unterminated string" in capsys.readouterr().out
+    gathered = json.loads((parts / "summary.json").read_text())
+    assert "sweep" not in gathered
+    assert len(gathered["rows"]) == 20
+
+
 def test_a_library_that_is_missing_is_named_and_the_others_are_imported(monkeypatch, capsys):
     monkeypatch.setattr(on_gpu, "LIBRARIES", ("scipy.stats", "no_such_library"))
     on_gpu.imports(device="cpu")

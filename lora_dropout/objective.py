@@ -1,7 +1,7 @@
 """What is minimised: the loss averaged over N mask pairs, or the theorem's penalized loss."""
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -32,18 +32,15 @@ def backward_over_samples(model: nn.Module, loss: Callable[[], Tensor], samples:
         ValueError: ``samples`` is below 1, or the model has no adapted layer.
     """
     total = torch.zeros(())
-    with closing(each_sample(model, range(whole_number("samples", samples, 1)))) as passes:
-        for _ in passes:
-            value = loss() / samples
-            value.backward()
-            total = total + value.detach()
+    for _ in each_sample(model, range(whole_number("samples", samples, 1))):
+        value = loss() / samples
+        value.backward()
+        total = total + value.detach()
     return total
 
 
-def each_sample(model: nn.Module, samples: range) -> Generator[int, None, None]:
+def each_sample(model: nn.Module, samples: range) -> Iterator[int]:
     """Make the layers hold one sample's masks after the other, for as long as one iterates.
-
-    Close it (``contextlib.closing``) where a pass may fail: the failure itself may keep it.
 
     Args:
         model: a model with adapted layers.

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -268,11 +268,10 @@ class LoraDropoutTrainerMixin:
         total = torch.zeros((), device=self.args.device)
         self._share = 1 / len(samples)
         try:
-            with closing(each_sample(self.model, samples)) as passes:
-                for sample in passes:
-                    last = sample == samples[-1]
-                    with nullcontext() if last else self._more_to_come(model):
-                        total = total + super().training_step(model, inputs, items)  # type: ignore[misc]
+            for sample in each_sample(self.model, samples):
+                last = sample == samples[-1]
+                with nullcontext() if last else self._more_to_come(model):
+                    total = total + super().training_step(model, inputs, items)  # type: ignore[misc]
         finally:
             self._share = 1.0
         return total

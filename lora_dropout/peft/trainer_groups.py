@@ -1,7 +1,6 @@
 """One pass of a trainer over a batch that is repeated N times, where it may stand for N passes."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import torch
@@ -96,9 +95,8 @@ def _distance_of_group(trainer: Any, inputs: dict[str, Any], items: Any, samples
             return trainer.compute_loss(model, repeated(inputs, count), num_items_in_batch=times)
 
     def passes() -> Iterator[Tensor]:
-        with closing(each_sample(model, samples)) as numbers:
-            for _ in numbers:
-                yield trainer.compute_loss(model, dict(inputs), num_items_in_batch=items) / count
+        for _ in each_sample(model, samples):
+            yield trainer.compute_loss(model, dict(inputs), num_items_in_batch=items) / count
 
     with without_noise(model), without_notes(trainer):
         apart = relative_distance(grouped, passes, factors)

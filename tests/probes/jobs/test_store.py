@@ -1,6 +1,7 @@
 """What is kept survives: damaged files, two sweeps in one folder, a full disk."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -33,8 +34,15 @@ def sweep(folder):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    return sweep(tmp_path_factory.mktemp("undisturbed"))[0]
+def finished(tmp_path_factory):
+    """Folder of a sweep that nothing disturbed, and its tables."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return folder, sweep(folder)[0]
+
+
+@pytest.fixture
+def undisturbed(finished):
+    return finished[1]
 
 
 def assert_same_tables(found, expected):
@@ -56,14 +64,14 @@ def replace_by_another(content):
 
 
 @pytest.mark.parametrize("harm", [cut_in_half, flip_a_bit, replace_by_another])
-def test_a_damaged_file_is_named_set_aside_and_computed_again(harm, undisturbed, tmp_path):
-    sweep(tmp_path)
+def test_a_damaged_file_is_named_set_aside_and_computed_again(harm, finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     cells = tmp_path / "here/cells"
     file = sorted(cells.glob("*.parquet"))[0]
     content = file.read_bytes()
     file.write_bytes(harm(content))
     found, stderr = sweep(tmp_path)
-    assert_same_tables(found, undisturbed)
+    assert_same_tables(found, finished[1])
     assert len(stderr.splitlines()) == 1
     assert file.name in stderr
     assert (cells / file.name.replace(".parquet", ".damaged")).read_bytes() == harm(content)
@@ -131,7 +139,7 @@ def test_two_sweeps_share_a_folder(undisturbed, tmp_path):
 def test_a_full_disk_is_said_in_one_line_and_loses_nothing(undisturbed, small_disk, tmp_path):
     filler = small_disk / "filler"
     filler.write_bytes(bytes(60 * 1024))
-    full = run_probe("stability", *QUICK, cwd=small_disk)
+    full = run_here("stability", *QUICK, cwd=small_disk)
     assert full.returncode == 2
     assert len(full.stderr.splitlines()) == 1, full.stderr
     assert "No space left" in full.stderr

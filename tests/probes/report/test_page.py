@@ -17,7 +17,7 @@ from probes.report.page import GLOSSARY, LONG_TABLE, Section, render, write_repo
 from probes.report.regimes import LEARNING_RATES
 from probes.report.sections import FINDINGS, SECTIONS, ReportSettings, words_of
 from probes.results.text_tables import TextTable
-from tests.probes.commands import assert_refused, run_probe
+from tests.probes.commands import assert_refused, run_here
 from tests.probes.report.pages import cell, read_page
 
 pytestmark = pytest.mark.slow
@@ -323,7 +323,7 @@ def test_bad_values_are_refused(arguments, words, tmp_path):
 
 
 def test_the_command_line_names_the_page(tmp_path):
-    done = run_probe(
+    done = run_here(
         "report", "--sections", "curves", "--task", "breast_cancer", "--n", "8", "--draws", "2",
         "--steps", "3", "--workers", "1", "--out", "here", cwd=tmp_path,
     )  # fmt: skip

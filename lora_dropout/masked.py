@@ -216,13 +216,14 @@ class MaskedUpdate(nn.Module, ABC):
         super()._load_from_state_dict(state, prefix, metadata, *args)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        before = self.mask_in.device
+        before = self.mask_in, self.mask_out
         # The masks may have a higher precision than the model, and are cast as it is.
         self.rounded_to = fn(self.mask_in.new_empty(0, dtype=self.rounded_to)).dtype
         super()._apply(fn, recurse)
-        if before.type == "meta" != self.mask_in.device.type:
-            # Memory that was given to tensors without data holds anything but masks.
-            self.masks.stale = True
+        for old, new in zip(before, (self.mask_in, self.mask_out), strict=True):
+            if new is not old and not new.is_meta and (old.is_meta or (new != old.to(new)).any()):
+                # Memory that was given to tensors without data, as by to_empty(), holds no masks.
+                self.masks.stale = True
         return self
 
 

@@ -64,6 +64,13 @@ def test_buffers_that_are_passed_in_follow_updates_after_a_move(move):
         entries["2.lora_A"].data += 0.1
 
 
+def test_masks_that_are_given_empty_memory_are_drawn_in_the_next_pass():
+    """As by to_empty(), where a model was adapted on device "meta"."""
+    model = small_model()._apply(lambda tensor: torch.full_like(tensor, 7.0))
+    model(torch.ones(2, 5))
+    assert_drawn(model, step=0)
+
+
 def test_masks_whose_drawing_was_interrupted_are_drawn_in_the_next_pass(monkeypatch):
     def interrupted(*arguments, **more):
         raise KeyboardInterrupt

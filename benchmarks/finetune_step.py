@@ -23,9 +23,11 @@ from torch import Tensor, nn
 
 from benchmarks.layer import compare
 from benchmarks.model_shapes import WHOLE, Shape
+from benchmarks.table_file import check_place, keep
 from lora_dropout import backward_over_samples, grouped_samples
 from lora_dropout.peft import LoraDropoutConfig
 from probes.cli.command_line import run_functions
+from probes.jobs.validation import check_count
 
 RATE, RANK, SAMPLES, WORDS = 0.1, 8, 4, 1000
 BASE, CONTROL = "PEFT, lora_dropout=0", "the same again (control)"
@@ -190,7 +192,13 @@ def main(
         shape: small is of that width and depth; whole is DeBERTa-v3-base's and LLaMA-7B's.
         dtype: of the frozen weights.
         json: file for the tables.
+
+    Raises:
+        ValueError: a number is out of range, or the file cannot be written.
     """
+    check_count("repetitions", repetitions)
+    if json is not None:
+        check_place(json)
     tables = []
     for name in model:
         sizes = WHOLE[name] if shape == "whole" else shape_of(name, width, layers)
@@ -202,8 +210,8 @@ def main(
         table = compare(steps, device, repetitions)
         tables.append(table.assign(model=name, dtype=dtype, batch=batch, tokens=tokens))
         del steps
-    if json is not None:
-        json.write_text(pd.concat(tables).to_json(orient="records", indent=1))
+        if json is not None:
+            keep(json, pd.concat(tables).to_json(orient="records", indent=1))
 
 
 if __name__ == "__main__":

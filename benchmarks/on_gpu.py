@@ -22,6 +22,7 @@ import torch
 from benchmarks.captured_step import OURS, placed_on, variants_of
 from benchmarks.interleaved_timing import Variant, lines_of, take_turns
 from benchmarks.loo import LR, Cell, P, check_settings, make_cell, prepare_jax, run_together
+from benchmarks.table_file import check_place, keep
 from probes.cells.cell import Cell as StabilityCell
 from probes.cells.landscapes import landscapes_of
 from probes.cells.leave_one_out import (
@@ -36,7 +37,6 @@ from probes.cells.prepare import Prepared, prepare_all
 from probes.cells.run_cell import CellRun
 from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
-from probes.jobs.atomic_files import write_whole
 from probes.jobs.validation import check_count, check_device, require
 from probes.stability import measure
 from probes.training.blocks import cells_per_block
@@ -313,14 +313,11 @@ def _jax_variant(
 def _check(json: Path, device: str) -> None:
     """Refuse, before anything is measured, what would end in nothing."""
     check_device(device)
-    there = json.parent.is_dir() and not json.is_dir()
-    require(there, "json", "a file in a folder that is there", json)
+    check_place(json)
 
 
 def _write(path: Path, found: list[dict[str, Any]]) -> None:
-    text = json_format.dumps(found, indent=1)
-    # Whole or not at all: the part may run out of time now.
-    write_whole(path, lambda whole: whole.write_text(text))
+    keep(path, json_format.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

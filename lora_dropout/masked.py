@@ -215,6 +215,16 @@ class MaskedUpdate(nn.Module, ABC):
         warn_of_other_training(metadata.get(TRAINED), self.trained_with)
         super()._load_from_state_dict(state, prefix, metadata, *args)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle of masks that are parts of one memory would hold all of it, once for every mask.
+        own = {name: one if one is None else one.clone() for name, one in self._buffers.items()}
+        return {**vars(self), "_buffers": own}
+
+    def __copy__(self) -> Self:
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         before = self.mask_in, self.mask_out
         # The masks may have a higher precision than the model, and are cast as it is.

@@ -253,8 +253,9 @@ def test_help_names_the_flags(tmp_path):
         assert f"--{flag} " in done.stdout
 
 
-def test_the_probe_does_not_import_what_only_some_tasks_need():
-    code = "import sys, probes.stability; print({'transformers', 'peft', 'jax'} & set(sys.modules))"
+def test_neither_layer_nor_probe_imports_what_only_some_tasks_need():
+    code = "import sys, lora_dropout, probes.stability; "
+    code += "print({'transformers', 'peft', 'jax'} & set(sys.modules))"
     environment = os.environ | {"PYTHONWARNINGS": "default"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True

@@ -22,6 +22,7 @@ from lora_dropout.given_numbers import whole_number
 from lora_dropout.mask_memory import MaskMemory
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape
 from lora_dropout.pass_lock import PassLock
+from lora_dropout.steps_under_way import StepsUnderWay
 
 #: What a copy of a schedule takes along; it watches no model and no optimizer yet.
 COPIED = ("seed", "seeded", "step", "samples", "layers", "frozen", "stale")
@@ -115,8 +116,7 @@ class MaskSchedule:
         self._watch = FactorWatch()
         self._memory = MaskMemory()
         self._handles: list[RemovableHandle] = []
-        #: Optimizers that take a step now, and whether they hold all factors.
-        self._stepping: weakref.WeakKeyDictionary[Optimizer, bool] = weakref.WeakKeyDictionary()
+        self._stepping = StepsUnderWay()
         #: Whether an update has come after which masks are those of the next step, and that step.
         self._due, self._next, self._holders = False, 0, 0
         self._passed = False
@@ -293,6 +293,7 @@ class MaskSchedule:
     def _before(self, root: nn.Module, arguments: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
+        self._stepping.drop_failed()
         if self.stale:
             self._draw(self.step, self.samples, in_place=True)
         masks, factors = self.layers[0].mask_in, self._watched()
@@ -335,7 +336,7 @@ class MaskSchedule:
         factors = [id(factor) in held for factor in self.factors()]
         if any(factors):
             self._refuse_of_a_member("an optimizer updates the factors")
-            self._stepping[optimizer] = all(factors)
+            self._stepping.begin(optimizer, all(factors))
 
     def _refuse_of_a_member(self, what: str) -> None:
         if self.step == ENSEMBLE_STEP:
@@ -345,7 +346,7 @@ class MaskSchedule:
         # An optimizer that holds only some of them (one a parameter, stepped inside the backward
         # pass, one a kind of factor or a block of layers) is not the step: the next training pass
         # notices it.
-        everything = self._stepping.pop(optimizer, None)
+        everything = self._stepping.end(optimizer)
         if everything is None:
             return
         if everything:

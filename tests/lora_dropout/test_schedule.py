@@ -682,6 +682,31 @@ def test_a_pass_that_fails_keeps_nobody_waiting():
         pool.submit(Ensemble(model, 2), X).result(timeout=30)
 
 
+@pytest.mark.parametrize("way", ["by an optimizer", "by hand"])
+def test_a_step_that_fails_keeps_no_masks(way):
+    """Its optimizer lives on, in a traceback for example, and another one takes its place."""
+    model = make_model()
+    failed = torch.optim.SGD(trainable(model), 0.1)
+
+    def closure():
+        model(X)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        failed.step(closure)
+    optimizer, seen = torch.optim.SGD(trainable(model), 0.1), []
+    for _ in range(3):
+        model(X).square().sum().backward()
+        seen.append(mask_schedule(model).step)
+        if way == "by an optimizer":
+            optimizer.step()
+        else:
+            for factor in trainable(model):
+                factor.data -= 0.1 * factor.grad
+        model.zero_grad()
+    assert seen == [0, 1, 2]
+
+
 def passes_of_which_one_fails(model):
     passes = []
 

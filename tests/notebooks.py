@@ -22,6 +22,7 @@ from probes.jobs.sweep import progress_bar
 from probes.jobs.validation import require
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def notebook(script: Path) -> NotebookNode:
@@ -42,11 +43,16 @@ def execute(made: NotebookNode) -> None:
     for cell in made.cells:
         cell.metadata = NotebookNode()
         if cell.cell_type == "code":
-            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
+            cell.outputs = [one for one in cell.outputs if not on_the_way(one)]
             for output in cell.outputs:
                 if "image/png" in output.get("data", {}):
                     output.data["image/png"] = smaller(output.data["image/png"])
     made.metadata = NotebookNode(kernelspec=made.metadata["kernelspec"])
+
+
+def on_the_way(output: NotebookNode) -> bool:
+    """Whether an output is a message or a progress bar, which stands still where it was last."""
+    return output.get("name") == "stderr" or WIDGET in output.get("data", {})
 
 
 def smaller(picture: str) -> str:

@@ -15,6 +15,8 @@ from lora_dropout.masks import ENSEMBLE_STEP
 
 #: What of the members is averaged: see :class:`Ensemble`.
 Average = Literal["logits", "probabilities"]
+#: Precisions in which a sum loses what is added late, or overflows.
+HALF = (torch.float16, torch.bfloat16)
 
 
 class Ensemble(nn.Module):
@@ -93,6 +95,8 @@ class Ensemble(nn.Module):
 class RunningAverage:
     """The average of the members' outputs, of which one is held.
 
+    It is summed in float32 where outputs are of half precision.
+
     Args:
         average: what is averaged: see :class:`Ensemble`.
     """
@@ -120,18 +124,31 @@ class RunningAverage:
             output = output.log_softmax(-1)
         self._count += 1
         if self._total is None:
-            self._total = output
+            self._total, self._dtype = output, output.dtype
         elif self.average == "probabilities":
-            self._total = torch.logaddexp(self._total, output)
+            self._total = torch.logaddexp(_summed(self._total), _summed(output))
         else:
-            self._total = self._total + output
+            self._total = _summed(self._total) + _summed(output)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the outputs so far."""
+        assert self._total is not None
+        return self._total.shape
 
     def value(self) -> Tensor:
         """The average so far, of an output's shape; for probabilities its logarithm."""
         assert self._total is not None
         if self.average == "probabilities":
-            return self._total - math.log(self._count)
-        return self._total / self._count
+            mean = self._total - math.log(self._count)
+        else:
+            mean = self._total / self._count
+        return mean.to(self._dtype) if self._dtype in HALF else mean
+
+
+def _summed(output: Tensor) -> Tensor:
+    """The output in the precision in which outputs are summed."""
+    return output.float() if output.dtype in HALF else output
 
 
 def check_ensemble(ensemble: int, average: Average) -> None:

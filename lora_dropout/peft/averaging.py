@@ -116,13 +116,12 @@ class _Average:
         self, last: "_LastLayers", mean: dict[str, Tensor], *args: Any, **inputs: Any
     ) -> Any:
         """Pass the average through what follows a layer; None if no layer is followed by that."""
-        for layer, total in last.candidates():
-            replaced = total / self.ensemble
+        for layer, replaced in last.candidates():
             if self.average == "probabilities":
                 # The logarithm of averaged probabilities is no average of a layer's outputs: it
                 # takes the place of the logits themselves.
-                like = (one for one in mean.values() if one.numel() == total.numel())
-                replaced = next(like, replaced).reshape(total.shape)
+                like = (one for one in mean.values() if one.numel() == replaced.numel())
+                replaced = next(like, replaced).reshape(replaced.shape)
             with last.replaced(layer, replaced):
                 output = self.forward(*args, **inputs)
                 if all(close(output[name], value) for name, value in mean.items()):
@@ -183,7 +182,7 @@ class _Average:
 
 
 class _LastLayers:
-    """The layers that a model calls last, and their outputs summed over its passes.
+    """The layers that a model calls last, and their outputs averaged over its passes.
 
     Args:
         model: whose layers are watched, for as long as the context lasts.
@@ -194,7 +193,7 @@ class _LastLayers:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.sums: dict[nn.Module, Tensor] = {}
+        self.averages: dict[nn.Module, RunningAverage] = {}
         self.known = False
 
     def __enter__(self) -> Self:
@@ -209,23 +208,24 @@ class _LastLayers:
             handle.remove()
 
     def know(self) -> None:
-        """After the first pass: only its last layers are summed from now on."""
+        """After the first pass: only its last layers are averaged from now on."""
         self.known = True
 
     def _add(self, layer: nn.Module, args: Any, output: Any) -> None:
         if not isinstance(output, Tensor):
             return
         if not self.known:
-            self.sums.pop(layer, None)
-            self.sums[layer] = output
-            if len(self.sums) > self.COUNT:
-                del self.sums[next(iter(self.sums))]
-        elif layer in self.sums and self.sums[layer].shape == output.shape:
-            self.sums[layer] = self.sums[layer] + output
+            self.averages.pop(layer, None)
+            self.averages[layer] = RunningAverage("logits")
+            self.averages[layer].add(output)
+            if len(self.averages) > self.COUNT:
+                del self.averages[next(iter(self.averages))]
+        elif layer in self.averages and self.averages[layer].shape == output.shape:
+            self.averages[layer].add(output)
 
-    def candidates(self) -> list[tuple[nn.Module, Tensor]]:
-        """The layers and the sums of their outputs, last first."""
-        return list(reversed(self.sums.items()))
+    def candidates(self) -> Iterator[tuple[nn.Module, Tensor]]:
+        """The layers and the averages of their outputs, last first."""
+        return ((layer, one.value()) for layer, one in reversed(self.averages.items()))
 
     @contextmanager
     def replaced(self, layer: nn.Module, replacement: Tensor) -> Iterator[None]:
@@ -235,13 +235,13 @@ class _LastLayers:
             layer: one of :meth:`candidates`.
             replacement: what it returns, of its output's shape.
         """
-        kept, self.sums = self.sums, {}
+        kept, self.averages = self.averages, {}
         handle = layer.register_forward_hook(lambda module, args, output: replacement)
         try:
             yield
         finally:
             handle.remove()
-            self.sums = kept
+            self.averages = kept
 
 
 def _averaged(output: Any) -> list[str]:

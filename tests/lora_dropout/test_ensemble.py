@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lora_dropout import Ensemble, inference_mode, inject, mask_schedule, members
+from lora_dropout.ensemble import RunningAverage
 from tests.lora_dropout.test_schedule import X, make_model
 
 SIZE = 5
@@ -153,3 +154,23 @@ def test_nothing_is_adapted_trained_or_kept_as_of_a_member():
     assert torch.equal(model[0].lora_B, before)
     optimizer.step()
     assert mask_schedule(model).state_dict() == {"step": 0, "seed": 0}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_a_large_ensemble_of_half_precision_is_as_exact_as_one_output(average, dtype):
+    """Sums of half precision stop growing, and those of float16 end at 65504."""
+    logits = (torch.randn(300, 50, generator=torch.Generator().manual_seed(0)) + 300).to(dtype)
+    found = RunningAverage(average)
+    for one in logits:
+        found.add(one)
+    exact = logits.double()
+    if average == "probabilities":
+        exact = exact.log_softmax(-1)
+        exact = exact.logsumexp(0) - math.log(300)
+    else:
+        exact = exact.mean(0)
+    assert found.value().dtype == dtype
+    torch.testing.assert_close(
+        found.value().double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=0
+    )

@@ -88,7 +88,8 @@ class LoraDropoutTrainerMixin:
         self.samples, self.grouped, self.own_masks = samples, grouped, own_masks
         self.ensemble, self.average = ensemble, average
         self._share = 1.0
-        self._part = (-1, 0)
+        self._part = ((-1, 0), 0)
+        self._steps = MaskCallback()
         self._groups = 0
         self._counts_items = self._adds_regularizer = self._in_step = False
         self._checked: set[str] = set()
@@ -102,7 +103,7 @@ class LoraDropoutTrainerMixin:
         self.compute_loss = partial(self._share_of_loss, self.compute_loss)
         keep_reference_still(self.model)
         follow_seed(self.model, self.args.seed)
-        for callback in (MaskCallback(), AllocationCallback()):
+        for callback in (self._steps, AllocationCallback()):
             self.add_callback(callback)  # type: ignore[attr-defined]
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
@@ -316,9 +317,10 @@ class LoraDropoutTrainerMixin:
         """Numbers of the samples of this pass within the optimizer step."""
         if not self.own_masks:
             return range(self.samples)
-        step, part = self._part
-        part = part + 1 if step == self.state.global_step else 0
-        self._part = (self.state.global_step, part)
+        before, part = self._part
+        step = self.state.global_step, self._steps.begun
+        part = part + 1 if step == before else 0
+        self._part = (step, part)
         first = (part * self.args.world_size + self.args.process_index) * self.samples
         return range(first, first + self.samples)
 

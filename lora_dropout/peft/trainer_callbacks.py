@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 class MaskCallback(TrainerCallback):
-    """Makes the masks those of the trainer's optimizer step, also after it resumed."""
+    """Makes the masks those of the trainer's optimizer step, also after it resumed.
+
+    Attributes:
+        begun: how many steps began, of which one that ran out of memory begins again.
+    """
+
+    begun = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
@@ -52,6 +58,7 @@ class MaskCallback(TrainerCallback):
             **kwargs: ignored.
         """
         assert model is not None
+        self.begun += 1
         for schedule in mask_schedules(model):
             schedule.seek(state.global_step)
 

@@ -319,6 +319,26 @@ def test_own_masks_differ_between_parts_of_a_batch(tmp_path):
     assert losses(parts)[0] != pytest.approx(losses(whole)[0], rel=1e-3)
 
 
+def test_parts_are_counted_anew_where_a_step_begins_again(tmp_path):
+    """As where the first batch was too large for the memory, and a smaller one is found."""
+    size = 7
+    expected = trained(tmp_path, own_masks=True, batch=size, steps=2)
+    found = trainer(
+        tmp_path, own_masks=True, batch=8, steps=2, arguments={"auto_find_batch_size": True}.items()
+    )
+    compute = found.compute_loss
+
+    def too_large(model, inputs, *args, **kwargs):
+        loss = compute(model, inputs, *args, **kwargs)
+        if model.training and len(inputs["input_ids"]) > size:
+            raise RuntimeError("CUDA out of memory.")
+        return loss
+
+    found.compute_loss = too_large
+    found.train()
+    assert_same(expected, found)
+
+
 def test_bfloat16_autocast_trains(tmp_path):
     exact, rough = trained(tmp_path), trained(tmp_path, arguments={"bf16": True}.items())
     assert losses(rough)[0] == pytest.approx(losses(exact)[0], rel=0.05)

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from figures.intervals import dodge, error_bars, finite
+from figures.legible_axes import scale_logarithmically
 from figures.size_axis import size_axis
 from figures.style import DASHES, Drawing, looks, style
 
@@ -41,7 +42,8 @@ def draw(points: pd.DataFrame, caption: str, strength: float, delta: float) -> D
             title="measured; dotted, hollow: without a test set", ylabel="gap  (units of the loss)"
         )
         title = f"dashed, hollow: Theorem 4.4, λ = {strength:g}, δ = {delta:g}"
-        right.set(title=title, yscale="log", ylabel="gap")
+        right.set(title=title, ylabel="gap")
+        scale_logarithmically(right)
         for axes in (left, right):
             size_axis(axes, points["n"], "n")
         figure.keyed(left.get_legend_handles_labels())

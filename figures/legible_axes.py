@@ -15,6 +15,8 @@ MOST = 5
 PLAIN = 1e-4, 1e4
 #: What an empty panel says.
 EMPTY = "nothing to draw here:\nnot asked for, or not finite"
+#: What one says whose numbers have no place on its logarithmic axis.
+NOT_POSITIVE = "nothing to draw here:\nno number is above 0"
 
 
 def make_legible(axes: Axes) -> None:
@@ -35,10 +37,23 @@ def make_legible(axes: Axes) -> None:
         _say_plainly(axis)
     if not has_data(axes):
         _set_limits(axes)
-        axes.text(0.5, 0.5, EMPTY, transform=axes.transAxes, ha="center", va="center", color="0.3",
+        without_place = axes.get_yscale() == "log" and -np.inf < axes.dataLim.y1 <= 0
+        said = NOT_POSITIVE if without_place else EMPTY
+        axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", color="0.3",
                   fontsize="small", style="italic")  # fmt: skip
     elif axes.get_yscale() == "log" and isinstance(axes.yaxis.get_minor_locator(), NullLocator):
         _show_powers(axes)
+
+
+def scale_logarithmically(axes: Axes) -> None:
+    """Make the y axis logarithmic, of which Matplotlib warns where no number is above 0.
+
+    Args:
+        axes: drawn.
+    """
+    if not axes.dataLim.y1 > 0:
+        axes.set_ylim(1, 10)
+    axes.set_yscale("log")
 
 
 class PlainLogarithms(LogFormatterSciNotation):
@@ -66,9 +81,13 @@ def _say_plainly(axis: Axis) -> None:
 def has_data(axes: Axes) -> bool:
     """Whether a finite number is drawn, other than a line across the panel.
 
+    On a logarithmic axis one of them must be above 0.
+
     Args:
         axes: drawn.
     """
+    if axes.get_yscale() == "log" and not axes.dataLim.y1 > 0:
+        return False
     numbers: list[Any] = [line.get_ydata() for line in axes.lines if _is_data(axes, line)]
     numbers += [some.get_array() for some in axes.collections if some.get_array() is not None]
     scatters = [some for some in axes.collections if isinstance(some, PathCollection)]

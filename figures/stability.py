@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from figures.intervals import dodge, error_bars, finite, known
+from figures.legible_axes import scale_logarithmically
 from figures.rate_axis import rate_axis
 from figures.style import DASHES, Drawing, Look, looks, style
 
@@ -52,11 +53,12 @@ def draw(
             ylabel="β  (units of the loss)", title="Pointwise hypothesis stability, measured"
         )
         top_right.set(ylabel="test loss − train loss", title="Generalization gap, measured")
-        left.set(ylabel="β", title="with the bound of Proposition 4.2", yscale="log")
-        right.set(ylabel="gap", title=f"with the bound of Theorem 4.4, δ = {delta:g}", yscale="log")
+        left.set(ylabel="β", title="with the bound of Proposition 4.2")
+        right.set(ylabel="gap", title=f"with the bound of Theorem 4.4, δ = {delta:g}")
         for axes in (top_left, top_right, left, right):
             rate_axis(axes, points["p"])
         for axes in (left, right):
+            scale_logarithmically(axes)
             if bounds["continued"].eq(True).any():
                 rate_axis(axes, (0, 0.2, 0.4, 0.6, 0.8, 1.0))
             # They cannot be seen in this style, and take as long as all else.

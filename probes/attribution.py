@@ -341,7 +341,7 @@ class AttributionResult(Result):
     def finding(self) -> str:
         """How well the scores order the effects of leaving examples out."""
         said = [
-            f"{row['score']} {row['mean']:.2f}"
+            f"{row['score']} {'not known' if pd.isna(row['mean']) else format(row['mean'], '.2f')}"
             + (
                 ""
                 if pd.isna(row["mean_low"])

@@ -32,7 +32,7 @@ from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, RunJob, TableKind, Tables
 from probes.jobs.validation import LARGEST_SIZE, check_count, check_one_of, check_seed, require
-from probes.results.answer_words import draws_in_words
+from probes.results.answer_words import draws_in_words, steps_in_words
 from probes.results.json_records import as_json
 from probes.results.result import Result, caveats
 from probes.results.text_tables import TextTable
@@ -481,7 +481,7 @@ class NetworkComparisonResult(ComparisonResult):
         s, first = self.settings, self.rows.iloc[0]
         return (
             f"{first['task']}, 0-1 loss, p = {first['p']:g}, rank {first['rank']}, "
-            f"{first['steps']} steps, learning rate {first['lr']:g}, δ = {s.delta:g}, "
+            f"{steps_in_words(first['steps'])}, learning rate {first['lr']:g}, δ = {s.delta:g}, "
             f"K = {first['selections']} selections, {draws_in_words(self.draw_count)}"
         )
 

@@ -160,9 +160,10 @@ class CoverageResult(Result):
         sure = self.summary[self.summary["method"] == PLUS]
         below = int((sure["verdict"] == BELOW).sum())
         least = float(sure["coverage"].min())
-        known = "not known" if np.isnan(least) else f"from {least:.3f} up"
+        if np.isnan(least):
+            return "Nothing is known: every network diverged. A smaller learning rate may help."
         return (
-            f"Jackknife+: coverage {known}, guaranteed {sure['guarantee'].iloc[0]:g}; "
+            f"Jackknife+: coverage from {least:.3f} up, guaranteed {sure['guarantee'].iloc[0]:g}; "
             f"the guarantee is contradicted at {below} of {len(sure)} rates."
         )
 
@@ -185,7 +186,9 @@ class CoverageResult(Result):
     def brief(self) -> pd.DataFrame:
         """Coverage, what it should be and why, and the size."""
         text = self.text()
-        text["at least"] += text["method"].map({PLUS: "", PLAIN: " nominal", WIDENED: " if ν"})
+        said = text["method"].map({PLUS: "", PLAIN: " nominal", WIDENED: " if ν"})
+        known = self.summary["guarantee"].notna()
+        text["at least"] = (text["at least"] + said).where(known, "not known")
         return text[["p", "method", "coverage", "at least", "size"]]
 
     @property

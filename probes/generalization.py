@@ -49,6 +49,8 @@ from probes.results.answer_words import (
     intervals_in_words,
     least_and_largest,
     mean_in_words,
+    not_reached_in_words,
+    steps_in_words,
 )
 from probes.results.first_screen import MOST_ROWS
 from probes.results.json_records import as_json
@@ -148,7 +150,7 @@ class GapResult(StabilityResult):
         """Task, training and draws; n stands in the rows."""
         first = self.rows.iloc[0]
         return (
-            f"{first['task']}, rank {first['rank']}, {first['steps']} steps, "
+            f"{first['task']}, rank {first['rank']}, {steps_in_words(first['steps'])}, "
             f"learning rate {first['lr']:g}, {draws_in_words(self.draw_count)}, "
             f"objective {first['objective']}"
         )
@@ -267,6 +269,16 @@ class MatchedResult(Result):
     )
 
     @property
+    def setting(self) -> str:
+        """Task, training and draws; n, where there are several, stands in the rows."""
+        first, sizes = self.rows.iloc[0], self.rows["n"].unique()
+        n = f"n = {sizes[0]}, " if len(sizes) == 1 else ""
+        return (
+            f"{first['task']}, {n}rank {first['rank']}, {steps_in_words(first['steps'])}, "
+            f"learning rate {first['lr']:g}, {draws_in_words(self.draw_count)}"
+        )
+
+    @property
     def finding(self) -> str:
         """In how many comparisons dropout is stabler than a control, and in how many not."""
         return _counted(self.summary)
@@ -283,6 +295,11 @@ class MatchedResult(Result):
     def said_of_brief(self) -> str:
         """Which of the controls the first screen has."""
         return "of the controls the one with the smallest β" if self._has_many_rows else ""
+
+    @property
+    def restrictions(self) -> list[str]:
+        """What restricts the comparisons: also what "not reached" is."""
+        return [*super().restrictions, *not_reached_in_words(self.summary)]
 
     @property
     def _has_many_rows(self) -> bool:
@@ -332,8 +349,8 @@ class MatchedResult(Result):
         """The decisions on stability and on the gap."""
         first = self.rows.iloc[0]
         where = (
-            f"{first['task']}, {first['steps']} steps, learning rate {first['lr']:g}; p against "
-            "p = 0 at the same train loss"
+            f"{first['task']}, {steps_in_words(first['steps'])}, learning rate {first['lr']:g}; "
+            "p against p = 0 at the same train loss"
         )
         return [
             TextTable(
@@ -354,8 +371,8 @@ class MatchedResult(Result):
         first = rows.iloc[0]
         caption = (
             f"{first['task']}, n = {_smallest(self.rows['n'])}, {draws_in_words(self.draw_count)}, "
-            f"objective dropout, expected-weight network, {first['steps']} steps, learning rate "
-            f"{first['lr']:g}; {differences_in_words(self.draw_count)}"
+            f"objective dropout, expected-weight network, {steps_in_words(first['steps'])}, "
+            f"learning rate {first['lr']:g}; {differences_in_words(self.draw_count)}"
         )
         return draw(points, decision, caption).titled(_counted(decision))
 

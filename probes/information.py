@@ -39,7 +39,14 @@ from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.inference_names import named_inference
 from probes.metrics.multiple_comparisons import LEVEL
-from probes.results.answer_words import draws_in_words, intervals_in_words, listed, times
+from probes.results.answer_words import (
+    draws_in_words,
+    intervals_in_words,
+    listed,
+    share_in_words,
+    steps_in_words,
+    times,
+)
 from probes.results.matched_information import MatchedInformationResult
 from probes.results.result import Result, caveats
 from probes.results.text_tables import rates, with_interval
@@ -207,9 +214,9 @@ class InformationResult(Result):
         """Task, loss, training and draws; n stands in the rows."""
         first = self.rows.iloc[0]
         return (
-            f"{first['task']}, {loss_in_words(first)}, rank {first['rank']}, {first['steps']} "
-            f"steps, learning rate {first['lr']:g}, K = {first['selections']} selections, "
-            f"{draws_in_words(self.draw_count, 'n pairs')}"
+            f"{first['task']}, {loss_in_words(first)}, rank {first['rank']}, "
+            f"{steps_in_words(first['steps'])}, learning rate {first['lr']:g}, "
+            f"K = {first['selections']} selections, {draws_in_words(self.draw_count, 'n pairs')}"
         )
 
     @property
@@ -218,8 +225,8 @@ class InformationResult(Result):
         said = [self.note, *caveats(self.rows.drop(columns="pool"))]
         if share := overlap_of(_as_pairs(self.rows)):
             said.append(
-                f"a draw holds {share:.0%} of the data: draws share examples, and intervals are "
-                "the wider for it (Nadeau & Bengio 2003)"
+                f"a draw holds {share_in_words(share)} of the data: draws share examples, and "
+                "intervals are the wider for it (Nadeau & Bengio 2003)"
             )
         return "; ".join(said)
 
@@ -347,8 +354,8 @@ class InformationResult(Result):
 
         first = self.rows.iloc[0]
         caption = (
-            f"{first['task']}, {loss_in_words(first)}, {first['steps']} steps, learning rate "
-            f"{first['lr']:g}; {self.rows['draw'].nunique()} supersamples, K = "
+            f"{first['task']}, {loss_in_words(first)}, {steps_in_words(first['steps'])}, "
+            f"learning rate {first['lr']:g}; {self.rows['draw'].nunique()} supersamples, K = "
             f"{first['selections']} selections each, {intervals_in_words(self.draw_count)}; a "
             "bound with a value at one place of a panel stands in the table alone"
         )

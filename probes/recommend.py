@@ -58,7 +58,7 @@ from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.sample_splitting import SplitChoice, split_choice
 from probes.metrics.tuned_settings import SETTING, tuned_settings
 from probes.results.adapter_config import config_files
-from probes.results.answer_words import draws_in_words, intervals_in_words
+from probes.results.answer_words import draws_in_words, intervals_in_words, steps_in_words
 from probes.results.json_records import as_json
 from probes.results.recommendation import CONSTANT, SIMPLEST, Candidate, Choice, sentences
 from probes.results.result import Result
@@ -323,8 +323,8 @@ class RecommendResult(Result):
         """Task, n, rank and draws."""
         first = self.rows.iloc[0]
         return (
-            f"{first['task']}, n = {first['n']}, rank {first['rank']}, at most {first['steps']} "
-            f"steps, {draws_in_words(self.draw_count)}"
+            f"{first['task']}, n = {first['n']}, rank {first['rank']}, "
+            f"at most {steps_in_words(first['steps'])}, {draws_in_words(self.draw_count)}"
         )
 
     @property

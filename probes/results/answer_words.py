@@ -8,11 +8,26 @@ import pandas as pd
 
 #: From here on digits are not written out: they are those of a network that diverged.
 LARGE = 1e6
+#: Where a mean and its interval are below, zeros are not written out.
+SMALL = 1e-6
 #: Verdicts of ``probes.cells.matched_controls.decide`` as they are printed.
 MATCHED_VERDICTS = {
     "dropout": "dropout has less", "control": "control has less", "undecided": "not told apart",
     "not reached": "not reached",
 }  # fmt: skip
+
+
+def not_reached_in_words(decided: pd.DataFrame) -> list[str]:
+    """Say what the verdict "not reached" is, where it is given: one draw decides nothing.
+
+    >>> not_reached_in_words(pd.DataFrame({"verdict": ["not reached", "dropout"]}))
+    ['not reached: in fewer than two draws']
+
+    Args:
+        decided: of ``probes.cells.matched_controls.decide``.
+    """
+    given = decided["verdict"].eq("not reached").any()
+    return ["not reached: in fewer than two draws"] if given else []
 
 
 def margin_in_words(share: float) -> str:
@@ -36,6 +51,8 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
     '0.512'
     >>> mean_in_words({"beta": 7.9e11, "beta_low": -6e11}, "beta")
     '7.9e+11 ± 1e+12'
+    >>> mean_in_words({"beta": 2e-10, "beta_low": -5.8e-9}, "beta")
+    '2e-10 ± 6e-09'
     >>> lost = {"draws": 8, "gap_draws": 3}
     >>> mean_in_words({"gap": 0.5, "gap_low": 0.4} | lost, "gap")
     '0.50 ± 0.10 in 3 of 8 draws'
@@ -60,12 +77,33 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
 def _with_half(mean: float, half: float) -> str:
     if not isfinite(half) or half <= 0:
         return f"{mean:.3g}"
-    if max(abs(mean), half) >= LARGE:
+    if not SMALL <= max(abs(mean), half) < LARGE:
         return f"{mean:.2g} ± {half:.1g}"
     place = -floor(log10(half))
     places = max(0, place + (half * 10**place < 2))
     # "+ 0.0": what rounds to 0 has no sign.
     return f"{round(mean, places) + 0.0:.{places}f} ± {half:.{places}f}"
+
+
+def steps_in_words(count: int) -> str:
+    """Say how many optimizer steps there are.
+
+    >>> steps_in_words(1), steps_in_words(300)
+    ('1 step', '300 steps')
+    """
+    return f"{count} step{'' if count == 1 else 's'}"
+
+
+def share_in_words(share: float) -> str:
+    """Say a share; one below 1 is not rounded to all.
+
+    >>> share_in_words(0.333), share_in_words(0.998), share_in_words(1.0)
+    ('33%', 'more than 99%', '100%')
+
+    Args:
+        share: of something, from 0 to 1.
+    """
+    return "more than 99%" if 0.995 <= share < 1 else f"{share:.0%}"
 
 
 def draws_in_words(count: int, of: str = "S") -> str:

@@ -8,7 +8,13 @@ import pandas as pd
 from probes.cells.bounded_loss import ZERO_ONE
 from probes.cells.matched_controls import decide, match
 from probes.cells.matched_information import COMPARED
-from probes.results.answer_words import MATCHED_VERDICTS, differences_in_words, draws_in_words
+from probes.results.answer_words import (
+    MATCHED_VERDICTS,
+    differences_in_words,
+    draws_in_words,
+    not_reached_in_words,
+    steps_in_words,
+)
 from probes.results.json_records import as_json
 from probes.results.result import Result
 from probes.results.text_tables import TextTable, decimals, rates, with_interval
@@ -39,8 +45,8 @@ class MatchedInformationResult(Result):
         loss = "0-1 loss" if first["loss"] == ZERO_ONE else f"{first['task_loss']} loss, clipped"
         sizes = ", ".join(str(n) for n in self.rows["n"].unique())
         return (
-            f"{first['task']}, {loss}, n = {sizes}, {first['steps']} steps, learning rate "
-            f"{first['lr']:g}, K = {first['selections']} selections, "
+            f"{first['task']}, {loss}, n = {sizes}, {steps_in_words(first['steps'])}, "
+            f"learning rate {first['lr']:g}, K = {first['selections']} selections, "
             f"{draws_in_words(self.draw_count, 'n pairs')}"
         )
 
@@ -100,10 +106,17 @@ class MatchedInformationResult(Result):
         """One table a matching."""
         return [
             TextTable(
-                self.text(words), f"{self.question}\n{self.setting}; at equal {words}", self.note
+                self.text(words),
+                f"{self.question}\n{self.setting}; at equal {words}",
+                "; ".join([self.note, *not_reached_in_words(self.summary)]),
             )
             for words in self.matchings.values()
         ]
+
+    @property
+    def restrictions(self) -> list[str]:
+        """What restricts the comparisons: also what "not reached" is."""
+        return [*super().restrictions, *not_reached_in_words(self.summary)]
 
     @property
     def finding(self) -> str:

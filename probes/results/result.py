@@ -12,7 +12,7 @@ import pandas as pd
 from figures.line_breaks import wrapped
 from probes.jobs.job import TableKind, Tables
 from probes.metrics.confidence_intervals import overlap_of
-from probes.results.answer_words import draws_in_words
+from probes.results.answer_words import draws_in_words, share_in_words, steps_in_words
 from probes.results.first_screen import first_screen, print_first_screen
 from probes.results.json_records import as_json
 from probes.results.text_tables import TextTable, as_html, print_table
@@ -87,8 +87,8 @@ class Result(ABC):
         # Fine-tuning has a schedule of rates, among its own settings.
         rate = f"learning rate {first['lr']:g}, " if "lr" in first else ""
         return (
-            f"{first['task']}, n = {first['n']}, rank {first['rank']}, {first['steps']} steps, "
-            f"{rate}{draws_in_words(self.draw_count)}"
+            f"{first['task']}, n = {first['n']}, rank {first['rank']}, "
+            f"{steps_in_words(first['steps'])}, {rate}{draws_in_words(self.draw_count)}"
         )
 
     @property
@@ -223,7 +223,7 @@ def caveats(rows: pd.DataFrame) -> list[str]:
         said.append(f"{int(lost)} leave-one-out replicas diverged and are left out of β")
     if share := overlap_of(rows):
         said.append(
-            f"S holds {share:.0%} of the data: draws share examples, and intervals are the wider "
-            "for it (Nadeau & Bengio 2003)"
+            f"S holds {share_in_words(share)} of the data: draws share examples, and intervals are "
+            "the wider for it (Nadeau & Bengio 2003)"
         )
     return said

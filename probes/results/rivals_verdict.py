@@ -8,7 +8,7 @@ import pandas as pd
 
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.rival_comparison import below_chance, compare_methods
-from probes.results.answer_words import listed, margin_in_words, mean_in_words
+from probes.results.answer_words import LARGE, listed, margin_in_words, mean_in_words
 from probes.training.rivals import RIVALS
 
 #: The reference: LoRA, whose learning rate and stopping time are tuned.
@@ -100,8 +100,8 @@ def _against_lora(
         )
     return (
         f"On {where}, tuned {name} (strength {found['strength']:g}) has the test loss "
-        f"{found['test_loss']:.4f} and LoRA with a tuned learning rate and early stopping "
-        f"{reference['test_loss']:.4f}; the difference is {_signed(found)} over "
+        f"{_number(found['test_loss'])} and LoRA with a tuned learning rate and early stopping "
+        f"{_number(reference['test_loss'])}; the difference is {_signed(found)} over "
         f"{_draws(found)} fresh draws of S, {outcome}{_beta(found)}."
     )
 
@@ -126,7 +126,8 @@ def _beta(found: Mapping[Hashable, Any]) -> str:
     """A sentence on β, where it was measured."""
     if "beta" not in found:
         return ""
-    return f"; its β is {found['beta']:.4f}, and the difference {_signed(found, 'beta_difference')}"
+    difference = _signed(found, "beta_difference")
+    return f"; its β is {_number(found['beta'])}, and the difference {difference}"
 
 
 def _cheaper(at_n: pd.DataFrame, rows: pd.DataFrame, name: str, margin: float) -> str:
@@ -200,8 +201,13 @@ def _outcome(name: str, verdict: str, margin: float) -> str:
 
 
 def _signed(row: Mapping[Hashable, Any], name: str = "difference") -> str:
-    if not isfinite(row[name]):
-        return "not known"
     half = row[name] - row[f"{name}_low"]
-    interval = f" ± {half:.4f}" if isfinite(half) else ""
-    return f"{row[name]:+.4f}{interval}" + (" *" if row[f"{name}_holm"] <= LEVEL else "")
+    interval = f" ± {_number(half)}" if isfinite(half) else ""
+    return f"{_number(row[name], '+')}{interval}" + (" *" if row[f"{name}_holm"] <= LEVEL else "")
+
+
+def _number(value: float, sign: str = "") -> str:
+    """A number with four decimals; of one that belongs to a network that diverged, four digits."""
+    if not isfinite(value):
+        return "not known"
+    return f"{value:{sign}.4g}" if abs(value) >= LARGE else f"{value:{sign}.4f}"

@@ -38,9 +38,14 @@ def measured_answer(summary: pd.DataFrame, n: int, estimated: bool = False) -> s
     """
     alone = summary[summary["ensemble"] == 0].sort_values("p", kind="stable")
     ends = alone.iloc[[0, -1]] if len(alone) > 1 else alone
-    said = [f"{mean_in_words(row, 'beta')} at p = {row['p']:g}" for row in ends.to_dict("records")]
+    known = ends[np.isfinite(ends["beta"])]
+    if not len(known):
+        return f"What leaving out one of {n} examples changes is not known: networks diverged."
+    said = [f"{mean_in_words(row, 'beta')} at p = {row['p']:g}" for row in known.to_dict("records")]
     how = " (estimated)" if estimated else ""
-    return f"Leaving out one of {n} examples changes its loss by {listed(said)} on average{how}."
+    lost = [f"at p = {p:g} networks diverged" for p in ends["p"][~np.isfinite(ends["beta"])]]
+    changed = f"Leaving out one of {n} examples changes its loss by {listed(said)} on average{how}"
+    return "; ".join([changed, *lost]) + "."
 
 
 def bound_answer(bounds: pd.DataFrame) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from figures.generalization import APART, draw
+from figures.legible_axes import NOT_POSITIVE
 from tests.figures import artists
 from tests.figures.tables import grid, without_high
 
@@ -52,6 +53,15 @@ def test_a_bound_whose_assumption_fails_is_left_out():
     figure.canvas.draw()
     dashed = [line for line in figure.axes[1].lines if line.get_linestyle() == "--"]
     assert all(np.isnan(line.get_ydata()).all() for line in dashed)
+
+
+def test_gaps_below_0_without_a_bound_leave_the_logarithmic_panel_empty():
+    """Warnings are errors here: Matplotlib would warn of this axis."""
+    below = POINTS.assign(gap=-POINTS["gap"], gap_low=-2 * POINTS["gap"], bound=np.nan)
+    below["gap_high"] = below["gap"]
+    figure = drawing(below)
+    figure.canvas.draw()
+    assert [text.get_text() for text in figure.axes[1].texts] == [NOT_POSITIVE]
 
 
 def test_what_diverged_is_left_out():

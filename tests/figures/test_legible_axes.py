@@ -5,7 +5,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from figures.legible_axes import EMPTY, MOST, has_data, make_legible
+from figures.legible_axes import (
+    EMPTY,
+    MOST,
+    NOT_POSITIVE,
+    has_data,
+    make_legible,
+    scale_logarithmically,
+)
 
 
 def panel():
@@ -33,6 +40,25 @@ def test_data_are_finite_numbers_in_both_directions(draw, expected):
     assert has_data(axes) == expected
     make_legible(axes)
     assert ([text.get_text() for text in axes.texts] == [EMPTY]) != expected
+
+
+@pytest.mark.parametrize(("values", "said"), [([0.0, -1.0], NOT_POSITIVE), ([np.nan], EMPTY)])
+def test_a_logarithmic_panel_without_a_positive_number_says_so(values, said):
+    axes = panel()
+    axes.plot(values, "o")
+    scale_logarithmically(axes)
+    make_legible(axes)
+    FigureCanvasAgg(axes.figure).draw()
+    assert [text.get_text() for text in axes.texts] == [said]
+
+
+def test_one_positive_number_is_enough_for_a_logarithmic_panel():
+    axes = panel()
+    axes.plot([0.0, 0.5], "o")
+    scale_logarithmically(axes)
+    make_legible(axes)
+    assert has_data(axes)
+    assert not axes.texts
 
 
 def test_a_place_without_an_axis_stays_empty():

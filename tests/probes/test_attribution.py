@@ -125,6 +125,14 @@ def test_a_score_that_is_not_finite_takes_its_subsets_with_it():
     assert summary["mean"].tolist() == pytest.approx([1.0, 1.0])
 
 
+def test_a_score_that_is_not_known_is_said_to_be():
+    result = summing()
+    rows = result.rows.copy()
+    rows.loc[rows["network"] > 6, "loss"] = np.nan
+    finding = dataclasses.replace(result, rows=rows).finding
+    assert "linear datamodeling score not known; 1 is perfect" in finding
+
+
 def test_a_draw_that_diverged_is_left_out_and_counted():
     result = summing(draws=2)
     rows = result.rows.copy()

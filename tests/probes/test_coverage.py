@@ -63,6 +63,9 @@ def test_a_rate_at_which_everything_diverged_was_not_measured():
     found = made(np.nan)
     assert found.summary["verdict"].tolist() == [UNKNOWN]
     assert found.status == 0
+    assert found.answer.startswith("Nothing is known")
+    unsure = made(np.nan, "jackknife, widened").brief()["at least"]
+    assert "nan" not in "".join(unsure)
 
 
 def test_the_figure_draws_every_method(result):

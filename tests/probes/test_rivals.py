@@ -227,6 +227,17 @@ def test_lora_alone_is_said_to_be_alone():
     assert "LoRA alone was measured" in made({"LoRA": 1.0}).conclusion
 
 
+def test_losses_of_networks_that_diverged_are_not_written_out():
+    """They once had thirty digits in a sentence."""
+    result = made({"LoRA": 1.0, "LoRA Dropout": 0.5})
+    rows = result.rows.assign(test_loss=1e29 * result.rows["test_loss"], beta=np.nan)
+    said = RivalsResult(rows, result.more).conclusion
+    assert "has the test loss 5.0" in said
+    assert "the difference is -5e+28 ± " in said
+    assert "its β is not known, and the difference not known" in said
+    assert max(map(len, said.split())) < 20
+
+
 def test_what_diverged_once_does_not_win():
     result = made({"LoRA": 1.0, "LoRA Dropout": 0.5, "weight decay": 0.9})
     rows = result.rows.copy()

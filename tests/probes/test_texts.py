@@ -314,6 +314,8 @@ def test_matched():
         "10 | 0.5 | shrunk update  | 0 | 1 | nan    | nan    | nan    | nan | not reached",
     ]
     assert_reads(result.text(), expected)
+    assert result.caption.endswith("not reached: in fewer than two draws")
+    assert ", n = 10, " in result.setting
 
 
 def test_matched_compares_every_size_by_itself():
@@ -326,6 +328,9 @@ def test_matched_compares_every_size_by_itself():
     assert table["n"].tolist() == ["10", "20"]
     assert table["control"].tolist() == ["early stopping"] * 2  # the only one that was measured
     assert table["difference"].tolist() == ["0.2010 ± 0.0127 *"] * 2
+    # Once the first of the sizes stood above the table of all.
+    assert "n = " not in result.setting
+    assert "not reached" not in result.caption
 
 
 def test_stability():

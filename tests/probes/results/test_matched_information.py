@@ -56,7 +56,12 @@ def test_what_follows_is_said_in_a_line_each():
 def test_a_fit_that_no_control_reached_is_told():
     table = rows(0.3)
     table.loc[table["variant"] == "dropout", ["train_loss", "train_bounded"]] = 2.0
-    assert set(MatchedInformationResult(table).summary["verdict"]) == {"not reached"}
+    result = MatchedInformationResult(table)
+    assert set(result.summary["verdict"]) == {"not reached"}
+    said = "not reached: in fewer than two draws"
+    assert result.restrictions[-1] == said
+    assert all(one.caption.endswith(said) for one in result.text_tables())
+    assert said not in MatchedInformationResult(rows(0.3)).restrictions
 
 
 def test_json_has_every_decision():

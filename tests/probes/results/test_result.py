@@ -25,6 +25,16 @@ def test_replicas_that_diverged_are_counted():
     assert "diverged" not in caption(diverged=0)
 
 
+def test_draws_of_nearly_all_data_do_not_hold_all_of_it():
+    """9,999 of 10,000 examples were once said to be 100 %."""
+    assert "S holds more than 99% of the data" in caption(n=9_999, pool=10_000)
+
+
+def test_one_step_is_one():
+    result = ablation_result({("dropout when", "never", 0.3): (0.4,)})
+    assert ", 1 step, " in type(result)(result.rows.assign(steps=1)).setting
+
+
 @pytest.mark.parametrize(("pool", "said"), [(50, True), (51, False)])
 def test_draws_that_share_examples_are_said(pool, said):
     """n is 10."""

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from probes.results.stability_answer import PROPOSITION, bound_answer
+from probes.results.stability_answer import PROPOSITION, bound_answer, measured_answer
 from tests.probes.tables import NAN
 
 HOLDS = {
@@ -56,3 +56,17 @@ def test_a_curvature_that_was_not_found_is_not_called_negative():
     unknown = said(lost | {"curvature": NAN})
     assert unknown.endswith("at λ = 1 its premises are not known to hold (curvature not found).")
     assert said(lost | {"curvature": -9.0}).endswith("fail at λ = 1 (negative curvature).")
+
+
+@pytest.mark.parametrize(
+    ("betas", "answer"),
+    [
+        ((NAN, 0.5), "changes its loss by 0.5 at p = 0.3 on average; at p = 0 networks diverged."),
+        ((0.5, NAN), "changes its loss by 0.5 at p = 0 on average; at p = 0.3 networks diverged."),
+        ((NAN, NAN), "What leaving out one of 8 examples changes is not known: networks diverged."),
+    ],
+)
+def test_what_diverged_changes_no_loss(betas, answer):
+    """It once read "changes its loss by not known"."""
+    table = pd.DataFrame({"ensemble": 0, "p": [0, 0.3], "beta": betas, "beta_low": NAN})
+    assert measured_answer(table, 8).endswith(answer)

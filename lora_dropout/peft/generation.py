@@ -22,6 +22,7 @@ from lora_dropout.peft.member_caches import (
     hold_groups,
     hold_members,
 )
+from lora_dropout.peft.member_states import MemberStates
 from lora_dropout.peft.replaced_method import method_replaced
 from lora_dropout.schedule import MaskSchedule
 
@@ -64,7 +65,8 @@ def ensemble_generation(
     Raises:
         ValueError: N below 1, an unknown average, a model that generates nothing, beams of a model
             that reorders its cache in a way of its own or whose images are adapted, a cache from
-            elsewhere, labels, a model that generates by another one's passes, or no adapter in use.
+            elsewhere, or of the model's own kind where members take a pass each, labels, a model
+            that generates by another one's passes, or no adapter in use.
     """
     check_ensemble(ensemble, average)
     base = base_model(model)
@@ -131,6 +133,7 @@ class _MemberPasses:
     ) -> None:
         self.schedules, self.ensemble, self.average = schedules, ensemble, average
         self.layers = [layer for _, layer in adapted_layers(model)]
+        self.states = MemberStates(model, ensemble)
         self.in_model = False
         #: Whether members may be groups of one batch; None until it was tried.
         self.groups: bool | None = None
@@ -197,7 +200,8 @@ class _MemberPasses:
             own = inputs | caches[member]
             if own.get("encoder_outputs") is not None:
                 own["encoder_outputs"] = _part(own["encoder_outputs"], member, self.ensemble)
-            outputs.append(forward(**own))
+            with self.states.of(member):
+                outputs.append(forward(**own))
         hold_members([cache_of(output) for output in outputs])
         return self._averaged(outputs[0], [output["logits"] for output in outputs])
 

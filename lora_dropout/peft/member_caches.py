@@ -15,6 +15,8 @@ from torch import Tensor
 
 #: What models call it, among their inputs and their outputs ("cache": from transformers 5.24 on).
 NAMES = ("past_key_values", "cache", "cache_params")
+#: What older models call what they remember in a form of their own.
+OLDER_NAMES = ("state", "mems", "past_buckets_states")
 #: What generation does with a cache between two passes: beams, assistants.
 CHANGES = ("reorder_cache", "crop", "batch_repeat_interleave", "batch_select_indices", "reset")
 #: Where layers of a cache hold tensors of a row an example.
@@ -78,16 +80,28 @@ def caches_of_members(inputs: dict[str, Any], ensemble: int) -> list[dict[str, A
         The cache by its name among the inputs, for each member; nothing where there is none.
 
     Raises:
-        ValueError: the cache is not empty, and not of these members.
+        ValueError: the cache is not empty, and not of these members; or it is no cache of
+            transformers, which the first member would hand to the others.
     """
     cache = cache_of(inputs)
     if cache is None:
+        if ensemble > 1 and _remembers_otherwise(inputs):
+            raise ValueError(
+                "generation by an ensemble takes no cache of the model's own kind where members "
+                "take a pass each: generate with use_cache=False (XLNet: use_mems=False)"
+            )
         return [{} for _ in range(ensemble)]
     if not hasattr(cache, "others"):
         check_rows(inputs, 0)
         hold_members([cache, *(copied(cache) for _ in range(1, ensemble))])
     name = next(name for name in NAMES if inputs.get(name) is cache)
     return [{name: one} for one in (cache, *cache.others)]
+
+
+def _remembers_otherwise(inputs: dict[str, Any]) -> bool:
+    """Whether a model is given what another pass remembered, in another form than a cache."""
+    given = (inputs.get(name) for name in (*NAMES, *OLDER_NAMES))
+    return any(one is not None and not isinstance(one, Tensor) for one in given)
 
 
 def copied(cache: Any) -> Any:

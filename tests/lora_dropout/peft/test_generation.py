@@ -19,6 +19,10 @@ from transformers import (
     LlavaForConditionalGeneration,
     MambaConfig,
     MambaForCausalLM,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
+    RwkvConfig,
+    RwkvForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
     XLNetConfig,
@@ -31,6 +35,7 @@ from lora_dropout.peft import ensemble_generation
 from lora_dropout.peft.generation import generating
 from tests.lora_dropout.peft.models import (
     SIZES,
+    TOKENS,
     WORDS,
     adapted,
     batch,
@@ -391,6 +396,33 @@ def test_a_cache_of_another_network_is_refused(build):
     told = {"input_ids": prompt()["input_ids"][:, -1:], "past_key_values": cache}
     with pytest.raises(ValueError, match="no cache from elsewhere"), ensemble_generation(model, 2):
         model(**told)
+
+
+def test_states_that_modules_hold_are_a_member_s_own():
+    """DoRA's members take a pass each, of which the next one would read the states."""
+    config = RecurrentGemmaConfig(
+        **SIZES, num_key_value_heads=1, lru_width=16, block_types=["recurrent", "attention"]
+    )
+    base = made(RecurrentGemmaForCausalLM, config)
+    model = get_peft_model(base, lora(["q_proj", "linear_x"], "CAUSAL_LM", p=0.5, use_dora=True))
+    model, told = randomize(model).eval(), {"output_logits": True, "return_dict_in_generate": True}
+    inputs = {name: value for name, value in batch(causal=True).items() if name != "labels"}
+    with ensemble_generation(model, 3):
+        found = model.generate(**inputs, **FULL, **told)
+    for place, logits in enumerate(found.logits):
+        new = found.sequences[:, TOKENS : TOKENS + place]
+        torch.testing.assert_close(logits, next_logits(model, inputs, new, 3))
+
+
+def test_what_a_model_remembers_in_its_own_way_is_refused_where_members_pass_apart():
+    sizes = {"attention_hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    base = made(RwkvForCausalLM, RwkvConfig(vocab_size=WORDS, hidden_size=16, **sizes))
+    model = get_peft_model(base, lora(["key", "value"], "CAUSAL_LM", p=0.5, use_dora=True))
+    model, ids = randomize(model).eval(), batch(causal=True)["input_ids"]
+    with ensemble_generation(model, 2):
+        with pytest.raises(ValueError, match="use_cache=False"):
+            model.generate(ids, **FULL)
+        assert model.generate(ids, **FULL, use_cache=False).shape == (len(ids), TOKENS + NEW)
 
 
 def test_what_generates_nothing_is_refused():

@@ -407,13 +407,13 @@ class FinetuneResult(Result):
     @property
     def setting(self) -> str:
         """Task, model, n, steps and seeds."""
-        first = self.rows.iloc[0]
+        first, seeds = self.rows.iloc[0], self.draw_count
+        steps = "1 step" if (self.rows["steps"] == 1).all() else f"{self._values('steps')} steps"
         return (
             f"{Path(first['task']).name if '.' in first['task'] else first['task']}, "
             f"{'/'.join(Path(first['model']).parts[-2:])}, n = {first['n']}, "
-            f"rank {self._values('rank')}, {self._values('steps')} steps, "
-            f"N = {self._values('samples')} in training, "
-            f"{self.rows['draw'].nunique()} seeds"
+            f"rank {self._values('rank')}, {steps}, "
+            f"N = {self._values('samples')} in training, {seeds} seed{'s' if seeds > 1 else ''}"
         )
 
     def _values(self, name: str) -> str:

@@ -223,7 +223,8 @@ class InformationResult(Result):
     def caption(self) -> str:
         """The note, and what else restricts what the table says."""
         said = [self.note, *caveats(self.rows.drop(columns="pool"))]
-        if share := overlap_of(_as_pairs(self.rows)):
+        share = overlap_of(_as_pairs(self.rows))
+        if share and self.draw_count > 1:
             said.append(
                 f"a draw holds {share_in_words(share)} of the data: draws share examples, and "
                 "intervals are the wider for it (Nadeau & Bengio 2003)"

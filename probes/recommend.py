@@ -153,6 +153,8 @@ class RecommendSettings(TextOptions, EngineOptions):
         for method in self.method:
             check_one_of("method", method, METHODS)
         base, examples, obstacle_to = self._task() if self.own is None else self._own()
+        needed = f"at least {2 * FOLDS + 1}, so that some judge"
+        require(examples > 2 * FOLDS, "number of examples", needed, examples)
         held_out = examples - base.n >= LEAST_HELD_OUT
         allowed = f"at least {2 * FOLDS}, as only {examples - base.n} examples are left to judge"
         require(held_out or base.n >= 2 * FOLDS, "n", allowed, base.n)
@@ -339,7 +341,10 @@ class RecommendResult(Result):
         recommended, first = self.choice.recommended, self.rows.iloc[0]
         if recommended.method == CONSTANT or self._is_own:
             return ""
-        flags = {
+        # Of the other tasks there is none at full scale.
+        tasks = {"text": "FILE", "tweets": "tweets"}
+        task = tasks.get(first["task"])
+        flags = ({"task": task, "n": first["n"]} if task else {}) | {
             "regularizer": f'"{recommended.method}"', "strength": f"{recommended.strength:g}",
             "rank": first["rank"], "alpha": first["rank"],
             "learning_rate": f"{recommended.lr:.3g}", "max_steps": recommended.stop,

@@ -115,9 +115,12 @@ def check_size(n: int, task: str, examples: int, seed: int) -> None:
         seed: of the run.
 
     Raises:
-        ValueError: n is too small for cross validation, or too large for the part.
+        ValueError: n is too small for cross validation, or too large for the part, or the part is
+            too small for any n.
     """
     largest = len(examples_of("tuning", examples, seed)) - 1
+    more = f"larger for {task}: the part that tunes has {largest + 1}, and needs {2 * FOLDS + 1}"
+    require(largest >= 2 * FOLDS, "number of examples", more, examples)
     allowed = f"from {2 * FOLDS} to {largest} for {task}, as one part of the data tunes"
     require(2 * FOLDS <= n <= largest, "n", allowed, n)
 

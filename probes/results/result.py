@@ -221,7 +221,8 @@ def caveats(rows: pd.DataFrame) -> list[str]:
     lost = rows["diverged"].sum() if "diverged" in rows and "beta" in rows else 0
     if lost:
         said.append(f"{int(lost)} leave-one-out replicas diverged and are left out of β")
-    if share := overlap_of(rows):
+    share = overlap_of(rows)
+    if share and rows["draw"].nunique() > 1:
         said.append(
             f"S holds {share_in_words(share)} of the data: draws share examples, and intervals are "
             "the wider for it (Nadeau & Bengio 2003)"

@@ -124,6 +124,27 @@ def test_what_is_recommended_can_be_fine_tuned_with():
     )
 
 
+@pytest.mark.parametrize(("task", "named"), [("text", "FILE"), ("tweets", "tweets")])
+def test_texts_are_fine_tuned_with_as_they_were_tuned(task, named):
+    """Without a task the command would train on GLUE."""
+    result = made_up(PAIR)
+    rows = result.rows.assign(task=task)
+    said = replace(result, rows=rows).conclusion
+    assert f"probes.finetune --task {named} --n {rows['n'].iloc[0]} --regularizer" in said
+
+
+def test_few_texts_are_too_few_whatever_n_is(tmp_path):
+    """It once asked for an n of at least 8, and then for one of at most 3."""
+    table = pd.DataFrame({"text": ["good", "bad", "fine", "awful"], "label": list("abab")})
+    table.to_csv(tmp_path / "four.csv", index=False)
+    for question in ("recommend", "rivals"):
+        task = ["--task", "text", "--data", "four.csv", "--n", "2"]
+        done = run_here(question, *task, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "number of examples must be" in done.stderr
+        assert done.stderr.strip().endswith("got 4")
+
+
 @pytest.mark.parametrize(("share", "said"), [(0.5, False), (1.0, True)])
 def test_a_choice_at_the_end_of_the_grid_is_said_to_be_one(share, said):
     result = made_up(PAIR)

@@ -35,6 +35,12 @@ def test_one_step_is_one():
     assert ", 1 step, " in type(result)(result.rows.assign(steps=1)).setting
 
 
+def test_one_draw_shares_examples_with_none():
+    variants = {("dropout when", "never", 0.3): (0.4,)}
+    result = ablation_result(variants)
+    assert "S holds" not in type(result)(result.rows.assign(pool=20)).caption
+
+
 @pytest.mark.parametrize(("pool", "said"), [(50, True), (51, False)])
 def test_draws_that_share_examples_are_said(pool, said):
     """n is 10."""

@@ -229,12 +229,12 @@ class StabilityResult(Result):
 
     @property
     def setting(self) -> str:
-        """Task, n, draws, objective and training."""
+        """Task, n, draws, objective and training, and what of it is unusual."""
         first = self.rows.iloc[0]
         return (
             f"{first['task']}, n = {first['n']}, {draws_in_words(self.draw_count)}, "
             f"objective {first['objective']}, rank {first['rank']}, "
-            f"{steps_in_words(first['steps'])}, learning rate {first['lr']:g}"
+            f"{steps_in_words(first['steps'])}, learning rate {first['lr']:g}{_unusual(first)}"
         )
 
     @property
@@ -424,6 +424,20 @@ class StabilityResult(Result):
                 "validation": self.validation,
             }
         )
+
+
+def _unusual(row: "pd.Series[Any]") -> str:
+    """Say what of a training is not as it is by default, each after a comma."""
+    clipped = pd.notna(bound := row.get("loss_bound"))
+    said = [
+        ((optimizer := row.get("optimizer", "adam")) != "adam", f"by {optimizer.upper()}"),
+        ((batch := row.get("batch", row["n"])) < row["n"], f"batches of {batch}"),
+        ((samples := row.get("samples", 1)) > 1, f"N = {samples}"),
+        (row.get("rescale", False), "rescaled masks"),
+        (row.get("start") == "warm", "warm start"),
+        (clipped, f"losses clipped at {bound:g}" if clipped else ""),
+    ]
+    return "".join(f", {words}" for unusual, words in said if unusual)
 
 
 def _cell_record(group: pd.DataFrame) -> dict[str, Any]:

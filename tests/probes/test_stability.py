@@ -273,3 +273,18 @@ def test_a_draw_that_diverged_has_no_lipschitz_constant(result):
     table = StabilityResult(rows).table
     assert table.loc[table["draw"] == 0, "lipschitz"].isna().all()
     assert table["lipschitz"].mean() == result.table.query("draw != 0")["lipschitz"].mean()
+
+
+def test_what_is_unusual_of_a_training_is_said():
+    usual = {"n": 8, "draws": 1, "steps": 2, "p": 0.1}
+    plain, other = (
+        measure(**usual, **more).setting
+        for more in (
+            {},
+            {"optimizer": "sgd", "batch": 4, "samples": 2, "rescale": True, "loss_bound": 2.5},
+        )
+    )
+    assert plain.endswith("2 steps, learning rate 0.001")
+    said = ", by SGD, batches of 4, N = 2, rescaled masks, losses clipped at 2.5"
+    assert other == plain + said
+    assert measure(**usual, warm_start=True).setting == plain + ", warm start"

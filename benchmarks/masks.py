@@ -8,7 +8,6 @@ step meanwhile; a second column waits for the GPU. On the CPU the host's alone i
 
 import time
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -17,13 +16,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.model_shapes import WHOLE
-from lora_dropout.device_draw import DrawingTable, DrawnLayer, draws
+from lora_dropout.device_draw import DrawingTable, draws, side_by_side
+from lora_dropout.mask_memory import FIRST
 from lora_dropout.masks import LayerShape, smallest_step_masks
 from probes.cli.command_line import run_functions
 from probes.jobs.validation import check_count, check_device
 
-#: Rate of both sides, and the sample of a step with one.
-RATE, FIRST = 0.1, range(1)
+#: Rate of both sides.
+RATE = 0.1
 
 
 def shapes_of(model: str) -> list[LayerShape]:
@@ -63,14 +63,9 @@ def variants_of(
 
     if not draws(device):
         return {"the host": by_host}
-    sides = [side for shape in shapes for side in shape[:2]]
-    columns = list(accumulate(sides, initial=0))
-    rows = [
-        DrawnLayer(0, *layer, *places)
-        for layer, *places in zip(layers, columns[:-1:2], columns[1::2], strict=True)
-    ]
+    rows, width = side_by_side(layers, seed=0)
     table = DrawingTable(rows, device, torch.float32)
-    memory = torch.empty(1, columns[-1], device=device)
+    memory = torch.empty(1, width, device=device)
 
     def by_device(step: int) -> Tensor:
         table.draw(memory, range(step, step + 1), FIRST)
@@ -85,7 +80,7 @@ def main(
     """Time the masks of a step.
 
     Args:
-        model: DeBERTa-v3-base or LLaMA-7B, all of whose linear layers are adapted.
+        model: DeBERTa-v3-base or LLaMA-7B; all linear layers of its blocks are adapted.
         repetitions: steps of every variant, in turns.
         device: that uses the masks.
     """

@@ -8,15 +8,14 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from lora_dropout.functional import HALVES
 from lora_dropout.given_numbers import whole_number
-from lora_dropout.injection import adapted_layers, alone, layers_in_use, schedules_restored
+from lora_dropout.injection import alone, layers_in_use, masked_updates, schedules_restored
 from lora_dropout.masked import Inference
 from lora_dropout.masks import ENSEMBLE_STEP
 
 #: What of the members is averaged: see :class:`Ensemble`.
 Average = Literal["logits", "probabilities"]
-#: Precisions in which a sum loses what is added late, or overflows.
-HALF = (torch.float16, torch.bfloat16)
 
 
 class Ensemble(nn.Module):
@@ -95,7 +94,8 @@ class Ensemble(nn.Module):
 class RunningAverage:
     """The average of the members' outputs, of which one is held.
 
-    It is summed in float32 where outputs are of half precision.
+    It is summed in float32 where outputs are of half precision, in which a sum loses what is added
+    late, or overflows.
 
     Args:
         average: what is averaged: see :class:`Ensemble`.
@@ -143,12 +143,12 @@ class RunningAverage:
             mean = self._total - math.log(self._count)
         else:
             mean = self._total / self._count
-        return mean.to(self._dtype) if self._dtype in HALF else mean
+        return mean.to(self._dtype) if self._dtype in HALVES else mean
 
 
 def _summed(output: Tensor) -> Tensor:
     """The output in the precision in which outputs are summed."""
-    return output.float() if output.dtype in HALF else output
+    return output.float() if output.dtype in HALVES else output
 
 
 def check_ensemble(ensemble: int, average: Average) -> None:
@@ -209,7 +209,7 @@ def inference_mode(model: nn.Module, mode: Inference) -> Iterator[None]:
         ValueError: an unknown mode, or no adapted layer.
     """
     with alone(model):
-        before = [(layer, layer.inference) for _, layer in adapted_layers(model)]
+        before = [(layer, layer.inference) for layer in masked_updates(model)]
         try:
             for layer, _ in before:
                 layer.inference = mode

@@ -356,7 +356,7 @@ def _refuse_what_has_no_shape(model: nn.Module) -> None:
 
 def _match(model: nn.Module, target: str | Iterable[str] | None) -> list[list[str]]:
     """Choose the layers to adapt: every name of each."""
-    names = names_of_modules(model, without=[layer for _, layer in adapted_layers(model)])
+    names = names_of_modules(model, without=masked_updates(model))
     every = {module: held for module, held in names.items() if multiplies(module)}
     if target is None:
         refused = {

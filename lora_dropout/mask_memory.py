@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 from torch.func import debug_unwrap
 
-from lora_dropout.device_draw import PRECISIONS, DrawingTable, DrawnLayer, draws
-from lora_dropout.masks import LayerShape, smallest_step_masks
+from lora_dropout.device_draw import PRECISIONS, DrawingTable, draws, side_by_side
+from lora_dropout.masks import Described, LayerShape, smallest_step_masks
 
-#: Number, shape and ``rescale`` of a layer: what its masks depend on, beside seed, step and sample.
-Described = tuple[int, LayerShape, bool]
 #: The sample that layers hold outside of passes over N.
 FIRST = range(1)
 
@@ -21,10 +19,11 @@ class HasMasks(Protocol):
     """What has masks here.
 
     Attributes:
-        number: of the layer in its model.
+        number: of the layer in its schedule.
         shape: sides and rates, and the kind of the masks.
         rescale: whether masks are divided by 1 - p.
-        mask_in, mask_out: its masks, of which the device stays as it is.
+        mask_in, mask_out: its masks, (d_in,) and (d_out,), or (G, d) for G groups of the batch; the
+            device stays as it is.
     """
 
     number: int
@@ -183,11 +182,7 @@ class _Piece:
 
     def _drawing_table(self, seed: int, own: list[Described]) -> DrawingTable:
         if self._table is None or self._table[0] != (seed, own):
-            starts = list(accumulate(self._sizes, initial=0))
-            layers = [
-                DrawnLayer(seed, *one, *columns)
-                for one, *columns in zip(own, starts[:-1:2], starts[1::2], strict=True)
-            ]
+            layers, _ = side_by_side(own, seed)
             table = DrawingTable(layers, self.where.device, self.where.rounded_to)
             self._table = (seed, own), table
         return self._table[1]

@@ -37,6 +37,10 @@ class LayerShape(NamedTuple):
     kind: MaskKind = "bernoulli"
 
 
+#: Number, shape and ``rescale`` of a layer: what its masks depend on, beside seed, step and sample.
+Described = tuple[int, LayerShape, bool]
+
+
 def expected_mask(p_in: float, p_out: float, rescale: bool = False) -> float:
     """Expected value of the product of the two masks at an entry of the update.
 
@@ -181,7 +185,7 @@ def masks_of_uniforms(
 
 
 def step_masks(
-    layers: Sequence[tuple[int, LayerShape, bool]], *, seed: int, step: int, samples: range
+    layers: Sequence[Described], *, seed: int, step: int, samples: range
 ) -> tuple[torch.Tensor, list[int]]:
     """Draw the masks of one step for all layers of a model, in one piece of memory.
 
@@ -198,7 +202,7 @@ def step_masks(
 
 
 def smallest_step_masks(
-    layers: Sequence[tuple[int, LayerShape, bool]], *, seed: int, step: int, samples: range
+    layers: Sequence[Described], *, seed: int, step: int, samples: range
 ) -> tuple[torch.Tensor, list[int]]:
     """Draw what :func:`step_masks` draws, in a quarter of the memory where entries are 0 and 1.
 
@@ -232,13 +236,11 @@ def smallest_step_masks(
     return masks, widths
 
 
-def _widths(layers: Sequence[tuple[int, LayerShape, bool]]) -> list[int]:
+def _widths(layers: Sequence[Described]) -> list[int]:
     return [width for _, shape, _ in layers for width in shape[:2]]
 
 
-def _step_bits(
-    layers: Sequence[tuple[int, LayerShape, bool]], seed: int, step: int, samples: range
-) -> torch.Tensor:
+def _step_bits(layers: Sequence[Described], seed: int, step: int, samples: range) -> torch.Tensor:
     """Draw which entries are kept, (samples, total).
 
     The uniform numbers of one layer at a time stay in the processor's cache: those of a large model

@@ -19,8 +19,8 @@ from torch.utils.hooks import RemovableHandle
 from lora_dropout.adaptable import listed
 from lora_dropout.factor_watch import FactorWatch
 from lora_dropout.given_numbers import whole_number
-from lora_dropout.mask_memory import MaskMemory
-from lora_dropout.masks import ENSEMBLE_STEP, LayerShape
+from lora_dropout.mask_memory import HasMasks, MaskMemory
+from lora_dropout.masks import ENSEMBLE_STEP
 from lora_dropout.pass_lock import PassLock
 from lora_dropout.steps_under_way import StepsUnderWay
 
@@ -44,33 +44,20 @@ TRAINED_WITHIN = (
 _schedules: "weakref.WeakSet[MaskSchedule]" = weakref.WeakSet()
 
 
-class ScheduledLayer(Protocol):
+class ScheduledLayer(HasMasks, Protocol):
     """What a schedule needs of a layer.
 
     Attributes:
         masks: the schedule that the layer belongs to.
-        number: of the layer in its schedule.
-        shape: sides and rates, and the kind of the masks.
-        rescale: whether masks are divided by 1 - p.
-        mask_in, mask_out: held masks, (d_in,) and (d_out,), or (G, d) for G groups of the batch.
         used: whether a pass used the update; the schedule sets it to False.
     """
 
     masks: "MaskSchedule"
-    number: int
-    shape: LayerShape
-    rescale: bool
-    mask_in: Tensor
-    mask_out: Tensor
     used: bool
 
     @property
     def in_use(self) -> bool:
         """Whether a forward pass adds the update."""
-
-    @property
-    def factors(self) -> tuple[Tensor, ...]:
-        """The trained tensors of the update."""
 
 
 class MaskSchedule:

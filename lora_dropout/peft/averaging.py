@@ -10,7 +10,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from lora_dropout.ensemble import Average, RunningAverage, check_ensemble, members
-from lora_dropout.injection import adapted_layers
+from lora_dropout.injection import masked_updates
 from lora_dropout.layer import LoRADropoutLinear
 from lora_dropout.peft.fused_head import fused_output
 from lora_dropout.peft.replaced_method import method_replaced
@@ -109,7 +109,7 @@ class _Average:
         """Whether a pass now has masks to sample."""
         return any(
             layer.in_use and not getattr(layer, "still", False)
-            for _, layer in adapted_layers(self.adapted)
+            for layer in masked_updates(self.adapted)
         )
 
     def _by_the_model(

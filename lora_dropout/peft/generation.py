@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_dropout.ensemble import Average, RunningAverage, check_ensemble, inference_mode
-from lora_dropout.injection import adapted_layers, schedules_restored
+from lora_dropout.injection import masked_updates, schedules_restored
 from lora_dropout.masks import ENSEMBLE_STEP
 from lora_dropout.peft.averaging import base_model, close
 from lora_dropout.peft.member_caches import (
@@ -132,7 +132,7 @@ class _MemberPasses:
         self, model: nn.Module, schedules: list[MaskSchedule], ensemble: int, average: Average
     ) -> None:
         self.schedules, self.ensemble, self.average = schedules, ensemble, average
-        self.layers = [layer for _, layer in adapted_layers(model)]
+        self.layers = masked_updates(model)
         self.states = MemberStates(model, ensemble)
         self.in_model = False
         #: Whether members may be groups of one batch; None until it was tried.

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PrinterCallback, Trainer
 
-from lora_dropout.injection import adapted_layers
+from lora_dropout.injection import masked_updates
 from lora_dropout.peft import LoraDropoutTrainer, MaskCallback
 from probes.finetuning.checkpoints import CheckpointCallback
 from probes.finetuning.rows import BESIDE, HELD_OUT, SEEN, measured_name
@@ -60,7 +60,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
         self.measure, self.along, self.beside = task.metrics, along, task.beside
         self.drop_at_test = drop_at_test
         self.remove_callback(PrinterCallback)
-        if not adapted_layers(model):
+        if not masked_updates(model):
             # DropLoRA's are PEFT's own: no masks are to be drawn.
             self.remove_callback(MaskCallback)
         self.checkpoints = CheckpointCallback(self.accelerator, checkpoint)
@@ -147,7 +147,7 @@ def dropping(model: Any, p: float) -> Iterator[None]:
         model: PEFT's, with an adapter of LoRA Dropout.
         p: rate at which rows and columns are dropped, in [0, 1).
     """
-    layers = [(layer, layer.shape) for _, layer in adapted_layers(model)]
+    layers = [(layer, layer.shape) for layer in masked_updates(model)]
     try:
         for layer, shape in layers:
             layer.shape, layer.masks.stale = shape._replace(p_in=p, p_out=p), True

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lora_dropout.injection import adapted_layers
+from lora_dropout.injection import adapted_layers, masked_updates
 from probes.jobs.validation import require
 from probes.tasks.labelled_texts import say_once
 from probes.tasks.own_model import OwnModel, of_users_code
@@ -199,7 +199,7 @@ class _Tried:
         model = self.adapted()
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            every = (one for _, layer in adapted_layers(model) for one in layer.factors)
+            every = (one for layer in masked_updates(model) for one in layer.factors)
             for factor in (one for one in every if not one.any()):
                 factor.copy_(FACTOR * torch.randn(factor.shape, generator=generator))
         return model.train(training)

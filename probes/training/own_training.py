@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_dropout import backward_over_samples, mask_schedule
-from lora_dropout.injection import adapted_layers
+from lora_dropout.injection import masked_updates
 from lora_dropout.layer import initial_factor
 from probes.jobs.validation import require
 from probes.tasks.own_model import OwnModel, of_users_code
@@ -136,14 +136,14 @@ def adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
             with of_users_code("own.adapt"):
                 model = own.adapt(model, p, mask_seed)
         require(
-            isinstance(model, nn.Module) and bool(adapted_layers(model)), "own.adapt",
+            isinstance(model, nn.Module) and bool(masked_updates(model)), "own.adapt",
             "a function that returns the model with layers of LoRA Dropout",
             type(model).__name__,
         )  # fmt: skip
     # Initial factors of a seed of their own, as in a cell: masks do not depend on their shapes.
     generator = torch.Generator().manual_seed(factor_seed)
     with torch.no_grad():
-        for _, layer in adapted_layers(model):
+        for layer in masked_updates(model):
             first, shape = layer.factors[0], (layer.rank, layer.shape.d_in)
             # Those of a convolution have a kernel, and an embedding begins with A = 0: they stay
             # as the adapter has drawn them, of the same seed.
@@ -187,6 +187,6 @@ def _start(own: OwnModel, rival: Rival, seeds: tuple[int, int, int]) -> nn.Modul
     if rule == "smaller rank":
         with torch.no_grad():
             # A row of zeros in A has no gradient where B is 0, and B none where A is.
-            for _, layer in adapted_layers(model):
+            for layer in masked_updates(model):
                 layer.factors[0][rival.rank(own.rank) :] = 0
     return model

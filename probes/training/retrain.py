@@ -50,12 +50,7 @@ def retrain(
 
     Args:
         network: the frozen network.
-        inputs: the m examples of the pool.
-        weights: example weights, one replica a row, (R, m); a row sums to 1.
-        start: one replica's factors, A (1, r, d_in) and B (1, d_out, r), the start of all; or those
-            of every replica, (R, ...).
-        training: how.
-        objective: what is minimised.
+        inputs, weights, start, training, objective: as in :class:`Retraining`.
         checkpoint: called after every step of every block; it may read the factors, not keep them.
         at: steps after which it has to be called, and after the last; None for all. On a GPU it may
             not be called after others, as fewer stops take less time.

@@ -19,7 +19,13 @@ import torch
 from lora_dropout import device_draw, mask_memory, mask_schedule
 from lora_dropout.device_draw import DrawingTable, DrawnLayer, differing_entries, draws
 from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks, stack_uniforms
-from tests.lora_dropout.test_mask_memory import assert_drawn, held, small_model
+from tests.lora_dropout.test_mask_memory import (
+    assert_drawn,
+    held,
+    raise_factors,
+    raise_first_factors,
+    small_model,
+)
 
 #: What is interpreted and what is compiled is decided when Triton is imported.
 PLACE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -117,17 +123,14 @@ def test_another_seed_draws_others(place):
 
 def test_precisions_have_masks_of_their_own(place):
     model = small_model(p=0.5).to(place)
-    model[0].lora_A.data, model[0].lora_B.data = model[0].lora_A.double(), model[0].lora_B.double()
-    mask_schedule(model).advance()
+    raise_first_factors(model)
     assert [mask.dtype for mask in held(model)] == [torch.float64] * 2 + [torch.float32] * 2
     assert_drawn(model, step=1)
 
 
 def test_entries_are_those_that_the_model_can_hold(place):
     model = small_model(p=0.3, rescale=True).bfloat16().to(place)
-    for layer in mask_schedule(model).layers:
-        layer.lora_A.data, layer.lora_B.data = layer.lora_A.float(), layer.lora_B.float()
-    mask_schedule(model).advance()
+    raise_factors(model)
     entries = torch.cat(held(model))
     assert entries.dtype == torch.float32
     assert set(entries.tolist()) == {0.0, torch.tensor(1 / 0.7).bfloat16().item()}

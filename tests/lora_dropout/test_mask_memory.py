@@ -22,6 +22,20 @@ def assert_drawn(model, step, sample=0):
             assert torch.equal(mask, torch.from_numpy(one).to(mask.dtype))
 
 
+def raise_factors(model):
+    """Factors in float32 over a model of lower precision, as PEFT's adapters are."""
+    for layer in mask_schedule(model).layers:
+        layer.lora_A.data, layer.lora_B.data = layer.lora_A.float(), layer.lora_B.float()
+    mask_schedule(model).advance()
+
+
+def raise_first_factors(model):
+    """Factors of a layer in float64, beside others in float32."""
+    first = mask_schedule(model).layers[0]
+    first.lora_A.data, first.lora_B.data = first.lora_A.double(), first.lora_B.double()
+    mask_schedule(model).advance()
+
+
 def held(model):
     return [
         mask for layer in mask_schedule(model).layers for mask in (layer.mask_in, layer.mask_out)
@@ -39,8 +53,7 @@ def test_masks_lie_side_by_side_and_stay_the_same_tensors():
 
 def test_masks_have_the_precision_of_their_factors():
     model = small_model()
-    model[0].lora_A.data, model[0].lora_B.data = model[0].lora_A.double(), model[0].lora_B.double()
-    mask_schedule(model).advance()
+    raise_first_factors(model)
     assert [mask.dtype for mask in held(model)] == [torch.float64] * 2 + [torch.float32] * 2
     assert_drawn(model, step=1)
 
@@ -168,11 +181,8 @@ def test_a_step_of_n_passes_draws_n_times(monkeypatch):
 
 
 def test_masks_of_higher_precision_have_the_entries_that_the_model_can_hold():
-    """As with PEFT's adapters in float32 over a model in bfloat16."""
     model = small_model(p=0.3, rescale=True).bfloat16()
-    for layer in mask_schedule(model).layers:
-        layer.lora_A.data, layer.lora_B.data = layer.lora_A.float(), layer.lora_B.float()
-    mask_schedule(model).advance()
+    raise_factors(model)
     entries = torch.cat(held(model))
     assert entries.dtype == torch.float32
     assert set(entries.tolist()) == {0.0, torch.tensor(1 / 0.7).bfloat16().item()}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lora_dropout.functional import HALVES
 from lora_dropout.given_numbers import whole_number
-from lora_dropout.injection import alone, layers_in_use, masked_updates, schedules_restored
+from lora_dropout.injection import alone, layers_in_use, schedules_restored
 from lora_dropout.masked import Inference
 from lora_dropout.masks import ENSEMBLE_STEP
 
@@ -193,8 +193,10 @@ def members(model: nn.Module, ensemble: int) -> Iterator[int]:
                     schedule.seek(ENSEMBLE_STEP, range(member, member + 1))
                 yield member
         finally:
+            # Writing an attribute of a module takes longer than reading it.
             for part, training in modes:
-                part.training = training
+                if part.training != training:
+                    part.training = training
 
 
 @contextmanager
@@ -208,8 +210,8 @@ def inference_mode(model: nn.Module, mode: Inference) -> Iterator[None]:
     Raises:
         ValueError: an unknown mode, or no adapted layer.
     """
-    with alone(model):
-        before = [(layer, layer.inference) for layer in masked_updates(model)]
+    with alone(model) as layers:
+        before = [(layer, layer.inference) for layer in layers]
         try:
             for layer, _ in before:
                 layer.inference = mode

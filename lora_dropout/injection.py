@@ -250,13 +250,7 @@ def layers_in_use(model: nn.Module) -> list[MaskedUpdate]:
     Raises:
         ValueError: there is none.
     """
-    layers = masked_updates(model)
-    if not layers:
-        raise ValueError(NO_LAYER)
-    used = [layer for layer in layers if layer.in_use]
-    if not used:
-        raise ValueError("all adapters with LoRA Dropout are off: inactive, disabled or merged")
-    return used
+    return _in_use(masked_updates(model))
 
 
 def mask_schedules(model: nn.Module) -> list[MaskSchedule]:
@@ -265,30 +259,44 @@ def mask_schedules(model: nn.Module) -> list[MaskSchedule]:
     Raises:
         ValueError: there is no adapted layer, or none in use.
     """
-    return list(dict.fromkeys(layer.masks for layer in layers_in_use(model)))
+    return schedules_of(layers_in_use(model))
+
+
+def schedules_of(layers: Iterable[MaskedUpdate]) -> list[MaskSchedule]:
+    """Return the schedules that layers belong to, each once."""
+    return list(dict.fromkeys(layer.masks for layer in layers))
+
+
+def _in_use(layers: list[MaskedUpdate]) -> list[MaskedUpdate]:
+    if not layers:
+        raise ValueError(NO_LAYER)
+    used = [layer for layer in layers if layer.in_use]
+    if not used:
+        raise ValueError("all adapters with LoRA Dropout are off: inactive, disabled or merged")
+    return used
 
 
 @contextmanager
-def alone(model: nn.Module) -> Iterator[list[MaskSchedule]]:
+def alone(model: nn.Module) -> Iterator[list[MaskedUpdate]]:
     """Within the block, passes of other threads through a model wait.
 
     Args:
         model: a model with adapted layers.
 
     Yields:
-        The schedules of all its adapters, also of those that are off now: a batch may name its
+        The layers of all its adapters, also of those that are off now: a batch may name its
         adapters, and another may be set within the block.
 
     Raises:
         ValueError: there is no adapted layer, or none in use.
     """
-    layers_in_use(model)
-    schedules = list(dict.fromkeys(layer.masks for layer in masked_updates(model)))
+    layers = masked_updates(model)
+    _in_use(layers)
     with ExitStack() as locked:
         # In one order in all threads, so that none waits for another that waits for it.
-        for schedule in sorted(schedules, key=id):
+        for schedule in sorted(schedules_of(layers), key=id):
             locked.enter_context(schedule.lock.changing())
-        yield schedules
+        yield layers
 
 
 @contextmanager
@@ -298,10 +306,14 @@ def schedules_restored(model: nn.Module) -> Iterator[list[MaskSchedule]]:
     Args:
         model: a model with adapted layers; other threads wait for it: see :func:`alone`.
 
+    Yields:
+        The schedules of all its adapters.
+
     Raises:
         ValueError: there is no adapted layer, or none in use.
     """
-    with alone(model) as schedules:
+    with alone(model) as layers:
+        schedules = schedules_of(layers)
         before = [(one, one.step, one.samples) for one in schedules]
         try:
             yield schedules

@@ -280,7 +280,7 @@ class MaskSchedule:
     def _before(self, root: nn.Module, arguments: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
-        self._stepping.drop_failed()
+        self._forget_failed()
         if self.stale:
             self._draw(self.step, self.samples, in_place=True)
         masks, factors = self.layers[0].mask_in, self._watched()
@@ -320,10 +320,17 @@ class MaskSchedule:
 
     def _step_begins(self, optimizer: Optimizer) -> None:
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        factors = [id(factor) in held for factor in self.factors()]
-        if any(factors):
+        factors = self.factors()
+        known = [id(factor) in held for factor in factors]
+        if any(known):
             self._refuse_of_a_member("an optimizer updates the factors")
-            self._stepping.begin(optimizer, all(factors))
+            self._forget_failed()
+            self._stepping.begin(optimizer, all(known), factors)
+
+    def _forget_failed(self) -> None:
+        """Let a step that failed be none, whatever it wrote: it is taken again, or given up."""
+        if self._stepping.drop_failed():
+            self._watch.forget()
 
     def _refuse_of_a_member(self, what: str) -> None:
         if self.step == ENSEMBLE_STEP:
@@ -337,10 +344,10 @@ class MaskSchedule:
         if everything is None:
             return
         if everything:
-            taken = 0 if self._watch.trusted else _steps_taken(optimizer, self.factors())
+            before = 0 if self._watch.trusted else self._stepping.restored(optimizer)
             self._watch.trust()
             self._due = True
-            self._next = max(self._next, self.step + 1, taken)
+            self._next = max(self._next, self.step + 1, before + 1)
         elif not self._due:
             self._watch.distrust()
         self._move_if_due()
@@ -364,11 +371,6 @@ class _Waiting:
 
 def _is_held(schedule: MaskSchedule | None) -> bool:
     return schedule is None or schedule.held
-
-
-def _steps_taken(optimizer: Optimizer, factors: list[Tensor]) -> int:
-    """Steps that an optimizer counted for the factors, 0 if it counts none."""
-    return max((int(optimizer.state.get(one, {}).get("step", 0)) for one in factors), default=0)
 
 
 # A step that is compiled as a whole takes breaks here: nothing is gained by compiling the drawing.

@@ -2,8 +2,10 @@
 
 import sys
 import weakref
+from collections.abc import Sequence
 from threading import get_ident
 
+from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
 
@@ -18,33 +20,57 @@ class StepsUnderWay:
         self._begun: weakref.WeakKeyDictionary[Optimizer, tuple[bool, int]] = (
             weakref.WeakKeyDictionary()
         )
+        #: The state that an optimizer had when it first began, and the steps that it counted then.
+        self._restored: weakref.WeakKeyDictionary[Optimizer, tuple[int, int]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def __len__(self) -> int:
         return len(self._begun)
 
-    def begin(self, optimizer: Optimizer, everything: bool) -> None:
+    def begin(self, optimizer: Optimizer, everything: bool, factors: Sequence[Tensor]) -> None:
         """Take note of a step.
 
         Args:
             optimizer: that takes it.
             everything: whether it holds all factors.
+            factors: of the model.
         """
-        self.drop_failed()
         self._begun[optimizer] = everything, get_ident()
+        state, _ = self._restored.get(optimizer, (None, 0))
+        if state != id(optimizer.state):
+            self._restored[optimizer] = id(optimizer.state), _counted(optimizer, factors)
+
+    def restored(self, optimizer: Optimizer) -> int:
+        """Return the steps that an optimizer brought along, 0 if it counts none.
+
+        What it counts later says nothing more: it counts steps that failed too.
+        """
+        return self._restored[optimizer][1]
 
     def end(self, optimizer: Optimizer) -> bool | None:
         """Return what ``begin`` was told of a step that has ended, None where it was not called."""
         everything, _ = self._begun.pop(optimizer, (None, 0))
         return everything
 
-    def drop_failed(self) -> None:
-        """Forget the steps of this thread that it is not within any more."""
+    def drop_failed(self) -> bool:
+        """Forget the steps of this thread that it is not within any more; return whether any."""
         if not self._begun:
-            return
+            return False
         frame, within = sys._getframe(), set()
         while frame.f_back is not None:
             frame = frame.f_back
             within.add(id(frame.f_locals.get("self")))
-        for optimizer, (_, thread) in list(self._begun.items()):
-            if thread == get_ident() and id(optimizer) not in within:
-                del self._begun[optimizer]
+        failed = [
+            optimizer
+            for optimizer, (_, thread) in self._begun.items()
+            if thread == get_ident() and id(optimizer) not in within
+        ]
+        for optimizer in failed:
+            del self._begun[optimizer]
+        return bool(failed)
+
+
+def _counted(optimizer: Optimizer, factors: Sequence[Tensor]) -> int:
+    """Steps that an optimizer counted for the factors, 0 if it counts none."""
+    return max((int(optimizer.state.get(one, {}).get("step", 0)) for one in factors), default=0)

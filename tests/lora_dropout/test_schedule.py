@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lora_dropout import (
     Ensemble,
@@ -413,6 +414,41 @@ def test_a_step_that_fails_does_not_hold_the_masks_for_ever():
         assert mask_schedule(model).step == step
         model(X).square().sum().backward()
         optimizer.step()
+
+
+class FullAt(TorchDispatchMode):
+    """Memory that is full at one of the operations within the block."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.left = operation
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise torch.OutOfMemoryError
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.parametrize("operation", [20, 40])
+def test_a_step_that_runs_out_of_memory_is_taken_again_with_its_masks(operation, before):
+    """Adam has counted it by then, and has written to the first factors."""
+    model = make_model()
+    optimizer = torch.optim.AdamW(trainable(model), lr=0.1, foreach=False)
+
+    def steps(count):
+        for _ in range(count):
+            optimizer.zero_grad()
+            model(X).square().sum().backward()
+            yield mask_schedule(model).step
+            optimizer.step()
+
+    assert list(steps(before)) == list(range(before))
+    model(X).square().sum().backward()
+    with pytest.raises(torch.OutOfMemoryError), FullAt(operation):
+        optimizer.step()
+    assert list(steps(2)) == [before, before + 1]
 
 
 def test_masks_are_held_over_the_two_passes_of_sharpness_aware_minimization():

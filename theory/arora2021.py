@@ -9,7 +9,7 @@ dimension, and of the output (rows of B) are multiplied by independent masks of 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theory.domain import Real, finite, rate_below_one, single
+from theory.domain import Real, matrix, rate_below_one, single
 from theory.wide import Wide
 
 
@@ -84,10 +84,7 @@ def dropout_regularizer(
 
 
 def _matrices(features: ArrayLike, A: ArrayLike, B: ArrayLike) -> tuple[Real, Real, Real]:
-    x, down, up = finite("features", features), finite("A", A), finite("B", B)
-    for name, matrix in (("features", x), ("A", down), ("B", up)):
-        if matrix.ndim != 2:
-            raise ValueError(f"{name} must be a matrix, got {matrix.ndim} dimensions")
+    x, down, up = matrix("features", features), matrix("A", A), matrix("B", B)
     if down.shape[1] != x.shape[1]:
         raise ValueError(f"A must have {x.shape[1]} columns, got {down.shape[1]}")
     if up.shape[1] != down.shape[0]:
@@ -100,13 +97,13 @@ def _variance(name: str, p: float) -> Wide:
     return Wide(drop) / (1 - drop)
 
 
-def _product(x: Real, matrix: Real) -> Wide:
-    """x matrix^T, (m, rows), without overflow on the way."""
-    return _product_of(Wide(x), matrix)
+def _product(x: Real, rows: Real) -> Wide:
+    """x rows^T, (m, rows), without overflow on the way."""
+    return _product_of(Wide(x), rows)
 
 
-def _product_of(x: Wide, matrix: Real) -> Wide:
-    return (_expand(x, 1) * matrix[None]).sum(2)
+def _product_of(x: Wide, rows: Real) -> Wide:
+    return (_expand(x, 1) * rows[None]).sum(2)
 
 
 def _expand(value: Wide, axis: int) -> Wide:

@@ -61,9 +61,11 @@ def largest_excess(p: ArrayLike, divergence: ArrayLike) -> float | Real:
     """
     chance, budget = np.broadcast_arrays(rate("p", p), nonnegative("divergence", divergence))
     rest = 1 - chance
+    # Squares of the smallest differences are 0 as doubles, but the coins are not equal.
     return unwrap(
         largest_where(
-            lambda x: _part(chance, x, chance + x) + _part(rest, -x, rest - x) <= budget, rest
+            lambda x: _part(chance, x, chance + x) + _part(rest, -x, rest - x) <= budget,
+            np.where(budget == 0, 0.0, rest),
         )
     )
 

@@ -50,7 +50,13 @@ def moment_gap_bound(
     ceiling = Wide(nonnegative("loss_bound", loss_bound))
     examples = count("n", n)
     order = -np.log(probability("delta", delta))
-    levels = np.ceil(np.log2(examples))
+    levels = _levels(examples)
     spread = (Wide(order) / Wide.count(examples)).root()
     deviation = 24 * np.sqrt(2) * stability * levels * order + 4 * ceiling * spread
     return unwrap(np.where(order >= 2, (2 * stability + np.e * deviation).array(), np.inf))
+
+
+def _levels(examples: Real) -> Real:
+    """The logarithm to base 2, rounded up: that of 2^50 + 1 as a double would be 50."""
+    mantissa, exponent = np.frexp(examples)
+    return np.where(np.isinf(examples), np.inf, exponent - (mantissa == 0.5))

@@ -165,7 +165,8 @@ def expansion_constant(*, error: ArrayLike, step: ArrayLike) -> float | Real:
     1.1111
     """
     accuracy, t = rate("error", error), rate("step", step)
-    left = (1 - accuracy) - (1 + accuracy) * t**2
+    # (1 - error) - (1 + error) t^2, of which nothing cancels near 1 without an error.
+    left = (1 - t) * (1 + t) - accuracy * (1 + t**2)
     constant = np.full(left.shape, np.inf)
     np.divide(2 * (1 - t), left, out=constant, where=left > 0)
     return unwrap(constant)

@@ -94,6 +94,40 @@ def single(name: str, value: Real) -> float:
     return float(value.item())
 
 
+def matrix(name: str, value: ArrayLike) -> Real:
+    """Return a finite matrix as float64.
+
+    Args:
+        name: what the message of the error calls it.
+        value: the matrix.
+
+    Returns:
+        The matrix.
+
+    Raises:
+        ValueError: ``value`` has not two dimensions, or an entry is not finite.
+    """
+    array = finite(name, value)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must be a matrix, got {array.ndim} dimensions")
+    return array
+
+
+def shaped(name: str, value: Real, shape: tuple[int, int]) -> None:
+    """Refuse a matrix that does not fit the others.
+
+    Args:
+        name: what the message of the error calls it.
+        value: the matrix.
+        shape: that it must have.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    if value.shape != shape:
+        raise ValueError(f"{name} must be {shape}, got {value.shape}")
+
+
 def entries_along(name: str, value: Real, axis: int) -> int:
     """Return how many entries an array has along an axis, at least 1.
 
@@ -123,9 +157,11 @@ def unwrap(result: Real) -> float | Real:
 def _real(name: str, value: ArrayLike) -> Real:
     """Return the value as float64; what has no such form is refused by its name."""
     try:
-        if np.iscomplexobj(value):
+        array = np.asarray(value)
+        # NumPy would drop imaginary parts and masks, and count days and seconds.
+        if array.dtype.kind in "cmM" or np.ma.is_masked(value):
             raise TypeError
-        return np.asarray(value, dtype=np.float64)
+        return array.astype(np.float64, copy=False)
     except OverflowError:
         raise ValueError(f"{name} must be inf or below 1.8e308, got a larger integer") from None
     except (TypeError, ValueError):

@@ -36,9 +36,11 @@ from theory.domain import (
     Real,
     count,
     finite,
+    matrix,
     nonnegative,
     rate,
     rate_below_one,
+    shaped,
     single,
     unwrap,
     whole,
@@ -64,7 +66,8 @@ def expected_dropout_loss(
         The expectation over the masks of the sum of squares, (m,); at p = 1 it is that of t.
 
     Raises:
-        ValueError: p lies outside [0, 1], or is 1 with ``rescale``, or an array is not finite.
+        ValueError: p lies outside [0, 1], or is 1 with ``rescale``, an array is not finite or no
+            matrix, or shapes do not fit.
 
     >>> expected_dropout_loss([[1.0]], [[1.0]], [[1.0]], p=0.5).tolist()
     [0.75]
@@ -94,7 +97,8 @@ def dropout_loss_terms(
         The terms by name, (m,) each, in units of the squared loss; at p = 1 the last two are 0.
 
     Raises:
-        ValueError: p lies outside [0, 1], or is 1 with ``rescale``, or an array is not finite.
+        ValueError: p lies outside [0, 1], or is 1 with ``rescale``, an array is not finite or no
+            matrix, or shapes do not fit.
     """
     drop = single("p", rate_below_one("p", p) if rescale else rate("p", p))
     keep = 1 - drop
@@ -130,14 +134,16 @@ def masked_loss_terms(
         The terms by name, (m,) each, in units of the squared loss.
 
     Raises:
-        ValueError: the variance is negative, or an argument is not finite.
+        ValueError: the variance is negative, an argument is not finite or no matrix, or shapes do
+            not fit.
 
     >>> terms = masked_loss_terms([[1.0]], [[1.0]], [[2.0]], mean=0.5, variance=0.25)
     >>> {name: term.tolist() for name, term in terms.items()}
     {'mean': [0.25], 'rows': [0.25], 'columns': [0.5]}
     """
-    t, x = Wide(finite("residual", residual)), finite("features", features)
-    delta = finite("update", update)
+    known, x = _examples(residual, features)
+    t, delta = Wide(known), matrix("update", update)
+    shaped("update", delta, (known.shape[1], x.shape[1]))
     squared = Wide(single("mean", finite("mean", mean))).squared()
     spread = Wide(single("variance", finite("variance", nonnegative("variance", variance))))
     output = _product(x, delta)
@@ -168,9 +174,11 @@ def elementwise_difference(covariance: ArrayLike, update: ArrayLike, p: float) -
         The difference of the mean squared losses; negative where independent entries add more.
 
     Raises:
-        ValueError: p lies outside [0, 1), or an array is not finite.
+        ValueError: p lies outside [0, 1), an array is not finite or no matrix, or shapes do not
+            fit.
     """
-    sigma, delta = finite("covariance", covariance), finite("update", update)
+    sigma, delta = matrix("covariance", covariance), matrix("update", update)
+    shaped("covariance", sigma, (delta.shape[1], delta.shape[1]))
     drop = single("p", rate_below_one("p", p))
     off = sigma - np.diag(np.diag(sigma))
     return float((drop / (1 - drop) * _quadratic_form(delta, off)).array())
@@ -266,10 +274,10 @@ def optimal_update(
         The update, (d_out, d_in).
 
     Raises:
-        ValueError: an argument is out of range, or G is singular to the precision of a double.
+        ValueError: an argument is out of range or no matrix, shapes do not fit, or G is singular to
+            the precision of a double.
     """
-    t, raised = _near_one(finite("residual", residual))
-    x, lifted = _near_one(finite("features", features))
+    (t, raised), (x, lifted) = map(_near_one, _examples(residual, features))
     drop = single("p", rate_below_one("p", p))
     largest = min(t.shape[1], x.shape[1])
     r = int(min(single("rank", whole("rank", count("rank", rank))), largest))
@@ -290,6 +298,12 @@ def optimal_update(
         return np.ldexp(best if rescale else best / keep**2, raised - lifted)
 
 
+def _examples(residual: ArrayLike, features: ArrayLike) -> tuple[Real, Real]:
+    t, x = matrix("residual", residual), matrix("features", features)
+    shaped("features", x, (len(t), x.shape[1]))
+    return t, x
+
+
 def _product(features: Real, update: Real) -> Wide:
     """``features @ update.T``, also where its sums are not doubles."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -299,13 +313,13 @@ def _product(features: Real, update: Real) -> Wide:
     return (Wide(features[:, None]) * update).sum(-1)
 
 
-def _quadratic_form(update: Real, matrix: Real) -> Wide:
-    """``trace(update @ matrix @ update.T)``, also where its sums are not doubles."""
+def _quadratic_form(update: Real, form: Real) -> Wide:
+    """``trace(update @ form @ update.T)``, also where its sums are not doubles."""
     with np.errstate(over="ignore", invalid="ignore"):
-        direct = np.trace(update @ matrix @ update.T)
+        direct = np.trace(update @ form @ update.T)
     if np.isfinite(direct):
         return Wide(direct)
-    return (Wide(update[:, :, None]) * matrix * update[:, None]).sum()
+    return (Wide(update[:, :, None]) * form * update[:, None]).sum()
 
 
 def _near_one(array: Real) -> tuple[Real, int]:

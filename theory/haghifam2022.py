@@ -56,4 +56,4 @@ def leave_one_out_gap_bound(
     """
     known = Wide(nonnegative("information", information))
     share = known / np.log1p(count("n", n))
-    return interpolating_bound(share.array(), train_loss, loss_bound)
+    return interpolating_bound(share, train_loss, loss_bound)

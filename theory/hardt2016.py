@@ -27,6 +27,9 @@ from numpy.typing import ArrayLike
 from theory.domain import Real, count, nonnegative, positive, unwrap, whole
 from theory.wide import Wide
 
+#: Share of all steps from which on the logarithms of a step and of all steps nearly cancel.
+NEARLY = 1 - 1e-6
+
 
 def convex_descent_stability_bound(
     *, lipschitz: ArrayLike, step_sum: ArrayLike, n: ArrayLike
@@ -207,17 +210,18 @@ def nonconvex_descent_stability_bound(
     total = whole("steps", count("steps", steps))
     size = count("n", n)
     bend = positive("smoothness", smoothness)
-    growth = (Wide(bend) * nonnegative("step_scale", step_scale)).array()
+    product = Wide(bend) * nonnegative("step_scale", step_scale)
+    growth = product.array()
     share = Wide(ceiling) / Wide.count(size)  # of the loss, a step
     apart = _twice_squared(lipschitz) / (Wide(bend) * Wide.count(size - 1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        best = (np.log(growth) + apart.log() - share.log()) / (growth + 1) + np.log(total) * (
+        best = (product.log() + apart.log() - share.log()) / (growth + 1) + np.log(total) * (
             growth / (growth + 1)
         )
     # Unknown where an infinite value decides: then the first step, or with endless growth the last.
     best = np.where(np.isnan(best), np.where(np.isinf(growth), np.log(total), 0.0), best)
     found = [
-        _from_step(start, share, apart, growth, total)
+        _from_step(start, share, apart, product, total)
         for start in _neighbours(np.exp(np.minimum(best, np.log(total))), total)
     ]
     return unwrap(np.minimum(ceiling, np.minimum(*found)))
@@ -228,13 +232,18 @@ def _neighbours(best: Real, total: Real) -> tuple[Real, Real]:
     return np.clip(np.floor(best), 1, total), np.clip(np.ceil(best), 1, total)
 
 
-def _from_step(start: Real, share: Wide, apart: Wide, growth: Real, total: Real) -> Real:
+def _from_step(start: Real, share: Wide, apart: Wide, growth: Wide, total: Real) -> Real:
     """The bound of Theorem 3.12 for runs that are together until a step."""
     far = np.log(total) - np.log(start)
+    # Nearly equal logarithms would cancel.
+    far = np.where(start > NEARLY * total, np.log1p((total - start) / start), far)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        stretched = np.where(far > 0, growth * far, 0.0)
-        # The logarithm of exp(stretched) - 1, which need not be a double.
-        later = np.exp(apart.log() + stretched + np.log(-np.expm1(-stretched)))
+        stretched = np.where(far > 0, growth.array() * far, 0.0)
+        # The logarithm of exp(stretched) - 1, neither of which need be a double.
+        little = stretched < np.finfo(np.float64).tiny
+        share_risen = np.log(-np.expm1(-stretched))
+        risen = np.where(little, growth.log() + np.log(far), share_risen)
+        later = np.exp(apart.log() + stretched + risen)
     return (share * start + Wide(np.where(np.isnan(later), 0.0, later))).array()
 
 

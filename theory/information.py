@@ -106,13 +106,15 @@ def leave_one_out_information(observations: ArrayLike) -> float:
         The information in nats, in [0, ln(n + 1)].
 
     Raises:
-        ValueError: there are no rows, or an entry is ``nan``.
+        ValueError: there are no rows, or an entry is ``nan`` or no number.
 
     >>> round(leave_one_out_information([[0, 0], [0, 1], [0, 0], [0, 0]]), 4)
     0.5623
     """
     rows = np.asarray(observations)
     total = entries_along("observations", rows, 0)
+    if rows.dtype.kind not in "biuf":
+        raise ValueError(f"observations must be numbers, got an array of {rows.dtype}")
     if np.isnan(rows.astype(np.float64)).any():
         raise ValueError("observations must be numbers, got nan")
     _, times = np.unique(rows.reshape(total, -1), axis=0, return_counts=True)
@@ -177,8 +179,28 @@ def mean_information(information: ArrayLike) -> Real:
     >>> float(mean_information([0.5, 0.25]))
     0.375
     """
+    return wide_mean_information(information).array()
+
+
+def wide_mean_information(information: ArrayLike) -> Wide:
+    """Return :func:`mean_information` before it is rounded to a double.
+
+    Args:
+        information: as there.
+
+    Returns:
+        The mean in nats, (...).
+
+    Raises:
+        ValueError: an entry is out of range, or there are no pairs.
+
+    Half of the smallest double, which is 0 as a double:
+
+    >>> float((2 * wide_mean_information([5e-324, 0.0])).array())
+    5e-324
+    """
     known = nonnegative("information", information)
-    return (Wide(known).sum(axis=-1) / entries_along("number of pairs", known, -1)).array()
+    return Wide(known).sum(axis=-1) / entries_along("number of pairs", known, -1)
 
 
 def train_share(train_loss: ArrayLike, loss_bound: ArrayLike) -> Real:
@@ -203,12 +225,13 @@ def train_share(train_loss: ArrayLike, loss_bound: ArrayLike) -> Real:
 
 
 def interpolating_bound(
-    share: ArrayLike, train_loss: ArrayLike, loss_bound: ArrayLike
+    share: Wide | ArrayLike, train_loss: ArrayLike, loss_bound: ArrayLike
 ) -> float | Real:
     """Return a share of the largest loss, where the train loss is 0 and the statement speaks.
 
     Args:
-        share: the bound in units of ``loss_bound``, at least 0; ``inf`` allowed.
+        share: the bound in units of ``loss_bound``, at least 0; ``inf`` allowed. It need not be a
+            double where the bound is one.
         train_loss: from 0 to ``loss_bound``, in units of the loss.
         loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.
 
@@ -223,7 +246,8 @@ def interpolating_bound(
     [0.2, inf]
     """
     train_share(train_loss, loss_bound)
-    bound = Wide(nonnegative("loss_bound", loss_bound)) * nonnegative("share", share)
+    part = share if isinstance(share, Wide) else nonnegative("share", share)
+    bound = Wide(nonnegative("loss_bound", loss_bound)) * part
     fits = np.asarray(train_loss, np.float64) == 0
     return unwrap(np.where(fits, bound.array(), np.inf))
 

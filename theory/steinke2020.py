@@ -8,7 +8,7 @@ all pairs with the whole of U. The form here takes pair by pair, as Hellström &
 from numpy.typing import ArrayLike
 
 from theory.domain import Real
-from theory.information import information_gap_bound, interpolating_bound, mean_information
+from theory.information import information_gap_bound, interpolating_bound, wide_mean_information
 
 
 def evaluated_information_gap_bound(
@@ -78,4 +78,4 @@ def interpolating_evaluated_gap_bound(
     >>> interpolating_evaluated_gap_bound(information=[0.02, 0.06], train_loss=0.0, loss_bound=1.0)
     0.06
     """
-    return interpolating_bound(1.5 * mean_information(information), train_loss, loss_bound)
+    return interpolating_bound(1.5 * wide_mean_information(information), train_loss, loss_bound)

@@ -15,6 +15,7 @@ from theory.information import (
     interpolating_bound,
     mean_information,
     train_share,
+    wide_mean_information,
 )
 from theory.wide import Wide
 
@@ -86,7 +87,9 @@ def interpolating_gap_bound(
     >>> round(interpolating_gap_bound(information=[0.1, 0.3], train_loss=0.0, loss_bound=1.0), 6)
     0.288539
     """
-    return interpolating_bound(mean_information(information) / np.log(2), train_loss, loss_bound)
+    return interpolating_bound(
+        wide_mean_information(information) / np.log(2), train_loss, loss_bound
+    )
 
 
 def fast_rate_gap_bound(
@@ -143,7 +146,7 @@ def fast_rate_gap_bound(
     share, budget = np.broadcast_arrays(
         train_share(train_loss, loss_bound), mean_information(information)
     )
-    largest = np.full(share.shape, np.finfo(np.float64).max)
+    largest = np.where(budget == 0, 0.0, np.finfo(np.float64).max)
     gap = largest_where(lambda gap: _cost(share, gap) <= budget, largest)
     ceiling = Wide(np.asarray(loss_bound, np.float64))
     return unwrap((ceiling * np.where(np.isinf(budget), np.inf, gap)).array())

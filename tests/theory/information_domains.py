@@ -68,13 +68,19 @@ INFORMATION_CASES: dict[str, Case] = {
         information.leave_one_out_information,
         {"observations": Range(
             arrays.arrays(np.float64, (4, 2), elements=st.floats(allow_nan=False)),
-            [np.full((4, 2), np.nan)], "numbers", np.ones((4, 2)), False)},
+            [np.full((4, 2), np.nan), np.ones((4, 2), object)], "numbers", np.ones((4, 2)),
+            False)},
     ),
     "information_gap_bound": _root(
         information.information_gap_bound, "information", "loss_bound"
     ),
     "mean_information": Case(
         _of_two_pairs(information.mean_information), {"information": NONNEGATIVE}, ("information",)
+    ),
+    "wide_mean_information": Case(
+        _of_two_pairs(
+            lambda **known: information.wide_mean_information(**known).array()
+        ), {"information": NONNEGATIVE}, ("information",)
     ),
     "train_share": Case(
         information.train_share, {"train_loss": NONNEGATIVE, "loss_bound": NONNEGATIVE},

@@ -73,3 +73,9 @@ def test_it_is_jointly_convex(p, q, a, b, weight):
     ends = [(weight, binary_kl(p, q)), (1 - weight, binary_kl(a, b))]
     most = sum(share * end for share, end in ends if share > 0)
     assert np.isinf(mixed) or mixed <= most * (1 + 1e-12) + 1e-12
+
+
+@pytest.mark.parametrize("p", SOME)
+def test_without_divergence_nothing_is_between_the_coins(p):
+    """Not 1e-162 either, of which the square is 0 as a double."""
+    assert largest_excess(p, 0.0) == 0

@@ -172,3 +172,11 @@ def test_no_problem_refutes_the_theorem_convex_or_not():
             assert change <= at_end * gradient**2 / n * (1 + 1e-9)
     assert tried > 100
     assert nonconvex > 10
+
+
+@pytest.mark.parametrize("rest", [1e-3, 1e-9, 2.0**-40, 2.0**-53])
+def test_without_an_error_the_constant_is_that_of_the_quotient(rest):
+    """2 (1 - t) / (1 - t^2) = 2 / (1 + t), also where t^2 has no digits left of 1 - t."""
+    assert expansion_constant(error=0.0, step=1 - rest) == pytest.approx(
+        2 / (2 - rest), rel=1e-15, abs=0
+    )

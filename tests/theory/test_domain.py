@@ -44,6 +44,9 @@ def test_a_range_ends_where_it_says(check, inside, outside, allowed):
         ("ten", "n must be a number or an array of numbers, got 'ten'"),
         (1j, "n must be a number or an array of numbers, got 1j"),
         ([[1], [1, 2]], "n must be a number or an array of numbers, got"),
+        (np.datetime64("2020-01-01"), "n must be a number or an array of numbers, got"),
+        ([np.timedelta64(5, "s")], "n must be a number or an array of numbers, got"),
+        (np.ma.masked_array([1.0, 2.0], [0, 1]), "n must be a number or an array of numbers, got"),
     ],
 )
 def test_what_is_no_double_is_refused_by_name(value, said):
@@ -63,6 +66,16 @@ def test_one_number_is_one_number():
     for several in ([], [0.1, 0.2]):
         with pytest.raises(ValueError, match=f"p must be one number, got {len(several)}"):
             domain.single("p", np.array(several))
+
+
+def test_a_matrix_has_two_dimensions_and_the_shape_it_must_have():
+    table = domain.matrix("it", [[1, 2, 3]])
+    domain.shaped("it", table, (1, 3))
+    for bad, said in ((1.0, "a matrix, got 0"), ([1.0], "a matrix, got 1"), ([[np.inf]], "finite")):
+        with pytest.raises(ValueError, match=f"it must be {said}"):
+            domain.matrix("it", bad)
+    with pytest.raises(ValueError, match=r"it must be \(3, 1\), got \(1, 3\)"):
+        domain.shaped("it", table, (3, 1))
 
 
 def test_entries_are_counted_along_an_axis_that_is_there():

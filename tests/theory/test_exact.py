@@ -241,3 +241,25 @@ def test_behind_a_relu_masks_of_equal_mean_and_variance_differ():
     below = integrate.quad(lambda m: law.pdf(m) * ((1 - m) ** 2 - 1), -8, 0)[0]
     assert found == pytest.approx(dropped - below, abs=1e-9)
     assert below > 0.1
+
+
+X, T, UPDATE = np.ones((3, 2)), np.ones((3, 4)), np.ones((4, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: expected_dropout_loss(T[:1], X, UPDATE, 0.5), r"features must be \(1, 2\), got"),
+        (lambda: expected_dropout_loss(T[:, :1], X, UPDATE, 0.5), r"update must be \(1, 2\), got"),
+        (lambda: dropout_loss_terms(T, X, UPDATE.T, 0.5), r"update must be \(4, 2\), got"),
+        (lambda: masked_loss_terms(T[:, 0], X, UPDATE, 1, 0), "residual must be a matrix, got 1"),
+        (lambda: masked_loss_terms(T, X, UPDATE[0], 1, 0), "update must be a matrix, got 1"),
+        (lambda: elementwise_difference(np.eye(3), UPDATE, 0.5), r"covariance must be \(2, 2\)"),
+        (lambda: elementwise_difference(1.0, UPDATE, 0.5), "covariance must be a matrix, got 0"),
+        (lambda: optimal_update(T, X[:2], 0.5, 1), r"features must be \(3, 2\), got \(2, 2\)"),
+        (lambda: optimal_update(T, X[0], 0.5, 1), "features must be a matrix, got 1"),
+    ],
+)
+def test_matrices_that_do_not_fit_are_named_and_never_stretched(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()

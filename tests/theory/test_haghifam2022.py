@@ -49,3 +49,11 @@ def test_where_not_fitted_its_formula_fails_and_it_says_nothing():
 
 def test_it_fails_where_the_loss_exceeds_its_bound():
     assert leave_one_out_gap(2 * np.eye(4)) == 2 > bound(2 * np.eye(4))
+
+
+def test_a_share_of_the_loss_that_is_no_double_has_a_bound_that_is_one():
+    bound = leave_one_out_gap_bound
+    known = {"information": 5e-324, "train_loss": 0.0, "n": 16}
+    assert bound(**known, loss_bound=1e300) == pytest.approx(5e-324 * 1e300 / np.log(17))
+    known = {"information": 1.5e308, "train_loss": 0.0, "n": 1}
+    assert bound(**known, loss_bound=1e-300) == pytest.approx(1.5e8 / np.log(2))

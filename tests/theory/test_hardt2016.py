@@ -200,3 +200,26 @@ def test_it_is_the_least_over_all_steps_and_near_the_printed_value(
     )
     bound = nonconvex_descent_stability_bound(lipschitz=lipschitz, loss_bound=1.0, **known)
     assert bound <= printed + 1 / n
+
+
+def test_smoothness_that_is_next_to_none_leaves_the_sum_of_the_steps():
+    """Without growth 2 L^2/(G (n-1)) ((T/t)^(Gc) - 1) is 2 L^2 c/(n-1) ln(T/t), however small G."""
+    known = {"lipschitz": 1.0, "steps": 50, "loss_bound": 1.0, "n": 1001}
+    expected = min(t / 1001 + 0.6 / 1000 * np.log(50 / t) for t in range(1, 51))
+    for smoothness in (1e-12, 1e-300, 5e-324):
+        found = nonconvex_descent_stability_bound(smoothness=smoothness, step_scale=0.3, **known)
+        assert found == pytest.approx(expected, rel=1e-10)
+    # L^2 c is 1, of which neither factor with G is a double.
+    found = nonconvex_descent_stability_bound(
+        **known | {"lipschitz": 1e100}, smoothness=1e-200, step_scale=1e-200
+    )
+    assert found == pytest.approx(min(t / 1001 + 2e-3 * np.log(50 / t) for t in range(1, 51)))
+
+
+def test_a_step_next_to_the_last_has_the_growth_between_the_two():
+    """ln T - ln(T - 1) has no digits at T = 1e15; at G c = 1e15 the growth is e."""
+    known = {"lipschitz": 1.0, "smoothness": 1e15, "step_scale": 1.0, "steps": 10**15}
+    found = nonconvex_descent_stability_bound(loss_bound=1e20, n=2e15, **known)
+    # At the last step but k: (T - k) M / n + 2 L^2 / (G (n - 1)) (e^k - 1).
+    expected = min((1e15 - k) * 1e20 / 2e15 + 1e-30 * np.expm1(k) for k in range(200))
+    assert found == pytest.approx(expected, rel=1e-15)

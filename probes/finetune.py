@@ -40,6 +40,7 @@ from probes.finetuning.regularizers import check_regularizer, regularized
 from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
 from probes.finetuning.training import leave_process_group, run_finetune
+from probes.jobs.amounts import how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind
 from probes.jobs.validation import (
@@ -294,6 +295,7 @@ class FinetuneSettings:
             replace(
                 cell, lora_dropout=adapter.lora_dropout, rescale=adapter.rescale,
                 regularizer=adapter.regularizer, strength=adapter.strength,
+                target_pattern="" if self.target else adapter.target_pattern,
             )
             for cell in plain.cells()
         ]  # fmt: skip
@@ -413,7 +415,7 @@ class FinetuneResult(Result):
             f"{Path(first['task']).name if '.' in first['task'] else first['task']}, "
             f"{'/'.join(Path(first['model']).parts[-2:])}, n = {first['n']}, "
             f"rank {self._values('rank')}, {steps}, "
-            f"N = {self._values('samples')} in training, {seeds} seed{'s' if seeds > 1 else ''}"
+            f"N = {self._values('samples')} in training, {how_many(seeds, 'seed')}"
         )
 
     def _values(self, name: str) -> str:

@@ -11,6 +11,7 @@ entries of both types are replaced by classes that look at the fields. A config 
 gives what it gave before.
 """
 
+import dataclasses
 from typing import Any
 
 import peft
@@ -23,7 +24,12 @@ from peft.tuners.lora.layer import Linear
 from peft.utils.hotswap import CONFIG_KEYS_TO_CHECK
 
 from lora_dropout.peft.adalora import AdaLoraModel
-from lora_dropout.peft.config import MEANING, AdaLoraDropoutConfig, LoraDropoutConfig
+from lora_dropout.peft.config import (
+    MEANING,
+    AdaLoraDropoutConfig,
+    DropoutFields,
+    LoraDropoutConfig,
+)
 from lora_dropout.peft.in_place import ask_first, guard
 from lora_dropout.peft.lora import LoraModel
 from lora_dropout.peft.mixed import MixedModel, ask_of_plain_model
@@ -32,24 +38,29 @@ from lora_dropout.peft.mixed import MixedModel, ask_of_plain_model
 LEAST_VERSION = "0.20"
 
 
+#: Names of the fields that PEFT's configs have not.
+OURS = {one.name for one in dataclasses.fields(DropoutFields)}
+
+
 class _ByFields(type):
     """Makes a config of the class that its fields ask for."""
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:
         ours = cls.__mro__[1]
         plain = ours.__mro__[2]
-        return (ours if fields.get("dropout_rate") is not None else plain)(*args, **fields)
+        # PEFT's class would not know them, and PEFT would ask this one which of them it takes.
+        return (plain if OURS.isdisjoint(fields) else ours)(*args, **fields)
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, cls.__mro__[3])
 
 
 class SavedLoraConfig(LoraDropoutConfig, metaclass=_ByFields):
-    """``LoraDropoutConfig`` or ``LoraConfig``, by whether the fields name a rate."""
+    """``LoraDropoutConfig`` or ``LoraConfig``, by whether fields are ours."""
 
 
 class SavedAdaLoraConfig(AdaLoraDropoutConfig, metaclass=_ByFields):
-    """``AdaLoraDropoutConfig`` or ``AdaLoraConfig``, by whether the fields name a rate."""
+    """``AdaLoraDropoutConfig`` or ``AdaLoraConfig``, by whether fields are ours."""
 
 
 # PEFT shows these names where it reads fields that it does not know, also those of plain adapters.

@@ -1,6 +1,7 @@
 """What ``probes.recommend`` wrote, or PEFT, as the settings of a fine-tuning run."""
 
 import json
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class AdapterConfig:
         p, rescale: of LoRA Dropout.
         lora_dropout: rate of PEFT's own dropout.
         rank, alpha: of the update.
-        target: names of the adapted layers; none where PEFT chooses.
+        target: names of the adapted layers; none where PEFT or a pattern chooses.
+        target_pattern: regular expression for their whole names; empty if there is none.
         samples: N, mask samples a step.
         ensemble: size of the test-time ensemble, 0 for none, or where it is not known.
         needs_ensemble: whether the network is evaluated as an ensemble.
@@ -44,6 +46,7 @@ class AdapterConfig:
     rank: int
     alpha: float
     target: tuple[str, ...]
+    target_pattern: str = ""
     samples: int = 1
     ensemble: int = 0
     needs_ensemble: bool = False
@@ -70,7 +73,8 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     require(known, "adapter_config", f"a folder with an {CONFIG}", folder)
     try:
         config = PeftConfig.from_pretrained(str(folder))
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    # The last: PEFT asks itself again and again about what a config within this one does not know.
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{folder / CONFIG} cannot be read: {reason}") from None
     require(
@@ -79,7 +83,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     _check_taken(config)
     for name in NUMBERS:
         _check_number(folder / CONFIG, name, getattr(config, name, 0), whole=name == "r")
-    target = config.target_modules or ()
+    target, pattern = _targets(folder / CONFIG, config.target_modules)
     dropout = isinstance(config, LoraDropoutConfig)
     method = _json(folder / METHOD)
     for name in ("samples", "ensemble", "strength"):
@@ -90,7 +94,8 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         lora_dropout=float(config.lora_dropout),
         rank=config.r,
         alpha=float(config.lora_alpha),
-        target=(target,) if isinstance(target, str) else tuple(sorted(target)),
+        target=target,
+        target_pattern=pattern,
         samples=int(method.get("samples", 1)),
         ensemble=int(method.get("ensemble", 0)),
         needs_ensemble=dropout and config.inference == "ensemble",
@@ -98,6 +103,23 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         strength=float(method.get("strength", 0.0)),
         training=_json(folder / ARGUMENTS),
     )
+
+
+def _targets(file: Path, given: Any) -> tuple[tuple[str, ...], str]:
+    """Names of the adapted layers, or the pattern that PEFT takes a string for."""
+    name, allowed = f"{file}: target_modules", "names of layers, or a regular expression"
+    if not isinstance(given, str):
+        several = given is None or isinstance(given, list | set | tuple)
+        fine = several and all(isinstance(one, str) for one in given or ())
+        require(fine, name, allowed, given)
+        return tuple(sorted(given or ())), ""
+    if given.lower() == "all-linear":
+        return ("all-linear",), ""
+    try:
+        re.compile(given)
+    except re.error as error:
+        require(False, name, allowed, f"{given!r} ({error})")
+    return (), given
 
 
 def _check_number(file: Path, name: str, value: Any, *, whole: bool) -> None:

@@ -120,6 +120,8 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         _check_kind(name, given.get(name), int)
     for name in (*NOT_NEGATIVE, *POSITIVE, *BELOW_ONE, SMOOTHING, "num_train_epochs"):
         _check_kind(name, given.get(name), float)
+    for name in (*BELOW_ONE, SMOOTHING, "num_train_epochs", "max_steps"):
+        require(given.get(name, 0) is not None, name, "a number", None)
     for name, least in COUNTS.items():
         value = given.get(name)
         require(value is None or value >= least, name, f"at least {least}", value)

@@ -34,6 +34,8 @@ class FinetuneCell:
         regularizer, strength: the method of ``probes.training.rivals`` that the other values are
             of; empty and 0 where none was named.
         ranks: of AdaLoRA.
+        target_pattern: regular expression for whole names of the adapted layers, in place of
+            target; empty for none.
     """
 
     task: str
@@ -60,6 +62,7 @@ class FinetuneCell:
     strength: float = 0.0
     drop_at_test: float = 0.0
     ranks: RankSchedule = field(default_factory=RankSchedule)
+    target_pattern: str = ""
 
     @property
     def label(self) -> str:

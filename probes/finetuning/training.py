@@ -224,8 +224,8 @@ def adapt(
     }  # fmt: skip
     if cell.target == ("all-linear",):
         shared["target_modules"] = "all-linear"
-    elif cell.target:
-        shared["target_modules"] = list(cell.target)
+    elif cell.target or cell.target_pattern:
+        shared["target_modules"] = list(cell.target) or cell.target_pattern
     if task.peft_type == "SEQ_CLS":
         shared["modules_to_save"] = [*_head(model), *poolers]
     if cell.rank_dropout:

@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from transformers import BertConfig, BertForSequenceClassification
 
 from probes.finetune import FinetuneSettings
 from probes.finetuning.adapter_config import ARGUMENTS, CONFIG, METHOD, read_adapter_config
 from probes.finetuning.regularizers import regularized
+from probes.finetuning.training import adapt
 from probes.recommend import METHODS
 from probes.results.adapter_config import config_files
 from probes.results.recommendation import Candidate
@@ -41,6 +44,45 @@ def test_targets_are_those_of_the_config_unless_others_are_named(tmp_path):
     for target, expected in (((), ("query", "value")), (("key",), ("key",))):
         (cell,) = FinetuneSettings(**RUN, adapter_config=folder, target=target).cells()
         assert cell.target == expected
+
+
+def changed(folder, **change):
+    config = json.loads((folder / CONFIG).read_text()) | change
+    (folder / CONFIG).write_text(json.dumps(config))
+    return folder
+
+
+def layers_of(cell):
+    """Names of the layers that a cell adapts in a tiny network."""
+    sizes = {"vocab_size": 9, "hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 6}
+    model = BertForSequenceClassification(BertConfig(**sizes, num_hidden_layers=2))
+    adapted = adapt(model, cell, SimpleNamespace(peft_type="SEQ_CLS"), steps=4)
+    return {name.removeprefix("base_model.model.bert.encoder.layer.").rpartition(".lora_A")[0]
+            for name, _ in adapted.named_modules() if name.endswith("lora_A")}  # fmt: skip
+
+
+def test_a_pattern_is_matched_with_whole_names_as_peft_does(tmp_path):
+    pattern = r".*layer\.1\.attention\.self\.(query|value)"
+    folder = changed(write(tmp_path), target_modules=pattern)
+    (cell,) = FinetuneSettings(**RUN, adapter_config=folder).cells()
+    assert (cell.target, cell.target_pattern) == ((), pattern)
+    assert layers_of(cell) == {"1.attention.self.query", "1.attention.self.value"}
+    (cell,) = FinetuneSettings(**RUN, adapter_config=folder, target=("key",)).cells()
+    assert layers_of(cell) == {f"{layer}.attention.self.key" for layer in range(2)}
+
+
+def test_a_pattern_that_matches_nothing_is_named(tmp_path):
+    folder = changed(write(tmp_path), target_modules="querry")
+    (cell,) = FinetuneSettings(**RUN, adapter_config=folder).cells()
+    with pytest.raises(ValueError, match="got querry, did you mean query"):
+        layers_of(cell)
+
+
+@pytest.mark.parametrize("written", ["all-linear", "ALL-LINEAR"])
+def test_all_linear_is_no_pattern(written, tmp_path):
+    folder = changed(write(tmp_path), target_modules=written)
+    (cell,) = FinetuneSettings(**RUN, adapter_config=folder).cells()
+    assert (cell.target, cell.target_pattern) == (("all-linear",), "")
 
 
 def test_arguments_of_the_command_line_come_first(tmp_path):
@@ -87,13 +129,17 @@ def test_what_says_it_twice_is_refused(changes, message, tmp_path):
         ("LoRA", {"lora_alpha": None}, r"adapter_config.json: lora_alpha must be a number"),
         ("LoRA Dropout", {"dropout_rate_out": 0.1}, "without dropout_rate_out"),
         ("LoRA Dropout", {"dropout_rate": 2}, "cannot be read"),
+        ("LoRA Dropout", {"dropout_rate": None}, "cannot be read: dropout_rate must be given"),
+        ("LoRA", {"rescale": False}, "cannot be read: dropout_rate must be given"),
+        ("LoRA", {"monteclora_config": {"x": 1}}, "cannot be read"),
+        ("LoRA", {"target_modules": "(query"}, r"target_modules must be names .* \'\(query\' \("),
+        ("LoRA", {"target_modules": ["query", None]}, "target_modules must be names of layers"),
+        ("LoRA", {"target_modules": 1}, "target_modules must be names of layers"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Unexpected keyword arguments")
 def test_what_a_run_cannot_take_is_refused(name, change, message, tmp_path):
-    folder = write(tmp_path, name)
-    config = json.loads((folder / CONFIG).read_text()) | change
-    (folder / CONFIG).write_text(json.dumps(config))
+    folder = changed(write(tmp_path, name), **change)
     with pytest.raises(ValueError, match=message):
         read_adapter_config(folder)
 

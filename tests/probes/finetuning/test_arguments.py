@@ -60,6 +60,8 @@ def test_what_is_settled_by_ours_is_refused(name):
         ({"per_device_train_batch_size": 0}, "per_device_train_batch_size must be at least 1"),
         ({"save_total_limit": 0}, "save_total_limit must be at least 1"),
         ({"dataloader_num_workers": -1}, "dataloader_num_workers must be at least 0"),
+        ({"max_steps": None}, "max_steps must be a number; got None"),
+        ({"adam_beta1": None}, "adam_beta1 must be a number; got None"),
         ({"eval_steps": 0}, "eval_steps must be positive"),
         ({"save_steps": -0.1}, "save_steps must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate must be at least 0, and finite"),

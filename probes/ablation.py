@@ -29,6 +29,7 @@ from probes.cells.prepare import Prepared, prepare
 from probes.cli.measures import MeasureAblation
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
+from probes.jobs.amounts import how_many
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.confidence_intervals import means
@@ -271,7 +272,8 @@ class AblationResult(Result):
             for row in least_and_largest(told, "difference")
         ]
         changes = f", by {' to '.join(ends)}" if ends else ""
-        counted = f"{len(told)} of {len(compared)} variants change the test loss detectably"
+        variants = how_many(len(compared), "variant changes", "variants change")
+        counted = f"{len(told)} of {variants} the test loss detectably"
         kinds = kind_answer(self.kind_differences, self.margin) if len(self.kinds) else ""
         return " ".join(filter(None, [f"{counted}{changes}.", kinds]))
 

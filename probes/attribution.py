@@ -33,6 +33,7 @@ from probes.cells.prepare import prepare
 from probes.cli.measures import MeasureAttribution
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
+from probes.jobs.amounts import how_many
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
 from probes.landscape.newton_plan import EXPECTED_PRODUCTS
@@ -42,6 +43,7 @@ from probes.metrics.rank_correlations import (
     mean_over_rows_and_columns,
     rank_correlations,
 )
+from probes.metrics.tied_sums import tied_sums
 from probes.models.network import replica
 from probes.results.answer_words import listed
 from probes.results.result import Result
@@ -113,8 +115,9 @@ class AttributionSettings(StudySettings):
         """
         if not self.scores:
             return ()
-        allowed = f"one file for each of the {self.draws} draws of S"
-        require(len(self.scores) == self.draws, "scores", allowed, f"{len(self.scores)} files")
+        draws = "the draw" if self.draws == 1 else f"each of the {self.draws} draws"
+        given = how_many(len(self.scores), "file")
+        require(len(self.scores) == self.draws, "scores", f"one file for {draws} of S", given)
         held_out = len(load_task(base.task, base.text)) - self.n
         return tuple(read_scores(Path(path), self.n, held_out) for path in self.scores)
 
@@ -213,7 +216,7 @@ class DrawOfS:
         whole = np.isfinite(truth[n + 1 :]).all(axis=1) & (subsets @ ~scored == 0)
         return {
             LEAVE_ONE_OUT: (self.scores[alone], truth[1 : n + 1][alone]),
-            DATAMODELING: (subsets[whole] @ known, truth[n + 1 :][whole]),
+            DATAMODELING: (tied_sums(subsets[whole], known), truth[n + 1 :][whole]),
         }
 
 

@@ -39,6 +39,7 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.manifest import device_name
 from probes.jobs.validation import LARGEST_SIZE, check_count, check_device, check_seed, require
+from probes.results.answer_words import listed
 from probes.results.result import Result
 from probes.results.text_tables import decimals
 
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 RANK, LAYERS = 8, ("q", "k", "v", "o", "up", "down")
 #: Steps of every variant that are not counted.
 WARM_UP = 3
+#: Plain LoRA against itself: how far from 1 is worth a sentence.
+LARGE_NOISE = 0.1
 BASELINE, CONTROL = "LoRA", "LoRA again (control)"
 
 
@@ -160,20 +163,33 @@ class CostResult(Result):
 
     name = "cost"
     question = "Time and memory relative to plain LoRA"
-    intervals = "time: median [quartiles], plain LoRA = 1"
 
     @property
     def note(self) -> str:
         """How it was measured."""
+        taken = (
+            f"medians of {self._rounds} rounds in which all variants take turns, with quartiles"
+            if self._rounds > 1
+            else "one round, so without quartiles"
+        )
         return (
-            f"medians of {self.rows['round'].nunique()} rounds in which all variants take turns, "
-            "with quartiles; the control is plain LoRA once more: what it differs from 1 is noise; "
+            f"{taken}; the control is plain LoRA once more: what it differs from 1 is noise; "
             "memory: peak of one step beyond what is held between steps"
         )
 
     @property
+    def _rounds(self) -> int:
+        return int(self.rows["round"].nunique())
+
+    @property
+    def said_of_numbers(self) -> str:
+        """What the times of the first screen are."""
+        said = "median [quartiles]" if self._rounds > 1 else "one round"
+        return f"time: {said}, plain LoRA = 1"
+
+    @property
     def finding(self) -> str:
-        """What the largest N costs in training and inference, relative to plain LoRA."""
+        """What the largest N costs relative to plain LoRA, and whether noise is as large."""
         measured = self.summary[self.summary["N"] > 0]
         said = [
             f"{variant} of N = {row['N']}: {row['ratio']:.2f} times the time and "
@@ -181,7 +197,20 @@ class CostResult(Result):
             for (_, variant), group in measured.groupby(["phase", "variant"], sort=False)
             for row in [group.iloc[int(group["N"].argmax())]]
         ]
-        return f"Relative to plain LoRA: {'; '.join(said) or 'not measured'}."
+        found = f"Relative to plain LoRA: {'; '.join(said) or 'not measured'}."
+        return f"{found} {self._noise}".strip()
+
+    @property
+    def _noise(self) -> str:
+        """What plain LoRA costs relative to itself, where that is far from 1."""
+        control = self.summary[self.summary["variant"] == CONTROL]
+        off = control[(control["ratio"] - 1).abs() > LARGE_NOISE]
+        if not len(off):
+            return ""
+        said = listed([f"{row['ratio']:.2f} ({row['phase']})" for row in off.to_dict("records")])
+        return (
+            f"Noise is large: plain LoRA takes {said} times as long as itself; more --rounds help."
+        )
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -223,7 +252,8 @@ class CostResult(Result):
                 "N": summary["N"].map(lambda size: str(size) if size else ""),
                 "median ms": decimals(summary["milliseconds"], 2),
                 "time": [
-                    f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
+                    f"{row.ratio:.2f}"
+                    + (f" [{row.ratio_low:.2f}, {row.ratio_high:.2f}]" if self._rounds > 1 else "")
                     for row in summary.itertuples()
                 ],
                 "peak memory": decimals(summary["memory"], 2),
@@ -244,7 +274,8 @@ class CostResult(Result):
         """Draw time and memory against N."""
         from figures.cost import draw
 
-        caption = f"{self.setting}; medians and quartiles; dotted: plain LoRA against itself"
+        shown = "medians and quartiles" if self._rounds > 1 else "one round"
+        caption = f"{self.setting}; {shown}; dotted: plain LoRA against itself"
         return draw(self.summary, caption).titled(self.answer)
 
 

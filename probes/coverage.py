@@ -26,6 +26,7 @@ from probes.cells.prediction_sets import PLAIN, PLUS, WIDENED, measure_sets
 from probes.cli.measures import MeasureCoverage
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
+from probes.jobs.amounts import how_many
 from probes.jobs.job import Progress, Tables
 from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
@@ -164,7 +165,7 @@ class CoverageResult(Result):
             return "Nothing is known: every network diverged. A smaller learning rate may help."
         return (
             f"Jackknife+: coverage from {least:.3f} up, guaranteed {sure['guarantee'].iloc[0]:g}; "
-            f"the guarantee is contradicted at {below} of {len(sure)} rates."
+            f"the guarantee is contradicted at {below} of {how_many(len(sure), 'rate')}."
         )
 
     @property

@@ -26,6 +26,7 @@ from probes.cells.prepare import Prepared, prepare
 from probes.cli.measures import MeasureCurves
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
+from probes.jobs.amounts import how_many
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
@@ -141,7 +142,7 @@ class CurvesResult(Result):
         known = self.summary["rise"].notna().sum()
         return (
             f"At the end of training the test loss is {' to '.join(said)}. "
-            f"It rose after its best checkpoint in {len(rose)} of {known} curves."
+            f"It rose after its best checkpoint in {len(rose)} of {how_many(known, 'curve')}."
         )
 
     def brief(self) -> pd.DataFrame:

@@ -34,6 +34,7 @@ from probes.cells.prepare import prepare
 from probes.cli.measures import MeasureEnsemble
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
+from probes.jobs.amounts import how_many
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
 from probes.metrics.class_probabilities import has_classes
@@ -329,8 +330,8 @@ def _counted(rivals: pd.DataFrame) -> str:
         told = others[others[f"{column}_holm"] <= LEVEL][column]
         parts.append(f"{name}: {(told < 0).sum()} smaller, {(told > 0).sum()} larger")
     return (
-        f"Of {len(others)} comparisons with the mask ensemble, others differ detectably in "
-        f"{'; '.join(parts)}."
+        f"Of {how_many(len(others), 'comparison')} with the mask ensemble, others differ "
+        f"detectably in {'; '.join(parts)}."
     )
 
 

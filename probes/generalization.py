@@ -37,6 +37,7 @@ from probes.cli.measures import MeasureGeneralization
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
+from probes.jobs.amounts import how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import RunJob, Tables
 from probes.jobs.validation import require
@@ -49,12 +50,12 @@ from probes.results.answer_words import (
     intervals_in_words,
     least_and_largest,
     mean_in_words,
-    not_reached_in_words,
     steps_in_words,
 )
 from probes.results.first_screen import MOST_ROWS
 from probes.results.json_records import as_json
-from probes.results.result import Result, caveats
+from probes.results.matched_comparison import MatchedComparison
+from probes.results.result import caveats
 from probes.results.stability_result import POINT, StabilityResult
 from probes.results.stability_text import bound_in_words
 from probes.results.text_tables import (
@@ -252,7 +253,7 @@ class GapResult(StabilityResult):
         return self.summary.merge(least, how="left")
 
 
-class MatchedResult(Result):
+class MatchedResult(MatchedComparison):
     """Dropout against its controls at equal train loss.
 
     One row a trained, stopped or shrunk network: see
@@ -295,11 +296,6 @@ class MatchedResult(Result):
     def said_of_brief(self) -> str:
         """Which of the controls the first screen has."""
         return "of the controls the one with the smallest β" if self._has_many_rows else ""
-
-    @property
-    def restrictions(self) -> list[str]:
-        """What restricts the comparisons: also what "not reached" is."""
-        return [*super().restrictions, *not_reached_in_words(self.summary)]
 
     @property
     def _has_many_rows(self) -> bool:
@@ -401,7 +397,7 @@ def _counted(decision: pd.DataFrame) -> str:
     ]  # fmt: skip
     return (
         f"At equal train loss, dropout has a smaller β than a network without it in "
-        f"{counts.get('dropout', 0)} of {len(decision)} comparisons"
+        f"{counts.get('dropout', 0)} of {how_many(len(decision), 'comparison')}"
         + (f" ({', '.join(more)})." if more else ".")
     )
 

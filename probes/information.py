@@ -33,22 +33,22 @@ from probes.cli.measures import MeasureInformation
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
+from probes.jobs.amounts import how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import RunJob, Tables
 from probes.jobs.validation import check_count, check_one_of, require
-from probes.metrics.confidence_intervals import means, overlap_of
+from probes.metrics.confidence_intervals import means
 from probes.metrics.inference_names import named_inference
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.results.answer_words import (
     draws_in_words,
     intervals_in_words,
     listed,
-    share_in_words,
     steps_in_words,
     times,
 )
 from probes.results.matched_information import MatchedInformationResult
-from probes.results.result import Result, caveats
+from probes.results.result import Result
 from probes.results.text_tables import rates, with_interval
 from probes.tasks import load_task
 
@@ -188,6 +188,7 @@ class InformationResult(Result):
     """One row a supersample, rate and bound: see ``information_cell.measure_information``."""
 
     name = "information"
+    examples_of_each = 2
     question = "Which bound on the generalization gap says something?"
 
     @property
@@ -219,18 +220,6 @@ class InformationResult(Result):
             f"K = {first['selections']} selections, {draws_in_words(self.draw_count, 'n pairs')}"
         )
 
-    @property
-    def caption(self) -> str:
-        """The note, and what else restricts what the table says."""
-        said = [self.note, *caveats(self.rows.drop(columns="pool"))]
-        share = overlap_of(_as_pairs(self.rows))
-        if share and self.draw_count > 1:
-            said.append(
-                f"a draw holds {share_in_words(share)} of the data: draws share examples, and "
-                "intervals are the wider for it (Nadeau & Bengio 2003)"
-            )
-        return "; ".join(said)
-
     @cached_property
     def summary(self) -> pd.DataFrame:
         """One row a point of the grid and bound: means over draws, 95 % Student intervals.
@@ -248,7 +237,8 @@ class InformationResult(Result):
         - "does not apply" where the bound has no value ("no error" needs a train loss of 0,
           Theorem 4.4 a positive curvature), "not measured" where a network diverged in every draw.
         """
-        rows = _where_it_applies(_as_pairs(self.rows))
+        rows = self.rows.assign(pool=self.rows["pool"] / self.examples_of_each)
+        rows = _where_it_applies(rows)
         # What rounding of sums of K n numbers may do.
         rounding = rows["bound"] * 1e-9 + 1e-12
         margin = rows["bound"] - rows["gap_test"]
@@ -317,7 +307,7 @@ class InformationResult(Result):
         keys = ["n", "p"]
         holds = points[points["verdict"] == "holds"]
         told, of = len(holds[keys].drop_duplicates()), len(points[keys].drop_duplicates())
-        first = f"A bound says something at {told} of {of} settings of n and p"
+        first = f"A bound says something at {told} of {how_many(of, 'setting')} of n and p"
         # A bound that applies in some draws alone is compared with the gap of these.
         everywhere = holds[holds["bound_draws"] == points["gap_draws"].max()]
         known = everywhere[np.isfinite(everywhere["ratio"])]
@@ -343,7 +333,8 @@ class InformationResult(Result):
             known = everywhere if len(everywhere) else said
             least = known.loc[known["bound"].idxmin()]
             lines.append(
-                f"n = {n}, p = {p:g}: {len(said)} bounds say something; of those that apply in all "
+                f"n = {n}, p = {p:g}: {how_many(len(said), 'bound says', 'bounds say')} "
+                f"something; of those that apply in all "
                 f"draws the smallest is {least['name']}, {least['bound']:.3g} for a gap of "
                 f"{least['gap']:.3g}."
             )
@@ -356,7 +347,7 @@ class InformationResult(Result):
         first = self.rows.iloc[0]
         caption = (
             f"{first['task']}, {loss_in_words(first)}, {steps_in_words(first['steps'])}, "
-            f"learning rate {first['lr']:g}; {self.rows['draw'].nunique()} supersamples, K = "
+            f"learning rate {first['lr']:g}; {how_many(self.draw_count, 'supersample')}, K = "
             f"{first['selections']} selections each, {intervals_in_words(self.draw_count)}; a "
             "bound with a value at one place of a panel stands in the table alone"
         )
@@ -374,11 +365,6 @@ def loss_in_words(row: pd.Series) -> str:
 def _ceiling(table: pd.DataFrame) -> pd.Series:
     """From which value on a bound says nothing."""
     return table[["loss_bound", "largest_loss"]].min(axis=1)
-
-
-def _as_pairs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows as what says how dependent draws are takes them: a draw holds 2n examples."""
-    return rows.assign(pool=rows["pool"] / 2)
 
 
 def _where_it_applies(rows: pd.DataFrame) -> pd.DataFrame:

@@ -49,6 +49,7 @@ from probes.cli.measures import MeasureRecommend
 from probes.cli.probe import Probe, Sweep
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
+from probes.jobs.amounts import from_to, how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind, Tables
 from probes.jobs.sweep import sweep as run_unkept
@@ -156,7 +157,8 @@ class RecommendSettings(TextOptions, EngineOptions):
         needed = f"at least {2 * FOLDS + 1}, so that some judge"
         require(examples > 2 * FOLDS, "number of examples", needed, examples)
         held_out = examples - base.n >= LEAST_HELD_OUT
-        allowed = f"at least {2 * FOLDS}, as only {examples - base.n} examples are left to judge"
+        left = how_many(examples - base.n, "example is", "examples are")
+        allowed = f"at least {2 * FOLDS}, as only {left} left to judge"
         require(held_out or base.n >= 2 * FOLDS, "n", allowed, base.n)
         asked = dict.fromkeys([SIMPLEST, *(self.method or METHODS)])
         reasons = {one: obstacle_to(one) for one in asked}
@@ -226,9 +228,10 @@ class RecommendResult(Result):
         tried = tuning.drop_duplicates(["method", *SETTING]).groupby("method").size()
         chose, told = tuning["draw"].nunique(), self.rows["draw"].nunique()
         return (
-            f"learning rate, strength and stopping time of every method by {chose} draws of S, of "
-            f"{tried.min()} to {tried.max()} combinations; means over {told} other draws, 95 % "
-            f"intervals (Student); loss, score and ECE (of a calibrated predictor) on {how}; * "
+            "learning rate, strength and stopping time of every method by "
+            f"{draws_in_words(chose)}, of {from_to(tried.min(), tried.max())} combinations; means "
+            f"over {how_many(told, 'other draw')}, 95 % intervals (Student); loss, score and "
+            f"ECE (of a calibrated predictor) on {how}; * "
             "recommended; behind: loss less that of the recommended, paired; where one network of "
             "a run diverged, the run enters no mean"
         )
@@ -487,7 +490,7 @@ def _gather(settings: RecommendSettings, plans: Sequence[Plan], sweep: Sweep) ->
         least = max(needed + KEPT_BACK, needed / (1 - KEPT_BACK_SHARE)) / 60
         raise ValueError(
             f"minutes must be at least about {least:.2g} for n = {plan.base.n} and "
-            f"{plan.base.steps} steps, as one training takes {training:.2g} s here; got "
+            f"{steps_in_words(plan.base.steps)}, as one training takes {training:.2g} s here; got "
             f"{settings.minutes:g}"
         )
     draws = [plan.choosing(grid, draw) for draw in range(MOST_CHOOSING)]

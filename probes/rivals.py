@@ -45,6 +45,7 @@ from probes.cli.measures import MeasureRivals
 from probes.cli.probe import Probe, Sweep
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
+from probes.jobs.amounts import how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Job, TableKind, Tables
 from probes.jobs.time_limit import TimeLimit, run_draws
@@ -213,9 +214,9 @@ class RivalsResult(Result):
         fresh = self.rows["draw"].nunique()
         return (
             f"learning rate, strength and stopping time of every method by {FOLDS}-fold cross "
-            f"validation, with n examples to train on{self._fewer}, on {drawn} draws from "
-            f"{self._tuning_pool} examples that measure nothing; means over {fresh} fresh "
-            "draws from the others, 95 % intervals (Student); less LoRA: paired over draws; *: not "
+            f"validation, with n examples to train on{self._fewer}, on "
+            f"{how_many(drawn, 'draw')} from {self._tuning_pool} examples that measure "
+            f"nothing; means over {fresh} fresh draws from the others, 95 % intervals (Student); less LoRA: paired over draws; *: not "
             "0, at 5 % for all methods of an n together (Holm); equal: within "
             f"{margin_in_words(self.margin)} of LoRA's test loss, likewise (two one-sided tests); "
             "ECE (of a calibrated predictor on average); passes: of training, in those "

@@ -25,6 +25,7 @@ import tyro
 
 from probes.cli.measures import MeasureVerify
 from probes.cli.probe import Probe
+from probes.jobs.amounts import how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import LARGEST_SIZE, check_count, check_one_of, check_seed, require
@@ -246,7 +247,7 @@ class VerifyResult(Result):
             return f"{failed:,} of {checks:,} checks of true statements failed:"
         found = self.rows[self.rows["verdict"] == AS_PRINTED]
         names = listed(list(dict.fromkeys(found["statement"])))
-        count = f"{len(found)} case{'s' * (len(found) != 1)}"
+        count = how_many(len(found), "case")
         fails = f"; as printed, {names} fail{'s' * (' and ' not in names)} in {count}"
         return f"All {checks:,} checks of true statements passed{fails if len(found) else ''}."
 

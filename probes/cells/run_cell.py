@@ -23,6 +23,7 @@ from probes.cells.measure_cell import loss_matrix, measure_cell
 from probes.cells.memory_limit import Size, safe_limit
 from probes.cells.prepare import Prepared, prepare, prepare_all
 from probes.jobs.job import Progress, TableKind, Tables
+from probes.jobs.late_interrupt import interrupt_put_off
 from probes.landscape.newton_plan import MEMORY_BUDGET
 from probes.training.blocks import blocks, cells_per_block
 
@@ -106,8 +107,11 @@ class CellRun:
         """
         with _memory_in_words(cells[0]):
             trained = self._train_group(cells, progress)
-            for cell, one, known in zip(cells, trained, _landscapes(cells, trained), strict=True):
-                yield self._tables(cell, one, known)
+            # Training took long: Ctrl-C waits until every cell is measured and kept.
+            with interrupt_put_off():
+                known = _landscapes(cells, trained)
+                for cell, one, landscape in zip(cells, trained, known, strict=True):
+                    yield self._tables(cell, one, landscape)
 
     def _train_group(self, cells: Sequence[Cell], progress: Progress) -> list[Trained]:
         """Train all replicas of some cells; if the GPU runs out of memory, half the cells each."""

@@ -13,9 +13,10 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 import tyro
 from tyro.extras import subcommand_cli_from_dict
 
-from probes.cli.early_interrupt import STATUS, be_normal, finish
+from probes.cli.early_interrupt import be_normal, finish, status_of_interrupt
 from probes.cli.help_text import asks_for_help, help_text
 from probes.cli.refused_words import check_words, refusal
+from probes.jobs.amounts import how_many
 from probes.jobs.sweep import InterruptedSweepError
 from probes.jobs.validation import did_you_mean
 
@@ -31,7 +32,7 @@ def run_command_line(
     """Parse the command line into settings, do what it asks for and exit.
 
     Exit status: what ``main`` returns; 2 for a bad value, with one line on standard error; 130 for
-    Ctrl-C.
+    Ctrl-C, 143 for SIGTERM.
 
     Args:
         settings: dataclass of the settings.
@@ -99,13 +100,14 @@ def _exit_with(answer: Callable[[], int]) -> NoReturn:
     except (ValueError, OSError) as error:
         leave(f"error: {error}", 2)
     except InterruptedSweepError as stop:
+        cells = how_many(stop.jobs, "cell is", "cells are")
         leave(
-            f"interrupted: {stop.finished} of {stop.jobs} cells are done and kept; "
+            f"interrupted: {stop.finished} of {cells} done and kept; "
             "the same command goes on from there",
-            STATUS,
+            status_of_interrupt(),
         )
     except KeyboardInterrupt:
-        leave("interrupted", STATUS)
+        leave("interrupted", status_of_interrupt())
     finish(status)
 
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-#: Exit status of a command that Ctrl-C ended: 128 + SIGINT, as shells report it.
-STATUS = 130
+#: The signal that ended this process, or that would be taken to have.
+_signal = signal.SIGINT
 #: Exit status of this process, once its command line is answered.
 _answered: int | None = None
 
@@ -29,12 +29,22 @@ def be_brief() -> None:
 
 
 def be_normal() -> None:
-    """From now on, Ctrl-C raises KeyboardInterrupt again, and what is not of use is collected."""
+    """From now on, Ctrl-C raises KeyboardInterrupt again, and what is not of use is collected.
+
+    So does SIGTERM, by which a scheduler says that time is over: what is half written is removed,
+    and workers end.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
     if not gc.isenabled():
         # What was imported stays: it need not be looked at again.
         gc.freeze()
         gc.enable()
+
+
+def status_of_interrupt() -> int:
+    """Exit status of a command that a signal ended: 128 and its number, as shells report it."""
+    return 128 + _signal
 
 
 def finish(status: int) -> NoReturn:
@@ -60,4 +70,10 @@ def _end() -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     print("interrupted", file=sys.stderr, flush=True)
-    os._exit(STATUS)
+    os._exit(status_of_interrupt())
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    global _signal
+    _signal = signal.Signals(number)
+    raise KeyboardInterrupt

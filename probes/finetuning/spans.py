@@ -21,6 +21,7 @@ from probes.finetuning.task import (
     draw_training,
     take_held_out,
 )
+from probes.jobs.amounts import how_many
 from probes.tasks.labelled_texts import rows_used, say_once
 from probes.tasks.text_file import bare
 
@@ -94,7 +95,7 @@ def _say_what_is_cut(name: str, windows: list[Any]) -> None:
     for which, table in zip(("training", "held-out"), windows, strict=True):
         pairs = zip(table["example"], table["cut"], strict=True)
         cut = {example for example, is_cut in pairs if is_cut}
-        said = f"{name}, {which}: {len(table)} windows"
+        said = f"{name}, {which}: {how_many(len(table), 'window')}"
         say_once(f"{said}; questions that are cut: {len(cut)}" if cut else said)
 
 

@@ -1,5 +1,6 @@
 """Cells in this process, or in processes beside it."""
 
+import os
 import pickle
 import signal
 import sys
@@ -7,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
-from threading import current_thread, main_thread
+from multiprocessing import active_children, get_context, parent_process
+from threading import Thread, current_thread, main_thread
 from types import ModuleType
 from typing import Any
 
@@ -105,8 +106,17 @@ def _script_left_alone(run: RunJob[J], jobs: Sequence[J]) -> Iterator[None]:
 
 
 def start_worker() -> None:
-    """Make this process a worker of one thread."""
+    """Make this process a worker of one thread, which ends with the process that started it."""
     torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, however that ended: nobody else would."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

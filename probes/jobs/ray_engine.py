@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -105,6 +106,7 @@ def _connected(options: EngineOptions) -> Iterator[None]:
 
     if options.address not in (None, "auto"):
         _check_that_somebody_listens(options.address)
+    on_termination = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=options.address or "local",
@@ -124,6 +126,9 @@ def _connected(options: EngineOptions) -> Iterator[None]:
             "asks for a token is reached by auto, or with RAY_AUTH_MODE=token)"
         ) from None
     try:
+        if callable(on_termination):
+            # Ray has put its own in the place of the command line's.
+            signal.signal(signal.SIGTERM, on_termination)
         yield
     finally:
         ray.shutdown()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 from tqdm.auto import tqdm
 
+from probes.jobs.amounts import how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.engines import run_jobs
 from probes.jobs.job import J, Job, RunJob, TableKind, Tables
@@ -24,7 +25,7 @@ class InterruptedSweepError(Exception):
     """
 
     def __init__(self, finished: int, jobs: int) -> None:
-        super().__init__(f"interrupted after {finished} of {jobs} cells")
+        super().__init__(f"interrupted after {finished} of {how_many(jobs, 'cell')}")
         self.finished, self.jobs = finished, jobs
 
 
@@ -66,7 +67,8 @@ def sweep(
                     for kind, table in tables.items():
                         store.save(job, table, kind)
                 done[job] = tables
-                bar.set_postfix_str(f"{len(done)} of {len(jobs)} cells", refresh=False)
+                said = f"{len(done)} of {how_many(len(jobs), 'cell')}"
+                bar.set_postfix_str(said, refresh=False)
     except KeyboardInterrupt:
         raise InterruptedSweepError(len(done), len(jobs)) from None
     return {kind: pd.concat([done[job][kind] for job in jobs], ignore_index=True) for kind in kinds}

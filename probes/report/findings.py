@@ -20,6 +20,7 @@ from probes.ensemble import EnsembleResult
 from probes.finetune import FinetuneResult
 from probes.generalization import GapResult, MatchedResult
 from probes.information import InformationResult
+from probes.jobs.amounts import from_to
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.report.claims import (
     OVERFITS,
@@ -220,16 +221,17 @@ def _closest(summary: pd.DataFrame) -> Iterator[str]:
         least = said.loc[said.groupby(["n", "p"])["bound"].idxmin()]
         counts = least["name"].value_counts()
         named = ", ".join(f"“{name}” in {count}" for name, count in counts.items())
+        ratio = from_to(least["ratio"].min(), least["ratio"].max(), ".2g")
         yield (
-            f"The smallest of those that apply in all draws is {least['ratio'].min():.2g} to "
-            f"{least['ratio'].max():.2g} times the gap ({named} of {points})."
+            f"The smallest of those that apply in all draws is {ratio} times the gap "
+            f"({named} of {points})."
         )
     theorem = summary[(summary["name"] == "Theorem 4.4") & np.isfinite(summary["bound"])]
     if len(theorem):
         multiple = theorem["bound"] / theorem["loss_bound"]
         yield (
-            f"Theorem 4.4 is {multiple.min():.3g} to {multiple.max():.3g} times the largest loss "
-            f"where it has a finite value ({len(theorem)} of {points})."
+            f"Theorem 4.4 is {from_to(multiple.min(), multiple.max(), '.3g')} times the largest "
+            f"loss where it has a finite value ({len(theorem)} of {points})."
         )
 
 

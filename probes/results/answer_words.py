@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from probes.jobs.amounts import how_many
+
 #: From here on digits are not written out: they are those of a network that diverged.
 LARGE = 1e6
 #: Where a mean and its interval are below, zeros are not written out.
@@ -91,7 +93,7 @@ def steps_in_words(count: int) -> str:
     >>> steps_in_words(1), steps_in_words(300)
     ('1 step', '300 steps')
     """
-    return f"{count} step{'' if count == 1 else 's'}"
+    return how_many(count, "step")
 
 
 def share_in_words(share: float) -> str:
@@ -119,7 +121,7 @@ def draws_in_words(count: int, of: str = "S") -> str:
     >>> draws_in_words(1), draws_in_words(8, "n pairs")
     ('1 draw of S', '8 draws of n pairs')
     """
-    return f"{count} draw{'' if count == 1 else 's'} of {of}"
+    return f"{how_many(count, 'draw')} of {of}"
 
 
 def intervals_in_words(draws: int) -> str:

@@ -8,22 +8,22 @@ import pandas as pd
 from probes.cells.bounded_loss import ZERO_ONE
 from probes.cells.matched_controls import decide, match
 from probes.cells.matched_information import COMPARED
+from probes.jobs.amounts import how_many
 from probes.results.answer_words import (
     MATCHED_VERDICTS,
     differences_in_words,
     draws_in_words,
-    not_reached_in_words,
     steps_in_words,
 )
 from probes.results.json_records import as_json
-from probes.results.result import Result
+from probes.results.matched_comparison import MatchedComparison
 from probes.results.text_tables import TextTable, decimals, rates, with_interval
 
 if TYPE_CHECKING:
     from figures.style import Drawing
 
 
-class MatchedInformationResult(Result):
+class MatchedInformationResult(MatchedComparison):
     """Bounds with dropout and of its controls, at equal train loss and at equal train error.
 
     One row a trained, stopped or shrunk network: see
@@ -31,6 +31,7 @@ class MatchedInformationResult(Result):
     """
 
     name = "matched_information"
+    examples_of_each = 2
     question = "Does LoRA Dropout tighten a bound that says something, beyond fitting less?"
     note = (
         "difference: control less dropout, paired over the draws in which the control passed "
@@ -67,9 +68,7 @@ class MatchedInformationResult(Result):
         ``at`` says what is equal, ``statement`` what is compared; the rest is as of
         :func:`probes.cells.matched_controls.decide`, with ``reached`` for the value that both have.
         """
-        # A draw holds 2n examples: draws share the more of them.
-        rows = self.rows.assign(pool=self.rows["pool"] / 2)
-        parts = []
+        rows, parts = self.rows.assign(pool=self.rows["pool"] / self.examples_of_each), []
         for column, at in self.matchings.items():
             matched = match(rows.assign(train_loss=rows[column]), COMPARED)
             parts += [_one_statement(matched, at, name) for name in COMPARED]
@@ -108,15 +107,10 @@ class MatchedInformationResult(Result):
             TextTable(
                 self.text(words),
                 f"{self.question}\n{self.setting}; at equal {words}",
-                "; ".join([self.note, *not_reached_in_words(self.summary)]),
+                self.caption,
             )
             for words in self.matchings.values()
         ]
-
-    @property
-    def restrictions(self) -> list[str]:
-        """What restricts the comparisons: also what "not reached" is."""
-        return [*super().restrictions, *not_reached_in_words(self.summary)]
 
     @property
     def finding(self) -> str:
@@ -180,4 +174,4 @@ def counted(summary: pd.DataFrame) -> str:
     bounds = summary[summary["statement"] != "gap"]
     counts = bounds["verdict"].map(MATCHED_VERDICTS).value_counts()
     said = ", ".join(f"{words} in {counts.get(words, 0)}" for words in MATCHED_VERDICTS.values())
-    return f"Of {len(bounds)} comparisons of a bound at equal fit: {said}."
+    return f"Of {how_many(len(bounds), 'comparison')} of a bound at equal fit: {said}."

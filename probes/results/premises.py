@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes.jobs.amounts import from_to, how_many
 from probes.landscape.assumption_audit import CONVEXITY_PAIRS
 from theory import sparsity, stability_bound
 from theory.closeness import is_close
@@ -154,7 +155,7 @@ def _gradients_found(cells: pd.DataFrame) -> str:
     return (
         f"gradient norm {_between(cells['audit_gradient_norm'])} at θ(S), "
         f"{_between(cells['audit_gradient_norm_left_out'])} at θ(S^i) (mean); may move β by up to "
-        f"{moved} times itself" + (f"; {lost} replicas diverged" if lost else "")
+        f"{moved} times itself" + (f"; {how_many(lost, 'replica')} diverged" if lost else "")
     )
 
 
@@ -176,7 +177,7 @@ def _between(values: pd.Series) -> str:
     low, high = values.min(), values.max()
     if not np.isfinite([low, high]).all():
         return UNKNOWN
-    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+    return from_to(low, high, ".3g")
 
 
 def _count(held: int, count: int) -> str:

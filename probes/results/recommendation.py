@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probes.jobs.amounts import how_many
+
 #: What predicts the same for every input stands in the column ``method``.
 CONSTANT = "best constant prediction"
 #: The method that costs least: recommended unless a gain is shown.
@@ -54,8 +56,9 @@ class Candidate:
         strength = "" if self.method == SIMPLEST else f"strength {self.strength:g}, "
         test = f", {self.test_passes} passes a prediction" if self.test_passes > 1 else ""
         return (
-            f"{self.method} with {strength}learning rate {self.lr:.2g}, stopped after {self.stop} "
-            f"steps ({self.passes} passes over the data{test})"
+            f"{self.method} with {strength}learning rate {self.lr:.2g}, stopped after "
+            f"{how_many(self.stop, 'step')} ({how_many(self.passes, 'pass', 'passes')} over the "
+            f"data{test})"
         )
 
 
@@ -129,7 +132,8 @@ def sentences(choice: Choice, learner: Candidate | None) -> str:
         said += [_against_the_simplest(choice), _equals(choice)]
     if choice.diverged:
         named = "; ".join(
-            f"{name} ({count} of {draws} draws)" for name, count in choice.diverged.items()
+            f"{name} ({count} of {how_many(draws, 'draw')})"
+            for name, count in choice.diverged.items()
         )
         said.append(f"Diverged, and therefore not to be chosen: {named}.")
     return " ".join(one for one in said if one)
@@ -140,13 +144,14 @@ def _nothing(choice: Choice, learner: Candidate | None) -> str:
         return "Nothing was learned: every candidate diverged."
     found = f"{abs(choice.margin):.4f} ± {choice.margin - choice.margin_low:.4f}"
     constant = f"the best constant prediction has loss {choice.chance:.4f}"
+    draws = f"{how_many(choice.telling_draws, 'draw')} of S"
     if choice.margin > 0:
         return (
-            f"Nothing was learned that {choice.telling_draws} draws of S can show: {constant}, and "
+            f"Nothing was learned that {draws} can show: {constant}, and "
             f"the loss of {learner.named} is lower by {found}. More --minutes may show it."
         )
     return (
-        f"Nothing was learned: {constant} over {choice.telling_draws} draws of S, and that of "
+        f"Nothing was learned: {constant} over {draws}, and that of "
         f"{learner.named} is higher by {found}."
     )
 
@@ -173,7 +178,7 @@ def _against_the_simplest(choice: Choice) -> str:
         return f"Against {simplest}, tuned alike, it gains {gain}."
     return (
         f"No gain is shown: {choice.rival.named}, the best of the others on the "
-        f"{choice.choosing_draws} draw{'s' if choice.choosing_draws > 1 else ''} that chose, gains "
+        f"{how_many(choice.choosing_draws, 'draw')} that chose, gains "
         f"{gain} against {simplest}."
     )
 

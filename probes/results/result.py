@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from figures.line_breaks import wrapped
+from probes.jobs.amounts import how_many
 from probes.jobs.job import TableKind, Tables
 from probes.metrics.confidence_intervals import overlap_of
 from probes.results.answer_words import draws_in_words, share_in_words, steps_in_words
@@ -35,6 +36,8 @@ class Result(ABC):
 
     #: Name of the question and of its figure's file.
     name: ClassVar[str] = ""
+    #: How many examples a draw holds for each of its n: two where it is of n pairs.
+    examples_of_each: ClassVar[int] = 1
     #: What the numbers of the first screen are.
     intervals: ClassVar[str] = "means over draws ± half of the 95 % interval"
 
@@ -99,7 +102,7 @@ class Result(ABC):
     @property
     def restrictions(self) -> list[str]:
         """What restricts the means over draws, in sentences."""
-        return caveats(self.rows)
+        return caveats(self.rows, self.examples_of_each)
 
     @property
     def finding(self) -> str:
@@ -203,28 +206,34 @@ class Result(ABC):
         return "; ".join(filter(None, notes))
 
 
-def caveats(rows: pd.DataFrame) -> list[str]:
+def caveats(rows: pd.DataFrame, examples_of_each: int = 1) -> list[str]:
     """Say what restricts means over draws: networks that diverged, draws that share examples.
 
     Args:
-        rows: one record a network; ``test_loss`` is not finite where it diverged.
+        rows: one record a network; ``test_loss``, or ``train_loss`` where there is none, is not
+            finite where it diverged.
+        examples_of_each: how many examples a draw holds for each of its n.
 
     Returns:
         Sentences, none where nothing restricts.
     """
     said = []
-    if "test_loss" in rows and (diverged := int((~np.isfinite(rows["test_loss"])).sum())):
+    known = [name for name in ("test_loss", "train_loss") if name in rows]
+    if known and (diverged := int((~np.isfinite(rows[known[0]])).sum())):
         said.append(
-            f"{diverged} of {len(rows)} losses are not finite: means leave them out, and say over "
-            "how many draws they are"
+            f"{diverged} of {how_many(len(rows), 'loss is', 'losses are')} not finite: means leave "
+            "them out, and say over how many draws they are"
         )
-    lost = rows["diverged"].sum() if "diverged" in rows and "beta" in rows else 0
+    lost = int(rows["diverged"].sum()) if "diverged" in rows and "beta" in rows else 0
     if lost:
-        said.append(f"{int(lost)} leave-one-out replicas diverged and are left out of β")
-    share = overlap_of(rows)
+        replicas = how_many(lost, "leave-one-out replica")
+        said.append(f"{replicas} diverged and {'is' if lost == 1 else 'are'} left out of β")
+    pool = {"pool": rows["pool"] / examples_of_each} if "pool" in rows else {}
+    share = overlap_of(rows.assign(**pool))
     if share and rows["draw"].nunique() > 1:
+        drawn = "S" if examples_of_each == 1 else "a draw"
         said.append(
-            f"S holds {share_in_words(share)} of the data: draws share examples, and intervals are "
-            "the wider for it (Nadeau & Bengio 2003)"
+            f"{drawn} holds {share_in_words(share)} of the data: draws share examples, and "
+            "intervals are the wider for it (Nadeau & Bengio 2003)"
         )
     return said

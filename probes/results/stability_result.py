@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from probes.cells.information_bounds import STRENGTHS
+from probes.jobs.amounts import how_many
 from probes.jobs.job import TableKind
 from probes.metrics.change_statistics import change_statistics
 from probes.metrics.confidence_intervals import means
@@ -219,12 +220,14 @@ class StabilityResult(Result):
     @property
     def note(self) -> str:
         """What the intervals are, and the number of diverged replicas."""
-        return f"intervals: 95 %, Student, over draws; {self.diverged} replicas diverged"
+        return (
+            f"intervals: 95 %, Student, over draws; {how_many(self.diverged, 'replica')} diverged"
+        )
 
     @property
     def restrictions(self) -> list[str]:
         """Replicas that diverged, and draws that share examples."""
-        lost = [f"{self.diverged} replicas diverged"] if self.diverged else []
+        lost = [f"{how_many(self.diverged, 'replica')} diverged"] if self.diverged else []
         return [*lost, *caveats(self.table)]
 
     @property

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from probes.jobs.amounts import from_to
 from probes.metrics.inference_names import inference_label
 from probes.results.text_tables import averages, decimals, rates, train_losses, with_interval
 
@@ -109,7 +110,7 @@ def validation_text(validation: pd.DataFrame) -> pd.DataFrame:
             "p": rates(validation["p"]),
             "inference": _inferences(validation),
             "checked a draw": [
-                f"{least}" if least == most else f"{least} to {most}"
+                from_to(least, most)
                 for least, most in zip(
                     validation["checked"], validation["checked_most"], strict=True
                 )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes.jobs.amounts import how_many
 from probes.tasks.text_file import bare, column_of, text_column
 
 #: The columns of texts that :func:`labelled_texts` makes: the text, and the other of a pair.
@@ -114,7 +115,7 @@ def rows_used(read: int, used: int, left_out: Mapping[str, int]) -> str:
         for what, count in left_out.items()
         if count
     )
-    return f"{read} rows, {used} used" + (f": {why}" if why else "")
+    return f"{how_many(read, 'row')}, {used} used" + (f": {why}" if why else "")
 
 
 def classes_used(labels: "pd.Series[Any]") -> str:

@@ -54,6 +54,12 @@ def test_damping_changes_the_estimates_and_not_the_truth(own):
     assert np.abs(damped.draws[0].scores).mean() < np.abs(own.draws[0].scores).mean() / 2
 
 
+def test_scores_that_are_all_equal_say_nothing(own):
+    """Their sums once differed by rounding, and had a datamodeling score."""
+    found = scored(own, np.full((16, own.draws[0].losses.shape[1]), 0.1))
+    assert found["mean"].isna().all()
+
+
 def test_chance_scores_nothing(own):
     noise = np.random.default_rng(0).normal(size=(16, own.draws[0].losses.shape[1]))
     found = scored(own, noise)
@@ -214,7 +220,7 @@ def hostile_scores(folder):
         (["--scores", "words.npy"], ["scores", "words.npy"]),
         (["--scores", "broken.npy"], ["scores", "broken.npy"]),
         (["--scores", "broken.parquet"], ["scores", "broken.parquet"]),
-        (["--scores", "fits.npy", "--draws", "3"], ["one file for each of the 3 draws", "1 files"]),
+        (["--scores", "fits.npy", "--draws", "3"], ["one file for each of the 3 draws", "1 file"]),
         (["--p", "0.1", "0.2"], ["p must be one rate"]),
         (["--share", "1"], ["share"]),
         (["--subsets", "2"], ["subsets must be at least 3"]),

@@ -49,7 +49,7 @@ def test_coverage_below_the_guarantee_is_found():
     assert low.summary["verdict"].tolist() == [BELOW]
     assert (low.status, kept.status) == (1, 0)
     assert kept.summary["verdict"].tolist() == [KEPT]
-    assert "contradicted at 1 of 1 rates" in low.conclusion
+    assert "contradicted at 1 of 1 rate" in low.conclusion
 
 
 def test_what_nobody_guarantees_is_no_failure():

@@ -247,7 +247,9 @@ def test_a_run_that_diverges_is_told():
 
 def test_draws_that_share_examples_are_told():
     result = rows_of({("e-CMI", 0.1): 0.5}, pool=40)
-    assert "a draw holds 40% of the data" in result.caption
+    for said in (result.caption, repr(result), "".join(result.restrictions)):
+        assert "a draw holds 40% of the data" in said
+        assert "S holds" not in said
     alone = rows_of({("e-CMI", 0.1): 0.5}).summary.iloc[0]
     shared = result.summary.iloc[0]
     assert shared["bound_high"] > alone["bound_high"]

@@ -1,5 +1,6 @@
 """A sweep's cells in groups: the same rows, kept one by one, halved where memory is short."""
 
+import signal
 from unittest.mock import patch
 
 import pandas as pd
@@ -92,6 +93,38 @@ def test_a_group_that_is_stopped_keeps_the_cells_that_are_done(groups, monkeypat
     monkeypatch.setattr(run_cell, "measure_cell", measure_cell)
     assert len(sweep(cells(), CellRun(), store)[TableKind.ROWS]) == 4 * SETTINGS["n"]
     assert groups == [4, 2]
+
+
+def interrupt_at(number, function, signals=1):
+    """The function, which is interrupted by Ctrl-C when it is called for that time."""
+    calls = []
+
+    def call(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            for _ in range(signals):
+                signal.raise_signal(signal.SIGINT)
+        return function(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("where", ["measure_cell", "landscapes_of"])
+def test_trained_cells_of_a_group_are_kept_before_ctrl_c_acts(groups, monkeypatch, tmp_path, where):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(run_cell, where, interrupt_at(1, getattr(run_cell, where)))
+    store = Store(tmp_path, "code")
+    with pytest.raises(InterruptedSweepError, match="interrupted after 4 of 4 cells"):
+        sweep(cells(), CellRun(), store)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(sweep(cells(), CellRun(), store)[TableKind.ROWS]) == 4 * SETTINGS["n"]
+    assert groups == [4]
+
+
+def test_a_second_ctrl_c_does_not_wait(monkeypatch, tmp_path):
+    monkeypatch.setattr(run_cell, "measure_cell", interrupt_at(2, run_cell.measure_cell, 2))
+    with pytest.raises(InterruptedSweepError, match="interrupted after 1 of 4 cells"):
+        sweep(cells(), CellRun(), Store(tmp_path, "code"))
 
 
 def full_at_first(function, calls):

@@ -165,8 +165,10 @@ def test_a_worker_that_ends_while_it_sends_keeps_nobody_waiting(tmp_path):
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, workers):
+@pytest.mark.parametrize(
+    ("how", "workers"), [(signal.SIGINT, "1"), (signal.SIGINT, "2"), (signal.SIGTERM, "2")]
+)
+def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, how, workers):
     arguments = [
         "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "30", "--steps", "400",
         "--out", "here", "--json", "--workers", workers,
@@ -181,10 +183,10 @@ def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, w
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     stopped = time.monotonic()
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + how
     assert time.monotonic() - stopped < 2
     assert len(error.strip().splitlines()) == 1
     assert "of 60 cells are done and kept" in error

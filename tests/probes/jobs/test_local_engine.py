@@ -1,7 +1,10 @@
 """Workers of a script: they do not run it again."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -53,3 +56,45 @@ def test_a_script_that_workers_must_run_again_is_told_how(tmp_path):
         _, complaint = process.communicate(script, timeout=120)
         assert process.returncode == 1
         assert 'measure below if __name__ == "__main__":' in complaint.splitlines()[-1]
+
+
+LONG = """
+import os, time
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Work:
+    replica_steps: int = 1
+
+def run(job, progress):
+    print(os.getpid(), flush=True)
+    time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_process_that_started_them(tmp_path, how):
+    (tmp_path / "work.py").write_text(LONG)
+    script = SCRIPT.format(work="from work import Work, run")
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "top\n"
+        worker = int(process.stdout.readline())
+        process.send_signal(how)
+        assert process.wait(timeout=60) == -how
+    deadline = time.monotonic() + 30
+    while is_there(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_there(number):
+    """Whether a process runs; one that has ended and that nobody asked for does not."""
+    try:
+        os.kill(number, 0)
+        with open(f"/proc/{number}/stat") as status:
+            return status.read().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

@@ -221,11 +221,11 @@ def test_bounds_that_say_something_are_told_from_those_that_do_not():
         "settings."
     )
     assert found.verdicts[2] == (
-        "The smallest of those that apply in all draws is 1.5 to 1.5 times the gap (“binary kl” in "
+        "The smallest of those that apply in all draws is 1.5 times the gap (“binary kl” in "
         "4 of 4)."
     )
     assert found.verdicts[3] == (
-        "Theorem 4.4 is 17 to 17 times the largest loss where it has a finite value (2 of 4)."
+        "Theorem 4.4 is 17 times the largest loss where it has a finite value (2 of 4)."
     )
 
 

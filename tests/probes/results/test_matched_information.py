@@ -80,3 +80,18 @@ def test_draws_that_share_examples_have_wider_intervals():
     )
     widths = [one["difference_high"] - one["difference_low"] for one in (alone, shared)]
     assert np.less(*widths)
+
+
+def test_networks_that_diverged_are_told_on_every_screen():
+    table = rows(0.3)
+    diverged = (table["variant"] == "dropout") & (table["draw"] == 0)
+    table.loc[diverged, ["train_loss", "train_bounded", *COMPARED]] = np.nan
+    result = MatchedInformationResult(table)
+    said = "1 of 16 losses are not finite"
+    assert any(said in one for one in result.restrictions)
+    assert all(said in one.caption for one in result.text_tables())
+
+
+def test_a_draw_of_n_pairs_holds_twice_n_examples():
+    result = MatchedInformationResult(rows(0.3, pool=40))
+    assert any("a draw holds 40% of the data" in one for one in result.restrictions)

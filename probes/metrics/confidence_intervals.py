@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 
-from probes.metrics.multiple_comparisons import holm
+from probes.metrics.multiple_comparisons import LEVEL, holm
 
 #: From this share of the data set in S on, draws of S count as dependent: they share examples.
 DEPENDENT = 0.2
@@ -74,6 +74,27 @@ def mean_p_value(values: ArrayLike, *, overlap: float = 0.0) -> float:
     if error <= EQUAL * abs(mean):
         return float(2.0 ** (1 - draws))
     return float(2 * stdtr(draws - 1, -abs(mean) / error))
+
+
+def told_interval(values: ArrayLike, *, overlap: float = 0.0) -> tuple[float, float, float]:
+    """Mean over draws and its interval, from whose ends it may be told that it is not 0.
+
+    A few equal values say nothing of how they spread, so that Student's interval would be a point.
+
+    Args:
+        values: as for :func:`mean_interval`.
+        overlap: as there.
+
+    Returns:
+        As there; the ends are infinite where 0 lies outside and :func:`mean_p_value` does not tell.
+
+    >>> told_interval([0.25, 0.25])
+    (0.25, -inf, inf)
+    """
+    mean, low, high = mean_interval(values, overlap=overlap)
+    if (low > 0 or high < 0) and mean_p_value(values, overlap=overlap) > LEVEL:
+        return mean, -np.inf, np.inf
+    return mean, low, high
 
 
 def _mean_and_error(values: ArrayLike, overlap: float) -> tuple[float, float, int]:

@@ -42,6 +42,8 @@ def equivalence_p_value(
     0.954854
     """
     d, m = np.broadcast_arrays(np.asarray(differences, np.float64), margin)
+    # An infinite margin belongs to a draw in which a network diverged: it is not known.
+    m = np.where(np.isfinite(m), m, np.nan)
     return max(_below_zero(d - m, overlap), _below_zero(-d - m, overlap))
 
 

@@ -17,18 +17,21 @@ class Optimum:
         p: the rate with the least mean; NaN where the smallest or the largest diverged in a draw.
         inside: whether it lies between the smallest and the largest rate.
         told: whether tests show it. For a rate inside: that it is better than both ends. For an
-            end: that every rate inside is worse.
+            end: that every rate inside is worse, and the other end too.
+        like_the_other_end: whether of an end the last alone is not shown.
     """
 
     p: float
     inside: bool
     told: bool
+    like_the_other_end: bool = False
 
     def __str__(self) -> str:
         if np.isnan(self.p):
             return "not known"
         if not self.inside:
-            other = "" if self.told else ", not told apart from a rate inside"
+            rival = "the other end" if self.like_the_other_end else "a rate inside"
+            other = "" if self.told else f", not told apart from {rival}"
             return f"least at the end p = {self.p:g}{other}"
         return f"least inside, at p = {self.p:g}" + (
             "" if self.told else ", not told apart from an end"
@@ -41,8 +44,9 @@ def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
     Every rate inside is tested against the smallest and against the largest rate, paired over
     draws; p-values are corrected for all of these tests (Holm), as the rate is chosen by the same
     draws. So the smallest rate is shown to be the best only where every rate inside is detectably
-    worse. A rate that diverged in any draw is left out: its other draws would be compared with
-    more.
+    worse, and the largest rate by a test of its own: two that must both reject need no correction
+    for each other. A rate that diverged in any draw is left out: its other draws would be compared
+    with more.
 
     Args:
         rows: one a rate and draw, with ``p``, ``draw`` and the quantity.
@@ -74,4 +78,11 @@ def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
         told = between <= set(inside) and all(
             adjusted[p, best] <= LEVEL and average[p] > average[best] for p in inside
         )
-    return Optimum(best, inside=best in inside, told=told)
+        other = ends[0] if best == ends[1] else ends[1]
+        apart = (
+            other == best or mean_p_value(finite[other] - finite[best], overlap=overlap) <= LEVEL
+        )
+        return Optimum(
+            best, inside=False, told=told and apart, like_the_other_end=told and not apart
+        )
+    return Optimum(best, inside=True, told=told)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from probes.metrics.confidence_intervals import mean_interval, overlap_of
+from probes.metrics.confidence_intervals import overlap_of, told_interval
 from probes.metrics.equivalence import equivalence_p_value
 from probes.metrics.multiple_comparisons import LEVEL, holm
 from probes.metrics.paired_differences import paired_differences
@@ -32,7 +32,9 @@ def compare_methods(
         ``_low``, ``_high``, ``_draws`` and ``_holm``, ``equivalent_holm``, and ``verdict``:
         "better", "worse", "equal" (within the margin, significantly different from 0 or not),
         "undecided", or "diverged" where the quantity is not finite in any of the method's draws,
-        whatever the others say. A better or worse one whose difference is shown to be within the
+        whatever the others say. Where the reference diverged in a draw, the others cannot tell that
+        it is better or equal: a method is then "better" or "undecided", and tests of anything else
+        are NaN. A better or worse one whose difference is shown to be within the
         margin is "equal": too little to matter, as it was named beforehand.
     """
     found = paired_differences(rows, rows["method"] == reference, [quantity], keys=["method"])
@@ -48,6 +50,9 @@ def compare_methods(
         )
     found["equivalent_holm"] = holm(p_values)
     found.loc[~np.array(sound, bool), "difference_holm"] = np.nan
+    if not np.isfinite(known.to_numpy(np.float64)).all():
+        found["equivalent_holm"] = np.nan
+        found.loc[found["difference"] >= 0, "difference_holm"] = np.nan
     found["verdict"] = [
         _verdict(*values) if finite else "diverged"
         for finite, *values in zip(
@@ -80,7 +85,7 @@ def below_chance(rows: pd.DataFrame, methods: Sequence[str]) -> bool | None:
     if losses.empty:
         return None
     best = own[own["method"] == losses.idxmin()]
-    _, low, _ = mean_interval(best["chance_risk"] - best["test_loss"], overlap=overlap_of(best))
+    _, low, _ = told_interval(best["chance_risk"] - best["test_loss"], overlap=overlap_of(best))
     return None if np.isnan(low) else bool(low > 0)
 
 

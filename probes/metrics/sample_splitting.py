@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from probes.metrics.confidence_intervals import EQUAL, mean_interval, mean_p_value
-from probes.metrics.multiple_comparisons import LEVEL
+from probes.metrics.confidence_intervals import EQUAL, told_interval
 
 #: One draw in so many chooses, and the others measure ("tell"). Few draws find a good candidate; a
 #: narrow interval needs many: more gains are shown if a third of the draws chooses than if half do.
@@ -121,10 +120,11 @@ def split_choice(
     if len(others) and not telling.all():
         chose = losses[~telling]
         rival = int(others[_within_one_error(chose[:, others], price[others])])
-        gain = _interval(_less(losses[:, simplest], losses[:, rival])[telling], overlap)
+        gained = _less(losses[:, simplest], losses[:, rival])[telling]
+        gain = told_interval(gained, overlap=overlap)
         learner = min(simplest, rival, key=lambda one: float(chose[:, one].mean()))
     above = _less(np.asarray(chance, np.float64), losses[:, learner])
-    margin = _interval(above[telling], overlap)
+    margin = told_interval(above[telling], overlap=overlap)
     return SplitChoice(telling, diverged, simplest, rival, gain, learner, margin)
 
 
@@ -132,14 +132,6 @@ def _less(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np
     """First less second; 0 where they differ by rounding."""
     difference = first - second
     return np.where(np.abs(difference) <= EQUAL * np.abs(second), 0.0, difference)
-
-
-def _interval(values: NDArray[np.float64], overlap: float) -> Interval:
-    """Student's interval; without ends where a few equal values say nothing of how they spread."""
-    mean, low, high = mean_interval(values, overlap=overlap)
-    if (low > 0 or high < 0) and mean_p_value(values, overlap=overlap) > LEVEL:
-        return mean, -np.inf, np.inf
-    return mean, low, high
 
 
 def _within_one_error(losses: NDArray[np.float64], price: NDArray[np.float64]) -> int:

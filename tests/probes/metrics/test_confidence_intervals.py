@@ -11,6 +11,7 @@ from probes.metrics.confidence_intervals import (
     mean_p_value,
     means,
     overlap_of,
+    told_interval,
 )
 
 
@@ -116,3 +117,10 @@ def test_means_know_that_draws_share_examples():
     (found,) = means(rows, ["p"], ["test_loss"]).to_dict("records")
     expected = mean_interval([1.0, 2.0, 4.0], overlap=0.5)
     assert [found[f"test_loss{end}"] for end in ("", "_low", "_high")] == list(expected)
+
+
+def test_an_interval_from_which_something_is_told_has_no_ends_for_a_few_equal_values():
+    assert told_interval([0.5] * 5) == (0.5, -np.inf, np.inf)
+    assert told_interval([0.5] * 6) == (0.5, 0.5, 0.5)
+    assert told_interval([0.0, 0.0]) == (0.0, 0.0, 0.0)
+    assert told_interval([1.0, 2.0, 4.0]) == mean_interval([1.0, 2.0, 4.0])

@@ -98,3 +98,9 @@ def test_where_nothing_varies_signs_decide():
     assert equivalence_p_value([1.0, 1.0], 1.0) == 1
     assert equivalence_p_value([2.0] * 8, 1.0) == 1 - 2**-8
     assert relative_equivalence_p_value([0.0, 0.0], [0.0, 0.0], 0.25) == 1
+
+
+def test_a_margin_that_diverged_is_left_out_without_a_warning():
+    """Reference and method both diverged, or the reference alone."""
+    d, m = [0.01, -0.02, 0.0, -np.inf, np.nan], [0.1, 0.1, 0.11, np.inf, np.inf]
+    assert equivalence_p_value(d, m) == equivalence_p_value(d[:3], m[:3])

@@ -62,3 +62,15 @@ def test_where_an_end_diverged_nothing_is_known():
     table = rows((1.0, 0.5, 0.7, 1.2))
     table.loc[(table["p"] == 0.0) & (table["draw"] == 0), "loss"] = np.inf
     assert str(interior_optimum(table, "loss")) == "not known"
+
+
+def test_which_of_two_ends_is_the_best_is_told_by_a_test_as_well():
+    """Both ends alike, and every rate inside worse: which has the lower mean is noise."""
+    found = [interior_optimum(rows((1.0, 1.5, 1.5, 1.0), seed=run), "loss") for run in range(150)]
+    assert {one.p for one in found} == {0.0, 0.5}
+    assert sum(one.told for one in found) <= 0.05 * 150 + 4 * (0.05 * 0.95 * 150) ** 0.5
+    said = {str(one) for one in found if not one.told}
+    assert said == {
+        f"least at the end p = {p}, not told apart from the other end" for p in ("0", "0.5")
+    }
+    assert interior_optimum(rows((1.0, 1.5, 1.5, 1.1)), "loss").told

@@ -86,3 +86,21 @@ def test_the_better_of_two_is_compared_with_the_best_constant(chance, verdict):
 
 def test_without_the_loss_of_a_constant_nothing_is_said_of_it():
     assert below_chance(table(), ["LoRA"]) is None
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+@pytest.mark.parametrize("away", [0.1, 0.0, -0.1])
+def test_where_the_reference_diverged_a_method_may_win_and_neither_loses_nor_equals(lost, away):
+    """The draw in which the reference is the worst is no draw of the difference."""
+    rows = table(other=LORA + away + 0.002 * NOISE, both=np.where(DRAWS == 3, lost, LORA + away))
+    rows.loc[(rows["method"] == "LoRA") & (rows["draw"] == 3), "test_loss"] = lost
+    found = compare_methods(rows, "LoRA", 0.02).set_index("method")
+    assert found.loc["other", "verdict"] == ("better" if away < 0 else "undecided")
+    assert np.isfinite(found.loc["other", "difference_holm"]) == (away < 0)
+    assert found.loc["both", "verdict"] == "diverged"
+
+
+def test_a_few_equal_losses_do_not_show_that_anything_was_learned():
+    rows = table(good=LORA).assign(chance_risk=lambda rows: rows["test_loss"] + 0.5)
+    for draws, shown in ((2, False), (5, False), (6, True)):
+        assert below_chance(rows[rows["draw"] < draws], ["good", "LoRA"]) is shown

@@ -32,7 +32,7 @@ from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, RunJob, TableKind, Tables
 from probes.jobs.validation import LARGEST_SIZE, check_count, check_one_of, check_seed, require
-from probes.results.answer_words import draws_in_words, steps_in_words
+from probes.results.answer_words import draws_in_words, share_in_words, steps_in_words
 from probes.results.json_records import as_json
 from probes.results.result import Result, caveats
 from probes.results.text_tables import TextTable
@@ -386,7 +386,7 @@ class ComparisonResult(Result):
                     "train loss": f"{at['train_loss']:.3g}",
                     "bound": f"{at['bound']:.4g}",
                     "measured": f"{at['measured']:.4g}",
-                    "coverage": "mean" if np.isnan(at["coverage"]) else f"{at['coverage']:.0%}",
+                    "coverage": _coverage(at["coverage"]),
                     **self._stability(at),
                     "not vacuous from n": _threshold(row),
                 }
@@ -414,6 +414,11 @@ class ComparisonResult(Result):
     def to_json(self) -> str:
         """Return the points as a JSON document."""
         return as_json(self.points)
+
+
+def _coverage(share: float) -> str:
+    """Share of the draws in which a bound held; of a bound on the mean there is none."""
+    return "mean" if np.isnan(share) else share_in_words(share)
 
 
 def _threshold(row: Mapping[Any, Any]) -> str:

@@ -29,7 +29,7 @@ from probes.report.claims import (
     what_bounds_say,
 )
 from probes.report.regimes import Regime
-from probes.results.answer_words import mean_in_words
+from probes.results.answer_words import mean_in_words, number_in_words, share_in_words
 from probes.results.matched_information import MatchedInformationResult
 from probes.results.result import Result
 from probes.results.stability_result import StabilityResult
@@ -71,9 +71,9 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
         {
             "task": [one.task for one in regimes],
             "learning rate": [f"{one.lr:g}" for one in regimes],
-            "train loss": [f"{one.train_loss:.4f}" for one in regimes],
-            "test loss": [f"{one.test_loss:.4f}" for one in regimes],
-            "lowest test loss": [f"{one.best_loss:.4f}" for one in regimes],
+            "train loss": [number_in_words(one.train_loss) for one in regimes],
+            "test loss": [number_in_words(one.test_loss) for one in regimes],
+            "lowest test loss": [number_in_words(one.best_loss) for one in regimes],
             "verdict": [one.verdict for one in regimes],
         }
     )
@@ -91,7 +91,7 @@ def of_stability(result: StabilityResult) -> Finding:
     """β at the smallest and largest p, and what the bounds say."""
     summary = result.summary
     plain = summary[summary["ensemble"] == 0]
-    measured = plain[np.isfinite(plain["beta"])]
+    measured = plain[np.isfinite(plain["beta"])].sort_values("p", kind="stable")
     if not len(measured):
         return Finding(QUESTION, result.setting, [NOTHING], result.text_tables())
     low, high = measured.iloc[0], measured.iloc[-1]
@@ -106,15 +106,15 @@ def of_stability(result: StabilityResult) -> Finding:
         result.answer,
         f"The gap is {' and '.join(gaps)}.",
         f"The bounds, over all cells and λ: {said}.",
-        f"{_vacuous(bounds):.0%} of the bounds are at least C, the largest loss: they say nothing.",
+        f"{_vacuous(bounds)} of the bounds are at least C, the largest loss: they say nothing.",
     ]
     return Finding(QUESTION, result.setting, verdicts, result.text_tables())
 
 
-def _vacuous(bounds: pd.DataFrame) -> float:
+def _vacuous(bounds: pd.DataFrame) -> str:
     """Share of the bounds that are at least C, where there is a bound and something measured."""
     known = bounds[np.isfinite(bounds["measured"]) & bounds["bound"].notna()]
-    return float(known["vacuous"].mean()) if len(known) else 0.0
+    return share_in_words(float(known["vacuous"].mean()) if len(known) else 0.0)
 
 
 def _counted(verdicts: pd.Series) -> str:
@@ -159,7 +159,7 @@ def of_generalization(result: GapResult) -> Finding:
     theorem = result.bounds.query("statement == 'Theorem 4.4' and ensemble == 0")
     verdicts = [
         result.answer,
-        f"Over all cells and λ, {_vacuous(theorem):.0%} of the bounds of Theorem 4.4 are at least "
+        f"Over all cells and λ, {_vacuous(theorem)} of the bounds of Theorem 4.4 are at least "
         f"C: these say nothing. Verdicts: {_counted(theorem['verdict'])}.",
     ]
     question = "How does the gap change with n and p?"
@@ -217,6 +217,7 @@ def _closest(summary: pd.DataFrame) -> Iterator[str]:
     everywhere = summary["bound_draws"] == summary["gap_draws"].max()
     told = summary["name"].isin(FROM_SELECTIONS) & (summary["verdict"] == "holds")
     said = summary[told & everywhere]
+    said = said[np.isfinite(said["ratio"])]  # of a gap of 0 no bound is a multiple
     if len(said):
         least = said.loc[said.groupby(["n", "p"])["bound"].idxmin()]
         counts = least["name"].value_counts()
@@ -309,8 +310,8 @@ def of_curves(result: CurvesResult) -> Finding:
     verdicts = [result.answer] + [
         f"{row.method}, p = {row.p:g}: "
         + (
-            f"the test loss ends {row.rise:.3f} above its best (at step {row.best_step:.0f}), the "
-            f"gap at {row.gap:.3f}."
+            f"the test loss ends {number_in_words(row.rise, 3)} above its best (at step "
+            f"{row.best_step:.0f}), the gap at {number_in_words(row.gap, 3)}."
             if row.rise_draws
             else "diverged."
         )
@@ -369,7 +370,7 @@ def of_sensitivity(result: SensitivityResult) -> Finding:
         return _finding(result, "How much depends on p and N?", [NOTHING])
     verdicts = [
         result.answer,
-        f"The lowest test loss, {best['test_loss']:.3f}, is at p = {best['p']:g}, "
+        f"The lowest test loss, {number_in_words(best['test_loss'], 3)}, is at p = {best['p']:g}, "
         f"N = {best['samples']}, {best['inference']}.",
     ]
     return _finding(result, "How much depends on p and N?", verdicts)
@@ -424,10 +425,11 @@ def of_finetune(result: FinetuneResult) -> Finding:
     least = _least(summary, "test_loss")
     if least is None:
         return _finding(result, "Full scale: what does fine-tuning show?", [NOTHING])
+    ends = summary["gap"].min(), summary["gap"].max()
     verdicts = [
         f"At the end of training {least['method']}, p = {least['p']:g}, {least['inference']} has "
-        f"the lowest test loss, {least['test_loss']:.3f}. The gaps lie between "
-        f"{summary['gap'].min():.3f} and {summary['gap'].max():.3f}."
+        f"the lowest test loss, {number_in_words(least['test_loss'], 3)}. The gaps lie between "
+        f"{' and '.join(number_in_words(gap, 3) for gap in ends)}."
     ]
     return _finding(result, "Full scale: what does fine-tuning show?", verdicts)
 
@@ -445,9 +447,9 @@ def _more(row: Any) -> str:
     if not np.isfinite(difference):
         return "not compared with"
     if not row.against_expected_holm <= LEVEL:
-        return f"not told apart ({difference:+.4f}) from"
+        return f"not told apart ({number_in_words(difference, sign='+')}) from"
     least = min(abs(row.against_expected_low), abs(row.against_expected_high))
-    size = f"by {abs(difference):.4f} (95 %: {least:.4f} or more)"
+    size = f"by {number_in_words(abs(difference))} (95 %: {number_in_words(least)} or more)"
     return f"larger {size} than" if difference > 0 else f"smaller {size} than"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from probes.curves import CurvesResult
 from probes.report.claims import UNDECIDED, Claims, overfits
+from probes.results.answer_words import number_in_words
 
 #: Learning rates at which each task is measured: one at which the network without dropout does not
 #: overfit, and one at which it does.
@@ -57,8 +58,8 @@ class Regime:
     def __str__(self) -> str:
         return (
             f"learning rate {self.lr:g}: the network without dropout {self.verdict} (train loss "
-            f"{self.train_loss:.4f}, test loss {self.test_loss:.3f}, lowest during "
-            f"training {self.best_loss:.3f})"
+            f"{number_in_words(self.train_loss)}, test loss {number_in_words(self.test_loss, 3)}, "
+            f"lowest during training {number_in_words(self.best_loss, 3)})"
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from probes.jobs.amounts import how_many
+from probes.metrics.confidence_intervals import EQUAL
 
 #: From here on digits are not written out: they are those of a network that diverged.
 LARGE = 1e6
@@ -55,6 +56,8 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
     '7.9e+11 ± 1e+12'
     >>> mean_in_words({"beta": 2e-10, "beta_low": -5.8e-9}, "beta")
     '2e-10 ± 6e-09'
+    >>> mean_in_words({"accuracy": 0.7, "accuracy_low": 0.7 - 1e-16}, "accuracy")
+    '0.7'
     >>> lost = {"draws": 8, "gap_draws": 3}
     >>> mean_in_words({"gap": 0.5, "gap_low": 0.4} | lost, "gap")
     '0.50 ± 0.10 in 3 of 8 draws'
@@ -66,7 +69,8 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
 
     Returns:
         The mean to the first digit of what is uncertain, the second where the first is 1; to three
-        digits where there is no interval, and "not known" where there is no mean.
+        digits where there is no interval, or values that differ by rounding alone, and "not known"
+        where there is no mean.
     """
     mean, half = float(row[name]), float(row[name]) - float(row[f"{name}_low"])
     if not isfinite(mean):
@@ -77,7 +81,7 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
 
 
 def _with_half(mean: float, half: float) -> str:
-    if not isfinite(half) or half <= 0:
+    if not isfinite(half) or half <= EQUAL * abs(mean):
         return f"{mean:.3g}"
     if not SMALL <= max(abs(mean), half) < LARGE:
         return f"{mean:.2g} ± {half:.1g}"
@@ -85,6 +89,47 @@ def _with_half(mean: float, half: float) -> str:
     places = max(0, place + (half * 10**place < 2))
     # "+ 0.0": what rounds to 0 has no sign.
     return f"{round(mean, places) + 0.0:.{places}f} ± {half:.{places}f}"
+
+
+def number_in_words(value: float, places: int = 4, sign: str = "") -> str:
+    """Say a number with so many decimals, and no more digits than it has.
+
+    >>> number_in_words(0.51234), number_in_words(-0.5, 3, "+"), number_in_words(float("nan"))
+    ('0.5123', '-0.500', 'not known')
+    >>> number_in_words(1.7e29)
+    '1.7e+29'
+
+    Args:
+        value: the number.
+        places: behind the point.
+        sign: "+" for a sign before what is positive, too.
+
+    Returns:
+        The number; four digits of one that belongs to a network that diverged.
+    """
+    if not isfinite(value):
+        return "not known"
+    return f"{value:{sign}.4g}" if abs(value) >= LARGE else f"{value:{sign}.{places}f}"
+
+
+def interval_in_words(mean: float, low: float, sign: str = "") -> str:
+    """Say a mean with four decimals, and half of its interval where that is known.
+
+    >>> interval_in_words(0.5, 0.4), interval_in_words(0.5, float("-inf"), "+")
+    ('0.5000 ± 0.1000', '+0.5000')
+
+    Args:
+        mean: the mean.
+        low: lower end of its interval, which is symmetric.
+        sign: as for :func:`number_in_words`.
+
+    Returns:
+        The mean, with its interval.
+    """
+    half = mean - low
+    return number_in_words(mean, sign=sign) + (
+        f" ± {number_in_words(half)}" if isfinite(half) else ""
+    )
 
 
 def steps_in_words(count: int) -> str:
@@ -97,14 +142,16 @@ def steps_in_words(count: int) -> str:
 
 
 def share_in_words(share: float) -> str:
-    """Say a share; one below 1 is not rounded to all.
+    """Say a share; one below 1 is not rounded to all, and one above 0 not to nothing.
 
-    >>> share_in_words(0.333), share_in_words(0.998), share_in_words(1.0)
-    ('33%', 'more than 99%', '100%')
+    >>> share_in_words(0.333), share_in_words(0.998), share_in_words(1.0), share_in_words(0.002)
+    ('33%', 'more than 99%', '100%', 'less than 1%')
 
     Args:
         share: of something, from 0 to 1.
     """
+    if 0 < share <= 0.005:
+        return "less than 1%"
     return "more than 99%" if 0.995 <= share < 1 else f"{share:.0%}"
 
 

@@ -171,7 +171,7 @@ def _on_zeros(noisy: pd.DataFrame, share: float) -> str:
         return f"LoRA Dropout acts as multiplicative noise; zeros matter little: {found}."
     return (
         "LoRA Dropout acts as multiplicative noise; that entries are exactly zero makes no "
-        f"difference that {noisy['draws'].min()} draws could tell: {found}."
+        f"difference that {noisy['difference_draws'].min()} draws could tell: {found}."
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probes.jobs.amounts import how_many
+from probes.results.answer_words import interval_in_words, number_in_words
 
 #: What predicts the same for every input stands in the column ``method``.
 CONSTANT = "best constant prediction"
@@ -142,8 +143,9 @@ def sentences(choice: Choice, learner: Candidate | None) -> str:
 def _nothing(choice: Choice, learner: Candidate | None) -> str:
     if learner is None:
         return "Nothing was learned: every candidate diverged."
-    found = f"{abs(choice.margin):.4f} ± {choice.margin - choice.margin_low:.4f}"
-    constant = f"the best constant prediction has loss {choice.chance:.4f}"
+    half = choice.margin - choice.margin_low
+    found = interval_in_words(abs(choice.margin), abs(choice.margin) - half)
+    constant = f"the best constant prediction has loss {number_in_words(choice.chance)}"
     draws = f"{how_many(choice.telling_draws, 'draw')} of S"
     if choice.margin > 0:
         return (
@@ -157,13 +159,11 @@ def _nothing(choice: Choice, learner: Candidate | None) -> str:
 
 
 def _use(choice: Choice) -> str:
-    text = f"Use {choice.recommended.in_full}: loss {choice.risk:.4f}"
+    loss = interval_in_words(choice.risk, choice.low)
+    text = f"Use {choice.recommended.in_full}: loss {loss}"
     if np.isfinite(choice.low):
-        text += (
-            f" ± {choice.risk - choice.low:.4f} over {choice.telling_draws} draws of S that had no "
-            "part in the choice"
-        )
-    text = f"{text}; the best constant prediction has {choice.chance:.4f}."
+        text += f" over {choice.telling_draws} draws of S that had no part in the choice"
+    text = f"{text}; the best constant prediction has {number_in_words(choice.chance)}."
     if choice.learned is None and choice.risk >= choice.chance:
         text += " On this one draw it is no better than that."
     return text
@@ -173,7 +173,7 @@ def _against_the_simplest(choice: Choice) -> str:
     if choice.simplest is None or choice.rival is None:
         return ""
     simplest = choice.simplest.named
-    gain = f"{choice.gain:.4f} ± {choice.gain - choice.gain_low:.4f}"
+    gain = interval_in_words(choice.gain, choice.gain_low)
     if choice.gains:
         return f"Against {simplest}, tuned alike, it gains {gain}."
     return (

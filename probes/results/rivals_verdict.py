@@ -1,14 +1,19 @@
 """The verdict on LoRA Dropout and its rivals, all of which are tuned."""
 
 from collections.abc import Hashable, Mapping
-from math import isfinite
 from typing import Any
 
 import pandas as pd
 
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.rival_comparison import below_chance, compare_methods
-from probes.results.answer_words import LARGE, listed, margin_in_words, mean_in_words
+from probes.results.answer_words import (
+    interval_in_words,
+    listed,
+    margin_in_words,
+    mean_in_words,
+    number_in_words,
+)
 from probes.training.rivals import RIVALS
 
 #: The reference: LoRA, whose learning rate and stopping time are tuned.
@@ -96,13 +101,13 @@ def _against_lora(
     if _nothing_learned(rows, name):
         outcome = (
             "but neither is shown to be better than the best constant prediction, which has "
-            f"{rows['chance_risk'].mean():.4f}: nothing was learned"
+            f"{number_in_words(rows['chance_risk'].mean())}: nothing was learned"
         )
     return (
         f"On {where}, tuned {name} (strength {found['strength']:g}) has the test loss "
-        f"{_number(found['test_loss'])} and LoRA with a tuned learning rate and early stopping "
-        f"{_number(reference['test_loss'])}; the difference is {_signed(found)} over "
-        f"{_draws(found)} fresh draws of S, {outcome}{_beta(found)}."
+        f"{number_in_words(found['test_loss'])} and LoRA with a tuned learning rate and early "
+        f"stopping {number_in_words(reference['test_loss'])}; the difference is {_signed(found)} "
+        f"over {_draws(found)} fresh draws of S, {outcome}{_beta(found)}."
     )
 
 
@@ -127,7 +132,7 @@ def _beta(found: Mapping[Hashable, Any]) -> str:
     if "beta" not in found:
         return ""
     difference = _signed(found, "beta_difference")
-    return f"; its β is {_number(found['beta'])}, and the difference {difference}"
+    return f"; its β is {number_in_words(found['beta'])}, and the difference {difference}"
 
 
 def _cheaper(at_n: pd.DataFrame, rows: pd.DataFrame, name: str, margin: float) -> str:
@@ -201,13 +206,5 @@ def _outcome(name: str, verdict: str, margin: float) -> str:
 
 
 def _signed(row: Mapping[Hashable, Any], name: str = "difference") -> str:
-    half = row[name] - row[f"{name}_low"]
-    interval = f" ± {_number(half)}" if isfinite(half) else ""
-    return f"{_number(row[name], '+')}{interval}" + (" *" if row[f"{name}_holm"] <= LEVEL else "")
-
-
-def _number(value: float, sign: str = "") -> str:
-    """A number with four decimals; of one that belongs to a network that diverged, four digits."""
-    if not isfinite(value):
-        return "not known"
-    return f"{value:{sign}.4g}" if abs(value) >= LARGE else f"{value:{sign}.4f}"
+    told = " *" if row[f"{name}_holm"] <= LEVEL else ""
+    return interval_in_words(row[name], row[f"{name}_low"], "+") + told

@@ -72,6 +72,12 @@ def test_stability_names_beta_and_gap_at_the_first_and_the_last_rate():
     assert found.verdicts[1] == "The gap is 0.21 ± 0.13 at p = 0 and 0.11 ± 0.13 at p = 0.5."
 
 
+def test_the_first_and_the_last_rate_are_the_least_and_the_largest_in_whatever_order():
+    rates = [cells(p, gap, gap + 0.02) for p, gap in ((0.3, 0.9), (0.5, 0.1), (0.0, 0.2))]
+    found = findings.of_stability(stability_result(*(cell for rate in rates for cell in rate)))
+    assert found.verdicts[1] == "The gap is 0.21 ± 0.13 at p = 0 and 0.11 ± 0.13 at p = 0.5."
+
+
 def test_stability_does_not_count_ensembles():
     """Two draws, three values of lambda; at n = 1000 with C = 1 all three verdicts are known."""
     ensembles = [one | {"ensemble": 4} for one in cells(0.5, 9.0, 9.0, changes=(9.0, 9.0))]
@@ -247,6 +253,14 @@ def test_without_a_bound_that_says_something_none_is_the_smallest():
     assert found.verdicts[1] == ("binary kl; ld-CMI: below the largest loss in 0 of 4 settings.")
 
 
+def test_no_bound_is_a_multiple_of_a_gap_of_0():
+    """A task without errors: the bound is above the gap, and that is all."""
+    known = information_result(bounds_of(kl=0.3, ld=0.4), gap=0.0, gap_test=0.0)
+    found = findings.of_information(known)
+    assert "nan" not in " ".join(found.verdicts)
+    assert not any(said.startswith("The smallest") for said in found.verdicts)
+
+
 def test_bounds_at_equal_fit_are_counted():
     found = findings.of_matched_information(matched_information_result(0.3))
     assert found.verdicts[0] == (
@@ -367,6 +381,11 @@ def test_the_ensemble_is_judged_by_the_draws_that_did_not_diverge():
     assert verdicts[1].startswith(
         "p = 0.3: the test loss of 4 members is not told apart (+0.0100) "
     )
+
+
+def test_what_diverged_is_not_told_with_thirty_digits():
+    (said,) = ensemble_verdicts({(0.1, 0): (0.5, 0.6), (0.1, 4): (3e29, 1.0)})
+    assert "(+1.5e+29)" in said
 
 
 # Along training

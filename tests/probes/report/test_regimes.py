@@ -123,6 +123,14 @@ def test_a_network_that_diverged_neither_overfits_nor_not(losses):
 # What each result claims
 
 
+def test_the_losses_of_a_network_that_diverged_are_not_known():
+    regime = Regime("digits", 0.03, NAN, float("inf"), 1.7e29, None)
+    assert str(regime) == (
+        "learning rate 0.03: the network without dropout diverges (train loss not known, test loss "
+        "not known, lowest during training 1.7e+29)"
+    )
+
+
 def test_stability_is_compared_with_no_dropout():
     plain = stability_cells(0.0, *((0.5 + 0.01 * i, (0.4, 0.4 + 0.01 * i)) for i in range(4)))
     dropped = stability_cells(0.3, *((0.4 + 0.011 * i, (0.2, 0.2 + 0.011 * i)) for i in range(4)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from probes.results.recommendation import CONSTANT, Candidate
+from probes.results.recommendation import CONSTANT, Candidate, Choice, sentences
 
 NAN = float("nan")
 LORA = Candidate("LoRA", 0.0, 0.001, 100, 100, 1)
@@ -40,3 +40,27 @@ def test_plain_lora_is_the_simplest_and_ensembles_cost_most():
 )  # fmt: skip
 def test_candidates_are_named(candidate, named, in_full):
     assert (candidate.named, candidate.in_full) == (named, in_full)
+
+
+def choice(**more):
+    """LoRA, learned on three draws, with a rival that gains nothing; and what else is so."""
+    known = {
+        "recommended": LORA, "learned": True, "nothing_learned": False, "risk": 0.5, "low": 0.4,
+        "high": 0.6, "chance": 2.0, "margin": 1.5, "margin_low": 1.4, "margin_high": 1.6,
+        "simplest": LORA, "rival": DECAY, "gain": 0.1, "gain_low": -0.1, "gain_high": 0.3,
+        "gains": False, "equals": (), "diverged": {}, "choosing_draws": 1, "telling_draws": 3,
+    }  # fmt: skip
+    return Choice(**known | more)
+
+
+def test_an_interval_without_ends_is_not_told():
+    """Equal gains on a few draws say nothing of how they spread."""
+    said = sentences(choice(gain_low=float("-inf"), gain_high=float("inf")), LORA)
+    assert "gains 0.1000 against LoRA." in said
+    assert "gains 0.1000 ± 0.2000 against LoRA." in sentences(choice(), LORA)
+
+
+def test_what_a_network_lost_that_diverged_is_told_with_four_digits():
+    lost = {"margin": -2.5e29, "margin_low": -1e30, "nothing_learned": True, "learned": False}
+    said = sentences(choice(**lost), DECAY)
+    assert said.endswith("is higher by 2.5e+29 ± 7.5e+29.")

@@ -25,12 +25,17 @@ class PassLock:
         self._passes: Counter[int] = Counter()
         self._changer: int | None = None
 
-    def enter_pass(self) -> None:
-        """Begin a pass; waits for another thread that changes the model."""
+    def enter_pass(self, waits: bool = True) -> None:
+        """Begin a pass.
+
+        Args:
+            waits: for another thread that changes the model; a replica's pass is that of the thread
+                that waits for all replicas.
+        """
         me = get_ident()
         with self._free:
             # One within another, as of a model in a model, is let in: the outer one has waited.
-            if not self._passes[me]:
+            if waits and not self._passes[me]:
                 self._free.wait_for(lambda: self._changer in (None, me))
             self._passes[me] += 1
 
@@ -65,7 +70,7 @@ class PassLock:
             return compute(*values)
         if torch._C._current_graph_task_id() != NO_BACKWARD:
             return compute(*values)
-        self.enter_pass()
+        self.enter_pass(waits=not is_replica(getattr(compute, "__self__", None)))
         try:
             return compute(*values)
         finally:
@@ -99,3 +104,8 @@ class PassLock:
 
     def _others(self, me: int) -> bool:
         return any(count > 0 for thread, count in self._passes.items() if thread != me)
+
+
+def is_replica(part: Any) -> bool:
+    """Whether a part of a model is a copy that ``nn.DataParallel`` made of it for one pass."""
+    return hasattr(part, "_is_replica")

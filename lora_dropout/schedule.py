@@ -21,7 +21,7 @@ from lora_dropout.factor_watch import FactorWatch
 from lora_dropout.given_numbers import whole_number
 from lora_dropout.mask_memory import HasMasks, MaskMemory
 from lora_dropout.masks import ENSEMBLE_STEP
-from lora_dropout.pass_lock import PassLock
+from lora_dropout.pass_lock import PassLock, is_replica
 from lora_dropout.steps_under_way import StepsUnderWay
 
 #: What a copy of a schedule takes along; it watches no model and no optimizer yet.
@@ -271,7 +271,7 @@ class MaskSchedule:
 
     def _enter(self, root: nn.Module, arguments: Any) -> None:
         if not torch.compiler.is_compiling():
-            self.lock.enter_pass()
+            self.lock.enter_pass(waits=not is_replica(root))
 
     def _leave(self, root: nn.Module, arguments: Any, output: Any) -> None:
         if not torch.compiler.is_compiling():
@@ -279,6 +279,9 @@ class MaskSchedule:
 
     def _before(self, root: nn.Module, arguments: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
+            return
+        # Replicas run side by side, with copies of masks that came before.
+        if is_replica(root):
             return
         self._forget_failed()
         if self.stale:
@@ -296,8 +299,8 @@ class MaskSchedule:
     def _after(self, root: nn.Module, arguments: Any, output: Any) -> None:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
-        # A replica of nn.DataParallel has layers of its own, of which these know nothing.
-        if not (self._passed or hasattr(root, "_is_replica")):
+        # A replica has layers of its own, of which these know nothing.
+        if not (self._passed or is_replica(root)):
             self._name_the_idle(root)
         # One for all outputs: what is left unused of a model's outputs waits for nothing.
         waiting = _Waiting(self._waiting)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from lora_dropout.peft.trainer_regularizer import (
     share_beside_loss,
     share_within_loss,
 )
+from lora_dropout.peft.trainer_replicas import without_replicas
 from lora_dropout.peft.trl_trainers import refuse_own_data
 
 logger = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ class LoraDropoutTrainerMixin:
         """
         self._check_items(model, inputs)
         self._check_ensemble(inputs)
-        self._check_regularizer(inputs, num_items_in_batch)
+        self._check_regularizer(model, inputs, num_items_in_batch)
         self._counts_items = num_items_in_batch is not None
         self._in_step = True
         try:
@@ -213,17 +214,19 @@ class LoraDropoutTrainerMixin:
             Loss, logits and labels, as the trainer's own step returns them.
         """
         self._check_items(model, inputs)
-        if allocates(self.model):
+        allocated = allocates(self.model)
+        if not (self.ensemble or allocated):
+            return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        with ExitStack() as blocks:
+            called = blocks.enter_context(without_replicas(self, model))
             # PEFT's AdaLoRA adds its regularizer to every loss, which is then none of the data.
-            model = base_model(self.model)
-        called = model if allocates(self.model) else self.model
-        if not self.ensemble:
-            return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
-        with (
-            averaging(called, self.model, self.ensemble, self.average),
-            generating(self.model, self.ensemble, self.average),
-        ):
-            return super().prediction_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+            inner = base_model(self.model) if allocated else self.model
+            if self.ensemble:
+                size, average = self.ensemble, self.average
+                blocks.enter_context(averaging(inner, self.model, size, average))
+                blocks.enter_context(generating(self.model, size, average))
+            called = inner if allocated else called
+            return super().prediction_step(called, inputs, *args, **kwargs)  # type: ignore[misc]
 
     def _check_step(self) -> None:
         """Refuse samples of which a step of another class would take one."""
@@ -246,10 +249,10 @@ class LoraDropoutTrainerMixin:
             logger.info("the model ignores num_items_in_batch: its losses are averaged")
             self.model_accepts_loss_kwargs = False
 
-    def _check_regularizer(self, inputs: dict[str, Any], items: Any) -> None:
+    def _check_regularizer(self, model: nn.Module, inputs: dict[str, Any], items: Any) -> None:
         """Find out, once, whether the trainer's loss has AdaLoRA's regularizer."""
         if allocates(self.model) and self._first("regularizer"):
-            self._adds_regularizer = leaves_regularizer_out(self, inputs, items)
+            self._adds_regularizer = leaves_regularizer_out(self, model, inputs, items)
 
     def _check_ensemble(self, inputs: dict[str, Any]) -> None:
         """Find out, before anything is trained, whether the ensemble can be evaluated."""

@@ -64,6 +64,8 @@ def check_rows(
     """
     if trainer.accelerator.distributed_type in SHARDED:
         raise GroupsNotSupportedError("gradients of a sharded model cannot be compared first")
+    if isinstance(model, nn.DataParallel):
+        raise GroupsNotSupportedError("nn.DataParallel splits the batch otherwise")
     if couples_by_itself(model):
         raise GroupsNotSupportedError("the model normalizes over the batch")
     if setting(trainer.model, "output_router_logits"):

@@ -22,9 +22,10 @@ def ignores_items(trainer: Any, model: nn.Module, inputs: dict[str, Any]) -> boo
     Returns:
         False also where the trainer splits nothing, or computes the loss in place of the model.
     """
-    in_parts = trainer.args.gradient_accumulation_steps > 1 or trainer.args.world_size > 1
+    args = trainer.args
+    in_parts = max(args.gradient_accumulation_steps, args.world_size, args.n_gpu) > 1
     own = trainer.compute_loss_func is not None or trainer.label_smoother is not None
-    items = trainer._get_num_items_in_batch([inputs], trainer.args.device)
+    items = trainer._get_num_items_in_batch([inputs], args.device)
     if not in_parts or own or items is None:
         return False
     training = model.training
@@ -33,6 +34,8 @@ def ignores_items(trainer: Any, model: nn.Module, inputs: dict[str, Any]) -> boo
     with without_notes(trainer), torch.no_grad():
         for count in (items, 2 * items):
             known = trainer._prepare_inputs(inputs)
-            found.append(float(trainer.compute_loss(model, known, num_items_in_batch=count)))
+            # One a GPU, where one process has several.
+            losses = trainer.compute_loss(model, known, num_items_in_batch=count)
+            found.append(float(losses.mean()))
     model.train(training)
     return found[0] == found[1]

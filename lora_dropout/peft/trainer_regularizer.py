@@ -7,30 +7,36 @@ labels that are smoothed, of preferences, leave that one alone, and the regulari
 from typing import Any
 
 import torch
+from torch import nn
 
 from lora_dropout.peft.adalora import regularizer, regularizer_share
 from lora_dropout.peft.row_independence import without_noise
 from lora_dropout.peft.trainer_notes import without_notes
 
 
-def leaves_regularizer_out(trainer: Any, inputs: dict[str, Any], items: Any) -> bool:
+def leaves_regularizer_out(
+    trainer: Any, model: nn.Module, inputs: dict[str, Any], items: Any
+) -> bool:
     """Whether a trainer's loss lacks the regularizer that its model's loss has.
 
     Args:
         trainer: of transformers or TRL, whose model AdaLoRA adapts.
+        model: the trainer's; the replicas that ``nn.DataParallel`` makes of it have no parameters,
+            of which PEFT makes the regularizer.
         inputs: a batch, tensors by name.
         items: number of labels in the whole accumulated batch, if known.
 
     Returns:
         Whether twice the regularizer is the same loss.
     """
+    asked = model if isinstance(model, nn.DataParallel) else trainer.model
     found = []
     with without_noise(trainer.model), without_notes(trainer), torch.no_grad():
         for share in (1.0, 2.0):
             with regularizer_share(trainer.model, share):
                 known = trainer._prepare_inputs(dict(inputs))
-                loss = trainer.compute_loss(trainer.model, known, num_items_in_batch=items)
-                found.append(float(loss))
+                loss = trainer.compute_loss(asked, known, num_items_in_batch=items)
+                found.append(float(loss.mean()))
         size = float(regularizer(trainer.model).detach())
     return found[1] - found[0] < size / 2
 

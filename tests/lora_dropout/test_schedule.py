@@ -23,6 +23,7 @@ from lora_dropout import (
 )
 from lora_dropout.masks import LayerShape, draw_masks
 from lora_dropout.schedule import MaskSchedule
+from tests.lora_dropout.replicas import DataParallel, replica_of
 
 X = torch.randn(5, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
@@ -655,20 +656,31 @@ def test_a_model_that_is_made_in_inference_mode_has_members():
     assert not torch.equal(first, second)
 
 
-def replica_of(module):
-    """What nn.DataParallel calls: a shallow copy whose parameters are tensors."""
-    copied = module._replicate_for_data_parallel()
-    for name, parameter in module._parameters.items():
-        setattr(copied, name, parameter * 1 if parameter is not None else None)
-    for name, part in module._modules.items():
-        copied._modules[name] = replica_of(part)
-    return copied
-
-
 def test_a_replica_of_data_parallel_is_no_model_whose_layers_are_idle():
     """Of its layers the schedule knows nothing, and the first pass does not tell otherwise."""
     model = make_model()
     assert torch.equal(replica_of(model)(X), model(X))
+
+
+def test_replicas_of_data_parallel_are_members_and_wait_for_nobody():
+    model = make_model()
+    found = Ensemble(DataParallel(model), 3)(X)
+    torch.testing.assert_close(found, Ensemble(model, 3)(X))
+    part = nn.Sequential(DataParallel(model[0]), *model[1:])
+    torch.testing.assert_close(Ensemble(part, 3)(X), found)
+
+
+def test_replicas_of_data_parallel_train_with_the_masks_of_the_step():
+    model, alone = make_model(), make_model()
+    optimizers = [torch.optim.SGD(trainable(one), lr=0.1) for one in (model, alone)]
+    for step in range(3):
+        for called, optimizer in zip((DataParallel(model), alone), optimizers, strict=True):
+            optimizer.zero_grad()
+            backward_over_samples(called, lambda called=called: called(X).square().sum(), 2)
+            optimizer.step()
+        assert mask_schedule(model).step == mask_schedule(alone).step == step + 1
+        for one, other in zip(trainable(model), trainable(alone), strict=True):
+            torch.testing.assert_close(one, other)
 
 
 def test_ensemble_picks_an_output():

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from probes import attribution, information, stability
@@ -14,7 +13,7 @@ from probes.jobs.engines import run_jobs
 from probes.jobs.fingerprint import code_fingerprint
 from probes.jobs.job import Progress, Tables, silent
 from probes.jobs.store import Store
-from probes.jobs.sweep import sweep
+from probes.jobs.sweep import Sweep
 from probes.report.regimes import LEARNING_RATES
 from probes.report.sections import Plan, ReportSettings
 
@@ -151,7 +150,7 @@ def run_plan(job: PlanJob, progress: Progress) -> Tables:
     probe, settings = job.plan.probe, job.plan.settings
     cells, run = probe.cells(settings), probe.run(settings)
     store = Store(settings.out, code_fingerprint(run))
-    swept = partial(sweep, run=run, store=store, kinds=probe.kinds(settings), doing=probe.doing)
+    swept = Sweep(run, store, kinds=probe.kinds(settings), doing=probe.doing)
     return probe.gather(settings, cells, swept)
 
 

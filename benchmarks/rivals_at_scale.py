@@ -12,7 +12,7 @@ the choice touches the measured examples. ``compare`` reads what both kept.
     python -m benchmarks.rivals_at_scale compare
 """
 
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from probes.cells.stopped_training import Setting
 from probes.cells.tuning_parts import Part, examples_of
 from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
+from probes.jobs.amounts import how_many
 from probes.jobs.atomic_files import write_whole
 from probes.jobs.job import silent
 from probes.jobs.validation import check_count, check_one_of, require
@@ -79,10 +80,11 @@ SMALL_ALONE = (
     Rival("subbag of 4", 0.37),
     Rival("seed ensemble of 4"),
 )
-#: Where rows are kept, and what they are.
+#: Where rows are kept, and what they are; settings: those that change what is measured, in words.
 KEPT = Path(__file__).parent / "results"
 COLUMNS = [
     "task", "n", "pool", "method", "strength", "lr", "stop", "draw", "train_loss", "test_loss",
+    "settings",
 ]  # fmt: skip
 #: Of a training at full scale: how often it may be stopped, its batch and its texts' length.
 STOPS, BATCH, TOKENS = 4, 8, 32
@@ -133,7 +135,7 @@ def full(
     require(len(rates) > 0, "rates", "at least one", "none")
     scale = FullScale(n, seeds, tuning_seeds, held_out, steps, rates, out)
     file = rows or KEPT / f"rivals-full-tweets-{n}.csv"
-    _keep(scale.rows_of, _asked(method, ITEMS), file, seeds)
+    _keep(scale, _asked(method, ITEMS), file, seeds)
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,15 @@ class FullScale:
     steps: int
     rates: tuple[float, ...]
     out: Path
+
+    @property
+    def settings(self) -> str:
+        """What its rows depend on, beside their own columns."""
+        rates = " ".join(f"{rate:g}" for rate in self.rates)
+        return (
+            f"steps {self.steps}, rates {rates}, tuning seeds {self.tuning_seeds}, "
+            f"held out {self.held_out}"
+        )
 
     @cached_property
     def files(self) -> "Files":
@@ -167,8 +178,9 @@ class FullScale:
         measured = measured.reset_index(drop=True)
         stopped = measured.loc[measured.groupby("draw")["validation_loss"].idxmin()]
         found = stopped.assign(
-            lr=lr, stop=stopped["step"], test_loss=stopped["half_loss"], task="tweets"
-        )
+            lr=lr, stop=stopped["step"], test_loss=stopped["half_loss"], task="tweets",
+            settings=self.settings,
+        )  # fmt: skip
         return pd.concat([kept, found], ignore_index=True) if first else found
 
     def _tuned_rate(self, rival: Rival) -> float:
@@ -234,7 +246,7 @@ def small(
 
     scale = SmallScale(base, draws, tuning_draws, trainings)
     apply = tuple(one for one in asked if not obstacle(loaded.loss, base.rank, one.name))
-    _keep(scale.rows_of, apply, rows or KEPT / f"rivals-small-{task}-{n}.csv", draws)
+    _keep(scale, apply, rows or KEPT / f"rivals-small-{task}-{n}.csv", draws)
 
 
 @dataclass(frozen=True)
@@ -250,6 +262,14 @@ class SmallScale:
     draws: int
     tuning_draws: int
     trainings: int
+
+    @property
+    def settings(self) -> str:
+        """What its rows depend on, beside their own columns."""
+        return (
+            f"steps {self.base.steps}, {self.trainings} rates from {self.base.lr:g}, "
+            f"tuning draws {self.tuning_draws}"
+        )
 
     def rows_of(self, rival: Rival, kept: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of a method, one a draw.
@@ -269,7 +289,7 @@ class SmallScale:
                 silent,
             )
             for draw in range(self.draws)
-        )  # fmt: skip
+        ).assign(settings=self.settings)  # fmt: skip
 
     def _tuned(self, rival: Rival) -> Setting:
         rates = learning_rates(self.base.lr, self.trainings)
@@ -371,20 +391,38 @@ def _asked(method: tuple[str, ...], known: tuple[Rival, ...]) -> tuple[Rival, ..
     return tuple(by_name[name] for name in dict.fromkeys(method)) or known
 
 
-def _keep(
-    rows_of: Callable[[Rival, pd.DataFrame], pd.DataFrame],
-    items: tuple[Rival, ...],
-    file: Path,
-    draws: int,
-) -> None:
+def _read(file: Path, settings: str) -> pd.DataFrame:
+    """Rows that are kept; none where there is no file.
+
+    Raises:
+        ValueError: they were measured with other settings.
+    """
+    if not file.is_file():
+        return pd.DataFrame(columns=COLUMNS)
+    kept = pd.read_csv(file).reindex(columns=COLUMNS)
+    others = [one for one in kept["settings"].dropna().unique() if one != settings]
+    allowed = f"a file of rows with {settings}"
+    require(not others, "rows", allowed, f"{file}, with {'; '.join(others)}")
+    if unknown := int(kept["settings"].isna().sum()):
+        print(
+            f"{file}: {how_many(unknown, 'row says', 'rows say')} nothing of steps, rates and what "
+            "tuned; taken as they are",
+            file=sys.stderr,
+        )
+    return kept
+
+
+def _keep(scale: FullScale | SmallScale, items: tuple[Rival, ...], file: Path, draws: int) -> None:
     """Measure method after method; one of which the file holds all draws is not measured again."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    kept = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
+    kept = _read(file, scale.settings)
     for rival in items:
         is_own = kept["method"].eq(rival.name) & kept["strength"].astype(float).eq(rival.strength)
         own, others = kept[is_own], kept[~is_own]
         if len(own) < draws:
-            own = rows_of(rival, own).assign(method=rival.name, strength=rival.strength)[COLUMNS]
+            own = scale.rows_of(rival, own).assign(method=rival.name, strength=rival.strength)[
+                COLUMNS
+            ]
             kept = pd.concat([others, own], ignore_index=True) if len(others) else own
             write_whole(file, partial(kept.to_csv, index=False, float_format="%.6g"))
         print(f"{_named(rival)}: {own['test_loss'].mean():.4f}", flush=True)

@@ -46,13 +46,13 @@ from probes.cells.tuning_plan import (
     least_seconds,
 )
 from probes.cli.measures import MeasureRecommend
-from probes.cli.probe import Probe, Sweep
+from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
 from probes.jobs.amounts import from_to, how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind, Tables
-from probes.jobs.sweep import sweep as run_unkept
+from probes.jobs.sweep import Sweep
 from probes.jobs.time_limit import TimeLimit, run_draws
 from probes.jobs.validation import LARGEST_SIZE, check_count, check_one_of, check_seed, require
 from probes.metrics.confidence_intervals import means, overlap_of
@@ -483,7 +483,7 @@ def _gather(settings: RecommendSettings, plans: Sequence[Plan], sweep: Sweep) ->
     given, loading = 60 * settings.minutes, time.perf_counter() - plan.started
     kept_back = min(KEPT_BACK, KEPT_BACK_SHARE * given)
     limit = TimeLimit(given - loading - kept_back)
-    training = _seconds_of(limit, lambda: _train_once(settings, plan))
+    training = _seconds_of(limit, [_one_training(plan)], sweep.unkept)
     grid = fitting(plan.grid, training, limit.left)
     if grid is None:
         needed = loading + limit.spent + least_seconds(plan.grid, training)
@@ -502,10 +502,9 @@ def _gather(settings: RecommendSettings, plans: Sequence[Plan], sweep: Sweep) ->
     return {TableKind.ROWS: rows, TableKind.TUNING: tuning}
 
 
-def _train_once(settings: RecommendSettings, plan: Plan) -> None:
-    """Train plain LoRA once, on the first draw; not kept, as what is kept would cost nothing."""
-    first = plan.tuning(0, SIMPLEST, (0.0,), learning_rates(plan.base.lr, 1))
-    run_unkept([first], PROBE.run(settings), engine=settings.engine_options)
+def _one_training(plan: Plan) -> Any:
+    """Plain LoRA, once, on the first draw."""
+    return plan.tuning(0, SIMPLEST, (0.0,), learning_rates(plan.base.lr, 1))
 
 
 def _beside(plan: Plan, grid: Grid, tuned: pd.DataFrame, limit: TimeLimit, sweep: Sweep) -> Beside:
@@ -514,19 +513,21 @@ def _beside(plan: Plan, grid: Grid, tuned: pd.DataFrame, limit: TimeLimit, sweep
     simplest = tuned[tuned["method"] == SIMPLEST]
     few, many = plan.telling(simplest, least, 0), plan.telling(simplest, "examples", 0)
     more = many[0].replica_steps / few[0].replica_steps
-    every = more * _seconds_of(limit, lambda: sweep(few))
+    every = more * _seconds_of(limit, few, sweep)
     # Replicas of a task are trained together, for less; those of one's own model one by one.
     if not isinstance(plan.base, OwnDraw):
         if not limit.fits(every):
             return least
-        every = _seconds_of(limit, lambda: sweep(many))
+        every = _seconds_of(limit, many, sweep)
     draws = PLANNED_TELLING * grid.telling_cost * every
     return "examples" if draws <= BETA_TIME * limit.left else least
 
 
-def _seconds_of(limit: TimeLimit, do: Callable[[], object]) -> float:
+def _seconds_of(limit: TimeLimit, jobs: Sequence[Any], sweep: Sweep) -> float:
+    """How long jobs take; those that are kept would take no time, and are run again."""
     start = limit.spent
-    do()
+    run = sweep if len(sweep.left(jobs)) == len(jobs) else sweep.unkept
+    run(jobs)
     return limit.spent - start
 
 

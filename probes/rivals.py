@@ -42,12 +42,13 @@ from probes.cells.rival_cells import (
 )
 from probes.cells.stopped_training import Setting
 from probes.cli.measures import MeasureRivals
-from probes.cli.probe import Probe, Sweep
+from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
 from probes.cli.text_options import TextOptions
 from probes.jobs.amounts import how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Job, TableKind, Tables
+from probes.jobs.sweep import Sweep
 from probes.jobs.time_limit import TimeLimit, run_draws
 from probes.jobs.validation import check_count, check_one_of, check_seed, require
 from probes.metrics.confidence_intervals import means
@@ -216,11 +217,11 @@ class RivalsResult(Result):
             f"learning rate, strength and stopping time of every method by {FOLDS}-fold cross "
             f"validation, with n examples to train on{self._fewer}, on "
             f"{how_many(drawn, 'draw')} from {self._tuning_pool} examples that measure "
-            f"nothing; means over {fresh} fresh draws from the others, 95 % intervals (Student); less LoRA: paired over draws; *: not "
-            "0, at 5 % for all methods of an n together (Holm); equal: within "
-            f"{margin_in_words(self.margin)} of LoRA's test loss, likewise (two one-sided tests); "
-            "ECE (of a calibrated predictor on average); passes: of training, in those "
-            "of a step of LoRA"
+            f"nothing; means over {fresh} fresh draws from the others, 95 % intervals (Student); "
+            "less LoRA: paired over draws; *: not 0, at 5 % for all methods of an n together "
+            f"(Holm); equal: within {margin_in_words(self.margin)} of LoRA's test loss, likewise "
+            "(two one-sided tests); ECE (of a calibrated predictor on average); passes: of "
+            "training, in those of a step of LoRA"
             + (f"; stopped at the largest learning rate and the last step: {edge}" if edge else "")
         )
 
@@ -537,27 +538,33 @@ def _gather(settings: RivalsSettings, cells: Sequence[TuningCell], sweep: Sweep)
         [cell for cell in cells if cell.base.draw == draw] for draw in range(settings.tuning_draws)
     ]
     tuning = run_draws(by_draw, sweep, limit, share=TUNING_TIME)
-    tuned, start = choose(tuning), limit.spent
+    tuned = choose(tuning)
     draws = measured_jobs(cells, tuned, settings.draws, settings.beside)
     first, more = draws[:LEAST_DRAWS], draws[LEAST_DRAWS:]
+    left, start = _work(first, sweep), limit.spent
     parts = [run_draws(first, sweep, limit, least=LEAST_DRAWS)]
-    seconds = (limit.spent - start) / _work(first)
+    if not left:
+        # All of it was kept, which says nothing of the time that others take.
+        left, start = first[0][0].replica_steps, limit.spent
+        sweep.unkept(first[0][:1])
+    seconds = (limit.spent - start) / left
     frontier = frontier_jobs(cells, tuned, settings.beside)
     if limit.left < 0:
         say_once(
             f"the fewest draws took {limit.spent / 60:.1f} minutes: fewer --method, or "
             "--without-beta, take less"
         )
-    if _work(frontier) > 0 and limit.fits(seconds * _work(frontier)):
+    if any(frontier) and limit.fits(seconds * _work(frontier, sweep)):
         parts.append(run_draws(frontier, sweep, limit, least=FRONTIER_DRAWS))
-    if more and limit.fits(seconds * _work(more[:1])):
-        parts.append(run_draws(more, sweep, limit))
+    if more and limit.fits(seconds * _work(more[:1], sweep)):
+        whole = seconds * sum(job.replica_steps for job in more[0])
+        parts.append(run_draws(more, sweep, limit, longest=whole))
     return {TableKind.ROWS: pd.concat(parts, ignore_index=True), TableKind.TUNING: tuning}
 
 
-def _work(draws: Sequence[Sequence[Job]]) -> int:
-    """Size of the work of some draws."""
-    return sum(job.replica_steps for jobs in draws for job in jobs)
+def _work(draws: Sequence[Sequence[Job]], sweep: Sweep) -> int:
+    """Size of the work of some draws that is left to do."""
+    return sum(job.replica_steps for jobs in draws for job in sweep.left(jobs))
 
 
 PROBE = Probe(

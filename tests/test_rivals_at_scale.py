@@ -64,6 +64,30 @@ def test_what_is_kept_is_not_measured_again(tmp_path, capsys):
     assert "LoRA Dropout 0.3: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("change", [{"trainings": 1}, {"tuning_draws": 2}])
+def test_rows_of_other_settings_are_not_taken_for_those_that_are_asked_for(change, tmp_path):
+    file = tmp_path / "rows.csv"
+    run = {"task": "breast_cancer", "n": 8, "draws": 1, "tuning_draws": 1, "trainings": 2}
+    small(**run, method=("LoRA",), rows=file)
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match="rows must be a file of rows with steps "):
+        small(**run | change, method=("LoRA",), rows=file)
+    assert file.read_bytes() == before
+
+
+def test_rows_that_do_not_say_their_settings_are_taken_and_that_is_said(tmp_path, capsys):
+    file = tmp_path / "rows.csv"
+    run = {"task": "breast_cancer", "n": 8, "draws": 1, "tuning_draws": 1, "trainings": 1}
+    small(**run, method=("LoRA",), rows=file)
+    pd.read_csv(file).drop(columns="settings").to_csv(file, index=False)
+    before = file.read_bytes()
+    small(**run, method=("LoRA",), rows=file)
+    assert "1 row says nothing of steps, rates and what tuned" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    small(**run, method=("LoRA Dropout 0.3",), rows=file)
+    assert pd.read_csv(file)["settings"].isna().tolist() == [True, False]
+
+
 @pytest.fixture
 def fine_tuned(monkeypatch):
     """Runs that are made up: every one that is asked for, by its part, rate and seeds."""
@@ -104,6 +128,9 @@ def test_at_full_scale_a_rate_is_tuned_once_and_missing_seeds_are_added(fine_tun
     assert kept[["lr", "stop", "draw", "test_loss"]].to_numpy().tolist() == [
         [0.1, 2, 1000, 1000], [0.1, 2, 1001, 1001],
     ]  # fmt: skip
+    for change in ({"steps": 32}, {"held_out": 200}, {"rates": (0.2,)}, {"tuning_seeds": 2}):
+        with pytest.raises(ValueError, match="held out 300"):
+            full(**run | change, seeds=3)
     full(**run, seeds=3)
     assert fine_tuned[4:] == [("measuring", "LoRA", 0.1, 1002)]
     assert pd.read_csv(run["rows"])["draw"].tolist() == [1000, 1001, 1002]

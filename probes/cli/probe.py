@@ -30,10 +30,10 @@ from probes.cli.setting_types import as_declared
 from probes.jobs.atomic_files import write_whole
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.fingerprint import code_fingerprint
-from probes.jobs.job import Job, RunJob, TableKind, Tables
+from probes.jobs.job import RunJob, TableKind, Tables
 from probes.jobs.manifest import MANIFEST, write_manifest
 from probes.jobs.store import Store
-from probes.jobs.sweep import sweep
+from probes.jobs.sweep import Sweep
 from probes.jobs.validation import did_you_mean
 from probes.results.result import Result
 
@@ -59,8 +59,6 @@ SAID = {
     "json": "Print JSON in place of tables.",
     "details": "Print every table, with all columns, bounds and premises.",
 }
-#: Runs cells, or takes what is kept of them, and returns all their tables together.
-Sweep = Callable[[Sequence[Job]], Tables]
 
 
 @dataclass(frozen=True)
@@ -147,8 +145,8 @@ class Probe(Generic[S, R]):
         code = code_fingerprint(run) if settings.out else ""
         store = Store(settings.out, code) if settings.out else None
         start = time.perf_counter()
-        swept = partial(
-            sweep, run=run, store=store if self.keeps_cells(settings) else None,
+        swept = Sweep(
+            run, store=store if self.keeps_cells(settings) else None,
             kinds=self.kinds(settings), engine=settings.engine_options, doing=self.doing,
         )  # fmt: skip
         result = self.result(settings, self.gather(settings, cells, swept))

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -27,6 +29,38 @@ class InterruptedSweepError(Exception):
     def __init__(self, finished: int, jobs: int) -> None:
         super().__init__(f"interrupted after {finished} of {how_many(jobs, 'cell')}")
         self.finished, self.jobs = finished, jobs
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep of which only the jobs are open: runs them, or takes what is kept of them.
+
+    Attributes:
+        run, store, kinds, engine, doing: as for :func:`sweep`.
+    """
+
+    run: RunJob[Any]
+    store: Store | None = None
+    kinds: Sequence[TableKind] = (TableKind.ROWS,)
+    engine: EngineOptions | None = None
+    doing: str = "retraining"
+
+    def __call__(self, jobs: Sequence[Any]) -> Tables:
+        """Return the tables of all jobs together, by kind."""
+        return sweep(jobs, self.run, self.store, self.kinds, self.engine, self.doing)
+
+    def left(self, jobs: Sequence[Any]) -> list[Any]:
+        """Those of the jobs that are not kept: the others take no time."""
+        return [job for job in jobs if not self._is_kept(job)]
+
+    def _is_kept(self, job: Any) -> bool:
+        store = self.store
+        return store is not None and all(store.path(job, kind).exists() for kind in self.kinds)
+
+    @property
+    def unkept(self) -> "Sweep":
+        """The same without what is kept, which keeps nothing: to see how long jobs take."""
+        return replace(self, store=None)
 
 
 def sweep(

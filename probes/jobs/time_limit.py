@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from probes.jobs.job import Job, TableKind, Tables
+from probes.jobs.job import Job, TableKind
+from probes.jobs.sweep import Sweep
 
 
 class TimeLimit:
@@ -39,30 +40,32 @@ class TimeLimit:
 
 def run_draws(
     draws: Sequence[Sequence[Job]],
-    sweep: Callable[[Sequence[Job]], Tables],
+    sweep: Sweep,
     limit: TimeLimit,
     share: float = 1.0,
     least: int = 1,
+    longest: float = 0.0,
 ) -> pd.DataFrame:
     """Run the jobs of one draw after the other while the next should end in time.
 
-    A draw is taken to last as long as the longest one so far.
+    A draw is taken to last as long as the longest one so far; one that is kept takes no time.
 
     Args:
         draws: jobs of every draw.
-        sweep: runs jobs.
+        sweep: runs jobs, or takes what is kept of them.
         limit: of the time.
         share: of the limit after which no draw is to end.
         least: draws that are run however long it takes.
+        longest: seconds that a draw takes at least, as far as that is known.
 
     Returns:
         The rows of all jobs that were run.
     """
     tables: list[pd.DataFrame] = []
-    longest = 0.0
+    kept_back = (1 - share) * limit.seconds
     for jobs in draws:
-        kept_back = (1 - share) * limit.seconds
-        if len(tables) >= least and not limit.fits(longest + kept_back):
+        needed = longest + kept_back
+        if len(tables) >= least and sweep.left(jobs) and not limit.fits(needed):
             break
         start = limit.spent
         tables.append(sweep(jobs)[TableKind.ROWS])

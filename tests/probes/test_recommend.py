@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from torch import nn
 from probes import recommend
 from probes.cells.tuning_plan import Grid
 from probes.jobs.job import TableKind
+from probes.jobs.store import Store
+from probes.jobs.sweep import Sweep
 from probes.jobs.time_limit import TimeLimit
 from probes.recommend import METHODS, RecommendResult, RecommendSettings
 from probes.results.recommendation import CONSTANT
@@ -329,8 +332,29 @@ def test_one_training_of_ones_own_model_tells_whether_there_is_time_for_beta(sec
     tuned = pd.DataFrame({"method": ["LoRA"], "strength": 0.0, "lr": 0.01, "share": 1.0})
     swept = []
     limit = TimeLimit(seconds, lambda: sum(job.replica_steps for job in swept))
-    assert recommend._beside(plan, Grid(("LoRA",), 1), tuned, limit, swept.extend) == beside
+    with patch.object(Sweep, "__call__", lambda self, jobs: swept.extend(jobs)):
+        assert recommend._beside(plan, Grid(("LoRA",), 1), tuned, limit, Sweep(None)) == beside
     assert [job.beside for job in swept] == ["none"]
+
+
+@pytest.mark.parametrize(("seconds", "beside"), [(1e9, "examples"), (6 * 65 * 2, "none")])
+def test_what_is_kept_does_not_count_as_done_in_no_time(seconds, beside, tmp_path):
+    """A run that is resumed once planned networks for β that it had no time for."""
+    (plan,) = RecommendSettings(task="ridge", n=64, steps=2, method=("LoRA Dropout",)).cells()
+    tuned = pd.DataFrame({"method": ["LoRA"], "strength": 0.0, "lr": 0.01, "share": 1.0})
+    work = []
+
+    def run(cell, progress):
+        work.append(cell.replica_steps)
+        return {TableKind.ROWS: pd.DataFrame({"draw": [cell.base.draw]})}
+
+    def decided():
+        work.clear()
+        limit = TimeLimit(seconds, lambda: sum(work))
+        swept = Sweep(run, Store(tmp_path, "code"))
+        return recommend._beside(plan, Grid(("LoRA", "LoRA Dropout"), 1), tuned, limit, swept)
+
+    assert (decided(), decided()) == (beside, beside)
 
 
 def test_what_cannot_be_done_with_a_model_of_ones_own_is_said(capsys):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,11 @@ import pytest
 
 from probes import rivals
 from probes.cells import rival_cells, tuning_parts
-from probes.cells.rival_cells import SHARES
+from probes.cells.rival_cells import SHARES, run_rival_cell
 from probes.jobs.job import TableKind
+from probes.jobs.store import Store
+from probes.jobs.sweep import Sweep
+from probes.jobs.time_limit import TimeLimit
 from probes.rivals import END, IMPLIED, RivalsResult, RivalsSettings, choose, family_of, labelled
 from probes.tasks import TASKS
 from probes.training.rivals import RIVALS
@@ -152,6 +156,36 @@ def test_a_short_time_is_one_draw_that_tunes_and_two_of_the_tuned_strengths(caps
     assert "the fewest draws took 0." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("time", ["too short", "enough"])
+def test_a_run_that_is_resumed_plans_what_is_left(monkeypatch, tmp_path, time):
+    """Where the first draws were kept it once had time for everything."""
+    known = RivalsSettings(**SMALL | {"method": ("weight decay",), "tuning_draws": 1, "n": (8,)})
+    done = []
+
+    def run(cell, progress):
+        done.append(cell)
+        return run_rival_cell(cell, progress)
+
+    def gathered(seconds):
+        done.clear()
+        limit = partial(TimeLimit, clock=lambda: sum(cell.replica_steps for cell in done))
+        monkeypatch.setattr(rivals, "TimeLimit", limit)
+        swept = Sweep(run, Store(tmp_path, "code"))
+        settings = replace(known, minutes=seconds / 60)
+        rivals._gather(settings, settings.cells(), swept)
+        return sum(cell.replica_steps for cell in done)
+
+    least, everything = gathered(1), gathered(1e9)
+    # One cell is measured again, as what is kept says nothing of the time that others take.
+    again = done[0].replica_steps
+    for file in (tmp_path / "cells").iterdir():
+        file.unlink()
+    assert gathered(1) == least
+    seconds = everything + (1 if time == "enough" else -1)
+    assert gathered(seconds) == (everything if time == "enough" else again)
+    assert gathered(seconds) == again
+
+
 def made(losses, tuned=None, n=(16,), draws=8, task="made up"):
     """A result whose methods have the given mean losses and no noise but that of LoRA's draws."""
     common = 0.1 * np.sin(np.arange(draws))
@@ -266,7 +300,7 @@ def test_over_n_every_size_is_told():
 def test_sizes_for_which_the_part_that_tunes_is_too_small_are_told():
     """Of 50 examples at most 49 are drawn, and cross validation trains on three quarters."""
     losses = {"LoRA": 1.0, "LoRA Dropout": 0.9}
-    assert "with n examples to train on, on 1 draws" in made(losses, n=(16, 36)).note
+    assert "with n examples to train on, on 1 draw from" in made(losses, n=(16, 36)).note
     told = made(losses, n=(16, 36, 40, 49)).note
     assert "to train on (37 at n = 40, 37 at n = 49: there are no more), on" in told
 

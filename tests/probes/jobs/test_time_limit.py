@@ -17,15 +17,24 @@ class Clock:
         return self.now
 
 
+class MadeUpSweep:
+    """Draws that take some time; those that take none are kept."""
+
+    def __init__(self, durations, clock):
+        self.durations, self.clock = durations, clock
+
+    def __call__(self, jobs):
+        self.clock.now += self.durations[jobs[0]]
+        return {TableKind.ROWS: pd.DataFrame({"draw": jobs})}
+
+    def left(self, jobs):
+        return [job for job in jobs if self.durations[job]]
+
+
 def run(durations, seconds, **more):
     """Numbers of the draws that were run, of as many as there are durations, and the time."""
     clock = Clock()
-    limit = TimeLimit(seconds, clock)
-
-    def sweep(jobs):
-        clock.now += durations[jobs[0]]
-        return {TableKind.ROWS: pd.DataFrame({"draw": jobs})}
-
+    limit, sweep = TimeLimit(seconds, clock), MadeUpSweep(durations, clock)
     rows = run_draws([[number] for number in range(len(durations))], sweep, limit, **more)
     return rows["draw"].tolist(), limit.spent
 
@@ -39,6 +48,10 @@ def run(durations, seconds, **more):
         ([20, 1], 10, {}, [0]),
         ([20, 20, 20], 10, {"least": 2}, [0, 1]),
         ([2, 2, 2], 10, {"share": 0.4}, [0, 1]),
+        # What is kept takes no time, and says nothing of how long the others take.
+        ([8, 0, 0, 8], 10, {}, [0, 1, 2]),
+        ([0, 0, 8, 8], 10, {"longest": 8}, [0, 1, 2]),
+        ([0, 0, 8, 8], 7, {"longest": 8}, [0, 1]),
     ],
 )
 def test_a_draw_is_begun_if_one_as_long_as_the_longest_fits(durations, seconds, more, expected):

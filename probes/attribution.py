@@ -267,11 +267,7 @@ class AttributionResult(Result):
         for place, (draw, rows) in enumerate(self.rows.groupby("draw", sort=False)):
             losses = _matrix(rows, "loss")
             n = int(rows["n"].iloc[0])
-            scores = (
-                self.scores[place]
-                if self.scores
-                else _matrix(rows, "estimate")[1 : n + 1] - losses[0]
-            )
+            scores = self.scores[place] if self.scores else _estimated(rows, n)
             places = left_out[left_out["draw"] == draw]
             left = np.zeros((len(losses), n))
             left[places["network"], places["example"]] = 1
@@ -377,6 +373,12 @@ class AttributionResult(Result):
                 "networks": summary["networks"].astype(str),
             }
         )
+
+
+def _estimated(rows: pd.DataFrame, n: int) -> Array:
+    """Estimated changes of the losses when each of n examples is left out; NaN where not known."""
+    with np.errstate(invalid="ignore"):  # infinite losses are those of what diverged
+        return _matrix(rows, "estimate")[1 : n + 1] - _matrix(rows, "loss")[0]
 
 
 def _matrix(rows: pd.DataFrame, name: str) -> Array:

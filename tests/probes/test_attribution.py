@@ -153,6 +153,11 @@ def test_a_draw_that_diverged_is_left_out_and_counted():
     assert none.text()["mean"].tolist() == ["–"] * 2
 
 
+def test_of_infinite_losses_and_estimates_nothing_is_known_and_nothing_warns(own):
+    rows = own.rows.assign(loss=np.inf, estimate=np.inf)
+    assert dataclasses.replace(own, rows=rows, scores=()).summary["mean"].isna().all()
+
+
 def test_draws_are_independent_and_each_is_that_of_a_run_alone(own):
     """The networks of draw 0 are those of a run of one draw."""
     several = attribution.measure(**SMALL, draws=2)

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import dodge, finite, reach
+from figures.intervals import distance, dodge, finite, reach
 from figures.style import Drawing, looks, style
 
 #: What is drawn, a column of panels each.
@@ -51,7 +51,7 @@ def draw(summary: pd.DataFrame, caption: str) -> Drawing:
 def _variants(axes: Axes, part: pd.DataFrame, name: str, rates: list[float]) -> None:
     """A line of the y axis a variant, the first on top."""
     variants = list(dict.fromkeys(part["variant"]))
-    shifts = dodge(len(rates), APART)
+    shifts = dodge(len(rates), distance(len(rates), APART))
     for p, look, shift in zip(rates, looks(len(rates)), shifts, strict=True):
         group = part[part["p"] == p]
         places = [variants.index(variant) + shift for variant in group["variant"]]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import band, dodge, error_bars, finite, known
+from figures.intervals import band, distance, dodge, error_bars, finite, known
 from figures.style import DASHES, Drawing, Look, looks, style
 
 #: Number of the bins that diagrams of several draws are averaged in.
@@ -14,8 +14,8 @@ BINS = 10
 #: Where the moments stand on the middle panel's axis, and what they are called there.
 PLACES = {"best": 0, "end": 1}
 MOMENTS = ("best checkpoint", "end of training")
-#: Distance there of the curves' points, and of all together.
-APART, WIDEST = 0.12, 0.8
+#: Distance there of the curves' points.
+APART = 0.12
 #: What marks mean on the left and in the middle, by column.
 FLOOR = {"ece_floor": "thin, dotted: noise floor"}
 FLOOR_AND_DEBIASED = {"ece_floor": "level: noise floor", "ece_debiased": "hollow: debiased (l2)"}
@@ -46,7 +46,7 @@ def draw(
     """
     labels = list(dict.fromkeys(points["label"]))
     # So that those of one moment stay apart from those of the other.
-    apart = min(APART, WIDEST / max(1, len(labels)))
+    apart = distance(len(labels), APART)
     shifts = dodge(len(labels), apart)
     with style():
         figure = Drawing(figsize=(12, 4.4))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import dodge, error_bars, finite, keep_within, reach
+from figures.intervals import distance, dodge, error_bars, finite, keep_within, reach
 from figures.size_axis import size_axis
 from figures.style import DASHES, Drawing, looks, style
 
@@ -67,7 +67,8 @@ def draw_rivals(rivals: pd.DataFrame, caption: str) -> Drawing:
     """
     rates = list(dict.fromkeys(rivals["p"]))
     with style():
-        figure = Drawing(figsize=(10.5, 1.8 + 0.42 * rivals["predictor"].nunique()))
+        line = 0.42 * max(1.0, len(rates) / 5)
+        figure = Drawing(figsize=(10.5, 1.8 + line * rivals["predictor"].nunique()))
         panels = figure.subplots(1, len(RIVALRY), sharey=True)
         for axes, (name, label) in zip(panels, RIVALRY.items(), strict=True):
             _predictors(axes, rivals, name, rates)
@@ -84,7 +85,8 @@ def draw_rivals(rivals: pd.DataFrame, caption: str) -> Drawing:
 def _predictors(axes: Axes, rivals: pd.DataFrame, name: str, rates: list[float]) -> None:
     """A line of the y axis a predictor, the first on top."""
     predictors = list(dict.fromkeys(rivals["predictor"]))
-    for p, look, shift in zip(rates, looks(len(rates)), dodge(len(rates), APART), strict=True):
+    shifts = dodge(len(rates), distance(len(rates), APART))
+    for p, look, shift in zip(rates, looks(len(rates)), shifts, strict=True):
         group = rivals[rivals["p"] == p]
         places = [predictors.index(predictor) + shift for predictor in group["predictor"]]
         axes.errorbar(

@@ -3,10 +3,14 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import SymmetricalLogLocator
 
 from figures.equality_line import equality_line
 from figures.intervals import known
 from figures.style import Drawing, looks, style
+
+#: Numbers of the x axis, of which twice as many would write over each other.
+SIDE_BY_SIDE = 6
 
 
 def draw(rows: pd.DataFrame, caption: str) -> Drawing:
@@ -62,11 +66,15 @@ def _examples(axes: Axes, changes: pd.DataFrame) -> None:
                   label=f"p = {p:g}: rank correlation {said}")  # fmt: skip
     equality_line(axes, found[["retrained", "estimated"]], "0.3")
     sizes = found["retrained"].abs()
+    largest = np.fmax(sizes.max(), found["estimated"].abs().max())
     # Four decades at most, as ticks on both sides of a narrow linear part write over each other.
-    near = float(np.fmax(np.fmax(sizes.median(), 1e-4 * sizes.max()), 1e-6))
+    near = float(np.fmax(np.fmax(sizes.median(), 1e-4 * largest), 1e-6)) if largest > 0 else 1.0
     # A power of ten: there is then no tick within the linear part beside 0.
     near = 10.0 ** np.ceil(np.log10(near))
     axes.set_xscale("symlog", linthresh=near)
+    locator = axes.xaxis.get_major_locator()
+    assert isinstance(locator, SymmetricalLogLocator)
+    locator.set_params(numticks=SIDE_BY_SIDE)
     axes.set_yscale("symlog", linthresh=near)
 
 

@@ -90,6 +90,26 @@ def keep_within(axes: Axes, least: float, most: float) -> None:
     axes.set_ylim(max(low, least - room), min(high, most + room))
 
 
+#: Share of the way to the next line that the points of one line take, where lines are 1 apart.
+WIDEST = 0.8
+
+
+def distance(count: int, apart: float) -> float:
+    """How far points of one line stand from each other, so that other lines' stay apart.
+
+    Args:
+        count: number of points of a line; the next line is at 1.
+        apart: distance of neighbours where there is room for it.
+
+    Returns:
+        The distance.
+
+    >>> distance(2, 0.16), distance(8, 0.16)
+    (0.16, 0.1)
+    """
+    return min(apart, WIDEST / max(1, count))
+
+
 def dodge(count: int, apart: float) -> Reals:
     """Shifts that set the points of several curves beside one another, around 0.
 

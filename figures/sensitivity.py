@@ -31,7 +31,10 @@ def draw(summary: pd.DataFrame, caption: str, score_name: str) -> Drawing:
     known = summary.assign(**{name: finite(summary[name]) for name in quantities})
     inferences = list(known.groupby("inference", sort=False))
     with style():
-        figure = Drawing(figsize=(12, 3.6 * len(inferences)))
+        # A field holds two lines of small letters, of so many characters.
+        width = max(12, 3 * (1.2 + 0.55 * known["samples"].nunique()))
+        height = max(3.6, 1.0 + 0.36 * known["p"].nunique())
+        figure = Drawing(figsize=(width, height * len(inferences)))
         panels = figure.subplots(len(inferences), len(quantities), squeeze=False)
         for row, (inference, group) in zip(panels, inferences, strict=True):
             for axes, (name, label) in zip(row, quantities.items(), strict=True):

@@ -10,6 +10,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from figures.legible_axes import make_legible
 from figures.line_breaks import wrapped
@@ -24,6 +25,8 @@ LETTER_WIDTH = 0.58
 LONGEST_TITLE = 300
 #: Characters of a line of a legend beside the panels.
 KEY_CHARACTERS = 32
+#: Height of title and caption in inches, which a legend beside the panels leaves free.
+AROUND_KEY = 1.2
 
 Colour = tuple[float, float, float]
 #: Markers and dashes tell curves apart where colour does not.
@@ -88,9 +91,17 @@ class Drawing(Figure):
         handles, labels = keys
         names = ["\n".join(wrapped(label, KEY_CHARACTERS)) for label in labels]
         if names:
-            self.legend(list(handles), names, loc="outside right center", title=title or None,
-                        framealpha=0.9)  # fmt: skip
+            legend = self.legend(list(handles), names, loc="outside right center",
+                                 title=title or None, framealpha=0.9)  # fmt: skip
+            self._make_room(legend)
         return self
+
+    def _make_room(self, legend: Legend) -> None:
+        """Let the figure be higher than a legend beside its panels, title and caption."""
+        box = legend.get_window_extent(FigureCanvasAgg(self).get_renderer())
+        needed = box.height / self.dpi + AROUND_KEY
+        if needed > self.get_figheight():
+            self.set_figheight(needed)
 
     def _letters(self) -> float:
         """Height of a caption's letters, in points."""

@@ -55,3 +55,13 @@ def test_all_parts_have_one_scale(summary):
 def test_a_diverged_variant_is_left_out(summary):
     names = ["test_loss", "test_loss_low", "beta", "beta_low"]
     artists.assert_unmoved(lambda table: draw(table, ""), summary, [1], names, {"p = 0.5"})
+
+
+def test_the_points_of_many_rates_stay_on_their_variant_s_line():
+    rates = [place / 20 for place in range(12)]
+    table = grid(["test_loss", "beta"], part=["masks"], variant=["LoRA", "rows", "both"], p=rates)
+    axes = draw(without_high(table), "settings").axes[0]
+    low, high = sorted(axes.get_ylim())
+    for points, _ in artists.error_bars(axes, across=True).values():
+        assert np.allclose(points[:, 1], np.arange(3), atol=0.45)
+        assert ((low < points[:, 1]) & (points[:, 1] < high)).all()

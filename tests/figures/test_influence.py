@@ -1,8 +1,11 @@
 """Every checked example is a point: what retraining does, and the estimate of it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures.influence import draw
 from tests.figures import artists
@@ -89,3 +92,19 @@ def test_examples_that_all_diverged_are_drawn_too():
 def test_a_diverged_example_has_no_rank(value):
     broken = pd.concat([ROWS, ROWS.iloc[:1].assign(loss_retrained=value)])
     assert artists.legend(draw(broken, "").axes[0]) == artists.legend(draw(ROWS, "").axes[0])
+
+
+@pytest.mark.parametrize(("retrained", "estimated"), [(0.0, 0.0), (1e-5, 1.0), (0.0, 1e3)])
+def test_numbers_of_an_axis_do_not_write_over_each_other(retrained, estimated):
+    losses = {
+        "loss_retrained": 1 + retrained * RETRAINED,
+        "loss_left_out": 1 + estimated * ESTIMATED,
+    }
+    figure = draw(examples("wine", 0.1).assign(**losses), "what it shows")
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.get_layout_engine().execute(figure)
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    boxes = [text.get_window_extent(renderer) for at, text in ticks if low <= at <= high]
+    assert all(one.x1 <= other.x0 for one, other in pairwise(boxes))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures.sensitivity import draw
 from tests.figures import artists
@@ -72,3 +73,17 @@ def test_a_single_draw_has_means_alone():
     figure = draw(SUMMARY.assign(**{f"{name}_low": np.nan for name in NAMES}), "", "accuracy")
     figure.canvas.draw()
     assert maps(figure)[0].texts[0].get_text() == f"{SUMMARY['test_score'][3]:.3g}"
+
+
+def test_words_stay_within_their_fields():
+    rates, sizes = [place / 20 for place in range(12)], [1, 2, 4, 8, 16, 32, 64]
+    table = grid(NAMES, inference=["expected weight"], p=rates, samples=sizes)
+    figure = draw(without_high(table), "", "accuracy")
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.get_layout_engine().execute(figure)
+    for axes in figure.axes[:3]:
+        field = axes.get_window_extent(renderer)
+        for text in axes.texts:
+            box = text.get_window_extent(renderer)
+            assert box.width < field.width / len(sizes)
+            assert box.height < field.height / len(rates)

@@ -6,6 +6,7 @@ import sys
 import matplotlib as mpl
 import pytest
 import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from figures.dropout_loss import draw
 from figures.style import (
@@ -85,3 +86,20 @@ def test_of_a_long_finding_the_title_has_the_first_sentence():
     first = "It is 0.5 at p = 0.1"
     assert Drawing().titled(f"{first}. {'More. ' * LONGEST_TITLE}").get_suptitle() == first
     assert Drawing().titled("One. Two.").get_suptitle() == "One. Two."
+
+
+@pytest.mark.parametrize(("count", "height"), [(3, 4.0), (40, None)])
+def test_a_figure_is_higher_than_the_legend_beside_its_panels(count, height):
+    with style():
+        figure = Drawing(figsize=(9, 4))
+        axes = figure.subplots()
+        for number in range(count):
+            axes.plot([0, 1], [0, number], label=f"curve {number}")
+        figure.keyed(axes.get_legend_handles_labels()).described("settings").titled("Found.")
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.get_layout_engine().execute(figure)
+    legend = figure.legends[0].get_window_extent(renderer)
+    title = figure._suptitle.get_window_extent(renderer)
+    assert legend.y0 > figure.bbox.y0
+    assert legend.y1 < title.y0
+    assert height is None or figure.get_figheight() == height

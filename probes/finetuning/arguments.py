@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from probes.finetuning.library_errors import one_line_of_libraries
 from probes.jobs.validation import did_you_mean, require
@@ -40,8 +40,7 @@ OWN = {
 LISTS = ("report_to", "optim_target_modules")
 #: Arguments whose values are not repeated.
 SECRET = ("hub_token",)
-#: Arguments that are objects of JSON, and those that may be a file of one.
-OBJECTS = ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "liger_kernel_config")
+#: Arguments that are objects of JSON, or a file of one.
 OBJECTS_OR_FILES = ("accelerator_config", "fsdp_config", "deepspeed")
 #: Numbers from 0 to below 1, and one from 0 to 1.
 BELOW_ONE, SMOOTHING = ("adam_beta1", "adam_beta2"), "label_smoothing_factor"
@@ -78,11 +77,12 @@ def trainer_arguments(words: list[str], also: Sequence[str] = ()) -> dict[str, A
         raise ValueError(message)
 
     parser.error = refuse
+    objects = _objects()
     for action in parser._actions:
         action.default = argparse.SUPPRESS
         if action.dest in LISTS:
             action.nargs = "+"
-        if action.dest in OBJECTS:
+        if action.dest in objects:
             action.type = str
     with one_line_of_libraries("arguments", {}):
         given, unknown = parser.parse_known_args(words)
@@ -102,6 +102,13 @@ def _arguments_class() -> "type[TrainingArguments]":
     from transformers import TrainingArguments
 
     return TrainingArguments
+
+
+def _objects() -> list[str]:
+    """Arguments that are objects of JSON: what transformers declares to be a dictionary."""
+    kinds = get_type_hints(_arguments_class())
+    known = [name for name, kind in kinds.items() if "dict" in str(kind)]
+    return [name for name in known if name not in OBJECTS_OR_FILES]
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
@@ -154,7 +161,8 @@ def _check_kind(name: str, value: Any, kind: type) -> None:
 
 def _check_words(given: Mapping[str, Any]) -> None:
     """Check texts that transformers takes apart."""
-    for name in (*OBJECTS, *OBJECTS_OR_FILES):
+    # Who gives none does not wait for transformers, which knows what they are.
+    for name in (*_objects(), *OBJECTS_OR_FILES) if given else ():
         value = given.get(name)
         if value is None or isinstance(value, dict):
             continue
@@ -233,7 +241,7 @@ def training_arguments(
         name: list(value) if isinstance(value, tuple) else value for name, value in training.items()
     }
     with one_line_of_libraries("arguments of the trainer", given_by_user(training)):
-        for name in OBJECTS:
+        for name in _objects():
             value = values.get(name)
             values |= {name: json.loads(value)} if isinstance(value, str) else {}
         try:

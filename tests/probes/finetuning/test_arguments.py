@@ -73,6 +73,7 @@ def test_what_is_settled_by_ours_is_refused(name):
         ({"learning_rate": "1e-3"}, "learning_rate must be a number; got '1e-3'"),
         ({"max_steps": 2.5}, "max_steps must be a whole number; got 2.5"),
         ({"logging_steps": True}, "logging_steps must be a number; got True"),
+        ({"activation_checkpointing_kwargs": "x"}, "activation_checkpointing_kwargs must be an"),
         ({"lr_scheduler_kwargs": "{damaged"}, "lr_scheduler_kwargs must be an object of JSON, as"),
         ({"lr_scheduler_kwargs": "[1]"}, "lr_scheduler_kwargs must be an object of JSON, as"),
         ({"fsdp_config": "nowhere.json"}, "fsdp_config must be an object of JSON, or a file of"),

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import unicodedata
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,15 @@ INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F),
 EXCEL = re.compile(r'"?sep=(.)"?\r?\n')
 #: What a compressed file begins with.
 GZIP = b"\x1f\x8b"
+#: What files begin with that are no text, whatever they are called, and what they are.
+NO_TEXT = {
+    rb"PK\x03\x04": "a zip archive, or a file of Excel: write it as CSV",
+    rb"\xd0\xcf\x11\xe0": "a file of an old Excel: write it as CSV",
+    rb"BZh[1-9]1AY&SY": "compressed by bzip2: unpack it",
+    rb"\xfd7zXZ\0": "compressed by xz: unpack it",
+    rb"\x28\xb5\x2f\xfd": "compressed by Zstandard: unpack it",
+    rb"\x1f\x8b": "compressed twice: unpack it once",
+}  # fmt: skip
 
 
 def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> pd.DataFrame:
@@ -55,21 +65,21 @@ def read_table(path: Path, encoding: str = "utf-8", errors: str = "strict") -> p
         ValueError: no such file, another format, a file without rows, or a damaged one; the message
             names the line.
     """
-    kind = Path(path.stem).suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
-    if kind not in FORMATS or (kind == ".parquet" and path.suffix == ".gz"):
+    kind = Path(path.stem).suffix.lower() if _is_packed(path) else path.suffix.lower()
+    if kind not in FORMATS or (kind == ".parquet" and _is_packed(path)):
         raise ValueError(f"data must be {READABLE} ({', '.join(FORMATS)}); got {path}")
     try:
-        parquet = _parquet_rows(path) if kind == ".parquet" else None
+        parquet = _parquet(path) if kind == ".parquet" else None
         text = "" if kind == ".parquet" else _decoded(path, encoding, errors)
     except FileNotFoundError:
         raise ValueError(f"data must be {READABLE}; there is no {path}") from None
     except IsADirectoryError:
         raise ValueError(f"data must be {READABLE}; {path} is a folder") from None
-    except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, UnicodeError, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"data must be {READABLE}; {path}: {reason}") from None
     if parquet is not None:
-        table = _framed("row", parquet)
+        table = parquet
     elif kind in (".csv", ".tsv"):
         table = _separated(path, text, "\t" if kind == ".tsv" else separator_of(text))
     else:
@@ -214,10 +224,17 @@ def column_of(table: pd.DataFrame, name: str, where: str) -> "pd.Series[Any]":
     return table.iloc[:, known.index(bare(name))]
 
 
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
 def _decoded(path: Path, encoding: str, errors: str) -> str:
     content = path.read_bytes()
-    if path.suffix == ".gz" or content.startswith(GZIP):
+    if _is_packed(path) or content.startswith(GZIP):
         content = gzip.decompress(content)
+    for beginning, what in NO_TEXT.items():
+        if re.match(beginning, content):
+            raise ValueError(f"data must be {READABLE}; {path} is {what}")
     marked = [name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)]
     encoding = marked[0] if marked else encoding
     try:
@@ -230,7 +247,7 @@ def _decoded(path: Path, encoding: str, errors: str) -> str:
             f"is not {encoding} (a common one is cp1252; latin-1 takes every byte)"
         ) from None
     _check_decoded(path, content, text, encoding)
-    return text
+    return text.lstrip("\ufeff")  # a mark that was put before a mark
 
 
 def _check_decoded(path: Path, content: bytes, text: str, encoding: str) -> None:
@@ -271,12 +288,12 @@ def _separated(path: Path, text: str, separator: str) -> pd.DataFrame:
                     raise ValueError(
                         f"{path}: line {line} repeats the header (files that were put together?)"
                     )
-                if rows and row and len(row) != len(rows[0]):
+                if rows and not _is_empty(row, rows) and len(row) != len(rows[0]):
                     raise ValueError(
                         f"{path}: line {line} has {_fields(len(row))}, and the header has "
                         f"{len(rows[0])} (text that holds the separator must stand in quotes)"
                     )
-                if row:  # no empty line
+                if not _is_empty(row, rows):
                     rows.append(row if rows else list(map(bare, row)))
                     places.append(line)
                 line = reader.line_num + 1
@@ -290,6 +307,12 @@ def _separated(path: Path, text: str, separator: str) -> pd.DataFrame:
         raise ValueError(f"{path} is empty: a header with the names of the columns is needed")
     index = pd.Index(places[1:], name="line")
     return pd.DataFrame(rows[1:], columns=rows[0], index=index, dtype=object)
+
+
+def _is_empty(row: list[str], rows: list[list[str]]) -> bool:
+    """Whether there is nothing in a line; of one column, an empty cell in quotes is a row."""
+    one_column = rows and len(rows[0]) == 1
+    return not row or (len(row) == 1 and not one_column and not row[0].strip())
 
 
 def _fields(count: int) -> str:
@@ -314,7 +337,7 @@ def _json(path: Path, text: str) -> pd.DataFrame:
             if len(text.strip().splitlines()) < 2 or not _is_object(text.strip().splitlines()[0]):
                 raise ValueError(f"{path} is no JSON: {error}") from None
         else:
-            return _framed("row", dict(enumerate(_examples(path, whole), 1)))
+            return _framed(path, "row", dict(enumerate(_examples(path, whole), 1)))
     rows = {}
     # Not splitlines: a text may hold characters that count as ends of a line there.
     for number, line in enumerate(text.split("\n"), 1):
@@ -326,7 +349,7 @@ def _json(path: Path, text: str) -> pd.DataFrame:
             raise ValueError(f"{path}: line {number} is no JSON: {error}") from None
         if not isinstance(rows[number], dict):
             raise ValueError(f"{path}: line {number} must be an object, as in {{...}}")
-    return _framed("line", rows)
+    return _framed(path, "line", rows)
 
 
 def _loaded(text: str) -> Any:
@@ -390,13 +413,19 @@ def _asked(path: Path, article: Any, paragraph: Any, asked: Any, where: str) -> 
     return row
 
 
-def _parquet_rows(path: Path) -> dict[int, dict[str, Any]]:
-    return dict(enumerate(pq.ParquetFile(path).read().to_pylist(), 1))
+def _parquet(path: Path) -> pd.DataFrame:
+    """The table column by column, as two may have one name."""
+    read = pq.ParquetFile(path).read()
+    columns = [pd.Series(column.to_pylist(), dtype=object) for column in read.columns]
+    table = pd.DataFrame(dict(enumerate(columns)), dtype=object).set_axis(read.column_names, axis=1)
+    return table.set_axis(pd.RangeIndex(1, len(table) + 1, name="row"), axis=0)
 
 
-def _framed(place: str, rows: dict[int, dict[str, Any]]) -> pd.DataFrame:
+def _framed(path: Path, place: str, rows: dict[int, dict[str, Any]]) -> pd.DataFrame:
     """One column a key that occurs; None where a row does not have it."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    for name in names:
+        as_text(name, f"{path}: the name of a column")
     columns = {
         name: pd.Series([row.get(name) for row in rows.values()], dtype=object) for name in names
     }

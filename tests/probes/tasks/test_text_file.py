@@ -1,15 +1,21 @@
 """Tables in files: what stands in a cell is what is read, and what is damaged is named."""
 
+import bz2
+import contextlib
 import csv
 import gzip
 import json
+import lzma
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.tasks.text_file import as_text, check_encoding, read_table, text_column
+from probes.tasks.text_file import as_text, check_encoding, column_of, read_table, text_column
 
 WORDS = ["None", "NA", "null", "nan", "n/a", "01", "1", "1e3", "TRUE", "9007199254740993", "é"]
 
@@ -94,7 +100,6 @@ def test_rows_keep_their_lines(tmp_path):
         (b"text,label\nfine,a\n\xef\xbb\xbftext,label\n", "line 3 repeats the header"),
         (b"text,label\nfine,a\nno\0,b\n", "line 3, holds a NUL"),
         ("text,label\nfine,a\n".encode("utf-16-le"), "line 1, holds a NUL"),
-        (b"PK\3\4\x14\0\0\0", "line 1, holds a NUL"),
         (b"text,label\nfine,a\ncaf\xe9,b\n", "line 3, has byte 0xe9, which is not utf-8"),
     ],
 )
@@ -135,6 +140,7 @@ def test_a_damaged_table_is_named_by_its_line(content, message, tmp_path):
         ("t.xlsx", "", "data must be a CSV, TSV, JSON"),
         ("t.parquet", "PAR1", "data must be a CSV, TSV"),
         ("t.csv.gz", "text", "data must be a CSV, TSV"),
+        ("t.json", '[{"text": "a", "\\ud800": 1}]', "name of a column is no Unicode text"),
     ],
 )
 def test_a_damaged_file_is_one_line(name, content, message, tmp_path):
@@ -174,6 +180,61 @@ def test_compressed_files_and_long_cells_are_read(tmp_path):
         (tmp_path / name).write_bytes(gzip.compress(content))
         assert read_table(tmp_path / name)["text"].item() == long
     assert csv.field_size_limit() < len(long)
+
+
+CONTENT = b"text,label\nfine,a\n" * 9
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (bz2.compress(CONTENT), "compressed by bzip2"),
+        (lzma.compress(CONTENT), "compressed by xz"),
+        (pa.compress(CONTENT, "zstd", asbytes=True), "compressed by Zstandard"),
+        (b"PK\3\4\x14\0\0\0", "a zip archive, or a file of Excel"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "a file of an old Excel"),
+        (gzip.compress(gzip.compress(CONTENT)), "compressed twice"),
+    ],
+    ids=["bzip2", "xz", "zstd", "zip", "excel", "twice"],
+)  # fmt: skip
+def test_what_is_no_text_is_said_to_be_what_it_is_in_every_encoding(content, what, tmp_path):
+    (tmp_path / "t.csv").write_bytes(content)
+    for encoding in ("utf-8", "latin-1"):
+        with pytest.raises(ValueError, match=f"data must be a CSV, .*csv is {what}"):
+            read_table(tmp_path / "t.csv", encoding)
+
+
+def test_no_damage_of_a_compressed_file_is_a_traceback(tmp_path):
+    """Of 90 flipped bits most are found by the checksum, some by what unpacks."""
+    generator, packed = np.random.default_rng(0), gzip.compress(CONTENT)
+    for _ in range(90):
+        damaged = bytearray(packed)
+        damaged[generator.integers(len(packed))] ^= 1 << generator.integers(8)
+        (tmp_path / "t.csv.GZ").write_bytes(damaged)
+        with contextlib.suppress(ValueError):
+            read_table(tmp_path / "t.csv.GZ")
+
+
+def test_two_columns_of_one_name_are_told_in_parquet_as_in_csv(tmp_path):
+    columns = [pa.array(["a", "b"]), pa.array(["c", "d"]), pa.array([0, None])]
+    pq.write_table(pa.table(columns, names=["text", "text", "label"]), tmp_path / "t.parquet")
+    table = read_table(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match="more than one column 'text'"):
+        column_of(table, "text", "t")
+    assert column_of(table, "label", "t").tolist() == [0, None]
+    assert (table.index.name, table.index.tolist()) == ("row", [1, 2])
+
+
+def test_marks_and_blank_lines_before_the_header_and_between_rows_are_nothing(tmp_path):
+    for before in (b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2, b"  \n", b"\t\r\n\n"):
+        (tmp_path / "t.csv").write_bytes(before + b'"text","label"\nfine,a\n  \ngood,b\n \n')
+        table = read_table(tmp_path / "t.csv")
+        assert list(table) == ["text", "label"]
+        assert table.values.tolist() == [["fine", "a"], ["good", "b"]]
+    (tmp_path / "t.csv").write_text('text\n""\n" "\n')
+    assert read_table(tmp_path / "t.csv").values.tolist() == [[""], [" "]]
+    (tmp_path / "t.json").write_bytes(b'\xef\xbb\xbf\xef\xbb\xbf[{"text": "a"}]')
+    assert read_table(tmp_path / "t.json").values.tolist() == [["a"]]
 
 
 def test_the_nested_file_of_squad_is_one_question_a_row(tmp_path):

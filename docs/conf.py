@@ -3,6 +3,7 @@
 import re
 from dataclasses import is_dataclass
 from importlib import import_module
+from os.path import normpath, relpath
 from pathlib import Path
 from shutil import copyfile
 from textwrap import indent
@@ -62,14 +63,18 @@ TAKEN = {
     "benchmarks.md": "benchmarks/README.md",
     "changelog.md": "CHANGELOG.md",
     "recipes.md": "recipes/README.md",
+    **{
+        f"notebooks/{notebook.name}": f"notebooks/{notebook.name}"
+        for notebook in (HERE.parent / "notebooks").glob("*.ipynb")
+    },
 }
 #: Types as Sphinx writes them, and as the code does.
 LONG_TYPES = {
     stringify_annotation(kind, "smart"): name
     for kind, name in ((ArrayLike, "ArrayLike"), (Real, "Real"))
 }
-#: A link that leads neither outside nor to a heading of the same page.
-RELATIVE_LINK = re.compile(r"\]\((?!https?:|#)")
+#: A link that leads neither outside nor to a heading of the same page, and its file.
+RELATIVE_LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]*)")
 #: A picture of a page, with where it lies.
 PICTURE = re.compile(r'<img [^>]*src="([^"]+)"[^>]*>')
 #: Commands of a module's docstring, one a line.
@@ -79,12 +84,24 @@ COMMANDS = re.compile(r"^(?:python|torchrun) .*\n(?:.+\n)*", re.MULTILINE)
 def _take_pages() -> None:
     """Copy what stands elsewhere: Sphinx reads one folder alone."""
     for name, place in TAKEN.items():
-        page = HERE.parent / place
-        above = f"](../{page.parent.relative_to(HERE.parent).as_posix()}/"
-        text = RELATIVE_LINK.sub(above, page.read_text(encoding="utf-8"))
-        (HERE / name).write_text(text.replace("](.././docs/", "]("), encoding="utf-8")
-    for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
-        copyfile(notebook, HERE / "notebooks" / notebook.name)
+        copyfile(HERE.parent / place, HERE / name)
+
+
+def _lead_links(_app: Sphinx, name: str, source: list[str]) -> None:
+    """Lead links of a page, which are right in the checkout, to what was taken."""
+    page = HERE / f"{name}.md"
+    if not page.exists():
+        return
+    stands = HERE.parent / TAKEN.get(f"{name}.md", f"docs/{name}.md")
+    taken = {HERE.parent / place: HERE / shown for shown, place in TAKEN.items()}
+
+    def led(link: re.Match[str]) -> str:
+        target = Path(normpath(stands.parent / link[1]))
+        if stands == page and target not in taken:
+            return link[0]
+        return f"]({Path(relpath(taken.get(target, target), page.parent)).as_posix()}"
+
+    source[0] = RELATIVE_LINK.sub(led, source[0])
 
 
 def _plain_settings() -> None:
@@ -181,6 +198,7 @@ def setup(app: Sphinx) -> None:
     """Register what is done beside the extensions."""
     _take_pages()
     _plain_settings()
+    app.connect("source-read", _lead_links)
     app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))
     app.connect("autodoc-process-signature", _short_types)
     app.connect("missing-reference", _without_page)

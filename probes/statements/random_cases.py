@@ -98,7 +98,7 @@ def random_cases(seed: int) -> Iterator[Case]:
     """
     table = leave_outs(seed, PROBLEMS)
     for close, group in table.groupby("close", sort=False):
-        where = "close" if close else "not close"
+        where = "that are close" if close else "that are not close"
         for column, reading, bound in (
             ("printed", "as printed", 1.0),
             ("local", f"{WHERE_CLOSE}", 1.0),
@@ -108,10 +108,11 @@ def random_cases(seed: int) -> Iterator[Case]:
             yield Case(
                 "Proposition 4.2",
                 f"{reading}: largest change / bound",
-                f"random leave-outs, {len(group):,} {where}",
+                f"random leave-outs {where}, {len(group):,}",
                 float(group[column].max()),
                 bound,
-                assumptions=f"exceeded in {exceeded:,}; {PROBLEMS:,} problems, exact minimisers",
+                assumptions=f"exceeded in {exceeded:,} of {len(group):,}; {PROBLEMS:,} problems, "
+                "exact minimisers",
                 failed="" if close else NOT_CLOSE,
                 reach=float(group["reach"].min()),
                 command=f"--statement random --seed {seed}",

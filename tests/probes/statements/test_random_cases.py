@@ -34,5 +34,16 @@ def test_the_cases_say_how_many_were_tried(monkeypatch):
     inside = cases[cases["failed"] == ""]
     assert set(inside["verdict"]) == {"holds"}
     assert (inside["reach"] >= 1).all()
-    counts = cases["setting"].str.extract(r"([\d,]+) (?:not )?close")[0].str.replace(",", "")
+    counts = cases["setting"].str.extract(r"close, ([\d,]+)")[0].str.replace(",", "")
     assert counts.astype(int).groupby(cases["failed"]).first().sum() == len(leave_outs(1, 40))
+
+
+def test_close_ones_are_told_apart_from_the_others_where_cases_are_summed_up(monkeypatch):
+    """The table that ``--details`` prints has one line for what stands before the comma."""
+    monkeypatch.setattr(module, "PROBLEMS", 40)
+    cases = case_table(random_cases(1))
+    data = cases["setting"].str.split(",").str[0]
+    assert (cases["failed"].groupby(data).nunique() == 1).all()
+    assert data.nunique() == 2
+    tried = cases["assumptions"].str.extract(r"of ([\d,]+);")[0]
+    assert (tried == cases["setting"].str.split(", ").str[1]).all()

@@ -415,7 +415,7 @@ def read_scores(path: Path, n: int, held_out: int) -> Array:
         if path.suffix == ".parquet":
             scores = pd.read_parquet(path).to_numpy(np.float64)
         else:
-            scores = np.load(path, allow_pickle=False).astype(np.float64)
+            scores = _loaded(path)
     except Exception as error:  # whatever a reader says of a file that is none of its own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"scores must be a NumPy or Parquet file; {path}: {reason}") from None
@@ -424,6 +424,16 @@ def read_scores(path: Path, n: int, held_out: int) -> Array:
     require(fits, "scores", f"{n} rows and 1 to {held_out} columns", f"shape {shape}")
     require(bool(np.isfinite(scores).all()), "scores", "finite", "some that are not")
     return scores
+
+
+def _loaded(path: Path) -> Array:
+    loaded = np.load(path, allow_pickle=False)
+    if not isinstance(loaded, np.ndarray):
+        loaded.close()
+        raise ValueError("it holds several arrays (np.save writes one)")
+    if loaded.dtype.kind not in "biuf":  # NumPy would drop imaginary parts
+        raise ValueError(f"it holds {loaded.dtype}, and no real numbers")
+    return loaded.astype(np.float64)
 
 
 def _result(settings: AttributionSettings, tables: Tables) -> AttributionResult:

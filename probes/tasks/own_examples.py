@@ -77,6 +77,8 @@ def _tensor(name: str, values: Any, dtype: torch.dtype) -> Tensor:
     fine = array.dtype.kind in "biuf" and array.ndim > 0
     inner = _kind(values[0]) if isinstance(values, list | tuple) and values else array.dtype
     require(fine, name, "numbers, as many in every row", f"{_kind(values)} of {inner}")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # PyTorch has no longer numbers
+        array = array.astype(np.float64)
     # PyTorch knows the byte order of the machine alone.
     made = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     return made.to(dtype) if made.is_floating_point() else made

@@ -211,6 +211,8 @@ def hostile_scores(folder):
     np.save(folder / "wrong.npy", np.zeros((3, 4)))
     np.save(folder / "nan.npy", np.full((16, 4), np.nan))
     np.save(folder / "words.npy", np.full((16, 4), "a"))
+    np.save(folder / "complex.npy", np.full((16, 4), 1j))
+    np.savez(folder / "several.npz", np.zeros((16, 4)))
     (folder / "broken.npy").write_bytes(b"\x93NUMPY")
     (folder / "broken.parquet").write_bytes(b"PAR1")
 
@@ -223,6 +225,8 @@ def hostile_scores(folder):
         (["--scores", "wrong.npy"], ["scores must be 16 rows", "(3, 4)"]),
         (["--scores", "nan.npy"], ["scores must be finite"]),
         (["--scores", "words.npy"], ["scores", "words.npy"]),
+        (["--scores", "complex.npy"], ["scores", "it holds complex128"]),
+        (["--scores", "several.npz"], ["scores", "it holds several arrays"]),
         (["--scores", "broken.npy"], ["scores", "broken.npy"]),
         (["--scores", "broken.parquet"], ["scores", "broken.parquet"]),
         (["--scores", "fits.npy", "--draws", "3"], ["one file for each of the 3 draws", "1 file"]),

@@ -52,9 +52,10 @@ def brought(features, targets):
         (list(zip(FEATURES.tolist(), TARGETS.tolist(), strict=True)), None),
         (list(zip(FEATURES, TARGETS, strict=True)), None),
         (FEATURES.astype(">f8"), TARGETS.astype(">i8")),
+        (FEATURES.astype(np.longdouble), TARGETS),
     ],
     ids=["NumPy", "lists", "Dataset", "tensors", "other precision", "pandas", "lists of tensors",
-         "pairs of lists", "pairs of NumPy", "other byte order"],
+         "pairs of lists", "pairs of NumPy", "other byte order", "longer numbers"],
 )  # fmt: skip
 def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features, targets):
     found, classes = brought(features, targets)

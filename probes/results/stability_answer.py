@@ -97,6 +97,8 @@ def _ratio(rows: pd.DataFrame) -> str:
     ratio = float((means["bound"] / means["measured"]).min())
     if ratio == float("inf"):
         return "it is infinite"
+    if ratio == 0:
+        return "it is 0, below the measured value"
     if ratio < 1:
         return f"the measured value is {times(1 / ratio)} times the bound"
     least = "at least " if rows["p"].nunique() > 1 else ""

@@ -44,6 +44,7 @@ def test_how_far_off_the_bound_is_comes_from_draws_in_which_it_applies():
         ([DIVERGED], "the networks diverged"),
         ([EXCEEDED | {"objective": "dropout"}], "Nothing here supports the bound"),
         ([FAR, FAR], "Nothing here supports the bound"),
+        ([EXCEEDED | {"objective": "dropout", "bound": 0.0}], "λ = 1 it is 0, below the measured"),
     ],
 )
 def test_every_verdict_is_told(rows, words):

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -35,7 +36,7 @@ def be_normal() -> None:
     and workers end.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, partial(_interrupt, process=os.getpid()))
     if not gc.isenabled():
         # What was imported stays: it need not be looked at again.
         gc.freeze()
@@ -73,7 +74,10 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(status_of_interrupt())
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None, process: int) -> None:
+    if os.getpid() != process:
+        # A fork, as libraries make them: they end it so, and expect no more of it.
+        os._exit(128 + number)
     global _signal
     _signal = signal.Signals(number)
     raise KeyboardInterrupt

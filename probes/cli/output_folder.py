@@ -58,7 +58,7 @@ def own_folder(folder: Path, question: str, settings: Mapping[str, Any]) -> Path
 
 def written_files(folder: Path) -> list[str]:
     """Names of the files that the run in a folder wrote, its manifest last."""
-    return [*_manifest(folder).get("files", []), MANIFEST]
+    return [*_files(folder), MANIFEST]
 
 
 def remove_left_over(folder: Path, files: Collection[str]) -> None:
@@ -68,7 +68,7 @@ def remove_left_over(folder: Path, files: Collection[str]) -> None:
         folder: whose manifest is still that of before.
         files: names of those that were written now.
     """
-    for name in _manifest(folder).get("files", []):
+    for name in _files(folder):
         if name not in files and Path(name).name == name:
             (folder / name).unlink(missing_ok=True)
 
@@ -112,13 +112,21 @@ def _manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a folder; empty where there is none that can be read."""
     try:
         kept = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}
 
 
-def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that matter, as a manifest has them."""
+def _files(folder: Path) -> list[str]:
+    """Names of the files that the manifest of a folder lists; one of something else lists none."""
+    named = _manifest(folder).get("files")
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
+def _comparable(settings: Any) -> dict[str, Any]:
+    """Settings that matter, as a manifest has them; one of something else has none."""
+    if not isinstance(settings, Mapping):
+        return {}
     known = {name: value for name, value in settings.items() if name not in NO_MATTER}
     return dict(json.loads(json.dumps(known, default=str)))
 

@@ -212,6 +212,28 @@ def test_interrupt_while_importing_is_one_line_and_status_130(tmp_path):
     assert line == "interrupted"
 
 
+FORK = """
+import os, signal, time
+from probes.cli.early_interrupt import be_normal
+be_normal()
+ready, say = os.pipe()
+child = os.fork()
+if not child:
+    os.write(say, b"here")
+    time.sleep(60)
+    os._exit(0)
+os.read(ready, 4)
+os.kill(child, signal.SIGTERM)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_is_ended_without_words():
+    """As of a library that loads or maps data in processes of its own."""
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("143\n", "")
+
+
 @pytest.mark.parametrize(
     ("late", "status"), [("pass", 3), ("raise RuntimeError", 1), ("os.close(1)", 120)]
 )

@@ -48,6 +48,23 @@ def test_what_the_same_run_wrote_before_and_not_now_is_removed(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content", [{"settings": 5}, {"settings": [], "files": 3}, {"files": [1, None]}]
+)
+def test_a_manifest_of_something_else_is_that_of_another_run(content, tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="holds another"):
+        check_folder(tmp_path, "stability", RUN)
+    assert written_files(tmp_path) == ["manifest.json"]
+    remove_left_over(tmp_path, [])
+
+
+def test_a_manifest_that_cannot_be_read_is_none(tmp_path):
+    for content in ("[" * 100_000, "{", "[]", "5"):
+        (tmp_path / "manifest.json").write_text(content)
+        check_folder(tmp_path, "stability", RUN)
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"p": (0.1, 0.3)}, "p 0.1 0.3 there, 0.1 here"), ({"n": 32}, "n 32 there, 64 here"),

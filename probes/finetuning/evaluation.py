@@ -75,6 +75,16 @@ class FinetuneTrainer(LoraDropoutTrainer):
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Load nothing: :class:`CheckpointCallback` restores the adapter as it was trained."""
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Run an epoch, unless all steps were taken before the run was killed.
+
+        transformers' trainer would take one more where its last checkpoint is within an epoch.
+        """
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+        else:
+            self.control.should_training_stop = True
+
     @property
     def evaluated_at_the_end(self) -> bool:
         """Whether the last step was evaluated, which the interval need not divide."""

@@ -114,6 +114,17 @@ def test_a_run_goes_on_exactly_where_its_last_checkpoint_is(
     assert damaged or resumed["seconds"].min() > before > 0
 
 
+def test_a_run_that_was_killed_after_its_last_step_takes_no_other(models, tmp_path):
+    """The last checkpoint is within an epoch of 4 steps."""
+    task, settings = ("glue/rte", models["classifier"]), {
+        "data": write_glue("rte", tmp_path / "data", 2), "training": QUICK | {"max_steps": 6},
+        "out": tmp_path / "out",
+    }  # fmt: skip
+    whole = tuned(*task, **settings).rows
+    shutil.rmtree(tmp_path / "out/cells")
+    assert_same_rows(tuned(*task, **settings).rows, whole)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(models, tmp_path_factory):
     """Folder of a finished run's last checkpoint, and what the run reads of it."""

@@ -291,8 +291,12 @@ class AblationResult(Result):
 
     @property
     def said_of_brief(self) -> str:
-        """Which variants the first screen has."""
-        return "of each part the variants with the lowest and the highest test loss"
+        """Which variants the first screen has, and what they are compared with."""
+        compared = ", ".join(f"“{PARTS[part]}”" for part in dict.fromkeys(self.summary["part"]))
+        return (
+            "of each part the variants with the lowest and the highest test loss; difference: test "
+            f"loss less that of {compared}"
+        )
 
     @property
     def conclusion(self) -> str:

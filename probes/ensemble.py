@@ -301,7 +301,11 @@ class EnsembleResult(Result):
     def said_of_brief(self) -> str:
         """What the columns of the first screen are."""
         most = self.summary["ensemble"].max()
-        return f"test losses; difference: N = {most} less expected weight"
+        said = f"test losses; difference: N = {most} less expected weight"
+        if TableKind.RIVALS not in self.more:
+            return said
+        answer = self.rivals_answer.removesuffix(".")
+        return f"{said}; rivals: {answer[0].lower()}{answer[1:]}"
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from probes.results.first_screen import MOST_ROWS
+from tests.probes.report.tables import rivals_result
 from tests.probes.tables import (
     EFFECTS,
     NAN,
@@ -212,3 +213,15 @@ def test_stability_says_what_one_example_does_and_what_the_bound_is_worth():
     ratio = row["bound"] / row["measured"]
     said = float(re.search(r"at λ = 1 .* (\S+) times", result.answer)[1].replace(",", ""))
     assert said == pytest.approx(max(ratio, 1 / ratio), rel=0.05)
+
+
+def test_the_first_screen_says_how_rivals_of_the_ensemble_compare_with_it():
+    rivals = {(0.3, "masks"): [(0.1, 0.2, 0.5)] * 3, (0.3, "starts"): [(0.2, 0.3, 0.6)] * 3}
+    said = rivals_result(rivals).said_of_brief
+    assert "; rivals: of 1 comparison with the mask ensemble" in said
+    assert "rivals" not in ensemble_result(BOTH).said_of_brief
+
+
+def test_the_ablation_s_first_screen_says_what_differences_are_from():
+    said = RESULTS["ablation"].said_of_brief
+    assert said.endswith("difference: test loss less that of “never”")

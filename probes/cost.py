@@ -35,6 +35,7 @@ from torch.profiler import ProfilerActivity, profile
 from lora_dropout import Ensemble, backward_over_samples, grouped_samples, inject
 from probes.cli.measures import MeasureCost
 from probes.cli.probe import Probe
+from probes.jobs.amounts import how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.manifest import device_name
@@ -265,8 +266,8 @@ class CostResult(Result):
         """What was timed."""
         first = self.rows.iloc[0]
         return (
-            f"transformer block of width {first['width']}, {first['batch']} × {first['tokens']} "
-            f"tokens, rank {RANK} on all its linear layers, p = {first['p']:g}, "
+            f"transformer block of width {first['width']}, {first['batch']} × "
+            f"{how_many(first['tokens'], 'token')}, rank {RANK} on all its linear layers, p = {first['p']:g}, "
             f"{first['hardware']}"
         )
 

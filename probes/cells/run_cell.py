@@ -22,6 +22,7 @@ from probes.cells.leave_one_out import (
 from probes.cells.measure_cell import loss_matrix, measure_cell
 from probes.cells.memory_limit import Size, safe_limit
 from probes.cells.prepare import Prepared, prepare, prepare_all
+from probes.jobs.amounts import how_many
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.late_interrupt import interrupt_put_off
 from probes.landscape.newton_plan import MEMORY_BUDGET
@@ -68,7 +69,7 @@ class CellRun:
         with suppress(torch.OutOfMemoryError):
             return train_part(cell, ready, cut, progress)
         half = -(-max(rows.stop - rows.start for rows in cut) // 2)
-        _say_full(f"{half} replicas of this block train together")
+        _say_full(f"{how_many(half, 'replica')} of this block at a time")
         return train_part(cell, ready, replica_blocks_of(cell, ready, half))
 
     def groups(self, cells: Sequence[Cell], places: int) -> list[list[Cell]]:
@@ -121,7 +122,7 @@ class CellRun:
             parts = train_cells(cells, ready, progress)
         if not parts:
             half = -(-len(cells) // 2)
-            _say_full(f"{half} cells of this block train together")
+            _say_full(f"{how_many(half, 'cell')} of this block at a time")
             for rows in blocks(len(cells), half):
                 parts += train_cells(cells[rows], ready[rows])
         return [joined(one, [part]) for one, part in zip(ready, parts, strict=True)]

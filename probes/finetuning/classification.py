@@ -27,6 +27,7 @@ from probes.finetuning.task import (
     draw_training,
     take_held_out,
 )
+from probes.jobs.amounts import how_many
 from probes.metrics.calibration_error import (
     calibration_error,
     calibration_floor,
@@ -222,7 +223,8 @@ def classification_task(
                          keep_in_memory=True)  # fmt: skip
         check_texts_kept(made["lost"], f"{which}: ")
         if cut := sum(made["cut"]):
-            say_once(f"{which}: texts that are cut after {tokens} tokens: {cut} of {len(made)}")
+            after = how_many(tokens, "token")
+            say_once(f"{which}: texts that are cut after {after}: {cut} of {len(made)}")
         tables[which] = made.remove_columns(["cut", "lost"])
     train, held_out, *others = tables.values()
     settings: dict[str, Any] = {"num_labels": classes}

@@ -17,6 +17,7 @@ from probes.finetuning.task import (
     default_tokens,
     draw_training,
 )
+from probes.jobs.amounts import how_many
 from probes.models.pretrained import LANGUAGE_MODEL
 from probes.tasks.labelled_texts import rows_used, say_once
 
@@ -81,14 +82,14 @@ def instruction_task(corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         none, cut = len(made) - len(kept), sum(kept["cut"])
         say_once(
             f"alpaca, {which}: {rows_used(len(made), len(kept), {OF_QUESTION: none})}"
-            + (f"; answers that are cut after {tokens} tokens: {cut}" if cut else "")
+            + (f"; answers that are cut after {how_many(tokens, 'token')}: {cut}" if cut else "")
         )
         return kept.remove_columns("cut")
 
     train = prepare(draw_training(parts["train"], corpus), "training")
     kept = prepare(parts["test"], "held-out")
     if not len(train) or not len(kept):
-        raise ValueError(f"no answer begins within {tokens} tokens: give more --tokens")
+        raise ValueError(f"no answer begins within {how_many(tokens, 'token')}: give more --tokens")
     return FinetuneTask(
         train,
         kept,

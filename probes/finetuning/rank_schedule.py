@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from probes.jobs.amounts import how_many
+
 #: Shares of the steps and of the rank at the end, where nothing is given; ours.
 WARMUP, FINAL, INITIAL = 0.1, 0.2, 1.5
 
@@ -46,8 +48,8 @@ class RankSchedule:
         tfinal = int(FINAL * steps) if self.tfinal is None else self.tfinal
         if tinit + tfinal >= steps:
             raise ValueError(
-                f"tinit and tfinal must leave some of the {steps} steps of training for taking "
-                f"ranks away; got {tinit} and {tfinal}"
+                f"tinit and tfinal must leave some of the {how_many(steps, 'step')} of training "
+                f"for taking ranks away; got {tinit} and {tfinal}"
             )
         return {
             "init_r": self.init_rank or math.ceil(INITIAL * rank), "target_r": rank,

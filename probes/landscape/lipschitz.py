@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.jobs.amounts import how_many
 from probes.models.feedforward import Columns, FeedForward, beside
 from probes.models.network import Factors, Inputs, Network
 from probes.training.replica_maps import in_one_call
@@ -41,7 +42,8 @@ class LipschitzTracker:
     @property
     def how(self) -> str:
         """How the value was obtained."""
-        return f"largest per-example gradient in W at {len(self.at)} steps of all replicas"
+        steps = how_many(len(self.at), "step")
+        return f"largest per-example gradient in W at {steps} of all replicas"
 
     def visit(self, step: int, factors: Factors) -> None:
         """Take the factors of some replicas into account, at the steps that are looked at.

@@ -20,7 +20,7 @@ from probes.ensemble import EnsembleResult
 from probes.finetune import FinetuneResult
 from probes.generalization import GapResult, MatchedResult
 from probes.information import InformationResult
-from probes.jobs.amounts import from_to
+from probes.jobs.amounts import from_to, how_many
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.report.claims import (
     OVERFITS,
@@ -79,8 +79,8 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
     )
     overfit = [f"{one.task} at learning rate {one.lr:g}" for one in regimes if one.overfits]
     verdicts = [
-        f"The network without dropout overfits in {len(overfit)} of {len(regimes)} regimes"
-        f"{': ' if overfit else ''}{', '.join(overfit)}.",
+        f"The network without dropout overfits in {len(overfit)} of "
+        f"{how_many(len(regimes), 'regime')}{': ' if overfit else ''}{', '.join(overfit)}.",
         "Every section that trains a network is measured in each regime. A network overfits if its "
         f"test loss ends more than {OVERFITS:.0%} above the lowest value during training.",
     ]

@@ -90,7 +90,7 @@ def alike(claims: Mapping[Regime, Claims]) -> str:
     where = "both regimes" if len(claims) == 2 else f"all {len(claims)} regimes"
     return (
         f"The outcome is the same in {where} in {len(same)} of {len(items)} comparisons; "
-        f"{undecided} of these are undecided or were not measured."
+        f"undecided or not measured: {undecided} of these."
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_dropout.injection import adapted_layers, masked_updates
+from probes.jobs.amounts import how_many
 from probes.jobs.validation import require
 from probes.tasks.labelled_texts import say_once
 from probes.tasks.own_model import OwnModel, of_users_code
@@ -154,7 +155,7 @@ class _Tried:
                     "model.float() is more precise"
                 )
             if self.own.score is not None and not training:
-                with of_users_code(f"own.score on {len(index)} examples"):
+                with of_users_code(f"own.score on {how_many(len(index), 'example')}"):
                     scores = self.own.score(outputs, self.own.targets[index])
                 _check_values("own.score", scores, len(index), "a score an example")
 
@@ -205,7 +206,7 @@ class _Tried:
         return model.train(training)
 
     def _losses(self, model: nn.Module, index: Tensor) -> tuple[Any, Tensor]:
-        own, many = self.own, f"on {len(index)} examples"
+        own, many = self.own, f"on {how_many(len(index), 'example')}"
         with warnings.catch_warnings():
             # Of shapes that do not fit: they are refused in one line, or said in training.
             warnings.simplefilter("ignore")

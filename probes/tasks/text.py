@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from probes.jobs.amounts import how_many
 from probes.models.encoder import Encoder, EncoderLayer, Pooling, Tokens
 from probes.models.losses import Loss, cross_entropy
 from probes.models.pretrained import load_pretrained, require_package
@@ -217,7 +218,7 @@ def check_classes(labels: "pd.Series[str]", column: str, where: str) -> None:
     if not 2 <= classes <= len(labels) / 2:
         raise ValueError(
             f"{where}: column {column!r} must hold at least 2 classes, of at least 2 examples "
-            f"on average; got {classes} for {len(labels)} texts that can be used"
+            f"on average; got {classes} for {how_many(len(labels), 'text')} that can be used"
         )
 
 
@@ -251,7 +252,8 @@ def _embed(
     check_tokens_known(coded["input_ids"].numpy(), tokenizer)
     check_texts_kept(which_are_lost(coded["input_ids"].tolist(), tokenizer))
     if cut := sum(which_are_cut(coded, tokens)):
-        say_once(f"texts that are cut after {tokens} tokens: {cut} of {len(texts)}")
+        after = how_many(tokens, "token")
+        say_once(f"texts that are cut after {after}: {cut} of {len(texts)}")
     mask = coded["attention_mask"].bool()
     # Sorted by length, a batch is as wide as its longest text.
     order = mask.sum(1).argsort()

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from probes.jobs.amounts import how_many
+
 #: Standard deviation of the initial P and Q, as in the authors' code and in PEFT.
 INITIAL_SPREAD = 0.02
 
@@ -94,7 +96,7 @@ class BudgetSchedule:
             raise ValueError(f"target must lie in [1, {self.initial}], got {self.target}")
         if not 0 <= self.warmup <= self.steps - self.final <= self.steps:
             raise ValueError(
-                f"warmup and final must fit into {self.steps} steps, "
+                f"warmup and final must fit into {how_many(self.steps, 'step')}, "
                 f"got {self.warmup} and {self.final}"
             )
 

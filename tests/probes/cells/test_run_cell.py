@@ -146,7 +146,7 @@ def test_a_group_that_does_not_fit_is_halved_once_and_that_is_said(monkeypatch, 
     assert [len(arguments[0]) for arguments in calls] == [4, 2, 2]
     assert len(tables) == 4
     assert capsys.readouterr().err == (
-        "the GPU's memory is full: 2 cells of this block train together\n"
+        "the GPU's memory is full: 2 cells of this block at a time\n"
     )
 
 
@@ -156,7 +156,7 @@ def test_a_block_that_does_not_fit_is_halved_once_and_that_is_said(monkeypatch, 
     CellRun()(cell, silent)
     lengths = [[rows.stop - rows.start for rows in arguments[2]] for arguments in calls]
     assert lengths == [[17], [8, 9]]
-    assert "9 replicas of this block train together" in capsys.readouterr().err
+    assert "9 replicas of this block at a time" in capsys.readouterr().err
 
 
 def full(*arguments, **more):

@@ -60,8 +60,8 @@ def test_outcomes_that_are_the_same_in_both_are_counted():
         OVERFITS: {"β": {"p = 0.1": "smaller", "p = 0.3": UNDECIDED}, "gap": {}},
     }
     assert alike(claims) == (
-        "The outcome is the same in both regimes in 2 of 3 comparisons; 1 of these are undecided "
-        "or were not measured."
+        "The outcome is the same in both regimes in 2 of 3 comparisons; undecided or not "
+        "measured: 1 of these."
     )
 
 

@@ -170,9 +170,7 @@ def test_a_rough_precision_is_said_once(capsys):
 
 
 def test_a_batch_of_one_is_tried_as_well():
-    with pytest.raises(
-        ValueError, match=r"own.model on 1 examples, .* fails: Expected more than 1"
-    ):
+    with pytest.raises(ValueError, match=r"own.model on 1 example, .* fails: Expected more than 1"):
         traits(own(nn.BatchNorm1d(4)), n=2)
 
 

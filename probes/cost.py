@@ -267,8 +267,8 @@ class CostResult(Result):
         first = self.rows.iloc[0]
         return (
             f"transformer block of width {first['width']}, {first['batch']} × "
-            f"{how_many(first['tokens'], 'token')}, rank {RANK} on all its linear layers, p = {first['p']:g}, "
-            f"{first['hardware']}"
+            f"{how_many(first['tokens'], 'token')}, rank {RANK} on all its linear "
+            f"layers, p = {first['p']:g}, {first['hardware']}"
         )
 
     def plot(self) -> "Drawing":

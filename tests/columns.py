@@ -180,6 +180,20 @@ vacuous
 expected-weight network
 : the network without masks, its update times (1 − p)². One pass.
 
+replica
+: a network trained on S, or on S without one example. All replicas of an S start alike and see
+  the same masks.
+
+cell
+: one S at one p, with all its replicas: what is run, kept and resumed as a whole.
+
+supersample
+: n pairs of examples. A selection takes one of each pair to train on; K networks train on K
+  selections.
+
+ECE
+: expected calibration error: how far predicted probabilities are from the share that is right.
+
 draw
 : one training set S. Intervals are over draws.
 

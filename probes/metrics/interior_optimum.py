@@ -55,7 +55,10 @@ def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
     Returns:
         The optimum.
     """
-    wide = rows.pivot_table(index="draw", columns="p", values=quantity, aggfunc="mean")
+    # Also the draws in which no rate is known.
+    wide = rows.pivot_table(
+        index="draw", columns="p", values=quantity, aggfunc="mean", dropna=False
+    )
     finite = wide.where(np.isfinite(wide)).dropna(axis=1)
     average = finite.mean()
     ends = [float(rows["p"].min()), float(rows["p"].max())]

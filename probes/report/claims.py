@@ -20,7 +20,7 @@ from probes.generalization import GapResult, MatchedResult
 from probes.information import InformationResult
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
-from probes.results.answer_words import MATCHED_VERDICTS, margin_in_words
+from probes.results.answer_words import MATCHED_VERDICTS, in_draws, margin_in_words
 from probes.results.mask_kind_comparison import kind_name
 from probes.results.matched_information import MatchedInformationResult
 from probes.results.stability_result import StabilityResult
@@ -120,7 +120,7 @@ def of_ablation(result: AblationResult) -> Claims:
             continue
         topic = f"test loss, {part}, against “{reference}”"
         rate = group["p"].nunique() > 1
-        claims[topic] = _signs(group, "difference", partial(_variant, rate=rate))
+        claims[topic] = _signs(group, "difference", partial(variant_named, rate=rate))
     if len(result.kinds):
         table = result.kind_differences
         rate = table["p"].nunique() > 1
@@ -132,6 +132,16 @@ def of_ablation(result: AblationResult) -> Claims:
             for row in table.to_dict("records")
         }
     return claims
+
+
+def variant_named(row: Any, *, rate: bool) -> str:
+    """Name a variant of the ablation.
+
+    Args:
+        row: of ``AblationResult.summary``.
+        rate: whether there are several rates, so that its own is to be named.
+    """
+    return f"{row['variant']} at p = {row['p']:g}" if rate else str(row["variant"])
 
 
 def of_sensitivity(result: SensitivityResult) -> Claims:
@@ -294,14 +304,9 @@ def _against_plain(cells: pd.DataFrame, names: dict[str, str], keys: Sequence[st
     }
 
 
-def _variant(row: Any, *, rate: bool) -> str:
-    """A variant of the ablation, with its rate where there are several."""
-    return f"{row['variant']} at p = {row['p']:g}" if rate else str(row["variant"])
-
-
 def _kind(row: Any, *, rate: bool) -> str:
     """A kind of masks, with its rate where there are several."""
-    return _variant({**row, "variant": kind_name(row["kind"], row["samples"])}, rate=rate)
+    return variant_named({**row, "variant": kind_name(row["kind"], row["samples"])}, rate=rate)
 
 
 def _signs(table: pd.DataFrame, quantity: str, item: Callable[[Any], str]) -> dict[str, str]:
@@ -324,5 +329,5 @@ def _decided(row: Any, words: dict[str, str]) -> str:
 
 def _over(row: Any, quantity: str) -> str:
     """Over how many draws a difference is, where it is not known in others, of another kind."""
-    kept, draws = row[f"{quantity}_draws"], row["draws"]
-    return f" (in {kept:.0f} of {draws:.0f} draws)" if 0 < kept < draws else ""
+    said = in_draws(row, quantity).strip()
+    return f" ({said})" if said else ""

@@ -26,10 +26,16 @@ from probes.report.claims import (
     OVERFITS,
     RIVALRY,
     mask_members,
+    variant_named,
     what_bounds_say,
 )
 from probes.report.regimes import Regime
-from probes.results.answer_words import mean_in_words, number_in_words, share_in_words
+from probes.results.answer_words import (
+    in_draws,
+    mean_in_words,
+    number_in_words,
+    share_in_words,
+)
 from probes.results.matched_information import MatchedInformationResult
 from probes.results.result import Result
 from probes.results.stability_result import StabilityResult
@@ -262,7 +268,8 @@ def _told(rows: pd.DataFrame, column: str, name: str) -> str:
     """Which rivals have less or more of a quantity, by the corrected test."""
     told = rows[rows[f"{column}_holm"] <= LEVEL]
     parts = [
-        f"{word} {name}: {', '.join(map('“{}”'.format, some['predictor']))}"
+        f"{word} {name}: "
+        + ", ".join(f"“{row.predictor}”{in_draws(vars(row), column)}" for row in _records(some))
         for word, some in (("less", told[told[column] < 0]), ("more", told[told[column] > 0]))
         if len(some)
     ]
@@ -284,7 +291,8 @@ def of_coverage(result: CoverageResult) -> Finding:
     verdicts = [
         result.conclusion,
         *(
-            f"p = {row.p:g}: sets of size {row.size:.3g}{_against_none(row)}."
+            f"p = {row.p:g}: sets of size {row.size:.3g}{in_draws(vars(row), 'size')}"
+            f"{_against_none(row)}."
             for row in _records(plus)
             if np.isfinite(row.size)
         ),
@@ -311,7 +319,8 @@ def of_curves(result: CurvesResult) -> Finding:
         f"{row.method}, p = {row.p:g}: "
         + (
             f"the test loss ends {number_in_words(row.rise, 3)} above its best (at step "
-            f"{row.best_step:.0f}), the gap at {number_in_words(row.gap, 3)}."
+            f"{row.best_step:.0f}), the gap at {number_in_words(row.gap, 3)}"
+            f"{in_draws(vars(row), 'rise')}."
             if row.rise_draws
             else "diverged."
         )
@@ -337,7 +346,7 @@ def _calibrated(row: Any, floor: bool) -> str:
     noise = f" (a calibrated predictor would score {row.ece_floor:.3f})" if floor else ""
     return (
         f"calibration error {row.ece:.3f} at the best checkpoint{noise}, confidence "
-        f"{row.confidence:.3f} for accuracy {row.accuracy:.3f}."
+        f"{row.confidence:.3f} for accuracy {row.accuracy:.3f}{in_draws(vars(row), 'ece')}."
     )
 
 
@@ -350,13 +359,17 @@ def of_ablation(result: AblationResult) -> Finding:
         ]
         if group.empty:
             continue
+        several = group["p"].nunique() > 1
         told = group[group["difference_holm"] <= LEVEL]
-        less = told[told["difference"] < 0]["variant"].unique()
-        more = told[told["difference"] > 0]["variant"].unique()
+        sides = {"less": told[told["difference"] < 0], "more": told[told["difference"] > 0]}
         found = [
-            f"{word} test loss: {', '.join(names)}"
-            for word, names in (("less", less), ("more", more))
-            if len(names)
+            f"{word} test loss: "
+            + ", ".join(
+                variant_named(row, rate=several) + in_draws(row, "difference")
+                for row in side.to_dict("records")
+            )
+            for word, side in sides.items()
+            if len(side)
         ]
         verdicts.append(f"{part}, against “{reference}”: {'; '.join(found) or 'undecided'}.")
     verdicts.extend(result.conclusion.splitlines())
@@ -446,10 +459,12 @@ def _more(row: Any) -> str:
     difference = row.against_expected
     if not np.isfinite(difference):
         return "not compared with"
+    known = in_draws(vars(row), "against_expected")
     if not row.against_expected_holm <= LEVEL:
-        return f"not told apart ({number_in_words(difference, sign='+')}) from"
+        found = number_in_words(difference, sign="+") + known
+        return f"not told apart ({found}) from"
     least = min(abs(row.against_expected_low), abs(row.against_expected_high))
-    size = f"by {number_in_words(abs(difference))} (95 %: {number_in_words(least)} or more)"
+    size = f"by {number_in_words(abs(difference))} (95 %: {number_in_words(least)} or more{known})"
     return f"larger {size} than" if difference > 0 else f"smaller {size} than"
 
 

@@ -75,9 +75,7 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
     mean, half = float(row[name]), float(row[name]) - float(row[f"{name}_low"])
     if not isfinite(mean):
         return "not known"
-    known, draws = row.get(f"{name}_draws"), row.get("draws")
-    lost = known is not None and draws is not None and known < draws
-    return _with_half(mean, half) + (f" in {known:g} of {draws:g} draws" if lost else "")
+    return _with_half(mean, half) + in_draws(row, name)
 
 
 def _with_half(mean: float, half: float) -> str:
@@ -89,6 +87,24 @@ def _with_half(mean: float, half: float) -> str:
     places = max(0, place + (half * 10**place < 2))
     # "+ 0.0": what rounds to 0 has no sign.
     return f"{round(mean, places) + 0.0:.{places}f} ± {half:.{places}f}"
+
+
+def in_draws(row: Mapping[Any, Any], name: str) -> str:
+    """Say in how many draws a quantity is known, where that is not all of them.
+
+    >>> in_draws({"draws": 8, "gap_draws": 3}, "gap"), in_draws({"draws": 8, "gap_draws": 8}, "gap")
+    (' in 3 of 8 draws', '')
+
+    Args:
+        row: as for :func:`mean_in_words`.
+        name: of the quantity.
+
+    Returns:
+        Words that go on from a number; empty where these counts are not known.
+    """
+    known, draws = row.get(f"{name}_draws"), row.get("draws")
+    lost = known is not None and draws is not None and known < draws
+    return f" in {known:g} of {draws:g} draws" if lost else ""
 
 
 def number_in_words(value: float, places: int = 4, sign: str = "") -> str:

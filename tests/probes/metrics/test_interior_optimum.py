@@ -58,6 +58,13 @@ def test_a_rate_inside_that_is_worse_than_an_end_is_never_told():
     assert not found.inside
 
 
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_a_draw_in_which_every_rate_diverged_is_one_in_which_the_ends_did(lost):
+    table = rows((1.0, 1.1, 1.2, 1.3))
+    table.loc[table["draw"] == 3, "loss"] = lost
+    assert str(interior_optimum(table, "loss")) == "not known"
+
+
 def test_where_an_end_diverged_nothing_is_known():
     table = rows((1.0, 0.5, 0.7, 1.2))
     table.loc[(table["p"] == 0.0) & (table["draw"] == 0), "loss"] = np.inf

@@ -378,8 +378,9 @@ def test_the_ensemble_is_judged_by_the_draws_that_did_not_diverge():
     assert verdicts[0].startswith(
         "p = 0.1: the test loss of 4 members is smaller by 0.0998 (95 %: "
     )
+    assert "or more in 2 of 3 draws) than" in verdicts[0]
     assert verdicts[1].startswith(
-        "p = 0.3: the test loss of 4 members is not told apart (+0.0100) "
+        "p = 0.3: the test loss of 4 members is not told apart (+0.0100 in 2 of 3 draws) "
     )
 
 
@@ -407,6 +408,13 @@ def test_curves_say_how_far_the_test_loss_rises_after_its_best():
         "LoRA, p = 0: the test loss ends 0.200 above its best (at step 15), the gap at 0.250.",
         "AdaLoRA, p = 0.3: the test loss ends 0.000 above its best (at step 40), the gap at 0.250.",
     ]
+
+
+def test_curves_that_diverged_in_a_draw_are_told_with_how_many_did_not():
+    losses = {("LoRA", 0.3, draw): (1.0, 0.5, 0.4, 0.6) for draw in range(3)}
+    losses["LoRA", 0.3, 2] = (1.0, NAN, NAN, NAN)
+    (said,) = findings.of_curves(curves_result(losses)).verdicts[1:]
+    assert said.endswith("the gap at 0.250 in 2 of 3 draws.")
 
 
 # Calibration
@@ -466,6 +474,19 @@ def test_every_part_says_which_variants_differ_from_its_reference():
         "loss: training and ensemble.",
         "dropped where, against “both”: undecided.",
         "inference, against “expected weight”: more test loss: ensemble.",
+    ]
+
+
+def test_a_variant_that_is_better_at_one_rate_and_worse_at_another_is_told_with_its_rates():
+    places = {
+        ("dropped where", "both", 0.3): CLOSE, ("dropped where", "inputs", 0.3): (0.40, 0.4204),
+        ("dropped where", "both", 0.5): (*CLOSE, NAN),
+        ("dropped where", "inputs", 0.5): (0.60, 0.6204, 0.9),
+        ("inference", "expected weight", 0.3): CLOSE, ("dropout when", "never", 0.3): CLOSE,
+    }  # fmt: skip
+    assert findings.of_ablation(ablation_result(places)).verdicts[1:] == [
+        "dropped where, against “both”: less test loss: inputs at p = 0.3; more test loss: inputs "
+        "at p = 0.5 in 2 of 3 draws."
     ]
 
 

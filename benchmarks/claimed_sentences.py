@@ -374,8 +374,8 @@ def _claims() -> Iterator[Claim]:
             yield _estimates_row(task, lr, name)
             yield _attribution_row(task, lr, name)
     yield Claim(
-        "the mean bias of β is at most {beta:.1f} %, and {weak:.1f} and {strong:.1f} % of the single "
-        "estimates are within 5 %",
+        "the mean bias of β is at most {beta:.1f} %, and {weak:.1f} and {strong:.1f} % of the "
+        "single estimates are within 5 %",
         _single_estimates,
     )
 

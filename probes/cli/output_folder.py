@@ -1,6 +1,7 @@
 """A folder of results holds those of one run: another run is refused there, or has its own."""
 
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -27,8 +28,13 @@ def check_folder(folder: Path, question: str, settings: Mapping[str, Any]) -> No
 
     Raises:
         ValueError: another question was answered there, or the same with other settings; the
-            message says which, and how to write over it.
+            message says which, and how to write over it. Or its name holds bytes that are no text,
+            which Parquet cannot be told.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"out must be a path of Unicode characters; got {str(folder)!r}") from None
     difference = _difference(folder, question, settings)
     if difference:
         raise ValueError(
@@ -83,12 +89,15 @@ def nothing_left_of_a_refusal(folder: Path | None) -> Iterator[None]:
     Yields:
         While the run writes there.
     """
-    made = [one for one in (folder, *folder.parents) if not one.exists()] if folder else []
+    # Of a name that is too long a path itself would raise an error.
+    within = (folder, *folder.parents) if folder else ()
+    made = [one for one in within if not os.path.exists(one)]
     try:
         yield
     except (ValueError, OSError):
-        within = sorted(made[0].rglob("*"), reverse=True) if made else []
-        for one in (*within, *made):
+        there = made and os.path.isdir(made[0])
+        left = sorted(made[0].rglob("*"), reverse=True) if there else []
+        for one in (*left, *made):
             with suppress(OSError):
                 one.rmdir()
         raise

@@ -58,6 +58,11 @@ def refusal(declared: Mapping[str, Any], words: Sequence[str], complaint: str) -
             return f"{name} must be {WORDS.get(kind, 'a value')}; got {wrong[0]!r}"
         if not values and not several and kind is not bool:
             return f"{name} must have a value; got none"
+        if "Missing value" in complaint and values and values[0].startswith("-"):
+            flag = name.replace("_", "-")
+            return (
+                f"{name} must be given as --{flag}=VALUE if that begins with -; got {values[0]!r}"
+            )
     told = [line.strip(FRAME) for line in complaint.splitlines()[1:]]
     missing = takewhile(lambda line: "nrecognized" not in line, told)
     named = [re.match("--([a-z][a-z-]*)", line) for line in missing]

@@ -130,3 +130,9 @@ def test_cells_that_are_done_stay_where_a_later_one_is_refused(tmp_path):
     with pytest.raises(ValueError, match="late"):
         run()
     assert (tmp_path / "c/cells/one.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 5000, "\udcff"])
+def test_a_name_that_no_folder_can_have_is_refused_by_its_flag(name, tmp_path):
+    shared = ["--statement", "sparsity"]
+    assert_refused("verify", [*shared, "--out", name], ["out must be a "], tmp_path)

@@ -37,6 +37,13 @@ def test_what_it_would_pass_over_is_refused(words, said):
         check_words(DECLARED, words)
 
 
+@pytest.mark.parametrize("word", ["-x", "--"])
+def test_a_value_that_reads_as_a_flag_is_told_how_to_be_given(word):
+    complaint = "╭ Error ─╮\n│ Missing value for argument '--out'. Expected 1 values. │\n"
+    said = f"out must be given as --out=VALUE if that begins with -; got {word!r}"
+    assert refusal(DECLARED, ["--out", word], complaint) == said
+
+
 def test_what_is_needed_is_named():
     complaint = (
         "╭ Required ─╮\n│ Missing from x:  │\n│  --own-file PATH  │\n│   (required) │\n│ ----- │\n"

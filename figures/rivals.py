@@ -35,8 +35,10 @@ def draw(frontier: pd.DataFrame, tuned: pd.DataFrame, margin: float, caption: st
         a curve a method over its strengths, and a large mark with an interval where it is tuned.
         LoRA stands in every panel, in black, over its stopping times. Below them the differences.
     """
-    families = [one for one in tuned["family"].unique() if one != PLAIN]
-    sizes = [tuned.loc[tuned["family"] == family, "method"].nunique() for family in families]
+    # LoRA stands in every panel; where it was measured alone, in one of its own.
+    others = tuned[tuned["method"] != PLAIN_METHOD]
+    families = [one for one in others["family"].unique() if one != PLAIN] or [PLAIN]
+    sizes = [others.loc[others["family"] == family, "method"].nunique() for family in families]
     shown = {name: label for name, label in ROWS.items() if name in tuned}
     # In inches: the panels, the legends below them, and the differences.
     heights = 2.6 * len(shown), 0.5 + 0.19 * (1 + max(sizes)), 1.1 + 0.21 * (len(tuned) - 1)
@@ -49,7 +51,7 @@ def draw(frontier: pd.DataFrame, tuned: pd.DataFrame, margin: float, caption: st
             height_ratios=[2.6] * len(shown) + [heights[1]],
         )  # fmt: skip
         for column, family in enumerate(families):
-            names = list(dict.fromkeys(tuned.loc[tuned["family"] == family, "method"]))
+            names = list(dict.fromkeys(others.loc[others["family"] == family, "method"]))
             for axes, name in zip(panels[:-1, column], shown, strict=True):
                 _curve(axes, frontier, tuned, PLAIN_METHOD, name, Look((0.0, 0.0, 0.0), "*", "-"))
                 for method, look in zip(names, looks(len(names)), strict=True):

@@ -55,6 +55,15 @@ def test_the_differences_are_those_of_the_table_with_the_least_at_the_top():
     assert ends[0, 0] == pytest.approx(row["difference_low"])
 
 
+def test_lora_alone_has_a_panel_of_its_own():
+    """With LoRA that is trained to the end beside it, as the probe has it."""
+    end = TUNED[TUNED["method"] == "LoRA"].assign(method="LoRA, to the end", verdict="equal")
+    tuned = pd.concat([TUNED[TUNED["method"] == "LoRA"], end])
+    axes = drawing(FRONTIER[FRONTIER["method"] == "LoRA"], tuned).axes
+    assert list(artists.error_bars(axes[0])) == ["LoRA", "LoRA, to the end"]
+    assert [text.get_text() for text in axes[-1].get_yticklabels()] == ["LoRA, to the end"]
+
+
 def test_panels_are_named():
     figure = drawing()
     assert figure.get_supxlabel() == "settings"

@@ -133,7 +133,8 @@ def python_of(page):
 @pytest.mark.parametrize(
     ("page", "count"),
     [("start-here", 1), ("how-to/run-a-measurement", 1), ("how-to/add-a-method", 2),
-     ("how-to/check-a-theorem", 1), ("how-to/extend", 3), ("how-to/own-model", 1)],
+     ("how-to/check-a-theorem", 1), ("how-to/extend", 3), ("how-to/own-model", 1),
+     ("how-to/score-attributions", 1)],
 )  # fmt: skip
 def test_python_of_a_page_runs_as_it_stands(page, count, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from accelerate.utils import DistributedType, find_batch_size
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
 from lora_dropout.functional import GroupsNotSupportedError
@@ -29,19 +29,25 @@ def repeated(inputs: dict[str, Any], count: int) -> dict[str, Any]:
     """Repeat a batch along its first dimension.
 
     Args:
-        inputs: the batch, tensors by name; what has not a row an example stays as it is.
+        inputs: the batch, by name; what has not a row an example stays as it is.
         count: N, at least 1.
 
     Returns:
         The batch N times as large: all examples once, then all again.
     """
-    rows = find_batch_size(inputs)
-    return {
-        name: value.repeat(count, *[1] * (value.dim() - 1))
-        if isinstance(value, Tensor) and value.dim() and len(value) == rows
-        else value
-        for name, value in inputs.items()
-    }
+    sizes = (len(value) for value in inputs.values() if isinstance(value, Tensor) and value.dim())
+    rows = next(sizes, 0)
+    return {name: _times(value, rows, count) for name, value in inputs.items()}
+
+
+def _times(value: Any, rows: int, count: int) -> Any:
+    """Repeat what has a row an example: tensors, and lists of texts or of an image's boxes."""
+    if isinstance(value, Tensor):
+        fits = value.dim() > 0 and len(value) == rows
+        return value.repeat(count, *[1] * (value.dim() - 1)) if fits else value
+    if isinstance(value, list | tuple) and len(value) == rows:
+        return value * count
+    return value
 
 
 def check_rows(

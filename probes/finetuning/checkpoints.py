@@ -85,8 +85,10 @@ class CheckpointCallback(TrainerCallback):
     def __init__(self, accelerator: "Accelerator", checkpoint: Path | None) -> None:
         self.accelerator, self.checkpoint = accelerator, checkpoint
         self.begin = time.perf_counter()
+        #: What is to be restored of the random generators.
         self.random: dict[str, Any] | None = None
         self.in_epoch = False
+        self.of_epoch = random_state()
 
     def on_save(
         self, args: TrainingArguments, state: "TrainerState", control: "TrainerControl",
@@ -107,7 +109,8 @@ class CheckpointCallback(TrainerCallback):
             return
         folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
         folder.mkdir(parents=True, exist_ok=True)
-        write_state(folder / RANDOM.format(args.process_index), random_state())
+        kept_random = {"now": random_state(), "epoch": self.of_epoch}
+        write_state(folder / RANDOM.format(args.process_index), kept_random)
         if state.is_world_process_zero:
             kept = self._state(state, **parts) | {"log": _log_digest(folder)}
             write_state(folder / TRAINING, kept)
@@ -137,11 +140,17 @@ class CheckpointCallback(TrainerCallback):
     def on_epoch_begin(self, *args: Any, **parts: Any) -> None:
         """Restore the random generators where an epoch begins, before its examples are ordered.
 
+        Some orders are drawn from them, as that by length; so an epoch that was interrupted begins
+        as it did.
+
         Args:
             *args, **parts: what the trainer gives every callback, not read.
         """
-        if not self.in_epoch:
-            self._restore_random()
+        if self.random is not None and self.in_epoch:
+            restore_random(self.random["epoch"])
+        elif self.random is not None:
+            self._restore_random(self.random)
+        self.of_epoch = random_state()
 
     def on_step_begin(self, *args: Any, **parts: Any) -> None:
         """Restore the random generators within an epoch, after what was seen of it is skipped.
@@ -149,12 +158,12 @@ class CheckpointCallback(TrainerCallback):
         Args:
             *args, **parts: what the trainer gives every callback, not read.
         """
-        self._restore_random()
-
-    def _restore_random(self) -> None:
         if self.random is not None:
-            restore_random(self.random)
-            self.random = None
+            self._restore_random(self.random)
+
+    def _restore_random(self, kept: dict[str, Any]) -> None:
+        restore_random(kept["now"])
+        self.random = None
 
     def _state(
         self, state: "TrainerState", model: nn.Module, optimizer: Any, lr_scheduler: Any, **_: Any

@@ -20,6 +20,7 @@ from lora_dropout.peft import (
 )
 from lora_dropout.peft.adalora import regularizer
 from lora_dropout.peft.averaging import averaging
+from lora_dropout.peft.trainer_groups import repeated
 from tests.lora_dropout.peft.models import (
     SIZES,
     WORDS,
@@ -65,6 +66,17 @@ def test_passes_and_one_group_give_the_same_training(name, batch, accumulate, tm
     """Also with a loss that is averaged over the tokens of the accumulated batch."""
     settings = {"name": name, "samples": 3, "batch": batch, "accumulate": accumulate}
     assert_same(trained(tmp_path, **settings), trained(tmp_path, grouped=True, **settings))
+
+
+def test_what_has_a_row_an_example_is_repeated():
+    """TRL's batches hold texts, and those of detectors a list of boxes an image."""
+    batch = {"prompt": ["a", "b"], "rows": torch.eye(2), "boxes": ({}, {"n": 2}), "name": "ab",
+             "scale": torch.tensor(3.0), "table": torch.ones(5), "none": None}  # fmt: skip
+    found = repeated(batch, 2)
+    assert found["prompt"] == ["a", "b", "a", "b"]
+    assert torch.equal(found["rows"], torch.eye(2).repeat(2, 1))
+    assert found["boxes"] == batch["boxes"] * 2
+    assert all(found[name] is batch[name] for name in ("name", "scale", "table", "none"))
 
 
 def test_the_loss_of_n_samples_is_their_average(tmp_path):

@@ -114,6 +114,17 @@ def test_a_run_goes_on_exactly_where_its_last_checkpoint_is(
     assert damaged or resumed["seconds"].min() > before > 0
 
 
+def test_an_order_by_length_goes_on_within_an_epoch(models, tmp_path, killed_at):
+    """transformers draws it from PyTorch's generator where an epoch begins."""
+    task, settings = ("glue/rte", models["classifier"]), {
+        "data": write_glue("rte", tmp_path / "data", 2), "ensemble": 0,
+        "training": QUICK | {"max_steps": 8, "train_sampling_strategy": "group_by_length"},
+    }  # fmt: skip
+    killed_at(7, *task, **settings, out=tmp_path / "killed")
+    resumed = tuned(*task, **settings, out=tmp_path / "killed").rows
+    assert_same_rows(resumed, tuned(*task, **settings).rows)
+
+
 def test_a_run_that_was_killed_after_its_last_step_takes_no_other(models, tmp_path):
     """The last checkpoint is within an epoch of 4 steps."""
     task, settings = ("glue/rte", models["classifier"]), {

@@ -11,6 +11,7 @@ from typing import Any
 
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.manifest import MANIFEST
+from probes.jobs.store import CELLS
 
 #: Settings that change how a run is done, or how much of it, and no number that it found.
 NO_MATTER = (
@@ -84,19 +85,19 @@ def nothing_left_of_a_refusal(folder: Path | None) -> Iterator[None]:
     """Remove the empty folders of a run that ends with a refused value.
 
     Args:
-        folder: of the run; one that was there before is left as it is.
+        folder: of the run; what was there before is left as it is.
 
     Yields:
         While the run writes there.
     """
     # Of a name that is too long a path itself would raise an error.
-    within = (folder, *folder.parents) if folder else ()
+    within = (folder / CELLS, folder, *folder.parents) if folder else ()
     made = [one for one in within if not os.path.exists(one)]
     try:
         yield
     except (ValueError, OSError):
-        there = made and os.path.isdir(made[0])
-        left = sorted(made[0].rglob("*"), reverse=True) if there else []
+        own = folder if folder in made and os.path.isdir(folder) else None
+        left = sorted(own.rglob("*"), reverse=True) if own else []
         for one in (*left, *made):
             with suppress(OSError):
                 one.rmdir()

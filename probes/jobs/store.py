@@ -13,6 +13,9 @@ from probes.jobs.fingerprint import job_key
 from probes.jobs.job import TableKind
 from probes.jobs.sealed_tables import DamagedTableError, read_sealed, write_sealed
 
+#: Folder of the files, within that of a run.
+CELLS = "cells"
+
 
 class Store:
     """A folder of finished jobs.
@@ -26,7 +29,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, code: str) -> None:
-        self.folder, self.cells = make_folder(folder), make_folder(folder / "cells")
+        self.folder, self.cells = make_folder(folder), make_folder(folder / CELLS)
         self.code = code
         self._used: dict[str, None] = {}
 

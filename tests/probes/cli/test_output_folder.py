@@ -120,6 +120,14 @@ def test_a_value_that_is_refused_late_leaves_no_empty_folder(made, kept, tmp_pat
     assert [path.name for path in (tmp_path / "mine").iterdir()] == kept
 
 
+def test_a_refusal_leaves_a_folder_of_ones_own_as_it_was(tmp_path):
+    """It had an empty folder of cells more."""
+    with pytest.raises(ValueError, match="late"), nothing_left_of_a_refusal(tmp_path):
+        (tmp_path / "cells").mkdir()
+        raise ValueError("late")
+    assert not list(tmp_path.iterdir())
+
+
 def test_cells_that_are_done_stay_where_a_later_one_is_refused(tmp_path):
     def run():
         with nothing_left_of_a_refusal(tmp_path / "c"):

@@ -18,6 +18,7 @@ from probes.curves import CurvesResult
 from probes.ensemble import EnsembleResult
 from probes.generalization import GapResult, MatchedResult
 from probes.information import InformationResult
+from probes.jobs.amounts import how_many
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
 from probes.results.answer_words import MATCHED_VERDICTS, in_draws, margin_in_words
@@ -190,7 +191,7 @@ def what_bounds_say(summary: pd.DataFrame) -> dict[str, str]:
     for name, rows in summary.groupby("name", sort=False):
         counts = rows["verdict"].value_counts()
         told = int(counts.get("holds", 0) + counts.get("not exceeded", 0))
-        parts = [f"below the largest loss in {told} of {len(rows)} settings"]
+        parts = [f"below the largest loss in {told} of {how_many(len(rows), 'setting')}"]
         parts += [f"{word} in {counts[word]}" for word in UNTOLD if word in counts]
         said[str(name)] = ", ".join(parts)
     return said

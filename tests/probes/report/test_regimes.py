@@ -227,7 +227,7 @@ def test_bounds_are_counted_and_compared_with_those_without_dropout():
     assert claims["bounds on the gap, over all n and p"] == {
         "e-CMI": "below the largest loss in 2 of 2 settings",
         "ld-CMI": "below the largest loss in 2 of 2 settings",
-        "Theorem 4.4": "below the largest loss in 0 of 1 settings",
+        "Theorem 4.4": "below the largest loss in 0 of 1 setting",
     }
     assert claims["the bound “ld-CMI” against p = 0"] == {"n = 16, p = 0.3": "smaller"}
     assert claims["the mean gap over selections against p = 0"] == {"n = 16, p = 0.3": UNDECIDED}

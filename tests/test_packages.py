@@ -1,9 +1,13 @@
 """What is in the checkout is what is installed, and stands in the contract of the layers."""
 
 import re
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
 
 import lora_dropout
 
@@ -53,3 +57,17 @@ def test_the_version_is_that_of_the_distribution():
 
 def test_the_packages_say_that_they_are_typed():
     assert all((ROOT / name / "py.typed").is_file() for name in PACKAGES)
+
+
+@pytest.mark.parametrize(
+    ("release", "taken"), [((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), False)]
+)
+def test_make_asks_for_the_python_that_the_project_asks_for(release, taken, monkeypatch):
+    """Before it fetches PyTorch, where pip would refuse the project alone after it."""
+    (asked,) = re.findall(r"PYTHON\) -c '(.*)'", (ROOT / "Makefile").read_text())
+    monkeypatch.setattr(sys, "version_info", (*release, 1, "final", 0))
+    with pytest.raises(SystemExit) as stop:
+        exec(asked)
+    assert (not stop.value.code) == taken
+    required = SpecifierSet(PROJECT["project"]["requires-python"])
+    assert required.contains("{}.{}.1".format(*release)) == taken

@@ -224,7 +224,7 @@ def test_a_given_c_may_clip_every_loss_or_none(loss_bound, says):
         task="breast_cancer", n=8, draws=2, steps=2, selections=8, loss="clipped", p=0.3,
         loss_bound=loss_bound,
     )  # fmt: skip
-    assert f"at {says} settings" in result.answer
+    assert f"at {says} setting of n and p" in result.answer
     assert (result.rows["largest_loss"] <= loss_bound).all()
 
 

@@ -19,6 +19,7 @@ import peft
 
 from benchmarks import peft_suite_models  # noqa: F401
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
+from probes.cli.command_line import leave
 
 OUTCOMES = ("passed", "skipped", "failed")
 
@@ -59,9 +60,16 @@ def outcomes(report: str) -> dict[str, str]:
 
     Returns:
         "passed", "skipped" or "failed" by the test's name.
+
+    Raises:
+        ValueError: the file is no XML.
     """
+    try:
+        cases = ElementTree.parse(report).iter("testcase")
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{report} is no report of pytest --junitxml: {error}") from None
     found = {}
-    for case in ElementTree.parse(report).iter("testcase"):
+    for case in cases:
         kinds = {child.tag for child in case}
         failed = bool(kinds & {"failure", "error"})
         name = f"{case.get('classname')}::{case.get('name')}"
@@ -91,5 +99,15 @@ def compare(theirs: str, ours: str) -> str:
     return "\n".join(lines)
 
 
+def main(words: list[str]) -> None:
+    """Print what two runs have in common and what not; one line where that cannot be read."""
+    if len(words) != 2:
+        leave("error: two reports of pytest --junitxml are needed, that of PEFT's configs first", 2)
+    try:
+        print(compare(*words))
+    except (OSError, ValueError) as error:
+        leave(f"error: {error}", 2)
+
+
 if __name__ == "__main__":
-    print(compare(*sys.argv[1:]))
+    main(sys.argv[1:])

@@ -1,10 +1,12 @@
 """One pass of a trainer over a batch that is repeated N times, where it may stand for N passes."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
 from lora_dropout.functional import GroupsNotSupportedError
@@ -99,7 +101,7 @@ def _distance_of_group(trainer: Any, inputs: dict[str, Any], items: Any, samples
 
     def grouped() -> Tensor:
         times = items if items is None else count * items
-        with grouped_samples(model, count, samples.start):
+        with _refused_where_it_fails(), grouped_samples(model, count, samples.start):
             return trainer.compute_loss(model, repeated(inputs, count), num_items_in_batch=times)
 
     def passes() -> Iterator[Tensor]:
@@ -112,3 +114,18 @@ def _distance_of_group(trainer: Any, inputs: dict[str, Any], items: Any, samples
         return apart
     device = trainer.args.device
     return float(trainer.accelerator.gather(torch.tensor([apart], device=device)).max())
+
+
+@contextmanager
+def _refused_where_it_fails() -> Iterator[None]:
+    """Within the block, which the passes came through, an error says that the batch has groups."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        full = isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
+        if full or isinstance(error, GroupsNotSupportedError):
+            raise
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise GroupsNotSupportedError(
+            f"a repeated batch is none of this trainer ({said})"
+        ) from error

@@ -84,6 +84,16 @@ def test_a_run_that_was_killed_goes_on_to_the_same_losses(straight, tmp_path):
     assert_same(straight, resumed)
 
 
+def test_a_batch_that_cannot_be_repeated_takes_passes(tmp_path, caplog):
+    """Pairs lie one after the other, and what they are compared with is half as long."""
+    known = {"precompute_ref_log_probs": True, "max_steps": 1, "per_device_train_batch_size": 2}
+    grouped = {"samples": 2, "grouped": True}.items()
+    with caplog.at_level(logging.WARNING):
+        made = trained(DPO, tmp_path / "grouped", options=grouped, **known)
+    assert "2 passes are taken in place of a grouped one: a repeated batch is none" in caplog.text
+    assert_same(made, trained(DPO, tmp_path / "passes", options=TWO, **known))
+
+
 def test_a_callback_is_enough_to_resume_trls_own_trainer(tmp_path):
     kept = {"save_strategy": "steps", "save_steps": 2}
     whole = trained(SFTTrainer, tmp_path / "whole")

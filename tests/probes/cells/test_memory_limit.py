@@ -52,7 +52,7 @@ def test_what_is_no_size_is_refused(words, tmp_path):
 def test_too_little_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"max_memory must be at least \d+MiB for n = 64"):
         measure(n=64, draws=1, steps=2, max_memory="100MiB", out=tmp_path)
-    assert list((tmp_path / "cells").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def network():

@@ -420,9 +420,8 @@ def _keep(scale: FullScale | SmallScale, items: tuple[Rival, ...], file: Path, d
         is_own = kept["method"].eq(rival.name) & kept["strength"].astype(float).eq(rival.strength)
         own, others = kept[is_own], kept[~is_own]
         if len(own) < draws:
-            own = scale.rows_of(rival, own).assign(method=rival.name, strength=rival.strength)[
-                COLUMNS
-            ]
+            measured = scale.rows_of(rival, own)
+            own = measured.assign(method=rival.name, strength=rival.strength)[COLUMNS]
             kept = pd.concat([others, own], ignore_index=True) if len(others) else own
             write_whole(file, partial(kept.to_csv, index=False, float_format="%.6g"))
         print(f"{_named(rival)}: {own['test_loss'].mean():.4f}", flush=True)

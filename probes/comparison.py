@@ -29,10 +29,11 @@ from probes.cells.weight_bounds import TRAIN_LOSSES, WeightBoundsCell, measure_w
 from probes.cli.measures import MeasureComparison
 from probes.cli.probe import Probe
 from probes.cli.stability_settings import StabilitySettings
+from probes.jobs.amounts import how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, RunJob, TableKind, Tables
 from probes.jobs.validation import LARGEST_SIZE, check_count, check_one_of, check_seed, require
-from probes.results.answer_words import draws_in_words, share_in_words, steps_in_words
+from probes.results.answer_words import draws_in_words, share_in_words
 from probes.results.json_records import as_json
 from probes.results.result import Result, caveats
 from probes.results.text_tables import TextTable
@@ -486,7 +487,7 @@ class NetworkComparisonResult(ComparisonResult):
         s, first = self.settings, self.rows.iloc[0]
         return (
             f"{first['task']}, 0-1 loss, p = {first['p']:g}, rank {first['rank']}, "
-            f"{steps_in_words(first['steps'])}, learning rate {first['lr']:g}, δ = {s.delta:g}, "
+            f"{how_many(first['steps'], 'step')}, learning rate {first['lr']:g}, δ = {s.delta:g}, "
             f"K = {first['selections']} selections, {draws_in_words(self.draw_count)}"
         )
 

@@ -50,7 +50,6 @@ from probes.results.answer_words import (
     intervals_in_words,
     least_and_largest,
     mean_in_words,
-    steps_in_words,
 )
 from probes.results.first_screen import MOST_ROWS
 from probes.results.json_records import as_json
@@ -151,7 +150,7 @@ class GapResult(StabilityResult):
         """Task, training and draws; n stands in the rows."""
         first = self.rows.iloc[0]
         return (
-            f"{first['task']}, rank {first['rank']}, {steps_in_words(first['steps'])}, "
+            f"{first['task']}, rank {first['rank']}, {how_many(first['steps'], 'step')}, "
             f"learning rate {first['lr']:g}, {draws_in_words(self.draw_count)}, "
             f"objective {first['objective']}"
         )
@@ -275,7 +274,7 @@ class MatchedResult(MatchedComparison):
         first, sizes = self.rows.iloc[0], self.rows["n"].unique()
         n = f"n = {sizes[0]}, " if len(sizes) == 1 else ""
         return (
-            f"{first['task']}, {n}rank {first['rank']}, {steps_in_words(first['steps'])}, "
+            f"{first['task']}, {n}rank {first['rank']}, {how_many(first['steps'], 'step')}, "
             f"learning rate {first['lr']:g}, {draws_in_words(self.draw_count)}"
         )
 
@@ -345,7 +344,7 @@ class MatchedResult(MatchedComparison):
         """The decisions on stability and on the gap."""
         first = self.rows.iloc[0]
         where = (
-            f"{first['task']}, {steps_in_words(first['steps'])}, learning rate {first['lr']:g}; "
+            f"{first['task']}, {how_many(first['steps'], 'step')}, learning rate {first['lr']:g}; "
             "p against p = 0 at the same train loss"
         )
         return [
@@ -367,7 +366,7 @@ class MatchedResult(MatchedComparison):
         first = rows.iloc[0]
         caption = (
             f"{first['task']}, n = {_smallest(self.rows['n'])}, {draws_in_words(self.draw_count)}, "
-            f"objective dropout, expected-weight network, {steps_in_words(first['steps'])}, "
+            f"objective dropout, expected-weight network, {how_many(first['steps'], 'step')}, "
             f"learning rate {first['lr']:g}; {differences_in_words(self.draw_count)}"
         )
         return draw(points, decision, caption).titled(_counted(decision))

@@ -44,11 +44,10 @@ from probes.results.answer_words import (
     draws_in_words,
     intervals_in_words,
     listed,
-    steps_in_words,
     times,
 )
 from probes.results.matched_information import MatchedInformationResult
-from probes.results.result import Result
+from probes.results.result import Result, pool_as_drawn
 from probes.results.text_tables import rates, with_interval
 from probes.tasks import load_task
 
@@ -216,7 +215,7 @@ class InformationResult(Result):
         first = self.rows.iloc[0]
         return (
             f"{first['task']}, {loss_in_words(first)}, rank {first['rank']}, "
-            f"{steps_in_words(first['steps'])}, learning rate {first['lr']:g}, "
+            f"{how_many(first['steps'], 'step')}, learning rate {first['lr']:g}, "
             f"K = {first['selections']} selections, {draws_in_words(self.draw_count, 'n pairs')}"
         )
 
@@ -237,8 +236,7 @@ class InformationResult(Result):
         - "does not apply" where the bound has no value ("no error" needs a train loss of 0,
           Theorem 4.4 a positive curvature), "not measured" where a network diverged in every draw.
         """
-        rows = self.rows.assign(pool=self.rows["pool"] / self.examples_of_each)
-        rows = _where_it_applies(rows)
+        rows = _where_it_applies(pool_as_drawn(self.rows, self.examples_of_each))
         # What rounding of sums of K n numbers may do.
         rounding = rows["bound"] * 1e-9 + 1e-12
         margin = rows["bound"] - rows["gap_test"]
@@ -346,7 +344,7 @@ class InformationResult(Result):
 
         first = self.rows.iloc[0]
         caption = (
-            f"{first['task']}, {loss_in_words(first)}, {steps_in_words(first['steps'])}, "
+            f"{first['task']}, {loss_in_words(first)}, {how_many(first['steps'], 'step')}, "
             f"learning rate {first['lr']:g}; {how_many(self.draw_count, 'supersample')}, K = "
             f"{first['selections']} selections each, {intervals_in_words(self.draw_count)}; a "
             "bound with a value at one place of a panel stands in the table alone"

@@ -59,7 +59,7 @@ from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.sample_splitting import SplitChoice, split_choice
 from probes.metrics.tuned_settings import SETTING, tuned_settings
 from probes.results.adapter_config import config_files
-from probes.results.answer_words import draws_in_words, intervals_in_words, steps_in_words
+from probes.results.answer_words import draws_in_words, intervals_in_words
 from probes.results.json_records import as_json
 from probes.results.recommendation import CONSTANT, SIMPLEST, Candidate, Choice, sentences
 from probes.results.result import Result
@@ -329,7 +329,7 @@ class RecommendResult(Result):
         first = self.rows.iloc[0]
         return (
             f"{first['task']}, n = {first['n']}, rank {first['rank']}, "
-            f"at most {steps_in_words(first['steps'])}, {draws_in_words(self.draw_count)}"
+            f"at most {how_many(first['steps'], 'step')}, {draws_in_words(self.draw_count)}"
         )
 
     @property
@@ -490,8 +490,8 @@ def _gather(settings: RecommendSettings, plans: Sequence[Plan], sweep: Sweep) ->
         least = max(needed + KEPT_BACK, needed / (1 - KEPT_BACK_SHARE)) / 60
         raise ValueError(
             f"minutes must be at least about {least:.2g} for n = {plan.base.n} and "
-            f"{steps_in_words(plan.base.steps)}, as one training takes {training:.2g} s here; got "
-            f"{settings.minutes:g}"
+            f"{how_many(plan.base.steps, 'step')}, as one training takes {training:.2g} s here; "
+            f"got {settings.minutes:g}"
         )
     draws = [plan.choosing(grid, draw) for draw in range(MOST_CHOOSING)]
     tuning = run_draws(draws, sweep, limit, share=CHOOSING_TIME)

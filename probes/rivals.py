@@ -54,7 +54,7 @@ from probes.jobs.validation import check_count, check_one_of, check_seed, requir
 from probes.metrics.confidence_intervals import means
 from probes.metrics.rival_comparison import compare_methods
 from probes.metrics.tuned_settings import SETTING, tuned_settings
-from probes.results.answer_words import margin_in_words, steps_in_words
+from probes.results.answer_words import margin_in_words
 from probes.results.result import Result
 from probes.results.rivals_verdict import REFERENCE, counted, is_dropout, verdict
 from probes.results.text_tables import averages, calibration_errors, with_interval
@@ -362,7 +362,7 @@ class RivalsResult(Result):
         """Task, training and draws; n stands in the rows."""
         first = self.rows.iloc[0]
         return (
-            f"{first['task']}, rank {first['rank']}, at most {steps_in_words(first['steps'])}, "
+            f"{first['task']}, rank {first['rank']}, at most {how_many(first['steps'], 'step')}, "
             f"{self.rows['draw'].nunique()} fresh draws of S"
         )
 

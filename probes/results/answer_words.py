@@ -148,15 +148,6 @@ def interval_in_words(mean: float, low: float, sign: str = "") -> str:
     )
 
 
-def steps_in_words(count: int) -> str:
-    """Say how many optimizer steps there are.
-
-    >>> steps_in_words(1), steps_in_words(300)
-    ('1 step', '300 steps')
-    """
-    return how_many(count, "step")
-
-
 def share_in_words(share: float) -> str:
     """Say a share; one below 1 is not rounded to all, and one above 0 not to nothing.
 

@@ -13,10 +13,10 @@ from probes.results.answer_words import (
     MATCHED_VERDICTS,
     differences_in_words,
     draws_in_words,
-    steps_in_words,
 )
 from probes.results.json_records import as_json
 from probes.results.matched_comparison import MatchedComparison
+from probes.results.result import pool_as_drawn
 from probes.results.text_tables import TextTable, decimals, rates, with_interval
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class MatchedInformationResult(MatchedComparison):
         loss = "0-1 loss" if first["loss"] == ZERO_ONE else f"{first['task_loss']} loss, clipped"
         sizes = ", ".join(str(n) for n in self.rows["n"].unique())
         return (
-            f"{first['task']}, {loss}, n = {sizes}, {steps_in_words(first['steps'])}, "
+            f"{first['task']}, {loss}, n = {sizes}, {how_many(first['steps'], 'step')}, "
             f"learning rate {first['lr']:g}, K = {first['selections']} selections, "
             f"{draws_in_words(self.draw_count, 'n pairs')}"
         )
@@ -68,7 +68,7 @@ class MatchedInformationResult(MatchedComparison):
         ``at`` says what is equal, ``statement`` what is compared; the rest is as of
         :func:`probes.cells.matched_controls.decide`, with ``reached`` for the value that both have.
         """
-        rows, parts = self.rows.assign(pool=self.rows["pool"] / self.examples_of_each), []
+        rows, parts = pool_as_drawn(self.rows, self.examples_of_each), []
         for column, at in self.matchings.items():
             matched = match(rows.assign(train_loss=rows[column]), COMPARED)
             parts += [_one_statement(matched, at, name) for name in COMPARED]

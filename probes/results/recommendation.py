@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probes.jobs.amounts import how_many
-from probes.results.answer_words import interval_in_words, number_in_words
+from probes.results.answer_words import draws_in_words, interval_in_words, number_in_words
 
 #: What predicts the same for every input stands in the column ``method``.
 CONSTANT = "best constant prediction"
@@ -146,7 +146,7 @@ def _nothing(choice: Choice, learner: Candidate | None) -> str:
     half = choice.margin - choice.margin_low
     found = interval_in_words(abs(choice.margin), abs(choice.margin) - half)
     constant = f"the best constant prediction has loss {number_in_words(choice.chance)}"
-    draws = f"{how_many(choice.telling_draws, 'draw')} of S"
+    draws = draws_in_words(choice.telling_draws)
     if choice.margin > 0:
         return (
             f"Nothing was learned that {draws} can show: {constant}, and "

@@ -13,7 +13,7 @@ from figures.line_breaks import wrapped
 from probes.jobs.amounts import how_many
 from probes.jobs.job import TableKind, Tables
 from probes.metrics.confidence_intervals import overlap_of
-from probes.results.answer_words import draws_in_words, share_in_words, steps_in_words
+from probes.results.answer_words import draws_in_words, share_in_words
 from probes.results.first_screen import first_screen, print_first_screen
 from probes.results.json_records import as_json
 from probes.results.text_tables import TextTable, as_html, print_table
@@ -91,7 +91,7 @@ class Result(ABC):
         rate = f"learning rate {first['lr']:g}, " if "lr" in first else ""
         return (
             f"{first['task']}, n = {first['n']}, rank {first['rank']}, "
-            f"{steps_in_words(first['steps'])}, {rate}{draws_in_words(self.draw_count)}"
+            f"{how_many(first['steps'], 'step')}, {rate}{draws_in_words(self.draw_count)}"
         )
 
     @property
@@ -228,8 +228,7 @@ def caveats(rows: pd.DataFrame, examples_of_each: int = 1) -> list[str]:
     if lost:
         replicas = how_many(lost, "leave-one-out replica")
         said.append(f"{replicas} diverged and {'is' if lost == 1 else 'are'} left out of β")
-    pool = {"pool": rows["pool"] / examples_of_each} if "pool" in rows else {}
-    share = overlap_of(rows.assign(**pool))
+    share = overlap_of(pool_as_drawn(rows, examples_of_each))
     if share and rows["draw"].nunique() > 1:
         drawn = "S" if examples_of_each == 1 else "a draw"
         said.append(
@@ -237,3 +236,16 @@ def caveats(rows: pd.DataFrame, examples_of_each: int = 1) -> list[str]:
             "intervals are the wider for it (Nadeau & Bengio 2003)"
         )
     return said
+
+
+def pool_as_drawn(rows: pd.DataFrame, examples_of_each: int) -> pd.DataFrame:
+    """Count the pool in what a draw holds n of, for what depends on the share that it holds.
+
+    Args:
+        rows: one record a network.
+        examples_of_each: how many examples a draw holds for each of its n.
+
+    Returns:
+        The rows, with another ``pool`` where they have one.
+    """
+    return rows.assign(pool=rows["pool"] / examples_of_each) if "pool" in rows else rows

@@ -21,7 +21,6 @@ from probes.results.answer_words import (
     intervals_in_words,
     least_and_largest,
     mean_in_words,
-    steps_in_words,
 )
 from probes.results.bounds_table import bound_curves, bounds, over_draws
 from probes.results.estimate_agreement import CORRECTED, agreement_over_draws
@@ -237,7 +236,7 @@ class StabilityResult(Result):
         return (
             f"{first['task']}, n = {first['n']}, {draws_in_words(self.draw_count)}, "
             f"objective {first['objective']}, rank {first['rank']}, "
-            f"{steps_in_words(first['steps'])}, learning rate {first['lr']:g}{_unusual(first)}"
+            f"{how_many(first['steps'], 'step')}, learning rate {first['lr']:g}{_unusual(first)}"
         )
 
     @property

@@ -17,6 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from probes.jobs.amounts import how_many
+
 #: Endings of the files that are read; ".gz" may follow all but the last, and need not.
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 READABLE = "a CSV, TSV, JSON, JSON Lines or Parquet file"
@@ -290,8 +292,8 @@ def _separated(path: Path, text: str, separator: str) -> pd.DataFrame:
                     )
                 if rows and not _is_empty(row, rows) and len(row) != len(rows[0]):
                     raise ValueError(
-                        f"{path}: line {line} has {_fields(len(row))}, and the header has "
-                        f"{len(rows[0])} (text that holds the separator must stand in quotes)"
+                        f"{path}: line {line} has {how_many(len(row), 'field')}, and the header "
+                        f"has {len(rows[0])} (text that holds the separator must stand in quotes)"
                     )
                 if not _is_empty(row, rows):
                     rows.append(row if rows else list(map(bare, row)))
@@ -313,10 +315,6 @@ def _is_empty(row: list[str], rows: list[list[str]]) -> bool:
     """Whether there is nothing in a line; of one column, an empty cell in quotes is a row."""
     one_column = rows and len(rows[0]) == 1
     return not row or (len(row) == 1 and not one_column and not row[0].strip())
-
-
-def _fields(count: int) -> str:
-    return f"{count} field" + "s" * (count != 1)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Generic
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -32,80 +32,71 @@ class InterruptedSweepError(Exception):
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """A sweep of which only the jobs are open: runs them, or takes what is kept of them.
+class Sweep(Generic[J]):
+    """Runs the jobs that are asked for, but for those that the store holds.
 
     Attributes:
-        run, store, kinds, engine, doing: as for :func:`sweep`.
-    """
-
-    run: RunJob[Any]
-    store: Store | None = None
-    kinds: Sequence[TableKind] = (TableKind.ROWS,)
-    engine: EngineOptions | None = None
-    doing: str = "retraining"
-
-    def __call__(self, jobs: Sequence[Any]) -> Tables:
-        """Return the tables of all jobs together, by kind."""
-        return sweep(jobs, self.run, self.store, self.kinds, self.engine, self.doing)
-
-    def left(self, jobs: Sequence[Any]) -> list[Any]:
-        """Those of the jobs that are not kept: the others take no time."""
-        return [job for job in jobs if not self._is_kept(job)]
-
-    def _is_kept(self, job: Any) -> bool:
-        store = self.store
-        return store is not None and all(store.path(job, kind).exists() for kind in self.kinds)
-
-    @property
-    def unkept(self) -> "Sweep":
-        """The same without what is kept, which keeps nothing: to see how long jobs take."""
-        return replace(self, store=None)
-
-
-def sweep(
-    jobs: Sequence[J],
-    run: RunJob[J],
-    store: Store | None = None,
-    kinds: Sequence[TableKind] = (TableKind.ROWS,),
-    engine: EngineOptions | None = None,
-    doing: str = "retraining",
-) -> Tables:
-    """Run the jobs that the store does not hold.
-
-    Args:
-        jobs: all that are asked for.
         run: what a job is; a function of a module, as workers import it. It reports its progress.
         store: where finished jobs are kept; nowhere if None.
         kinds: of the tables that ``run`` returns.
         engine: where jobs run; in this process if None.
         doing: what the progress bar says.
-
-    Returns:
-        The tables of all jobs together, by kind.
-
-    Raises:
-        InterruptedSweepError: by Ctrl-C; the finished jobs are in the store.
-        ValueError: the store cannot be read or written; the jobs that it holds are kept.
     """
-    done: dict[J, Tables] = {}
-    try:
-        if store:
-            done = {job: kept for job in jobs if (kept := _kept(job, store, kinds))}
-        missing = [job for job in jobs if job not in done]
-        steps = [sum(job.replica_steps for job in some) for some in (jobs, done)]
-        # Jobs from the store took no time, so they must not count in the estimate of the rest.
-        with progress_bar(steps[0], doing, "step", steps[1]) as bar:
-            for job, tables in run_jobs(engine or EngineOptions(), missing, run, bar.update):
-                if store:
-                    for kind, table in tables.items():
-                        store.save(job, table, kind)
-                done[job] = tables
-                said = f"{len(done)} of {how_many(len(jobs), 'cell')}"
-                bar.set_postfix_str(said, refresh=False)
-    except KeyboardInterrupt:
-        raise InterruptedSweepError(len(done), len(jobs)) from None
-    return {kind: pd.concat([done[job][kind] for job in jobs], ignore_index=True) for kind in kinds}
+
+    run: RunJob[J]
+    store: Store | None = None
+    kinds: Sequence[TableKind] = (TableKind.ROWS,)
+    engine: EngineOptions | None = None
+    doing: str = "retraining"
+
+    def __call__(self, jobs: Sequence[J]) -> Tables:
+        """Run the jobs that are not kept.
+
+        Args:
+            jobs: all that are asked for.
+
+        Returns:
+            The tables of all jobs together, by kind.
+
+        Raises:
+            InterruptedSweepError: by Ctrl-C; the finished jobs are in the store.
+            ValueError: the store cannot be read or written; the jobs that it holds are kept.
+        """
+        store, done = self.store, dict[J, Tables]()
+        try:
+            if store:
+                done = {job: kept for job in jobs if (kept := _kept(job, store, self.kinds))}
+            missing = [job for job in jobs if job not in done]
+            steps = [sum(job.replica_steps for job in some) for some in (jobs, done)]
+            engine = self.engine or EngineOptions()
+            # Jobs from the store took no time, so they must not count in the estimate of the rest.
+            with progress_bar(steps[0], self.doing, "step", steps[1]) as bar:
+                for job, tables in run_jobs(engine, missing, self.run, bar.update):
+                    if store:
+                        for kind, table in tables.items():
+                            store.save(job, table, kind)
+                    done[job] = tables
+                    said = f"{len(done)} of {how_many(len(jobs), 'cell')}"
+                    bar.set_postfix_str(said, refresh=False)
+        except KeyboardInterrupt:
+            raise InterruptedSweepError(len(done), len(jobs)) from None
+        return {
+            kind: pd.concat([done[job][kind] for job in jobs], ignore_index=True)
+            for kind in self.kinds
+        }
+
+    def left(self, jobs: Sequence[J]) -> list[J]:
+        """Those of the jobs that are not kept: the others take no time."""
+        return [job for job in jobs if not self._is_kept(job)]
+
+    def _is_kept(self, job: J) -> bool:
+        store = self.store
+        return store is not None and all(store.path(job, kind).exists() for kind in self.kinds)
+
+    @property
+    def unkept(self) -> "Sweep[J]":
+        """The same without what is kept, which keeps nothing: to see how long jobs take."""
+        return replace(self, store=None)
 
 
 def _kept(job: Job, store: Store, kinds: Sequence[TableKind]) -> Tables | None:

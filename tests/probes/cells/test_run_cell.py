@@ -13,7 +13,7 @@ from probes.cells.run_cell import CellRun
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.job import TableKind, silent
 from probes.jobs.store import Store
-from probes.jobs.sweep import InterruptedSweepError, sweep
+from probes.jobs.sweep import InterruptedSweepError, Sweep
 from probes.stability import measure
 
 SETTINGS = {"task": "digits", "n": 16, "p": (0.0, 0.5), "draws": 2, "steps": 6}
@@ -89,9 +89,9 @@ def test_a_group_that_is_stopped_keeps_the_cells_that_are_done(groups, monkeypat
     monkeypatch.setattr(run_cell, "measure_cell", stop_at_the_third)
     store = Store(tmp_path, "code")
     with pytest.raises(InterruptedSweepError, match="interrupted after 2 of 4 cells"):
-        sweep(cells(), CellRun(), store)
+        Sweep(CellRun(), store)(cells())
     monkeypatch.setattr(run_cell, "measure_cell", measure_cell)
-    assert len(sweep(cells(), CellRun(), store)[TableKind.ROWS]) == 4 * SETTINGS["n"]
+    assert len(Sweep(CellRun(), store)(cells())[TableKind.ROWS]) == 4 * SETTINGS["n"]
     assert groups == [4, 2]
 
 
@@ -115,16 +115,16 @@ def test_trained_cells_of_a_group_are_kept_before_ctrl_c_acts(groups, monkeypatc
     monkeypatch.setattr(run_cell, where, interrupt_at(1, getattr(run_cell, where)))
     store = Store(tmp_path, "code")
     with pytest.raises(InterruptedSweepError, match="interrupted after 4 of 4 cells"):
-        sweep(cells(), CellRun(), store)
+        Sweep(CellRun(), store)(cells())
     assert signal.getsignal(signal.SIGINT) is before
-    assert len(sweep(cells(), CellRun(), store)[TableKind.ROWS]) == 4 * SETTINGS["n"]
+    assert len(Sweep(CellRun(), store)(cells())[TableKind.ROWS]) == 4 * SETTINGS["n"]
     assert groups == [4]
 
 
 def test_a_second_ctrl_c_does_not_wait(monkeypatch, tmp_path):
     monkeypatch.setattr(run_cell, "measure_cell", interrupt_at(2, run_cell.measure_cell, 2))
     with pytest.raises(InterruptedSweepError, match="interrupted after 1 of 4 cells"):
-        sweep(cells(), CellRun(), Store(tmp_path, "code"))
+        Sweep(CellRun(), Store(tmp_path, "code"))(cells())
 
 
 def full_at_first(function, calls):

@@ -1,10 +1,9 @@
 """What LoRA Dropout's parts do: test loss and stability of every variant."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 
-from figures.intervals import distance, dodge, finite, reach
-from figures.style import Drawing, looks, style
+from figures.intervals import named_error_bars
+from figures.style import Drawing, style
 
 #: What is drawn, a column of panels each.
 LABELS = {"test_loss": "test loss", "beta": "β  (units of the loss)"}
@@ -38,7 +37,7 @@ def draw(summary: pd.DataFrame, caption: str) -> Drawing:
         )  # fmt: skip
         for (part, group), row in zip(parts, panels, strict=True):
             for axes, name in zip(row, LABELS, strict=True):
-                _variants(axes, group, name, rates)
+                named_error_bars(axes, group, name, "variant", rates, APART)
             row[0].set_title(str(part), loc="left", fontweight="bold")
         for axes, label in zip(panels[-1], LABELS.values(), strict=True):
             axes.set_xlabel(label)
@@ -46,18 +45,3 @@ def draw(summary: pd.DataFrame, caption: str) -> Drawing:
             figure.keyed(panels[0][0].get_legend_handles_labels())
         figure.described(caption)
     return figure
-
-
-def _variants(axes: Axes, part: pd.DataFrame, name: str, rates: list[float]) -> None:
-    """A line of the y axis a variant, the first on top."""
-    variants = list(dict.fromkeys(part["variant"]))
-    shifts = dodge(len(rates), distance(len(rates), APART))
-    for p, look, shift in zip(rates, looks(len(rates)), shifts, strict=True):
-        group = part[part["p"] == p]
-        places = [variants.index(variant) + shift for variant in group["variant"]]
-        axes.errorbar(
-            finite(group[name]), places, xerr=reach(group, name), linestyle="", marker=look.marker,
-            color=look.colour, capsize=2, label=f"p = {p:g}",
-        )  # fmt: skip
-    axes.set_yticks(range(len(variants)), variants)
-    axes.set_ylim(len(variants) - 0.5, -0.5)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import distance, dodge, error_bars, finite, keep_within, reach
+from figures.intervals import error_bars, finite, keep_within, named_error_bars
 from figures.size_axis import size_axis
 from figures.style import DASHES, Drawing, looks, style
 
@@ -71,7 +71,7 @@ def draw_rivals(rivals: pd.DataFrame, caption: str) -> Drawing:
         figure = Drawing(figsize=(10.5, 1.8 + line * rivals["predictor"].nunique()))
         panels = figure.subplots(1, len(RIVALRY), sharey=True)
         for axes, (name, label) in zip(panels, RIVALRY.items(), strict=True):
-            _predictors(axes, rivals, name, rates)
+            named_error_bars(axes, rivals, name, "predictor", rates, APART)
             axes.set(xlabel=label)
         bounds = finite(rivals["bound"])
         for bound in set(bounds[np.isfinite(bounds)].tolist()):
@@ -80,21 +80,6 @@ def draw_rivals(rivals: pd.DataFrame, caption: str) -> Drawing:
         figure.keyed(panels[0].get_legend_handles_labels())
         figure.described(caption)
     return figure
-
-
-def _predictors(axes: Axes, rivals: pd.DataFrame, name: str, rates: list[float]) -> None:
-    """A line of the y axis a predictor, the first on top."""
-    predictors = list(dict.fromkeys(rivals["predictor"]))
-    shifts = dodge(len(rates), distance(len(rates), APART))
-    for p, look, shift in zip(rates, looks(len(rates)), shifts, strict=True):
-        group = rivals[rivals["p"] == p]
-        places = [predictors.index(predictor) + shift for predictor in group["predictor"]]
-        axes.errorbar(
-            finite(group[name]), places, xerr=reach(group, name), linestyle="", marker=look.marker,
-            color=look.colour, capsize=2, label=f"p = {p:g}",
-        )  # fmt: skip
-    axes.set_yticks(range(len(predictors)), predictors)
-    axes.set_ylim(len(predictors) - 0.5, -0.5)
 
 
 def _rates(axes: Axes, summary: pd.DataFrame, name: str) -> None:

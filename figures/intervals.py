@@ -1,5 +1,6 @@
 """Means and their intervals, as error bars and as bands: columns x, x_low and perhaps x_high."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -126,21 +127,51 @@ def dodge(count: int, apart: float) -> Reals:
     return np.asarray(apart * (np.arange(count) - (count - 1) / 2), np.float64)
 
 
-def labelled_error_bars(axes: Axes, table: pd.DataFrame, name: str, apart: float = 0.006) -> None:
+def labelled_error_bars(
+    axes: Axes, table: pd.DataFrame, name: str, by: str = "label", apart: float = 0.006, **look: Any
+) -> None:
     """Draw a column against the dropout rate p, a curve a label in order of appearance.
 
     Args:
         axes: where.
-        table: columns ``label``, ``p``, ``name``, ``name_low`` and perhaps ``name_high``.
+        table: columns ``by``, ``p``, ``name``, ``name_low`` and perhaps ``name_high``.
         name: column that is drawn.
+        by: column of the labels.
         apart: distance in p of the curves, so that their intervals stay apart.
+        **look: of ``Axes.errorbar``, in the place of the curve's own.
     """
-    curves = list(table.groupby("label", sort=False))
-    for (label, curve), look, shift in zip(
+    curves = list(table.groupby(by, sort=False))
+    for (label, curve), own, shift in zip(
         curves, looks(len(curves)), dodge(len(curves), apart), strict=True
     ):
-        error_bars(axes, curve["p"] + shift, curve, name, color=look.colour, marker=look.marker,
-                   linestyle=look.dash, label=label)  # fmt: skip
+        said = {"color": own.colour, "marker": own.marker, "linestyle": own.dash, "label": label}
+        error_bars(axes, curve["p"] + shift, curve, name, **(said | look))
+
+
+def named_error_bars(
+    axes: Axes, table: pd.DataFrame, name: str, by: str, rates: Sequence[float], apart: float
+) -> None:
+    """Draw a column across, a line of the y axis a name, the first on top, and a marker a rate.
+
+    Args:
+        axes: where.
+        table: columns ``by``, ``p``, ``name``, ``name_low`` and perhaps ``name_high``.
+        name: column that is drawn.
+        by: column of the names.
+        rates: all that the figure has, in order: a rate looks alike in all its panels.
+        apart: distance of the rates' points, where lines are 1 apart and there is room for it.
+    """
+    lines = list(dict.fromkeys(table[by]))
+    shifts = dodge(len(rates), distance(len(rates), apart))
+    for p, look, shift in zip(rates, looks(len(rates)), shifts, strict=True):
+        group = table[table["p"] == p]
+        places = [lines.index(line) + shift for line in group[by]]
+        axes.errorbar(
+            finite(group[name]), places, xerr=reach(group, name), linestyle="", marker=look.marker,
+            color=look.colour, capsize=2, label=f"p = {p:g}",
+        )  # fmt: skip
+    axes.set_yticks(range(len(lines)), lines)
+    axes.set_ylim(len(lines) - 0.5, -0.5)
 
 
 def band(axes: Axes, curve: pd.DataFrame, name: str, label: str, look: Look, every: int) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.intervals import dodge, error_bars, finite, keep_within, known
+from figures.intervals import finite, keep_within, known, labelled_error_bars
 from figures.rate_axis import rate_axis
 from figures.style import Drawing, looks, style
 
@@ -73,12 +73,7 @@ def _dropout(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _differences(axes: Axes, decision: pd.DataFrame) -> None:
-    controls = list(decision.groupby("variant", sort=False))
-    for (name, group), look, shift in zip(
-        controls, looks(len(controls)), dodge(len(controls), APART), strict=True
-    ):
-        error_bars(axes, group["p"] + shift, group, "difference", linestyle="",
-                   marker=look.marker, color=look.colour, label=str(name))  # fmt: skip
+    labelled_error_bars(axes, decision, "difference", "variant", APART, linestyle="")
     axes.axhline(0, color="0.2", linewidth=1)
     axes.set(ylabel="β of the control − β with dropout",
              title="At the same train loss; above 0 dropout is stabler")  # fmt: skip

@@ -17,9 +17,6 @@ from torch import Tensor
 from benchmarks import loo, loo_text
 from benchmarks.interleaved_timing import Variant, compare
 from probes.cli.command_line import run_functions
-from probes.training import fused_training
-from probes.training.fused_training import can_be_fused
-from probes.training.plan import Dropout, Training
 
 AnyCell = TypeVar("AnyCell", loo.Cell, loo_text.Cell)
 OURS = "this project"
@@ -52,8 +49,7 @@ def variants_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Variant]:
         device: on which it is trained, too.
 
     Returns:
-        This project as it is, with the products of one launch made otherwise, its steps as a CUDA
-        graph, as single launches, and the CPU.
+        This project as it is, its steps as a CUDA graph, as single launches, and the CPU.
     """
     placed = placed_on(cell, device)
 
@@ -68,27 +64,10 @@ def variants_of(cell: loo.Cell | loo_text.Cell, device: str) -> list[Variant]:
     count = len(cell.weights)
     return [
         Variant(OURS, lambda: _run(placed), count),
-        *_other_products(placed),
         Variant("a CUDA graph a step", by_steps, count),
         Variant("launch by launch", launched, count),
         Variant("on the CPU, one process", lambda: _run(cell), count),
     ]
-
-
-def _other_products(placed: loo.Cell | loo_text.Cell) -> list[Variant]:
-    """One launch by the tensor cores where this project takes the CUDA cores, or the other way."""
-    plan = Training(placed.steps, loo.LR), Dropout(loo.P)
-    if not can_be_fused(placed.network, *plan):
-        return []
-    few = len(placed.inputs) <= fused_training.MOST_EXAMPLES_IN_FLOAT32
-
-    def run() -> Tensor:
-        limit = 0 if few else len(placed.inputs)
-        with patch.object(fused_training, "MOST_EXAMPLES_IN_FLOAT32", limit):
-            return _run(placed)
-
-    name = f"one launch, products by {'tensor' if few else 'CUDA'} cores"
-    return [Variant(name, run, len(placed.weights))]
 
 
 def _run(cell: loo.Cell | loo_text.Cell) -> Tensor:

@@ -5,11 +5,15 @@ to the 10 bits of TF32, which PyTorch does only if it is asked to.
 """
 
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from benchmarks.interleaved_timing import Variant
 
 
 def array(tensor: Tensor) -> Any:
@@ -72,3 +76,37 @@ def compiled_training(
     run = jax.vmap(run, (None, 0)) if cells else run
     compiled = jax.jit(run).lower(rows, drawn).compile()
     return lambda: [torch.from_numpy(np.array(factor)) for factor in compiled(rows, drawn)]
+
+
+def peer_variant(
+    name: str,
+    prepare: Callable[[], Callable[[], Tensor]],
+    replicas: int,
+    platform: str | None = None,
+) -> list[Variant]:
+    """The peer, on JAX's own device or a platform's.
+
+    It is left out, and said why, where it cannot be run: the machine's JAX may not fit its driver,
+    which is no reason to measure nothing else.
+
+    Args:
+        name: of the variant.
+        prepare: compiles the training and returns what runs it.
+        replicas: that it trains.
+        platform: "cpu" for the CPU; None for JAX's own device.
+
+    Returns:
+        The variant, once it has run; nothing where it does not run.
+    """
+    if not find_spec("jax"):
+        print("jax is not installed: left out")
+        return []
+    jax: Any = import_module("jax")
+    try:
+        with jax.default_device(platform and jax.devices(platform)[0]):
+            run = prepare()
+            run()
+    except Exception as error:  # whatever its compiler, driver and libraries say
+        print(f"{name} is left out: {repr(error)[:300]}")
+        return []
+    return [Variant(name, lambda: run().cpu(), replicas)]

@@ -10,8 +10,8 @@ python -m benchmarks.on_gpu summary --out out
 import json as json_format
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.captured_step import OURS, placed_on, variants_of
 from benchmarks.interleaved_timing import Variant, lines_of, take_turns
+from benchmarks.jax_peer import peer_variant
 from benchmarks.loo import LR, Cell, P, check_settings, make_cell, prepare_jax, run_together
 from benchmarks.table_file import check_place, keep
 from probes.cells.cell import Cell as StabilityCell
@@ -105,12 +106,13 @@ def retraining(
         variants = [
             *variants_of(cell, device),
             *_together_variants(cell, device),
-            *_jax_variant(JAX_HERE, cell, device),
+            *peer_variant(JAX_HERE, partial(prepare_jax, cell, device), cell.replicas),
         ]
         if size > largest_on_cpu:
             variants = [variant for variant in variants if "CPU" not in variant.name]
         else:
-            variants += _jax_variant(JAX_ON_CPU, cell, "cpu", platform="cpu")
+            on_cpu = partial(prepare_jax, cell)
+            variants += peer_variant(JAX_ON_CPU, on_cpu, cell.replicas, platform="cpu")
         print(f"\ndigits, n = {size}, {steps} steps, {cell.replicas} replicas, {device}")
         results, each = take_turns(variants, repetitions)
         print("\n".join(f"  {line}" for line in lines_of(each, results, [OURS])))
@@ -284,30 +286,8 @@ def _together_variants(cell: Cell, device: str) -> list[Variant]:
     name, replicas = f"{cells} cells together", cells * cell.replicas
     return [
         Variant(name, lambda: run_together(placed, cells).cpu(), replicas),
-        *_jax_variant(f"{JAX_HERE}, {cells} cells together", cell, device, cells=cells),
+        *peer_variant(f"{JAX_HERE}, {name}", partial(prepare_jax, cell, device, cells), replicas),
     ]
-
-
-def _jax_variant(
-    name: str, cell: Cell, device: str, platform: str | None = None, cells: int = 1
-) -> list[Variant]:
-    """The peer, on JAX's own device or a platform's.
-
-    It is left out, and said why, where it cannot be run: the machine's JAX may not fit its driver,
-    which is no reason to measure nothing else.
-    """
-    if not find_spec("jax"):
-        print("jax is not installed: left out")
-        return []
-    jax: Any = import_module("jax")
-    try:
-        with jax.default_device(platform and jax.devices(platform)[0]):
-            run = prepare_jax(cell, device, cells)
-            run()
-    except Exception as error:  # whatever its compiler, driver and libraries say
-        print(f"{name} is left out: {repr(error)[:300]}")
-        return []
-    return [Variant(name, lambda: run().cpu(), cells * cell.replicas)]
 
 
 def _check(json: Path, device: str) -> None:

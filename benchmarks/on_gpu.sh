@@ -6,16 +6,17 @@
 # OUT is a new folder for what is found: a text and, where there is a table, a JSON file a part, and a
 # summary of both. WHEELS is a folder of what the machine lacks (`make gpu-wheels`). Every part has
 # a time of its own and runs whatever became of the others. PYTHON names the interpreter; PARTS, as
-# in PARTS="tests sweep", those of the parts that run, where not all shall.
+# in PARTS="tests sweep", those of the parts that run, where not all shall; "launches", which tries
+# other settings of the kernel, runs only where it is named.
 set -u
 OUT=${1:+$(realpath -m "$1")} WHEELS=${2:+$(realpath -m "$2")}
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
 # A machine to try the script on has no GPU: it takes the CPU, and small models.
 DEVICE=${DEVICE:-cuda}
-RETRAINING=(--n 64 256 1024)
+SIZES=(--n 64 256 1024)
 SWEEP=()
-[ "$DEVICE" = cuda ] || RETRAINING=(--n 8 --steps 5) SWEEP=(--steps 20)
+[ "$DEVICE" = cuda ] || SIZES=(--n 8 --steps 5) SWEEP=(--steps 20)
 # The files with tests for CUDA, as others may import what the machine lacks.
 mapfile -t TESTS < <(grep -rlE 'DEVICES|mark\.cuda' tests --include='test_*.py' | sort)
 
@@ -40,6 +41,10 @@ part() {  # NAME SECONDS COMMAND...
   tail -n 4 "$OUT/$name.txt"
 }
 
+named_part() {  # as part, which runs only where PARTS names it
+  [[ -z $ASKED && " ${CHOSEN[*]} " != *" $1 "* ]] || part "$@"
+}
+
 finetune_step() {  # MODEL SECONDS BATCH TOKENS
   local sizes=(--shape whole --dtype bfloat16 --batch "$3" --tokens "$4" --repetitions 10)
   [ "$DEVICE" = cuda ] || sizes=(--width 64 --layers 1 --batch 1 --tokens 8 --repetitions 2)
@@ -56,7 +61,9 @@ parts() {
     --continue-on-collection-errors --junitxml "$OUT/tests.xml" "${TESTS[@]}"
   part rows 30 "$PYTHON" -m benchmarks.on_gpu rows --device "$DEVICE" --json "$OUT/rows.json"
   part retraining 90 "$PYTHON" -m benchmarks.on_gpu retraining --device "$DEVICE" \
-    "${RETRAINING[@]}" --json "$OUT/retraining.json"
+    "${SIZES[@]}" --json "$OUT/retraining.json"
+  named_part launches 120 "$PYTHON" -m benchmarks.launches --device "$DEVICE" "${SIZES[@]}" \
+    --json "$OUT/launches.json"
   part sweep 25 "$PYTHON" -m benchmarks.on_gpu sweep --device "$DEVICE" "${SWEEP[@]}" \
     --json "$OUT/sweep.json"
   part sweep-two-cores 30 taskset -c 0,1 "$PYTHON" -m benchmarks.on_gpu sweep --device cpu \

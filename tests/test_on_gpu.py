@@ -7,12 +7,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
-from benchmarks import captured_step, loo, on_gpu
+from benchmarks import captured_step, jax_peer, launches, loo, on_gpu
 from benchmarks.layer import take_turns
 from benchmarks.loo import make_cell
+from probes.training import fused_training
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "on_gpu.sh"
 
@@ -41,6 +43,35 @@ def test_parts_that_are_chosen_run_and_no_others(tmp_path):
     assert run_script(tmp_path, PARTS="rows").returncode == 0, "an earlier run is replaced"
 
 
+def test_launches_run_only_where_they_are_named(tmp_path):
+    assert "launches" not in run_script(tmp_path).stdout
+    assert run_script(tmp_path, "named", PARTS="launches").stdout == "== launches\n"
+
+
+def test_every_launch_is_timed_and_compared_with_float64(monkeypatch, tmp_path):
+    monkeypatch.setattr(launches, "MOST_EXAMPLES", 2 * 5 * 4)
+    launches.main(tmp_path / "a.json", n=(4,), steps=2, repetitions=1, device="cpu")
+    found = pd.read_json(tmp_path / "a.json").query("variant != 'JAX'")
+    assert found.groupby("cells")["variant"].apply(list).to_dict() == {
+        cells: list(launches.LAUNCHES) for cells in (1, 2)
+    }
+    assert (found["microseconds a step"] > 0).all()
+    assert found["largest error"].between(1e-9, 1e-4).all()
+
+
+def test_a_launch_is_made_as_its_variant_says(monkeypatch):
+    used = []
+
+    def train(*cells):
+        used.append(fused_training.LAUNCH)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(launches, "run_together", train)
+    for run in launches.runs_of(make_cell(4, 2, torch.float32)).values():
+        run()
+    assert used == list(launches.LAUNCHES.values())
+
+
 def test_a_folder_of_other_files_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     run = run_script(tmp_path, ".", PARTS="rows")
@@ -58,6 +89,7 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
         (lambda: captured_step.main(n=(8, 1)), "n must be from 2 to 1796; got 1"),
         (lambda: captured_step.main(repetitions=0), "repetitions must be at least 1; got 0"),
         (lambda: on_gpu.retraining(Path("a.json"), n=(8, 1797)), "got 1797"),
+        (lambda: launches.main(Path("a.json"), steps=0, device="cpu"), "steps must be at least 1"),
         (lambda: on_gpu.rows(Path(), device="cpu"), "json must be a file in a folder"),
         (lambda: on_gpu.sweep(Path("a.json"), workers=0, device="cpu"), "workers must be at least"),
     ],
@@ -111,21 +143,16 @@ def test_a_library_that_is_missing_is_named_and_the_others_are_imported(monkeypa
 
 
 def test_a_jax_that_does_not_fit_its_driver_is_left_out_and_the_other_runs(monkeypatch, capsys):
-    def prepare(cell, device, cells):
-        if device != "cpu":
-            raise RuntimeError("no kernel image")
-        return lambda: torch.zeros(1)
+    def no_kernel():
+        raise RuntimeError("no kernel image")
 
     jax = SimpleNamespace(default_device=nullcontext, devices=lambda platform: [platform])
-    monkeypatch.setattr(on_gpu, "find_spec", lambda name: name)
-    monkeypatch.setattr(on_gpu, "import_module", lambda name: jax)
-    monkeypatch.setattr(on_gpu, "prepare_jax", prepare)
-    cell = make_cell(8, 2, torch.float32)
-    assert not on_gpu._jax_variant(on_gpu.JAX_HERE, cell, "cuda")
-    (found,) = on_gpu._jax_variant(on_gpu.JAX_ON_CPU, cell, "cpu", platform="cpu")
-    assert found.name == on_gpu.JAX_ON_CPU
-    said = capsys.readouterr().out
-    assert said == "JAX, the same device is left out: RuntimeError('no kernel image')\n"
+    monkeypatch.setattr(jax_peer, "find_spec", lambda name: name)
+    monkeypatch.setattr(jax_peer, "import_module", lambda name: jax)
+    assert not jax_peer.peer_variant("JAX there", no_kernel, 9)
+    (found,) = jax_peer.peer_variant("JAX here", lambda: lambda: torch.zeros(1), 9, "cpu")
+    assert found.name == "JAX here"
+    assert capsys.readouterr().out == "JAX there is left out: RuntimeError('no kernel image')\n"
 
 
 def test_a_variant_that_does_not_fit_is_left_out_and_the_others_are_timed(capsys):

@@ -5,6 +5,7 @@ by step, as on the CPU: ``probes.training.retrain``.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -19,16 +20,32 @@ from probes.training.retraining import Retraining
 
 #: Widest layer, and most outputs and highest rank: with more, a replica falls out of the registers.
 MOST_FEATURES, MOST_OUTPUTS = 64, 16
-#: Examples that a program computes at once, and its warps. Measured on an H200 (digits; n = 64, 256
-#: and 1,024; 16, 32 and 64 examples, 1 to 8 warps): the fastest throughout.
-EXAMPLES, WARPS = 32, 4
-#: Above so many examples products of float32 are made of products of TF32 on the tensor cores, as
-#: exact to rounding. Measured there when all were of three, microseconds a step: 17 and 22 at n =
-#: 64, 97 and 71 at 256, 1,477 and 899 at 1,024. Errors after 20 steps against float64 are equal
-#: (median 9e-9).
-MOST_EXAMPLES_IN_FLOAT32 = 128
 #: A side that products take.
 SMALLEST_SIDE = 16
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the programs of a launch are made; no number depends on it but for rounding.
+
+    The defaults were the fastest on an H200: ``benchmarks/results/gpu/one-launch-variants.txt``.
+
+    Attributes:
+        examples: that a program computes at once.
+        warps: of a program.
+        most_in_float32: above so many examples products of float32 are made of products of TF32 on
+            the tensor cores, as exact to rounding: errors after 20 steps against float64 are equal.
+        registers: that a thread may have; None leaves it to the compiler.
+    """
+
+    examples: int = 32
+    warps: int = 4
+    most_in_float32: int = 128
+    registers: int | None = None
+
+
+#: The one that is used.
+LAUNCH = Launch()
 
 
 def can_be_fused(network: Network, training: Training, objective: Objective) -> bool:
@@ -106,13 +123,16 @@ def _launcher(
     numbers = network.scaling, 1 - cells[0].training.lr * cells[0].training.weight_decay
     sides: dict[str, Any] = {"d": d, "h": h, "k": k, "r": network.rank}
     filled = {name.upper(): _filled(side) for name, side in sides.items()}
-    precision = "ieee" if examples <= MOST_EXAMPLES_IN_FLOAT32 else "tf32x3"
+    precision = "ieee" if examples <= LAUNCH.most_in_float32 else "tf32x3"
+    made = {"M": LAUNCH.examples, "num_warps": LAUNCH.warps, "num_stages": 1}
+    if LAUNCH.registers:
+        made["maxnreg"] = LAUNCH.registers
 
     def launch(start: int, stop: int) -> None:
         with torch.cuda.device_of(flat):
             kernel[(len(weights),)](
-                *tensors, start, stop, *counts, *numbers, **sides, **filled, M=EXAMPLES,
-                LOSS=network.loss.name, PRECISION=precision, num_warps=WARPS, num_stages=1,
+                *tensors, start, stop, *counts, *numbers, **sides, **filled, **made,
+                LOSS=network.loss.name, PRECISION=precision,
             )  # fmt: skip
 
     return launch

@@ -14,7 +14,7 @@ import torch
 
 from probes.models.losses import cross_entropy, logistic, squared
 from probes.training import fused_training, retrain
-from probes.training.fused_training import can_be_fused
+from probes.training.fused_training import Launch, can_be_fused
 from probes.training.plan import Dropout, Penalty, Training
 from probes.training.retrain import retrain_cells
 from tests.probes.training.test_retrain import make_network
@@ -48,7 +48,8 @@ def in_float32(device, widths, rank, loss):
 def test_in_one_launch_every_number_is_that_of_the_steps(
     monkeypatch, loss, widths, rank, n, samples, most_in_float32
 ):
-    monkeypatch.setattr(fused_training, "MOST_EXAMPLES_IN_FLOAT32", most_in_float32)
+    launch = Launch(most_in_float32=most_in_float32, registers=168)
+    monkeypatch.setattr(fused_training, "LAUNCH", launch)
     network = in_float32(PLACE, widths, rank, loss)
     cells = make_cells(network, n, DROPOUT[1:3] if samples > 1 else DROPOUT, samples=samples)
     seen = {True: [], False: []}

@@ -62,3 +62,17 @@ def test_codes_tell_pairs_and_differences_apart_and_nothing_else():
         [a[1] - a[0] == b[1] - b[0] for b in flat] for a in flat
     ]
     assert loss.rounding == 0
+
+
+def test_without_held_out_examples_nothing_but_their_gap_is_unknown():
+    loss, pairs, _, selections = made(2)
+    alone = clipped_loss(pairs, None, selections, None, 3)
+    assert np.isnan(alone.gap_test)
+    assert (alone.gap, alone.rounding) == (loss.gap, loss.rounding)
+    wrong = Outcome(pairs.losses, None, pairs.losses > 1)
+    right_or_wrong = zero_one_loss(wrong, None, selections)
+    assert np.isnan(right_or_wrong.gap_test)
+    assert right_or_wrong.loss_bound == 1
+    assert right_or_wrong.train_loss == np.mean(
+        [wrong.wrong[k, i + 5 * selections[k, i]] for k in range(8) for i in range(5)]
+    )

@@ -79,6 +79,14 @@ def test_calibration_error_is_the_definition(loss):
     assert calibration_error(probabilities, labels) == pytest.approx(by_hand(probabilities, labels))
 
 
+def test_small_confidences_of_many_classes_have_bins_of_their_own():
+    """One right and one wrong, in the first bin and in the second: their errors do not cancel."""
+    sure = torch.tensor([[0.06], [0.12]], dtype=torch.float64)
+    probabilities = torch.cat([sure, ((1 - sure) / 19).expand(-1, 19)], 1)
+    found = calibration_error(probabilities, torch.tensor([0, 1]))
+    assert found == pytest.approx((0.94 + 0.12) / 2)
+
+
 def test_the_last_bin_is_closed_at_one():
     """|1/2 - 0.975|, where two bins would give (0.05 + 1) / 2."""
     assert calibration_error(two_classes([0.95, 1.0]), labelled([1, 0])) == pytest.approx(0.475)

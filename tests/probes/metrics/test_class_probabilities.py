@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from probes.metrics.class_probabilities import class_probabilities, labels_of
-from probes.models.losses import cross_entropy, logistic
+from probes.metrics.class_probabilities import class_probabilities, has_classes, labels_of
+from probes.models.losses import cross_entropy, logistic, squared
 
 
 def test_two_classes_have_the_probabilities_of_a_sigmoid():
@@ -32,6 +32,10 @@ def test_outputs_that_are_not_finite_have_no_probabilities(loss, lost):
     probabilities = class_probabilities(loss, outputs)
     assert probabilities[:, 1].isnan().all()
     assert (probabilities[:, [0, 2]] == 0.5).all()
+
+
+def test_a_regression_has_no_classes():
+    assert [has_classes(loss) for loss in (cross_entropy, logistic, squared)] == [True, True, False]
 
 
 def test_labels_are_those_of_one_hot_and_of_binary_targets():

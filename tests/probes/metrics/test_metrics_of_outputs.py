@@ -49,9 +49,10 @@ def test_measures_are_their_definitions(outputs):
     assert found["test_score"] == pytest.approx(float(right.float().mean()))
 
 
-def test_a_network_that_diverged_has_no_numbers(outputs):
+@pytest.mark.parametrize("lost", [slice(None), 0], ids=["everywhere", "on one example"])
+def test_a_network_that_diverged_has_no_numbers(outputs, lost):
     on_train, on_test = outputs
-    on_train[0], on_test[0] = float("nan"), float("nan")
+    on_train[0, :, lost], on_test[0, :, lost] = float("nan"), float("nan")
     found = measured(on_train, on_test)
     assert found.pop("diverged") == EXAMPLES
     assert all(isnan(value) for value in found.values())

@@ -84,6 +84,12 @@ def test_the_better_of_two_is_compared_with_the_best_constant(chance, verdict):
     assert below_chance(rows, ["good", "LoRA"]) is verdict
 
 
+def test_one_that_is_better_than_the_constant_is_enough():
+    rows = table(good=LORA - 0.1 + 0.002 * NOISE).assign(chance_risk=np.tile(LORA - 0.05, 2))
+    assert below_chance(rows, ["good", "LoRA"]) is True
+    assert below_chance(rows, ["LoRA"]) is False
+
+
 def test_without_the_loss_of_a_constant_nothing_is_said_of_it():
     assert below_chance(table(), ["LoRA"]) is None
 

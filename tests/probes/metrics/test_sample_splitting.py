@@ -158,6 +158,11 @@ def test_the_rival_is_the_cheapest_within_one_standard_error_of_the_best():
         assert split_choice(losses, [0, 1, 2], np.full(6, 10.0)).rival == rival
 
 
+def test_of_a_single_draw_that_chooses_the_least_loss_is_the_rival_whatever_it_costs():
+    losses = np.array([[9, 9, 9], [9, 9, 9], [9, 1.3, 1.0]])
+    assert split_choice(losses, [0, 1, 2], np.full(3, 10.0)).rival == 2
+
+
 def test_dependent_draws_have_the_wider_interval():
     losses = LOSSES - [[0.0, 0.0, 0.1], *[[0.0, 0.0, 0.0]] * 3]
     alone = split_choice(losses, [0, 1, 2], CHANCE)

@@ -49,7 +49,7 @@ from probes.results.mask_kind_comparison import (
     parts_table,
 )
 from probes.results.result import Result
-from probes.results.text_tables import MARKED, TextTable, averages, with_interval
+from probes.results.text_tables import MARKED, TextTable, averages, rates, with_interval
 from probes.training.autograd_training import LoRA, Setup, train
 from probes.training.mask_placements import PLACES, Dropping, masked_outputs
 from probes.training.plan import Dropout
@@ -332,7 +332,7 @@ class AblationResult(Result):
             {
                 "part": summary["part"],
                 "variant": summary["variant"],
-                "p": summary["p"].map("{:g}".format),
+                "p": rates(summary["p"]),
                 "train loss": averages(summary, "train_loss"),
                 "test loss": with_interval(summary, "test_loss"),
                 "difference": pd.Series(with_interval(summary, "difference")).where(

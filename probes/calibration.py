@@ -32,6 +32,7 @@ from probes.cli.study_settings import StudySettings
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import check_count, require
 from probes.metrics.calibration_error import (
+    DIAGRAM_BINS,
     ECE_BINS,
     calibration_error,
     calibration_floor,
@@ -44,7 +45,7 @@ from probes.metrics.confidence_intervals import means
 from probes.models.network import Factors
 from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.result import Result
-from probes.results.text_tables import averages, with_interval
+from probes.results.text_tables import averages, leading, rates, with_interval
 from probes.tasks import load_task
 from probes.training.ensemble_members import ensemble_output
 from probes.training.example_weights import full_sample
@@ -53,8 +54,6 @@ from probes.training.retrain import retrain
 if TYPE_CHECKING:
     from figures.style import Drawing
 
-#: Bins of the reliability diagram.
-DIAGRAM_BINS = 10
 NO_DIAGRAM = pd.DataFrame(
     {"confidence": pd.Series(dtype=float), "accuracy": pd.Series(dtype=float)}
 ).assign(inference=pd.Series(dtype=str))
@@ -166,15 +165,13 @@ class CalibrationResult(Result):
 
     def brief(self) -> pd.DataFrame:
         """The calibration error first, then what it goes with."""
-        text = self.text()
-        first = ["p", "inference", "checkpoint", "ECE", "test loss"]
-        return text[[*first, *(name for name in text if name not in first)]]
+        return leading(self.text(), ["p", "inference", "checkpoint", "ECE", "test loss"])
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary = self.summary
         columns: dict[str, Any] = {
-            "p": summary["p"].map("{:g}".format),
+            "p": rates(summary["p"]),
             "inference": summary["inference"],
             "checkpoint": summary["moment"],
             "step": summary["step"].map("{:.0f}".format),

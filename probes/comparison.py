@@ -32,7 +32,14 @@ from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.amounts import how_many
 from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import Progress, RunJob, TableKind, Tables
-from probes.jobs.validation import LARGEST_SIZE, check_count, check_one_of, check_seed, require
+from probes.jobs.validation import (
+    LARGEST_SIZE,
+    check_count,
+    check_left_out,
+    check_one_of,
+    check_seed,
+    require,
+)
 from probes.results.answer_words import draws_in_words, share_in_words
 from probes.results.json_records import as_json
 from probes.results.result import Result, caveats
@@ -159,19 +166,12 @@ class ComparisonSettings(EngineOptions):
 
     def _minimiser_cells(self) -> "list[ComparisonCell]":
         require(RAREST <= self.p < 1, "p", f"from {RAREST:g} to below 1", self.p)
-        self._check_left_out("minimisers", "steps", "lr", "selections", "bits")
+        check_left_out(self, ("steps", "lr", "selections", "bits"), "for minimisers")
         task, sizes, draws = (self.known[name] for name in ("task", "n", "draws"))
         return [ComparisonCell(task, self.p, self.strength, sizes, draws, self.delta, self.seed)]
 
-    def _check_left_out(self, where: str, *names: str) -> None:
-        """Refuse what would be ignored."""
-        for name in names:
-            value = getattr(self, name)
-            default = type(self).__dataclass_fields__[name].default
-            require(value == default, name, f"left out for {where}", value)
-
     def _network_cells(self) -> list[WeightBoundsCell]:
-        self._check_left_out("networks", "strength")
+        check_left_out(self, ("strength",), "for networks")
         task, sizes, draws = (self.known[name] for name in ("task", "n", "draws"))
         # A test set of n, and one example at least that no network has seen.
         largest = (len(load_task(task)) - 1) // 2

@@ -365,11 +365,11 @@ def _training(cell: CostCell) -> Variants:
         return lambda: model(inputs).square().mean()
 
     def grouped(model: nn.Module, inputs: Tensor, size: int) -> Callable[[], object]:
-        repeated, loss = inputs.repeat(size, 1, 1), loss_of
+        loss = loss_of(model, inputs.repeat(size, 1, 1))
 
         def backward() -> None:
             with grouped_samples(model, size):
-                loss(model, repeated)().backward()
+                loss().backward()
 
         return backward
 
@@ -378,7 +378,7 @@ def _training(cell: CostCell) -> Variants:
         model, inputs = _adapted(cell, 0.0)
         loss = loss_of(model, inputs)
         variants[name, 0] = step(model, lambda loss=loss: loss().backward())  # type: ignore[misc]
-    for size in dict.fromkeys(cell.samples):
+    for size in cell.samples:
         model, inputs = _adapted(cell, cell.p)
         loss = loss_of(model, inputs)
         variants["N passes", size] = step(
@@ -404,7 +404,7 @@ def _inference(cell: CostCell) -> Variants:
     for name, p in ((BASELINE, 0.0), (CONTROL, 0.0), ("expected weight", cell.p)):
         model, inputs = _adapted(cell, p)
         variants[name, 0] = forward(model.eval(), inputs)
-    for size in dict.fromkeys(cell.ensemble):
+    for size in cell.ensemble:
         model, inputs = _adapted(cell, cell.p)
         variants["ensemble", size] = forward(Ensemble(model.eval(), size), inputs)
     return variants

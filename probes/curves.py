@@ -34,7 +34,7 @@ from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors
 from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.result import Result
-from probes.results.text_tables import averages, with_interval
+from probes.results.text_tables import averages, leading, rates, with_interval
 from probes.tasks import load_task
 from probes.tasks.text import TextTask
 from probes.training.autograd_training import AdaLoRA, LoRA, Setup, train
@@ -147,9 +147,7 @@ class CurvesResult(Result):
 
     def brief(self) -> pd.DataFrame:
         """The end of training, and how far the test loss rose."""
-        text = self.text()
-        first = ["method", "p", "train loss", "test loss", "later rise"]
-        return text[[*first, *(name for name in text if name not in first)]]
+        return leading(self.text(), ["method", "p", "train loss", "test loss", "later rise"])
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
@@ -157,7 +155,7 @@ class CurvesResult(Result):
         return pd.DataFrame(
             {
                 "method": summary["method"],
-                "p": summary["p"].map("{:g}".format),
+                "p": rates(summary["p"]),
                 "train loss": averages(summary, "train_loss"),
                 "test loss": with_interval(summary, "test_loss"),
                 "gap": with_interval(summary, "gap"),

@@ -232,7 +232,7 @@ class EnsembleResult(Result):
         masks = rivals["predictor"] == MASKS
         return pd.DataFrame(
             {
-                "p": rivals["p"].map("{:g}".format),
+                "p": rates(rivals["p"]),
                 "variant": [
                     name if members == 1 else f"{name}, N = {members}"
                     for name, members in zip(rivals["predictor"], rivals["members"], strict=True)
@@ -313,7 +313,7 @@ class EnsembleResult(Result):
         blank = summary["ensemble"] == 0
         return pd.DataFrame(
             {
-                "p": summary["p"].map("{:g}".format),
+                "p": rates(summary["p"]),
                 "inference": summary["ensemble"].map(inference_label),
                 "test loss": with_interval(summary, "test_loss"),
                 f"test {name}": averages(summary, "test_score", 3),

@@ -47,6 +47,7 @@ from probes.jobs.validation import (
     LARGEST_COUNT,
     LARGEST_SIZE,
     check_count,
+    check_left_out,
     check_one_of,
     did_you_mean,
     require,
@@ -56,7 +57,7 @@ from probes.metrics.inference_names import AT_TEST_ALONE, named_inference
 from probes.models.pretrained import require_package
 from probes.results.answer_words import least_and_largest, mean_in_words
 from probes.results.result import Result
-from probes.results.text_tables import averages, with_interval
+from probes.results.text_tables import averages, rates, with_interval
 from probes.tasks.packaged import packaged
 from probes.tasks.source_digest import digest_of
 from probes.tasks.text_file import READABLE, check_encoding
@@ -275,10 +276,8 @@ class FinetuneSettings:
 
     def _cells_of(self, adapter: AdapterConfig) -> list[FinetuneCell]:
         """The cells of what a folder says."""
-        for name in ("p", "regularizer", "strength", "samples", "rank", "alpha", "method"):
-            value = getattr(self, name)
-            default = type(self).__dataclass_fields__[name].default
-            require(value == default, name, "left out where adapter_config is given", value)
+        said = ("p", "regularizer", "strength", "samples", "rank", "alpha", "method")
+        check_left_out(self, said, "where adapter_config is given")
         members = self.ensemble or adapter.ensemble
         require(
             members > 0 or not adapter.needs_ensemble, "ensemble",
@@ -328,14 +327,10 @@ class FinetuneSettings:
             known = f"{', '.join(NAMED)}, or {READABLE}"
             hint = did_you_mean(self.task, NAMED)
             require(Path(self.task).is_file(), "task", f"one of {known}", f"{self.task}{hint}")
-            require(self.data is None, "data", "left out where the task is a file", self.data)
+            check_left_out(self, ("data",), "where the task is a file")
         else:
-            for name in ("pair_column", "held_out_file"):
-                value = getattr(self, name)
-                require(value is None, name, "left out where the task is not a file", value)
-            require(
-                not self.regression, "regression", "left out where the task is not a file", True
-            )
+            of_files = ("pair_column", "held_out_file", "regression")
+            check_left_out(self, of_files, "where the task is not a file")
         held_out = self.held_out_file
         require(held_out is None or Path(held_out).is_file(), "held_out_file", "a file", held_out)
         require(self.data is None or Path(self.data).is_dir(), "data", "a folder", self.data)
@@ -374,10 +369,8 @@ class FinetuneSettings:
     def _check_used(self) -> None:
         """Refuse what would be ignored."""
         if "adalora" not in self.method:
-            for name, unset in (("init_rank", None), ("tinit", None), ("tfinal", None),
-                                ("delta_t", 1)):  # fmt: skip
-                value = getattr(self, name)
-                require(value == unset, name, "left out without --method adalora", value)
+            of_adalora = ("init_rank", "tinit", "tfinal", "delta_t")
+            check_left_out(self, of_adalora, "without --method adalora")
         if self.drop_at_test is not None:
             rate, alone = self.drop_at_test, not self.regularizer and self.adapter_config is None
             require(0 < rate < 1, "drop_at_test", "in (0, 1)", rate)
@@ -447,7 +440,7 @@ class FinetuneResult(Result):
         size = self.rows["ensemble"].max()
         columns: dict[str, Any] = {
             "method": summary["method"],
-            "p": summary["p"].map("{:g}".format),
+            "p": rates(summary["p"]),
             "inference": [named_inference(one, size) for one in summary["inference"]],
             "train loss": averages(summary, "train_loss"),
             "test loss": with_interval(summary, "test_loss"),

@@ -61,6 +61,7 @@ from probes.results.text_tables import (
     TextTable,
     averages,
     decimals,
+    leading,
     rates,
     train_losses,
     with_interval,
@@ -185,10 +186,7 @@ class GapResult(StabilityResult):
         """The gap and its bound before the losses."""
         first = ["n", "p", "inference", "N", "gap", "Theorem 4.4", "C"]
         text = self.text()
-        text = text if (text["N"] != "").any() else text.drop(columns="N")
-        return text[
-            sorted(text, key=lambda name: first.index(name) if name in first else len(first))
-        ]
+        return leading(text if (text["N"] != "").any() else text.drop(columns="N"), first)
 
     def text(self) -> pd.DataFrame:
         """The gap and its bounds as they are printed."""

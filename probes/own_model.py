@@ -37,7 +37,7 @@ from probes.metrics.metrics_of_outputs import measure_losses
 from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.result import Result
 from probes.results.stability_answer import measured_answer
-from probes.results.text_tables import averages, with_interval
+from probes.results.text_tables import averages, leading, rates, with_interval
 from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import OwnModel, load_own
 from probes.tasks.own_model_layers import say_layers
@@ -86,15 +86,13 @@ class OwnModelResult(Result):
 
     def brief(self) -> pd.DataFrame:
         """Stability and gap first."""
-        text = self.text()
-        first = ["p", "inference", "β", "gap", "train loss"]
-        return text[[*first, *(name for name in text if name not in first)]]
+        return leading(self.text(), ["p", "inference", "β", "gap", "train loss"])
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary = self.summary
         columns = {
-            "p": summary["p"].map("{:g}".format),
+            "p": rates(summary["p"]),
             "inference": summary["ensemble"].map(inference_label),
             "train loss": averages(summary, "train_loss"),
             "test loss": with_interval(summary, "test_loss"),

@@ -54,7 +54,14 @@ from probes.jobs.engine_options import EngineOptions
 from probes.jobs.job import TableKind, Tables
 from probes.jobs.sweep import Sweep
 from probes.jobs.time_limit import TimeLimit, run_draws
-from probes.jobs.validation import LARGEST_SIZE, check_count, check_one_of, check_seed, require
+from probes.jobs.validation import (
+    LARGEST_SIZE,
+    check_count,
+    check_left_out,
+    check_one_of,
+    check_seed,
+    require,
+)
 from probes.metrics.confidence_intervals import means, overlap_of
 from probes.metrics.sample_splitting import SplitChoice, split_choice
 from probes.metrics.tuned_settings import SETTING, tuned_settings
@@ -183,10 +190,8 @@ class RecommendSettings(TextOptions, EngineOptions):
 
     def _own(self) -> tuple[OwnDraw, int, Callable[[str], str]]:
         """The same of a model of one's own."""
-        for field in ("task", *self.text_options, *self.engine_settings):
-            value = getattr(self, field)
-            default = type(self).__dataclass_fields__[field].default
-            require(value == default, field, "left out where own is given", value)
+        of_tasks = ("task", *self.text_options, *self.engine_settings)
+        check_left_out(self, of_tasks, "where own is given")
         own = with_tensors(load_own(self.own))
         changed = {name: getattr(self, name) for name in ("rank", "steps", "lr")}
         own = replace(own, **{name: one for name, one in changed.items() if one is not None})

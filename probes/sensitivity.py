@@ -150,7 +150,7 @@ class SensitivityResult(Result):
         summary, score = self.summary, self.rows["score_name"].iloc[0]
         return pd.DataFrame(
             {
-                "p": summary["p"].map("{:g}".format),
+                "p": rates(summary["p"]),
                 "N": summary["samples"].astype(str),
                 "inference": summary["inference"],
                 "train loss": averages(summary, "train_loss"),

@@ -294,10 +294,6 @@ class VerifyResult(Result):
         title = f"{self.question}\n{self.setting}"
         return [TextTable(_text(shown), title, self.note, width=190)]
 
-    def spreadsheets(self) -> dict[str, pd.DataFrame]:
-        """The summary."""
-        return {"table": self.summary}
-
     def plot(self) -> "Drawing":
         """Draw how tight Proposition 4.2 is in its readings, and where printed statements fail."""
         from figures.verify import draw

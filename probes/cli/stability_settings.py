@@ -15,6 +15,7 @@ from probes.jobs.validation import (
     LARGEST_SIZE,
     check_count,
     check_device,
+    check_left_out,
     check_one_of,
     check_seed,
     require,
@@ -234,9 +235,8 @@ class StabilitySettings(TextOptions, EngineOptions):
     def _check_method(self) -> None:
         check_one_of("method", self.method, METHODS)
         if self.method == "retrain":
-            for name, least in (("damping", None), ("solver", "cg"), ("validate", 0)):
-                given = getattr(self, name)
-                require(given == least, name, "left out without method influence", given)
+            of_influence = ("damping", "solver", "validate")
+            check_left_out(self, of_influence, "without method influence")
         else:
             damping = self.damping
             fine = damping is None or 0 < damping < float("inf")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Any
 
-from probes.jobs.validation import check_count, check_one_of, require
+from probes.jobs.validation import check_count, check_left_out, check_one_of, require
 
 ENGINES = ("local", "ray")
 
@@ -54,7 +54,5 @@ class EngineOptions:
                 "local, as Ray is not installed (pip install 'lora-dropout[cluster]')", "ray",
             )  # fmt: skip
             return
-        for field in fields(EngineOptions):
-            if field.name not in ("workers", "engine"):
-                value = getattr(self, field.name)
-                require(value == field.default, field.name, "left out without engine ray", value)
+        only_ray = ("address", "cpus_per_cell", "gpus_per_cell")
+        check_left_out(self, only_ray, "without engine ray")

@@ -23,9 +23,9 @@ def write_manifest(
     settings: Mapping[str, Any],
     seconds: float,
     code: str,
-    cells: Sequence[str] = (),
-    files: Sequence[str] = (),
-    question: str = "",
+    cells: Sequence[str],
+    files: Sequence[str],
+    question: str,
 ) -> None:
     """Write the manifest of a finished run as JSON.
 

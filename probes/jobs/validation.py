@@ -1,7 +1,8 @@
 """Checks of the user's values: one line that names the setting, what is allowed and the value."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import torch
 
@@ -28,6 +29,22 @@ def require(valid: bool, name: str, allowed: str, value: object) -> None:
     """
     if not valid:
         raise ValueError(f"{name} must be {allowed}; got {value}")
+
+
+def check_left_out(settings: Any, names: Iterable[str], where: str) -> None:
+    """Refuse settings that would be ignored.
+
+    Args:
+        settings: a dataclass.
+        names: of its fields.
+        where: they mean nothing, in words that go on from "must be left out".
+
+    Raises:
+        ValueError: one of them is not its default.
+    """
+    for name in names:
+        value, field = getattr(settings, name), type(settings).__dataclass_fields__[name]
+        require(value == field.default, name, f"left out {where}", value)
 
 
 def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

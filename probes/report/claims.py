@@ -1,6 +1,6 @@
 """What each result says, as claims that another result of the same question may share or not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -113,12 +113,7 @@ def of_calibration(result: CalibrationResult) -> Claims:
 def of_ablation(result: AblationResult) -> Claims:
     """The test loss of every variant against the reference of its part; whether zeros matter."""
     claims: Claims = {}
-    for part, reference in PARTS.items():
-        group = result.summary[
-            (result.summary["part"] == part) & (result.summary["variant"] != reference)
-        ]
-        if group.empty:
-            continue
+    for part, reference, group in compared_parts(result.summary):
         topic = f"test loss, {part}, against “{reference}”"
         rate = group["p"].nunique() > 1
         claims[topic] = _signs(group, "difference", partial(variant_named, rate=rate))
@@ -133,6 +128,21 @@ def of_ablation(result: AblationResult) -> Claims:
             for row in table.to_dict("records")
         }
     return claims
+
+
+def compared_parts(summary: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Cut the ablation into its parts.
+
+    Args:
+        summary: ``AblationResult.summary``.
+
+    Yields:
+        Every part that was measured, its reference, and the rows of the other variants.
+    """
+    for part, reference in PARTS.items():
+        group = summary[(summary["part"] == part) & (summary["variant"] != reference)]
+        if len(group):
+            yield part, reference, group
 
 
 def variant_named(row: Any, *, rate: bool) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.ablation import PARTS, AblationResult
+from probes.ablation import AblationResult
 from probes.calibration import CalibrationResult
 from probes.cells.information_bounds import FROM_SELECTIONS
 from probes.cells.prediction_sets import PLAIN, PLUS
@@ -25,6 +25,7 @@ from probes.metrics.multiple_comparisons import LEVEL
 from probes.report.claims import (
     OVERFITS,
     RIVALRY,
+    compared_parts,
     mask_members,
     variant_named,
     what_bounds_say,
@@ -353,12 +354,7 @@ def _calibrated(row: Any, floor: bool) -> str:
 def of_ablation(result: AblationResult) -> Finding:
     """Which part of the method does it."""
     verdicts = [result.answer]
-    for part, reference in PARTS.items():
-        group = result.summary[
-            (result.summary["part"] == part) & (result.summary["variant"] != reference)
-        ]
-        if group.empty:
-            continue
+    for part, reference, group in compared_parts(result.summary):
         several = group["p"].nunique() > 1
         told = group[group["difference_holm"] <= LEVEL]
         sides = {"less": told[told["difference"] < 0], "more": told[told["difference"] > 0]}

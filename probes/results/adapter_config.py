@@ -67,10 +67,8 @@ def trainer_settings(candidate: Candidate, examples: int) -> dict[str, Any]:
         candidate: a method.
         examples: n; the probes train on all of them in every step.
     """
-    more = {}
-    if candidate.method in ("weight decay", "label smoothing"):
-        name = {"weight decay": "weight_decay", "label smoothing": "label_smoothing_factor"}
-        more[name[candidate.method]] = candidate.strength
+    own = {"weight decay": "weight_decay", "label smoothing": "label_smoothing_factor"}
+    more = {name: candidate.strength for method, name in own.items() if method == candidate.method}
     return {
         "learning_rate": candidate.lr, "max_steps": candidate.stop,
         "per_device_train_batch_size": examples, "lr_scheduler_type": "constant",

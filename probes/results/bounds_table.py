@@ -9,7 +9,12 @@ import pandas as pd
 from probes.metrics.confidence_intervals import overlap_of
 from probes.metrics.exceedances import exceedance_p_value
 from probes.metrics.multiple_comparisons import LEVEL, holm
-from probes.results.premises import failed_premises, slack_of
+from probes.results.premises import (
+    failed_in_any,
+    failed_premises,
+    regularized_curvature,
+    slack_of,
+)
 from theory import (
     is_vacuous,
     sparsity,
@@ -180,7 +185,7 @@ def _statements(
     statements = [("Lemma 4.3", float("nan"), gap, lemma)]
     for strength in strengths:
         # A flat or saddle point that the penalty does not outweigh is outside both statements.
-        convex = row["curvature"] + 2 * strength * sparsity(row["p"]) >= 0
+        convex = regularized_curvature(row | {"strength": strength}) >= 0
         proposition = theorem = float("nan")
         # A network that diverged may have a curvature, but no Lipschitz constant.
         if convex and np.isfinite([ceiling, row["lipschitz"]]).all():
@@ -225,7 +230,6 @@ def _comparison(measured: float, bound: float) -> str:
 
 def _draws_record(group: pd.DataFrame, delta: float) -> dict[str, Any]:
     measured = group[np.isfinite(group["measured"])]
-    names = {name: None for failed in group["failed"] for name in failed.split("; ") if name}
     return {
         "measured": measured["measured"].mean(),
         "bound": group["bound"].mean(),
@@ -233,7 +237,7 @@ def _draws_record(group: pd.DataFrame, delta: float) -> dict[str, Any]:
         "draws": len(measured),
         "vacuous": int(measured["vacuous"].sum()),
         "above": int((measured["measured"] > measured["bound"]).sum()),
-        "failed": "; ".join(names),
+        "failed": "; ".join(failed_in_any(group["failed"])),
         "verdict": _counts(group["verdict"]),
         "p_value": _p_value(group, delta),
     }

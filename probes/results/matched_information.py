@@ -14,7 +14,6 @@ from probes.results.answer_words import (
     differences_in_words,
     draws_in_words,
 )
-from probes.results.json_records import as_json
 from probes.results.matched_comparison import MatchedComparison
 from probes.results.result import pool_as_drawn
 from probes.results.text_tables import TextTable, decimals, rates, with_interval
@@ -148,10 +147,6 @@ class MatchedInformationResult(MatchedComparison):
     def tables(self) -> dict[str, pd.DataFrame]:
         """The rows, which may lie in one folder with those without controls."""
         return {self.name: self.rows}
-
-    def to_json(self) -> str:
-        """Return the decisions as a JSON document."""
-        return as_json(self.summary)
 
 
 def _one_statement(matched: pd.DataFrame, at: str, name: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Which premises of the paper's statements a measured cell meets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,11 +49,7 @@ def slack_of(row: Row) -> float:
         loss at theta(S), is not positive; NaN where it is not known, as for an algorithm without a
         lambda.
     """
-    mu = (
-        row["curvature"] + 2 * row["strength"] * sparsity(row["p"])
-        if _has_strength(row)
-        else np.nan
-    )
+    mu = regularized_curvature(row) if _has_strength(row) else np.nan
     known = row["lipschitz"], row["audit_gradient_norm"], row["audit_gradient_norm_left_out"], mu
     if not np.isfinite(known).all():
         return float("nan")
@@ -65,6 +61,27 @@ def slack_of(row: Row) -> float:
             gradient_norm_left_out=row["audit_gradient_norm_left_out"],
         )
     )
+
+
+def regularized_curvature(row: Row) -> Any:
+    """Smallest curvature at theta(S) of the penalized loss: Lambda_min + 2 lambda (2p - p^2).
+
+    Args:
+        row: ``curvature``, ``strength`` and ``p`` of a cell, or a column each of several.
+
+    Returns:
+        The curvature, or one each, in units of the loss per squared unit of theta.
+    """
+    return row["curvature"] + 2 * row["strength"] * sparsity(row["p"])
+
+
+def failed_in_any(failed: Iterable[str]) -> list[str]:
+    """Name the premises that fail in any cell, each once.
+
+    Args:
+        failed: of each cell those that fail, joined by "; ".
+    """
+    return [*dict.fromkeys(name for some in failed for name in some.split("; ") if name)]
 
 
 def failed_premises(row: Row, statement: str) -> list[str]:
@@ -127,7 +144,7 @@ def _is_minimiser(row: Row) -> bool:
     if not np.isfinite(slack) or row["diverged"]:
         return False
     names = ("lipschitz", "curvature", "strength", "p", "n")
-    if row["curvature"] + 2 * row["strength"] * sparsity(row["p"]) < 0:
+    if regularized_curvature(row) < 0:
         return False
     bound = stability_bound(**{name: row[name] for name in names})
     return bool(slack <= STATIONARY * min(row["beta"], bound))

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from probes.results.answer_words import listed, mean_in_words, times
+from probes.results.premises import failed_in_any
 
 PROPOSITION = "Proposition 4.2"
 #: Verdicts on a draw in which the premises hold.
@@ -67,7 +68,8 @@ def bound_answer(bounds: pd.DataFrame) -> str:
 
 def _unsupported(rows: pd.DataFrame) -> str:
     """Why: premises that fail, values of λ without a bound, and how far off the kindest one is."""
-    parts = [f"its premises fail ({listed(failed)})"] if (failed := _failed(rows)) else []
+    failed = failed_in_any(rows["failed"])
+    parts = [f"its premises fail ({listed(failed)})"] if failed else []
     by_strength = rows.groupby("strength", sort=True)["bound"]
     none = [float(str(strength)) for strength, some in by_strength if some.isna().all()]
     if none:
@@ -82,11 +84,6 @@ def _unsupported(rows: pd.DataFrame) -> str:
         kindest = known[known["strength"] == known["strength"].max()]
         parts.append(f"at λ = {kindest['strength'].iloc[0]:g} {_ratio(kindest)}")
     return ", and ".join(parts)
-
-
-def _failed(rows: pd.DataFrame) -> list[str]:
-    """The premises that fail in any draw."""
-    return [*dict.fromkeys(name for some in rows["failed"] for name in some.split("; ") if name)]
 
 
 def _ratio(rows: pd.DataFrame) -> str:
@@ -113,7 +110,7 @@ def _judged(rows: pd.DataFrame, judged: "pd.Series[bool]") -> str:
     where, failed = "", ""
     if not judged.all():
         where = f" in {judged.sum()} of {len(rows)} runs"
-        failed = f" In the others its premises fail ({listed(_failed(rows))})."
+        failed = f" In the others its premises fail ({listed(failed_in_any(rows['failed']))})."
     counts = said["verdict"].value_counts()
     useless, above = int(counts.get("vacuous", 0)), int(counts.get("exceeded", 0))
     if useless == len(said):

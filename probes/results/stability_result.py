@@ -24,6 +24,7 @@ from probes.results.answer_words import (
 )
 from probes.results.bounds_table import bound_curves, bounds, over_draws
 from probes.results.estimate_agreement import CORRECTED, agreement_over_draws
+from probes.results.first_screen import MOST_ROWS
 from probes.results.json_records import as_json
 from probes.results.premises import audit_table
 from probes.results.result import Result, caveats
@@ -55,8 +56,6 @@ QUANTITIES = (
 #: What an ensemble may change.
 ENSEMBLE_QUANTITIES = ("train_loss", "test_loss", "gap", "beta")
 
-#: Most rows of the first screen, unless there are more rates.
-MOST_ROWS = 12
 INTERVALS = "means over draws, 95 % intervals (Student, over draws)"
 HOW_TO_READ = (
     "the gap without test set is the mean signed leave-one-out difference, which estimates the "

@@ -117,6 +117,20 @@ def _folded(header: str, cells: "pd.Series[str]") -> str:
     return "\n".join(textwrap.wrap(header, width)) or header
 
 
+def leading(table: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
+    """Put columns in front: the first screen has those that fit, from the left.
+
+    Args:
+        table: cells that are text.
+        first: names of the columns, in order; those that are not there are left out.
+
+    Returns:
+        The table with all its columns.
+    """
+    known = [name for name in first if name in table]
+    return table[[*known, *(name for name in table if name not in known)]]
+
+
 def rates(values: Sequence[float] | pd.Series) -> list[str]:
     """Format dropout rates."""
     return [f"{value:g}" for value in values]

@@ -11,12 +11,9 @@ from typing import Any, get_type_hints
 
 from docutils import nodes
 from latex2mathml.converter import convert
-from numpy.typing import ArrayLike
 from sphinx.application import Sphinx
-from sphinx.util.typing import stringify_annotation
 
 from lora_dropout import __version__
-from theory.domain import Real
 
 project = "lora-dropout"
 author = "The lora-dropout developers"
@@ -50,6 +47,8 @@ autodoc_default_options = {"exclude-members": "set"}
 # What a method of torch's or NumPy's is said to do is said there.
 autodoc_inherit_docstrings = False
 autodoc_typehints = "signature"
+# Arrays are named as the code names them, and not by what the names stand for.
+autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Real": "Real"}
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
@@ -67,11 +66,6 @@ TAKEN = {
         f"notebooks/{notebook.name}": f"notebooks/{notebook.name}"
         for notebook in (HERE.parent / "notebooks").glob("*.ipynb")
     },
-}
-#: Types as Sphinx writes them, and as the code does.
-LONG_TYPES = {
-    stringify_annotation(kind, "smart"): name
-    for kind, name in ((ArrayLike, "ArrayLike"), (Real, "Real"))
 }
 #: A link that leads neither outside nor to a heading of the same page, and its file.
 RELATIVE_LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]*)")
@@ -149,16 +143,6 @@ def _formula(translator: Any, node: Any) -> None:
     raise nodes.SkipNode
 
 
-def _short_types(
-    _app: Sphinx, _what: str, _name: str, _it: Any, _options: Any, given: str | None, gives: Any
-) -> tuple[str | None, str | None]:
-    """Name the types of arrays as the code does, and not by what they stand for."""
-    for long, short in LONG_TYPES.items():
-        given = given and given.replace(long, short)
-        gives = gives and gives.replace(long, short)
-    return given, gives
-
-
 def _commands(
     _app: Sphinx, what: str, _name: str, _it: Any, _options: Any, lines: list[str]
 ) -> None:
@@ -200,7 +184,6 @@ def setup(app: Sphinx) -> None:
     _plain_settings()
     app.connect("source-read", _lead_links)
     app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))
-    app.connect("autodoc-process-signature", _short_types)
     app.connect("missing-reference", _without_page)
     app.connect("html-page-context", _link_pictures)
     app.connect("autodoc-process-docstring", _commands)

@@ -1,5 +1,7 @@
 """What dropping rows and columns adds to the loss, beside the paper's penalty."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import numpy as np

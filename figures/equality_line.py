@@ -1,5 +1,7 @@
 """The line where two quantities are equal."""
 
+from __future__ import annotations
+
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike

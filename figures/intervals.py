@@ -1,5 +1,7 @@
 """Means and their intervals, as error bars and as bands: columns x, x_low and perhaps x_high."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,6 @@
 """What is in the checkout is what is installed, and stands in the contract of the layers."""
 
+import ast
 import re
 import sys
 import tomllib
@@ -71,3 +72,14 @@ def test_make_asks_for_the_python_that_the_project_asks_for(release, taken, monk
     assert (not stop.value.code) == taken
     required = SpecifierSet(PROJECT["project"]["requires-python"])
     assert required.contains("{}.{}.1".format(*release)) == taken
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_help_names_the_types_of_arrays_as_the_code_does(name):
+    """What ``ArrayLike`` stands for is 300 letters, which ``help`` would show for every argument."""
+    for path in sorted((ROOT / name).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        public = [one for one in functions if not one.name.startswith("_")]
+        if any("ArrayLike" in ast.unparse(one.args) for one in public):
+            assert "from __future__ import annotations" in path.read_text(encoding="utf-8"), path

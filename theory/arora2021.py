@@ -6,6 +6,8 @@ dimension, and of the output (rows of B) are multiplied by independent masks of 
 :math:`\mathbb E\|W(m\odot u)\|^2=\mathbb E\|Wu\|^2+\lambda\sum_k\|W_{:k}\|^2\,\mathbb Eu_k^2`.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -4,6 +4,8 @@ Residuals and scores are nonconformity scores: the larger, the less a value fits
 training examples are taken where each was left out.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

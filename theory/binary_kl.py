@@ -1,5 +1,7 @@
 """The divergence of one coin from another, and how far two coins can be apart."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

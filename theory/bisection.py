@@ -1,5 +1,7 @@
 """The largest double at which a condition holds, to the last bit."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np

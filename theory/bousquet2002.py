@@ -1,5 +1,7 @@
 """Uniform stability, with high probability: Bousquet & Elisseeff 2002."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

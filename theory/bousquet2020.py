@@ -1,5 +1,7 @@
 """Uniform stability with a weak dependence on n: Bousquet, Klochkov & Zhivotovskiy 2020."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -53,6 +53,8 @@ fresh z changes by no more. So under the premise hypothesis stability has the sa
 pointwise hypothesis stability, and the constants of Theorem 4.4 stand for the regularized loss.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np

@@ -4,6 +4,8 @@ Every check takes the name of an argument and its value, returns the value as fl
 ``ValueError`` with the name, the allowed range and what was found: ``p = rate("p", p)``.
 """
 
+from __future__ import annotations
+
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass

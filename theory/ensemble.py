@@ -1,5 +1,7 @@
 """Test-time ensembles: Theorem 4.5 and the 1/N law."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -29,6 +29,8 @@ Gaussian masks are the "multiplicative Gaussian noise" of Srivastava et al. 2014
 way to prevent neural networks from overfitting"; the proof is made here.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

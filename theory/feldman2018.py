@@ -1,5 +1,7 @@
 """The second moment of the gap of a uniformly stable algorithm: Feldman & Vondrak 2018."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from theory.domain import Real, count, nonnegative, probability, unwrap

@@ -1,5 +1,7 @@
 """From stability to risk: Lemma 4.3 and Theorem 4.4."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

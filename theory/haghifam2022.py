@@ -4,6 +4,8 @@
 example that is left out is uniform on n + 1 examples; the n others train.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

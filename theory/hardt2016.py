@@ -21,6 +21,8 @@ for every whole :math:`t_0` (their Lemma 3.11). Projecting both runs on a convex
 step stretches no distance, and changes none of these statements.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -4,6 +4,8 @@
 functions that are learned: what counts is their predictions, not the parameters.
 """
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from theory.domain import Real

@@ -3,6 +3,8 @@
 "A new family of generalization bounds using samplewise evaluated CMI".
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

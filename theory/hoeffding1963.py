@@ -1,5 +1,7 @@
 """The mean of a bounded variable from a sample: Hoeffding 1963."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

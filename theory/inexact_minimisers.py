@@ -1,5 +1,7 @@
 r"""What Proposition 4.2 loses where an optimizer stops short of the minimiser."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from theory.domain import Real, nonnegative, unwrap

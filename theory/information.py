@@ -10,6 +10,8 @@ All bounds hold for the *expectation* of the gap over U, given the supersample, 
 nor with high probability. Their means over supersamples hold for the mean of the gap.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -1,5 +1,7 @@
 """The error rate from a test set: Langford 2005."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -10,6 +10,8 @@ fresh one, in the mean over examples and draws:
 :math:`\mathbb E\frac1n\sum_i[f(A(S^{(i)});z_i)-f(A(S);z_i)]`.
 """
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from theory.domain import Real, nonnegative, unwrap

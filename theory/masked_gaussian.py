@@ -1,5 +1,7 @@
 """A masked update with Gaussian noise as the posterior of a PAC-Bayes bound."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from theory.domain import finite, positive, rate, single

@@ -1,5 +1,7 @@
 """PAC-Bayes bounds on the loss of a randomized predictor: Maurer 2004."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -4,6 +4,8 @@
 of the example that is left out is uniform on n + 1 examples; the n others train.
 """
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from theory.domain import Real, count, nonnegative, unwrap

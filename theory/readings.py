@@ -39,6 +39,8 @@ the printed bound, :math:`2\eta_\lambda^2/(\mu n)` for the regularized loss, hol
 ``theory.closeness`` says what close means, and has the proof.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from itertools import product as combinations
 from typing import Literal, get_args

@@ -1,5 +1,7 @@
 r"""Bagging on subsets is stable whatever the algorithm does: Soloff, Barber & Willett 2024."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """The sparsity that LoRA Dropout puts on the weight update, and the penalty that it expects."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Pointwise hypothesis stability: Definition 4.1 and Proposition 4.2."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -5,6 +5,8 @@ all pairs with the whole of U. The form here takes pair by pair, as Hellström &
 2210.06422) do, and is given the supersample (:mod:`theory.information`).
 """
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from theory.domain import Real

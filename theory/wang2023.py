@@ -5,6 +5,8 @@ were compared with the authors' code, https://github.com/ZiqiaoWangGeothe/ld-sin
 are given here, conditional on the supersample (:mod:`theory.information`).
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

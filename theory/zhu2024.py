@@ -1,5 +1,7 @@
 """Counting what a quantized low-rank update can be: Zhu et al. 2024, from Xu & Raginsky 2017."""
 
+from __future__ import annotations
+
 from numpy.typing import ArrayLike
 
 from theory.domain import Real, count, nonnegative, unwrap

@@ -1,5 +1,7 @@
 """How the leave-one-out changes of the loss are spread: a few examples carry their mean."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

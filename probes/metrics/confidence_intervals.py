@@ -1,5 +1,7 @@
 """Means over draws of the training set, with confidence intervals and tests."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,6 +5,8 @@ null hypothesis is that the difference is at least as large as the margin. Rejec
 that the difference is smaller. The margin must be chosen before the differences are seen.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Correction of p-values for their number: of many tests some reject by chance."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

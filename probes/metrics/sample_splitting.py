@@ -1,5 +1,7 @@
 """Sample splitting: some draws of S choose among candidates, the others say what that gains."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -39,6 +39,7 @@ LAUNCHES = {
     "CUDA cores, 168 registers": Launch(most_in_float32=ALL, registers=168),
     "tensor cores": Launch(most_in_float32=0),
     "tensor cores, 168 registers": Launch(most_in_float32=0, registers=168),
+    "tensor cores, 128 registers": Launch(most_in_float32=0, registers=128),
     "tensor cores, 16 examples": Launch(most_in_float32=0, examples=16),
     "tensor cores, 64 examples": Launch(most_in_float32=0, examples=64),
     "tensor cores, 2 warps": Launch(most_in_float32=0, warps=2),

@@ -114,7 +114,7 @@ def final_losses(cell: Cell, factors: Factors) -> Tensor:
 
 
 def run_in_workers(pool: Executor, n: int, steps: int) -> None:
-    """
+    """Train ``CELLS`` cells in the workers of a pool.
 
     Args:
         pool: of processes of one thread.

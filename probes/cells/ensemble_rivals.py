@@ -7,6 +7,7 @@ outputs averaged before the softmax.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def measure_rivals(
     averaged = _outputs_averaged(cell, ready, factors, members) if cell.p else single
     yield _record(ready, MASKS_OUTPUTS, members, 1, averaged)
     starts = (_other_start(cell, ready, number, progress) for number in range(1, members))
-    yield _record(ready, SEEDS, members, members, _mean(_and_first(single, starts)))
+    yield _record(ready, SEEDS, members, members, _mean(chain([single], starts)))
     few = with_replacements(cell.n, members, generator)
     yield _record(
         ready, HALVES, members, members, _averaged(few, *_of_bags(cell, ready, few, progress))
@@ -251,8 +252,3 @@ def _mean(members: Iterable[Predictions]) -> Predictions:
         count += 1
         test, train, classes = test + one.test, train + one.train, classes + one.classes
     return Predictions(test / count, train / count, classes / count)
-
-
-def _and_first(first: Predictions, others: Iterator[Predictions]) -> Iterator[Predictions]:
-    yield first
-    yield from others

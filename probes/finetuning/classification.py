@@ -29,6 +29,7 @@ from probes.finetuning.task import (
 )
 from probes.jobs.amounts import how_many
 from probes.metrics.calibration_error import (
+    DIAGRAM_BINS,
     calibration_error,
     calibration_floor,
     debiased_calibration_error,
@@ -36,8 +37,6 @@ from probes.metrics.calibration_error import (
 from probes.tasks.labelled_texts import labels_used, rows_used, say_once
 from probes.tasks.window import check_texts_kept, which_are_cut, which_are_lost
 
-#: Bins of the reliability diagram.
-BINS = 10
 HUB_NAME = "nyu-mll/glue"
 
 
@@ -150,7 +149,7 @@ def classification_metrics(score: str, predictions: Any) -> dict[str, Any]:
     probabilities = logits.softmax(-1)[half:]
     confidence, predicted = probabilities.max(-1)
     right = (predicted == targets[half:]).numpy()
-    accuracy, average = calibration_curve(right, confidence.numpy(), n_bins=BINS)
+    accuracy, average = calibration_curve(right, confidence.numpy(), n_bins=DIAGRAM_BINS)
     classes = logits.argmax(-1).numpy()
     return {
         "score": float(SCORES[score](labels, classes)),

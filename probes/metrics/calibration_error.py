@@ -6,6 +6,8 @@ from torch import Tensor
 
 #: Bins of the calibration error, as in the experiments of Guo et al. 2017, arXiv 1706.04599.
 ECE_BINS = 15
+#: Bins of a reliability diagram.
+DIAGRAM_BINS = 10
 
 Reals = NDArray[np.float64]
 

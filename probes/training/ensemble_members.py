@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lora_dropout.masks import ENSEMBLE_STEP, MaskKind
+from lora_dropout.masks import ENSEMBLE_STEP
 from probes.models.network import Factors, Network
 from probes.training.mask_draws import draw_steps
 
@@ -19,7 +19,6 @@ def member_outputs(
     p: float,
     seed: int,
     rescale: bool = False,
-    kind: MaskKind = "bernoulli",
 ) -> Iterator[Tensor]:
     """Compute the outputs of one sampled member after the other.
 
@@ -33,7 +32,6 @@ def member_outputs(
         p: dropout rate.
         seed: of the masks.
         rescale: whether masks are divided by 1 - p.
-        kind: of the masks.
 
     Yields:
         Outputs of members 0 to N - 1, (R, k, m) each.
@@ -41,7 +39,7 @@ def member_outputs(
     steps = range(ENSEMBLE_STEP, ENSEMBLE_STEP + 1)
     for member in range(members):
         number = range(member, member + 1)
-        (masks,) = draw_steps(network, p, steps, number, seed, rescale, kind)
+        (masks,) = draw_steps(network, p, steps, number, seed, rescale)
         yield network.replica_outputs(factors, inputs, masks=masks)
 
 
@@ -54,22 +52,19 @@ def ensemble_output(
     p: float,
     seed: int,
     rescale: bool = False,
-    kind: MaskKind = "bernoulli",
 ) -> Tensor:
     """Average the members' outputs before the softmax.
 
     Source: arXiv 2404.09610, Eq. 8.
 
     Args:
-        network, factors, inputs, p, seed, rescale, kind: as for :func:`member_outputs`.
+        network, factors, inputs, p, seed, rescale: as for :func:`member_outputs`.
         members: N, at least 1.
 
     Returns:
         Mean outputs, (R, k, m).
     """
-    outputs = member_outputs(
-        network, factors, inputs, members, p=p, seed=seed, rescale=rescale, kind=kind
-    )
+    outputs = member_outputs(network, factors, inputs, members, p=p, seed=seed, rescale=rescale)
     total = next(outputs)
     for output in outputs:
         total = total + output

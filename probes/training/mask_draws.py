@@ -39,7 +39,6 @@ def draw_steps(
     samples: range,
     seed: int,
     rescale: bool = False,
-    kind: MaskKind = "bernoulli",
 ) -> list[Masks]:
     """Draw the masks of many steps.
 
@@ -50,13 +49,12 @@ def draw_steps(
         samples: numbers of the N mask pairs within each step.
         seed: of the masks.
         rescale: whether masks are divided by 1 - p.
-        kind: of the masks.
 
     Returns:
         For every step one pair a layer, (N, 1, 1, d_in) and (N, 1, 1, d_out), in the dtype and on
         the device of the network.
     """
-    return _by_step(_stack(network, [CellDraw(seed, p, rescale, kind)], steps, samples))
+    return _by_step(_stack(network, [CellDraw(seed, p, rescale)], steps, samples))
 
 
 def masks_of_cells(network: Network, plans: Sequence[tuple[Training, Objective]]) -> list[Masks]:

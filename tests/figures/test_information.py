@@ -107,7 +107,10 @@ def test_no_two_curves_have_their_points_at_one_place():
 def test_nothing_measured_is_drawn_too():
     rows = table()
     rows[[name for name in rows if name.startswith(("bound", "gap"))]] = np.nan
-    draw(rows, "").canvas.draw()
+    figure = draw(rows, "")
+    figure.canvas.draw()
+    bars = [points for axes in figure.axes for points, _ in artists.error_bars(axes).values()]
+    assert np.isnan([points[:, 1] for points in bars]).all()
 
 
 @given(heights=st.lists(st.floats(0, 1), max_size=12).map(sorted), apart=st.floats(0.001, 0.2))

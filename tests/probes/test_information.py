@@ -289,6 +289,9 @@ def test_json_has_a_verdict_for_every_bound(tmp_path):
         (["--loss-bound", "2"], ["loss_bound must be left out for loss 0-1"]),
         (["--p", "1"], ["p must be in [0, 1)"]),
         (["--delta", "0"], ["delta must be in (0, 1]"]),
+        (["--matched", "--p", "0"], ["p must be above 0", "--matched"]),
+        (["--matched", "--ensemble", "4"], ["ensemble must be left out with --matched"]),
+        (["--matched", "--p", "2"], ["p must be in [0, 1)"]),
     ],
     ids=" ".join,
 )
@@ -310,16 +313,3 @@ def test_matched_compares_on_the_command_line(tmp_path):
         "cells", "matched_information.parquet", "matched_information.png", "table.csv",
         "manifest.json",
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--matched", "--p", "0"], ["p must be above 0", "--matched"]),
-        (["--matched", "--ensemble", "4"], ["ensemble must be left out with --matched"]),
-        (["--matched", "--p", "2"], ["p must be in [0, 1)"]),
-    ],
-    ids=" ".join,
-)
-def test_bad_input_of_the_comparison_is_one_line_and_status_2(arguments, words, tmp_path):
-    assert_refused("information", arguments, words, tmp_path)

@@ -20,6 +20,7 @@ from probes.training.example_weights import full_sample
 from probes.training.own_training import OwnSample, adapted, train_own
 from probes.training.rivals import Rival
 from tests.probes.commands import assert_refused, run_here, run_probe
+from tests.probes.training.modules import as_modules
 
 pytestmark = pytest.mark.slow
 
@@ -27,19 +28,13 @@ pytestmark = pytest.mark.slow
 def digits_model(**changes):
     """The network of the task ``digits`` as plain modules."""
     task = load_task("digits")
-    layers = []
-    for weight, bias in zip(task.weights, task.biases, strict=True):
-        linear = nn.Linear(weight.shape[1], weight.shape[0], dtype=torch.float64)
-        linear.weight.data.copy_(weight)
-        linear.bias.data.copy_(bias)
-        layers += [linear, nn.ReLU()]
     settings = {
         "features": task.features, "targets": task.targets.argmax(1), "rank": 8, "steps": 15,
         "lr": task.lr,
         "loss": lambda z, y: nn.functional.cross_entropy(z, y, reduction="none"),
         "score": lambda z, y: (z.argmax(1) == y).double(),
     }  # fmt: skip
-    return OwnModel(nn.Sequential(*layers[:-1]), **(settings | changes))
+    return OwnModel(as_modules(task.weights, task.biases), **(settings | changes))
 
 
 def test_it_measures_what_the_fast_path_measures():

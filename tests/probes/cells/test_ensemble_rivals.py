@@ -9,7 +9,6 @@ import torch
 
 from probes.cells.cell import objective_of
 from probes.cells.ensemble_rivals import (
-    HALVES,
     MANY_HALVES,
     MASKS,
     MASKS_OUTPUTS,
@@ -24,6 +23,7 @@ from probes.cells.subbagging import without_training
 from probes.ensemble import EnsembleSettings
 from probes.jobs.job import silent
 from probes.stability import measure
+from probes.training.ensemble_members import member_outputs
 from probes.training.retrain import retrain
 from theory.soloff2024 import leave_one_out_changes
 
@@ -46,6 +46,7 @@ def test_all_are_measured_and_the_work_is_known(rivals):
     rows, done = rivals
     assert tuple(rows.index) == PREDICTORS
     assert done == compared_replica_steps(cell_of(0.4), 4, 64)
+    assert rows["members"].tolist() == [1, 4, 4, 4, 4, 64]
     assert rows["networks"].tolist() == [1, 1, 1, 4, 4, 64]
 
 
@@ -83,7 +84,11 @@ def test_the_change_of_many_halves_is_that_of_its_networks(rivals):
     right = positive.where(labels, 1 - positive).numpy()
     changes = leave_one_out_changes(right, bags.inside)
     expected = np.sqrt(np.square(changes).mean())
-    assert rivals[0].loc[MANY_HALVES, "change"] == pytest.approx(expected, rel=1e-6)
+    found = rivals[0].loc[MANY_HALVES]
+    assert found["change"] == pytest.approx(expected, rel=1e-6)
+    assert found["test_score"] == pytest.approx(
+        float(((positive.mean(0) > 0.5) == labels).double().mean())
+    )
 
 
 def test_without_masks_the_mask_ensemble_is_the_network():
@@ -93,11 +98,28 @@ def test_without_masks_the_mask_ensemble_is_the_network():
         assert rows.loc[predictor, names].tolist() == rows.loc[SINGLE, names].tolist()
 
 
-def test_one_start_is_the_network_and_averages_lose_no_more_than_members(rivals):
+def test_the_mask_ensemble_averages_the_probabilities_of_its_members(rivals):
+    cell, losses = cell_of(0.4), []
+    ready = prepare(cell)
+    with torch.no_grad():
+        factors = retrain(
+            ready.network, ready.train, ready.weights, ready.start, ready.training,
+            objective_of(cell),
+        )  # fmt: skip
+        for inputs in (ready.train, ready.test):
+            members = member_outputs(ready.network, factors, inputs, 4, p=0.4, seed=cell.seeds()[2])
+            positive = torch.stack([one[:, 0].double().sigmoid() for one in members]).mean(0)
+            losses.append(-positive.where(inputs.targets[0].bool(), 1 - positive).log())
+    train, test = losses
+    found = rivals[0].loc[MASKS, ["train_loss", "test_loss", "beta"]].tolist()
+    change = (train[1:].diagonal() - train[0]).abs()
+    assert found == pytest.approx([float(one.mean()) for one in (train[0], test[0], change)])
+
+
+def test_an_ensemble_of_one_start_is_the_network():
     alone = pd.DataFrame(measure_rivals(cell_of(0.4), 1, 64, silent)).set_index("predictor")
     names = ["test_loss", "test_score", "change", "beta"]
     assert alone.loc[SEEDS, names].tolist() == alone.loc[SINGLE, names].tolist()
-    assert (rivals[0].loc[[SEEDS, HALVES], "members"] == 4).all()
 
 
 def test_networks_that_diverged_are_nan():

@@ -73,18 +73,18 @@ def test_rows_without_a_question_are_left_out_and_what_is_cut_is_said(tmp_path, 
     assert "squad, training: 5 windows; questions that are cut: 1\n" in said
 
 
+def without_every_other_answer(number, row):
+    return row | ({"answers": {"text": [], "answer_start": []}} if number % 2 else {})
+
+
 def test_questions_without_an_answer_are_scored(tmp_path, tokenizer):
-    none = {"text": [], "answer_start": []}
-    change = lambda number, row: row | ({"answers": none} if number % 2 else {})  # noqa: E731
-    task = squad_task("squad_v2", write(tmp_path, change), tokenizer)
+    task = squad_task("squad_v2", write(tmp_path, without_every_other_answer), tokenizer)
     assert score_of_perfect_predictions(task)["score"] == 1.0
 
 
 def test_a_model_whose_logits_are_not_finite_has_no_score(tmp_path, tokenizer):
     """It predicts no answer, which is the right one to the questions that have none."""
-    none = {"text": [], "answer_start": []}
-    change = lambda number, row: row | ({"answers": none} if number % 2 else {})  # noqa: E731
-    task = squad_task("squad_v2", write(tmp_path, change), tokenizer)
+    task = squad_task("squad_v2", write(tmp_path, without_every_other_answer), tokenizer)
     logits = np.zeros((len(task.held_out), TOKENS))
     for lost in (np.nan, np.inf):
         damaged = logits.copy()

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from probes.training.retrain import batches
+from tests.probes.training.modules import as_modules
 
 
 def cross_entropies(model, X, target, step):
@@ -29,13 +30,7 @@ def train_with_peft(
     Returns:
         A and B of every layer.
     """
-    model = nn.Sequential()
-    for frozen, bias in zip(network.weights, network.biases, strict=True):
-        linear = nn.Linear(frozen.shape[1], frozen.shape[0], dtype=torch.float64)
-        linear.weight.data.copy_(frozen)
-        linear.bias.data.copy_(bias[:, 0])
-        model.extend([linear, nn.ReLU()])
-    model = model[:-1]
+    model = as_modules(network.weights, network.biases)
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     config = LoraConfig(
         r=network.rank, lora_alpha=network.scaling * network.rank, target_modules=names, **config

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch.nn import functional as F
 
 from probes.training.example_masks import ExampleMasks
@@ -12,26 +11,9 @@ from probes.training.rival_training import train_rival
 from probes.training.rivals import Rival
 from tests.probes.models.test_encoder import N, make, model_outputs
 from tests.probes.training.test_rival_training import Masked
+from tests.probes.training.transformer_twin import adapt, assert_trained_alike
 
 TRAINING = Training(steps=4, lr=0.01, seed=3)
-
-
-def adapt(model, layers, start, rank):
-    """Query and value of the last layers by PEFT's LoRA, from the given start."""
-    names = [
-        f"encoder.layer.{number}.attention.self.{part}"
-        for number in range(len(model.encoder.layer))[-layers:]
-        for part in ("query", "value")
-    ]
-    config = LoraConfig(r=rank, lora_alpha=6.0, target_modules=names)
-    inject_adapter_in_model(config, model)
-    adapted = [model.get_submodule(name) for name in names]
-    with torch.no_grad():
-        for layer, (A, B) in zip(adapted, start, strict=True):
-            layer.double()
-            layer.lora_A["default"].weight.copy_(A[0])
-            layer.lora_B["default"].weight.copy_(B[0])
-    return adapted
 
 
 def hold(layer, place, mask):
@@ -54,19 +36,12 @@ def test_an_encoder_is_trained_as_by_peft(name, place, layers, pooling):
     together = train_rival(network, inputs, weights, start, TRAINING, Rival(name, 0.4))
     drawn = ExampleMasks(place, 0.4).draw(network, TRAINING, N)
     adapted = adapt(model, layers, start, network.rank)
-    parameters = [
-        factor["default"].weight for layer in adapted for factor in (layer.lora_A, layer.lora_B)
-    ]
-    optimizer = torch.optim.Adam(parameters, lr=TRAINING.lr)
-    for step in range(TRAINING.steps):
+
+    def loss_of(step):
         for layer, (mask, _) in zip(adapted, drawn[step], strict=True):
             hold(layer, place, mask)
         outputs = model_outputs(model, network.head, pooling)
         losses = F.cross_entropy(outputs, inputs.targets.argmax(0), reduction="none")
-        optimizer.zero_grad()
-        (weights[1] * losses).sum().backward()
-        optimizer.step()
-    alone = list(zip(parameters[::2], parameters[1::2], strict=True))
-    for (A, B), (A_alone, B_alone) in zip(together, alone, strict=True):
-        torch.testing.assert_close(A[1], A_alone.detach(), rtol=1e-7, atol=1e-9)
-        torch.testing.assert_close(B[1], B_alone.detach(), rtol=1e-7, atol=1e-9)
+        return (weights[1] * losses).sum()
+
+    assert_trained_alike([(A[1], B[1]) for A, B in together], adapted, TRAINING, loss_of)

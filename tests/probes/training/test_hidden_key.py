@@ -2,16 +2,16 @@
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from probes.models.encoder import LayerMasks
 from probes.training.example_weights import full_sample, leave_one_out
-from probes.training.hidden_key import AGREEMENT, HiddenKey
+from probes.training.hidden_key import HiddenKey
 from probes.training.plan import Training
 from probes.training.rival_training import train_rival
 from probes.training.rivals import Rival
 from tests.probes.models.test_encoder import N, make, make_ids, model_outputs
-from tests.probes.training.test_example_masks import adapt
+from tests.probes.training.test_rival_training import agreeing
+from tests.probes.training.transformer_twin import adapt, assert_trained_alike
 
 TRAINING = Training(steps=3, lr=0.01, seed=3)
 
@@ -38,11 +38,8 @@ def test_an_encoder_is_trained_as_by_two_passes_of_transformers(layers, pooling)
     together = train_rival(network, inputs, weights, start, TRAINING, Rival("HiddenKey", 0.3))
     drawn = HiddenKey(0.3).draw(network, TRAINING, N)
     adapted = adapt(model, layers, start, network.rank)
-    parameters = [
-        factor["default"].weight for layer in adapted for factor in (layer.lora_A, layer.lora_B)
-    ]
-    optimizer = torch.optim.Adam(parameters, lr=TRAINING.lr)
-    for step in range(TRAINING.steps):
+
+    def loss_of(step):
         outputs = []
         for number in range(2):
             hooks = []
@@ -53,18 +50,9 @@ def test_an_encoder_is_trained_as_by_two_passes_of_transformers(layers, pooling)
             outputs.append(model_outputs(model, network.head, pooling))
             for hook in hooks:
                 hook.remove()
-        labels = inputs.targets.argmax(0)
-        first, second = (each.log_softmax(-1) for each in outputs)
-        apart = F.kl_div(first, second, log_target=True, reduction="none").sum(-1)
-        apart = apart + F.kl_div(second, first, log_target=True, reduction="none").sum(-1)
-        entropies = sum(F.cross_entropy(each, labels, reduction="none") for each in outputs)
-        optimizer.zero_grad()
-        (weights[1] * (entropies + AGREEMENT * apart) / 2).sum().backward()
-        optimizer.step()
-    alone = list(zip(parameters[::2], parameters[1::2], strict=True))
-    for (A, B), (A_alone, B_alone) in zip(together, alone, strict=True):
-        torch.testing.assert_close(A[1], A_alone.detach(), rtol=1e-7, atol=1e-9)
-        torch.testing.assert_close(B[1], B_alone.detach(), rtol=1e-7, atol=1e-9)
+        return (weights[1] * agreeing(outputs, inputs.targets.argmax(0))).sum()
+
+    assert_trained_alike([(A[1], B[1]) for A, B in together], adapted, TRAINING, loss_of)
 
 
 def test_an_example_that_would_lose_all_its_keys_keeps_them():

@@ -81,5 +81,5 @@ def test_other_kinds_are_drawn_on_the_host(monkeypatch):
     monkeypatch.setattr(mask_draws, "draws", lambda device: True)
     monkeypatch.setattr(device_draw, "import_module", None)
     network = make_network(torch.device("cpu"), (5, 4, 3), 2)
-    ((mask, _), _) = draw_steps(network, 0.4, range(1), range(1), seed=3, kind="mean")[0]
+    ((mask, _), _) = masks_of_cells(network, plans_of([Dropout(0.4, kind="mean")])[:1])[0]
     assert torch.equal(mask, torch.full((1, 1, 1, 5), 0.6, dtype=torch.float32).to(mask))

@@ -24,6 +24,7 @@ from probes.training.gradients import FeedForwardGradient
 from probes.training.plan import Dropout, Penalty, Training
 from probes.training.retrain import batches, retrain
 from tests.devices import DEVICES
+from tests.probes.training.modules import as_modules
 
 N = 12
 
@@ -59,18 +60,13 @@ def assert_same_factors(factors, expected):
 
 def train_one(network, inputs, weight, start, training, objective):
     """One replica as a user would train it: modules, autograd, torch.optim."""
-    layers = []
-    for frozen, bias in zip(network.weights, network.biases, strict=True):
-        linear = nn.Linear(frozen.shape[1], frozen.shape[0], dtype=torch.float64)
-        linear.weight.data.copy_(frozen)
-        linear.bias.data.copy_(bias[:, 0])
-        layers += [linear, nn.ReLU()]
     p = objective.p if isinstance(objective, Dropout) else 0.0
     rescale = isinstance(objective, Dropout) and objective.rescale
     kind = objective.kind if isinstance(objective, Dropout) else "bernoulli"
     model = inject(
-        nn.Sequential(*layers[:-1]), rank=network.rank, alpha=network.scaling * network.rank, p=p,
-        rescale=rescale, mask_kind=kind, seed=training.seed,
+        as_modules(network.weights, network.biases), rank=network.rank,
+        alpha=network.scaling * network.rank, p=p, rescale=rescale, mask_kind=kind,
+        seed=training.seed,
     )  # fmt: skip
     adapted = [module for module in model if hasattr(module, "lora_A")]
     with torch.no_grad():

@@ -91,6 +91,15 @@ def noisy_factors(network, training, m):
     return {"before": before, "monteclora_config": MontecloraConfig()}
 
 
+def agreeing(outputs, target):
+    """HiddenKey's loss of every example, of the outputs of two passes."""
+    entropies = sum(F.cross_entropy(each, target, reduction="none") for each in outputs)
+    first, second = (each.log_softmax(-1) for each in outputs)
+    apart = F.kl_div(first, second, log_target=True, reduction="none").sum(-1)
+    apart = apart + F.kl_div(second, first, log_target=True, reduction="none").sum(-1)
+    return (entropies + AGREEMENT * apart) / 2
+
+
 def hidden_key(network, training, m):
     drawn = HiddenKey(0.3).draw(network, training, m)
 
@@ -104,11 +113,7 @@ def hidden_key(network, training, m):
                     lambda module, args, output, mask=mask[sample, 0]: output * mask.mT
                 )
             outputs.append(model(X))
-        entropies = [F.cross_entropy(each, target, reduction="none") for each in outputs]
-        first, second = (each.log_softmax(-1) for each in outputs)
-        apart = F.kl_div(first, second, log_target=True, reduction="none").sum(-1)
-        apart = apart + F.kl_div(second, first, log_target=True, reduction="none").sum(-1)
-        return (entropies[0] + entropies[1]) / 2 + AGREEMENT * apart / 2
+        return agreeing(outputs, target)
 
     return {"losses": losses}
 

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from probes import ablation as ablation_probe
-from probes.ablation import AblationSettings, measure_cell
 from tests.probes.same_numbers import SMALL, STATISTICS, assert_same, table_of
 
 
@@ -88,10 +87,3 @@ def test_the_kinds_differences_do_not_weaken_the_tests_of_the_other_parts(ablati
     columns = ["part", "variant", "difference_holm"]
     found = ablation.summary.query("part != 'mask kind'")[columns].reset_index(drop=True)
     pd.testing.assert_frame_equal(found, without[columns])
-
-
-def test_work_is_told_as_it_is_done():
-    (cell,) = AblationSettings(p=(0.4,), samples=3, **(SMALL | {"draws": 1})).cells()
-    told = []
-    measure_cell(cell, told.append)
-    assert sum(told) == cell.replica_steps

@@ -37,16 +37,24 @@ METHODS = {
 }  # fmt: skip
 
 
-def rows(run, cell):
-    return run(cell, silent)[TableKind.ROWS]
+def fast_rows(cell):
+    return run_rival_cell(cell, silent)[TableKind.ROWS]
+
+
+def slow_rows(cell):
+    """The rows, after all the work that the cell says there is."""
+    told = []
+    rows = run_own_rival_cell(cell, told.append)[TableKind.ROWS]
+    assert sum(told) == cell.replica_steps
+    return rows
 
 
 @pytest.mark.parametrize("folds", [True, False])
 def test_tuning_gives_the_losses_of_the_fast_path(folds):
     """With masks on the way, so that a stop must leave them as they are."""
     tried = ((0.2, 0.5), (0.01, 0.03), (0.5, 1.0), folds)
-    fast = rows(run_rival_cell, TuningCell(BASE, "all", "LoRA Dropout", *tried))
-    slow = rows(run_own_rival_cell, OwnTuningCell(DRAW, "LoRA Dropout", *tried))
+    fast = fast_rows(TuningCell(BASE, "all", "LoRA Dropout", *tried))
+    slow = slow_rows(OwnTuningCell(DRAW, "LoRA Dropout", *tried))
     keys = ["method", "strength", "lr", "share", "n", "draw"]
     assert slow[keys].to_numpy().tolist() == fast[keys].to_numpy().tolist()
     np.testing.assert_allclose(slow["validation_loss"], fast["validation_loss"], rtol=1e-6)
@@ -56,8 +64,8 @@ def test_tuning_gives_the_losses_of_the_fast_path(folds):
 @pytest.mark.parametrize(("beside", "judge"), [("examples", "test set"), ("folds", "unseen")])
 def test_measuring_gives_the_row_of_the_fast_path(method, beside, judge):
     setting = Setting(METHODS[method], 0.03, 0.5)
-    fast = rows(run_rival_cell, MeasuredCell(BASE, "all", method, (setting,), beside, judge))
-    slow = rows(run_own_rival_cell, OwnMeasuredCell(DRAW, method, setting, beside, judge))
+    fast = fast_rows(MeasuredCell(BASE, "all", method, (setting,), beside, judge))
+    slow = slow_rows(OwnMeasuredCell(DRAW, method, setting, beside, judge))
     names = ["train_loss", "test_loss", "gap", "risk", "score", "stop", "passes", "test_passes",
              "n", "pool", "rank", "draw"]  # fmt: skip
     names += ["beta", "beta_signed"] if beside == "examples" else []

@@ -1,8 +1,11 @@
 """The controls at matched train loss: what they train, how they are interpolated, what is said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from probes import generalization
 from probes.cells.matched_controls import (
@@ -14,9 +17,12 @@ from probes.cells.matched_controls import (
     match,
     measure_controls,
 )
+from probes.cells.prepare import prepare
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.job import TableKind
 from probes.stability import measure
+from probes.training.plan import Dropout
+from probes.training.retrain import retrain
 
 SMALL = {"task": "breast_cancer", "n": 10, "draws": 1, "steps": 12, "dtype": "float64"}
 
@@ -49,6 +55,32 @@ def test_without_stopping_or_shrinking_it_is_the_network_of_p_0(rows):
         found = rows[(rows["variant"] == variant) & (rows["value"] == value)].iloc[0]
         assert found["beta"] == pytest.approx(expected["beta"], rel=1e-9)
         assert found["gap"] == pytest.approx(expected["gap"], rel=1e-9)
+
+
+@pytest.mark.parametrize("share", RATE_SHARES[:2])
+def test_a_smaller_rate_is_the_network_of_p_0_at_that_rate(rows, share):
+    found = rows[(rows["variant"] == "learning rate") & (rows["value"] == share)].iloc[0]
+    (base,) = StabilitySettings(**SMALL).cells()
+    expected = measure(p=0, lr=share * base.lr, **SMALL).table.iloc[0]
+    for name in ("train_loss", "beta", "gap"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-9), name
+
+
+@pytest.mark.parametrize("decay", WEIGHT_DECAYS[-2:])
+def test_weight_decay_is_that_of_adamw_without_masks(rows, decay):
+    found = rows[(rows["variant"] == "weight decay") & (rows["value"] == decay)].iloc[0]
+    (base,) = StabilitySettings(**SMALL).cells()
+    ready = prepare(base)
+    training = replace(ready.training, weight_decay=decay)
+    with torch.no_grad():
+        factors = retrain(
+            ready.network, ready.train, ready.weights, ready.start, training, Dropout(0.0)
+        )
+        losses = ready.network.losses(factors, ready.train)
+    change = (losses[1:].diagonal() - losses[0]).abs()
+    assert found[["train_loss", "beta"]].tolist() == pytest.approx(
+        [float(losses[0].mean()), float(change.mean())]
+    )
 
 
 def test_at_step_0_and_without_an_update_nothing_depends_on_s(rows):
@@ -160,6 +192,8 @@ def test_a_control_that_blew_up_is_not_reached():
         task="ridge", matched=True, n=8, draws=2, steps=20, lr=0.05, p=0.95
     )
     start = result.rows.query("variant == 'early stopping' and value == 0")["train_loss"].max()
-    decay = result.rows.query("variant == 'weight decay'")["train_loss"]
-    assert decay.max() > 1e6 * start
-    assert (result.matched["beta_control"].dropna() < 10).all()
+    decay, matched = (
+        table.query("variant == 'weight decay'") for table in (result.rows, result.matched)
+    )
+    assert decay["train_loss"].max() > 1e6 * start
+    assert matched["beta_control"].isna().all()

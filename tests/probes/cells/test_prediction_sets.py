@@ -85,6 +85,7 @@ def test_widening_buys_the_guarantee_of_the_jackknife_plus(task):
     assert widened["unstable"] <= allowed_instability(ALPHA) < plain["unstable"]
     guaranteed = jackknife_coverage(ALPHA, allowed_instability(ALPHA))
     assert guaranteed == pytest.approx(jackknife_plus_coverage(ALPHA))
+    assert (rows.loc[["jackknife+", "jackknife"], "widening"] == 0).all()
     assert widened["coverage"] >= plain["coverage"]
     assert widened["size"] >= plain["size"]
 

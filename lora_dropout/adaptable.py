@@ -14,6 +14,8 @@ from torch.func import functional_call
 NO_WEIGHTS = ("emb", "pos", "token")
 #: Where a module keeps what is called around its passes.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+#: Classes of PyTorch that average gradients over processes.
+WRAPPERS = ("DistributedDataParallel", "FullyShardedDataParallel")
 #: Names that a message shows.
 SHOWN = 3
 
@@ -146,6 +148,24 @@ def parts_of_peft(model: nn.Module) -> list[str]:
         for name, part in model.named_modules()
         if any(kind.__module__.partition(".")[0] == "peft" for kind in type(part).__mro__)
     ]
+
+
+def refuse_wrapped(model: nn.Module) -> None:
+    """Refuse a model in a wrapper that takes down once whose gradients it averages over processes.
+
+    Args:
+        model: that is to be adapted.
+
+    Raises:
+        ValueError: it is, or holds, one of :data:`WRAPPERS`.
+    """
+    kinds = (one.__name__ for part in model.modules() for one in type(part).__mro__)
+    wrapper = next((kind for kind in kinds if kind in WRAPPERS), None)
+    if wrapper is not None:
+        raise ValueError(
+            f"the model is in {wrapper} already, which would not average the gradients of new "
+            "factors over the processes: adapt the model first, and wrap it then"
+        )
 
 
 def held_twice(model: nn.Module) -> dict[nn.Module, list[str]]:

@@ -41,6 +41,11 @@ class FactorWatch:
         self._partly = False
         self._arrivals.clear()
 
+    @property
+    def idle(self) -> bool:
+        """Whether neither a training pass nor a gradient came under these masks."""
+        return self._seen is None and not self._arrivals
+
     def trust(self) -> None:
         """Take note that an optimizer of all factors reports its steps.
 
@@ -102,7 +107,7 @@ class FactorWatch:
             known = self._listening.get(index)
             if known is not None and known[0]() is factor:
                 continue
-            if factor.requires_grad and factor.is_leaf:
+            if factor.requires_grad and not _is_part(factor) and factor.is_leaf:
                 handle = factor.register_post_accumulate_grad_hook(_Hook(self, index, held))
                 self._listening[index] = weakref.ref(factor), handle
 
@@ -141,17 +146,18 @@ class _Seen:
     """The factors in a training pass, how often they had been written in place, and their values.
 
     Held weakly and not by their id, which another tensor may have once they are gone. What a caller
-    passes in (functional_call) is another tensor in every pass, and has its values alone.
+    passes in (functional_call) is another tensor in every pass, and has its values alone. A factor
+    that is sharded now and was gathered then (FSDP), or the reverse, says nothing of an update.
     """
 
     def __init__(self, masks: Tensor, factors: Sequence[Tensor], by_value: bool) -> None:
         self.masks = weakref.ref(masks)
         self.factors = [
-            (weakref.ref(factor), factor._version) if _is_own(factor) else None
+            (weakref.ref(factor), type(factor), factor._version) if _is_own(factor) else None
             for factor in factors
         ]
         # Within a transform of torch.func, copies are wrapped too.
-        self.values = [debug_unwrap(one.detach().clone()) for one in factors if by_value]
+        self.values = [debug_unwrap(_copy(one)) for one in factors if by_value]
 
     def holds(self, masks: Tensor, factors: Sequence[Tensor]) -> bool:
         """Whether these very masks and factors were seen, as they are now."""
@@ -194,19 +200,34 @@ def _is_own(factor: Tensor) -> bool:
     return isinstance(factor, nn.Parameter)
 
 
-def _untouched(seen: "tuple[weakref.ref[Tensor], int] | None", factor: Tensor) -> bool:
+def _is_part(factor: Tensor) -> bool:
+    """Whether a factor is a view of what gets the gradient; of an old one no more can be asked."""
+    return factor._base is not None and factor._base.requires_grad
+
+
+def _copy(factor: Tensor) -> Tensor:
+    """Copy a factor's values; of one whose memory FSDP has freed until its next pass, none."""
+    plain = type(factor) in (Tensor, nn.Parameter)
+    freed = plain and factor.numel() > 0 and factor.untyped_storage().size() == 0
+    return factor.new_empty(0) if freed else factor.detach().clone()
+
+
+def _untouched(seen: "tuple[weakref.ref[Tensor], type, int] | None", factor: Tensor) -> bool:
     """Whether a factor of the model is still the one that was seen, written to as often."""
     if seen is None or not _is_own(factor):
         return True
-    held, version = seen
+    held, kind, version = seen
+    if kind is not type(factor):
+        return True
     return held() is factor and version == factor._version
 
 
 def _equal(values: Tensor, factor: Tensor) -> bool:
-    """Whether a factor has its values of before; one that was moved or cast has no others."""
-    if values.device != factor.device or values.dtype != factor.dtype:
+    """Whether a factor has its values of before; one moved, cast or sharded has no others."""
+    factor = factor.detach()
+    if any(getattr(values, name) != getattr(factor, name) for name in ("device", "dtype", "shape")):
         return True
-    return torch.equal(values, factor.detach())
+    return type(values) is not type(factor) or torch.equal(values, factor)
 
 
 class _Hook:

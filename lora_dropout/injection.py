@@ -17,6 +17,7 @@ from lora_dropout.adaptable import (
     multiplies,
     names_of_modules,
     parts_of_peft,
+    refuse_wrapped,
     why_refused,
 )
 from lora_dropout.given_numbers import whole_number
@@ -64,7 +65,8 @@ def inject(
         The model.
 
     Raises:
-        ValueError: a model with adapters of PEFT, or within an ensemble; a target that matches
+        ValueError: a model with adapters of PEFT, in DistributedDataParallel or
+            FullyShardedDataParallel, or within an ensemble; a target that matches
             nothing, or something that is not a plain ``nn.Linear`` (a subclass with a forward pass
             of its own, a computed weight, hooks); an argument out of range. The model is then
             unchanged.
@@ -77,6 +79,7 @@ def inject(
     seed = whole_number("seed", seed, 0, 2**64)
     _refuse_what_has_no_shape(model)
     _refuse_adapters_of_peft(model)
+    refuse_wrapped(model)
     chosen = _match(model, target)
     adapted = adapted_layers(model)
     masks = adapted[0][1].masks if adapted else MaskSchedule(seed)

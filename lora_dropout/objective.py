@@ -121,11 +121,17 @@ def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
     """
     if not strength >= 0:
         raise ValueError(f"strength must be at least 0, got {strength:g}")
-    terms = [
-        drop_probability(layer.shape.p_in, layer.shape.p_out) * penalty(*layer.low_rank()).sum()
-        for layer in layers_in_use(model)
-    ]
+    terms = []
+    for layer in layers_in_use(model):
+        A, B, scaling = layer.low_rank()
+        sparsity = drop_probability(layer.shape.p_in, layer.shape.p_out)
+        terms.append(sparsity * penalty(_whole(A), _whole(B), scaling).sum())
     return strength * torch.stack(terms).sum()
+
+
+def _whole(factor: Tensor) -> Tensor:
+    """Gather a factor that FSDP2 holds in shards."""
+    return factor.full_tensor() if hasattr(factor, "full_tensor") else factor
 
 
 @contextmanager

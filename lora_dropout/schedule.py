@@ -22,7 +22,7 @@ from lora_dropout.given_numbers import whole_number
 from lora_dropout.mask_memory import HasMasks, MaskMemory
 from lora_dropout.masks import ENSEMBLE_STEP
 from lora_dropout.pass_lock import PassLock, is_replica
-from lora_dropout.steps_under_way import StepsUnderWay
+from lora_dropout.steps_under_way import StepsUnderWay, moves_nothing
 
 #: What a copy of a schedule takes along; it watches no model and no optimizer yet.
 COPIED = ("seed", "seeded", "step", "samples", "layers", "frozen", "stale")
@@ -323,12 +323,17 @@ class MaskSchedule:
 
     def _step_begins(self, optimizer: Optimizer) -> None:
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        factors = self.factors()
+        # FSDP may let an optimizer hold one flat parameter, of which the factors are views.
+        factors = [one._base if id(one._base) in held else one for one in self.factors()]
         known = [id(factor) in held for factor in factors]
-        if any(known):
-            self._refuse_of_a_member("an optimizer updates the factors")
-            self._forget_failed()
-            self._stepping.begin(optimizer, all(known), factors)
+        if not any(known):
+            return
+        self._stepping.see(optimizer, factors)
+        if self._watch.idle and moves_nothing(optimizer, factors):
+            return
+        self._refuse_of_a_member("an optimizer updates the factors")
+        self._forget_failed()
+        self._stepping.begin(optimizer, all(known))
 
     def _forget_failed(self) -> None:
         """Let a step that failed be none, whatever it wrote: it is taken again, or given up."""

@@ -28,15 +28,22 @@ class StepsUnderWay:
     def __len__(self) -> int:
         return len(self._begun)
 
-    def begin(self, optimizer: Optimizer, everything: bool, factors: Sequence[Tensor]) -> None:
+    def begin(self, optimizer: Optimizer, everything: bool) -> None:
         """Take note of a step.
 
         Args:
             optimizer: that takes it.
             everything: whether it holds all factors.
-            factors: of the model.
         """
         self._begun[optimizer] = everything, get_ident()
+
+    def see(self, optimizer: Optimizer, factors: Sequence[Tensor]) -> None:
+        """Take note of an optimizer before its first step, and after its state was loaded.
+
+        Args:
+            optimizer: that takes a step next.
+            factors: what it holds of the model.
+        """
         state, _ = self._restored.get(optimizer, (None, 0))
         if state != id(optimizer.state):
             self._restored[optimizer] = id(optimizer.state), _counted(optimizer, factors)
@@ -71,6 +78,30 @@ class StepsUnderWay:
         return bool(failed)
 
 
+def moves_nothing(optimizer: Optimizer, factors: Sequence[Tensor]) -> bool:
+    """Whether a step has rate 0 and gradients of 0.
+
+    Such a one is taken by ``torch.distributed.checkpoint``, to make an optimizer's state, before it
+    loads or saves it.
+
+    Args:
+        optimizer: that takes the step.
+        factors: what it holds of the model.
+
+    Returns:
+        Whether nothing but the state can change.
+    """
+    if any(float(group.get("lr", 1)) != 0 for group in optimizer.param_groups):
+        return False
+    # Of gradients that are sharded, the part that is here.
+    found = [getattr(one.grad, "_local_tensor", one.grad) for one in factors]
+    return not any(bool(grad.any()) for grad in found if grad is not None)
+
+
 def _counted(optimizer: Optimizer, factors: Sequence[Tensor]) -> int:
     """Steps that an optimizer counted for the factors, 0 if it counts none."""
-    return max((int(optimizer.state.get(one, {}).get("step", 0)) for one in factors), default=0)
+    states = [optimizer.state.get(one, {}) for one in factors]
+    if None in states:
+        # ZeroRedundancyOptimizer has None for what another process keeps, maybe for all of these.
+        states = list(optimizer.state.values())
+    return max((int(state.get("step", 0)) for state in states if state), default=0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lora_dropout import (
@@ -487,6 +488,27 @@ def test_a_restored_optimizer_takes_the_masks_along():
         optimizer.step()
         assert mask_schedule(one).step == 4
     assert torch.equal(masks_of(model), masks_of(resumed))
+
+
+def test_the_step_that_makes_an_optimizers_state_is_none():
+    """torch.distributed.checkpoint takes it before it loads or saves."""
+    model = make_model()
+    optimizer = torch.optim.AdamW(trainable(model))
+    for expected in range(3):
+        if not optimizer.state:
+            get_optimizer_state_dict(model, optimizer)
+        assert mask_schedule(model).step == expected
+        model(X).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def test_a_step_of_rate_0_after_a_pass_is_a_step():
+    model = make_model()
+    optimizer = torch.optim.SGD(trainable(model), lr=0.0)
+    model(X).square().sum().backward()
+    optimizer.step()
+    assert mask_schedule(model).step == 1
 
 
 def test_a_kept_output_that_is_left_unused_waits_for_nothing():

@@ -37,9 +37,11 @@ def notebook(script: Path) -> NotebookNode:
 
 def execute(made: NotebookNode) -> None:
     """Run every cell in the folder of the notebooks; what it says on the way is left out."""
+    # How what is printed is cut depends on when the kernel sends it: together it is the same.
     NotebookClient(
-        made, timeout=1200, kernel_name="python3", resources={"metadata": {"path": FOLDER}}
-    ).execute()
+        made, timeout=1200, kernel_name="python3", resources={"metadata": {"path": FOLDER}},
+        coalesce_streams=True,
+    ).execute()  # fmt: skip
     for cell in made.cells:
         cell.metadata = NotebookNode()
         if cell.cell_type == "code":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from probes.finetuning.arguments import given_by_user, training_arguments
+from probes.finetuning.cell import FinetuneCell
 from probes.finetuning.classification import GLUE, glue_task
 from probes.finetuning.instructions import instruction_task
 from probes.finetuning.library_errors import one_line_of_libraries
@@ -42,7 +43,6 @@ from probes.tasks.window import check_tokens_known, check_vocabulary, window
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
-from probes.finetuning.cell import FinetuneCell
 
 #: What writers that are no Python say where they cannot write: of weights and tokenizers, and
 #: PyTorch's, of the trainer's settings.
@@ -122,13 +122,10 @@ def _import_peft() -> None:
     import lora_dropout.peft  # noqa: F401
 
 
-def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None]]:
-    _import_peft()
+def _loaded(cell: FinetuneCell, place: Path) -> tuple[FinetuneTask, "TrainingArguments", Any, Any]:
+    """The examples, the trainer's arguments, the tokenizer, and the model with its adapter."""
     from datasets import disable_progress_bars
     from transformers import set_seed
-
-    from probes.finetuning.checkpoints import last_checkpoint
-    from probes.finetuning.evaluation import FinetuneTrainer
 
     disable_progress_bars()
     trusted = cell.trust_remote_code
@@ -160,6 +157,16 @@ def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None
         # PEFT asks transformers by an old name.
         warnings.simplefilter("ignore", FutureWarning)
         adapted = adapt(model, cell, task, total_steps(arguments, len(task.train)), poolers)
+    return task, arguments, tokenizer, adapted
+
+
+def _run(cell: FinetuneCell, place: Path) -> tuple[Tables, Callable[[Path], None]]:
+    """Fine-tune; return the tables, and what saves the adapter in a folder."""
+    _import_peft()
+    from probes.finetuning.checkpoints import last_checkpoint
+    from probes.finetuning.evaluation import FinetuneTrainer
+
+    task, arguments, tokenizer, adapted = _loaded(cell, place)
     checkpoint = last_checkpoint(place)
     if checkpoint is not None:
         arguments.eval_on_start = False

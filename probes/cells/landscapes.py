@@ -24,7 +24,7 @@ from probes.landscape.curvature import (
 from probes.models.feedforward import Columns, beside
 from probes.models.network import Network, replica
 from probes.training.blocks import blocks
-from probes.training.plan import Penalty
+from probes.training.plan import penalty_weight_of
 
 #: Bytes that cells which are measured together may hold on a GPU.
 TOGETHER_BYTES = 2**29
@@ -102,7 +102,7 @@ def measure_together(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[
     paths = torch.stack(
         [expansion_paths(network, one.factors, cell.update_scale) for cell, one in pairs], 1
     ).to(exact)
-    penalties = torch.tensor([_penalty_weight(cell) for cell in cells])
+    penalties = torch.tensor([penalty_weight_of(objective_of(cell)) for cell in cells])
     radii = expansion_radii(network, starts, paths, inputs, penalties)
     curvatures = smallest_curvatures(network, starts, inputs, cells[0].seed)
     return [
@@ -122,8 +122,3 @@ def _alone(cell: Cell, trained: Trained) -> Curvature:
     """The curvature by itself: it restarts, and says why there is none."""
     full = replica(trained.factors, 0)
     return smallest_curvature(trained.network, full, trained.train, cell.update_scale, cell.seed)
-
-
-def _penalty_weight(cell: Cell) -> float:
-    objective = objective_of(cell)
-    return objective.penalty_weight if isinstance(objective, Penalty) else 0.0

@@ -14,7 +14,7 @@ from probes.landscape.newton_plan import MEMORY_BUDGET
 from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, Network, replica
 from probes.training.blocks import blocks, replica_blocks, replicas_per_block
-from probes.training.plan import Penalty
+from probes.training.plan import penalty_weight_of
 from probes.training.retrain import retrain, retrain_cells
 from probes.training.retraining import Retraining
 
@@ -136,10 +136,9 @@ def estimated_factors(
 
     assert cell.damping is not None
     assert cell.solver is not None
-    objective = objective_of(cell)
     return newton_step(
         ready.network, ready.train, full, ready.weights, update_scale=cell.update_scale,
-        penalty_weight=objective.penalty_weight if isinstance(objective, Penalty) else 0.0,
+        penalty_weight=penalty_weight_of(objective_of(cell)),
         damping=cell.damping, solver=cell.solver, seed=cell.seeds()[2] % 2**63,
         memory_budget=memory_budget, progress=progress,
     )  # fmt: skip

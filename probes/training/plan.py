@@ -103,6 +103,11 @@ class Perturbation(ABC):
 Objective = Dropout | Penalty | Perturbation
 
 
+def penalty_weight_of(objective: Objective) -> float:
+    """Weight of ||update||^2 in the objective, 0 for none."""
+    return objective.penalty_weight if isinstance(objective, Penalty) else 0.0
+
+
 def draws_masks(objective: Objective) -> TypeGuard[Dropout]:
     """Whether the objective draws LoRA Dropout's masks: at rate 0 there are none to draw."""
     return isinstance(objective, Dropout) and objective.p > 0

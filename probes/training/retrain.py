@@ -27,7 +27,7 @@ from probes.training.gradients import (
 )
 from probes.training.mask_draws import masks_of_cells, stacked_masks
 from probes.training.optimizers import OPTIMIZER_STEPS
-from probes.training.plan import Objective, Penalty, Perturbation, Training
+from probes.training.plan import Objective, Perturbation, Training, penalty_weight_of
 from probes.training.retraining import Retraining
 
 #: Called with the step just taken, the rows of the block, and its factors.
@@ -213,7 +213,7 @@ def _steps(
     optimizer = OPTIMIZER_STEPS[training.optimizer](
         flat, gradient, training.lr, training.weight_decay, sizes
     )
-    penalties = [_penalty_weight(cell.objective) for cell in cells]
+    penalties = [penalty_weight_of(cell.objective) for cell in cells]
 
     def take_step(drawn: Masks) -> None:
         gradient_of.write(drawn)
@@ -256,10 +256,6 @@ def _gradient(
         assert isinstance(network, FeedForward)
         return FeedForwardGradient(network, factors, gradient, cells=len(cells), **sizes)
     return objective_gradient(network, factors, gradient, **sizes)
-
-
-def _penalty_weight(objective: Objective) -> float:
-    return objective.penalty_weight if isinstance(objective, Penalty) else 0.0
 
 
 def _order(cell: Retraining) -> Iterator[Tensor | None]:

@@ -1,6 +1,7 @@
 """The verifier: verdicts, known counterexamples, exit status, bad input."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -222,3 +223,11 @@ def test_settings_of_python_are_those_of_the_command_line():
         verify.measure(wrong=1)
     with pytest.raises(ValueError, match="n must be at least 2"):
         VerifySettings(n=(1,)).cells()
+
+
+def test_the_help_names_every_statement(capsys):
+    with pytest.raises(SystemExit):
+        verify.PROBE.main(["--help"])
+    _, _, said = capsys.readouterr().out.partition("--statement TEXT ...")
+    listed = " ".join(said.partition(". Default: all")[0].split())
+    assert set(re.sub(r" \(.*?\)", "", listed).split(", ")) == set(verify.STATEMENTS)

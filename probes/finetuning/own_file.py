@@ -9,6 +9,7 @@ import pandas as pd
 
 from probes.finetuning.classification import classification_task
 from probes.finetuning.task import HELD_OUT_SEED, Corpus, FinetuneTask, draw_training, take_held_out
+from probes.jobs.amounts import first_of
 from probes.tasks.labelled_texts import NAMED, PARTS, labelled_texts, say_once, shown
 from probes.tasks.packaged import packaged
 from probes.tasks.text import TextSource, check_classes, read_texts
@@ -51,9 +52,8 @@ def text_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         train = draw_training(table, corpus)
         rest = _numbered(other, classes, corpus, corpus.held_out_file)
     if absent := sorted({*range(len(classes))} - {*train["label"]}) if classes else []:
-        lost = ", ".join(shown(classes[number]) for number in absent[:NAMED])
-        more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
-        say_once(f"{name}, seed {corpus.seed}: classes without a training example: {lost}{more}")
+        lost = first_of((shown(classes[number]) for number in absent), NAMED)
+        say_once(f"{name}, seed {corpus.seed}: classes without a training example: {lost}")
     columns = [part for part in PARTS if part in texts]
     task = classification_task(
         train, take_held_out(rest, corpus), columns, len(classes) or 1, "accuracy", corpus,

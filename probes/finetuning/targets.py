@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from probes.jobs.amounts import first_of
 from probes.jobs.validation import did_you_mean
 from probes.tasks.labelled_texts import say_once
 
@@ -64,9 +65,8 @@ def say_ranks(adapted: Any, rank: int) -> None:
         if (side := min(layer.in_features, layer.out_features)) < rank
     }
     if small:
-        named = ", ".join(f"{side} in {name}" for name, side in list(small.items())[:NAMED])
-        more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
-        say_once(f"rank {rank} is above the smaller side of layers: it is at most {named}{more}")
+        named = first_of((f"{side} in {name}" for name, side in small.items()), NAMED)
+        say_once(f"rank {rank} is above the smaller side of layers: it is at most {named}")
 
 
 def _adapted_layers(adapted: Any) -> list[tuple[str, Any]]:

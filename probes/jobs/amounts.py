@@ -1,4 +1,6 @@
-"""Amounts in words: how many of something, and from what to what."""
+"""Amounts in words: how many of something, which of them, and from what to what."""
+
+from collections.abc import Iterable
 
 
 def how_many(count: int, noun: str, more: str = "") -> str:
@@ -26,3 +28,18 @@ def from_to(low: float, high: float, form: str = "g") -> str:
         form: how they are formatted.
     """
     return " to ".join(dict.fromkeys(f"{end:{form}}" for end in (low, high)))
+
+
+def first_of(words: Iterable[str], most: int) -> str:
+    """Name the first of several things, and say how many more there are.
+
+    >>> first_of("abc", 3), first_of("abcde", 3)
+    ('a, b, c', 'a, b, c and 2 more')
+
+    Args:
+        words: all of them.
+        most: how many are named.
+    """
+    every = list(words)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more

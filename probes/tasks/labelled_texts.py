@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.jobs.amounts import how_many
+from probes.jobs.amounts import first_of, how_many
 from probes.tasks.text_file import bare, column_of, text_column
 
 #: The columns of texts that :func:`labelled_texts` makes: the text, and the other of a pair.
@@ -131,12 +131,11 @@ def classes_used(labels: "pd.Series[Any]") -> str:
         The words. Of many classes, the largest are named.
     """
     counts = labels.value_counts()
-    named = ", ".join(f"{shown(name)} {count}" for name, count in counts[:NAMED].items())
-    more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
+    named = first_of((f"{shown(name)} {count}" for name, count in counts.items()), NAMED)
     share = counts.iloc[0] / len(labels)
     digits = 2 if share == 1 or share < SHARE else 4  # not 1.00 where there is another class
     largest = f"always guessing {shown(counts.index[0])}: {share:.{digits}f}"
-    return f"classes {named}{more}; {largest}"
+    return f"classes {named}; {largest}"
 
 
 def shown(name: Any) -> str:
@@ -183,8 +182,7 @@ def _alike(labels: "pd.Series[Any]") -> list[str]:
     for label in labels.unique():
         found.setdefault(_number(label, label.casefold()), []).append(label)
     groups = [" and ".join(map(shown, names)) for names in found.values() if len(names) > 1]
-    more = f" and {len(groups) - NAMED} more" if len(groups) > NAMED else ""
-    return [f"different classes that look alike: {', '.join(groups[:NAMED])}{more}"] * bool(groups)
+    return [f"different classes that look alike: {first_of(groups, NAMED)}"] * bool(groups)
 
 
 def _number(label: str, otherwise: str) -> float | str:

@@ -11,6 +11,7 @@ from torch import nn
 from lora_dropout import inject
 from lora_dropout.adaptable import why_refused
 from lora_dropout.injection import adapted_layers
+from probes.jobs.amounts import first_of
 from probes.jobs.validation import require
 from probes.tasks.labelled_texts import say_once
 from probes.tasks.own_model import OwnModel, of_users_code
@@ -120,7 +121,7 @@ def say_layers(own: OwnModel) -> None:
     cut = [one for one in ranks if one.rank < own.rank]
     said = []
     if cut:
-        where = _listed(f"{one.rank} in {one.name or 'the layer'}" for one in cut)
+        where = first_of((f"{one.rank} in {one.name or 'the layer'}" for one in cut), NAMED)
         said.append(f"rank {own.rank} is cut to {where}")
     if own.target is None and (others := _others(own.model, [one.name for one in ranks])):
         said.append(f"not adapted: {others}")
@@ -150,22 +151,17 @@ def _others(model: nn.Module, adapted: list[str]) -> str:
             if reason is not None:
                 reasons[name or "the model"] = reason
                 inside.append(name)
-    return _listed(f"{name} {reason}" for name, reason in reasons.items())
+    return first_of((f"{name} {reason}" for name, reason in reasons.items()), NAMED)
 
 
 def _parts(model: nn.Module) -> str:
     """The kinds of a model's innermost modules, by their full names."""
     kinds = (type(part) for part in model.modules() if not any(True for _ in part.children()))
-    return _listed(dict.fromkeys(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds))
+    names = dict.fromkeys(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
+    return first_of(names, NAMED)
 
 
 def _has_weights(module: nn.Module) -> bool:
     """Whether a module multiplies by parameters of its own; a bias or a scale is none."""
     held = any(one.dim() > 1 for one in module.parameters(recurse=False))
     return held or isinstance(module, nn.Linear)
-
-
-def _listed(words: Iterable[str]) -> str:
-    every = list(words)
-    more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
-    return ", ".join(every[:NAMED]) + more

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.func import debug_unwrap
 from torch.utils.hooks import RemovableHandle
 
+from lora_dropout.tracing import is_traced
+
 #: What to do where masks cannot follow the updates by themselves.
 FROZEN = (
     "The factors of LoRA Dropout were updated, and their masks are still those of before: every "
@@ -71,7 +73,7 @@ class FactorWatch:
             factors: of all layers; of one is enough where an optimizer is trusted.
         """
         factors = [debug_unwrap(factor) for factor in factors]
-        if self.trusted and not all(map(_is_own, factors)):
+        if is_traced() or (self.trusted and not all(map(_is_own, factors))):
             return
         if self.trusted or self._seen is None or not self._seen.holds(masks, factors):
             self._seen = _Seen(masks, factors, by_value=not self.trusted)
@@ -92,7 +94,7 @@ class FactorWatch:
             moved, and, where an optimizer is trusted, for factors that a caller passes in: none of
             these says anything of an update.
         """
-        if self._seen is None or self._seen.masks() is not masks:
+        if self._seen is None or self._seen.masks() is not masks or is_traced():
             return False
         return self._partly or not self._seen.unchanged([debug_unwrap(one) for one in factors])
 
@@ -205,11 +207,15 @@ def _is_part(factor: Tensor) -> bool:
     return factor._base is not None and factor._base.requires_grad
 
 
-def _copy(factor: Tensor) -> Tensor:
-    """Copy a factor's values; of one whose memory FSDP has freed until its next pass, none."""
+def _is_freed(factor: Tensor) -> bool:
+    """Whether FSDP has freed a factor's memory until its next pass."""
     plain = type(factor) in (Tensor, nn.Parameter)
-    freed = plain and factor.numel() > 0 and factor.untyped_storage().size() == 0
-    return factor.new_empty(0) if freed else factor.detach().clone()
+    return plain and factor.numel() > 0 and factor.untyped_storage().size() == 0
+
+
+def _copy(factor: Tensor) -> Tensor:
+    """Copy a factor's values, where it has any now."""
+    return factor.new_empty(0) if _is_freed(factor) else factor.detach().clone()
 
 
 def _untouched(seen: "tuple[weakref.ref[Tensor], type, int] | None", factor: Tensor) -> bool:
@@ -227,7 +233,9 @@ def _equal(values: Tensor, factor: Tensor) -> bool:
     factor = factor.detach()
     if any(getattr(values, name) != getattr(factor, name) for name in ("device", "dtype", "shape")):
         return True
-    return type(values) is not type(factor) or torch.equal(values, factor)
+    # On the device "meta" nothing has values.
+    known = type(values) is type(factor) and not (values.is_meta or _is_freed(factor))
+    return not known or torch.equal(values, factor)
 
 
 class _Hook:

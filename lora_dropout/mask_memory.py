@@ -10,6 +10,7 @@ from torch.func import debug_unwrap
 
 from lora_dropout.device_draw import PRECISIONS, DrawingTable, draws, side_by_side
 from lora_dropout.masks import Described, LayerShape, smallest_step_masks
+from lora_dropout.tracing import is_traced, with_values
 
 #: The sample that layers hold outside of passes over N.
 FIRST = range(1)
@@ -68,6 +69,15 @@ class MaskMemory:
             in_place: whether the layers' tensors stay, where they fit: a caller that passed them in
                 for a pass (functional_call) puts them back after it.
         """
+        if is_traced():
+            # What is written down has masks of its own, to which nothing is written later.
+            self._views, in_place = [], False
+        with with_values():
+            self._renew(layers, seed, step, samples, in_place)
+
+    def _renew(
+        self, layers: Sequence[HasMasks], seed: int, step: int, samples: range, in_place: bool
+    ) -> None:
         described = [(layer.number, layer.shape, layer.rescale) for layer in layers]
         held = self._holds(layers, len(samples))
         if not held:

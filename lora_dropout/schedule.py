@@ -139,8 +139,8 @@ class MaskSchedule:
         self.stale = True
 
     def leave(self, layer: ScheduledLayer) -> None:
-        """Forget a layer; without layers, watch no model."""
-        self.layers.remove(layer)
+        """Forget a layer, if it is known; without layers, watch no model."""
+        self.layers = [one for one in self.layers if one is not layer]
         if not self.layers:
             self.detach()
 
@@ -165,6 +165,8 @@ class MaskSchedule:
             ValueError: a step out of range.
             RuntimeError: a forward pass is still waiting for its backward pass.
         """
+        if torch.compiler.is_dynamo_compiling():
+            return _seek_apart(self, step, samples)
         step = whole_number("step", step, 0, 2**64)
         samples = self.samples if samples is None else samples
         if (step, samples, self.stale) == (self.step, self.samples, False):
@@ -381,7 +383,13 @@ def _is_held(schedule: MaskSchedule | None) -> bool:
     return schedule is None or schedule.held
 
 
-# A step that is compiled as a whole takes breaks here: nothing is gained by compiling the drawing.
+# What is compiled as a whole, a step or an ensemble, takes breaks here: nothing is gained by
+# compiling the drawing.
+@_disable_dynamo
+def _seek_apart(schedule: MaskSchedule, step: int, samples: range | None) -> None:
+    schedule.seek(step, samples)
+
+
 @_disable_dynamo
 def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     for schedule in list(_schedules):

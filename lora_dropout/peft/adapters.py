@@ -4,16 +4,18 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from lora_dropout.adaptable import held_twice, listed, why_refused
+from lora_dropout.adaptable import held_twice, listed, refuse_wrapped, why_refused
 from lora_dropout.layer import layer_shape
 from lora_dropout.masked import MaskedUpdate
 from lora_dropout.peft.config import MEANING, DropoutFields
+from lora_dropout.peft.refused import as_it_was_if_refused
 from lora_dropout.schedule import MaskSchedule
 
 # For the interpreter no base: only then can a layer that PEFT has made become one of ours.
@@ -245,11 +247,16 @@ class HoldsMasks(LayerOfPEFT):
             (self.get_base_layer().weight,) = self._shared
             self._shared = ()
 
-    def delete_adapter(self, adapter_name: str) -> None:
-        """Delete an adapter and its masks."""
-        masks = self.masks_of(adapter_name)
+    def forget_masks(self, adapter: str) -> None:
+        """Take away the masks of an adapter that is deleted, or made anew with other settings."""
+        masks = self.masks_of(adapter)
         if masks is not None:
             masks.masks.leave(masks)
+            del getattr(self, PLACE)[adapter]
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Delete an adapter and its masks."""
+        self.forget_masks(adapter_name)
         super().delete_adapter(adapter_name)
 
 
@@ -257,6 +264,7 @@ class DropoutTuner:
     """What PEFT's models are mixed with: one mask schedule an adapter."""
 
     peft_config: dict[str, Any]
+    prefix: str
     _held_twice: dict[nn.Module, list[str]]
     #: Names of layers that were adapted.
     _adapted: set[str]
@@ -272,13 +280,22 @@ class DropoutTuner:
             *args, **kwargs: passed on to PEFT's tuner.
 
         Raises:
-            ValueError: the rate is above 0, and no layer would drop anything; a layer is held by
-                several attributes of the model, of which PEFT would adapt one.
+            ValueError: the model is in DistributedDataParallel or FullyShardedDataParallel
+                already; the rate is above 0, and no layer would drop anything; a layer is held by
+                several attributes of the model, of which PEFT would adapt one. The model is then as
+                it was.
         """
+        ours = isinstance(self.peft_config[adapter_name], DropoutFields)
+        with as_it_was_if_refused(model, adapter_name, self.prefix) if ours else nullcontext():
+            self._inject(model, adapter_name, *args, **kwargs)
+
+    def _inject(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         self._held_twice, self._adapted = held_twice(model), set()
         given = self.peft_config[adapter_name]
         _refuse_arrow(self.peft_config.values())
         _refuse_within_an_ensemble(model)
+        if isinstance(given, DropoutFields):
+            refuse_wrapped(model)
         if isinstance(given, DropoutFields) and given.drops:
             _refuse_callers()
             vars(given)["_in_diffusers"] = type(model).__module__.partition(".")[0] == "diffusers"
@@ -302,8 +319,10 @@ class DropoutTuner:
             )
         schedule = MaskSchedule(config.mask_seed)
         for one in masks:
+            # Those of an adapter that was there would go on being written by their own.
+            one.masks.leave(one)
             schedule.join(one)
-            one.meaning = config.meaning
+            one.meaning = one.meaning or config.meaning
         # A PeftModel calls this tuner; a model that carries its adapters itself is called directly.
         for root in (self, model):
             schedule.attach(root)  # type: ignore[arg-type]
@@ -316,6 +335,8 @@ class DropoutTuner:
         self._adapted.add(kwargs["current_key"])
         if isinstance(given, DropoutFields):
             lora_config = given.of_layer(kwargs["current_key"])
+        if isinstance(target, HoldsMasks) and kwargs.get("parameter_name") is None:
+            target.forget_masks(adapter_name)
         names = self._held_twice.get(target, [])
         if names and isinstance(lora_config, DropoutFields) and lora_config.drops:
             raise ValueError(

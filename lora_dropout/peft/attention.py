@@ -111,6 +111,12 @@ class MultiheadAttention(VariantOfConfig, PlainMultiheadAttention):
         self.base_layer.out_proj.__class__ = OutputProjection
         super().update_layer(adapter_name, r, lora_alpha=lora_alpha, config=config, **kwargs)
 
+    def forget_masks(self, adapter: str) -> None:
+        """Take away the masks of an adapter, of both weights."""
+        if self.masks_of(adapter) is not None:
+            self._out_proj.forget_masks(adapter)
+        super().forget_masks(adapter)
+
     def forward(self, query: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Attend with the weights that the masks leave.
 

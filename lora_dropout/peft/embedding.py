@@ -50,7 +50,8 @@ class WordMasks(AdapterMasks):
     ) -> Tensor:
         self.used = True
         if not self._masked:
-            scaling *= 1.0 if self.training else self.deterministic_mask
+            # Not in place: a model that is prepared for swaps holds its scaling as a tensor.
+            scaling = scaling * (1.0 if self.training else self.deterministic_mask)
             return base + scaling * (hidden @ B.mT)
         # One group of rows, or one a mask pair: the words' masks are looked up as their columns.
         mask_in = self.mask_in.to(B.dtype).reshape(-1, self.shape.d_in)

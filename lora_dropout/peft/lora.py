@@ -191,9 +191,10 @@ class LoraModel(DropoutTuner, PlainLoraModel):
                 refuse(target, kwargs.get("target_name", ""), reason or "", SUPPORTED)
             return PlainLoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
         given = {key: value for key, value in kwargs.items() if value is not None}
-        if is_conv1d(target):
-            given["is_target_conv_1d_layer"] = True
-            vars(lora_config)["fan_in_fan_out"] = True
+        if kind in (Linear, MultiheadAttention):
+            # One config may name layers of both kinds, of which it says one thing.
+            vars(lora_config)["fan_in_fan_out"] = is_conv1d(target)
+            given["is_target_conv_1d_layer"] = is_conv1d(target)
         return kind(target, adapter_name, config=lora_config, **given)
 
     def _create_and_replace(

@@ -25,6 +25,7 @@ from lora_dropout.peft.trainer_decoder import check_decoder_inputs
 from lora_dropout.peft.trainer_groups import check_rows, repeated
 from lora_dropout.peft.trainer_items import ignores_items
 from lora_dropout.peft.trainer_notes import counted_once, without_notes
+from lora_dropout.peft.trainer_processes import prepared_to_evaluate
 from lora_dropout.peft.trainer_regularizer import (
     leaves_regularizer_out,
     share_beside_loss,
@@ -228,6 +229,18 @@ class LoraDropoutTrainerMixin:
             called = inner if allocated else called
             return super().prediction_step(called, inputs, *args, **kwargs)  # type: ignore[misc]
 
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate, or predict; a training may begin afterwards.
+
+        Args:
+            *args, **kwargs: passed on to the trainer.
+
+        Returns:
+            What the trainer returns.
+        """
+        with prepared_to_evaluate(self):
+            return super().evaluation_loop(*args, **kwargs)  # type: ignore[misc]
+
     def _check_step(self) -> None:
         """Refuse samples of which a step of another class would take one."""
         several = self.samples > 1 or self.own_masks
@@ -245,7 +258,12 @@ class LoraDropoutTrainerMixin:
 
     def _check_items(self, model: nn.Module, inputs: dict[str, Any]) -> None:
         """Find out, once, whether the model divides its loss by the number of items it is told."""
-        if self._first("items") and ignores_items(self, model, inputs):
+        if "items" in self._checked:
+            return
+        ignores = ignores_items(self, model, inputs)
+        if ignores is not None:
+            self._checked.add("items")
+        if ignores:
             logger.info("the model ignores num_items_in_batch: its losses are averaged")
             self.model_accepts_loss_kwargs = False
 

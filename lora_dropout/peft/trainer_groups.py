@@ -21,6 +21,7 @@ from lora_dropout.peft.row_independence import (
     without_noise,
 )
 from lora_dropout.peft.trainer_notes import without_notes
+from lora_dropout.peft.trainer_processes import of_all_processes
 from lora_dropout.peft.trl_trainers import compares_with_averages
 
 #: Kinds of training in which no process holds the gradients.
@@ -108,12 +109,17 @@ def _distance_of_group(trainer: Any, inputs: dict[str, Any], items: Any, samples
         for _ in each_sample(model, samples):
             yield trainer.compute_loss(model, dict(inputs), num_items_in_batch=items) / count
 
+    refused = None
     with without_noise(model), without_notes(trainer):
-        apart = relative_distance(grouped, passes, factors)
-    if trainer.args.world_size == 1:
-        return apart
-    device = trainer.args.device
-    return float(trainer.accelerator.gather(torch.tensor([apart], device=device)).max())
+        try:
+            apart = relative_distance(grouped, passes, factors)
+        except GroupsNotSupportedError as error:
+            # The others wait for what this process found.
+            apart, refused = float("inf"), error
+    apart = float(of_all_processes(trainer, apart).max())
+    if refused is not None:
+        raise refused
+    return apart
 
 
 @contextmanager

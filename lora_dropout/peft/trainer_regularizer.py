@@ -12,6 +12,7 @@ from torch import nn
 from lora_dropout.peft.adalora import regularizer, regularizer_share
 from lora_dropout.peft.row_independence import without_noise
 from lora_dropout.peft.trainer_notes import without_notes
+from lora_dropout.peft.trainer_processes import of_all_processes
 
 
 def leaves_regularizer_out(
@@ -38,7 +39,9 @@ def leaves_regularizer_out(
                 loss = trainer.compute_loss(asked, known, num_items_in_batch=items)
                 found.append(float(loss.mean()))
         size = float(regularizer(trainer.model).detach())
-    return found[1] - found[0] < size / 2
+    left_out = found[1] - found[0] < size / 2
+    # A loss that is not finite tells nothing, and the processes have to do the same.
+    return bool(of_all_processes(trainer, float(left_out)).any())
 
 
 def share_within_loss(trainer: Any, counts_items: bool) -> float:

@@ -43,7 +43,11 @@ class DropoutVariant(LoraVariant):
         masks: AdapterMasks = parts[PLACE][active_adapter]
         A = parts["lora_A"][active_adapter].weight
         B = parts["lora_B"][active_adapter].weight
-        return masks.add_update(result, x, A, B, module.scaling[active_adapter])
+        scaling = module.scaling[active_adapter]
+        if isinstance(scaling, Tensor):
+            # Prepared for swaps, so that no compiled pass depends on its value; nor does this one.
+            B, scaling = scaling * B, 1.0
+        return masks.add_update(result, x, A, B, scaling)
 
     @staticmethod
     def merge_safe(module: Any, active_adapter: str, orig_weight: Tensor) -> Tensor:

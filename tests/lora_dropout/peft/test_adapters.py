@@ -261,6 +261,17 @@ def test_conv1d_layers_are_adapted(config):
     torch.testing.assert_close(model.merge_and_unload()(x), expected)
 
 
+@pytest.mark.parametrize("settings", [{}, {"fan_in_fan_out": True}, {"use_dora": True}], ids=str)
+def test_layers_that_hold_their_weight_transposed_stand_beside_others(settings):
+    """Square ones, of which no shape tells which is transposed."""
+    model = nn.Sequential(Conv1D(4, 4), nn.Linear(4, 4), Conv1D(4, 4))
+    config = LoraDropoutConfig(r=2, target_modules=["0", "1", "2"], dropout_rate=0.5, **settings)
+    model = randomize(get_peft_model(model, config)).eval()
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    expected = model(x).detach()
+    torch.testing.assert_close(model.merge_and_unload()(x), expected)
+
+
 @pytest.mark.parametrize("factors_alone", [False, True])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_masks_take_the_precision_of_the_parameters(config, factors_alone):

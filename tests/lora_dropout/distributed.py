@@ -127,7 +127,7 @@ def accumulating(model, last):
 
 
 def train(wrap, rank, world, steps, *, penalty=0.0, restored=None):
-    """Train, with two passes before a backward pass.
+    """Train, with two passes before a backward pass, and one before all that has none.
 
     Returns:
         The losses of all processes together and the steps of the masks, part by part; model and
@@ -139,6 +139,8 @@ def train(wrap, rank, world, steps, *, penalty=0.0, restored=None):
     model, optimizer = wrap(bare, layers)
     if restored is not None:
         restored["load"](model, optimizer)
+    with torch.no_grad():
+        model(batch(0, 0, rank, world))
     found = []
     for step in steps:
         for part in range(PARTS):

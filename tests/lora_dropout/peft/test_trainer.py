@@ -30,7 +30,7 @@ from tests.lora_dropout.peft.models import (
     mixtral,
     randomize,
 )
-from tests.lora_dropout.peft.training import Rows, factors, losses, trainer
+from tests.lora_dropout.peft.training import Rows, factors, losses, trained, trainer
 from tests.torchrun import two_processes
 
 pytestmark = pytest.mark.slow
@@ -43,12 +43,6 @@ ROUNDING = 2e-5
 def assert_same(one, other):
     assert losses(one) == pytest.approx(losses(other), rel=ROUNDING)
     assert_same_factors(one, other)
-
-
-def trained(folder, **settings):
-    made = trainer(folder, **settings)
-    made.train()
-    return made
 
 
 @pytest.mark.parametrize("name", ["bert", "llama"])
@@ -66,6 +60,12 @@ def test_passes_and_one_group_give_the_same_training(name, batch, accumulate, tm
     """Also with a loss that is averaged over the tokens of the accumulated batch."""
     settings = {"name": name, "samples": 3, "batch": batch, "accumulate": accumulate}
     assert_same(trained(tmp_path, **settings), trained(tmp_path, grouped=True, **settings))
+
+
+def test_examples_without_labels_do_not_tell_what_the_model_does_with_their_number(tmp_path):
+    """They are predicted before a training whose losses have to be averaged."""
+    settings = {"batch": 2, "accumulate": 4}
+    assert_same(trained(tmp_path, first="predict", **settings), trained(tmp_path, **settings))
 
 
 def test_what_has_a_row_an_example_is_repeated():
@@ -636,7 +636,13 @@ TOGETHER = {
     "llama, 2 passes": {"name": "llama", "samples": 2},
     "bert, group of 2": {"name": "bert", "samples": 2, "grouped": True},
     "own masks": {"name": "bert", "own_masks": True},
-}
+    "evaluated first": {"name": "llama", "first": "evaluate"},
+    "predicted first": {"name": "bert", "first": "predict"},
+    "no labels in the first process": {"name": "llama", "masked": 4},
+    "a group that one process refuses": {
+        "name": "bert", "samples": 2, "grouped": True, "refusing": True,
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

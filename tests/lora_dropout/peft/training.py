@@ -14,13 +14,17 @@ from tests.lora_dropout.peft.models import CONFIGS, adapted, batch_for
 
 
 class Rows(torch.utils.data.Dataset):
-    """Examples of a tiny task; of the causal one, with labels of different lengths."""
+    """Examples of a tiny task; of the causal one, with labels of different lengths.
 
-    def __init__(self, name, count=16):
+    Labels of the first ``masked`` examples do not count.
+    """
+
+    def __init__(self, name, count=16, masked=0):
         data = {key: value.clone() for key, value in batch_for(name, rows=count).items()}
         if name == "llama":
             for row in range(count):
                 data["labels"][row, : 1 + row % 4] = -100
+        data["labels"][:masked] = -100
         self.rows = [{key: value[row] for key, value in data.items()} for row in range(count)]
 
     def __len__(self):
@@ -31,7 +35,7 @@ class Rows(torch.utils.data.Dataset):
 
 
 def trainer(folder, *, name="bert", config="lora", p=0.5, batch=8, accumulate=1, steps=4,
-            keep=None, arguments=(), kind=LoraDropoutTrainer, mask_seed=None,
+            keep=None, arguments=(), kind=LoraDropoutTrainer, mask_seed=None, masked=0,
             **options):  # fmt: skip
     set_seed(0)
     model = adapted(name, CONFIGS[config], p=p, mask_seed=mask_seed)
@@ -45,7 +49,7 @@ def trainer(folder, *, name="bert", config="lora", p=0.5, batch=8, accumulate=1,
     }  # fmt: skip
     return kind(
         model, TrainingArguments(str(folder), **(settings | dict(arguments))),
-        train_dataset=Rows(name), eval_dataset=Rows(name), **options,
+        train_dataset=Rows(name, masked=masked), eval_dataset=Rows(name), **options,
     )  # fmt: skip
 
 
@@ -62,6 +66,30 @@ def factors(trained):
     }
 
 
+class Refusing(LoraDropoutTrainer):
+    """The last of several processes has no loss of a batch that is repeated."""
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        repeated = len(inputs["labels"]) > self.args.per_device_train_batch_size
+        if repeated and self.args.process_index > 0:
+            raise ValueError("too many rows")
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+
+def trained(folder, *, first=None, refusing=False, **settings):
+    """Train, maybe after an evaluation or a prediction of examples without labels."""
+    if refusing:
+        settings["kind"] = Refusing
+    made = trainer(folder, **settings)
+    if first == "evaluate":
+        made.evaluate()
+    if first == "predict":
+        rows = made.eval_dataset.rows
+        made.predict([{key: row[key] for key in row if key != "labels"} for row in rows])
+    made.train()
+    return made
+
+
 def main(folder, settings):
     logging.set_verbosity_error()
     for name, of_one in settings.items():
@@ -70,11 +98,10 @@ def main(folder, settings):
 
 
 def _train(folder, name, settings):
-    trained = trainer(folder, **settings)
-    trained.train()
-    if trained.args.process_index == 0:
-        total = sum(float(factor.sum()) for factor in factors(trained).values())
-        result = {"losses": losses(trained), "sum": total}
+    made = trained(folder, **settings)
+    if made.args.process_index == 0:
+        total = sum(float(factor.sum()) for factor in factors(made).values())
+        result = {"losses": losses(made), "sum": total}
         (Path(folder) / f"{name}.json").write_text(json.dumps(result))
 
 

@@ -84,6 +84,10 @@ def test_of_networks_that_all_diverged_nothing_is_known_and_no_number_is_nan():
     }  # fmt: skip
     found = audit_table(pd.DataFrame([ROW | lost] * 2)).set_index("assumption")
     assert found["verdict"][[MINIMISER, SEMIDEFINITE, CLOSE]].tolist() == ["not known"] * 3
+    lost_all = "not known: all networks diverged"
+    assert found["found"][[MINIMISER, SEMIDEFINITE, CLOSE, BOUNDED]].tolist() == [
+        lost_all, "smallest eigenvalue not known", lost_all, "largest seen not known",
+    ]  # fmt: skip
     assert not found["found"].str.contains("nan").any()
     assert verdicts(ROW | lost | {"strength": NAN})[MINIMISER] == "fails"
     assert verdicts(ROW | lost, ROW)[CLOSE] == "fails in 1 of 2 cells"

@@ -38,6 +38,10 @@ COUNTED = (
 )  # fmt: skip
 
 
+#: What a model may say beside its logits, of which members have their own.
+BESIDE = ("output_hidden_states", "output_attentions")
+#: How transformers begins to generate many texts in a thread of its own.
+BACKGROUND = "init_continuous_batching"
 #: Where generation computes images before the first pass, and repeats rows for beams.
 IMAGES, EXPAND = (
     "_prepare_multimodal_encoder_kwargs_for_generation", "_expand_inputs_for_generation",
@@ -65,8 +69,9 @@ def ensemble_generation(
     Raises:
         ValueError: N below 1, an unknown average, a model that generates nothing, beams of a model
             that reorders its cache in a way of its own or whose images are adapted, a cache from
-            elsewhere, or of the model's own kind where members take a pass each, labels, a model
-            that generates by another one's passes, or no adapter in use.
+            elsewhere, or of the model's own kind where members take a pass each, labels, hidden
+            states or attentions of several members, a model that generates by another one's passes
+            or in a thread of its own (``generate_batch``), or no adapter in use.
     """
     check_ensemble(ensemble, average)
     base = base_model(model)
@@ -90,6 +95,8 @@ def ensemble_generation(
                     method_replaced(base, name, partial(method, getattr(base, name)))
                 )
         replaced.enter_context(_by_own_passes(base, passes))
+        if hasattr(base, BACKGROUND):
+            replaced.enter_context(method_replaced(base, BACKGROUND, _refuse_threads))
         yield
 
 
@@ -132,6 +139,7 @@ class _MemberPasses:
         self, model: nn.Module, schedules: list[MaskSchedule], ensemble: int, average: Average
     ) -> None:
         self.schedules, self.ensemble, self.average = schedules, ensemble, average
+        self.config = getattr(base_model(model), "config", None)
         self.layers = masked_updates(model)
         self.states = MemberStates(model, ensemble)
         self.in_model = False
@@ -147,6 +155,12 @@ class _MemberPasses:
             raise ValueError(
                 "generation by an ensemble computes no loss: use LoraDropoutTrainer(ensemble=N), "
                 "or lora_dropout.Ensemble for the logits"
+            )
+        beside = [one for one in BESIDE if inputs.get(one, getattr(self.config, one, False))]
+        if beside and self.ensemble > 1:
+            raise ValueError(
+                "generation by an ensemble averages logits alone, and members have hidden states and "
+                f"attentions of their own: leave out {' and '.join(beside)}"
             )
         self.in_model, self.count = True, self.count + 1
         try:
@@ -334,6 +348,13 @@ def _by_own_passes(base: Any, passes: _MemberPasses) -> AbstractContextManager[N
         return found
 
     return method_replaced(base, "generate", checked)
+
+
+def _refuse_threads(*args: Any, **kwargs: Any) -> Any:
+    raise ValueError(
+        "generate_batch generates in a thread of its own, which would wait for the end of this "
+        "block for ever: use generate"
+    )
 
 
 def _rows(inputs: dict[str, Any]) -> int:

@@ -355,6 +355,25 @@ def test_another_thread_generates_by_the_model_itself():
         assert found.result().tolist() == right.tolist()
 
 
+def test_a_thread_that_would_wait_for_ever_is_refused():
+    model = llama()
+    with ensemble_generation(model, 2), pytest.raises(ValueError, match="a thread of its own"):
+        model.generate_batch([[1, 2, 3]])
+    assert "init_continuous_batching" not in vars(model.get_base_model())
+
+
+@pytest.mark.parametrize("build", [llama, dora, t5])
+@pytest.mark.parametrize("beside", ["output_hidden_states", "output_attentions"])
+def test_what_each_member_says_for_itself_is_refused(build, beside):
+    """It was that of the first member, or of all of them in the place of the rows."""
+    model = build()
+    told = FULL | {beside: True, "return_dict_in_generate": True}
+    with ensemble_generation(model, 2), pytest.raises(ValueError, match=f"leave out {beside}"):
+        model.generate(**prompt(), **told)
+    with ensemble_generation(model, 1):
+        model.generate(**prompt(), **told)
+
+
 def test_an_adapter_that_is_added_within_an_ensemble_is_refused():
     model = llama()
     with ensemble_generation(model, 3), pytest.raises(ValueError, match="add it before"):

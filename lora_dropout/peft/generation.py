@@ -159,8 +159,8 @@ class _MemberPasses:
         beside = [one for one in BESIDE if inputs.get(one, getattr(self.config, one, False))]
         if beside and self.ensemble > 1:
             raise ValueError(
-                "generation by an ensemble averages logits alone, and members have hidden states and "
-                f"attentions of their own: leave out {' and '.join(beside)}"
+                "generation by an ensemble averages logits alone, and members have hidden states "
+                f"and attentions of their own: leave out {' and '.join(beside)}"
             )
         self.in_model, self.count = True, self.count + 1
         try:

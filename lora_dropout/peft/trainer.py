@@ -25,7 +25,7 @@ from lora_dropout.peft.trainer_decoder import check_decoder_inputs
 from lora_dropout.peft.trainer_groups import check_rows, repeated
 from lora_dropout.peft.trainer_items import ignores_items
 from lora_dropout.peft.trainer_notes import counted_once, without_notes
-from lora_dropout.peft.trainer_processes import prepared_to_evaluate
+from lora_dropout.peft.trainer_processes import prepared_to_evaluate, refuse_parts_of_matrices
 from lora_dropout.peft.trainer_regularizer import (
     leaves_regularizer_out,
     share_beside_loss,
@@ -61,9 +61,9 @@ class LoraDropoutTrainerMixin:
 
     Raises:
         ValueError: a number out of range; an unknown average, or one without an ensemble; several
-            samples in a trainer that draws data within its step; before anything is trained, an
-            ensemble whose loss the model does not tell, and labels that a loss of one's own takes
-            from an encoder with a decoder that has no other inputs.
+            samples in a trainer that draws data within its step; AdaLoRA under FSDP; before
+            anything is trained, an ensemble whose loss the model does not tell, and labels that a
+            loss of one's own takes from an encoder with a decoder that has no other inputs.
     """
 
     if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class LoraDropoutTrainerMixin:
                     given.ddp_broadcast_buffers = False
         refuse_own_data(self, samples)
         super().__init__(*args, **kwargs)
+        refuse_parts_of_matrices(self)
         self.compute_loss = partial(self._share_of_loss, self.compute_loss)
         keep_reference_still(self.model)
         follow_seed(self.model, self.args.seed)

@@ -5,10 +5,29 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from torch import Tensor
+
+from lora_dropout.peft.allocation import allocates
 
 #: Where Accelerate notes that it has prepared a model, whatever for.
 PREPARED = "_is_accelerate_prepared"
+
+
+def refuse_parts_of_matrices(trainer: Any) -> None:
+    """Refuse a model whose training needs whole matrices where no process holds them.
+
+    Args:
+        trainer: of transformers.
+
+    Raises:
+        ValueError: AdaLoRA under FSDP, of either version.
+    """
+    if allocates(trainer.model) and trainer.accelerator.distributed_type == DistributedType.FSDP:
+        raise ValueError(
+            "AdaLoRA computes its regularizer and its ranks from whole matrices, of which FSDP "
+            "gives each process a part: train it without FSDP, or take LoraDropoutConfig"
+        )
 
 
 def of_all_processes(trainer: Any, value: float) -> Tensor:

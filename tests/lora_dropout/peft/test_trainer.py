@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from peft import get_peft_model
 from transformers import Trainer, TrainingArguments
 
@@ -630,6 +632,14 @@ def test_bad_numbers_are_named(option, value, tmp_path):
         trainer(tmp_path, **{option: value})
 
 
+def test_adalora_is_refused_where_no_process_holds_a_matrix(tmp_path, monkeypatch):
+    sharded = property(lambda accelerator: DistributedType.FSDP)
+    monkeypatch.setattr(Accelerator, "distributed_type", sharded)
+    assert trainer(tmp_path)
+    with pytest.raises(ValueError, match="of which FSDP gives each process a part"):
+        trainer(tmp_path, config="adalora")
+
+
 #: Trainings of two processes, by what they are.
 TOGETHER = {
     "bert": {"name": "bert"},
@@ -670,8 +680,6 @@ def test_own_masks_differ_between_processes(together):
 
 
 def test_accelerate_accumulates_with_one_mask_a_step():
-    from accelerate import Accelerator
-
     found = []
     for parts in (1, 4):
         accelerator = Accelerator(cpu=True, gradient_accumulation_steps=parts)

@@ -38,6 +38,9 @@ def why_refused(module: nn.Module, kind: type[nn.Module] = nn.Linear) -> str | N
     """
     name = with_article(type(module).__name__)
     if not isinstance(module, kind):
+        if type(module).__name__ == kind.__name__:
+            # As those of torch.ao, which are quantized.
+            name = f"{type(module).__module__}.{kind.__name__}"
         return f"is {name} and not {with_article(f'nn.{kind.__name__}')}"
     held = module._parameters.get("weight")
     if held is None:

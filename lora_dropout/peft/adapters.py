@@ -15,6 +15,7 @@ from lora_dropout.adaptable import held_twice, listed, refuse_wrapped, why_refus
 from lora_dropout.layer import layer_shape
 from lora_dropout.masked import MaskedUpdate
 from lora_dropout.peft.config import MEANING, DropoutFields
+from lora_dropout.peft.factors import weight_of
 from lora_dropout.peft.refused import as_it_was_if_refused
 from lora_dropout.schedule import MaskSchedule
 
@@ -165,7 +166,7 @@ class HoldsMasks(LayerOfPEFT):
 
     def factors_of(self, adapter: str) -> tuple[Tensor, ...]:
         """The trained tensors of an adapter."""
-        return self.lora_A[adapter].weight, self.lora_B[adapter].weight
+        return weight_of(self.lora_A[adapter]), weight_of(self.lora_B[adapter])
 
     def low_rank_of(self, adapter: str) -> tuple[Tensor, Tensor, float]:
         """A (..., r, d_in), B (..., d_out, r) and the factor of their product."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lora_dropout.peft.adapters import PLACE, AdapterMasks, HoldsMasks
 from lora_dropout.peft.config import DropoutFields
+from lora_dropout.peft.factors import weight_of
 
 
 class DropoutVariant(LoraVariant):
@@ -41,8 +42,8 @@ class DropoutVariant(LoraVariant):
         # Asking a module for its parts by attribute takes longer, in every layer and pass.
         parts = module._modules
         masks: AdapterMasks = parts[PLACE][active_adapter]
-        A = parts["lora_A"][active_adapter].weight
-        B = parts["lora_B"][active_adapter].weight
+        A = weight_of(parts["lora_A"][active_adapter])
+        B = weight_of(parts["lora_B"][active_adapter])
         scaling = module.scaling[active_adapter]
         if isinstance(scaling, Tensor):
             # Prepared for swaps, so that no compiled pass depends on its value; nor does this one.

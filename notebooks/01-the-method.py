@@ -102,10 +102,13 @@ distance
 # In one linear layer the expected-weight network *is* the limit of the ensemble: the distance of
 # an ensemble falls like $1/\sqrt N$. Without masks the update is $1/(1-p)^2 \approx 2.04$ times too
 # large. Behind a nonlinearity the limit is another network; notebook 04 measures which is better.
+#
+# A single member lies about as far from that limit as the update itself is large:
 
 # %%
 spread = torch.stack([model(x).detach() for _ in members(model, 64)]).std(0).mean()
-float(spread)
+size = reference.square().mean(0).sqrt().mean()
+{"deviation of a member": float(spread), "size of the update": float(size)}
 
 # %% [markdown]
 # When training is over, `merge` gives a plain `nn.Linear` with the expected-weight update inside.
@@ -121,5 +124,6 @@ type(plain[0]).__name__, bool(torch.allclose(plain(x), before, atol=1e-6))
 # %%
 assert abs(share - theory.sparsity(0.3)) < 0.01
 assert abs(distance["no masks"] - (1 / 0.7**2 - 1)) < 1e-4
+assert 0.5 < spread / size < 2
 assert distance["ensemble of 256"] < distance["ensemble of 16"] < distance["ensemble of 1"]
 assert schedule.step == 1

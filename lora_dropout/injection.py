@@ -152,7 +152,7 @@ def merge(model: nn.Module) -> nn.Module:
         old = layer.base.weight
         layer.base.weight = nn.Parameter(layer.merged_weight().detach(), old.requires_grad)
         model = _replace(model, names[layer], layer.base.train(layer.training))
-        schedule.leave(layer)
+        schedule.leave(layer, model)
     return model
 
 

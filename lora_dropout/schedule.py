@@ -138,11 +138,16 @@ class MaskSchedule:
         self.layers.append(layer)
         self.stale = True
 
-    def leave(self, layer: ScheduledLayer) -> None:
-        """Forget a layer, if it is known; without layers, watch no model."""
+    def leave(self, layer: ScheduledLayer, *roots: nn.Module) -> None:
+        """Forget a layer, if it is known; without layers, watch no model.
+
+        Args:
+            layer: that has other masks from now on, or none.
+            *roots: models that may be watched; a copy of a schedule does not know its own.
+        """
         self.layers = [one for one in self.layers if one is not layer]
         if not self.layers:
-            self.detach()
+            self.detach(*roots)
 
     def advance(self) -> None:
         """Draw the masks of the next step.
@@ -234,11 +239,20 @@ class MaskSchedule:
             root.register_forward_hook(self._leave, always_call=True),
         ]
 
-    def detach(self) -> None:
-        """Undo every :meth:`attach`."""
+    def detach(self, *roots: nn.Module) -> None:
+        """Undo every :meth:`attach`.
+
+        Args:
+            *roots: as in :meth:`leave`.
+        """
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        for root in roots:
+            for hooks in (root._forward_pre_hooks, root._forward_hooks):
+                mine = [key for key, one in hooks.items() if getattr(one, "__self__", None) is self]
+                for key in mine:
+                    del hooks[key]
 
     def factors(self) -> list[Tensor]:
         """Return the trainable factors of all layers."""

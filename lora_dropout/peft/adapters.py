@@ -365,7 +365,7 @@ class DropoutTuner:
         masks = [m for m in self.modules() if isinstance(m, AdapterMasks)]  # type: ignore[attr-defined]
         model = super()._unload_and_optionally_merge(*args, **kwargs)  # type: ignore[misc]
         for one in masks:
-            one.masks.leave(one)
+            one.masks.leave(one, self, model)  # type: ignore[arg-type]
         return model
 
 

@@ -144,9 +144,10 @@ def test_a_description_is_a_table_for_pandas_and_cannot_be_changed():
         describe(model)[0].step = 0
 
 
-def test_merged_equals_unmerged_and_has_the_old_structure():
+@pytest.mark.parametrize("copied", [lambda model: model, copy.deepcopy])
+def test_merged_equals_unmerged_and_has_the_old_structure(copied):
     original = make_model()
-    model = perturb(inject(copy.deepcopy(original), rank=2, p=0.3, alpha=5.0)).eval()
+    model = copied(perturb(inject(copy.deepcopy(original), rank=2, p=0.3, alpha=5.0))).eval()
     expected = model(X)
     merged = merge(model)
     torch.testing.assert_close(merged(X), expected)

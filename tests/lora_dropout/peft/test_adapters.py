@@ -1,5 +1,7 @@
 """What PEFT does with LoRA and AdaLoRA adapters goes on working with masks."""
 
+import copy
+import pickle
 from functools import partial
 
 import pytest
@@ -130,8 +132,13 @@ def test_merging_in_training_draws_no_masks(config):
     torch.testing.assert_close(merged(**batch_for("bert")).logits, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_training_after_unloading_leaves_no_hooks_behind():
-    model = adapted()
+def repickled(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("copied", [lambda model: model, copy.deepcopy, repickled])
+def test_training_after_unloading_leaves_no_hooks_behind(copied):
+    model = copied(adapted())
     held = model.base_model.model
     assert held._forward_hooks
     assert held._forward_pre_hooks

@@ -1,7 +1,9 @@
 """What every adapted layer has: the masks of one low-rank update, and how they are treated."""
 
 import warnings
+import weakref
 from abc import ABC, abstractmethod
+from multiprocessing.context import get_spawning_popen
 from typing import Any, Literal, Self, get_args
 
 import torch
@@ -20,6 +22,8 @@ from lora_dropout.schedule import MaskSchedule
 Inference = Literal["no masks", "expected weight", "ensemble"]
 #: Where a state dict, in what PyTorch keeps beside its tensors, says how factors were trained.
 TRAINED = "lora_dropout"
+#: Masks that a process is started with; their memory is shared, and so must live until it has them.
+_sent: "weakref.WeakKeyDictionary[Any, list[Any]]" = weakref.WeakKeyDictionary()
 
 
 class MaskedUpdate(nn.Module, ABC):
@@ -218,6 +222,9 @@ class MaskedUpdate(nn.Module, ABC):
     def __getstate__(self) -> dict[str, Any]:
         # A pickle of masks that are parts of one memory would hold all of it, once for every mask.
         own = {name: one if one is None else one.clone() for name, one in self._buffers.items()}
+        starting = get_spawning_popen()
+        if starting is not None:
+            _sent.setdefault(starting, []).append(own)
         return {**vars(self), "_buffers": own}
 
     def __copy__(self) -> Self:
@@ -234,6 +241,9 @@ class MaskedUpdate(nn.Module, ABC):
             if new is not old and not new.is_meta and (old.is_meta or (new != old.to(new)).any()):
                 # Memory that was given to tensors without data, as by to_empty(), holds no masks.
                 self.masks.stale = True
+        if self.mask_in.device.type == "cpu" and self.mask_in.is_shared():
+            # By share_memory(): other processes train the factors too, at steps of their own.
+            self.mask_in, self.mask_out = self.mask_in.clone(), self.mask_out.clone()
         return self
 
 

@@ -1,5 +1,8 @@
 import copy
+import os
 import pickle
+from multiprocessing import context
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import torch
@@ -96,6 +99,43 @@ def test_a_pickle_holds_every_mask_once():
         mask_schedule(copied).advance()
         assert_drawn(copied, step=1)
     assert_drawn(model, step=0)
+
+
+class Starting:
+    """A process that is started: what of this one's files it is to have."""
+
+    DupFd = int
+
+    def __init__(self):
+        self.files = []
+
+    def duplicate_for_child(self, file):
+        self.files.append(file)
+        return file
+
+
+def test_the_masks_that_a_process_is_started_with_live_until_it_has_them():
+    """They travel in shared memory, a file each, which is closed when nobody holds them."""
+    starting, model = Starting(), small_model()
+    context.set_spawning_popen(starting)
+    try:
+        ForkingPickler.dumps(model)
+    finally:
+        context.set_spawning_popen(None)
+    assert starting.files
+    for file in starting.files:
+        os.fstat(file)
+
+
+def test_processes_that_share_the_factors_have_masks_of_their_own():
+    """Each takes steps of its own, and one must not move the masks that another computes with."""
+    model = small_model().share_memory()
+    for layer in mask_schedule(model).layers:
+        assert layer.lora_A.is_shared()
+        assert not layer.mask_in.is_shared()
+    mask_schedule(model).advance()
+    assert not any(layer.mask_out.is_shared() for layer in mask_schedule(model).layers)
+    assert_drawn(model, step=1)
 
 
 def test_a_shallow_copy_of_a_layer_has_the_masks_of_the_layer():

@@ -230,11 +230,12 @@ def _untouched(seen: "tuple[weakref.ref[Tensor], type, int] | None", factor: Ten
 
 def _equal(values: Tensor, factor: Tensor) -> bool:
     """Whether a factor has its values of before; one moved, cast or sharded has no others."""
+    freed = _is_freed(factor)
     factor = factor.detach()
     if any(getattr(values, name) != getattr(factor, name) for name in ("device", "dtype", "shape")):
         return True
     # On the device "meta" nothing has values.
-    known = type(values) is type(factor) and not (values.is_meta or _is_freed(factor))
+    known = type(values) is type(factor) and not (values.is_meta or freed)
     return not known or torch.equal(values, factor)
 
 

@@ -15,7 +15,7 @@ from probes.jobs.job import TableKind
 from probes.jobs.store import Store
 from probes.jobs.sweep import Sweep
 from probes.jobs.time_limit import TimeLimit
-from probes.rivals import END, IMPLIED, RivalsResult, RivalsSettings, choose, family_of, labelled
+from probes.rivals import END, IMPLIED, RivalsSettings, family_of
 from probes.tasks import TASKS
 from probes.training.rivals import RIVALS
 from tests.probes.commands import assert_refused, run_here
@@ -184,131 +184,6 @@ def test_a_run_that_is_resumed_plans_what_is_left(monkeypatch, tmp_path, time):
     seconds = everything + (1 if time == "enough" else -1)
     assert gathered(seconds) == (everything if time == "enough" else again)
     assert gathered(seconds) == again
-
-
-def made(losses, tuned=None, n=(16,), draws=8, task="made up"):
-    """A result whose methods have the given mean losses and no noise but that of LoRA's draws."""
-    common = 0.1 * np.sin(np.arange(draws))
-    records, tuning = [], []
-    for size in n:
-        for method, loss in losses.items():
-            setting = {"n": size, "method": method, "strength": RIVALS[method].strengths[0],
-                       "lr": 0.01, "share": 1.0}  # fmt: skip
-            tuning.append(
-                setting | {"draw": 0, "pool": 50, "validation_loss": (tuned or losses)[method]}
-            )
-            for draw in range(draws):
-                noise = 0.0 if method == "LoRA" else 0.002 * (-1) ** draw
-                records.append(
-                    setting
-                    | {
-                        "draw": draw, "test_loss": loss + common[draw] + noise, "beta": 0.1,
-                        "train_loss": 0.1, "test_score": 0.9, "gap": loss - 0.1, "ece": 0.05,
-                        "ece_floor": 0.03, "stop": 100, "passes": 100 * RIVALS[method].passes,
-                        "test_passes": RIVALS[method].test_passes, "task": task, "rank": 2,
-                        "steps": 100, "score_name": "accuracy",
-                    }
-                )  # fmt: skip
-    return RivalsResult(pd.DataFrame(records), {TableKind.TUNING: pd.DataFrame(tuning)})
-
-
-def test_the_verdict_says_who_wins_and_who_is_cheaper():
-    losses = {"LoRA": 1.0, "LoRA Dropout": 0.9, "LoRA Dropout, N = 4": 0.8, "weight decay": 0.7,
-              "smaller rank": 1.2}  # fmt: skip
-    said = made(losses).conclusion
-    assert "tuned LoRA Dropout, N = 4 (strength 0.1)" in said
-    assert "the difference is -0.2000 ± 0.0018 * over 8 fresh draws of S" in said
-    assert "so LoRA Dropout wins" in said
-    assert "as good or better and cheaper: weight decay (-0.1000 ± 0.0000 *, 0.25 times" in said
-    assert "smaller rank" not in said
-    assert "Other n were not measured" in said
-
-
-@pytest.mark.parametrize(
-    ("loss", "words"), [(1.2, "LoRA Dropout loses"), (1.0, "the two are equal within 2%")]
-)
-def test_the_verdict_says_so_where_it_does_not_win(loss, words):
-    said = made({"LoRA": 1.0, "LoRA Dropout": loss, "smaller rank": 2.0}).conclusion
-    assert words in said
-    assert "No rival is shown to be as good as it for fewer passes" in said
-
-
-def test_a_small_margin_is_told_as_it_was_given():
-    small = replace(made({"LoRA": 1.0, "LoRA Dropout": 1.0, "weight decay": 2.0}), margin=0.005)
-    assert "the two are equal within 0.5%" in small.conclusion
-    assert "equal: within 0.5% of LoRA's test loss" in small.note
-
-
-def test_the_form_of_lora_dropout_is_chosen_by_the_draws_that_tune():
-    losses = {"LoRA": 1.0, "LoRA Dropout": 0.9, "LoRA Dropout, N = 4": 0.5}
-    tuned = losses | {"LoRA Dropout": 0.1}
-    assert made(losses, tuned).contender == {16: "LoRA Dropout"}
-
-
-def test_without_lora_dropout_the_rival_that_tuning_prefers_is_told():
-    losses = {"LoRA": 1.0, "smaller rank": 0.9, "weight decay": 0.7}
-    result = made(losses, n=(16, 32))
-    assert result.contender == {16: "weight decay", 32: "weight decay"}
-    said = result.conclusion
-    assert "tuned weight decay (strength 0.1)" in said
-    assert "-0.3000 ± 0.0018 * over 8 fresh draws of S, so weight decay wins" in said
-    assert "wins at n = 16 (weight decay, -0.3000 ± 0.0018 *), 32 (weight decay, -0.3000" in said
-    assert "LoRA Dropout" not in said
-    assert "weight decay less LoRA: -0.300" in result.answer_counted
-
-
-def test_lora_alone_is_said_to_be_alone():
-    assert "LoRA alone was measured" in made({"LoRA": 1.0}).conclusion
-
-
-def test_losses_of_networks_that_diverged_are_not_written_out():
-    """They once had thirty digits in a sentence."""
-    result = made({"LoRA": 1.0, "LoRA Dropout": 0.5})
-    rows = result.rows.assign(test_loss=1e29 * result.rows["test_loss"], beta=np.nan)
-    said = RivalsResult(rows, result.more).conclusion
-    assert "has the test loss 5.0" in said
-    assert "the difference is -5e+28 ± " in said
-    assert "its β is not known, and the difference not known" in said
-    assert max(map(len, said.split())) < 20
-
-
-def test_what_diverged_once_does_not_win():
-    result = made({"LoRA": 1.0, "LoRA Dropout": 0.5, "weight decay": 0.9})
-    rows = result.rows.copy()
-    rows.loc[(rows["method"] == "LoRA Dropout") & (rows["draw"] == 3), "test_loss"] = np.nan
-    broken = RivalsResult(rows, result.more)
-    assert "over 7 of 8 fresh draws of S, so LoRA Dropout diverged" in broken.conclusion
-    assert "cheaper" not in broken.conclusion
-    assert "diverged in 1" in broken.answer_counted
-    assert "in 7 of 8 draws, diverged" in broken.answer_counted
-
-
-def test_a_win_above_the_best_constant_prediction_is_none():
-    result = made({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32))
-    for chance, words in ((2.0, "so LoRA Dropout wins"), (0.7, "nothing was learned")):
-        told = RivalsResult(result.rows.assign(chance_risk=chance), result.more)
-        assert words in told.conclusion
-        assert ("wins at n = 16" in told.conclusion) == (chance > 1)
-        assert told.answer_counted.endswith("nothing was learned.") == (chance < 1)
-
-
-def test_over_n_every_size_is_told():
-    said = made({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32)).conclusion
-    assert "LoRA Dropout wins at n = 16 (-0.1000 ± 0.0018 *), 32 (-0.1000 ± 0.0018 *)." in said
-
-
-def test_sizes_for_which_the_part_that_tunes_is_too_small_are_told():
-    """Of 50 examples at most 49 are drawn, and cross validation trains on three quarters."""
-    losses = {"LoRA": 1.0, "LoRA Dropout": 0.9}
-    assert "with n examples to train on, on 1 draw from" in made(losses, n=(16, 36)).note
-    told = made(losses, n=(16, 36, 40, 49)).note
-    assert "to train on (37 at n = 40, 37 at n = 49: there are no more), on" in told
-
-
-def test_settings_are_found_by_their_names():
-    tuning = tuning_of(made({"LoRA": 1.0, "weight decay": 0.5}))
-    found = labelled(tuning, choose(tuning))
-    assert found["method"].tolist() == ["LoRA", "weight decay", END]
 
 
 def test_methods_with_chance_have_a_panel_of_their_own():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from peft.functional import delete_adapter
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -31,10 +32,14 @@ def as_it_was_if_refused(model: nn.Module, adapter: str, prefix: str) -> Iterato
     except BaseException:
         if not there:
             delete_adapter(model, adapter, prefix)
-            for part, *before in held:
-                for now, then in zip((part._modules, part._parameters), before, strict=True):
-                    now.clear()
-                    now.update(then)
+            for part, modules, parameters in held:
+                _put_back(part._modules, modules)
+                _put_back(part._parameters, parameters)
             for parameter, trainable in trained:
                 parameter.requires_grad_(trainable)
         raise
+
+
+def _put_back(now: dict[str, Any], then: dict[str, Any]) -> None:
+    now.clear()
+    now.update(then)

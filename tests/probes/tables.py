@@ -20,6 +20,7 @@ from probes.generalization import GapResult, MatchedResult
 from probes.jobs.job import TableKind
 from probes.recommend import RecommendResult
 from probes.results.stability_result import StabilityResult
+from probes.rivals import RivalsResult
 from probes.sensitivity import SensitivityResult
 from probes.statements.case import Case, case_table
 from probes.training.rivals import RIVALS
@@ -257,8 +258,15 @@ def attribution_result(scores):
     )
 
 
-def recommend_result(risks):
-    """Losses on held-out examples by method, one a draw that tells; 2 for a constant."""
+def recommend_result(risks, chosen_on=None, chance=2.0):
+    """What is recommended from losses that are known.
+
+    Args:
+        risks: by method, the loss on held-out examples of every draw that tells.
+        chosen_on: by method, the loss of every draw that chooses; two of the mean risk if left
+            out.
+        chance: loss of the best constant prediction.
+    """
     settings = {
         method: {"method": method, "strength": RIVALS[method].strengths[0], "lr": 1e-3,
                  "share": 0.5}
@@ -269,16 +277,43 @@ def recommend_result(risks):
         | {
             "draw": draw, "risk": risk, "score": 0.75, "gap": 0.125, "beta": 0.0625,
             "ece": 0.25 if method != "LoRA" else NAN, "ece_floor": 0.125, "train_loss": 0.25,
-            "test_loss": risk, "chance_risk": 2.0, "chance_score": 0.125, "judge": "test set",
+            "test_loss": risk, "chance_risk": chance, "chance_score": 0.125, "judge": "test set",
             "stop": 20, "passes": 20 * RIVALS[method].passes,
             "test_passes": RIVALS[method].test_passes,
         }
         for method, draws in risks.items()
         for draw, risk in enumerate(draws, start=1000)
     ]  # fmt: skip
+    chosen_on = chosen_on or {method: [np.nanmean(draws)] * 2 for method, draws in risks.items()}
     tuning = [
-        settings[method] | {"draw": draw, "validation_loss": np.nanmean(risks[method])}
-        for method in risks
-        for draw in range(2)
+        settings[method] | {"draw": draw, "validation_loss": loss}
+        for method, losses in chosen_on.items()
+        for draw, loss in enumerate(losses)
     ]
     return RecommendResult(made(records), {TableKind.TUNING: pd.DataFrame(tuning)})
+
+
+def tuned_result(losses, tuned=None, n=(16,), draws=8, task="made up"):
+    """A result whose methods have the given mean losses and no noise but that of LoRA's draws."""
+    common = 0.1 * np.sin(np.arange(draws))
+    records, tuning = [], []
+    for size in n:
+        for method, loss in losses.items():
+            setting = {"n": size, "method": method, "strength": RIVALS[method].strengths[0],
+                       "lr": 0.01, "share": 1.0}  # fmt: skip
+            tuning.append(
+                setting | {"draw": 0, "pool": 50, "validation_loss": (tuned or losses)[method]}
+            )
+            for draw in range(draws):
+                noise = 0.0 if method == "LoRA" else 0.002 * (-1) ** draw
+                records.append(
+                    setting
+                    | {
+                        "draw": draw, "test_loss": loss + common[draw] + noise, "beta": 0.1,
+                        "train_loss": 0.1, "test_score": 0.9, "gap": loss - 0.1, "ece": 0.05,
+                        "ece_floor": 0.03, "stop": 100, "passes": 100 * RIVALS[method].passes,
+                        "test_passes": RIVALS[method].test_passes, "task": task, "rank": 2,
+                        "steps": 100, "score_name": "accuracy",
+                    }
+                )  # fmt: skip
+    return RivalsResult(pd.DataFrame(records), {TableKind.TUNING: pd.DataFrame(tuning)})

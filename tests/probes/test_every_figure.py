@@ -40,9 +40,9 @@ from tests.probes.tables import (
     sensitivity_result,
     stability_cells,
     stability_result,
+    tuned_result,
     verify_result,
 )
-from tests.probes.test_rivals import made as tuned_result
 
 pytestmark = pytest.mark.slow
 

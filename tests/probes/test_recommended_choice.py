@@ -10,7 +10,7 @@ import pytest
 from probes.jobs.job import TableKind
 from probes.recommend import RecommendResult
 from probes.results.recommendation import CONSTANT
-from probes.training.rivals import RIVALS
+from tests.probes.tables import recommend_result
 
 
 def made_up(losses, choosing=None, draws=6, noise=0.01, chance=2.0):
@@ -24,28 +24,13 @@ def made_up(losses, choosing=None, draws=6, noise=0.01, chance=2.0):
         chance: loss of the constant prediction.
     """
     generator = np.random.default_rng(0)
-    tuning, rows = [], []
-    for method, loss in losses.items():
-        setting = {"method": method, "strength": RIVALS[method].strengths[0], "lr": 0.01,
-                   "share": 0.5}  # fmt: skip
-        for draw in range(4):
-            mean = (choosing or losses)[method]
-            tuning.append(
-                setting | {"draw": draw, "validation_loss": mean + noise * generator.normal()}
-            )
-        for draw in range(1000, 1000 + draws):
-            rows.append(
-                setting
-                | {
-                    "draw": draw, "risk": loss + noise * generator.normal(), "score": 0.5,
-                    "gap": 0.1, "beta": 0.1, "ece": 0.1, "ece_floor": 0.05, "train_loss": 0.1,
-                    "test_loss": loss, "task": "made up", "n": 9, "rank": 2, "steps": 6, "stop": 3,
-                    "passes": 3 * RIVALS[method].passes, "judge": "test set",
-                    "test_passes": RIVALS[method].test_passes, "score_name": "accuracy",
-                    "chance_risk": chance, "chance_score": 0.2,
-                }
-            )  # fmt: skip
-    return RecommendResult(pd.DataFrame(rows), {TableKind.TUNING: pd.DataFrame(tuning)})
+
+    def drawn(means, size):
+        return {
+            method: mean + noise * generator.normal(size=size) for method, mean in means.items()
+        }
+
+    return recommend_result(drawn(losses, draws), drawn(choosing or losses, 4), chance)
 
 
 def chosen(losses, **more):
@@ -68,7 +53,7 @@ def test_of_those_that_cannot_be_told_apart_the_cheapest_is_chosen():
 def test_lora_dropout_is_recommended_only_where_it_wins():
     choice = made_up({"LoRA": 0.5, "LoRA Dropout": 0.8}).choice
     assert choice.recommended.method == "LoRA"
-    assert choice.reason.startswith("Use LoRA with learning rate 0.01, stopped after 3 steps")
+    assert choice.reason.startswith("Use LoRA with learning rate 0.001, stopped after 20 steps")
     assert "No gain is shown: LoRA Dropout (0.1)" in choice.reason
     assert choice.gain_high < 0
 
@@ -96,7 +81,7 @@ def test_what_is_recommended_can_be_fine_tuned_with():
     said = made_up(PAIR).conclusion
     assert (
         'python -m probes.finetune --regularizer "LoRA Dropout" --strength 0.1 --rank 2 --alpha 2 '
-        "--learning_rate 0.01 --max_steps 3" in said
+        "--learning_rate 0.001 --max_steps 20" in said
     )
 
 

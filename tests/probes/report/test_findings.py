@@ -25,9 +25,9 @@ from tests.probes.tables import (
     sensitivity_result,
     stability_cells,
     stability_result,
+    tuned_result,
     verify_result,
 )
-from tests.probes.test_rivals import made as tuned_result
 
 APART, CLOSE = (0.40, 0.42), (0.50, 0.52)
 #: Beta of dropout is 0.10 and 0.12 in two draws, at a train loss of 0.5.

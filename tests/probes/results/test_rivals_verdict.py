@@ -3,44 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from probes.jobs.job import TableKind
 from probes.rivals import END, RivalsResult, choose, labelled
-from probes.training.rivals import RIVALS
-
-
-def made(losses, tuned=None, n=(16,), draws=8, task="made up"):
-    """A result whose methods have the given mean losses and no noise but that of LoRA's draws."""
-    common = 0.1 * np.sin(np.arange(draws))
-    records, tuning = [], []
-    for size in n:
-        for method, loss in losses.items():
-            setting = {"n": size, "method": method, "strength": RIVALS[method].strengths[0],
-                       "lr": 0.01, "share": 1.0}  # fmt: skip
-            tuning.append(
-                setting | {"draw": 0, "pool": 50, "validation_loss": (tuned or losses)[method]}
-            )
-            for draw in range(draws):
-                noise = 0.0 if method == "LoRA" else 0.002 * (-1) ** draw
-                records.append(
-                    setting
-                    | {
-                        "draw": draw, "test_loss": loss + common[draw] + noise, "beta": 0.1,
-                        "train_loss": 0.1, "test_score": 0.9, "gap": loss - 0.1, "ece": 0.05,
-                        "ece_floor": 0.03, "stop": 100, "passes": 100 * RIVALS[method].passes,
-                        "test_passes": RIVALS[method].test_passes, "task": task, "rank": 2,
-                        "steps": 100, "score_name": "accuracy",
-                    }
-                )  # fmt: skip
-    return RivalsResult(pd.DataFrame(records), {TableKind.TUNING: pd.DataFrame(tuning)})
+from tests.probes.tables import tuned_result
 
 
 def test_the_verdict_says_who_wins_and_who_is_cheaper():
     losses = {"LoRA": 1.0, "LoRA Dropout": 0.9, "LoRA Dropout, N = 4": 0.8, "weight decay": 0.7,
               "smaller rank": 1.2}  # fmt: skip
-    said = made(losses).conclusion
+    said = tuned_result(losses).conclusion
     assert "tuned LoRA Dropout, N = 4 (strength 0.1)" in said
     assert "the difference is -0.2000 ± 0.0018 * over 8 fresh draws of S" in said
     assert "so LoRA Dropout wins" in said
@@ -53,13 +26,15 @@ def test_the_verdict_says_who_wins_and_who_is_cheaper():
     ("loss", "words"), [(1.2, "LoRA Dropout loses"), (1.0, "the two are equal within 2%")]
 )
 def test_the_verdict_says_so_where_it_does_not_win(loss, words):
-    said = made({"LoRA": 1.0, "LoRA Dropout": loss, "smaller rank": 2.0}).conclusion
+    said = tuned_result({"LoRA": 1.0, "LoRA Dropout": loss, "smaller rank": 2.0}).conclusion
     assert words in said
     assert "No rival is shown to be as good as it for fewer passes" in said
 
 
 def test_a_small_margin_is_told_as_it_was_given():
-    small = replace(made({"LoRA": 1.0, "LoRA Dropout": 1.0, "weight decay": 2.0}), margin=0.005)
+    small = replace(
+        tuned_result({"LoRA": 1.0, "LoRA Dropout": 1.0, "weight decay": 2.0}), margin=0.005
+    )
     assert "the two are equal within 0.5%" in small.conclusion
     assert "equal: within 0.5% of LoRA's test loss" in small.note
 
@@ -67,12 +42,12 @@ def test_a_small_margin_is_told_as_it_was_given():
 def test_the_form_of_lora_dropout_is_chosen_by_the_draws_that_tune():
     losses = {"LoRA": 1.0, "LoRA Dropout": 0.9, "LoRA Dropout, N = 4": 0.5}
     tuned = losses | {"LoRA Dropout": 0.1}
-    assert made(losses, tuned).contender == {16: "LoRA Dropout"}
+    assert tuned_result(losses, tuned).contender == {16: "LoRA Dropout"}
 
 
 def test_without_lora_dropout_the_rival_that_tuning_prefers_is_told():
     losses = {"LoRA": 1.0, "smaller rank": 0.9, "weight decay": 0.7}
-    result = made(losses, n=(16, 32))
+    result = tuned_result(losses, n=(16, 32))
     assert result.contender == {16: "weight decay", 32: "weight decay"}
     said = result.conclusion
     assert "tuned weight decay (strength 0.1)" in said
@@ -83,12 +58,12 @@ def test_without_lora_dropout_the_rival_that_tuning_prefers_is_told():
 
 
 def test_lora_alone_is_said_to_be_alone():
-    assert "LoRA alone was measured" in made({"LoRA": 1.0}).conclusion
+    assert "LoRA alone was measured" in tuned_result({"LoRA": 1.0}).conclusion
 
 
 def test_losses_of_networks_that_diverged_are_not_written_out():
     """They once had thirty digits in a sentence."""
-    result = made({"LoRA": 1.0, "LoRA Dropout": 0.5})
+    result = tuned_result({"LoRA": 1.0, "LoRA Dropout": 0.5})
     rows = result.rows.assign(test_loss=1e29 * result.rows["test_loss"], beta=np.nan)
     said = RivalsResult(rows, result.more).conclusion
     assert "has the test loss 5.0" in said
@@ -98,7 +73,7 @@ def test_losses_of_networks_that_diverged_are_not_written_out():
 
 
 def test_what_diverged_once_does_not_win():
-    result = made({"LoRA": 1.0, "LoRA Dropout": 0.5, "weight decay": 0.9})
+    result = tuned_result({"LoRA": 1.0, "LoRA Dropout": 0.5, "weight decay": 0.9})
     rows = result.rows.copy()
     rows.loc[(rows["method"] == "LoRA Dropout") & (rows["draw"] == 3), "test_loss"] = np.nan
     broken = RivalsResult(rows, result.more)
@@ -109,7 +84,7 @@ def test_what_diverged_once_does_not_win():
 
 
 def test_a_win_above_the_best_constant_prediction_is_none():
-    result = made({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32))
+    result = tuned_result({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32))
     for chance, words in ((2.0, "so LoRA Dropout wins"), (0.7, "nothing was learned")):
         told = RivalsResult(result.rows.assign(chance_risk=chance), result.more)
         assert words in told.conclusion
@@ -118,19 +93,19 @@ def test_a_win_above_the_best_constant_prediction_is_none():
 
 
 def test_over_n_every_size_is_told():
-    said = made({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32)).conclusion
+    said = tuned_result({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32)).conclusion
     assert "LoRA Dropout wins at n = 16 (-0.1000 ± 0.0018 *), 32 (-0.1000 ± 0.0018 *)." in said
 
 
 def test_sizes_for_which_the_part_that_tunes_is_too_small_are_told():
     """Of 50 examples at most 49 are drawn, and cross validation trains on three quarters."""
     losses = {"LoRA": 1.0, "LoRA Dropout": 0.9}
-    assert "with n examples to train on, on 1 draw from" in made(losses, n=(16, 36)).note
-    told = made(losses, n=(16, 36, 40, 49)).note
+    assert "with n examples to train on, on 1 draw from" in tuned_result(losses, n=(16, 36)).note
+    told = tuned_result(losses, n=(16, 36, 40, 49)).note
     assert "to train on (37 at n = 40, 37 at n = 49: there are no more), on" in told
 
 
 def test_settings_are_found_by_their_names():
-    tuning = made({"LoRA": 1.0, "weight decay": 0.5}).more[TableKind.TUNING]
+    tuning = tuned_result({"LoRA": 1.0, "weight decay": 0.5}).more[TableKind.TUNING]
     found = labelled(tuning, choose(tuning))
     assert found["method"].tolist() == ["LoRA", "weight decay", END]

@@ -1,0 +1,74 @@
+"""The tables of the page on rivals are what the kept rows give, computed here by other means."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_1samp
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/findings/rivals.md").read_text(encoding="utf-8")
+#: By words before a table: the kept rows that its columns of differences are of, by the number of
+#: the column, and the digits that are told.
+TABLES = {
+    "## Each method at one strength": (
+        {0: "small-digits-32", 1: "small-digits-64", 2: "small-digits-128", 3: "small-digits-256",
+         4: "small-digits-512", 5: "small-breast_cancer-64"}, 3,
+    ),
+    "## MiniLM, and does": ({1: "full-tweets-64", 4: "small-tweets-64"}, 4),
+    "**512 tweets:**": ({1: "full-tweets-512"}, 4),
+    "**4,096 tweets:**": ({1: "full-tweets-4096"}, 4),
+}  # fmt: skip
+
+
+def rows_after(words):
+    """Rows of the first table after some words: the cells of each, by the method's name."""
+    table = re.search(r"(?:^\|.*\n)+", PAGE[PAGE.index(words) :], re.MULTILINE)
+    rows = [line.strip("|").split("|") for line in table.group().splitlines()[2:]]
+    return {name.strip(): [cell.strip() for cell in cells] for name, *cells in rows}
+
+
+def method_of(name):
+    """``LoRA Dropout, N = 4, p = 0.3`` as a method and its strength."""
+    plain = name.replace("`", "").replace("p = ", "").replace("2 in place of 8", "0.75")
+    method, _, strength = plain.rpartition(", ")
+    return (method, float(strength)) if re.fullmatch(r"[\d.]+", strength) else (plain, 0.0)
+
+
+def told(file, digits):
+    """What is told of every method less LoRA: mean, half of the interval, and whether it is not 0.
+
+    Student's test, Holm's correction; draws of a fifth or more of the data share examples, for
+    which the interval is wider by Nadeau & Bengio 2003.
+    """
+    rows = pd.read_csv(ROOT / f"benchmarks/results/rivals-{file}.csv")
+    wide = rows.pivot(index="draw", columns=["method", "strength"], values="test_loss")
+    less = wide.sub(wide["LoRA", 0.0], axis=0).drop(columns=[("LoRA", 0.0)])
+    share = rows["n"].iloc[0] / rows["pool"].iloc[0]
+    wider = np.sqrt(1 + len(less) * share / (1 - share)) if share >= 0.2 else 1.0
+    test = ttest_1samp(less.mean() + wider * (less - less.mean()), 0.0)
+    _, high = test.confidence_interval(0.95)
+    order = np.argsort(test.pvalue)
+    corrected = np.maximum.accumulate(test.pvalue[order] * np.arange(len(order), 0, -1))
+    stars = dict(
+        zip(less.columns[order], [" *" if p <= 0.05 else "" for p in corrected], strict=True)
+    )
+    return {
+        method: f"{mean:+.{digits}f} ± {end - mean:.{digits}f}{stars[method]}".replace("-", "−")
+        for method, mean, end in zip(less.columns, less.mean(), high, strict=True)
+    }
+
+
+@pytest.mark.parametrize("words", TABLES)
+def test_a_table_is_what_its_rows_give(words):
+    columns, digits = TABLES[words]
+    shown = {method_of(name): cells for name, cells in rows_after(words).items()}
+    for column, file in columns.items():
+        found = {
+            method: cells[column].removesuffix(", equal")
+            for method, cells in shown.items()
+            if "±" in cells[column]
+        }
+        assert found == told(file, digits)

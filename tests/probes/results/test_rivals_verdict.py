@@ -22,6 +22,42 @@ def test_the_verdict_says_who_wins_and_who_is_cheaper():
     assert "Other n were not measured" in said
 
 
+def test_three_rivals_of_a_kind_are_named_and_the_others_counted():
+    four = {"LoRA": 1.0, "LoRA Dropout, N = 4": 0.8}
+    rivals = ("weight decay", "smaller rank", "shrinking", "CoTo", "DropLoRA")
+    said = tuned_result(four | dict(zip(rivals, (0.3, 0.4, 0.5, 0.6, 0.7), strict=True))).conclusion
+    cheaper = (
+        "Against it, as good or better and cheaper: weight decay (-0.5000 ± 0.0000 *, 0.25 times "
+        "the passes); smaller rank (-0.4000 ± 0.0000 *, 0.25 times the passes); shrinking "
+        "(-0.3000 ± 0.0000 *, 0.25 times the passes)"
+    )
+    assert f"{cheaper}; 2 more. " in said
+    said = tuned_result(four | {"weight decay": 0.3, "smaller rank": 0.4, "shrinking": 0.5})
+    assert f"{cheaper}. " in said.conclusion
+
+
+def test_a_rival_that_is_better_for_more_passes_is_not_cheaper():
+    said = tuned_result({"LoRA": 1.0, "LoRA Dropout": 0.9, "subbag of 4": 0.5}).conclusion
+    assert (
+        "Against it, no rival is shown to be as good for fewer passes; better but not cheaper: "
+        "subbag of 4 (-0.4000 ± 0.0000 *, 4 times the passes)." in said
+    )
+
+
+def test_a_cheaper_rival_that_is_not_told_apart_is_named():
+    made = tuned_result({"LoRA": 1.0, "LoRA Dropout, N = 4": 0.8, "weight decay": 0.8})
+    rows = made.rows.copy()
+    apart = rows["method"].eq("weight decay")
+    rows.loc[apart, "test_loss"] += 0.1 * np.cos(np.arange(apart.sum()))
+    said = replace(made, rows=rows).conclusion
+    assert "for fewer passes; not told apart and cheaper: weight decay (" in said
+
+
+def test_as_good_for_as_many_passes_is_not_cheaper():
+    said = tuned_result({"LoRA": 1.0, "LoRA Dropout": 0.9, "weight decay": 0.9}).conclusion
+    assert "No rival is shown to be as good as it for fewer passes." in said
+
+
 @pytest.mark.parametrize(
     ("loss", "words"), [(1.2, "LoRA Dropout loses"), (1.0, "the two are equal within 2%")]
 )
@@ -95,6 +131,15 @@ def test_a_win_above_the_best_constant_prediction_is_none():
 def test_over_n_every_size_is_told():
     said = tuned_result({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32)).conclusion
     assert "LoRA Dropout wins at n = 16 (-0.1000 ± 0.0018 *), 32 (-0.1000 ± 0.0018 *)." in said
+
+
+def test_of_every_size_it_is_told_whether_anything_was_learned():
+    made = tuned_result({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32))
+    rows = made.rows.assign(chance_risk=np.where(made.rows["n"] == 16, 2.0, 0.7))
+    said = replace(made, rows=rows).conclusion
+    assert (
+        "wins at n = 16 (-0.1000 ± 0.0018 *); it learned nothing, nor did LoRA, at n = 32" in said
+    )
 
 
 def test_sizes_for_which_the_part_that_tunes_is_too_small_are_told():

@@ -36,6 +36,7 @@ def test_how_far_off_the_bound_is_comes_from_draws_in_which_it_applies():
     ("rows", "words"),
     [
         ([HOLDS, HOLDS], "applies and holds: it is 10 times too large."),
+        ([HOLDS, HOLDS | {"p": 0.3, "bound": 2.0}], "holds: it is at least 10 times too large."),
         ([HOLDS, VACUOUS], "holds, though in 1 it exceeds the largest loss"),
         ([HOLDS, FAR], "applies in 1 of 2 runs and holds"),
         ([HOLDS, EXCEEDED], "is exceeded in 1, by less than the factor that is proved"),

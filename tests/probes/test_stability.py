@@ -27,8 +27,6 @@ from probes.training.plan import Dropout, Training
 from probes.training.retrain import retrain
 from tests.devices import DEVICES
 
-pytestmark = pytest.mark.slow
-
 SMALL = {"task": "breast_cancer", "n": 10, "draws": 2, "steps": 15, "dtype": "float64"}
 
 
@@ -124,6 +122,7 @@ def test_matrix_holds_every_replica_and_example():
     assert test == pytest.approx(rows["test_loss"].iloc[0])
 
 
+@pytest.mark.slow
 def test_a_matrix_that_is_asked_for_later_is_measured_then_and_kept(tmp_path, monkeypatch):
     settings = SMALL | {"p": 0.3, "out": tmp_path}
     assert measure(**settings).matrix is None

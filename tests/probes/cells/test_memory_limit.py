@@ -20,8 +20,6 @@ from probes.models.losses import cross_entropy
 from probes.stability import measure
 from tests.probes.commands import assert_refused
 
-pytestmark = pytest.mark.slow
-
 PEAK = """
 import json, sys
 from probes.stability import measure
@@ -99,6 +97,7 @@ def test_the_numbers_differ_by_rounding_alone(monkeypatch):
         assert chunked[column].tolist() == pytest.approx(whole[column].tolist(), rel=1e-9), column
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's record")
 @pytest.mark.parametrize(
     "settings",

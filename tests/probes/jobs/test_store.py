@@ -18,8 +18,6 @@ from probes.jobs.sealed_tables import DamagedTableError, read_sealed, write_seal
 from probes.jobs.store import Store
 from tests.probes.commands import run_here, run_probe
 
-pytestmark = pytest.mark.slow
-
 QUICK = ("--task", "breast_cancer", "--n", "12", "--p", "0.1", "0.5", "--draws", "3",
          "--steps", "5", "--matrix", "--out", "here")  # fmt: skip
 CELL_FILES = 12
@@ -63,6 +61,7 @@ def replace_by_another(content):
     return b"PAR1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [cut_in_half, flip_a_bit, replace_by_another])
 def test_a_damaged_file_is_named_set_aside_and_computed_again(harm, finished, tmp_path):
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
@@ -123,6 +122,7 @@ def test_another_way_of_pandas_to_hold_text_is_no_damage(sealed):
     assert found["word"].tolist()[:2] == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_two_sweeps_share_a_folder(undisturbed, tmp_path):
     both = [
         subprocess.Popen([sys.executable, "-m", "probes.stability", *QUICK], cwd=tmp_path,
@@ -136,6 +136,7 @@ def test_two_sweeps_share_a_folder(undisturbed, tmp_path):
     assert len(list((tmp_path / "here/cells").iterdir())) == CELL_FILES
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_in_one_line_and_loses_nothing(undisturbed, small_disk, tmp_path):
     filler = small_disk / "filler"
     filler.write_bytes(bytes(60 * 1024))
@@ -194,6 +195,7 @@ def test_trouble_of_reading_is_said_and_leaves_the_file_alone(kept, trouble, sai
     assert [one.name for one in store.cells.iterdir()] == [path.name]
 
 
+@pytest.mark.slow
 def test_a_file_without_the_right_to_read_it_is_left_alone(tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root may read everything")

@@ -13,8 +13,6 @@ from tests.probes.commands import assert_refused
 from tests.probes.encoders import save_bert, write_reviews
 from tests.probes.models.test_encoder import SHAPES, TOKENS, make, random_factors
 
-pytestmark = pytest.mark.slow
-
 
 def one_of(factors):
     return [(A[:1], B[:1]) for A, B in factors]
@@ -71,6 +69,7 @@ def reviews(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_probe_estimates_and_checks_with_it(reviews):
     found = measure(**reviews, draws=1, method="influence", validate=24)
     assert found.rows["effect_how"].unique().tolist() == ["one step by EK-FAC, damping 0.05"]

@@ -17,8 +17,6 @@ from probes.tasks.text import TextSource, read_texts
 from probes.tasks.tweets import LEAST_CONFIDENCE, TEXTS, clean_tweets
 from tests.probes.encoders import save_bert, tiny_bert, write_reviews
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory):
@@ -99,6 +97,7 @@ def test_frozen_embeddings_are_those_of_the_model(options):
     torch.testing.assert_close(outputs.float(), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_and_a_model_of_ones_own_give_rows(options):
     result = measure(**options, n=6, p=[0.0, 0.5], draws=2, steps=3, ensemble=2, lr=1e-3)
     assert set(result.rows["layers"]) == {1}
@@ -107,6 +106,7 @@ def test_a_file_and_a_model_of_ones_own_give_rows(options):
     assert result.summary["beta"].gt(0).all()
 
 
+@pytest.mark.slow
 def test_matched_controls_run_on_texts(options):
     result = generalization.measure(**options, n=5, p=0.5, draws=2, steps=4, lr=1e-2, matched=True)
     assert set(result.decision()["variant"]) >= {"early stopping", "shrunk update"}
@@ -156,6 +156,7 @@ def test_a_model_of_another_family_is_refused(tmp_path, options):
         StabilitySettings(**(options | {"model": str(tmp_path)})).cells()
 
 
+@pytest.mark.slow
 def test_tweets_measure_what_they_should():
     """The real thing, as small as it gets: the packaged model on the packaged tweets."""
     result = measure(task="tweets", n=4, draws=1, steps=2)

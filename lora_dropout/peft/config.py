@@ -236,6 +236,11 @@ class DropoutFields:
                 f"init_lora_weights={start!r} takes a part of the frozen weight into the update, "
                 "which dropout would drop"
             )
+        if start == "eva" and self.dropout_pattern:
+            raise ValueError(
+                "init_lora_weights='eva' gives layers an alpha of their own by their whole names, "
+                "which does not go with dropout_pattern"
+            )
         positive_number("lora_alpha", config.lora_alpha)
 
 

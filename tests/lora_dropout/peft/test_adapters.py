@@ -380,6 +380,10 @@ def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(l
             "alora_invocation_tokens",
         ),
         ({"dropout_rate": 0.1, "lora_bias": True}, "lora_bias"),
+        (
+            {"dropout_rate": 0.1, "init_lora_weights": "eva", "dropout_pattern": {"0": 0.2}},
+            "an alpha of their own",
+        ),
         ({"dropout_rate": 0.1, "init_lora_weights": "pissa"}, "frozen weight"),
         ({"dropout_rate": 0.1, "inference": "all"}, "inference"),
         ({"dropout_rate": 0.1, "mask_seed": -1}, "mask_seed"),

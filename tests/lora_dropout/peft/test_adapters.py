@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from peft import AdaLoraConfig, LoHaConfig, LoraConfig, XLoraConfig, get_peft_model
+from peft import AdaLoraConfig, EvaConfig, LoHaConfig, LoraConfig, XLoraConfig, get_peft_model
 from peft.tuners.lora import LoraModel as PlainLoraModel
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -381,7 +381,12 @@ def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(l
         ),
         ({"dropout_rate": 0.1, "lora_bias": True}, "lora_bias"),
         (
-            {"dropout_rate": 0.1, "init_lora_weights": "eva", "dropout_pattern": {"0": 0.2}},
+            {
+                "dropout_rate": 0.1,
+                "init_lora_weights": "eva",
+                "eva_config": EvaConfig(),
+                "dropout_pattern": {"0": 0.2},
+            },
             "an alpha of their own",
         ),
         ({"dropout_rate": 0.1, "init_lora_weights": "pissa"}, "frozen weight"),

@@ -35,6 +35,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 #: Numbers of these pages that are not compared, with the command that prints them and its time.
 NOT_COMPARED = {
     "what the commands of the README print": "make stability (10 seconds), make test (10 minutes)",
+    "overfitting at other n": "python -m probes.curves --p 0 --methods LoRA --draws 16 --n 32",
     "bounds from supersamples at other n": "python -m probes.information (2 minutes)",
     "n from which a bound says something": (
         "python -m probes.comparison, and python -m probes.comparison --model network --draws 8"

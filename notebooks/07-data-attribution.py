@@ -52,8 +52,8 @@ estimated.plot_validation()
 # is far too small at p = 0. At p = 0.1 the bias is small. That is due to the damping, which was
 # chosen on this very case: training stops far from a minimiser, and damping stands in for that.
 # Another damping leaves the order as it is and changes the size severalfold. All of this is at
-# learning rate 1e-3, at which the network does not overfit. Where it does, β is estimated far too
-# small at every p: `docs/findings/without-retraining.md` has both.
+# learning rate 1e-3. At a larger one, at which the network without dropout overfits strongly, β is
+# estimated far too small at every p: `docs/findings/without-retraining.md` has both.
 
 # %%
 found = {

@@ -78,6 +78,20 @@ class FactorWatch:
         if self.trusted or self._seen is None or not self._seen.holds(masks, factors):
             self._seen = _Seen(masks, factors, by_value=not self.trusted)
 
+    def settle(self, factors: Sequence[Tensor]) -> None:
+        """Take note, at the end of a pass, of what was written to the factors within it.
+
+        That is no update: a wrapper (``replicate``) may send the parameters of the first process to
+        all others when it is first called.
+
+        Args:
+            factors: as in :meth:`remember`.
+        """
+        factors = [debug_unwrap(factor) for factor in factors]
+        masks = None if self._seen is None or is_traced() else self._seen.masks()
+        if masks is not None and self._seen is not None and not self._seen.untouched(factors):
+            self._seen = _Seen(masks, factors, by_value=not self.trusted)
+
     def follow_masks(self, masks: Tensor) -> None:
         """Take note that the schedule put its masks into another tensor."""
         if self._seen is not None:
@@ -168,9 +182,11 @@ class _Seen:
 
     def unchanged(self, factors: Sequence[Tensor]) -> bool:
         """Whether the factors are still these, as they were. On a GPU this waits for values."""
-        return all(map(_untouched, self.factors, factors)) and all(
-            map(_equal, self.values, factors)
-        )
+        return self.untouched(factors) and all(map(_equal, self.values, factors))
+
+    def untouched(self, factors: Sequence[Tensor]) -> bool:
+        """Whether the factors are still these, written to as often."""
+        return all(map(_untouched, self.factors, factors))
 
 
 class _Arrival:

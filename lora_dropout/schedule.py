@@ -316,8 +316,10 @@ class MaskSchedule:
         if torch.compiler.is_compiling() or not (root.training and self.layers):
             return
         # A replica has layers of its own, of which these know nothing.
-        if not (self._passed or is_replica(root)):
-            self._name_the_idle(root)
+        if not is_replica(root):
+            self._watch.settle(self._watched())
+            if not self._passed:
+                self._name_the_idle(root)
         # One for all outputs: what is left unused of a model's outputs waits for nothing.
         waiting = _Waiting(self._waiting)
         for tensor in _tensors(output):

@@ -490,6 +490,24 @@ def test_a_restored_optimizer_takes_the_masks_along():
     assert torch.equal(masks_of(model), masks_of(resumed))
 
 
+@pytest.mark.parametrize("change", [0.0, 1.0], ids=["the same", "others"])
+def test_what_is_written_to_the_factors_within_a_pass_is_no_update(change):
+    """As by a wrapper that first sends the parameters of one process to the others."""
+    model, sent = make_model(), []
+
+    def send(*arguments):
+        if not sent:
+            with torch.no_grad():
+                sent.extend(factor.add_(change) for factor in trainable(model))
+
+    model.register_forward_pre_hook(send)
+    for _ in range(2):
+        model(X).square().sum().backward()
+        assert mask_schedule(model).step == 0
+    torch.optim.SGD(trainable(model), lr=0.1).step()
+    assert mask_schedule(model).step == 1
+
+
 def test_the_step_that_makes_an_optimizers_state_is_none():
     """torch.distributed.checkpoint takes it before it loads or saves."""
     model = make_model()

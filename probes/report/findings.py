@@ -78,6 +78,7 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
         {
             "task": [one.task for one in regimes],
             "learning rate": [f"{one.lr:g}" for one in regimes],
+            "n": [str(one.n) for one in regimes],
             "train loss": [number_in_words(one.train_loss) for one in regimes],
             "test loss": [number_in_words(one.test_loss) for one in regimes],
             "lowest test loss": [number_in_words(one.best_loss) for one in regimes],
@@ -89,7 +90,8 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
         f"The network without dropout overfits in {len(overfit)} of "
         f"{how_many(len(regimes), 'regime')}{': ' if overfit else ''}{', '.join(overfit)}.",
         "Every section that trains a network is measured in each regime. A network overfits if its "
-        f"test loss ends more than {OVERFITS:.0%} above the lowest value during training.",
+        f"test loss ends more than {OVERFITS:.0%} above the lowest value during training. With "
+        "fewer examples than n it may overfit where it does not with n.",
     ]
     return Finding("In which regimes was it measured?", "", verdicts, [TextTable(table)])
 

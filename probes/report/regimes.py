@@ -22,6 +22,7 @@ class Regime:
     Attributes:
         task: the task.
         lr: learning rate.
+        n: examples of S: with fewer the network may overfit where it does not with these.
         train_loss, test_loss: at the end, means over draws.
         best_loss: mean of every draw's least test loss along training.
         overfits: whether the test loss ends above its best; None where too few draws did not
@@ -30,6 +31,7 @@ class Regime:
 
     task: str
     lr: float
+    n: int
     train_loss: float
     test_loss: float
     best_loss: float
@@ -46,7 +48,7 @@ class Regime:
         summary = result.summary
         row = summary[(summary["method"] == "LoRA") & (summary["p"] == 0)].iloc[0]
         return cls(
-            str(first["task"]), float(first["lr"]), float(row["train_loss"]),
+            str(first["task"]), float(first["lr"]), int(first["n"]), float(row["train_loss"]),
             float(row["test_loss"]), float(row["best_loss"]), overfits(row),
         )  # fmt: skip
 
@@ -57,9 +59,10 @@ class Regime:
 
     def __str__(self) -> str:
         return (
-            f"learning rate {self.lr:g}: the network without dropout {self.verdict} (train loss "
-            f"{number_in_words(self.train_loss)}, test loss {number_in_words(self.test_loss, 3)}, "
-            f"lowest during training {number_in_words(self.best_loss, 3)})"
+            f"learning rate {self.lr:g}: the network without dropout {self.verdict} at n = "
+            f"{self.n} (train loss {number_in_words(self.train_loss)}, test loss "
+            f"{number_in_words(self.test_loss, 3)}, lowest during training "
+            f"{number_in_words(self.best_loss, 3)})"
         )
 
 

@@ -39,8 +39,8 @@ from tests.probes.tables import (
     stability_result,
 )
 
-FITS = Regime("digits", 1e-3, 0.07, 0.72, 0.71, overfits=False)
-OVERFITS = Regime("digits", 5e-3, 0.0007, 1.19, 0.76, overfits=True)
+FITS = Regime("digits", 1e-3, 64, 0.07, 0.72, 0.71, overfits=False)
+OVERFITS = Regime("digits", 5e-3, 64, 0.0007, 1.19, 0.76, overfits=True)
 
 
 def test_what_is_alike_holds_in_both_and_what_is_not_where_it_does():
@@ -124,10 +124,10 @@ def test_a_network_that_diverged_neither_overfits_nor_not(losses):
 
 
 def test_the_losses_of_a_network_that_diverged_are_not_known():
-    regime = Regime("digits", 0.03, NAN, float("inf"), 1.7e29, None)
+    regime = Regime("digits", 0.03, 64, NAN, float("inf"), 1.7e29, None)
     assert str(regime) == (
-        "learning rate 0.03: the network without dropout diverges (train loss not known, test loss "
-        "not known, lowest during training 1.7e+29)"
+        "learning rate 0.03: the network without dropout diverges at n = 64 (train loss not known, "
+        "test loss not known, lowest during training 1.7e+29)"
     )
 
 

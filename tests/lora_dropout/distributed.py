@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from packaging.version import Version
 from torch import distributed, nn
 from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
@@ -18,6 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lora_dropout import inject, mask_schedule, sparsity_penalty
 
+#: What DDP of PyTorch 2.11 sends before a pass spoils the backward pass of one before.
+SENDING = {} if Version(torch.__version__) >= Version("2.12") else {"broadcast_buffers": False}
 #: Rows of a part of a batch, of all processes together; parts of a batch, and steps.
 ROWS, PARTS, STEPS = 4, 3, 3
 
@@ -54,7 +57,7 @@ def alone(model, layers):
 
 
 def in_ddp(model, layers):
-    model = DistributedDataParallel(model, gradient_as_bucket_view=True)
+    model = DistributedDataParallel(model, gradient_as_bucket_view=True, **SENDING)
     return model, optimizer_of(model)
 
 
@@ -63,7 +66,7 @@ def in_zero(model, layers):
     # It warns where it is imported.
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
-    model = DistributedDataParallel(model)
+    model = DistributedDataParallel(model, **SENDING)
     settings = {"lr": 0.1, "eps": 1e-2}
     return model, ZeroRedundancyOptimizer(trainable(model), torch.optim.AdamW, **settings)
 

@@ -342,7 +342,8 @@ class MaskSchedule:
     def _step_begins(self, optimizer: Optimizer) -> None:
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         # FSDP may let an optimizer hold one flat parameter, of which the factors are views.
-        factors = [one._base if id(one._base) in held else one for one in self.factors()]
+        whole = [(one, one._base) for one in self.factors()]
+        factors = [one if base is None or id(base) not in held else base for one, base in whole]
         known = [id(factor) in held for factor in factors]
         if not any(known):
             return

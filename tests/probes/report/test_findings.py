@@ -1,7 +1,9 @@
 """What the report concludes, on tables whose verdict is known."""
 
+from probes.information import InformationResult
 from probes.report import findings
 from probes.report.findings import Finding
+from probes.report.regimes import Regime
 from tests.probes.report.tables import (
     coverage_result,
     information_result,
@@ -233,6 +235,8 @@ def test_bounds_that_say_something_are_told_from_those_that_do_not():
     assert found.verdicts[3] == (
         "Theorem 4.4 is 17 times the largest loss where it has a finite value (2 of 4)."
     )
+    doubled = InformationResult(information_result(bounds).rows.assign(loss_bound=2.0))
+    assert findings.of_information(doubled).verdicts[3].startswith("Theorem 4.4 is 8.5 times the")
 
 
 def test_a_bound_below_the_held_out_gap_fails():
@@ -623,7 +627,21 @@ def test_methods_are_counted_against_tuned_lora():
     assert len(found.tables) == 1
 
 
-# Fine-tuning
+# Regimes, and fine-tuning
+
+
+def test_regimes_are_counted_and_what_overfits_is_named():
+    fits = Regime("wine", 0.001, 16, 0.2, 0.25, 0.25, overfits=False)
+    over = Regime("digits", 0.03, 64, 0.0, 0.5, 0.25, overfits=True)
+    found = findings.of_regimes([fits, over])
+    assert found.verdicts[0] == (
+        "The network without dropout overfits in 1 of 2 regimes: digits at learning rate 0.03."
+    )
+    (table,) = found.tables
+    assert table.table["verdict"].tolist() == ["does not overfit", "overfits"]
+    assert findings.of_regimes([fits]).verdicts[0] == (
+        "The network without dropout overfits in 0 of 1 regime."
+    )
 
 
 def test_finetuning_is_judged_at_the_end_of_training():
@@ -660,6 +678,13 @@ def test_a_run_that_diverged_in_a_seed_is_not_the_least_by_that():
         "At the end of training lora, p = 0.3, no masks has the lowest test loss, 0.410. "
         "The gaps lie between 0.160 and 0.250."
     ]
+
+
+def test_of_runs_that_all_diverged_fine_tuning_shows_nothing():
+    losses = {("lora", 0.0, "no masks", seed): (NAN, NAN) for seed in (0, 1)}
+    found = findings.of_finetune(finetune_result(losses))
+    assert found.question == "Full scale: what does fine-tuning show?"
+    assert found.verdicts == [findings.NOTHING]
 
 
 # All of them

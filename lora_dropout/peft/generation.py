@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from lora_dropout.ensemble import Average, RunningAverage, check_ensemble, inference_mode
 from lora_dropout.injection import masked_updates, schedules_restored
@@ -240,6 +241,8 @@ class _MemberPasses:
                 self.groups = False
         return self.groups
 
+    # Done once, and not worth compiling where the model is compiled.
+    @_disable_dynamo
     def _first_row_agrees(self, forward: Any, inputs: dict[str, Any]) -> bool:
         check_rows(inputs, 0)
         if inputs.get("encoder_outputs") is None:

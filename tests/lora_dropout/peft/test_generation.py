@@ -122,6 +122,18 @@ def test_greedy_search_follows_the_averaged_logits(size):
     assert found.tolist() == expected.tolist()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_that_is_compiled_generates_by_the_ensemble():
+    """Groups were compared with members within the compiled pass, which took minutes."""
+    model = adapted("llama", p=0.5).eval()
+    expected = by_hand(model, prompt(), 3)
+    model.get_base_model().compile(backend="eager")
+    with ensemble_generation(model, 3):
+        found = model.generate(**prompt(), **FULL)
+    assert found.tolist() == expected.tolist()
+
+
 def test_members_matter():
     """Otherwise the test above would hold without any masks."""
     model = adapted("llama", p=0.5).eval()

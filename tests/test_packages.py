@@ -76,7 +76,7 @@ def test_make_asks_for_the_python_that_the_project_asks_for(release, taken, monk
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_help_names_the_types_of_arrays_as_the_code_does(name):
-    """What ``ArrayLike`` stands for is 300 letters, which ``help`` would show for every argument."""
+    """What ``ArrayLike`` stands for is 300 letters, which ``help`` showed for every argument."""
     for path in sorted((ROOT / name).rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]

@@ -124,5 +124,10 @@ def _ask_of_loftq(given: dict[str, Any]) -> None:
 
 def _ask_of_factors(given: dict[str, Any]) -> None:
     adapter = given["adapter_name"]
-    held = getattr(given["model"], "peft_config", {}).get(adapter)
-    check_meaning(held, given["config"], adapter)
+    held, new = getattr(given["model"], "peft_config", {}).get(adapter), given["config"]
+    check_meaning(held, new, adapter)
+    if isinstance(new, DropoutFields) and new.drops and getattr(new, "rank_pattern", None):
+        raise ValueError(
+            "PEFT's hotswap takes r for the rank of every layer, and would scale those of "
+            f"rank_pattern wrongly: load adapter {adapter!r} under a name of its own"
+        )

@@ -113,3 +113,23 @@ def test_factors_swapped_by_hand_are_asked_too():
     model = get_peft_model(bert(), lora(TARGETS))
     with pytest.raises(ValueError, match="under a name of their own"):
         hotswap.hotswap_adapter_from_state_dict(model, {}, "default", lora(TARGETS, p=0.6))
+
+
+def test_ranks_by_layer_are_not_swapped_in_as_peft_scales_them_wrongly(tmp_path):
+    """PEFT compares a pattern with names of parameters, which it never matches."""
+    get_peft_model(bert(), lora(TARGETS, rank_pattern={"query": 2})).save_pretrained(tmp_path)
+    model = get_peft_model(bert(), lora(TARGETS))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="under a name of its own"):
+        hotswap.hotswap_adapter(model, tmp_path, "default", torch_device="cpu")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_peft_itself_scales_them_wrongly(tmp_path):
+    settings = {"r": 4, "target_modules": TARGETS, "init_lora_weights": False}
+    other = get_peft_model(bert(), LoraConfig(**settings, rank_pattern={"query": 2}))
+    other.save_pretrained(tmp_path)
+    model = get_peft_model(bert(), LoraConfig(**settings))
+    hotswap.hotswap_adapter(model, tmp_path, "default", torch_device="cpu")
+    name = "base_model.model.bert.encoder.layer.0.attention.self.query"
+    assert model.get_submodule(name).scaling != other.get_submodule(name).scaling

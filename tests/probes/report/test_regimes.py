@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
+from probes.generalization import GapResult
 from probes.report.claims import (
     UNDECIDED,
     of_ablation,
@@ -11,6 +13,7 @@ from probes.report.claims import (
     of_coverage,
     of_curves,
     of_ensemble,
+    of_generalization,
     of_information,
     of_matched,
     of_matched_information,
@@ -33,6 +36,7 @@ from tests.probes.tables import (
     calibration_result,
     curves_result,
     ensemble_result,
+    gap_result,
     matched_result,
     sensitivity_result,
     stability_cells,
@@ -137,6 +141,21 @@ def test_stability_is_compared_with_no_dropout():
     claims = of_stability(stability_result(*plain, *dropped))
     assert claims["β against p = 0"] == {"p = 0.3": "smaller"}
     assert claims["test loss against p = 0"] == {"p = 0.3": "smaller"}
+
+
+def test_the_gap_is_compared_with_no_dropout_at_every_size():
+    """At n = 32 dropout has a gap that is larger by 0.1, at n = 16 one that is smaller."""
+
+    def cells(p, loss, slope):
+        return stability_cells(p, *((loss + slope * i, (0.1,)) for i in range(4)))
+
+    plain = cells(0.0, 0.5, 0.01)
+    rows = [
+        gap_result(*plain, *cells(0.3, loss, 0.011), n=n).rows for n, loss in ((16, 0.4), (32, 0.6))
+    ]
+    assert of_generalization(GapResult(pd.concat(rows)))["the gap against p = 0"] == {
+        "n = 16, p = 0.3": "smaller", "n = 32, p = 0.3": "larger",
+    }  # fmt: skip
 
 
 def test_of_one_draw_nothing_is_told_apart():

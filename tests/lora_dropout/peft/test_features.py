@@ -1,6 +1,7 @@
 """The page of features says what is so."""
 
 import ast
+import re
 
 import pytest
 
@@ -30,8 +31,8 @@ def test_every_test_that_is_named_exists_and_is_not_skipped(file):
         where, _, name = test.partition("::")
         if where == file:
             assert name in found
-            assert "mark.skip" not in found[name]
-            assert "mark.xfail" not in found[name]
+            # One that is left out with an older library alone ("skipif") counts.
+            assert not re.search(r"mark\.(skip|xfail)\b", found[name])
 
 
 def test_what_adalora_has_is_tested_with_adalora():

@@ -23,6 +23,8 @@ from lora_dropout.schedule import MaskSchedule
 LayerOfPEFT: Any = BaseTunerLayer if TYPE_CHECKING else object
 #: Where a layer keeps the masks of its adapters; no state dict holds them.
 PLACE = "lora_masks"
+#: Layers whose weight an update is added to where it is merged.
+MERGED_INTO = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding, Conv1D)
 #: Name that TRL gives to the frozen copy of an adapter that a preference loss compares with.
 REFERENCE = "ref"
 
@@ -137,6 +139,7 @@ class HoldsMasks(LayerOfPEFT):
         kind_of_masks: masks of an adapter.
         shares_weight: whether another layer of the model holds the frozen weight too, as an output
             layer that is tied to the embedding does. Merged, each has a weight of its own.
+        holds_parameter: whether the frozen weight is a parameter at all times.
     """
 
     r: dict[str, int]
@@ -148,6 +151,7 @@ class HoldsMasks(LayerOfPEFT):
     over: type[nn.Module] = nn.Linear
     kind_of_masks = AdapterMasks
     shares_weight = False
+    holds_parameter = True
     #: In a tuple, so that it is no parameter of this layer: the weight that others hold too.
     _shared: tuple[nn.Parameter, ...] = ()
 
@@ -230,7 +234,12 @@ class HoldsMasks(LayerOfPEFT):
 
         Args:
             *args, **kwargs: passed on to PEFT's layer.
+
+        Raises:
+            ValueError: the frozen weight is computed for every pass, so that the sum would be lost.
         """
+        if self.holds_parameter:
+            _refuse_a_computed_weight(self.get_base_layer())
         if self.shares_weight and not self.merged:
             base = self.get_base_layer()
             self._shared = (base.weight,)
@@ -259,6 +268,15 @@ class HoldsMasks(LayerOfPEFT):
         """Delete an adapter and its masks."""
         self.forget_masks(adapter_name)
         super().delete_adapter(adapter_name)
+
+
+def _refuse_a_computed_weight(base: nn.Module) -> None:
+    """Refuse to merge into a weight that a layer computes anew for every pass."""
+    if isinstance(base, MERGED_INTO) and "weight" not in base._parameters:
+        raise ValueError(
+            "the frozen weight is computed (weight_norm, pruning, a parametrization), and an "
+            "update that is added to it would be lost: make it a parameter before merging"
+        )
 
 
 class DropoutTuner:

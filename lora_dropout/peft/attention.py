@@ -54,6 +54,8 @@ class OutputProjection(Linear):
     """The output of the attention, whose weight is read, and which is never called."""
 
     kind_of_masks = WeightMasks
+    #: PEFT puts a tensor in its place while it merges.
+    holds_parameter = False
 
     def low_rank_of(self, adapter: str) -> tuple[Tensor, Tensor, float]:
         """A (r, d), B (d, r) and alpha / r, as often as PEFT adds their product."""

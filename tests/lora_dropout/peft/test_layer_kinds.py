@@ -9,6 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from lora_dropout import Ensemble, grouped_samples, inference_mode, mask_schedule
 from lora_dropout.functional import GroupsNotSupportedError
@@ -234,3 +235,15 @@ def test_peft_itself_leaves_the_update_out_of_encoder_layers():
     )
     assert torch.equal(found, frozen)
     assert (found - merged).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_merged_into_a_weight_that_is_computed(kind):
+    """It was lost without a word, as in PEFT itself."""
+    model = KINDS[kind].adapted(dropout_rate=0.5).eval()
+    weight_norm(model.base_model.model[0].base_layer)
+    expected = model(KINDS[kind].x).detach()
+    for merge in (model.merge_adapter, model.merge_and_unload):
+        with pytest.raises(ValueError, match="would be lost"):
+            merge()
+    torch.testing.assert_close(model(KINDS[kind].x), expected)

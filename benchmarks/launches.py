@@ -6,7 +6,6 @@ on a card. The masks are drawn before, as JAX gets them, so that the kernel alon
     python -m benchmarks.launches --json out/launches.json
 """
 
-import json as json_format
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,10 +19,19 @@ from torch import Tensor
 from benchmarks.captured_step import placed_on
 from benchmarks.interleaved_timing import Variant, take_turns
 from benchmarks.jax_peer import peer_variant
-from benchmarks.loo import LR, Cell, P, check_settings, make_cell, prepare_jax, run_together
-from benchmarks.table_file import check_place, keep
+from benchmarks.loo import (
+    LR,
+    SWEEP_CELLS,
+    Cell,
+    P,
+    check_settings,
+    make_cell,
+    prepare_jax,
+    run_together,
+)
+from benchmarks.table_file import check_place, keep_rows
 from probes.cli.command_line import run_functions
-from probes.jobs.validation import check_count, check_device
+from probes.jobs.validation import check_device
 from probes.training import fused_training
 from probes.training.fused_training import Launch
 from probes.training.mask_draws import stacked_masks
@@ -47,8 +55,8 @@ LAUNCHES = {
 }
 #: Steps after which factors are compared with float64's: later, rounding has grown.
 STEPS_COMPARED = 20
-#: Cells that are trained at once, beside a single one, and their replicas' examples, at most.
-MOST_CELLS, MOST_EXAMPLES = 80, 80 * 65 * 64
+#: Examples of all replicas that are trained at once, beside those of a single cell, at most.
+MOST_EXAMPLES = SWEEP_CELLS * 65 * 64
 
 
 def main(
@@ -76,7 +84,7 @@ def main(
         errors = errors_of(size, device)
         for cells in sorted({1, cells_together(cell)}):
             seconds = _seconds(cell, cells, repetitions, device)
-            rows += [
+            table = [
                 {
                     "n": size, "cells": cells, "variant": name,
                     "microseconds a step": 1e6 * float(np.median(found)),
@@ -84,9 +92,10 @@ def main(
                 }
                 for name, found in seconds.items()
             ]  # fmt: skip
+            print(pd.DataFrame(table).to_string(index=False), flush=True)
             # What is known by then is kept where there is no time for the next.
-            keep(json, json_format.dumps(rows, indent=1))
-    print(pd.DataFrame(rows).to_string(index=False))
+            rows += table
+            keep_rows(json, rows)
 
 
 def cells_together(cell: Cell) -> int:
@@ -98,7 +107,7 @@ def cells_together(cell: Cell) -> int:
     Returns:
         As many as a default sweep of n = 64 has; fewer of larger cells.
     """
-    return min(MOST_CELLS, max(1, MOST_EXAMPLES // cell.weights.numel()))
+    return min(SWEEP_CELLS, max(1, MOST_EXAMPLES // cell.weights.numel()))
 
 
 def runs_of(placed: Cell, cells: int = 1) -> dict[str, Callable[[], Tensor]]:
@@ -111,7 +120,6 @@ def runs_of(placed: Cell, cells: int = 1) -> dict[str, Callable[[], Tensor]]:
     Returns:
         Functions, by the name of the launch.
     """
-    check_count("cells", cells)
     plans = [(Training(placed.steps, LR, seed=seed), Dropout(P)) for seed in range(cells)]
     masks = stacked_masks(placed.network, plans)
 

@@ -45,6 +45,8 @@ from probes.training.retraining import Retraining
 
 LR = 5e-3
 P = 0.1
+#: Cells of a default sweep over five rates, which a GPU may train as one block.
+SWEEP_CELLS = 80
 ONE_PROCESS, IN_WORKERS = "(d) one process", "(d) two workers"
 TOGETHER, TOGETHER_IN_WORKERS = "(d) cells together", "(d) cells together, two workers"
 #: Worker processes, and cells that they run for one measurement.

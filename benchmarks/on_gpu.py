@@ -22,8 +22,17 @@ import torch
 from benchmarks.captured_step import OURS, placed_on, variants_of
 from benchmarks.interleaved_timing import Variant, lines_of, take_turns
 from benchmarks.jax_peer import peer_variant
-from benchmarks.loo import LR, Cell, P, check_settings, make_cell, prepare_jax, run_together
-from benchmarks.table_file import check_place, keep
+from benchmarks.loo import (
+    LR,
+    SWEEP_CELLS,
+    Cell,
+    P,
+    check_settings,
+    make_cell,
+    prepare_jax,
+    run_together,
+)
+from benchmarks.table_file import check_place, keep_rows
 from probes.cells.cell import Cell as StabilityCell
 from probes.cells.landscapes import landscapes_of
 from probes.cells.leave_one_out import (
@@ -44,8 +53,8 @@ from probes.training.blocks import cells_per_block
 from probes.training.plan import Dropout, Training
 
 JAX_HERE, JAX_ON_CPU = "JAX, the same device", "JAX, on the CPU"
-#: The rates of a sweep, and cells that are trained together at most: 16 draws at each.
-RATES, LARGEST_GROUP = (0.0, 0.1, 0.3, 0.5, 0.7), 80
+#: The rates of a sweep.
+RATES = (0.0, 0.1, 0.3, 0.5, 0.7)
 #: What the parts import and takes long.
 LIBRARIES = (
     "scipy.stats", "sklearn.datasets", "matplotlib.pyplot", "seaborn", "torchmetrics", "pytest",
@@ -125,7 +134,7 @@ def retraining(
             for name, seconds in each.items()
         ]  # fmt: skip
         # What is known of one size is kept where there is no time for the next.
-        _write(json, rows)
+        keep_rows(json, rows)
 
 
 def rows(json: Path, task: tuple[str, ...] = ("digits", "tweets"), device: str = "cuda") -> None:
@@ -160,7 +169,7 @@ def rows(json: Path, task: tuple[str, ...] = ("digits", "tweets"), device: str =
             )  # fmt: skip
         found.sort(key=_relative_difference, reverse=True)
         # What is known of one task is kept where there is no time for the next.
-        _write(json, found)
+        keep_rows(json, found)
     print(pd.DataFrame(found).to_string(index=False))
 
 
@@ -197,7 +206,7 @@ def sweep(
         result = run()
         found.append({"part": part, "device": device, "seconds": time.perf_counter() - start})
         print(f"{part}: {found[-1]['seconds']:.3f} s")
-        _write(json, found)
+        keep_rows(json, found)
         return result
 
     def prepare_groups() -> list[list[Prepared]]:
@@ -280,7 +289,7 @@ def _together_variants(cell: Cell, device: str) -> list[Variant]:
     """As many cells as one block as fit, up to those of a default sweep, and in JAX as many."""
     placed, plan = placed_on(cell, device), Training(cell.steps, LR)
     fitting = cells_per_block(placed.network, cell.replicas, len(cell.inputs), plan, Dropout(P))
-    cells = min(fitting, LARGEST_GROUP)
+    cells = min(fitting, SWEEP_CELLS)
     if cells == 1:
         return []
     name, replicas = f"{cells} cells together", cells * cell.replicas
@@ -294,10 +303,6 @@ def _check(json: Path, device: str) -> None:
     """Refuse, before anything is measured, what would end in nothing."""
     check_device(device)
     check_place(json)
-
-
-def _write(path: Path, found: list[dict[str, Any]]) -> None:
-    keep(path, json_format.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

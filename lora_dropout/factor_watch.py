@@ -87,9 +87,10 @@ class FactorWatch:
         Args:
             factors: as in :meth:`remember`.
         """
-        factors = [debug_unwrap(factor) for factor in factors]
-        masks = None if self._seen is None or is_traced() else self._seen.masks()
-        if masks is not None and self._seen is not None and not self._seen.untouched(factors):
+        if self._seen is None or is_traced():
+            return
+        factors, masks = [debug_unwrap(factor) for factor in factors], self._seen.masks()
+        if masks is not None and not self._seen.untouched(factors):
             self._seen = _Seen(masks, factors, by_value=not self.trusted)
 
     def follow_masks(self, masks: Tensor) -> None:

@@ -37,8 +37,6 @@ ROWS = (
 COUNTED = (
     "decoder_input_ids", "decoder_inputs_embeds", "input_ids", "inputs_embeds", "attention_mask",
 )  # fmt: skip
-
-
 #: What a model may say beside its logits, of which members have their own.
 BESIDE = ("output_hidden_states", "output_attentions")
 #: How transformers begins to generate many texts in a thread of its own.

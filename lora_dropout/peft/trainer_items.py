@@ -9,6 +9,9 @@ from torch import nn
 from lora_dropout.peft.trainer_notes import without_notes
 from lora_dropout.peft.trainer_processes import of_all_processes
 
+#: What a process says of its batch.
+UNKNOWN, DIVIDES, IGNORES = -1.0, 0.0, 1.0
+
 
 def ignores_items(trainer: Any, model: nn.Module, inputs: dict[str, Any]) -> bool | None:
     """Whether a model takes the number of items and ignores it.
@@ -46,10 +49,6 @@ def ignores_items(trainer: Any, model: nn.Module, inputs: dict[str, Any]) -> boo
     model.train(training)
     verdicts = of_all_processes(trainer, _verdict(*found)).tolist()
     return None if set(verdicts) == {UNKNOWN} else DIVIDES not in verdicts
-
-
-#: What a process says of its batch.
-UNKNOWN, DIVIDES, IGNORES = -1.0, 0.0, 1.0
 
 
 def _verdict(loss: float, of_twice: float) -> float:

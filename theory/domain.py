@@ -144,6 +144,8 @@ def entries_along(name: str, value: Real, axis: int) -> int:
     Raises:
         ValueError: the array has no such axis, or no entry along it.
     """
+    if value.ndim == 0:
+        raise ValueError(f"{name} must be counted in an array, got one number")
     if not -value.ndim <= axis < value.ndim:
         raise ValueError(f"axis must be one of the array's {value.ndim}, got {axis}")
     if value.shape[axis] == 0:
@@ -160,16 +162,17 @@ def _real(name: str, value: ArrayLike) -> Real:
     """Return the value as float64; what has no such form is refused by its name."""
     try:
         array = np.asarray(value)
-        # NumPy would drop imaginary parts and masks, and count days and seconds.
-        if array.dtype.kind in "cmM" or np.ma.is_masked(value):
+        # NumPy would drop imaginary parts and masks, count days and seconds, and read texts.
+        if array.dtype.kind in "cmMSTU" or np.ma.is_masked(value):
+            raise TypeError
+        if array.dtype.kind == "O" and any(isinstance(one, str | bytes) for one in array.flat):
             raise TypeError
         return array.astype(np.float64, copy=False)
     except OverflowError:
         raise ValueError(f"{name} must be inf or below 1.8e308, got a larger integer") from None
     except (TypeError, ValueError):
-        raise ValueError(
-            f"{name} must be a number or an array of numbers, got {reprlib.repr(value)}"
-        ) from None
+        found = " ".join(reprlib.repr(value).split())
+        raise ValueError(f"{name} must be a number or an array of numbers, got {found}") from None
 
 
 def _said(value: float) -> str:

@@ -16,7 +16,7 @@ def exceedance_p_value(exceeded: int, draws: int, delta: float) -> float:
     Returns:
         The p-value of the exact one-sided test, in (0, 1].
 
-    >>> round(exceedance_p_value(1, 20, 0.05), 4)
-    0.6415
+    >>> round(exceedance_p_value(1, 20, 0.05), 4), exceedance_p_value(0, 20, 0.05)
+    (0.6415, 1.0)
     """
-    return float(bdtrc(exceeded - 1, draws, delta)) if exceeded else 1.0
+    return float(bdtrc(exceeded - 1, draws, delta))

@@ -42,6 +42,11 @@ def test_a_range_ends_where_it_says(check, inside, outside, allowed):
         (10**400, "n must be inf or below 1.8e308, got a larger integer"),
         ([1, 10**400], "n must be inf or below 1.8e308, got a larger integer"),
         ("ten", "n must be a number or an array of numbers, got 'ten'"),
+        ("0.5", "n must be a number or an array of numbers, got '0.5'"),
+        (b"2", "n must be a number or an array of numbers, got b'2'"),
+        ([1, "2"], "n must be a number or an array of numbers, got [1, '2']"),
+        (np.array([[1], ["2"]], object), "n must be a number or an array of numbers, got array"),
+        (np.array(["2"], np.dtypes.StringDType()), "n must be a number or an array of numbers"),
         (1j, "n must be a number or an array of numbers, got 1j"),
         ([[1], [1, 2]], "n must be a number or an array of numbers, got"),
         (np.datetime64("2020-01-01"), "n must be a number or an array of numbers, got"),
@@ -53,6 +58,7 @@ def test_what_is_no_double_is_refused_by_name(value, said):
     with pytest.raises(ValueError, match="n must be") as error:
         domain.count("n", value)
     assert str(error.value).startswith(said)
+    assert "\n" not in str(error.value)
 
 
 def test_one_value_is_at_most_the_other_entry_by_entry():
@@ -84,6 +90,8 @@ def test_entries_are_counted_along_an_axis_that_is_there():
     for axis in (2, -3):
         with pytest.raises(ValueError, match=f"axis must be one of the array's 2, got {axis}"):
             domain.entries_along("members", table, axis)
+    with pytest.raises(ValueError, match="members must be counted in an array, got one number"):
+        domain.entries_along("members", np.float64(1), -1)
     with pytest.raises(ValueError, match="members must be at least 1, got 0"):
         domain.entries_along("members", np.ones((2, 0)), 1)
 

@@ -227,7 +227,7 @@ def test_nothing_measured_is_refused():
         theory.pointwise_stability([], [])
     with pytest.raises(ValueError, match="axis must be one of the array's 1, got 1"):
         theory.pointwise_stability([1.0], [1.0], axis=1)
-    with pytest.raises(ValueError, match="axis must be one of the array's 0"):
+    with pytest.raises(ValueError, match="number of members must be counted in an array"):
         theory.ensemble_risk_bound(1.0)
     with pytest.raises(ValueError, match="loss_kept must have the shape"):
         theory.pointwise_stability([1.0, 2.0], [1.0])

@@ -11,6 +11,9 @@ import torch
 
 #: Folders of what is installed: an error that is raised there is not one of this project's.
 INSTALLED = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3\.\d+)[/\\]")
+#: Packages that are libraries wherever they lie: people run these from a clone, and a model's own
+#: code from the cache of the hub.
+LIBRARIES = {"accelerate", "datasets", "peft", "torch", "transformers", "transformers_modules"}
 #: Code of a model, of transformers or of the hub.
 OF_MODELS = re.compile(r"[/\\](transformers[/\\]models|transformers_modules)[/\\].*?([^/\\]+\.py)$")
 #: What is said of lengths that a model does not take, and what it may mean.
@@ -108,8 +111,11 @@ def _words(value: Any) -> list[str]:
 
 
 def _raised_by_library(error: Exception) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and INSTALLED.search(frames[-1].filename) is not None
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not frames:
+        return False
+    package = str(frames[-1].f_globals.get("__name__")).partition(".")[0]
+    return package in LIBRARIES or INSTALLED.search(frames[-1].f_code.co_filename) is not None
 
 
 def _reason(error: Exception) -> str:

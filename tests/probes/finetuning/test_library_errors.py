@@ -62,6 +62,17 @@ def test_an_error_of_our_own_passes_as_it_is():
         _ = 1 / 0
 
 
+@pytest.mark.parametrize("package", ["transformers", "peft.tuners", "transformers_modules.mine"])
+def test_a_library_that_runs_from_a_clone_is_one_too(package):
+    code = compile("def refuse(): raise ValueError('no sideways')", "/clones/here.py", "exec")
+    exec(code, module := {"__name__": package})
+    with (
+        pytest.raises(ValueError, match=r"^--optim sideways: no sideways$"),
+        one_line_of_libraries("fine-tuning", {"optim": "sideways"}),
+    ):
+        module["refuse"]()
+
+
 def test_missing_memory_passes_as_it_is():
     with pytest.raises(MemoryError), one_line_of_libraries("fine-tuning", {}):
         raise MemoryError

@@ -74,7 +74,9 @@ class Drawing(Figure):
         """
         said = finding if len(finding) <= LONGEST_TITLE else finding.partition(". ")[0]
         size = 1.15 * self._letters()
-        self.suptitle(self._wrapped(said, size), x=0.01, ha="left", fontsize=size)
+        # In the letters of the panels, whatever the caller's are.
+        with style():
+            self.suptitle(self._wrapped(said, size), x=0.01, ha="left", fontsize=size)
         return self
 
     def keyed(self, keys: tuple[Sequence[Any], Sequence[str]], title: str = "") -> Self:
@@ -111,6 +113,18 @@ class Drawing(Figure):
         characters = int(72 * self.get_figwidth() / (LETTER_WIDTH * size))
         return "\n".join(wrapped(text, characters))
 
+    def savefig(self, *args: Any, **known: Any) -> None:
+        """Write the figure as Matplotlib does, but a PDF's letters as TrueType.
+
+        Publishers refuse Matplotlib's usual ones, Type 3.
+
+        Args:
+            *args: of ``Figure.savefig``: the file.
+            **known: of the same: format, resolution and so on.
+        """
+        with mpl.rc_context({"pdf.fonttype": 42, "ps.fonttype": 42}):
+            super().savefig(*args, **known)
+
     def png(self) -> bytes:
         """Return the picture at its own resolution, drawn once where ``savefig`` draws twice."""
         buffer = BytesIO()
@@ -140,6 +154,8 @@ def style() -> Iterator[None]:
         mpl.rc_context(
             {
                 "axes.linewidth": 0.8,
+                # To LaTeX the percent sign of a caption is a comment.
+                "text.usetex": False,
                 # DejaVu before the style's Liberation: the same letters on every machine.
                 "font.sans-serif": ["Arial", "DejaVu Sans", "sans-serif"],
                 "legend.frameon": True,

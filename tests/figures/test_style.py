@@ -7,6 +7,7 @@ import matplotlib as mpl
 import pytest
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from figures.dropout_loss import draw
 from figures.style import (
@@ -38,6 +39,32 @@ def test_a_figure_is_a_picture_in_a_notebook_without_pyplot():
     figure = draw({"white": [[1.0, 1.0], [1.0, -1.0]]}, [[2.0, 0.0]])
     assert isinstance(figure, Drawing)
     assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_letters_of_a_pdf_are_truetype(tmp_path):
+    """Publishers refuse Matplotlib's usual Type 3."""
+    draw({"white": [[1.0, 1.0], [1.0, -1.0]]}, [[2.0, 0.0]]).savefig(tmp_path / "a.pdf")
+    written = (tmp_path / "a.pdf").read_bytes()
+    assert b"/CIDFontType2" in written
+    assert b"/Type3" not in written
+
+
+def test_the_title_has_the_letters_of_the_caption_whatever_the_callers_are():
+    with style():
+        figure = Drawing()
+        figure.described("settings")
+    theirs = {"font.family": "serif", "text.color": "red", "text.usetex": True}
+    with mpl.rc_context(theirs):
+        figure.titled("Found.")
+    title, caption = figure._suptitle, figure._supxlabel
+    for letters in ("get_fontfamily", "get_color", "get_usetex"):
+        assert getattr(title, letters)() == getattr(caption, letters)()
+
+
+def test_nothing_is_written_by_latex_for_which_the_words_are_not_made():
+    with mpl.rc_context({"text.usetex": True}):
+        figure = draw({"white": [[1.0, 1.0], [1.0, -1.0]]}, [[2.0, 0.0]]).titled("A 95 % interval.")
+        assert not any(text.get_usetex() for text in figure.findobj(Text))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 12])

@@ -16,9 +16,10 @@ if __name__ == "__main__":
     probes.cli.early_interrupt.be_brief()
 
 import json
+import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -178,6 +179,16 @@ class RecommendSettings(TextOptions, EngineOptions):
         methods = tuple(one for one, reason in reasons.items() if not reason)
         return [Plan(started, base, Grid(methods, self.trainings), held_out)]
 
+    @property
+    def given_texts(self) -> dict[str, Any]:
+        """The options of the text tasks that are not as usual, of those that fine-tuning has."""
+        taken = ("data", "text_column", "label_column", "encoding", "model", "tokens")
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(TextOptions)
+            if one.name in taken and getattr(self, one.name) != one.default
+        }
+
     def _task(self) -> tuple[Cell, int, Callable[[str], str]]:
         """The first draw of a task, its number of examples, and what stands in a method's way."""
         name = self.task or ("text" if self.data else "digits")
@@ -216,7 +227,12 @@ class RecommendResult(Result):
     """One row a tuned method and telling draw: see ``probes.cells.rival_cells.measure``.
 
     The table of kind ``TUNING`` has the draws that chose.
+
+    Attributes:
+        texts: options of the text tasks that were given, by name, as fine-tuning takes them.
     """
+
+    texts: Mapping[str, Any] = field(default_factory=dict)
 
     name = "recommend"
     question = "Loss on new data, stability and calibration of every tuned method"
@@ -345,18 +361,21 @@ class RecommendResult(Result):
 
     @property
     def _command(self) -> str:
-        """How to fine-tune with what is recommended."""
+        """How to fine-tune with what is recommended, on the texts that it was tuned on."""
         recommended, first = self.choice.recommended, self.rows.iloc[0]
         if recommended.method == CONSTANT or self._is_own:
             return ""
+        texts = {
+            name.replace("_", "-"): shlex.quote(str(value)) for name, value in self.texts.items()
+        }
         # Of the other tasks there is none at full scale.
-        tasks = {"text": "FILE", "tweets": "tweets"}
+        tasks = {"text": texts.pop("data", "FILE"), "tweets": "tweets"}
         task = tasks.get(first["task"])
-        flags = ({"task": task, "n": first["n"]} if task else {}) | {
+        flags = ({"task": task, **texts, "n": first["n"]} if task else {}) | {
             "regularizer": f'"{recommended.method}"', "strength": f"{recommended.strength:g}",
             "rank": first["rank"], "alpha": first["rank"],
             "learning_rate": f"{recommended.lr:.3g}", "max_steps": recommended.stop,
-            "lr_scheduler_type": "constant",
+            "per_device_train_batch_size": first["n"], "lr_scheduler_type": "constant",
         }  # fmt: skip
         words = " ".join(f"--{name} {value}" for name, value in flags.items())
         return f"To fine-tune with it: python -m probes.finetune {words}"
@@ -378,15 +397,19 @@ class RecommendResult(Result):
 
     @property
     def _at_the_end(self) -> str:
-        """Whether longer training would perhaps have been chosen."""
-        recommended = self.choice.recommended
-        tuning = self.more[TableKind.TUNING]
-        chosen = self._tuned[self._tuned["method"] == recommended.method]
-        if not len(chosen) or float(chosen["share"].iloc[0]) < SHARES[-1]:
+        """Whether longer training would perhaps have been chosen, or have learned something."""
+        recommended, learner = self._split.recommended, self._split.learner
+        best = learner if recommended is None else recommended
+        if best is None:
             return ""
-        if not np.isclose(chosen["lr"].iloc[0], tuning["lr"].max()):
+        method, largest = self._candidates[best].method, self.more[TableKind.TUNING]["lr"].max()
+        chosen = self._tuned[self._tuned["method"] == method].iloc[0]
+        if chosen["share"] < SHARES[-1] or not np.isclose(chosen["lr"], largest):
             return ""
-        return "It is the longest training at the largest rate that was tried: give more --steps."
+        longest = "the longest training at the largest rate that was tried: give more --steps"
+        return (
+            f"{method} had {longest} or --minutes." if recommended is None else f"It is {longest}."
+        )
 
     def plot(self) -> "Drawing":
         """Draw why it was chosen."""
@@ -541,7 +564,7 @@ PROBE = Probe(
     RecommendSettings,
     cells=RecommendSettings.cells,
     run=lambda settings: run_rival_cell if settings.own is None else run_own_rival_cell,
-    result=lambda settings, tables: RecommendResult.of(tables),
+    result=lambda settings, tables: RecommendResult.of(tables, texts=settings.given_texts),
     gather=_gather,
     keeps_cells=lambda settings: settings.own is None,
 )

@@ -1,6 +1,7 @@
 """What is recommended where the numbers are known: of made-up losses, the choice and its words."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from probes.jobs.job import TableKind
-from probes.recommend import RecommendResult
+from probes.recommend import RecommendResult, RecommendSettings
 from probes.results.recommendation import CONSTANT
 from tests.probes.tables import recommend_result
 
@@ -81,7 +82,7 @@ def test_what_is_recommended_can_be_fine_tuned_with():
     said = made_up(PAIR).conclusion
     assert (
         'python -m probes.finetune --regularizer "LoRA Dropout" --strength 0.1 --rank 2 --alpha 2 '
-        "--learning_rate 0.001 --max_steps 20" in said
+        "--learning_rate 0.001 --max_steps 20 --per_device_train_batch_size 10" in said
     )
 
 
@@ -94,12 +95,53 @@ def test_texts_are_fine_tuned_with_as_they_were_tuned(task, named):
     assert f"probes.finetune --task {named} --n {rows['n'].iloc[0]} --regularizer" in said
 
 
+def test_the_command_names_the_file_the_columns_and_the_model_that_were_given():
+    """With a placeholder, and the usual columns and model, it failed or trained another model."""
+    asked = RecommendSettings(
+        data="my texts.csv", text_column="message", label_column="kind", model="mine", layers=2
+    )
+    made = made_up(PAIR)
+    result = replace(made, rows=made.rows.assign(task="text"), texts=asked.given_texts)
+    command = result.conclusion.partition("python -m probes.finetune ")[2]
+    given = from_words(shlex.split(command))
+    assert given["task"] == "my texts.csv"
+    assert (given["text-column"], given["label-column"]) == ("message", "kind")
+    assert (given["model"], given["n"]) == ("mine", str(made.rows["n"].iloc[0]))
+    assert not {"data", "layers", "encoding"} & set(given)
+
+
+def from_words(words):
+    """Values of a command line of which every flag has one."""
+    return {
+        flag.removeprefix("--"): value for flag, value in zip(words[::2], words[1::2], strict=True)
+    }
+
+
+def test_the_command_trains_as_the_files_say():
+    """In batches of all n, for which the learning rate was tuned."""
+    result = made_up(PAIR)
+    said = from_words(shlex.split(result.conclusion.partition("python -m probes.finetune ")[2]))
+    written = json.loads(result.documents()["training_arguments.json"])
+    assert {name: said[name] for name in written} == {
+        name: str(value) for name, value in written.items()
+    }
+
+
 @pytest.mark.parametrize(("share", "said"), [(0.5, False), (1.0, True)])
 def test_a_choice_at_the_end_of_the_grid_is_said_to_be_one(share, said):
     result = made_up(PAIR)
     tables = [table.assign(share=share) for table in (result.rows, result.more[TableKind.TUNING])]
     moved = RecommendResult(tables[0], {TableKind.TUNING: tables[1]})
     assert ("give more --steps" in moved.conclusion) == said
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.5, False), (1.0, True)])
+def test_where_nothing_was_learned_more_steps_are_named_if_the_last_were_taken(share, said):
+    result = made_up({"LoRA": 2.4, "LoRA Dropout": 2.1})
+    tables = [table.assign(share=share) for table in (result.rows, result.more[TableKind.TUNING])]
+    conclusion = RecommendResult(tables[0], {TableKind.TUNING: tables[1]}).conclusion
+    assert conclusion.startswith("Nothing was learned: ")
+    assert conclusion.endswith("tried: give more --steps or --minutes.") == said
 
 
 def test_what_is_no_better_than_a_constant_is_not_recommended():

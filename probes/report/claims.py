@@ -22,7 +22,7 @@ from probes.jobs.amounts import how_many
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
 from probes.results.answer_words import MATCHED_VERDICTS, in_draws, margin_in_words
-from probes.results.mask_kind_comparison import kind_name
+from probes.results.mask_kind_comparison import kind_name, of_other_masks
 from probes.results.matched_information import MatchedInformationResult
 from probes.results.stability_result import StabilityResult
 from probes.sensitivity import SensitivityResult
@@ -118,7 +118,7 @@ def of_ablation(result: AblationResult) -> Claims:
         rate = group["p"].nunique() > 1
         claims[topic] = _signs(group, "difference", partial(variant_named, rate=rate))
     if len(result.kinds):
-        table = result.kind_differences
+        table = of_other_masks(result.kind_differences)
         rate = table["p"].nunique() > 1
         margin = margin_in_words(result.margin)
         claims[f"masks of other kinds, within {margin} of dropout’s effect"] = {

@@ -22,8 +22,10 @@ from probes.results.text_tables import MARKED, TextTable, decimals, rates, with_
 QUANTITIES = {"beta": "β", "gap": "gap", "test_loss": "test loss"}
 #: Masks with noise, all of the same mean and variance.
 NOISY: tuple[MaskKind, ...] = ("bernoulli", "gaussian", "two-point")
-#: Those of them that have no zeros.
+#: Those of them that have no zeros, two-point masks at p = 1/2 aside: see :func:`of_other_masks`.
 WITHOUT_ZEROS = NOISY[1:]
+#: The rate at which two-point masks are Bernoulli masks.
+TWO_POINT_ARE_BERNOULLI = 0.5
 #: What these are called within a sentence.
 IN_WORDS = {"gaussian": "Gaussian", "two-point": "two-point"}
 
@@ -66,6 +68,23 @@ def kind_differences(rows: pd.DataFrame, share: float) -> pd.DataFrame:
         for _, group in pairs.groupby(keys, sort=False)
     ]
     return table.assign(margin=share * table["effect"].abs(), equivalent_holm=holm(p_values))
+
+
+def of_other_masks(differences: pd.DataFrame) -> pd.DataFrame:
+    """Leave out two-point masks at p = 1/2: they are 0 or 1, as Bernoulli masks are.
+
+    Args:
+        differences: as :func:`kind_differences` gives.
+
+    Returns:
+        The rows of masks that are not Bernoulli masks under another name.
+    """
+    return differences[~_are_bernoulli(differences)]
+
+
+def _are_bernoulli(differences: pd.DataFrame) -> "pd.Series[bool]":
+    same: pd.Series[bool] = differences["kind"].eq("two-point")
+    return same & differences["p"].eq(TWO_POINT_ARE_BERNOULLI)
 
 
 def noise_parts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -117,7 +136,10 @@ def kind_conclusion(differences: pd.DataFrame, share: float) -> str:
     lines = []
     for p, table in differences.groupby("p", sort=False):
         for kind in WITHOUT_ZEROS:
-            lines.append(f"p = {p:g}: {_on_zeros(table[table['kind'] == kind], share)}")
+            noisy = table[table["kind"] == kind]
+            same = _are_bernoulli(noisy).any()
+            said = f"{IN_WORDS[kind]} masks are Bernoulli masks, with zeros." if same else ""
+            lines.append(f"p = {p:g}: {said or _on_zeros(noisy, share)}")
         alone = table[table["kind"] == "mean"]
         other = alone[alone["difference_holm"] <= LEVEL]["quantity"]
         if len(other):
@@ -138,10 +160,14 @@ def kind_answer(differences: pd.DataFrame, share: float) -> str:
         A sentence.
     """
     several, said = differences["p"].nunique() > 1, []
+    others = of_other_masks(differences)
     for kind in WITHOUT_ZEROS:
+        of_kind = others[others["kind"] == kind]
+        if not len(of_kind):
+            continue
         same = [
             f"{p:g}"
-            for p, table in differences[differences["kind"] == kind].groupby("p", sort=False)
+            for p, table in of_kind.groupby("p", sort=False)
             if (table["equivalent_holm"] <= LEVEL).all()
         ]
         where = f"at p = {listed(same)}" if same else "at no p" if several else "not shown"
@@ -194,7 +220,11 @@ def difference_table(differences: pd.DataFrame, share: float) -> TextTable:
             "dropout's effect": with_interval(differences, "effect"),
             "margin": decimals(differences["margin"]),
             "p-value": decimals(differences["equivalent_holm"]),
-            "verdict": [_verdict(row) for _, row in differences.iterrows()],
+            "verdict": np.where(
+                _are_bernoulli(differences),
+                "the same masks",
+                [_verdict(row) for _, row in differences.iterrows()],
+            ),
         }
     )
     caption = (

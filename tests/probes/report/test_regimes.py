@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from probes.ablation import AblationResult
 from probes.generalization import GapResult
 from probes.report.claims import (
     UNDECIDED,
@@ -23,6 +24,7 @@ from probes.report.claims import (
     of_stability,
 )
 from probes.report.regimes import Regime, alike, compare
+from probes.results.mask_kind_comparison import NOISY, kind_name
 from tests.probes.report.tables import (
     coverage_result,
     information_result,
@@ -237,6 +239,27 @@ def test_ablation_and_sensitivity_are_compared_with_their_references():
     )
     claims = of_sensitivity(sensitivity)
     assert claims["test loss with 8 mask pairs a step against 1"] == {"p = 0.1": "larger"}
+
+
+def test_masks_of_other_kinds_are_told_where_they_are_other_masks():
+    rows = [
+        {"part": "mask kind", "variant": kind_name(kind, N), "kind": kind, "samples": N, "p": p,
+         "draw": draw} | dict.fromkeys(("beta", "gap", "test_loss"), loss + draw)
+        for p in (0.3, 0.5)
+        for draw in range(4)
+        for kind, N, loss in [
+            ("none", 1, 3.0 + draw / 100), ("mean", 1, 2.5), *((kind, N, 1.0)
+            for kind in NOISY for N in (1, 2)),
+        ]
+    ]  # fmt: skip
+    said = of_ablation(AblationResult(pd.DataFrame(rows)))
+    kinds = said["masks of other kinds, within 25% of dropout’s effect"]
+    two_point = {
+        item: outcome for item, outcome in kinds.items() if item.startswith("β, Two-point, N = 1")
+    }
+    assert two_point == {"β, Two-point, N = 1 at p = 0.3": "shown"}
+    assert kinds["β, Gaussian, N = 1 at p = 0.5"] == "shown"
+    assert kinds["β, mean alone at p = 0.5"] == "not shown"
 
 
 def test_bounds_are_counted_and_compared_with_those_without_dropout():

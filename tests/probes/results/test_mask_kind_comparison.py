@@ -12,6 +12,7 @@ from probes.results.mask_kind_comparison import (
     kind_differences,
     kind_name,
     noise_parts,
+    of_other_masks,
     parts_table,
 )
 
@@ -142,6 +143,22 @@ def test_the_answer_names_the_rates_at_which_all_of_a_kind_is_shown():
     assert kind_answer(noisy, 0.25).endswith(
         "Gaussian masks: not shown; two-point masks: not shown."
     )
+
+
+def test_two_point_masks_of_one_half_are_no_masks_without_zeros():
+    rows = made(p=(0.3, 0.5))
+    table = kind_differences(rows, 0.25)
+    assert kind_answer(table, 0.25).endswith(
+        "Gaussian masks: at p = 0.3 and 0.5; two-point masks: at p = 0.3."
+    )
+    alone = table[table["p"] == 0.5]
+    assert kind_answer(alone, 0.25).endswith(": Gaussian masks: at p = 0.5.")
+    told = kind_conclusion(alone, 0.25).splitlines()
+    assert told[1] == "p = 0.5: two-point masks are Bernoulli masks, with zeros."
+    shown = difference_table(table, 0.25).table
+    same = shown["variant"].str.startswith("Two-point") & (shown["p"] == "0.5")
+    assert (shown["verdict"] == "the same masks").eq(same).all()
+    assert of_other_masks(table).index.tolist() == shown.index[~same].tolist()
 
 
 def test_a_draw_that_diverged_is_left_out_of_its_pairs():

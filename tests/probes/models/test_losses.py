@@ -1,11 +1,14 @@
-"""Scores say what is right; outputs that are not finite have none."""
+"""Scores say what is right, and have none where outputs are not finite; gradients are right."""
 
 import pytest
 import torch
 
-from probes.models.losses import cross_entropy, logistic, squared
+from probes.models import losses
+from probes.models.losses import Loss, cross_entropy, logistic, squared
 
 NAN, INFINITE = float("nan"), float("inf")
+#: Also one that is added there.
+LOSSES = [one for one in vars(losses).values() if isinstance(one, Loss)]
 
 
 def test_scores_are_one_where_the_class_is_right():
@@ -13,6 +16,24 @@ def test_scores_are_one_where_the_class_is_right():
     targets = torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
     assert cross_entropy.score(outputs, targets).tolist() == [1, 0, 1]
     assert logistic.score(outputs[:1] - 0.5, targets[:1]).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+def test_the_gradient_is_that_of_the_value(loss):
+    """Of every loss of the module: a wrong one would train something else without a word."""
+    classes = 3 if loss is cross_entropy else 1
+    outputs = torch.randn(
+        2, classes, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    targets = torch.arange(5).remainder(2)[None].double()
+    if loss is cross_entropy:
+        targets = torch.eye(3, dtype=torch.float64)[:, torch.arange(5) % 3]
+    outputs.requires_grad_(True)
+    (slope,) = torch.autograd.grad(loss.value(outputs, targets).sum(), outputs)
+    memory = torch.empty_like(slope)
+    torch.testing.assert_close(loss.gradient(outputs.detach(), targets, None), slope)
+    assert loss.gradient(outputs.detach(), targets, memory) is memory
+    torch.testing.assert_close(memory, slope)
 
 
 @pytest.mark.parametrize("value", [NAN, INFINITE, -INFINITE])

@@ -197,6 +197,12 @@ ECE
 draw
 : one training set S. Intervals are over draws.
 
+interval
+: 95 %, Student's: mean ± t·s/√D over the D draws that have a finite value, s their standard
+  deviation (divided by D − 1), t the 97.5 % quantile with D − 1 degrees of freedom. Where S holds
+  the share ρ = `n` / `pool` of the data, and that is a fifth or more, draws share examples, and
+  √(1/D + ρ/(1 − ρ)) takes the place of 1/√D.
+
 regime
 : a learning rate at which the network without dropout overfits, or one at which it does not.
 

@@ -7,6 +7,8 @@ import shlex
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import tyro
 from tyro.extras import subcommand_cli_from_dict
@@ -15,6 +17,7 @@ from probes.cli.command_line import _later
 from probes.finetune import FinetuneSettings
 from probes.finetuning.arguments import trainer_arguments
 from probes.report.sections import ReportSettings
+from probes.stability import measure as stability
 from probes.training.rival_training import TRAINERS
 from probes.training.rivals import RIVALS
 
@@ -132,7 +135,7 @@ def python_of(page):
 
 @pytest.mark.parametrize(
     ("page", "count"),
-    [("start-here", 1), ("how-to/run-a-measurement", 1), ("how-to/add-a-method", 2),
+    [("start-here", 1), ("how-to/run-a-measurement", 3), ("how-to/add-a-method", 2),
      ("how-to/check-a-theorem", 1), ("how-to/extend", 3), ("how-to/own-model", 1),
      ("how-to/score-attributions", 1)],
 )  # fmt: skip
@@ -148,6 +151,19 @@ def test_python_of_a_page_runs_as_it_stands(page, count, tmp_path, monkeypatch):
         small = re.sub(r"\bn=(32|64)", "n=4", code).replace("draws=4", "draws=2")
         small = small.replace("], n=4", "], steps=2, n=4").replace("steps=100", "steps=2")
         exec(compile(small, page, "exec"), names)
+
+
+def test_the_pages_recipe_makes_beta_and_its_interval_of_the_rows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = python_of("docs/how-to/run-a-measurement.md")[1]
+    result = stability(p=[0, 0.3], ensemble=[4, 1], n=6, steps=2, draws=3)
+    names = {"result": result}
+    exec(compile(recipe, "run-a-measurement", "exec"), names)
+    table = result.summary.set_index(["p", "inference", "ensemble"])
+    found = pd.DataFrame({"beta": names["of_draws"].mean(axis=1), "half": names["half"]})
+    table = table.loc[found.index]
+    np.testing.assert_allclose(found["beta"], table["beta"], rtol=1e-12)
+    np.testing.assert_allclose(found["half"], table["beta_high"] - table["beta"], rtol=1e-9)
 
 
 def test_every_statement_has_a_page():

@@ -195,18 +195,15 @@ def _windows(
     source = made.pop("overflow_to_sample_mapping")
     offsets = made.pop("offset_mapping")
     result: dict[str, Any] = dict(made)
-    spans, nones = [], []
-    for window, example in enumerate(source):
-        none = _place_of_none(made["input_ids"][window], tokenizer)
+    nones = []
+    for window, ids in enumerate(made["input_ids"]):
+        nones.append(_place_of_none(ids, tokenizer))
         of_context = [part == 1 for part in made.sequence_ids(window)]
-        places = [
+        offsets[window] = [
             list(place) if inside else [-1, -1]
             for place, inside in zip(offsets[window], of_context, strict=True)
         ]
-        offsets[window] = places
-        answer = rows["answers"][example]
-        spans.append(_span(places, answer["answer_start"], answer["text"], none))
-        nones.append(none)
+    spans = _spans_of_answers(offsets, source, rows["answers"], nones)
     start, end = zip(*spans, strict=True)
     result |= {"start_positions": list(start), "end_positions": list(end), "none": nones}
     return result | {"example": [numbers[place] for place in source], "offsets": offsets,
@@ -220,13 +217,24 @@ def _cut(questions: list[str], tokenizer: Any, longest: int) -> tuple[list[str],
         The questions, and whether each was cut.
     """
     questions = [question.lstrip() for question in questions]
-    coded = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True)
-    places = coded["offset_mapping"]
+    counts = map(len, tokenizer(questions, add_special_tokens=False)["input_ids"])
+    cut = [count > longest for count in counts]
     made = [
-        question[: found[longest - 1][1]] if len(found) > longest else question
-        for question, found in zip(questions, places, strict=True)
+        _first_tokens(question, tokenizer, longest) if is_cut else question
+        for question, is_cut in zip(questions, cut, strict=True)
     ]
-    return made, [len(found) > longest for found in places]
+    return made, cut
+
+
+def _first_tokens(text: str, tokenizer: Any, most: int) -> str:
+    """Cut a text after as many tokens, or fewer where the cut makes more of its last word."""
+    while True:
+        coded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        places = coded["offset_mapping"]
+        if len(places) <= most:
+            return text
+        # A character may be several tokens, which all end behind it.
+        text = text[: max((end for _, end in places[:most] if end < len(text)), default=0)]
 
 
 def _place_of_none(ids: list[int], tokenizer: Any) -> int:
@@ -237,19 +245,34 @@ def _place_of_none(ids: list[int], tokenizer: Any) -> int:
     return 0
 
 
-def _span(
-    places: list[list[int]], starts: list[int], texts: list[str], none: int
-) -> tuple[int, int]:
-    """First and last token of the answer; ``none`` twice where it is not in the window."""
-    if not starts:
-        return none, none
-    first, last = starts[0], starts[0] + len(texts[0])
-    inside = [
-        token for token, (begin, end) in enumerate(places) if begin < last and end > first >= 0
+def _spans_of_answers(
+    offsets: list[list[list[int]]], source: list[int], answers: list[Any], nones: list[int]
+) -> list[tuple[int, int]]:
+    """First and last token of the first answer in each window.
+
+    Twice the place of none where the window lacks one of the answer's tokens. There may be none of
+    what an answer begins or ends with, such as a blank: no window lacks that. A token is known by
+    where it ends, as where it begins may depend on the window.
+    """
+    found, whole = [], [set[int]() for _ in answers]
+    for places, example in zip(offsets, source, strict=True):
+        tokens = _tokens_of(answers[example], places)
+        pieces = {places[token][1] for token in tokens}
+        whole[example] |= pieces
+        found.append((tokens, pieces))
+    return [
+        (tokens[0], tokens[-1]) if tokens and pieces == whole[example] else (none, none)
+        for (tokens, pieces), example, none in zip(found, source, nones, strict=True)
     ]
-    if not inside or places[inside[0]][0] > first or places[inside[-1]][1] < last:
-        return none, none
-    return inside[0], inside[-1]
+
+
+def _tokens_of(answer: Any, places: list[list[int]]) -> list[int]:
+    """Tokens of a window in which there is something of the first answer."""
+    if not answer["text"]:
+        return []
+    first = answer["answer_start"][0]
+    last = first + len(answer["text"][0])
+    return [token for token, (begin, end) in enumerate(places) if begin < last and end > first >= 0]
 
 
 def _answers(examples: Any, windows: Any, starts: Any, ends: Any) -> Iterator[str]:

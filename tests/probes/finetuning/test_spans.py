@@ -7,13 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from probes.finetuning.spans import squad_task
 from probes.finetuning.task import Corpus
 from tests.probes.finetuning.corpora import SENTENCES
 
 TOKENS = 16
+LONG = " ".join(SENTENCES[:20])
 
 
 @pytest.fixture
@@ -60,6 +62,92 @@ def score_of_perfect_predictions(task, tokens=TOKENS):
 def test_perfect_predictions_score_one(change, tmp_path, tokenizer):
     task = squad_task("squad", write(tmp_path, change), tokenizer)
     assert score_of_perfect_predictions(task) == {"score": 1.0, "exact_match": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("context", "answer"),
+    [
+        ("cats see fish .", " fish "),
+        ("cats see \u200bfish .", "\u200bfish"),
+        ("cats see fish\u0301 .", "fish\u0301"),
+        ("cats see\n\nfish", "\nfish"),
+    ],
+    ids=["blanks", "no width", "a mark", "a line"],
+)
+def test_what_an_answer_begins_or_ends_with_need_not_be_a_token(
+    context, answer, tmp_path, tokenizer
+):
+    answers = {"text": [answer], "answer_start": [context.index(answer)]}
+    given = write(tmp_path, lambda number, row: row | {"context": context, "answers": answers})
+    task = squad_task("squad", given, tokenizer)
+    fish = tokenizer.convert_tokens_to_ids("fish")
+    for row in task.train:
+        assert row["input_ids"][row["start_positions"] : row["end_positions"] + 1] == [fish]
+
+
+def bytes_alone():
+    """A tokenizer in which a character may be four tokens."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate(["<s>", "</s>", *letters])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, cls_token="<s>", sep_token="</s>", pad_token="</s>"
+    )
+
+
+@pytest.mark.parametrize(("tokens", "kept"), [(15, "\U0001f600"), (9, "")])
+def test_a_question_is_not_cut_within_a_character(tokens, kept, tmp_path):
+    tokenizer = bytes_alone()
+    write(tmp_path, lambda number, row: row | {"question": "\U0001f600" * 9})
+    for row in squad_task("squad", corpus(tmp_path, tokens), tokenizer).train:
+        ids = row["input_ids"]
+        assert tokenizer.decode(ids[1 : ids.index(1)]) == kept
+
+
+def test_windows_and_questions_are_as_long_as_is_said(tmp_path, tokenizer):
+    splits = [LONG], SENTENCES[:2]
+    with pytest.raises(ValueError, match="n must be from 2"):
+        squad_task("squad", write(tmp_path, splits=splits), tokenizer)
+    write(tmp_path, splits=([LONG, LONG], SENTENCES[:2]))
+    task = squad_task("squad", corpus(tmp_path, tokens=24), tokenizer)
+    assert (len(task.train), len(task.held_out)) == (12, 2)
+    asked, first, second = (task.train["input_ids"][window] for window in (0, 0, 1))
+    begin = asked.index(tokenizer.sep_token_id) + 1
+    assert begin == len(["[CLS]", *"what do cats ?".split(), "[SEP]"])
+    assert first[-1 - 8 : -1] == second[begin : begin + 8]
+    write(tmp_path, lambda number, row: row | {"question": "do " * 99}, ([LONG] * 2, [LONG] * 2))
+    task = squad_task("squad", corpus(tmp_path, tokens=None), tokenizer)
+    for row in task.train:
+        assert len(row["input_ids"]) == 384
+        assert row["input_ids"].index(tokenizer.sep_token_id) == 1 + 64
+
+
+@pytest.mark.parametrize(
+    ("length", "better", "right"), [(30, 0, True), (31, 0, False), (1, 19, True), (1, 20, False)]
+)
+def test_an_answer_has_30_tokens_and_is_sought_among_20_ends(
+    length, better, right, tmp_path, tokenizer
+):
+    """The ends that are better lie in the question and in the padding."""
+    answer = " ".join(LONG.split()[:length])
+    answers = {"text": [answer], "answer_start": [0]}
+    change = {"context": LONG, "question": "what do cats ?", "answers": answers}
+    write(tmp_path, lambda number, row: row | change)
+    task = squad_task("squad", corpus(tmp_path, tokens=96), tokenizer)
+    starts, ends = (
+        10.0 * np.eye(96)[task.held_out[name]] for name in ("start_positions", "end_positions")
+    )
+    ends[:, [*range(5), *range(75, 95)][:better]] = 20.0
+    found = task.metrics(SimpleNamespace(predictions=(starts, ends)))
+    assert (found["exact_match"] == 1) == right
+
+
+def test_a_tokenizer_that_knows_no_places_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="task squad needs a fast tokenizer"):
+        squad_task("squad", write(tmp_path), SimpleNamespace(is_fast=False))
 
 
 def test_rows_without_a_question_are_left_out_and_what_is_cut_is_said(tmp_path, tokenizer, capsys):

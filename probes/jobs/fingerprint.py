@@ -163,9 +163,11 @@ def _uses(node: ast.AST) -> set[str]:
 
 def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
     """Yield module and name of every import of this project that may change numbers."""
-    for node in _statements(tree):
+    for node in ast.walk(tree):
         for _, origin in _bound(node):
             yield origin
+        if isinstance(node, ast.Call):
+            yield from _called_for(node)
 
 
 def _bound(node: ast.AST) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -178,6 +180,15 @@ def _bound(node: ast.AST) -> Iterator[tuple[str, tuple[str, str]]]:
         for one in node.names:
             if _counts(f"{node.module}.{one.name}"):
                 yield one.asname or one.name, (node.module, one.name)
+
+
+def _called_for(call: ast.Call) -> Iterator[tuple[str, str]]:
+    """Yield the module that ``import_module`` is called for: so are the kernels of a GPU."""
+    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    if name == "import_module" and call.args and isinstance(call.args[0], ast.Constant):
+        module = str(call.args[0].value)
+        if _counts(module):
+            yield module, ""
 
 
 def _counts(module: str) -> bool:

@@ -45,6 +45,9 @@ CHANGES = [
     ("probes/training/retrain.py", "done = 0", "done = 0 + 0", BOTH),
     ("probes/tasks/digits.py", "lr=1e-3", "lr=2e-3", BOTH),
     ("lora_dropout/masks.py", "uniform >= p", "uniform > p", BOTH),
+    # What only a GPU imports, and by its name.
+    ("lora_dropout/mask_kernel.py", "tl.constexpr(8)", "tl.constexpr(4)", BOTH),
+    ("probes/training/fused_kernel.py", "tl.", "tl.math.", BOTH),
     ("theory/ensemble.py", "limit) + Wide(", "limit) - Wide(", ENSEMBLE_ALONE),
     ("theory/generalization.py", "    return ", "    return 2 * ", NEITHER),
     ("probes/ensemble.py", "centred * bent", "centred * bent * 1", ENSEMBLE_ALONE),

@@ -13,6 +13,8 @@ from probes.metrics.confidence_intervals import EQUAL
 LARGE = 1e6
 #: Where a mean and its interval are below, zeros are not written out.
 SMALL = 1e-6
+#: What is below is 0 to four decimals.
+HIDDEN = 5e-5
 #: Verdicts of ``probes.cells.matched_controls.decide`` as they are printed.
 MATCHED_VERDICTS = {
     "dropout": "dropout has less", "control": "control has less", "undecided": "not told apart",
@@ -133,6 +135,8 @@ def interval_in_words(mean: float, low: float, sign: str = "") -> str:
 
     >>> interval_in_words(0.5, 0.4), interval_in_words(0.5, float("-inf"), "+")
     ('0.5000 ± 0.1000', '+0.5000')
+    >>> interval_in_words(2e-5, 1e-5, "+")
+    '+2e-05 ± 1e-05'
 
     Args:
         mean: the mean.
@@ -143,9 +147,25 @@ def interval_in_words(mean: float, low: float, sign: str = "") -> str:
         The mean, with its interval.
     """
     half = mean - low
-    return number_in_words(mean, sign=sign) + (
+    return narrow_in_words(mean, half, sign) or number_in_words(mean, sign=sign) + (
         f" ± {number_in_words(half)}" if isfinite(half) else ""
     )
+
+
+def narrow_in_words(mean: float, half: float, sign: str = "") -> str:
+    """Say an interval of which four decimals would say that its width is 0; nothing of another.
+
+    >>> narrow_in_words(0.5, 2e-6), narrow_in_words(-3e-6, 2e-6), narrow_in_words(0.5, 0.0)
+    ('0.5000 ± 2e-06', '-3e-06 ± 2e-06', '')
+
+    Args:
+        mean: the mean.
+        half: half of the interval's width; it is 0 up to rounding where values do not differ.
+        sign: as for :func:`number_in_words`.
+    """
+    if not EQUAL * max(abs(mean), 1.0) < half < HIDDEN:
+        return ""
+    return f"{mean:{sign}.{'2g' if abs(mean) < HIDDEN else '4f'}} ± {half:.1g}"
 
 
 def share_in_words(share: float) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from probes.metrics.change_statistics import SATURATED
 from probes.metrics.multiple_comparisons import LEVEL
+from probes.results.answer_words import narrow_in_words
 
 #: Columns of words, set to the left; all others are numbers.
 TEXT_COLUMNS = (
@@ -201,19 +202,24 @@ def with_interval(summary: pd.DataFrame, name: str) -> list[str]:
         name: of the quantity.
 
     Returns:
-        One text a row, such as "0.1234 ± 0.0056"; the mean alone where the interval is NaN, "*"
+        One text a row, such as "0.1234 ± 0.0056", or "0.1234 ± 6e-06" where four decimals do not
+        show an interval that is not of width 0; the mean alone where the interval is NaN, "*"
         behind it where the test rejects at ``LEVEL``, and how many draws there are as for
         :func:`averages`.
     """
     tested = summary.get(f"{name}_holm", pd.Series(float("nan"), summary.index))
     return [
-        (_number(mean) if pd.isna(low) else f"{_number(mean)} ± {_number(mean - low)}")
+        (narrow_in_words(mean, mean - low) or _with_half(mean, mean - low))
         + (" *" if p_value <= LEVEL else "")
         + some
         for mean, low, p_value, some in zip(
             summary[name], summary[f"{name}_low"], tested, _of_draws(summary, name), strict=True
         )
     ]
+
+
+def _with_half(mean: float, half: float) -> str:
+    return _number(mean) if pd.isna(half) else f"{_number(mean)} ± {_number(half)}"
 
 
 def _of_draws(summary: pd.DataFrame, name: str) -> list[str]:

@@ -104,3 +104,11 @@ def test_a_margin_that_diverged_is_left_out_without_a_warning():
     """Reference and method both diverged, or the reference alone."""
     d, m = [0.01, -0.02, 0.0, -np.inf, np.nan], [0.1, 0.1, 0.11, np.inf, np.inf]
     assert equivalence_p_value(d, m) == equivalence_p_value(d[:3], m[:3])
+
+
+def test_the_share_of_an_effect_is_tested_for_both_signs_and_for_draws_that_share_examples():
+    differences, effects = [0.0, 0.1, -0.1, 0.2], [2.0, 2.1, 1.9, 1.5]
+    one_sign = equivalence_p_value(differences, 0.25 * np.array(effects), overlap=0.4)
+    found = relative_equivalence_p_value(differences, effects, 0.25, overlap=0.4)
+    assert found == 2 * one_sign
+    assert found > relative_equivalence_p_value(differences, effects, 0.25)

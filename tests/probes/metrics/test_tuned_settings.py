@@ -58,3 +58,15 @@ def test_it_is_the_least_of_a_loop():
     best = min(losses, key=lambda key: losses[key].mean())
     (row,) = tuned_settings(rows(losses)).query("chosen").to_dict("records")
     assert tuple(row[name] for name in ("method", "strength", "lr", "share")) == best
+
+
+def test_rows_come_in_the_order_in_which_methods_and_strengths_were_tried_and_the_first_wins():
+    tried = {
+        ("b", 0.5, 2.0, 1.0): (1.0,), ("b", 0.5, 1.0, 1.0): (1.0,), ("b", 0.1, 1.0, 1.0): (1.0,),
+        ("a", 0.3, 3.0, 0.5): (2.0,), ("a", 0.3, 1.0, 1.0): (2.0,),
+    }  # fmt: skip
+    found = tuned_settings(rows(tried))
+    assert found.index.tolist() == [0, 1, 2]
+    assert found[["method", "strength", "lr", "chosen"]].to_numpy().tolist() == [
+        ["b", 0.5, 2.0, True], ["b", 0.1, 1.0, False], ["a", 0.3, 3.0, True],
+    ]  # fmt: skip

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -47,6 +48,15 @@ def test_an_interval_is_written_as_half_its_width():
     summary = pd.DataFrame({"gap": [0.5, -0.5, 0.25], "gap_low": [0.375, -0.75, 0.25]})
     assert with_interval(summary, "gap") == [
         "0.5000 ± 0.1250", "-0.5000 ± 0.2500", "0.2500 ± 0.0000",
+    ]  # fmt: skip
+
+
+def test_an_interval_that_four_decimals_would_hide_is_shown_and_rounding_is_not():
+    means, halves = [0.5, -3e-6, 0.5, 0.5, 0.0, 0.1], [4e-5, 2e-6, 6e-5, 1e-15, 1e-15, np.inf]
+    summary = pd.DataFrame({"gap": means, "gap_low": np.subtract(means, halves)})
+    assert with_interval(summary, "gap") == [
+        "0.5000 ± 4e-05", "-3e-06 ± 2e-06", "0.5000 ± 0.0001", "0.5000 ± 0.0000",
+        "0.0000 ± 0.0000", "0.1000 ± inf",
     ]  # fmt: skip
 
 

@@ -209,8 +209,8 @@ class EnsembleResult(Result):
         ends = least_and_largest(most, "against_expected")
         said = [f"{mean_in_words(row, 'against_expected')} (p = {row['p']:g})" for row in ends]
         return (
-            f"An ensemble of N = {most['ensemble'].iloc[0]} has a test loss that differs from the "
-            f"expected weight's by {' to '.join(said) or 'what is not known'}."
+            f"The test loss of an ensemble of N = {most['ensemble'].iloc[0]} less the expected "
+            f"weight's is {' to '.join(said) or 'not known'}."
         )
 
     @property

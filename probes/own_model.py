@@ -1,6 +1,6 @@
 """How stable is a model of my own? It is retrained once without each example.
 
-python -m probes.own_model --own mine.py:model --p 0 0.3 --n 32
+python -m probes.own_model --own mine.py:own --p 0 0.3 --n 32
 
 One replica after another, through the layers that ``inject`` puts in: slow, and for any model whose
 examples do not change each other's loss in ``eval()``. For the tasks' networks

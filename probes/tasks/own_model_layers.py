@@ -121,7 +121,8 @@ def say_layers(own: OwnModel) -> None:
     cut = [one for one in ranks if one.rank < own.rank]
     said = []
     if cut:
-        where = first_of((f"{one.rank} in {one.name or 'the layer'}" for one in cut), NAMED)
+        named = (f"{one.rank} in {f'layer {one.name}' if one.name else 'the layer'}" for one in cut)
+        where = first_of(named, NAMED)
         said.append(f"rank {own.rank} is cut to {where}")
     if own.target is None and (others := _others(own.model, [one.name for one in ranks])):
         said.append(f"not adapted: {others}")

@@ -237,7 +237,10 @@ def load_encoder(name: str) -> tuple[Any, Any]:
     decodes = getattr(model.config, "is_decoder", False)
     if kind not in FAMILY or decodes:
         found = f"a decoder ({kind})" if decodes else kind
-        raise ValueError(f"model must be an encoder of {', '.join(FAMILY)}; {name} is {found}")
+        raise ValueError(
+            f"model must be an encoder of {', '.join(FAMILY)}; {name} is {found} "
+            "(python -m probes.finetune takes more kinds)"
+        )
     return tokenizer, model.eval().requires_grad_(False)
 
 

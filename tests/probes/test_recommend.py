@@ -156,7 +156,7 @@ def test_a_model_of_ones_own_is_tuned_and_written(few, tmp_path, capsys, monkeyp
     assert {*result.rows["rank"]} == {4}
     # It has no score, and no column of it.
     assert not {"score", "accuracy"} & {*result.text()}
-    assert "rank 4 is cut to 3 in 0" in capsys.readouterr().err
+    assert "rank 4 is cut to 3 in layer 0" in capsys.readouterr().err
     # There is no probes.finetune for it, but a config for its layers.
     assert "finetune" not in result.conclusion
     config = json.loads((tmp_path / "adapter_config.json").read_text())

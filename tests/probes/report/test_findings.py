@@ -352,7 +352,7 @@ def ensemble_verdicts(losses):
     assert found.question == "What does the test-time ensemble buy?"
     assert [table.title for table in found.tables] == [""]
     answer, *verdicts = found.verdicts
-    assert answer.startswith("An ensemble of N = ")
+    assert answer.startswith("The test loss of an ensemble of N = ")
     return verdicts
 
 

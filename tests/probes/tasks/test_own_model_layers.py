@@ -39,7 +39,7 @@ def test_a_rank_too_large_for_a_layer_is_cut_there_and_nowhere_else(capsys):
     assert {one.layer: one.rank for one in adapted} == {"0": 4, "1.0": 3, "2": 2}
     assert {one.alpha / one.rank for one in adapted} == {2.0}
     say_layers(brought)
-    assert capsys.readouterr().err == "own model: rank 4 is cut to 3 in 1.0, 2 in 2\n"
+    assert capsys.readouterr().err == "own model: rank 4 is cut to 3 in layer 1.0, 2 in layer 2\n"
 
 
 def test_a_name_that_is_the_end_of_a_larger_layers_takes_none_of_its_rank():

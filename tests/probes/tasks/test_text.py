@@ -152,7 +152,9 @@ def test_a_model_of_another_family_is_refused(tmp_path, options):
     GPT2Model(GPT2Config(vocab_size=15, n_embd=8, n_layer=1, n_head=1)).save_pretrained(tmp_path)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((Path(options["model"]) / name).read_bytes())
-    with pytest.raises(ValueError, match=r"encoder of bert, .* is gpt2"):
+    with pytest.raises(
+        ValueError, match=r"encoder of bert, .* is gpt2 \(python -m probes.finetune"
+    ):
         StabilitySettings(**(options | {"model": str(tmp_path)})).cells()
 
 

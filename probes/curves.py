@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 METHODS = ("LoRA", "AdaLoRA")
 #: Checkpoints along training.
 CHECKPOINTS = 40
+#: Share of the best test loss by which it must rise again to be called overfitting.
+OVERFITS = 0.05
 
 
 @dataclass(frozen=True)
@@ -131,18 +133,21 @@ class CurvesResult(Result):
 
     @property
     def finding(self) -> str:
-        """Which curve ends lowest and which highest, and which of them rose after its best."""
+        """Which curve ends lowest and which highest, and how many rose far above their best."""
         ends = least_and_largest(self.summary, "test_loss")
         said = [
             f"{mean_in_words(row, 'test_loss')} ({row['method']}, p = {row['p']:g})" for row in ends
         ]
         if not said:
             return "The test loss at the end of training is not known."
-        rose = self.summary[self.summary["rise_low"] > 0]
-        known = self.summary["rise"].notna().sum()
+        ends_at = f"At the end of training the test loss is {' to '.join(said)}."
+        told = [overfits(row) for row in self.summary.to_dict("records")]
+        known = [one for one in told if one is not None]
+        if not known:
+            return ends_at
         return (
-            f"At the end of training the test loss is {' to '.join(said)}. "
-            f"It rose after its best checkpoint in {len(rose)} of {how_many(known, 'curve')}."
+            f"{ends_at} It ends more than {OVERFITS:.0%} above its best checkpoint in "
+            f"{sum(known)} of {how_many(len(known), 'curve')}."
         )
 
     def brief(self) -> pd.DataFrame:
@@ -165,6 +170,23 @@ class CurvesResult(Result):
                 "later rise": with_interval(summary, "rise"),
             }
         )
+
+
+def overfits(row: Any) -> bool | None:
+    """Whether a test loss ends above its best by more than ``OVERFITS``.
+
+    The best is chosen by the same test loss, so that the rise is never negative: the threshold
+    decides, and the interval only keeps a few draws from deciding for all.
+
+    Args:
+        row: of ``CurvesResult.summary``.
+
+    Returns:
+        Whether it does; None where fewer than two draws did not diverge, or fewer than half.
+    """
+    if row["rise_draws"] < max(2, row["draws"] / 2):
+        return None
+    return bool(row["rise"] > OVERFITS * row["best_loss"] and row["rise_low"] > 0)
 
 
 def measure_cell(cell: CurveCell, progress: Progress) -> Tables:

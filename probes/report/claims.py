@@ -14,7 +14,7 @@ from probes.cells.information_bounds import FROM_SELECTIONS
 from probes.cells.prediction_sets import PLAIN, PLUS
 from probes.comparison import ComparisonResult
 from probes.coverage import CoverageResult
-from probes.curves import CurvesResult
+from probes.curves import CurvesResult, overfits
 from probes.ensemble import EnsembleResult
 from probes.generalization import GapResult, MatchedResult
 from probes.information import InformationResult
@@ -31,8 +31,6 @@ from probes.sensitivity import SensitivityResult
 Claims = dict[str, dict[str, str]]
 
 UNDECIDED = "not told apart"
-#: Share of the best test loss by which it must rise again to be called overfitting.
-OVERFITS = 0.05
 #: Bounds from information that are compared between networks, one a form of bound.
 CLOSE = ("ld-CMI", "binary kl")
 #: Verdicts on a bound that are told beside how often it says something.
@@ -282,23 +280,6 @@ CLAIMS: dict[str, Callable[[Any], Claims]] = {
 
 #: What a test loss does at the end of training.
 OVERFITTING = {True: "above its best", False: "at its best", None: "not measured"}
-
-
-def overfits(row: Any) -> bool | None:
-    """Whether a test loss ends above its best by more than ``OVERFITS``.
-
-    The best is chosen by the same test loss, so that the rise is never negative: the threshold
-    decides, and the interval only keeps a few draws from deciding for all.
-
-    Args:
-        row: of ``CurvesResult.summary``.
-
-    Returns:
-        Whether it does; None where fewer than two draws did not diverge, or fewer than half.
-    """
-    if row["rise_draws"] < max(2, row["draws"] / 2):
-        return None
-    return bool(row["rise"] > OVERFITS * row["best_loss"] and row["rise_low"] > 0)
 
 
 def _against_plain(cells: pd.DataFrame, names: dict[str, str], keys: Sequence[str]) -> Claims:

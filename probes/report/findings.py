@@ -15,7 +15,7 @@ from probes.cells.prediction_sets import PLAIN, PLUS
 from probes.comparison import ComparisonResult
 from probes.cost import CostResult
 from probes.coverage import BELOW, CoverageResult
-from probes.curves import CurvesResult
+from probes.curves import OVERFITS, CurvesResult
 from probes.ensemble import EnsembleResult
 from probes.finetune import FinetuneResult
 from probes.generalization import GapResult, MatchedResult
@@ -23,7 +23,6 @@ from probes.information import InformationResult
 from probes.jobs.amounts import from_to, how_many
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.report.claims import (
-    OVERFITS,
     RIVALRY,
     compared_parts,
     mask_members,

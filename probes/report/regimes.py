@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from probes.curves import CurvesResult
-from probes.report.claims import UNDECIDED, Claims, overfits
+from probes.curves import CurvesResult, overfits
+from probes.report.claims import UNDECIDED, Claims
 from probes.results.answer_words import number_in_words
 
 #: Learning rates at which each task is measured: one at which the network without dropout does not

@@ -9,7 +9,7 @@ import torch
 import transformers
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from peft import get_peft_model
+from peft import PeftModel, get_peft_model
 from transformers import Trainer, TrainingArguments
 
 from lora_dropout import Ensemble, inject, mask_schedule, members
@@ -28,6 +28,7 @@ from tests.lora_dropout.peft.models import (
     WORDS,
     adapted,
     batch_for,
+    bert,
     lora,
     mixtral,
     randomize,
@@ -287,6 +288,23 @@ def test_adalora_counts_its_regularizer_once_however_a_batch_is_split(samples, s
 def test_several_seeds_are_several_masks(given, expected, tmp_path):
     made = trainer(tmp_path, arguments={"seed": 11}.items(), mask_seed=given)
     assert mask_schedule(made.model).seed == expected
+
+
+@pytest.mark.parametrize("given", [None, 3])
+def test_the_members_that_were_evaluated_are_loaded_if_the_config_has_their_seed(given, tmp_path):
+    """As the page on ensembles says; otherwise others are, of seed 0."""
+    made = trainer(tmp_path, steps=2, arguments={"seed": 11}.items(), mask_seed=given)
+    made.train()
+    made.model.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(bert(), tmp_path)
+    batch = {key: value for key, value in batch_for("bert").items() if key != "labels"}
+    with torch.no_grad():
+        found, evaluated = (
+            Ensemble(model.eval(), 4, output=lambda result: result.logits)(**batch)
+            for model in (loaded, made.model)
+        )
+    assert mask_schedule(loaded).seed == (given or 0)
+    assert torch.allclose(found, evaluated) == (given is not None)
 
 
 @pytest.mark.parametrize(("kind", "seed"), [(LoraDropoutTrainer, 11), (Trainer, 0)])

@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ RUNS = {
     "--method 'weight decay'",
     "sensitivity": SMALL,
     "stability": f"{SMALL} --ensemble 2",
+    "stability --matrix": f"{SMALL} --matrix",
     "stability --method influence": f"{SMALL} --method influence --validate 2",
     "verify": "--statement sparsity",
 }
@@ -45,7 +47,8 @@ TIMED = {"behind": ["recommend"], "chosen": ["recommend"], "layers": ["recommend
 #: Columns of fine-tuning at full scale, which needs a model; it also keeps the settings of
 #: transformers' trainer, as ``training_...``.
 FULL_SCALE = (
-    "accuracy_mismatched", "epoch", "model", "own_masks", "peak_mib", "regularizer", "training_...",
+    "accuracy_mismatched", "adapter", "best", "epoch", "exact_match", "half_accuracy", "half_loss",
+    "model", "own_masks", "peak_mib", "regularizer", "training_...",
 )  # fmt: skip
 #: A column a noise: the number is left out.
 NUMBERED = re.compile(r"_at_[\d.]+$")
@@ -105,6 +108,22 @@ def plain(found: dict[str, list[str]]) -> dict[str, list[str]]:
             name.endswith(f"_{suffix}") and name.removesuffix(f"_{suffix}") in found
             for suffix in SUFFIXES
         )
+    }
+
+
+def without_words(names: Iterable[str]) -> set[str]:
+    """Columns that the page does not have, with or without a suffix.
+
+    Args:
+        names: of columns.
+    """
+    known = words()
+    ends = "|".join(SUFFIXES)
+    plain_names = {name: re.sub(f"(_({ends}))*$", "", NUMBERED.sub("", name)) for name in names}
+    return {
+        name
+        for name, plain_name in plain_names.items()
+        if not ({name, plain_name} & known.keys() or name.startswith("training_"))
     }
 
 

@@ -20,8 +20,10 @@ from probes.finetune import (
     read_result,
     trainer_arguments,
 )
+from probes.finetuning.rows import MEASURED
 from probes.jobs.manifest import MANIFEST
 from probes.report.page import ReportSettings, full_scale
+from tests.columns import without_words
 from tests.probes.commands import assert_refused, run_here
 from tests.probes.finetuning.corpora import (
     GLUE_COLUMNS,
@@ -81,6 +83,14 @@ def test_scores_are_those_of_the_saved_adapter(models, tmp_path):
     assert end["test_loss"].item() == pytest.approx(float(loss), rel=1e-4)
     accuracy = (logits.argmax(-1) == labels).double().mean()
     assert end["accuracy"].item() == pytest.approx(float(accuracy))
+
+
+def test_every_column_stands_in_the_glossary(models, tmp_path):
+    """Of the tables of small runs a test sees to it; this needs a model."""
+    data = write_glue("rte", tmp_path / "data", 2)
+    result = tuned("glue/rte", models["classifier"], data=data, p=0.3, ensemble=2, training=QUICK)
+    measured = set(MEASURED.values()) - {"bins"}
+    assert not without_words(measured | set(result.rows) | set(result.summary))
 
 
 def test_masks_at_test_alone_are_those_of_an_ensemble_and_mnli_has_two_held_out_sets(

@@ -116,7 +116,7 @@ def test_windows_and_questions_are_as_long_as_is_said(tmp_path, tokenizer):
     assert (len(task.train), len(task.held_out)) == (12, 2)
     asked, first, second = (task.train["input_ids"][window] for window in (0, 0, 1))
     begin = asked.index(tokenizer.sep_token_id) + 1
-    assert begin == len(["[CLS]", *"what do cats ?".split(), "[SEP]"])
+    assert begin == len(["[CLS]", "what", "do", "cats", "?", "[SEP]"])
     assert first[-1 - 8 : -1] == second[begin : begin + 8]
     write(tmp_path, lambda number, row: row | {"question": "do " * 99}, ([LONG] * 2, [LONG] * 2))
     task = squad_task("squad", corpus(tmp_path, tokens=None), tokenizer)
@@ -163,6 +163,37 @@ def test_rows_without_a_question_are_left_out_and_what_is_cut_is_said(tmp_path, 
 
 def without_every_other_answer(number, row):
     return row | ({"answers": {"text": [], "answer_start": []}} if number % 2 else {})
+
+
+def test_an_answer_in_which_there_is_nothing_to_see_is_none(tmp_path, tokenizer, capsys):
+    answers = {"text": [" "], "answer_start": [4]}
+    squad_task("squad_v2", write(tmp_path, lambda _, row: row | {"answers": answers}), tokenizer)
+    assert "train-0.jsonl: 6 rows, 6 used; 6 without an answer\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("special", ["cls_token", "bos_token", None])
+def test_no_answer_is_the_first_special_token_also_behind_padding(special, tmp_path, tokenizer):
+    tokenizer.padding_side, token = "left", tokenizer.cls_token_id
+    tokenizer.cls_token = tokenizer.bos_token = None
+    if special:
+        setattr(tokenizer, special, "[CLS]")
+    for row in squad_task("squad_v2", write(tmp_path, no_answer), tokenizer).train:
+        place = row["input_ids"].index(token) if special else 0
+        assert row["input_ids"][0] == tokenizer.pad_token_id
+        assert row["start_positions"] == row["end_positions"] == place
+
+
+def no_answer(number, row):
+    return row | {"answers": {"text": [], "answer_start": []}}
+
+
+@pytest.mark.parametrize(
+    "answers", [{"text": [5], "answer_start": [0]}, {"text": ["cats"], "answer_start": ["0"]}]
+)
+def test_answers_that_are_no_texts_at_characters_are_named(answers, tmp_path, tokenizer):
+    given = write(tmp_path, lambda number, row: row | {"answers": answers})
+    with pytest.raises(ValueError, match=r"train-0\.jsonl: line 1, .* must hold texts and char"):
+        squad_task("squad", given, tokenizer)
 
 
 def test_questions_without_an_answer_are_scored(tmp_path, tokenizer):

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 #: PyTorch's, of the trainer's settings.
 NOT_WRITTEN = "os error|IoError|inline_container|iostream error"
 
+#: PEFT's names of the tasks whose models have a head of their own.
+WITH_HEAD = ("SEQ_CLS", "QUESTION_ANS")
+
 
 def load_task(task: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
     """Load and tokenize the examples of a cell.
@@ -233,7 +236,7 @@ def adapt(
         shared["target_modules"] = "all-linear"
     elif cell.target or cell.target_pattern:
         shared["target_modules"] = list(cell.target) or cell.target_pattern
-    if task.peft_type == "SEQ_CLS":
+    if task.peft_type in WITH_HEAD:
         shared["modules_to_save"] = [*_head(model), *poolers]
     if cell.rank_dropout:
         # PEFT's own layer calls A and B one after the other, and there is something between them.
@@ -275,9 +278,13 @@ def _with_adapter(model: Any, config: Any) -> Any:
 def _head(model: Any) -> list[str]:
     """Names of what is not the pretrained network: new, and so trained whole.
 
-    PEFT alone trains what is called ``classifier`` or ``score``. DeBERTa has a pooler before it,
-    which its checkpoints do not hold: that would stay as it was drawn.
+    PEFT alone trains what is called ``classifier``, ``score`` or ``qa_outputs``. DeBERTa has a
+    pooler before it, which its checkpoints do not hold: that would stay as it was drawn. So would
+    ModernBERT's head, whose questions are answered by a ``classifier``. Where the network has no
+    name of its own, as T5's for questions, PEFT's names are all that is known.
     """
+    if not hasattr(model, model.base_model_prefix):
+        return []
     return [
         name
         for name, part in model.named_children()

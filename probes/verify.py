@@ -62,10 +62,11 @@ if TYPE_CHECKING:
     from figures.style import Drawing
 
 V = TypeVar("V")
-#: Statements that are tried at exact minimisers, and the smallest weight of the penalty with which
-#: these are exact: Newton's method stops at a gradient of 1e-10.
+#: Statements that are tried at exact minimisers, and the smallest and the largest weight of the
+#: penalty with which these are exact: Newton's method stops at a gradient of 1e-10, and changes of
+#: a loss that fall like one over the weight must not be those of rounding.
 AT_MINIMISERS = ("4.1", "4.2", "4.3", "4.4", "gap", "hardt", "lei")
-LEAST_PENALTY = 1e-6
+LEAST_PENALTY, LARGEST_PENALTY = 1e-6, 1e12
 #: Rates at which masked training is compared with the optimum: it takes seconds for each.
 TRAINED_RATES = 2
 #: Readings of Proposition 4.2 that the printed table shows; the files hold all 48.
@@ -162,10 +163,12 @@ class VerifySettings:
         )  # fmt: skip
         names = dict.fromkeys(self.statement or STATEMENTS)
         if set(names) & set(AT_MINIMISERS):
-            least = min(self.strength) * float(sparsity(min(self.p)))
-            allowed = f"at least {LEAST_PENALTY:g} times 1/(2p - p^2) at every p"
-            exact = least >= LEAST_PENALTY
-            require(exact, "strength", allowed, min(self.strength))
+            weak, strong = min(self.strength), max(self.strength)
+            every = "times 1/(2p - p^2) at every p"
+            exact = weak * float(sparsity(min(self.p))) >= LEAST_PENALTY
+            require(exact, "strength", f"at least {LEAST_PENALTY:g} {every}", weak)
+            exact = strong * float(sparsity(max(self.p))) <= LARGEST_PENALTY
+            require(exact, "strength", f"at most {LARGEST_PENALTY:g} {every}", strong)
         return [VerifyCell(name, grid) for name in names]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from probes.statements.case import Case
 from probes.statements.linear_losses import Array
+from probes.statements.risk_cases import second_moment_limit
 from theory import sparsity, sparsity_gap_bound, two_stabilities_gap_bound
 
 #: Sizes of S and strengths of the penalty. Weak ones show how the bound depends on p, strong ones
@@ -119,7 +120,8 @@ def _coin(n: int, p: float, strength: float, delta: float) -> Iterator[Case]:
     second = float(draws.probability @ np.square(draws.gap))
     for statement, reading, measured, bound, power in (
         ("Theorem 4.4", "exact law of the gap", max(draws.quantile(delta), 0.0), theorem, 1),
-        ("Theorem 4.4", "second moment inside it, exact", second, delta * theorem**2, 2),
+        ("Theorem 4.4", "second moment inside it, exact", second,
+         second_moment_limit(theorem, delta), 2),
         ("Lemma 4.3", "exact law of the gap, both stabilities", max(draws.quantile(delta), 0.0),
          lemma, 1),
     ):  # fmt: skip

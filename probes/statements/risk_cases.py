@@ -112,7 +112,7 @@ def bound_cases(setting: Setting) -> Iterator[Case]:
             p_value=exceedance_p_value(exceeded, setting.coverage_draws, delta),
             command=setting.command(statement.split()[-1]), **common,
         )  # fmt: skip
-    square, limit = np.square(draws.gap), delta * corrected**2
+    square, limit = np.square(draws.gap), second_moment_limit(corrected, delta)
     yield Case(
         "Lemma 4.3",
         "second moment inside it, both stabilities",
@@ -124,6 +124,23 @@ def bound_cases(setting: Setting) -> Iterator[Case]:
         command=setting.command("4.3"),
         **common,
     )
+
+
+def second_moment_limit(bound: float, delta: float) -> float:
+    """Bound on the second moment of the gap that Chebyshev's inequality turns into one on the gap.
+
+    Args:
+        bound: on the gap, exceeded with probability delta at most, in units of the loss.
+        delta: that probability, in (0, 1].
+
+    Returns:
+        Delta times the bound's square; infinite where that square is no double.
+
+    >>> second_moment_limit(2.0, delta=0.5), second_moment_limit(1e160, delta=1e-300)
+    (2.0, inf)
+    """
+    with np.errstate(over="ignore"):
+        return float(delta * np.float64(bound) ** 2)
 
 
 def identity_cases(setting: Setting) -> Iterator[Case]:

@@ -74,6 +74,15 @@ def test_every_statement_about_minimisers_holds(statement):
     assert len(result.violated) == 0
 
 
+@pytest.mark.parametrize("strength", [2e-6, 1e12])
+def test_the_ends_of_what_may_be_set_are_no_violation(strength):
+    """A bound whose square is no double, penalties that leave next to nothing to learn."""
+    statements = ("4.1", "4.2", "4.3", "4.4", "gap", "hardt", "lei", "coin", "uniform")
+    ends = {"p": 0.5, "n": 5, "delta": 5e-324, "coverage_draws": 2, "strength": strength}
+    result = verify.measure(statement=statements, task="ridge", **ends)
+    assert len(result.violated) == 0
+
+
 @pytest.mark.parametrize("statement", ["4.5", "loss", "1/N"])
 def test_every_statement_about_masks_holds(statement):
     result = verify.measure(statement=statement, p=0.3)
@@ -191,6 +200,7 @@ def test_json_is_json(tmp_path):
         (["--p", "0"], ["p must be in (0, 1)", "got 0.0"]),
         (["--strength", "0"], ["strength must be positive", "0.0"]),
         (["--strength", "1e-9"], ["strength must be at least 1e-06 times", "1e-09"]),
+        (["--strength", "1e150"], ["strength must be at most 1e+12 times", "1e+150"]),
         (["--n", "1"], ["n must be at least 2"]),
         (["--statement", "5.1"], ["statement must be one of sparsity, 4.1", "'5.1'"]),
         (["--task", "digits"], ["task must be one of ridge", "'digits'"]),

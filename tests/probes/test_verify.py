@@ -58,6 +58,14 @@ def test_verdicts(changes, verdict):
     assert replace(CASE, **changes).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("measured", "bound", "ratio"),
+    [(2.0, 3.0, 1.5), (0.0, 0.0, 1.0), (0.0, 2.0, float("inf")), (2.0, 0.0, 0.0)],
+)
+def test_a_ratio_is_how_often_the_measured_side_goes_into_the_bound(measured, bound, ratio):
+    assert replace(CASE, measured=measured, bound=bound).ratio == ratio
+
+
 def test_the_table_shows_the_worst_first_and_how_to_have_it_again():
     cases = [CASE, replace(CASE, bound=0.5, command="--seed 7"), replace(CASE, ceiling=1.0)]
     (row,) = summarize(case_table(cases)).to_dict("records")
@@ -91,6 +99,13 @@ def test_every_statement_about_masks_holds(statement):
     failed = verdicts[verdicts == "fails without its premise"]
     assert all("0-1 loss" in reading for reading in failed.index)
     assert len(failed) == (1 if statement == "4.5" else 0)
+
+
+def test_the_printed_lemma_is_not_among_what_we_claim():
+    result = verify.measure(statement="4.3", **TINY)
+    printed = result.cases["reading"].str.endswith("as printed")
+    assert printed.sum() == 1
+    assert result.claimed.index.tolist() == result.cases.index[~printed].tolist()
 
 
 def test_the_zero_one_loss_is_not_bounded_by_its_average():

@@ -8,6 +8,7 @@ from probes.statements.descent_cases import (
     descend,
     draw_pairs,
     long_step_cases,
+    slope_at,
     smoothness,
     strongly_convex_cases,
 )
@@ -48,6 +49,15 @@ def test_one_example_a_step_leaves_a_run_alone_until_its_example_comes():
     ends = descend(SETTING.population, pairs, order, 0.01, 0.0).ends
     alike = [np.array_equal(ends[i + 1], ends[0]) for i in range(7)]
     assert alike == [i not in (1, 3, 5) for i in range(7)]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_slope_is_that_along_the_way_where_the_ends_are_flatter(steps):
+    """From 0, where an example at 2 has a slope of 4, down to a fourth of the distance a step."""
+    pairs = Problem(np.ones((6, 1)), np.full((6, 1), 2.0), SQUARED)
+    found = descend(pairs, pairs, [None] * steps, 3 / 8, 0.0)
+    assert found.slope == 4
+    assert slope_at(pairs, found.ends, 0.0) == 4 / 4**steps
 
 
 def first_step_ratio():

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from figures.intervals import band, keep_within
-from figures.style import Drawing, looks, style
+from figures.style import WITHIN, Drawing, looks, style
 
 LABELS = {
     "train_loss": "train loss", "test_loss": "test loss", "gap": "gap", "test_score": "score",
@@ -45,7 +45,7 @@ def draw(points: pd.DataFrame, caption: str, score_name: str) -> Drawing:
         for name, axes in zip(shown, panels, strict=False):
             _quantity(axes, points, name, labels[name])
         handles, names = panels[0].get_legend_handles_labels()
-        if len(shown) < len(panels):
+        if len(shown) < len(panels) and len(names) <= WITHIN:
             panels[len(shown)].legend(handles, names, loc="center")
         else:
             figure.keyed((handles, names))

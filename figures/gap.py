@@ -6,13 +6,16 @@ from matplotlib.axes import Axes
 from figures.equality_line import equality_line
 from figures.intervals import error_bars, finite
 from figures.rate_axis import rate_axis
-from figures.style import Drawing, curve_colours, looks, style
+from figures.style import WITHIN, Drawing, curve_colours, looks, style
 
 #: What is drawn: column, label, marker, place beside p.
 CURVES = (
     ("gap", "test loss − train loss", "o", -0.006),
     ("gap_estimate", "mean signed leave-one-out difference", "s", 0.006),
 )
+
+#: Share of the y axis that a legend above the points takes.
+ABOVE = 0.25
 
 
 def draw(points: pd.DataFrame, cells: pd.DataFrame, caption: str) -> Drawing:
@@ -31,6 +34,10 @@ def draw(points: pd.DataFrame, cells: pd.DataFrame, caption: str) -> Drawing:
         left, right = figure.subplots(1, 2)
         _means(left, points.sort_values("p"))
         _draws(right, cells)
+        if cells["p"].nunique() > WITHIN:
+            figure.keyed(right.get_legend_handles_labels())
+        else:
+            right.legend(framealpha=0.9)
         figure.described(caption)
     return figure
 
@@ -42,6 +49,10 @@ def _means(axes: Axes, points: pd.DataFrame) -> None:
     axes.set(ylabel="gap  (units of the loss)", title="Means over draws")
     rate_axis(axes, points["p"])
     axes.axhline(0, color="0.7", linewidth=0.8)
+    if points["p"].nunique() == 1:
+        # One rate stands in the middle, where a legend would lie over its intervals.
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + ABOVE * (high - low))
     axes.legend(framealpha=0.9)
 
 
@@ -53,4 +64,3 @@ def _draws(axes: Axes, cells: pd.DataFrame) -> None:
     equality_line(axes, cells[["gap", "gap_estimate"]], "0.5")
     axes.set(xlabel="estimate without a test set", ylabel="measured gap",
              title="Draw by draw; line: equal")  # fmt: skip
-    axes.legend(framealpha=0.9)

@@ -82,12 +82,16 @@ def error_bars(axes: Axes, places: ArrayLike, table: pd.DataFrame, name: str, **
 def keep_within(axes: Axes, least: float, most: float) -> None:
     """Cut the y axis where the quantity ends: Student's intervals reach beyond.
 
+    Where all that is drawn lies beyond, nothing is cut.
+
     Args:
         axes: whose y axis.
         least: smallest value that the quantity can have; minus infinity if there is none.
         most: largest, likewise.
     """
     low, high = axes.get_ylim()
+    if high <= least or low >= most:
+        return
     # Room for half a marker at the ends.
     room = 0.02 * (min(high, most) - max(low, least))
     axes.set_ylim(max(low, least - room), min(high, most + room))

@@ -25,6 +25,8 @@ LETTER_WIDTH = 0.58
 LONGEST_TITLE = 300
 #: Characters of a line of a legend beside the panels.
 KEY_CHARACTERS = 32
+#: Names that a legend within a panel has room for; more stand beside the panels.
+WITHIN = 12
 #: Height of title and caption in inches, which a legend beside the panels leaves free.
 AROUND_KEY = 1.2
 

@@ -74,6 +74,13 @@ def test_an_axis_ends_little_beyond_what_a_quantity_can_be(axes):
     assert axes.get_ylim() == pytest.approx((-0.02, 1.02))
 
 
+@pytest.mark.parametrize("limits", [(-0.4, -0.2), (1.2, 1.4)])
+def test_an_axis_that_is_wholly_beyond_is_not_turned_over(axes, limits):
+    axes.set_ylim(limits)
+    keep_within(axes, 0, 1)
+    assert axes.get_ylim() == limits
+
+
 def test_an_axis_within_what_a_quantity_can_be_stays(axes):
     axes.set_ylim(0.4, 0.6)
     keep_within(axes, 0, 1)

@@ -40,6 +40,9 @@ from probes.jobs.validation import (
     check_seed,
     require,
 )
+from probes.metrics.confidence_intervals import overlap_of
+from probes.metrics.exceedances import exceedance_p_value
+from probes.metrics.multiple_comparisons import LEVEL, holm
 from probes.results.answer_words import draws_in_words, share_in_words
 from probes.results.json_records import as_json
 from probes.results.result import Result, caveats
@@ -338,29 +341,50 @@ class ComparisonResult(Result):
     @property
     def conclusion(self) -> str:
         """How many bounds say something at the largest n drawn, and how close the closest comes."""
-        last = self._last
-        said = last[~last["vacuous"].astype(bool)]
+        last, exceeded = self._last, self._exceeded
+        if not len(last):
+            return ""
+        where = f"At n = {last['n'].iloc[0]}, the largest drawn"
+        above = f" Exceeded by what was measured: {', '.join(exceeded)}." if exceeded else ""
+        said = last[~last["vacuous"].astype(bool) & ~last.index.isin(exceeded)]
         if not len(said):
-            if not len(last):
-                return ""
-            where = f"At n = {last['n'].iloc[0]}, the largest drawn"
+            others = "each of the others" if exceeded else "each"
             return (
-                f"{where}, none of {len(last)} bounds says anything: with the train loss each is "
-                f"at least {self.limit}."
+                f"{where}, none of {len(last)} bounds says anything: with the train loss {others} "
+                f"is at least {self.limit}.{above}"
             )
         counted = (
-            f"At n = {said['n'].iloc[0]}, the largest drawn, {len(said)} of {len(last)} bounds "
+            f"{where}, {len(said)} of {len(last)} bounds "
             f"{'says' if len(said) == 1 else 'say'} something (with the train loss below "
             f"{self.limit})"
         )
         untested = said[said["of"] != minimisers.SPEAKS_OF[minimisers.TEST_SET]]
         if not len(untested):
-            return f"{counted}, none of them without a test set."
+            return f"{counted}, none of them without a test set.{above}"
         least = untested.sort_values("bound", kind="stable").iloc[0]
         return (
             f"{counted}; the smallest without a test set is {least.name}, {least['bound']:.3g} "
-            f"for a measured {least['measured']:.3g}."
+            f"for a measured {least['measured']:.3g}.{above}"
         )
+
+    @property
+    def _exceeded(self) -> list[str]:
+        """Names of the bounds that the gaps at the largest n drawn contradict.
+
+        A bound on the mean gap is one that this exceeds; one that holds with probability 1 - delta
+        is exceeded in more draws than that allows, as far as a binomial test tells (Holm).
+        """
+        last = self._last
+        above = (last["draws"] * (1 - last["coverage"])).round()
+        chances = [
+            exceedance_p_value(int(count), int(draws), self.settings.delta)
+            if np.isfinite(count) and not overlap_of(self.rows)
+            else float("nan")
+            for count, draws in zip(above, last["draws"], strict=True)
+        ]
+        more = holm(chances) <= LEVEL
+        mean = last["coverage"].isna() & (last["measured"] > last["bound"])
+        return list(last.index[more | mean])
 
     @property
     def _last(self) -> pd.DataFrame:

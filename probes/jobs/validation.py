@@ -13,6 +13,12 @@ LARGEST_COUNT = 10_000
 LARGEST_SIZE = 10**6
 #: Longer words are not compared with known names: it would take long and find nothing.
 LONGEST_WORD = 100
+#: What other libraries, and the paper, call a setting, and what it is called here.
+CALLED_HERE = {
+    "learning_rate": "lr", "batch_size": "batch", "dropout": "p", "dropout_rate": "p", "rate": "p",
+    "r": "rank", "lora_alpha": "alpha", "max_steps": "steps", "N": "samples", "lambda": "strength",
+    "lam": "strength", "repeats": "draws", "members": "ensemble", "output": "out",
+}  # fmt: skip
 
 
 def require(valid: bool, name: str, allowed: str, value: object) -> None:
@@ -75,9 +81,21 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
     >>> did_you_mean("digts", ["digits", "ridge"]), did_you_mean("tpu", ["digits"])
     (', did you mean digits?', '')
+    >>> did_you_mean("--learning_rate", ["--lr", "--p"]), did_you_mean("Rank", ["rank"])
+    (', did you mean --lr?', ', did you mean rank?')
     """
-    near = get_close_matches(word, known, 1) if len(word) < LONGEST_WORD else []
+    if len(word) >= LONGEST_WORD:
+        return ""
+    bare = _bare(word)
+    here = CALLED_HERE.get(bare) or CALLED_HERE.get(bare.lower()) or bare.lower()
+    same = [one for one in known if _bare(one).lower() == here]
+    near = same or get_close_matches(word, known, 1)
     return f", did you mean {near[0]}?" if near else ""
+
+
+def _bare(word: str) -> str:
+    """A setting's name without what makes it a flag."""
+    return word.lstrip("-").replace("-", "_")
 
 
 def check_count(name: str, value: int, least: int = 1, most: int = LARGEST_COUNT) -> None:

@@ -121,6 +121,9 @@ def test_one_value_stands_for_several():
     [
         ({"colour": "red"}, "there is no setting 'colour'"),
         ({"ensembel": 4}, "did you mean ensemble?"),
+        ({"learning_rate": 1e-3}, "no setting 'learning_rate', did you mean lr?"),
+        ({"P": 0.1}, "did you mean p?"),
+        ({"N": 4}, "did you mean samples?"),
         ({"n": "8"}, "n must be a whole number; got '8'"),
         ({"p": b"x"}, "p must be a number; got b'x'"),
         ({"n": 8.5}, "n must be a whole number; got 8.5"),

@@ -55,7 +55,8 @@ def refusal(declared: Mapping[str, Any], words: Sequence[str], complaint: str) -
         kind, several = _kind(declared[name])
         wrong = [value for value in values if not _is(kind, value)]
         if wrong:
-            return f"{name} must be {WORDS.get(kind, 'a value')}; got {wrong[0]!r}"
+            hint = ", but several have blanks between them" if several and "," in wrong[0] else ""
+            return f"{name} must be {WORDS.get(kind, 'a value')}; got {wrong[0]!r}{hint}"
         if not values and not several and kind is not bool:
             return f"{name} must have a value; got none"
         if "Missing value" in complaint and values and values[0].startswith("-"):

@@ -55,6 +55,9 @@ def test_a_probe_prints_keeps_and_goes_on(name, tmp_path):
         ("finetune", ["--ensembl", "1"], ["did you mean --ensemble?"]),
         ("stability", ["--learning_rate", "1e-3"], ["did you mean --lr?"]),
         ("stability", ["--dropout-rate", "0.3"], ["did you mean --p?"]),
+        ("stability", ["--p", "0,0.1"], ["a number; got '0,0.1', but several have blanks between"]),
+        ("generalization", ["--n=8,16"], ["number; got '8,16', but several have blanks between"]),
+        ("stability", ["--n", "8,16"], ["n must be a whole number; got '8,16' (see --help)"]),
     ],
 )
 def test_bad_values_are_refused(name, arguments, words, tmp_path):

@@ -371,6 +371,8 @@ class FinetuneSettings:
         if "adalora" not in self.method:
             of_adalora = ("init_rank", "tinit", "tfinal", "delta_t")
             check_left_out(self, of_adalora, "without --method adalora")
+        if self.regularizer:
+            check_left_out(self, ("p", "samples"), "where a regularizer is given, which says it")
         if self.drop_at_test is not None:
             rate, alone = self.drop_at_test, not self.regularizer and self.adapter_config is None
             require(0 < rate < 1, "drop_at_test", "in (0, 1)", rate)

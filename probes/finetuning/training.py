@@ -50,6 +50,8 @@ NOT_WRITTEN = "os error|IoError|inline_container|iostream error"
 
 #: PEFT's names of the tasks whose models have a head of their own.
 WITH_HEAD = ("SEQ_CLS", "QUESTION_ANS")
+#: What PEFT takes for the head.
+HEADS = ("classifier", "score", "qa_outputs")
 
 
 def load_task(task: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
@@ -281,10 +283,10 @@ def _head(model: Any) -> list[str]:
     PEFT alone trains what is called ``classifier``, ``score`` or ``qa_outputs``. DeBERTa has a
     pooler before it, which its checkpoints do not hold: that would stay as it was drawn. So would
     ModernBERT's head, whose questions are answered by a ``classifier``. Where the network has no
-    name of its own, as T5's for questions, PEFT's names are all that is known.
+    name of its own, as T5's for questions, these names are all that is known.
     """
     if not hasattr(model, model.base_model_prefix):
-        return []
+        return [name for name in HEADS if hasattr(model, name)]
     return [
         name
         for name, part in model.named_children()

@@ -381,7 +381,8 @@ class StabilityResult(Result):
         known = self.validation[self.validation["ensemble"] == 0]
         said = [f"{mean_in_words(row, 'spearman')} (p = {row['p']:g})"
                 for row in least_and_largest(known, "spearman")]  # fmt: skip
-        finding = f"Rank correlation of estimated and retrained effects: {' to '.join(said) or 'not known'}"
+        found = " to ".join(said) or "not known"
+        finding = f"Rank correlation of estimated and retrained effects: {found}"
         caption = "change of an example's loss when it is left out; line: equal"
         return draw(checked, caption).titled(finding)
 

@@ -32,7 +32,7 @@ PAIRS = split(
     "--trust-remote-code --pad-token [PAD] --out pairs"
 )
 NUMBERS = split(
-    "--task numbers.jsonl --regression --n 10 --own-masks --samples 2 --out numbers "
+    "--task numbers.jsonl --regression --n 10 --own-masks --out numbers "
     "--strength 0.3 --regularizer LoRA 'LoRA Dropout'"
 )
 RECOMMENDED = split("--task glue/rte --data data --adapter-config adapter --out config")

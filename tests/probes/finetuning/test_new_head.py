@@ -56,10 +56,11 @@ def test_so_is_what_answers_questions(model, config, head):
     assert trained_whole(made, "QUESTION_ANS", "lora", ("all-linear",)) == head
 
 
-def test_of_a_network_without_a_name_of_its_own_the_answers_alone_are_trained_whole():
+@pytest.mark.parametrize("target", [("q", "v"), ("all-linear",)])
+def test_of_a_network_without_a_name_of_its_own_the_answers_alone_are_trained_whole(target):
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2}
     made = T5ForQuestionAnswering(T5Config(vocab_size=20, decoder_start_token_id=0, **sizes))
-    assert trained_whole(made, "QUESTION_ANS", "lora", ("q", "v")) == {"qa_outputs"}
+    assert trained_whole(made, "QUESTION_ANS", "lora", target) == {"qa_outputs"}
 
 
 def trained_whole(model, kind, method, target):

@@ -81,6 +81,8 @@ def test_names_of_tables_and_of_kept_adapters_tell_regularizers_apart():
     [
         ({"regularizer": ("HiddenKey",)}, "regularizer must be one of LoRA; LoRA Dropout"),
         ({"strength": (0.1,)}, "strength must be left out where no regularizer is given"),
+        ({"regularizer": ("LoRA",), "p": (0.5,)}, "p must be left out where a regularizer is"),
+        ({"regularizer": ("DropLoRA",), "samples": 2}, "samples must be left out where a regulari"),
         (
             {"regularizer": ("label smoothing",), "strength": (1.5,)},
             r"strength of label smoothing must lie in \[0, 1\), got 1.5",

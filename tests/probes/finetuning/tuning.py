@@ -9,5 +9,6 @@ QUICK = {
 
 
 def tuned(task, model, **changes):
-    settings = {"p": 0.3, "ensemble": 2, "rank": 2, "tokens": 24, "training": QUICK} | changes
+    p = {} if "regularizer" in changes else {"p": 0.3}
+    settings = {**p, "ensemble": 2, "rank": 2, "tokens": 24, "training": QUICK} | changes
     return finetune.measure(task=task, model=model, **settings)

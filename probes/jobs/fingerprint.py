@@ -10,11 +10,11 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 #: The folder that this project's packages lie in.
 ROOT = Path(__file__).parent.parent.parent
@@ -26,7 +26,7 @@ _NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def job_key(job: Any, code: str) -> str:
-    """Name a job by all that its numbers depend on.
+    """Name a job by all that its numbers depend on: equal jobs have one name.
 
     Args:
         job: a dataclass.
@@ -35,9 +35,39 @@ def job_key(job: Any, code: str) -> str:
     Returns:
         24 hexadecimal digits.
     """
-    settings = [type(job).__name__, asdict(job)]
+    settings = [type(job).__name__, _settings(job)]
     known = json.dumps([settings, code, versions_of(job.libraries)], sort_keys=True)
     return hashlib.sha256(known.encode()).hexdigest()[:24]
+
+
+def _settings(job: Any) -> dict[str, Any]:
+    """The fields of a dataclass as JSON has them."""
+    declared = _types(type(job))
+    return {
+        field.name: _as_named(getattr(job, field.name), declared[field.name])
+        for field in fields(job)
+    }
+
+
+@cache
+def _types(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _as_named(value: Any, declared: Any) -> Any:
+    """A value as it stands in a name: 1 and 1.0 are one number where a number is asked for."""
+    if is_dataclass(value):
+        return _settings(value)
+    if isinstance(value, tuple | list):
+        return [_as_named(one, declared) for one in value]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Adding 0 makes of -0.0, which equals it, 0.0.
+    return float(value) + 0.0 if number and _asks_for_a_float(declared) else value
+
+
+def _asks_for_a_float(declared: Any) -> bool:
+    kinds = get_args(declared)
+    return declared is float or (int not in kinds and any(map(_asks_for_a_float, kinds)))
 
 
 @cache

@@ -1,13 +1,15 @@
 """A kept cell depends on the code that its numbers come from, and on no other."""
 
+import hashlib
 import importlib.util
 import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,6 +181,36 @@ def test_a_key_depends_on_settings_code_and_versions(monkeypatch):
     assert key != job_key(Thing(1), "other code")
     monkeypatch.setattr(fingerprint, "versions_of", lambda names: {"numpy": "99"})
     assert key != job_key(Thing(1), "code")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    lr: float
+    rates: tuple[float, ...] = ()
+    strength: float | None = None
+    thing: Thing | None = None
+    named: tuple[tuple[str, Any], ...] = ()
+    libraries: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Numbers(1), Numbers(1.0)),
+        (Numbers(0.5, (0, 1)), Numbers(0.5, (0.0, 1.0))),
+        (Numbers(0.5, (-0.0,), 2), Numbers(0.5, (0.0,), 2.0)),
+    ],
+)
+def test_equal_jobs_have_one_key(one, other):
+    """A notebook says 1 where the command line says 1.0: finished cells serve both."""
+    assert one == other
+    assert job_key(one, "code") == job_key(other, "code")
+
+
+def test_a_key_is_of_what_a_job_holds_however_deep():
+    job = Numbers(0.5, (0.1,), 2.0, Thing(3), (("steps", 4), ("rate", 0.5)))
+    known = json.dumps([["Numbers", asdict(job)], "code", {}], sort_keys=True)
+    assert job_key(job, "code") == hashlib.sha256(known.encode()).hexdigest()[:24]
 
 
 def test_cells_name_the_libraries_that_compute_them():

@@ -116,6 +116,11 @@ def test_one_value_stands_for_several():
     assert from_keywords(StabilitySettings, {"p": np.linspace(0, 0.5, 2)}).p == (0.0, 0.5)
 
 
+def test_a_whole_number_is_told_as_it_was_written():
+    made = from_keywords(StabilitySettings, {"lr": 1, "p": np.float32(0.5), "n": np.array(8)})
+    assert [repr(one) for one in (made.lr, made.p, made.n)] == ["1", "(0.5,)", "8"]
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
@@ -128,6 +133,7 @@ def test_one_value_stands_for_several():
         ({"p": b"x"}, "p must be a number; got b'x'"),
         ({"n": 8.5}, "n must be a whole number; got 8.5"),
         ({"n": True}, "n must be a whole number; got True"),
+        ({"n": np.array([8])}, "n must be a whole number; got array([8])"),
         ({"p": ["0.1"]}, "p must be a number; got '0.1'"),
         ({"p": None}, "p must be a number; got None"),
         ({"task": 3}, "task must be a text; got 3"),

@@ -60,6 +60,12 @@ def test_the_slope_is_that_along_the_way_where_the_ends_are_flatter(steps):
     assert slope_at(pairs, found.ends, 0.0) == 4 / 4**steps
 
 
+def test_a_penalty_steepens_what_it_points_along():
+    """At -1 the square around 2 has a slope of -6, and a penalty of a half one of -1."""
+    one = Problem(np.ones((1, 1)), np.full((1, 1), 2.0), SQUARED)
+    assert slope_at(one, np.full((1, 1, 1), -1.0), 0.5) == 7
+
+
 def first_step_ratio():
     """Bound over change after one short step: an example at 1 replaced by one at -1, seen at -1."""
     n = 4

@@ -97,12 +97,23 @@ def test_gradients_are_as_small_as_promised(task, form):
     assert np.linalg.norm(gradient, axis=(1, 2)).max() <= GRADIENT_TOLERANCE
 
 
-@pytest.mark.parametrize("loss", [SQUARED, LOGISTIC, SOFTMAX], ids=lambda loss: loss.name)
-def test_derivatives_are_finite_differences(loss):
+#: Losses and numbers of outputs.
+OUTPUTS = [(SQUARED, 1), (SQUARED, 2), (LOGISTIC, 1), (SOFTMAX, 3)]
+
+
+def random_targets(loss, n, k, generator):
+    """Values, labels or one-hot classes, (n, k)."""
+    if loss is SOFTMAX:
+        return np.eye(k)[generator.integers(k, size=n)]
+    return (
+        generator.standard_normal((n, k)) if loss is SQUARED else generator.integers(2, size=(n, k))
+    )
+
+
+@pytest.mark.parametrize(("loss", "k"), OUTPUTS)
+def test_derivatives_are_finite_differences(loss, k):
     generator = np.random.default_rng(0)
-    k = 3 if loss is SOFTMAX else 1
-    z = generator.standard_normal((5, k))
-    y = np.eye(3)[generator.integers(3, size=5)] if k == 3 else generator.random((5, 1))
+    z, y = generator.standard_normal((5, k)), random_targets(loss, 5, k, generator)
     step = 1e-6
     for j in range(k):
         ahead, behind = z.copy(), z.copy()
@@ -126,16 +137,11 @@ def test_the_lower_hessian_lies_below_the_hessian_on_the_segment(task):
         assert np.linalg.eigvalsh(hessian - below)[0] > -1e-10
 
 
-@pytest.mark.parametrize("loss", [SQUARED, LOGISTIC, SOFTMAX], ids=lambda loss: loss.name)
-def test_ranges_hold_within_their_reach(loss):
+@pytest.mark.parametrize(("loss", "k"), OUTPUTS)
+def test_ranges_hold_within_their_reach(loss, k):
     generator = np.random.default_rng(2)
-    k = 3 if loss is SOFTMAX else 1
     z = generator.standard_normal((200, k)) * generator.exponential(3, (200, 1))
-    y = (
-        np.eye(3)[generator.integers(3, size=200)]
-        if k == 3
-        else generator.integers(2, size=(200, 1))
-    )
+    y = random_targets(loss, 200, k, generator)
     reach = np.linalg.norm(z, axis=1)
     assert (loss.value(z, y) <= loss.value_within(reach, y) + 1e-12).all()
     assert (

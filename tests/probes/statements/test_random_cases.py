@@ -33,6 +33,7 @@ def test_the_cases_say_how_many_were_tried(monkeypatch):
     cases = case_table(random_cases(1))
     inside = cases[cases["failed"] == ""]
     assert set(inside["verdict"]) == {"holds"}
+    assert inside["bound"].tolist() == [1, 1, CLOSE_CONSTANT]
     assert (inside["reach"] >= 1).all()
     counts = cases["setting"].str.extract(r"close, ([\d,]+)")[0].str.replace(",", "")
     assert counts.astype(int).groupby(cases["failed"]).first().sum() == len(leave_outs(1, 40))

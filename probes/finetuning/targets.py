@@ -1,5 +1,6 @@
 """Which layers of a pretrained model are adapted: what the user names, and what has come of it."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,20 +12,26 @@ from probes.tasks.labelled_texts import say_once
 
 #: Layers that are named in a message.
 NAMED = 3
+#: What PEFT puts before its messages.
+SENDER = re.compile(r"^\[[^\]]*\] *")
 
 
-def no_target(model: Any, asked: Any) -> ValueError:
+def no_target(model: Any, asked: Any, error: Exception | None = None) -> ValueError:
     """Make the error of a target that no layer can be adapted by.
 
     Args:
         model: of transformers, or PEFT's around it.
         asked: "all-linear", or names.
+        error: what PEFT says, which is the reason where the layers are there.
 
     Returns:
         The error, to be raised by the caller.
     """
     known = _linear_layers(model)
     names = [asked] if isinstance(asked, str) else sorted(asked)
+    if error is not None and known and {*names} <= {*known, "all-linear"}:
+        reason = SENDER.sub("", str(error).splitlines()[0])
+        return ValueError(f"target {' '.join(names)} does not fit this model: {reason}")
     hints = "".join(did_you_mean(name, known) for name in names)
     listed = ", ".join(known) or "none that can be adapted"
     return ValueError(

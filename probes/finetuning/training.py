@@ -268,13 +268,13 @@ def _with_adapter(model: Any, config: Any) -> Any:
         if not re.search("target.modules", str(error), re.IGNORECASE):
             raise
         if asked is not None:
-            raise no_target(model, asked) from error
+            raise no_target(model, asked, error) from error
     say_once(f"PEFT has no default layers for {kind}: all linear layers are adapted (see --target)")
     config.target_modules = "all-linear"
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        raise no_target(model, "all-linear") from error
+        raise no_target(model, "all-linear", error) from error
 
 
 def _head(model: Any) -> list[str]:

@@ -109,7 +109,9 @@ def _mean_and_error(values: ArrayLike, overlap: float) -> tuple[float, float, in
     if draws == 1:
         return float(finite[0]), float("nan"), 1
     factor = np.sqrt(1 / draws + overlap / (1 - overlap))
-    return float(finite.mean()), float(finite.std(ddof=1) * factor), draws
+    # Squares of what nearly diverged are infinite: nothing is then known of the mean.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(finite.mean()), float(finite.std(ddof=1) * factor), draws
 
 
 def overlap_of(rows: pd.DataFrame) -> float:

@@ -124,3 +124,9 @@ def test_an_interval_from_which_something_is_told_has_no_ends_for_a_few_equal_va
     assert told_interval([0.5] * 6) == (0.5, 0.5, 0.5)
     assert told_interval([0.0, 0.0]) == (0.0, 0.0, 0.0)
     assert told_interval([1.0, 2.0, 4.0]) == mean_interval([1.0, 2.0, 4.0])
+
+
+def test_losses_whose_squares_overflow_tell_nothing_and_warn_of_nothing():
+    losses = [1e200, -1e200, 3e200]
+    assert mean_interval(losses)[1:] == (-np.inf, np.inf)
+    assert mean_p_value(losses) == 1

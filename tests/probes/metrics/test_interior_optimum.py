@@ -83,3 +83,14 @@ def test_which_of_two_ends_is_the_best_is_told_by_a_test_as_well():
         f"least at the end p = {p}, not told apart from the other end" for p in ("0", "0.5")
     }
     assert interior_optimum(rows((1.0, 1.5, 1.5, 1.1)), "loss").told
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [(1.1, 1.0, 1.1, 1.1), (1.0, 1.1, 1.1, 1.3), (1.0, 1.3, 1.3, 1.1)],
+    ids=["inside", "rates inside", "the other end"],
+)
+def test_draws_that_share_examples_tell_less(curve):
+    table = rows(curve, noise=0.03).assign(n=32)
+    assert interior_optimum(table.assign(pool=1000), "loss").told
+    assert not interior_optimum(table.assign(pool=36), "loss").told

@@ -110,3 +110,20 @@ def test_a_few_equal_losses_do_not_show_that_anything_was_learned():
     rows = table(good=LORA).assign(chance_risk=lambda rows: rows["test_loss"] + 0.5)
     for draws, shown in ((2, False), (5, False), (6, True)):
         assert below_chance(rows[rows["draw"] < draws], ["good", "LoRA"]) is shown
+
+
+def test_where_draws_share_examples_neither_a_difference_nor_equality_is_shown_as_easily():
+    rows = table(good=LORA - 0.1 + 0.1 * NOISE, same=LORA + 0.015 * NOISE).assign(n=32)
+    apart, shared = (
+        compare_methods(rows.assign(pool=pool), "LoRA", 0.02).set_index("method")
+        for pool in (1000, 36)
+    )
+    assert apart["verdict"].tolist() == ["better", "equal"]
+    assert shared["verdict"].tolist() == ["undecided", "undecided"]
+
+
+def test_the_least_mean_counts_however_few_draws_it_is_over():
+    losses = np.where(DRAWS < 3, 0.9 + 0.01 * NOISE, np.nan)
+    rows = table(few=losses).assign(chance_risk=0.5 + 0.01 * NOISE[np.r_[DRAWS, DRAWS]])
+    rows.loc[rows["method"] == "LoRA", "test_loss"] = 0.4
+    assert below_chance(rows, ["LoRA", "few"])

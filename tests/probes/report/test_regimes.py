@@ -241,6 +241,24 @@ def test_ablation_and_sensitivity_are_compared_with_their_references():
     assert claims["test loss with 8 mask pairs a step against 1"] == {"p = 0.1": "larger"}
 
 
+def test_numbers_of_mask_pairs_are_compared_at_the_same_rate():
+    losses = {
+        (p, samples, "expected weight"): (level, level + 0.02, level + 0.01)
+        for p, samples, level in ((0.1, 1, 0.4), (0.1, 8, 0.5), (0.3, 1, 0.9), (0.3, 8, 0.8))
+    }
+    losses[0.3, 8, "expected weight"] = (0.8, 0.821, 0.81)
+    losses[0.1, 8, "expected weight"] = (0.5, 0.521, 0.51)
+    claims = of_sensitivity(sensitivity_result(losses))
+    assert claims["test loss with 8 mask pairs a step against 1"] == {
+        "p = 0.1": "larger", "p = 0.3": "smaller",
+    }  # fmt: skip
+
+
+def test_without_the_network_without_dropout_nothing_is_compared_with_it():
+    claims = of_stability(stability_result(*stability_cells(0.1, (1.0, [2.0]), (1.0, [2.1]))))
+    assert not [topic for topic in claims if topic.endswith("against p = 0")]
+
+
 def test_masks_of_other_kinds_are_told_where_they_are_other_masks():
     rows = [
         {"part": "mask kind", "variant": kind_name(kind, N), "kind": kind, "samples": N, "p": p,

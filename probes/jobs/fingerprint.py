@@ -42,7 +42,7 @@ def job_key(job: Any, code: str) -> str:
 
 def _settings(job: Any) -> dict[str, Any]:
     """The fields of a dataclass as JSON has them."""
-    declared = _types(type(job))
+    declared = _types(job.__class__)
     return {
         field.name: _as_named(getattr(job, field.name), declared[field.name])
         for field in fields(job)
@@ -50,7 +50,7 @@ def _settings(job: Any) -> dict[str, Any]:
 
 
 @cache
-def _types(kind: type[Any]) -> dict[str, Any]:
+def _types(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 

@@ -51,8 +51,8 @@ def traits_of(own: OwnModel, adapted: Callable[[], nn.Module], n: int) -> Traits
 
     Raises:
         ValueError: features, targets, loss or score are not of one value an example; the model or
-            its loss fails on them; it couples examples in evaluation; it draws random numbers that
-            it was not allowed, or draws them and couples examples.
+            its loss fails on them; it couples or counts examples in evaluation; it draws random
+            numbers that it was not allowed, or draws them and couples examples.
     """
     _check_lengths(own)
     tried = _Tried(own, adapted, n)
@@ -69,12 +69,16 @@ def traits_of(own: OwnModel, adapted: Callable[[], nn.Module], n: int) -> Traits
         "a loss in evaluation that changes with the other examples of the batch",
     )  # fmt: skip
     require(
-        not tried.draws(training=False), "own.model", "the same function at every evaluation",
-        "one that draws random numbers in eval()",
+        not tried.draws(training=False), "own.model and own.loss",
+        "the same functions at every evaluation", "one that draws random numbers in eval()",
     )  # fmt: skip
     require(
-        tried.is_steady(), "own.model", "the same function at every evaluation",
+        tried.is_steady(), "own.model and own.loss", "the same functions at every evaluation",
         "one that gives other losses in its second pass in eval()",
+    )  # fmt: skip
+    require(
+        not tried.counts(), "own.loss", "of each example by itself",
+        "a loss in evaluation that changes with the number of examples (divided by it?)",
     )  # fmt: skip
     if idle := tried.idle():
         say_once(f"own model: the loss does not depend on {', '.join(idle)}: not trained")
@@ -168,6 +172,15 @@ class _Tried:
         with kept_generators(self.own):
             model = self._model(training=False)
             return _close(*(self._losses(model, self.batch)[1] for _ in range(2)))
+
+    def counts(self) -> bool:
+        """Whether an example's loss in evaluation depends on how many are evaluated with it.
+
+        The losses on S and on the test set are then no numbers of one kind.
+        """
+        few = self.batch[: self.shared]
+        among, alone = (self._run(index, training=False)[1] for index in (self.batch, few))
+        return not _close(among[: self.shared], alone)
 
     def couples(self, training: bool) -> bool:
         """Whether the losses of some examples change with the others, now or later."""

@@ -141,6 +141,7 @@ def contrastive(outputs, targets):
         (own(loss=moved), "own.loss must be a function that leaves the targets as they are"),
         (own(Softmax()), "own.loss must be of each example by itself"),
         (own(loss=contrastive), "own.loss must be of each example by itself"),
+        (own(loss=lambda z, y: cross_entropy(z, y) / len(y)), "own.loss .* number of examples"),
         (own(loss=F.cross_entropy), r"own.loss must be a loss an example, .* \(reduction='none'"),
         (own(loss=lambda z, y: (z - y[:, None].float()) ** 2), r"of shape \(6,\); got \(6, 2\)"),
         (own(loss=lambda z, y: z[:, :1] - y), r"of shape \(6,\); got \(6, 6\)"),

@@ -45,6 +45,32 @@ def test_every_kind_of_file_holds_the_same_examples(kind, tmp_path, tokenizer):
     assert task.train.to_dict() == same.train.to_dict()
 
 
+def test_a_class_is_its_place_among_the_sorted_names(tmp_path, tokenizer):
+    labels = ["b", "a", "c"]
+    task = text_task("mine", corpus(write(tmp_path / "t.csv", labels)), tokenizer)
+    for row in [*task.train, *task.held_out]:
+        text = tokenizer.decode(row["input_ids"], skip_special_tokens=True)
+        assert "abc"[row["labels"]] == labels[SENTENCES.index(text) % 3]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_held_out_file_has_two_examples_at_least(rows, tmp_path, tokenizer):
+    file = write(tmp_path / "train.csv", ["yes", "no"], sentences=SENTENCES[:12])
+    other = write(tmp_path / "other.csv", ["yes", "no"], sentences=SENTENCES[12 : 12 + rows])
+    given = corpus(file, held_out_file=other)
+    if rows == 2:
+        assert len(text_task("mine", given, tokenizer).held_out) == 2
+    else:
+        with pytest.raises(ValueError, match="must hold at least 2 held-out examples; got 1"):
+            text_task("mine", given, tokenizer)
+
+
+def test_two_numbers_can_be_predicted(tmp_path, tokenizer):
+    file = write(tmp_path / "t.csv", [0.5, -1])
+    task = text_task("mine", corpus(file, regression=True), tokenizer)
+    assert {*task.train["labels"], *task.held_out["labels"]} == {0.5, -1.0}
+
+
 def test_both_texts_of_a_pair_are_read(tmp_path, tokenizer):
     file = write(tmp_path / "t.csv", ["yes", "no"], pairs=True)
     task = text_task("mine", corpus(file, pair_column="other"), tokenizer)

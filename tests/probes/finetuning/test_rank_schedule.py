@@ -14,6 +14,11 @@ def test_what_is_given_is_taken():
     assert config.total_step == 10
 
 
+def test_without_numbers_ranks_fall_from_three_halves_after_a_tenth_until_a_fifth_is_left():
+    found = RankSchedule().of_training(rank=8, steps=100)
+    assert (found["init_r"], found["tinit"], found["tfinal"], found["deltaT"]) == (12, 10, 20, 1)
+
+
 @pytest.mark.parametrize("steps", range(1, 40))
 def test_shares_of_any_training_are_a_schedule_of_peft(steps):
     AdaLoraConfig(**RankSchedule().of_training(rank=4, steps=steps))

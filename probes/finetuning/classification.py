@@ -78,8 +78,22 @@ GLUE = {
     "qnli": Glue(("question", "sentence")),
     "rte": Glue(PAIR),
 }
+
+
+def _f1(labels: Any, classes: Any) -> float:
+    """NaN where no example is of class 1, nor predicted to be."""
+    return float(f1_score(labels, classes, zero_division=math.nan))
+
+
+def _matthews(labels: Any, classes: Any) -> float:
+    """NaN where all examples are of one class, and predicted to be."""
+    if len({*labels.tolist(), *classes.tolist()}) == 1:
+        return math.nan
+    return float(matthews_corrcoef(labels, classes))
+
+
 SCORES: dict[str, Callable[[Any, Any], float]] = {
-    "accuracy": accuracy_score, "F1": f1_score, "Matthews correlation": matthews_corrcoef,
+    "accuracy": accuracy_score, "F1": _f1, "Matthews correlation": _matthews,
 }  # fmt: skip
 
 

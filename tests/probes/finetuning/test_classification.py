@@ -87,6 +87,24 @@ def test_scores_are_those_that_one_counts_by_hand(score):
     assert found["ece"] == pytest.approx(sum(abs(sum(some)) for some in bins.values()) / 13)
 
 
+@pytest.mark.parametrize(
+    ("score", "labels", "right", "wrong"),
+    [("F1", 0, math.nan, 0), ("F1", 1, 1, 2 / 3), ("accuracy", 0, 1, 1 / 2),
+     ("Matthews correlation", 0, math.nan, 0), ("Matthews correlation", 1, math.nan, 0)],
+)  # fmt: skip
+def test_few_examples_may_be_of_one_class_and_a_score_that_then_says_nothing_is_nan(
+    score, labels, right, wrong
+):
+    """A warning of the library would be an error here."""
+    sure = np.eye(2, dtype=np.float32)[[labels, labels]]
+    given = {"label_ids": np.array([labels, labels])}
+    found = classification_metrics(score, SimpleNamespace(predictions=sure, **given))
+    assert found["score"] == pytest.approx(right, nan_ok=True)
+    half = np.eye(2, dtype=np.float32)
+    found = classification_metrics(score, SimpleNamespace(predictions=half, **given))
+    assert found["score"] == pytest.approx(wrong)
+
+
 def test_correlations_are_those_of_numbers_and_of_their_ranks():
     values, targets = np.array([[1.0], [2.0], [4.0], [3.0]]), np.array([0.0, 1.0, 8.0, 9.0])
     found = regression_metrics(SimpleNamespace(predictions=values, label_ids=targets))

@@ -170,11 +170,12 @@ def kind_answer(differences: pd.DataFrame, share: float) -> str:
             for p, table in of_kind.groupby("p", sort=False)
             if (table["equivalent_holm"] <= LEVEL).all()
         ]
-        where = f"at p = {listed(same)}" if same else "at no p" if several else "not shown"
+        nowhere = "shown at no p" if several else "not shown"
+        where = f"shown at p = {listed(same)}" if same else nowhere
         said.append(f"{IN_WORDS[kind]} masks: {where}")
     return (
-        f"Masks without zeros give the same as masks with them, within {margin_in_words(share)} of "
-        f"what dropout changes: {'; '.join(said)}."
+        "That masks without zeros give the same as masks with them, within "
+        f"{margin_in_words(share)} of what dropout changes: {'; '.join(said)}."
     )
 
 

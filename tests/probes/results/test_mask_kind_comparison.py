@@ -136,8 +136,8 @@ def test_the_answer_names_the_rates_at_which_all_of_a_kind_is_shown():
     changed = (rows["p"] == 0.3) & (rows["kind"] == "gaussian") & (rows["samples"] == 4)
     rows.loc[changed, "beta"] += 1
     assert kind_answer(kind_differences(rows, 0.25), 0.25) == (
-        "Masks without zeros give the same as masks with them, within 25% of what dropout changes: "
-        "Gaussian masks: at p = 0.1; two-point masks: at p = 0.1 and 0.3."
+        "That masks without zeros give the same as masks with them, within 25% of what dropout "
+        "changes: Gaussian masks: shown at p = 0.1; two-point masks: shown at p = 0.1 and 0.3."
     )
     noisy = kind_differences(made(draws=3, spread=3.0), 0.25)
     assert kind_answer(noisy, 0.25).endswith(
@@ -149,10 +149,10 @@ def test_two_point_masks_of_one_half_are_no_masks_without_zeros():
     rows = made(p=(0.3, 0.5))
     table = kind_differences(rows, 0.25)
     assert kind_answer(table, 0.25).endswith(
-        "Gaussian masks: at p = 0.3 and 0.5; two-point masks: at p = 0.3."
+        "Gaussian masks: shown at p = 0.3 and 0.5; two-point masks: shown at p = 0.3."
     )
     alone = table[table["p"] == 0.5]
-    assert kind_answer(alone, 0.25).endswith(": Gaussian masks: at p = 0.5.")
+    assert kind_answer(alone, 0.25).endswith(": Gaussian masks: shown at p = 0.5.")
     told = kind_conclusion(alone, 0.25).splitlines()
     assert told[1] == "p = 0.5: two-point masks are Bernoulli masks, with zeros."
     shown = difference_table(table, 0.25).table

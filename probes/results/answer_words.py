@@ -114,8 +114,8 @@ def number_in_words(value: float, places: int = 4, sign: str = "") -> str:
 
     >>> number_in_words(0.51234), number_in_words(-0.5, 3, "+"), number_in_words(float("nan"))
     ('0.5123', '-0.500', 'not known')
-    >>> number_in_words(1.7e29)
-    '1.7e+29'
+    >>> number_in_words(1.7e29), number_in_words(-0.00001), number_in_words(0.0, sign="+")
+    ('1.7e+29', '0.0000', '0.0000')
 
     Args:
         value: the number.
@@ -123,11 +123,15 @@ def number_in_words(value: float, places: int = 4, sign: str = "") -> str:
         sign: "+" for a sign before what is positive, too.
 
     Returns:
-        The number; four digits of one that belongs to a network that diverged.
+        The number; four digits of one that belongs to a network that diverged. What rounds to 0 has
+        no sign.
     """
     if not isfinite(value):
         return "not known"
-    return f"{value:{sign}.4g}" if abs(value) >= LARGE else f"{value:{sign}.{places}f}"
+    if abs(value) >= LARGE:
+        return f"{value:{sign}.4g}"
+    said = f"{value:{sign}.{places}f}"
+    return said if float(said) else f"{0:.{places}f}"
 
 
 def interval_in_words(mean: float, low: float, sign: str = "") -> str:

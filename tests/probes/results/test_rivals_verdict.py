@@ -19,6 +19,7 @@ def test_the_verdict_says_who_wins_and_who_is_cheaper():
     assert "so LoRA Dropout wins" in said
     assert "as good or better and cheaper: weight decay (-0.1000 ± 0.0000 *, 0.25 times" in said
     assert "smaller rank" not in said
+    assert "no rival is shown" not in said
     assert "Other n were not measured" in said
 
 
@@ -49,8 +50,10 @@ def test_a_cheaper_rival_that_is_not_told_apart_is_named():
     rows = made.rows.copy()
     apart = rows["method"].eq("weight decay")
     rows.loc[apart, "test_loss"] += 0.1 * np.cos(np.arange(apart.sum()))
-    said = replace(made, rows=rows).conclusion
+    said = replace(made, rows=rows.drop(columns="beta")).conclusion
     assert "for fewer passes; not told apart and cheaper: weight decay (" in said
+    assert "*" not in said.partition("not told apart and cheaper")[2]
+    assert "β" not in said
 
 
 def test_as_good_for_as_many_passes_is_not_cheaper():
@@ -130,6 +133,7 @@ def test_a_win_above_the_best_constant_prediction_is_none():
 
 def test_over_n_every_size_is_told():
     said = tuned_result({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32)).conclusion
+    assert said.startswith("On made up, n = 16, tuned LoRA Dropout")
     assert "LoRA Dropout wins at n = 16 (-0.1000 ± 0.0018 *), 32 (-0.1000 ± 0.0018 *)." in said
 
 

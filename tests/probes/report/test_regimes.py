@@ -209,12 +209,16 @@ def test_calibration_is_compared_at_the_end():
     """Columns: step, validation and test loss, accuracy, confidence, calibration error."""
     result = calibration_result(
         {
-            (0.0, "no masks", 0): [(40, 0.4, 0.5, 0.70, 0.90, 0.20)],
-            (0.0, "no masks", 1): [(40, 0.4, 0.5, 0.72, 0.921, 0.21)],
+            (0.0, "no masks", 0): [
+                (0, 0.4, 0.5, 0.90, 0.70, 0.01), (40, 0.4, 0.5, 0.70, 0.90, 0.20),
+            ],
+            (0.0, "no masks", 1): [
+                (0, 0.4, 0.5, 0.92, 0.70, 0.02), (40, 0.4, 0.5, 0.72, 0.921, 0.21),
+            ],
             (0.3, "ensemble", 0): [(40, 0.4, 0.5, 0.90, 0.90, 0.10)],
             (0.3, "ensemble", 1): [(40, 0.4, 0.5, 0.90, 0.90, 0.111)],
         }
-    )
+    )  # fmt: skip
     claims = of_calibration(result)
     assert claims["calibration error at the end against p = 0"] == {"p = 0.3, ensemble": "smaller"}
     assert claims["confidence at the end against accuracy"]["p = 0, no masks"] == "larger"

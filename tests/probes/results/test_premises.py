@@ -6,6 +6,7 @@ import pytest
 from probes.results.premises import (
     BOUNDED,
     CLOSE,
+    CONVEX,
     MINIMISER,
     PREMISES,
     SEMIDEFINITE,
@@ -91,6 +92,21 @@ def test_of_networks_that_all_diverged_nothing_is_known_and_no_number_is_nan():
     assert not found["found"].str.contains("nan").any()
     assert verdicts(ROW | lost | {"strength": NAN})[MINIMISER] == "fails"
     assert verdicts(ROW | lost, ROW)[CLOSE] == "fails in 1 of 2 cells"
+
+
+def test_a_loss_is_convex_where_no_pair_violates_it_in_any_cell():
+    rows = [ROW, ROW | {"audit_nonconvex_pairs": 0.125}]
+    found = audit_table(pd.DataFrame(rows)).set_index("assumption").loc[CONVEX]
+    assert found.tolist() == ["12.5% of 1000 random pairs violate it", "fails in 1 of 2 cells"]
+    assert verdicts(ROW)[CONVEX] == "holds"
+
+
+def test_of_the_losses_seen_the_largest_is_told_and_a_beta_of_0_has_no_multiple():
+    seen = {"audit_bounded": False}
+    rows = [ROW | seen | {"beta": 0.0}, ROW | seen | {"largest_loss": 7.0}]
+    found = audit_table(pd.DataFrame(rows)).set_index("assumption")["found"]
+    assert found[BOUNDED] == "largest seen 7"
+    assert found[MINIMISER].endswith("by up to 0.016 times itself")
 
 
 def test_ensembles_are_no_cells_of_their_own():

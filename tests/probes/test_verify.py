@@ -66,6 +66,13 @@ def test_a_ratio_is_how_often_the_measured_side_goes_into_the_bound(measured, bo
     assert replace(CASE, measured=measured, bound=bound).ratio == ratio
 
 
+def test_the_error_of_a_row_is_the_largest():
+    cases = [replace(CASE, measured=bound + error, bound=bound, equal=True)
+             for bound, error in ((1.0, 0.25), (2.0, -0.5), (3.0, 0.0))]  # fmt: skip
+    (row,) = summarize(case_table(cases)).to_dict("records")
+    assert row["error"] == 0.5
+
+
 def test_the_table_shows_the_worst_first_and_how_to_have_it_again():
     cases = [CASE, replace(CASE, bound=0.5, command="--seed 7"), replace(CASE, ceiling=1.0)]
     (row,) = summarize(case_table(cases)).to_dict("records")

@@ -34,6 +34,9 @@ def test_the_cases_say_how_many_were_tried(monkeypatch):
     inside = cases[cases["failed"] == ""]
     assert set(inside["verdict"]) == {"holds"}
     assert inside["bound"].tolist() == [1, 1, CLOSE_CONSTANT]
+    worst = leave_outs(1, 40).groupby("close")[["printed", "local", "raw"]].max()
+    assert inside["measured"].tolist() == worst.loc[True].tolist()
+    assert cases.loc[cases["failed"] != "", "measured"].tolist() == worst.loc[False].tolist()
     assert (inside["reach"] >= 1).all()
     counts = cases["setting"].str.extract(r"close, ([\d,]+)")[0].str.replace(",", "")
     assert counts.astype(int).groupby(cases["failed"]).first().sum() == len(leave_outs(1, 40))

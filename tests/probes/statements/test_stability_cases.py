@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from probes.statements.exact_minimisers import TASKS, load_problem, minimisers, objective
-from probes.statements.stability_cases import PIECES, measure, reaches, segment_lipschitz
+from probes.statements.stability_cases import (
+    PIECES,
+    ball_lipschitz,
+    largest_loss,
+    measure,
+    reaches,
+    segment_lipschitz,
+)
 from theory import stability_bound
 from theory.closeness import EXPANSION_STEPS, is_close
 
@@ -34,6 +41,25 @@ def test_gradients_on_segments_are_bounded_and_no_looser_than_a_piece_allows(tas
     assert max(own["raw"]) <= raw * (1 + 1e-12)
     assert max(own["regularized"]) <= regularized * (1 + 1e-12)
     assert regularized <= max(own["regularized"]) + loose
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_ball_bounds_what_is_on_it_and_is_nearly_reached_along_an_example(task):
+    problem, found = sample(task)
+    radius, (k, _) = 3.0, found.full.shape
+    outputs = np.random.default_rng(1).standard_normal((200, k))
+    along = outputs[:, None, :, None] * problem.features[:, None]
+    theta = along.reshape(-1, *found.full.shape)
+    theta *= radius / np.linalg.norm(theta, axis=(1, 2), keepdims=True)
+    gradients = problem.gradients(theta)
+    penalized = gradients + 2 * S * theta[:, None]
+    raw, regularized = ball_lipschitz(problem, S, radius)
+    for found_there, bound in (
+        (problem.losses(theta), largest_loss(problem, radius)),
+        (np.linalg.norm(gradients, axis=(-2, -1)), raw),
+        (np.linalg.norm(penalized, axis=(-2, -1)), regularized),
+    ):
+        assert 0.9 * bound < found_there.max() <= bound * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from probes.statements.descent_cases import draw_numbers, smoothness
 from probes.statements.exact_minimisers import TASKS
 from probes.statements.setting import Setting
+from probes.statements.stability_cases import common_radius
 from probes.statements.stochastic_descent_cases import (
+    STEPS,
+    N,
     all_examples_cases,
     every_order,
     hilltop_cases,
@@ -20,6 +24,29 @@ def test_the_bounds_hold_with_every_order_enumerated(task, n):
     assert len(cases) == 3
     assert {case.verdict for case in cases} <= {"holds", "vacuous"}
     assert all(case.measured > 0 for case in cases)
+
+
+def test_what_is_measured_is_the_worst_mean_over_orders_of_any_point_and_replaced_example():
+    setting = Setting("ridge", 6, 0.5, 1.0, 1, 2, 0.05, 0)
+    population, numbers = setting.population, draw_numbers(setting, 0)[0]
+    step, radius = 1 / smoothness(population, 0.0), common_radius(population, setting.s)
+
+    def losses(examples):
+        ends = []
+        for order in every_order(N, STEPS):
+            theta = np.zeros((1, population.features.shape[1]))
+            for number in examples[order]:
+                theta = theta - step * population.take(np.array([number])).gradients(theta)[0]
+                theta = theta / max(1, np.linalg.norm(theta) / radius)
+            ends.append(theta)
+        return population.losses(np.array(ends))
+
+    before, worst = losses(numbers[:N]), []
+    for i in range(N):
+        replaced = numbers[:N].copy()
+        replaced[i] = numbers[setting.n + i]
+        worst.append(np.abs(losses(replaced) - before).mean(0).max())
+    assert next(random_order_cases(setting)).measured == pytest.approx(max(worst), rel=1e-9)
 
 
 def test_a_loss_that_is_not_convex_stays_below_its_bound():

@@ -13,12 +13,13 @@ LARGEST_COUNT = 10_000
 LARGEST_SIZE = 10**6
 #: Longer words are not compared with known names: it would take long and find nothing.
 LONGEST_WORD = 100
-#: What other libraries, and the paper, call a setting, and what it is called here.
-CALLED_HERE = {
-    "learning_rate": "lr", "batch_size": "batch", "dropout": "p", "dropout_rate": "p", "rate": "p",
-    "r": "rank", "lora_alpha": "alpha", "max_steps": "steps", "N": "samples", "lambda": "strength",
-    "lam": "strength", "repeats": "draws", "members": "ensemble", "output": "out",
-}  # fmt: skip
+#: Names of one setting: here, in the paper, in transformers and PEFT, and as people call it.
+ONE_SETTING = (
+    ("lr", "learning_rate"), ("batch", "batch_size", "per_device_train_batch_size"),
+    ("p", "dropout", "dropout_rate", "rate"), ("rank", "r"), ("alpha", "lora_alpha"),
+    ("steps", "max_steps"), ("samples", "N"), ("strength", "lambda", "lam"), ("draws", "repeats"),
+    ("ensemble", "members"), ("out", "output_dir", "output"), ("model", "model_name_or_path"),
+)  # fmt: skip
 
 
 def require(valid: bool, name: str, allowed: str, value: object) -> None:
@@ -87,8 +88,9 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     if len(word) >= LONGEST_WORD:
         return ""
     bare = _bare(word)
-    here = CALLED_HERE.get(bare) or CALLED_HERE.get(bare.lower()) or bare.lower()
-    same = [one for one in known if _bare(one).lower() == here]
+    groups = [names for one in (bare, bare.lower()) for names in ONE_SETTING if one in names]
+    names = groups[0] if groups else (bare.lower(),)
+    same = [one for one in known if _bare(one).lower() in names]
     near = same or get_close_matches(word, known, 1)
     return f", did you mean {near[0]}?" if near else ""
 

@@ -53,6 +53,8 @@ def test_a_probe_prints_keeps_and_goes_on(name, tmp_path):
         ("finetune", ["--max_steps", "0"], ["max_steps must be at least 1, or -1 for none; got 0"]),
         ("finetune", ["--learning_rat", "1"], ["did you mean --learning_rate?"]),
         ("finetune", ["--ensembl", "1"], ["did you mean --ensemble?"]),
+        ("finetune", ["--lr", "1e-3"], ["did you mean --learning_rate?"]),
+        ("finetune", ["--batch", "8"], ["did you mean --per_device_train_batch_size?"]),
         ("stability", ["--learning_rate", "1e-3"], ["did you mean --lr?"]),
         ("stability", ["--dropout-rate", "0.3"], ["did you mean --p?"]),
         ("stability", ["--p", "0,0.1"], ["a number; got '0,0.1', but several have blanks between"]),

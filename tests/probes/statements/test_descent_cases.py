@@ -12,7 +12,7 @@ from probes.statements.descent_cases import (
     smoothness,
     strongly_convex_cases,
 )
-from probes.statements.exact_minimisers import Problem
+from probes.statements.exact_minimisers import TASKS, Problem
 from probes.statements.linear_losses import SQUARED
 from probes.statements.setting import Setting
 from theory.hardt2016 import convex_descent_stability_bound
@@ -60,10 +60,30 @@ def test_the_slope_is_that_along_the_way_where_the_ends_are_flatter(steps):
     assert slope_at(pairs, found.ends, 0.0) == 4 / 4**steps
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_no_example_bends_more_than_the_smoothness(task):
+    """At 0, where logistic and softmax losses bend most; squares bend as much everywhere."""
+    problem = Setting(task, 20, 0.3, 0.1, 1, 2, 0.05, 0).sample(0)
+    shape = (1, problem.targets.shape[1], problem.features.shape[1])
+    bends = [
+        np.linalg.eigvalsh(problem.hessian(np.zeros(shape), one[None], 0.25))[0, -1]
+        for one in np.eye(len(problem))
+    ]
+    most = smoothness(problem, 0.25)
+    assert most / 2 < max(bends) <= most * (1 + 1e-12)
+
+
 def test_a_penalty_steepens_what_it_points_along():
-    """At -1 the square around 2 has a slope of -6, and a penalty of a half one of -1."""
+    """At -1 the square around 2 has a slope of -6, and a penalty of a half one of -1; at 0 less."""
     one = Problem(np.ones((1, 1)), np.full((1, 1), 2.0), SQUARED)
-    assert slope_at(one, np.full((1, 1, 1), -1.0), 0.5) == 7
+    assert slope_at(one, np.array([[[-1.0]], [[0.0]]]), 0.5) == 7
+
+
+def test_the_change_is_the_largest_of_any_run_and_example():
+    population, s = SETTING.population, 0.01
+    found = descend(population, draw_pairs(SETTING, 0)[0], [None] * 3, 0.01, s)
+    first, *others = [population.losses(end) + s * (end**2).sum() for end in found.ends]
+    assert found.change(population, s) == max(np.abs(other - first).max() for other in others)
 
 
 def first_step_ratio():

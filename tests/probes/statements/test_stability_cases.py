@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from probes.statements.exact_minimisers import TASKS, load_problem, minimisers, objective
+from probes.statements.setting import Setting
 from probes.statements.stability_cases import (
     PIECES,
     ball_lipschitz,
+    common_radius,
     largest_loss,
     measure,
+    proposition_cases,
     reaches,
     segment_lipschitz,
 )
@@ -60,6 +63,28 @@ def test_a_ball_bounds_what_is_on_it_and_is_nearly_reached_along_an_example(task
         (np.linalg.norm(penalized, axis=(-2, -1)), regularized),
     ):
         assert 0.9 * bound < found_there.max() <= bound * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_one_ball_holds_the_minimisers_of_every_sample(task):
+    """Of two copies of one example, too, that with the largest loss at 0 among them."""
+    (population, _), s = sample(task), 10.0
+    copies = [minimisers(population.take(np.array([i, i])), s).full for i in range(N)]
+    norms = np.linalg.norm(copies, axis=(1, 2))
+    assert 0.1 * common_radius(population, s) < norms.max() <= common_radius(population, s)
+
+
+def test_the_distance_that_is_shown_is_that_nearest_to_its_bound():
+    setting = Setting("breast_cancer", N, 0.5, 0.1, 1, 2, 0.05, 0)
+    for form in ("mean", "sum"):
+        problem = setting.sample(0)
+        measured = measure(problem, minimisers(problem, setting.s, form), setting.s, form)
+        bounds = measured.moving / (measured.segment_curvature * N)
+        (shown,) = [
+            case for case in proposition_cases(setting)
+            if case.statement.startswith("distance") and case.reading.startswith(form)
+        ]  # fmt: skip
+        assert shown.ratio == pytest.approx((bounds / measured.distance).min())
 
 
 @pytest.mark.parametrize("task", TASKS)

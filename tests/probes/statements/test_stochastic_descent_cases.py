@@ -55,8 +55,33 @@ def test_a_loss_that_is_not_convex_stays_below_its_bound():
     assert {case.verdict for case in cases} <= {"holds", "vacuous"}
 
 
+def test_what_the_hilltop_is_measured_at_is_the_worse_point():
+    """(1 + cos(w - z))/2 from 0: the runs' targets are 0, but for the first one's of the second."""
+
+    def end(targets, scale):
+        w = 0.0
+        for t, target in enumerate(targets, 1):
+            w += scale / t * np.sin(w - target) / 2
+        return w
+
+    for case, scale in zip(hilltop_cases(), (0.5, 2.0, 8.0), strict=True):
+        ends = [end(order == 0, scale) for order in every_order(N, STEPS)]
+        means = [np.mean([abs(np.cos(w - z) - np.cos(z)) / 2 for w in ends]) for z in (0, 1)]
+        assert case.measured == pytest.approx(max(means))
+
+
 def test_with_all_examples_in_every_step_the_bounds_fail():
     assert [case.verdict for case in all_examples_cases()] == ["fails without its premise"] * 2
+
+
+def test_the_squares_that_all_steps_share_are_as_described():
+    """10 (w - z)^2 from 0 with steps of 1/t, all targets 0 but for one in 1,000 that is 1."""
+    case, w, far = next(all_examples_cases()), 0.0, 1.0
+    for t in range(1, 11):
+        w -= 20 * (w - 1 / 1000) / t
+        far = max(far, abs(w), abs(w - 1))
+    assert case.measured == pytest.approx(max(10 * w**2, 10 * abs((w - 1) ** 2 - 1)))
+    assert case.bound == pytest.approx((2 * (20 * far) ** 2 + 20 * 10 * far**2) / 1000)
 
 
 def test_every_order_is_there_once():

@@ -378,7 +378,7 @@ class RecommendResult(Result):
             "per_device_train_batch_size": first["n"], "lr_scheduler_type": "constant",
         }  # fmt: skip
         words = " ".join(f"--{name} {value}" for name, value in flags.items())
-        return f"To fine-tune with it: python -m probes.finetune {words}"
+        return f"To fine-tune with it:\npython -m probes.finetune {words}"
 
     @property
     def _is_own(self) -> bool:

@@ -1,5 +1,7 @@
 """Titles, captions, names in legends and answers keep a number and its sign on one line."""
 
+import shlex
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,3 +35,19 @@ def test_titles_captions_and_legends_have_the_rule():
         assert len(lines) > 1
         assert not any(line.split()[0] in (*SIGNS, "%") for line in lines)
         assert not any(line.split()[-1] in SIGNS for line in lines)
+
+
+WORD = st.sampled_from(
+    ["--n", "64", "--learning_rate", "0.0096", "'my texts.csv'", '"LoRA Dropout, N = 4"', "'a b c'"]
+)
+
+
+@given(st.lists(WORD, max_size=12), st.integers(20, 100))
+def test_a_command_can_be_pasted_as_it_is_broken(words, width):
+    """At the end of a line without a backslash a shell would run the half of it."""
+    command = " ".join(["python -m probes.finetune", *words])
+    lines = wrapped(f"To fine-tune:\n{command}", width)
+    assert lines[0] == "To fine-tune:"
+    pasted = "\n".join(lines[1:])
+    assert shlex.split(pasted.replace("\\\n", "")) == shlex.split(command)
+    assert all(line.endswith(" \\") for line in lines[1:-1])

@@ -3,12 +3,19 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from probes.models.pretrained import load_model, load_pretrained
+from probes.models.pretrained import (
+    LANGUAGE_MODEL,
+    load_model,
+    load_pretrained,
+    require_package,
+    weights_dtype,
+)
 from tests.probes.finetuning.corpora import save_model
 
 CLASSIFIER = "AutoModelForSequenceClassification"
@@ -111,3 +118,40 @@ def test_a_folder_that_is_not_there_is_no_name_on_the_hub(name):
 def test_a_file_is_no_folder(folder):
     with pytest.raises(ValueError, match=r"config\.json' is a file"):
         load_pretrained("AutoConfig", str(folder / "config.json"))
+
+
+@pytest.mark.parametrize("kind", ["AutoTokenizer", "AutoModel"])
+def test_code_that_comes_with_a_model_runs_where_that_is_said_alone(kind, monkeypatch):
+    given = []
+
+    class Asked:
+        @staticmethod
+        def from_pretrained(name, **settings):
+            given.append(settings["trust_remote_code"])
+            raise OSError("no model")
+
+    monkeypatch.setattr(f"transformers.{kind}", Asked)
+    for settings in ({}, {"trust_remote_code": True}):
+        with pytest.raises(ValueError, match="cannot be loaded: no model"):
+            load_pretrained(kind, "name", **settings)
+    assert given == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "bf16", "fp16", "dtype"),
+    [
+        (LANGUAGE_MODEL, True, False, torch.bfloat16),
+        (LANGUAGE_MODEL, False, True, torch.float16),
+        (LANGUAGE_MODEL, False, False, torch.float32),
+        ("AutoModelForSequenceClassification", True, False, torch.float32),
+        ("AutoModelForQuestionAnswering", False, True, torch.float32),
+    ],
+)
+def test_a_new_head_is_in_single_precision_whatever_is_asked(kind, bf16, fp16, dtype):
+    assert weights_dtype(kind, SimpleNamespace(bf16=bf16, fp16=fp16)) == dtype
+
+
+def test_a_package_that_is_not_installed_is_named_with_what_installs_it():
+    require_package("torch")
+    with pytest.raises(ValueError, match=r"no_such_one is needed: .*'lora-dropout\[finetune\]'"):
+        require_package("no_such_one", extra="finetune")

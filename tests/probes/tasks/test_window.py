@@ -56,6 +56,8 @@ def test_the_default_is_cut_to_the_model_and_a_wish_is_refused():
     config = BertConfig(**SIZES)
     assert window(None, 48, config) == 12
     assert window(5, 48, config) == 5
+    assert window(12, 48, config) == 12
+    assert window(300, 48, LlamaConfig(**SIZES)) == 300
     assert window(None, 48, LlamaConfig(**SIZES)) == 48
     with pytest.raises(ValueError, match=r"tokens must be at most 12, .* got 13"):
         window(13, 48, config)

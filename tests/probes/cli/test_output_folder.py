@@ -1,6 +1,7 @@
 """A folder holds one run: another is refused by what is different, or has a folder of its own."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,13 @@ def test_the_same_run_is_written_again(changes, tmp_path):
     check_folder(tmp_path / "a", "stability", RUN)
     assert own_folder(tmp_path / "a", "stability", RUN) == tmp_path / "a"
     assert written_files(tmp_path / "a") == ["rows.parquet", "manifest.json"]
+
+
+def test_a_setting_that_json_does_not_know_is_compared_as_text(tmp_path):
+    keep(tmp_path / "a", own="mine:own")
+    check_folder(tmp_path / "a", "stability", RUN | {"own": Path("mine:own")})
+    with pytest.raises(ValueError, match="own mine:own there, yours:own here"):
+        check_folder(tmp_path / "a", "stability", RUN | {"own": Path("yours:own")})
 
 
 def test_what_the_same_run_wrote_before_and_not_now_is_removed(tmp_path):

@@ -107,6 +107,7 @@ def test_the_manifest_names_the_files_and_cells_of_the_run(tmp_path):
     assert set(manifest["cells"]) == cells
     assert manifest["settings"]["samples"] == [1, 2]
     assert "json" not in manifest["settings"]
+    assert 0 < manifest["seconds"] < 300
 
 
 def test_one_value_stands_for_several():

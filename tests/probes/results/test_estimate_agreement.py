@@ -61,6 +61,7 @@ def test_reversed_estimates_are_not_trustworthy_however_right_their_size():
 def test_estimates_that_are_half_too_large_are_good_for_the_order_and_corrected():
     found = compared([1.5 * change for change in RETRAINED], unchecked=[1.5, 3.0])
     assert found["spearman"] == near(1)
+    assert (found["beta_estimated"], found["beta_retrained"]) == (near(0.675), near(0.45))
     assert found["bias"] == near(0.5)
     # Of S: the mean of eight and two estimates, less a third.
     assert found["beta_corrected"] == near((5.4 + 4.5) / 10 / 1.5)
@@ -210,6 +211,16 @@ def test_where_a_few_examples_make_up_beta_there_is_no_interval():
     printed, holds = intervals(tail=2.0)
     assert not printed.any()
     assert holds.sum() < binom.ppf(1e-6, len(holds), 0.93)
+
+
+def test_with_checks_enough_the_table_has_the_interval():
+    """Where changes are of much the same size, few are needed."""
+    draws = [draw_of([size, -size], [size, -size]) for size in (0.1, 0.2, 0.4)]
+    found = over(*draws)
+    assert found["checks"] >= found["checks_needed"]
+    assert 0 < found["beta_corrected"] - found["beta_corrected_low"] < np.inf
+    rare = [draw_of([0.1] * 40 + [size], [0.1] * 40 + [size]) for size in (5.0, 6.0)]
+    assert np.isnan(over(*rare)["beta_corrected_low"])
 
 
 def test_the_checks_that_an_interval_needs_are_cochrans():

@@ -64,3 +64,20 @@ def test_what_a_network_lost_that_diverged_is_told_with_four_digits():
     lost = {"margin": -2.5e29, "margin_low": -1e30, "nothing_learned": True, "learned": False}
     said = sentences(choice(**lost), DECAY)
     assert said.endswith("is higher by 2.5e+29 ± 7.5e+29.")
+
+
+def test_what_is_recommended_is_said_with_its_draws_and_with_its_equals():
+    said = sentences(choice(equals=("LoRA", "weight decay")), LORA)
+    assert "loss 0.5000 ± 0.1000 over 3 draws of S that had no part in the choice" in said
+    assert said.endswith("LoRA. Not told apart from it at 95 %: weight decay.")
+    assert "Not told apart" not in sentences(choice(equals=("LoRA",)), LORA)
+    assert "  " not in sentences(choice(rival=None, gain=NAN, gain_low=NAN), LORA)
+
+
+def test_of_one_draw_nothing_but_the_constant_is_compared():
+    one = {"learned": None, "low": NAN, "telling_draws": 1}
+    said = sentences(choice(**one), LORA)
+    assert "loss 0.5000; the best constant prediction has 2.0000." in said
+    assert "no better" not in said
+    assert "gains" not in said
+    assert "On this one draw it is no better than that." in sentences(choice(**one, risk=2.0), LORA)

@@ -218,6 +218,19 @@ def test_a_true_bound_is_called_violated_in_at_most_one_run_of_twenty():
     assert binom.pmf(np.arange(draws + 1), draws, 0.05) @ called <= 0.05
 
 
+def test_bounds_that_no_chance_may_exceed_or_that_are_no_theorem_are_not_tested_over_draws():
+    above = [{"gap": 0.51, "beta": 0.0021}] * 20
+    dropout = over(*above, objective="dropout", strength=NAN)["verdict"]
+    assert dropout[["Proposition 4.2", "Theorem 4.4"]].tolist() == ["exceeded"] * 2
+    assert over(*above).loc["Proposition 4.2", "verdict"] == "exceeded"
+
+
+def test_a_bound_and_its_slack_are_means_over_draws():
+    row = over({}, {"lipschitz": 2.0, "audit_gradient_norm": 1e-6}).loc["Proposition 4.2"]
+    assert row["bound"] == pytest.approx(0.002 * (1 + 4) / 2)
+    assert row["slack"] == pytest.approx(2 * 2.0 * (1e-6 + 0) / 2 / 2)
+
+
 def test_draws_that_measured_nothing_are_no_draws():
     found = over({}, {"gap": NAN, "beta": NAN}, {"gap": 0.35}).loc["Theorem 4.4"]
     assert found["draws"] == 2

@@ -31,6 +31,7 @@ from probes.report.claims import (
 )
 from probes.report.regimes import Regime
 from probes.results.answer_words import (
+    HIDDEN,
     in_draws,
     mean_in_words,
     number_in_words,
@@ -461,8 +462,13 @@ def _more(row: Any) -> str:
         found = number_in_words(difference, sign="+") + known
         return f"not told apart ({found}) from"
     least = min(abs(row.against_expected_low), abs(row.against_expected_high))
-    size = f"by {number_in_words(abs(difference))} (95 %: {number_in_words(least)} or more{known})"
+    size = f"by {_told_size(abs(difference))} (95 %: {_told_size(least)} or more{known})"
     return f"larger {size} than" if difference > 0 else f"smaller {size} than"
+
+
+def _told_size(size: float) -> str:
+    """A difference that is told is not rounded to 0."""
+    return f"{size:.1g}" if 0 < size < HIDDEN else number_in_words(size)
 
 
 def _records(table: pd.DataFrame) -> Iterator[Any]:

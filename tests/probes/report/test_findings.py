@@ -374,6 +374,12 @@ def test_the_largest_ensemble_is_better_worse_or_not_told_apart():
     ]
 
 
+def test_a_small_difference_that_is_told_is_not_said_to_be_0():
+    losses = {(0.1, 0): (0.50, 0.51, 0.52), (0.1, 8): (0.50001, 0.510011, 0.520012)}
+    (said,) = findings.of_ensemble(ensemble_result(losses)).verdicts[1:]
+    assert "is larger by 1e-05 (95 %: 9e-06 or more) than that" in said
+
+
 def test_the_ensemble_is_judged_by_the_draws_that_did_not_diverge():
     verdicts = ensemble_verdicts(
         {(0.1, 0): (0.50, 0.52, NAN), (0.1, 4): (0.40, 0.4204, NAN)}

@@ -27,6 +27,8 @@ from probes.cells.cell import CellJob, objective_of
 from probes.cells.ensemble_rivals import (
     MANY_HALVES,
     MASKS,
+    MASKS_OUTPUTS,
+    SINGLE,
     compared_replica_steps,
     measure_rivals,
 )
@@ -255,7 +257,18 @@ class EnsembleResult(Result):
     @property
     def rivals_answer(self) -> str:
         """In how many comparisons other ensembles differ from the mask ensemble."""
-        return _counted(self.rivals)
+        return _counted(self.other_predictors)
+
+    @property
+    def other_predictors(self) -> pd.DataFrame:
+        """The rivals that are not the mask ensemble: at p = 0, without masks, two more of them are.
+
+        Rows of :attr:`rivals`.
+        """
+        rivals = self.rivals
+        masks = rivals["predictor"] == MASKS
+        without = rivals["predictor"].isin([SINGLE, MASKS_OUTPUTS]) & (rivals["p"] == 0)
+        return rivals[~(masks | without)]
 
     def figures(self) -> "dict[str, Drawing]":
         """The figure of the sizes, and where they were measured that of the rivals."""
@@ -326,9 +339,9 @@ class EnsembleResult(Result):
         )
 
 
-def _counted(rivals: pd.DataFrame) -> str:
+def _counted(others: pd.DataFrame) -> str:
     """In how many comparisons with the mask ensemble others have less or more of a quantity."""
-    others = rivals[(rivals["predictor"] != MASKS) & rivals["loss_less"].notna()]
+    others = others[others["loss_less"].notna()]
     parts = []
     for column, name in (("loss_less", "test loss"), ("beta_less", "β"), ("change_less", "change")):
         told = others[others[f"{column}_holm"] <= LEVEL][column]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from probes.ablation import PARTS, AblationResult
 from probes.calibration import CalibrationResult
-from probes.cells.ensemble_rivals import MASKS, MASKS_OUTPUTS, SINGLE
+from probes.cells.ensemble_rivals import MASKS
 from probes.cells.information_bounds import FROM_SELECTIONS
 from probes.cells.prediction_sets import PLAIN, PLUS
 from probes.comparison import ComparisonResult
@@ -229,13 +229,9 @@ def of_network_comparison(result: ComparisonResult) -> Claims:
 
 def of_rivals(result: EnsembleResult) -> Claims:
     """Every rival against the mask ensemble."""
-    rivals = result.rivals
-    # Without masks these two are the mask ensemble.
-    alike = (rivals["p"] == 0) & rivals["predictor"].isin([SINGLE, MASKS_OUTPUTS])
-    others = rivals[(rivals["predictor"] != MASKS) & ~alike]
     return {
         f"{name} against {mask_members(result)} masks": _signs(
-            others, column, lambda row: f"{row['predictor']} at p = {row['p']:g}"
+            result.other_predictors, column, lambda row: f"{row['predictor']} at p = {row['p']:g}"
         )
         for column, name in RIVALRY.items()
     }

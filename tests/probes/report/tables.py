@@ -64,7 +64,10 @@ def network_comparison_result(bounds, n=64):
 
 def rivals_result(measured, bound=0.1):
     """Rivals by rate and predictor: change, beta and test loss, one each a draw."""
-    networks = {"one network": (1, 1), "masks": (4, 1), "starts": (4, 4), "many halves": (64, 64)}
+    networks = {
+        "one network": (1, 1), "masks": (4, 1), "masks, outputs averaged": (4, 1),
+        "starts": (4, 4), "many halves": (64, 64),
+    }  # fmt: skip
     records = [
         {
             "p": p, "predictor": predictor, "members": networks[predictor][0],

@@ -222,6 +222,14 @@ def test_the_first_screen_says_how_rivals_of_the_ensemble_compare_with_it():
     assert "rivals" not in ensemble_result(BOTH).said_of_brief
 
 
+@pytest.mark.parametrize("itself", ["one network", "masks, outputs averaged"])
+@pytest.mark.parametrize(("p", "said"), [(0.0, "1 comparison"), (0.3, "2 comparisons")])
+def test_without_masks_the_mask_ensemble_is_not_compared_with_itself(itself, p, said):
+    masks = [(0.1, 0.2, 0.5)] * 3
+    rivals = {(p, "masks"): masks, (p, itself): masks, (p, "starts"): [(0.2, 0.3, 0.6)] * 3}
+    assert rivals_result(rivals).rivals_answer.startswith(f"Of {said} with the mask ensemble")
+
+
 def test_the_ablation_s_first_screen_says_what_differences_are_from():
     said = RESULTS["ablation"].said_of_brief
     assert said.endswith("difference: test loss less that of “never”")

@@ -61,8 +61,10 @@ def cell_files(folder):
 
 def interval(values):
     first, second = values
-    mean = f"{(first + second) / 2:.4f}".replace("-0.0000", "0.0000")
-    return f"{mean} ± {STUDENT * abs(first - second) / 2:.4f}"
+    mean, half = (first + second) / 2, STUDENT * abs(first - second) / 2
+    if 1e-12 < half < 5e-5:  # which four decimals would hide
+        return f"{mean:{'.2g' if abs(mean) < 5e-5 else '.4f'}} ± {half:.1g}"
+    return f"{mean:.4f}".replace("-0.0000", "0.0000") + f" ± {half:.4f}"
 
 
 # What the page is

@@ -78,7 +78,9 @@ class Drawing(Figure):
         size = 1.15 * self._letters()
         # In the letters of the panels, whatever the caller's are.
         with style():
-            self.suptitle(self._wrapped(said, size), x=0.01, ha="left", fontsize=size)
+            self.suptitle(
+                self._wrapped(said, size), x=0.01, ha="left", fontsize=size, color="black"
+            )
         return self
 
     def keyed(self, keys: tuple[Sequence[Any], Sequence[str]], title: str = "") -> Self:

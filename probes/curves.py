@@ -146,7 +146,7 @@ class CurvesResult(Result):
         if not known:
             return ends_at
         return (
-            f"{ends_at} It ends more than {OVERFITS:.0%} above its best checkpoint in "
+            f"{ends_at} It ends more than {100 * OVERFITS:g} % above its best checkpoint in "
             f"{sum(known)} of {how_many(len(known), 'curve')}."
         )
 

@@ -43,7 +43,7 @@ def test_a_curve_that_wavers_about_its_end_has_not_risen():
     risen = {("LoRA", 0.3, draw): (1.0, 0.5, 0.400 + draw / 1000, 0.500) for draw in draws}
     lost = {("LoRA", 0.5, draw): (1.0, 0.5, 0.5, NAN if draw else 0.9) for draw in draws}
     assert curves_result(flat | risen | lost).answer.endswith(
-        "It ends more than 5% above its best checkpoint in 1 of 2 curves."
+        "It ends more than 5 % above its best checkpoint in 1 of 2 curves."
     )
     alone = curves_result({("LoRA", 0.0, 0): (1.0, 0.5, 0.4, 0.5)})
     assert alone.answer == "At the end of training the test loss is 0.5 (LoRA, p = 0)."

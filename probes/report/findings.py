@@ -90,7 +90,7 @@ def of_regimes(regimes: Sequence[Regime]) -> Finding:
         f"The network without dropout overfits in {len(overfit)} of "
         f"{how_many(len(regimes), 'regime')}{': ' if overfit else ''}{', '.join(overfit)}.",
         "Every section that trains a network is measured in each regime. A network overfits if its "
-        f"test loss ends more than {100 * OVERFITS:g} % above the lowest value during training. With "
+        f"test loss ends more than {OVERFITS:.0%} above the lowest value during training. With "
         "fewer examples than n it may overfit where it does not with n.",
     ]
     return Finding("In which regimes was it measured?", "", verdicts, [TextTable(table)])

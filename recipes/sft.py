@@ -28,6 +28,7 @@ from probes.jobs.atomic_files import make_folder, write_whole
 from probes.jobs.validation import check_count, require
 from probes.metrics.confidence_intervals import mean_interval
 from probes.models.pretrained import LANGUAGE_MODEL, load_pretrained, weights_dtype
+from probes.results.answer_words import interval_in_words
 from probes.results.text_tables import TextTable, print_table
 
 #: Of TRL's SFTConfig, where its flags say nothing else: those of values.csv for Alpaca.
@@ -260,7 +261,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _mean(values: "pd.Series[float]") -> str:
     mean, low, _ = mean_interval(values)
-    return "" if pd.isna(mean) else f"{mean:.4f}" + (f" ± {mean - low:.4f}" if low == low else "")
+    return "" if pd.isna(mean) else interval_in_words(mean, low)
 
 
 def main() -> None:

@@ -177,12 +177,13 @@ def parse_size(words: str) -> int:
     """Return a number of bytes: 2GiB, 500 MB, 3g (binary), 1048576.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or less than one byte.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-z]*)\s*", words.lower())
-    if found is None or found[2] not in UNITS or float(found[1]) <= 0:
+    size = float(found[1]) * UNITS.get(found[2], 0) if found else 0.0
+    if not 1 <= size < float("inf"):
         raise ValueError(f"max_memory must be a size such as 2GiB or 500MB; got {words!r}")
-    return int(float(found[1]) * UNITS[found[2]])
+    return int(size)
 
 
 def in_words(size: int) -> str:

@@ -47,6 +47,13 @@ def test_what_is_no_size_is_refused(words, tmp_path):
     assert_refused("stability", [f"--max-memory={words}"], ["max_memory", "2GiB"], tmp_path)
 
 
+@pytest.mark.parametrize("words", ["0.5", "0.0001 b", "9" * 400, "0.9999999"])
+def test_less_than_a_byte_and_more_than_any_number_are_no_size(words):
+    """They once meant that nothing was said, and a traceback."""
+    with pytest.raises(ValueError, match="max_memory must be a size such as 2GiB"):
+        parse_size(words)
+
+
 def test_too_little_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"max_memory must be at least \d+MiB for n = 64"):
         measure(n=64, draws=1, steps=2, max_memory="100MiB", out=tmp_path)

@@ -35,6 +35,7 @@ from probes.jobs.validation import check_count, check_one_of, require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.metrics.multiple_comparisons import LEVEL
+from probes.metrics.paired_differences import less
 from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, replica
 from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
@@ -238,7 +239,7 @@ class AblationResult(Result):
         keys = ["part", "p", "draw"]
         reference = references.set_index(keys)["test_loss"].rename("reference")
         rows = rows.join(reference, on=keys)
-        rows["difference"] = rows["test_loss"] - rows["reference"]
+        rows["difference"] = less(rows["test_loss"], rows["reference"])
         questions = [group for _, group in rows.groupby(rows["part"] == "mask kind")]
         tables = [
             means(group, ["part", "variant", "p"], QUANTITIES, ["difference"])

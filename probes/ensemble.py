@@ -43,7 +43,7 @@ from probes.metrics.class_probabilities import has_classes
 from probes.metrics.confidence_intervals import means
 from probes.metrics.inference_names import inference_label
 from probes.metrics.multiple_comparisons import LEVEL
-from probes.metrics.paired_differences import paired_differences
+from probes.metrics.paired_differences import less, paired_differences
 from probes.models.losses import Loss
 from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.result import Result
@@ -171,7 +171,7 @@ class EnsembleResult(Result):
         """
         expected = self.rows[self.rows["ensemble"] == 0].set_index(["p", "draw"])["test_loss"]
         paired = self.rows.join(expected.rename("expected"), on=["p", "draw"])
-        paired["against_expected"] = paired["test_loss"] - paired["expected"]
+        paired["against_expected"] = less(paired["test_loss"], paired["expected"])
         quantities = ("test_loss", "test_score", "members", "predicted")
         return means(paired, ["p", "ensemble"], quantities, ["against_expected"])
 
@@ -189,12 +189,12 @@ class EnsembleResult(Result):
         rows = self.more[TableKind.RIVALS]
         compared = {"change": "change_less", "beta": "beta_less", "test_loss": "loss_less"}
         copied = rows.assign(**{new: rows[old] for old, new in compared.items()})
-        less = paired_differences(
+        differences = paired_differences(
             copied, copied["predictor"] == MASKS, list(compared.values()),
             keys=["p", "predictor"], within=["p"],
         )  # fmt: skip
         table = means(rows, ["p", "predictor", "members", "networks"], RIVAL_QUANTITIES)
-        return table.merge(less.drop(columns="draws"), on=["p", "predictor"], how="left")
+        return table.merge(differences.drop(columns="draws"), on=["p", "predictor"], how="left")
 
     def text_tables(self) -> list[TextTable]:
         """The sizes, and where they were measured the rivals."""
@@ -300,13 +300,13 @@ class EnsembleResult(Result):
             loss=with_interval(summary, "test_loss"),
             less=with_interval(summary, "against_expected"),
         )
-        loss, less = (cells.pivot(index="p", columns="ensemble", values=name)
-                      for name in ("loss", "less"))  # fmt: skip
+        loss, difference = (cells.pivot(index="p", columns="ensemble", values=name)
+                            for name in ("loss", "less"))  # fmt: skip
         sizes = summary["ensemble"]
         most, least = int(sizes.max()), int(sizes[sizes > 0].min())
         shown = {
             "p": rates(list(loss.index)), "expected weight": loss[0], f"N = {most}": loss[most],
-            "difference": less[most], f"N = {least}": loss[least],
+            "difference": difference[most], f"N = {least}": loss[least],
         }  # fmt: skip
         return pd.DataFrame(shown).reset_index(drop=True)
 

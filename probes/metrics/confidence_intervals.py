@@ -14,8 +14,11 @@ from probes.metrics.multiple_comparisons import LEVEL, holm
 
 #: From this share of the data set in S on, draws of S count as dependent: they share examples.
 DEPENDENT = 0.2
-#: Values whose spread is this share of their mean differ by rounding.
+#: Numbers that differ by this share of one of them differ by rounding.
 EQUAL = 1e-12
+#: Differences whose spread is this share of their mean do, too: they are small beside what they are
+#: differences of, which networks compute with seven digits.
+SAME = float(np.finfo(np.float32).eps)
 
 
 def mean_interval(
@@ -53,8 +56,8 @@ def mean_interval(
 def mean_p_value(values: ArrayLike, *, overlap: float = 0.0) -> float:
     """Two-sided p-value of Student's test that the expectation over draws is 0.
 
-    Where all values are the same, as counts of few examples may be, Student's test would be certain
-    after two draws. The sign test, which asks for no spread, takes its place.
+    Where all values are the same up to rounding, as counts of few examples may be, Student's test
+    would be certain after two draws. The sign test, which asks for no spread, takes its place.
 
     Args:
         values: one value a draw; values that are not finite are left out.
@@ -73,7 +76,7 @@ def mean_p_value(values: ArrayLike, *, overlap: float = 0.0) -> float:
     mean, error, draws = _mean_and_error(values, overlap)
     if draws < 2 or (mean == 0 and error == 0):
         return float("nan")
-    if error <= EQUAL * abs(mean):
+    if error <= SAME * abs(mean):
         return float(2.0 ** (1 - draws))
     return float(2 * stdtr(draws - 1, -abs(mean) / error))
 

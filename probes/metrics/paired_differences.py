@@ -2,9 +2,28 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
-from probes.metrics.confidence_intervals import means
+from probes.metrics.confidence_intervals import EQUAL, means
+
+
+def less(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+    """First less second, where what differs by rounding is equal: sums have an order.
+
+    Args:
+        first: any shape.
+        second: one that goes with it.
+
+    >>> less([0.3, 1.0], [0.1 + 0.2, 0.25]).tolist()
+    [0.0, 0.75]
+    """
+    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = one - other
+    equal = np.isfinite(other) & (np.abs(difference) <= EQUAL * np.abs(other))
+    return np.where(equal, 0.0, difference)
 
 
 def paired_differences(
@@ -32,5 +51,5 @@ def paired_differences(
     known = rows[reference].set_index(same)[list(quantities)].add_suffix("_reference")
     joined = rows[~reference].join(known, on=same)
     for name in quantities:
-        joined[name] = joined[name] - joined[f"{name}_reference"]
+        joined[name] = less(joined[name], joined[f"{name}_reference"])
     return means(joined, keys, (), quantities)

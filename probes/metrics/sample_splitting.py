@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from probes.metrics.confidence_intervals import EQUAL, told_interval
+from probes.metrics.confidence_intervals import told_interval
+from probes.metrics.paired_differences import less
 
 #: One draw in so many chooses, and the others measure ("tell"). Few draws find a good candidate; a
 #: narrow interval needs many: more gains are shown if a third of the draws chooses than if half do.
@@ -122,18 +123,12 @@ def split_choice(
     if len(others) and not telling.all():
         chose = losses[~telling]
         rival = int(others[_within_one_error(chose[:, others], price[others])])
-        gained = _less(losses[:, simplest], losses[:, rival])[telling]
+        gained = less(losses[:, simplest], losses[:, rival])[telling]
         gain = told_interval(gained, overlap=overlap)
         learner = min(simplest, rival, key=lambda one: float(chose[:, one].mean()))
-    above = _less(np.asarray(chance, np.float64), losses[:, learner])
+    above = less(np.asarray(chance, np.float64), losses[:, learner])
     margin = told_interval(above[telling], overlap=overlap)
     return SplitChoice(telling, diverged, simplest, rival, gain, learner, margin)
-
-
-def _less(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """First less second; 0 where they differ by rounding."""
-    difference = first - second
-    return np.where(np.abs(difference) <= EQUAL * np.abs(second), 0.0, difference)
 
 
 def _within_one_error(losses: NDArray[np.float64], price: NDArray[np.float64]) -> int:

@@ -56,7 +56,8 @@ def kind_differences(rows: pd.DataFrame, share: float) -> pd.DataFrame:
         masks, the ``effect``, which is Bernoulli less none, both with what
         ``probes.metrics.confidence_intervals.means`` says, ``margin``, the share of the mean
         effect, and ``equivalent_holm``, the p-value of the test that the difference is within the
-        share of the effect, corrected for the number of rows.
+        share of the effect, corrected for the number of rows; NaN where masks are Bernoulli masks
+        under another name, of which there is nothing to test.
     """
     pairs = pd.concat(_differences(rows), ignore_index=True)
     keys = ["p", "quantity", "kind", "samples"]
@@ -67,14 +68,15 @@ def kind_differences(rows: pd.DataFrame, share: float) -> pd.DataFrame:
         )
         for _, group in pairs.groupby(keys, sort=False)
     ]
-    return table.assign(margin=share * table["effect"].abs(), equivalent_holm=holm(p_values))
+    tested = np.where(_are_bernoulli(table), np.nan, p_values)
+    return table.assign(margin=share * table["effect"].abs(), equivalent_holm=holm(tested))
 
 
 def of_other_masks(differences: pd.DataFrame) -> pd.DataFrame:
     """Leave out two-point masks at p = 1/2: they are 0 or 1, as Bernoulli masks are.
 
     Args:
-        differences: as :func:`kind_differences` gives.
+        differences: as :func:`kind_differences` gives, or others with ``kind`` and ``p``.
 
     Returns:
         The rows of masks that are not Bernoulli masks under another name.
@@ -105,6 +107,7 @@ def noise_parts(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row a rate, quantity and kind: ``noise``, N = 1 less mean alone, and its parts
         ``explicit`` and ``implicit``, with what ``probes.metrics.confidence_intervals.means`` says.
+        Two-point masks at p = 1/2 are left out: as Bernoulli masks they have their row.
     """
     most = int(rows["samples"].max())
     parts = []
@@ -116,10 +119,10 @@ def noise_parts(rows: pd.DataFrame) -> pd.DataFrame:
                 noise = one - values[name, "mean", 1]
                 found = {"noise": noise, "explicit": noise - implicit, "implicit": implicit}
                 parts.append(_pairs(rows, p, quantity=label, kind=kind, **found))
+    table = pd.concat(parts, ignore_index=True)
     return means(
-        pd.concat(parts, ignore_index=True), ["p", "quantity", "kind"], (),
-        ["noise", "explicit", "implicit"],
-    )  # fmt: skip
+        of_other_masks(table), ["p", "quantity", "kind"], (), ["noise", "explicit", "implicit"]
+    )
 
 
 def kind_conclusion(differences: pd.DataFrame, share: float) -> str:
@@ -212,6 +215,8 @@ def difference_table(differences: pd.DataFrame, share: float) -> TextTable:
     Returns:
         The table.
     """
+    same = _are_bernoulli(differences)
+    p_values = pd.Series(decimals(differences["equivalent_holm"]), differences.index)
     shown = pd.DataFrame(
         {
             "p": rates(differences["p"]),
@@ -220,11 +225,9 @@ def difference_table(differences: pd.DataFrame, share: float) -> TextTable:
             "less Bernoulli": with_interval(differences, "difference"),
             "dropout's effect": with_interval(differences, "effect"),
             "margin": decimals(differences["margin"]),
-            "p-value": decimals(differences["equivalent_holm"]),
+            "p-value": p_values.where(~same, ""),
             "verdict": np.where(
-                _are_bernoulli(differences),
-                "the same masks",
-                [_verdict(row) for _, row in differences.iterrows()],
+                same, "the same masks", [_verdict(row) for _, row in differences.iterrows()]
             ),
         }
     )

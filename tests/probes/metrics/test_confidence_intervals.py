@@ -53,6 +53,16 @@ def test_equal_values_are_as_certain_as_their_signs():
     assert np.isnan(mean_p_value([0.0, 0.0]))
 
 
+@pytest.mark.parametrize("gain", [1e-3, 1e-6, 1e-8])
+def test_values_that_differ_by_rounding_are_equal(gain):
+    losses = np.random.default_rng(0).uniform(0.3, 3, 3)
+    gained = (losses + gain) - losses
+    assert 0 < np.ptp(gained) < 1e-15
+    assert mean_p_value(gained) == 0.25
+    assert told_interval(gained)[1:] == (-np.inf, np.inf)
+    assert mean_p_value(gain * (1 + 1e-6 * losses)) < 1e-6
+
+
 def test_the_interval_holds_0_where_the_p_value_is_above_5_per_cent():
     for seed in range(50):
         values = np.random.default_rng(seed).standard_normal(5) + 1

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from probes.metrics.confidence_intervals import mean_p_value
-from probes.metrics.paired_differences import paired_differences
+from probes.metrics.paired_differences import less, paired_differences
 
 
 def rows(**losses):
@@ -58,3 +58,15 @@ def test_within_a_size_only_its_own_reference_counts():
         both, both["variant"] == "plain", ["loss"], keys=["n", "variant"], within=["n"]
     )
     assert found["loss"].tolist() == pytest.approx([1.05, 0.55])
+
+
+def test_what_differs_by_rounding_is_equal_and_does_not_count():
+    table = rows(plain=(0.3, 5.0, 9.0), same=(0.1 + 0.2, 5.0, 9.0), other=(1.5, 5.6, 9.4))
+    found = compare(table).set_index("variant")["loss_holm"]
+    assert np.isnan(found["same"])
+    assert found["other"] == pytest.approx(mean_p_value([1.2, 0.6, 0.4]))
+
+
+def test_a_difference_from_what_diverged_is_not_known():
+    assert less([1.0, np.inf, np.inf], [np.inf, 1.0, np.inf]).tolist()[:2] == [-np.inf, np.inf]
+    assert np.isnan(less([np.inf, np.nan], [np.inf, 1.0])).all()

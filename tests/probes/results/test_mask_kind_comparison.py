@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probes.metrics.equivalence import relative_equivalence_p_value
 from probes.results.mask_kind_comparison import (
     QUANTITIES,
     difference_table,
@@ -159,6 +160,26 @@ def test_two_point_masks_of_one_half_are_no_masks_without_zeros():
     same = shown["variant"].str.startswith("Two-point") & (shown["p"] == "0.5")
     assert (shown["verdict"] == "the same masks").eq(same).all()
     assert of_other_masks(table).index.tolist() == shown.index[~same].tolist()
+    assert shown["p-value"].eq("").eq(same).all()
+
+
+def test_the_same_masks_under_another_name_are_no_test_and_do_not_count():
+    rows = made(spread=0.3, p=(0.5,))
+    table = kind_differences(rows, 0.25)
+    told = table["equivalent_holm"].dropna()
+    assert (table.loc[told.index, "kind"] != "two-point").all()
+    assert len(told) == len(QUANTITIES) * 3
+    row = table.loc[told.idxmin()]
+    values = rows.pivot(index="draw", columns=["kind", "samples"], values=list(QUANTITIES))
+    (name,) = (name for name, said in QUANTITIES.items() if said == row["quantity"])
+    known = values[name, "bernoulli", row["samples"]]
+    differences, effects = (
+        values[name, row["kind"], row["samples"]] - known,
+        known - values[name, "none", 1],
+    )
+    p_value = relative_equivalence_p_value(differences, effects, 0.25)
+    assert row["equivalent_holm"] == pytest.approx(len(told) * p_value)
+    assert noise_parts(rows)["kind"].unique().tolist() == ["bernoulli", "gaussian"]
 
 
 def test_a_draw_that_diverged_is_left_out_of_its_pairs():

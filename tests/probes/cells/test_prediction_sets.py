@@ -77,6 +77,48 @@ def test_sets_are_those_of_the_definition():
     assert plus["empty"] == pytest.approx(1 - inside.any(0).mean())
 
 
+def scores_of(found, network, example, candidate):
+    """How badly a network's prediction for an example fits a candidate: a value, or a class."""
+    if found.test.shape[1] == 1:
+        return abs(candidate - found.test[network, 0, example])
+    return 1 - found.test[network, candidate, example]
+
+
+@pytest.mark.parametrize("task", ["ridge", "breast_cancer", "digits"])
+def test_what_moves_is_the_score_of_the_truth(task):
+    """In a loop over pairs; no smaller widening leaves so few moves above it."""
+    cell = cell_of(task)
+    found = predicted(cell, train_cell(cell))
+    moves = np.array(
+        [
+            [abs(scores_of(found, 1 + i, x, y) - scores_of(found, 0, x, y)) for i in range(11)]
+            for x, y in enumerate(found.test_labels)
+        ]
+    )
+    rows = rows_of(cell)
+    assert rows["change"].tolist() == pytest.approx([moves.mean()] * 3)
+    widening = rows.loc["jackknife, widened", "widening"]
+    above = [np.mean(moves > least) for least in (0.0, 0.0, widening + 1e-12)]
+    assert rows["unstable"].tolist() == pytest.approx(above, abs=1e-9)
+    assert np.mean(moves > widening + 1e-12) <= allowed_instability(ALPHA)
+    assert np.mean(moves > widening - 1e-12) > allowed_instability(ALPHA)
+
+
+@pytest.mark.parametrize("task", ["breast_cancer", "digits"])
+def test_a_class_is_accepted_by_the_network_of_s_and_the_scores_of_those_left_out(task):
+    cell = cell_of(task, lr=0.05)
+    found = predicted(cell, train_cell(cell))
+    own = sorted(1 - found.train[1 + i, y, i] for i, y in enumerate(found.train_labels))
+    rows = rows_of(cell)
+    for method in ("jackknife", "jackknife, widened"):
+        row = rows.loc[method]
+        inside = 1 - found.test[0] <= own[9 - 1] + row["widening"]
+        truth = [inside[y, x] for x, y in enumerate(found.test_labels)]
+        assert row["coverage"] == np.mean(truth)
+        assert row["size"] == pytest.approx(inside.sum() / inside.shape[1])
+        assert row["empty"] == pytest.approx(np.mean(inside.sum(0) == 0))
+
+
 @pytest.mark.parametrize("task", ["ridge", "breast_cancer"])
 def test_widening_buys_the_guarantee_of_the_jackknife_plus(task):
     rows = rows_of(cell_of(task))

@@ -17,7 +17,8 @@ def test_subsets_have_their_size_and_all_are_equally_likely():
 
 
 def test_those_without_an_example_are_the_predictor_of_the_rest():
-    bags = without_training(5, 40, np.random.default_rng(1))
+    bags = without_training(7, 40, np.random.default_rng(1))
+    assert (bags.inside.sum(1) == 3).all()
     answers = np.random.default_rng(2).random(40)
     averaged = bags.mixing @ answers
     expected = leave_one_out_changes(answers, bags.inside)

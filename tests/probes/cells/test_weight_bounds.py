@@ -3,13 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
+from scipy.special import rel_entr
+from scipy.stats import beta
 
+from probes.cells.cell import objective_of
 from probes.cells.prepare import prepare
 from probes.cells.weight_bounds import (
     AS_TRAINED,
     BOUNDS,
     NOISE,
     PAC_BAYES,
+    POSTERIOR_SAMPLES,
     QUANTIZED,
     TEST_SET,
     TRAIN_LOSSES,
@@ -23,6 +28,7 @@ from probes.cells.weight_bounds import (
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.job import TableKind, silent
 from probes.tasks import load_task
+from probes.training.retrain import retrain
 from theory.zhu2024 import quantized_gap_bound
 
 
@@ -103,9 +109,68 @@ def test_pac_bayes_is_the_stated_bound_at_a_noise_that_was_fixed_beforehand(rows
     assert rows.drop(index=PAC_BAYES)["square"].isna().all()
 
 
-def test_the_test_set_has_n_examples_and_whole_errors(rows):
-    errors = rows.loc[TEST_SET, "train_loss"] * 12
-    assert errors == pytest.approx(round(errors))
+@pytest.fixture(scope="module")
+def trained():
+    """The examples of the cell above, and what is trained on all of S."""
+    base = cell().base
+    ready = prepare(base)
+    return base, ready, retrain(
+        ready.network, ready.train, ready.weights[:1], ready.start, ready.training,
+        objective_of(base),
+    )  # fmt: skip
+
+
+def errors_of(base, ready, networks):
+    """Shares of errors of every network on S, and its errors on all test examples."""
+    return [
+        ((ready.network.replica_outputs(networks, inputs, update_scale=base.update_scale) > 0)
+         != (inputs.targets > 0.5)).squeeze(1).double().numpy()
+        for inputs in (ready.train, ready.test)
+    ]  # fmt: skip
+
+
+def test_the_test_set_bound_is_clopper_and_pearsons_on_n_test_examples(rows, trained):
+    _, (wrong,) = errors_of(*trained)
+    errors = int(wrong[:12].sum())
+    row = rows.loc[TEST_SET]
+    assert row["train_loss"] == errors / 12
+    assert row["bound"] == pytest.approx(beta.ppf(0.95, errors + 1, 12 - errors) - errors / 12)
+    assert row["gap"] == pytest.approx(wrong[12:].mean() - errors / 12)
+
+
+def test_counting_speaks_of_the_network_that_was_trained(rows, trained):
+    on_s, tested = errors_of(*trained)
+    row = rows.loc[AS_TRAINED]
+    assert row["train_loss"] == pytest.approx(on_s.mean())
+    assert row["gap"] == pytest.approx(tested.mean() - on_s.mean())
+
+
+def test_pac_bayes_speaks_of_networks_with_noise_around_the_one_that_was_trained(rows, trained):
+    """Of as many others; 6 standard errors of the difference."""
+    base, ready, factors = trained
+    row = rows.loc[PAC_BAYES]
+    moved = [part - first for pair, start in zip(factors, ready.start, strict=True)
+             for part, first in zip(pair, start, strict=True)]  # fmt: skip
+    assert row["square"] == pytest.approx(sum(float(part.square().sum()) for part in moved))
+    others = noisy(factors, row["noise"], POSTERIOR_SAMPLES, torch.Generator().manual_seed(5))
+    on_s, tested = (wrong.mean(1) for wrong in errors_of(base, ready, others))
+    for value, of_others in ((row["train_loss"], on_s), (row["gap"], tested - on_s)):
+        error = of_others.std(ddof=1) * (2 / POSTERIOR_SAMPLES) ** 0.5
+        assert value == pytest.approx(of_others.mean(), abs=6 * error)
+
+
+@pytest.mark.parametrize("train_loss", [0.0, 0.25])
+def test_every_noise_has_its_share_of_delta_for_the_sample_and_for_the_bound(train_loss):
+    def above(low, budget):
+        def excess(high):
+            return rel_entr([low, 1 - low], [high, 1 - high]).sum() - budget
+
+        return brentq(excess, low, 1 - 1e-12, xtol=1e-13)
+
+    share = 0.05 / 2 / len(NOISE)
+    mean = above(train_loss, np.log(1 / share) / POSTERIOR_SAMPLES)
+    expected = above(mean, (3 + np.log(2 * 40**0.5 / share)) / 40)
+    assert posterior_bound(train_loss, 3.0, 40, 0.05) == pytest.approx(expected)
 
 
 def test_training_for_nothing_leaves_no_divergence_to_speak_of():

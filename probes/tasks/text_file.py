@@ -33,6 +33,8 @@ BYTE_ORDER_MARKS = {
 INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, 0xFEFF])
 #: How Excel says in a first line what separates.
 EXCEL = re.compile(r'"?sep=(.)"?\r?\n')
+#: The first line of a table that is not blank; a line may end within a cell in quotes.
+HEADER = re.compile(r"""(?:\s*[\r\n])?((?:[^"\r\n]++|(?<![^,;\t\r\n])"(?:[^"]++|"")*+"|")*+)""")
 #: What a compressed file begins with.
 GZIP = b"\x1f\x8b"
 #: What files begin with that are no text, whatever they are called, and what they are.
@@ -107,8 +109,9 @@ def separator_of(text: str) -> str:
     """
     if said := EXCEL.match(text):
         return said[1]
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    return max(SEPARATORS, key=re.sub('"[^"]*"', "", header).count)
+    header = HEADER.match(text)
+    assert header is not None  # nothing matches, too
+    return max(SEPARATORS, key=re.sub('"[^"]*"', "", header[1]).count)
 
 
 def check_file(name: str, path: str) -> None:

@@ -21,7 +21,9 @@ def test_without_numbers_ranks_fall_from_three_halves_after_a_tenth_until_a_fift
 
 @pytest.mark.parametrize("steps", range(1, 40))
 def test_shares_of_any_training_are_a_schedule_of_peft(steps):
-    AdaLoraConfig(**RankSchedule().of_training(rank=4, steps=steps))
+    config = AdaLoraConfig(**RankSchedule().of_training(rank=4, steps=steps))
+    assert (config.tinit, config.tfinal) == (steps // 10, steps // 5)
+    assert isinstance(config.tinit, int)
 
 
 def test_a_training_that_takes_no_rank_away_is_refused():

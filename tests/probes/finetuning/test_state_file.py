@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from probes.finetuning.state_file import read_state, write_state
 
@@ -46,4 +48,20 @@ def test_what_cannot_be_kept_is_refused_and_nothing_is_written(tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "state").write_bytes(b"anything")
     with pytest.raises(ValueError, match="damaged"):
+        read_state(tmp_path / "state")
+
+
+@pytest.mark.parametrize("said", [None, {"format": "pt"}])
+def test_tensors_that_somebody_else_wrote_are_refused(said, tmp_path):
+    save_file({"0": torch.zeros(2)}, tmp_path / "state", said)
+    with pytest.raises(ValueError, match="damaged"):
+        read_state(tmp_path / "state")
+
+
+def test_a_tensor_that_was_changed_is_refused(tmp_path):
+    write_state(tmp_path / "state", [torch.zeros(2)])
+    with safe_open(tmp_path / "state", framework="pt") as file:
+        said = file.metadata()
+    save_file({"0": torch.ones(2)}, tmp_path / "state", said)
+    with pytest.raises(ValueError, match="does not hold what was written"):
         read_state(tmp_path / "state")

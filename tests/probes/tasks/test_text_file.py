@@ -65,6 +65,19 @@ def test_the_header_says_what_separates(mark, name, tmp_path):
     assert table[["text", "label"]].values.tolist() == [["a, b; c\td", "x"]]
 
 
+@pytest.mark.parametrize("name", ['"text\n(one, or two, or more)"', '"\r\ntext"', '5" text'])
+def test_a_line_may_end_in_the_name_of_a_column(name, tmp_path):
+    (tmp_path / "t.csv").write_bytes(f"\n \n{name};label\r\na, b;x\r\n".encode())
+    table = read_table(tmp_path / "t.csv")
+    assert table["label"].tolist() == ["x"]
+    assert table.iloc[:, 0].tolist() == ["a, b"]
+
+
+def test_commas_in_the_header_of_a_tsv_file_separate_nothing(tmp_path):
+    (tmp_path / "t.tsv").write_text("text, or none, or both\tlabel\na, b\tx\n")
+    assert read_table(tmp_path / "t.tsv").values.tolist() == [["a, b", "x"]]
+
+
 @pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "sep=|"])
 def test_excels_first_line_says_what_separates(line, tmp_path):
     mark = line.strip('"')[-1]
@@ -82,6 +95,14 @@ def test_a_column_is_found_in_any_form_of_its_letters(tmp_path):
     assert text_column(table, "t\u00e9xt", "t.jsonl").tolist() == ["a"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_on_any_system(end, tmp_path):
+    (tmp_path / "T.CSV").write_bytes(end.join(["text,label", "a,x", "", "b,y"]).encode())
+    table = read_table(tmp_path / "T.CSV")
+    assert table.values.tolist() == [["a", "x"], ["b", "y"]]
+    assert table.index.tolist() == [2, 4]
+
+
 def test_rows_keep_their_lines(tmp_path):
     (tmp_path / "t.csv").write_text('text,label\n"two\nlines",a\n\nlast,b\n')
     table = read_table(tmp_path / "t.csv")
@@ -95,6 +116,7 @@ def test_rows_keep_their_lines(tmp_path):
         (b"text,label\nfine,a\nred\n", "line 3 has 1 field, and the header has 2"),
         (b'text,label\n"open,a\n', r"line 2 cannot be read: unexpected end of data \(a cell that"),
         (b'text,label\n"a"b,c\n', "line 2 cannot be read"),
+        (b'"text"s,label\na,b\n', "line 1 cannot be read"),
         (b"", "is empty"),
         (b"text,label\n\n", "holds no rows"),
         (b"text,label\nfine,a\n\xef\xbb\xbftext,label\n", "line 3 repeats the header"),
@@ -140,6 +162,7 @@ def test_a_damaged_table_is_named_by_its_line(content, message, tmp_path):
         ("t.xlsx", "", "data must be a CSV, TSV, JSON"),
         ("t.parquet", "PAR1", "data must be a CSV, TSV"),
         ("t.csv.gz", "text", "data must be a CSV, TSV"),
+        ("t.parquet.gz", "PAR1", r"data must be .*\(\.csv, .*; got .*t\.parquet\.gz"),
         ("t.json", '[{"text": "a", "\\ud800": 1}]', "name of a column is no Unicode text"),
     ],
 )
@@ -169,8 +192,9 @@ def test_the_encoding_is_what_is_said_or_marked(tmp_path):
     file.write_bytes("text\ncafé\n".encode())
     with pytest.raises(ValueError, match=r"t\.csv is utf-8, and in latin-1 its letters"):
         read_table(file, "latin-1")
-    with pytest.raises(ValueError, match="encoding must be one that Python knows"):
-        check_encoding("klingon")
+    for name in ("klingon", "undefined", "utf-8\0"):
+        with pytest.raises(ValueError, match="encoding must be one that Python knows"):
+            check_encoding(name)
 
 
 def test_compressed_files_and_long_cells_are_read(tmp_path):

@@ -130,7 +130,7 @@ def of_users_code(what: str) -> Iterator[None]:
         ]  # fmt: skip
         place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
         said = lines[0] if isinstance(error, ValueError | RuntimeError) and lines[0] else (
-            f"{type(error).__name__}: {lines[0]}"
+            f"{type(error).__name__}: {lines[0]}".rstrip(": ")
         )  # fmt: skip
         raise ValueError(f"{what} fails: {said}{place}") from error
 

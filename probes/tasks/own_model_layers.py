@@ -12,7 +12,6 @@ from lora_dropout import inject
 from lora_dropout.adaptable import why_refused
 from lora_dropout.injection import adapted_layers
 from probes.jobs.amounts import first_of
-from probes.jobs.validation import require
 from probes.tasks.labelled_texts import say_once
 from probes.tasks.own_model import OwnModel, of_users_code
 
@@ -93,7 +92,6 @@ def layer_ranks(own: OwnModel) -> list[LayerRank]:
     Raises:
         ValueError: nothing can be adapted, or a target cannot be.
     """
-    require(own.rank >= 1, "own.rank", "at least 1", own.rank)
     _check_target(own)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -102,7 +100,7 @@ def layer_ranks(own: OwnModel) -> list[LayerRank]:
         try:
             tried = inject(copied, rank=1, p=0.0, target=own.target)
         except ValueError as error:
-            others = _others(own.model, []) if own.target is None else ""
+            others = _others(own.model) if own.target is None else ""
             if not others:
                 kinds = f"{error} (its parts: {_parts(own.model)})"
                 raise ValueError(f"own.model cannot be adapted: {kinds}") from None
@@ -124,7 +122,7 @@ def say_layers(own: OwnModel) -> None:
         named = (f"{one.rank} in {f'layer {one.name}' if one.name else 'the layer'}" for one in cut)
         where = first_of(named, NAMED)
         said.append(f"rank {own.rank} is cut to {where}")
-    if own.target is None and (others := _others(own.model, [one.name for one in ranks])):
+    if own.target is None and (others := _others(own.model)):
         said.append(f"not adapted: {others}")
     if said:
         say_once(f"own model: {'; '.join(said)}")
@@ -141,13 +139,13 @@ def _check_target(own: OwnModel) -> None:
             )
 
 
-def _others(model: nn.Module, adapted: list[str]) -> str:
-    """The layers with weights that are not adapted, each with the reason."""
+def _others(model: nn.Module) -> str:
+    """The layers with weights that cannot be adapted, each with the reason."""
     reasons = {}
     inside: list[str] = []
     for name, module in model.named_modules():
         part = any(name.startswith(f"{one}.") for one in inside)
-        if _has_weights(module) and name not in adapted and not part:
+        if _has_weights(module) and not part:
             reason = why_refused(module)
             if reason is not None:
                 reasons[name or "the model"] = reason

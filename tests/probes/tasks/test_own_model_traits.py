@@ -66,8 +66,24 @@ class FunctionalDropout(nn.Module):
         ([nn.RReLU()], Traits(coupled=False, random=True)),
     ],
 )
-def test_what_couples_examples_or_is_random_is_found(middle, expected):
-    assert traits(own(*middle, noise=True)) == expected
+def test_what_couples_examples_or_is_random_is_found(middle, expected, capsys):
+    for n in (6, 19):
+        assert traits(own(*middle, noise=True), n) == expected
+    assert capsys.readouterr().err == ""
+
+
+def test_layers_that_the_loss_does_not_depend_on_are_said(capsys):
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.idle = nn.Linear(6, 2), nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.first(x)
+
+    assert traits(own(model=Idle())) == Traits(coupled=False, random=False)
+    said = capsys.readouterr().err
+    assert said == "own model: the loss does not depend on idle: not trained\n"
 
 
 def test_the_generators_are_left_as_they_were():
@@ -139,8 +155,8 @@ def contrastive(outputs, targets):
         (own(OwnGenerator(), noise=True), "got one that gives other losses in its second pass"),
         (own(model=InPlace(nn.Linear(6, 2))), "own.model must be .* leaves the features as they"),
         (own(loss=moved), "own.loss must be a function that leaves the targets as they are"),
-        (own(Softmax()), "own.loss must be of each example by itself"),
-        (own(loss=contrastive), "own.loss must be of each example by itself"),
+        (own(Softmax()), "own.loss must be of each example by itself; .* with the other ex"),
+        (own(loss=contrastive), "own.loss must be of each example by itself; .* with the other ex"),
         (own(loss=lambda z, y: cross_entropy(z, y) / len(y)), "own.loss .* number of examples"),
         (own(loss=F.cross_entropy), r"own.loss must be a loss an example, .* \(reduction='none'"),
         (own(loss=lambda z, y: (z - y[:, None].float()) ** 2), r"of shape \(6,\); got \(6, 2\)"),
@@ -149,6 +165,10 @@ def contrastive(outputs, targets):
         (own(score=lambda z, y: (z.argmax(1) == y).double().mean()), "own.score must be a score"),
         (own(targets=TARGETS[:-1]), "own.targets must be as many as the features, 20; got 19"),
         (own(features=FEATURES.numpy()), "own.features must be a tensor"),
+        (own(targets=TARGETS.tolist()), "own.targets must be a tensor, one row an example; got li"),
+        (own(targets=torch.tensor(1)), "own.targets must be a tensor, one row an example"),
+        (own(loss=lambda z, y: 3.0), r"own.loss must be a loss an example, .* got float"),
+        (own(nn.Dropout(0.0), nn.Dropout(0.1)), r"in training; got 2 \(Dropout\);"),
         (own(features=FEATURES[:, :5]), "own.model on 20 examples, .* fails: .*mat1 and mat2"),
         (own(features=FEATURES.log()), "own.loss must be finite before training; got nan for exa"),
         (own(loss=lambda z, y: cross_entropy(z, y).detach()), "own.loss must be a function of wh"),

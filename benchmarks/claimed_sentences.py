@@ -17,7 +17,8 @@ from benchmarks.claimed_measurements import (
 )
 from probes.attribution import DATAMODELING, LEAVE_ONE_OUT
 from probes.metrics.multiple_comparisons import LEVEL
-from probes.report.regimes import LEARNING_RATES, Regime, compare
+from probes.report.claims import Claims
+from probes.report.regimes import LEARNING_RATES, Regime
 from probes.results.stability_result import StabilityResult
 from probes.verify import VerifySettings
 from theory import stability_gap_bound
@@ -361,16 +362,15 @@ def _attribution_row(task: str, lr: float, name: str) -> Claim:
     return Claim(f"| {task}, {name} | {cells} |", _attributed(task, lr))
 
 
-def estimates_in_both(measured: Results) -> list[str]:
-    """Say what the checks trust the estimates in, by regime.
+def claims_of_estimates(measured: Results) -> Iterator[dict[Regime, Claims]]:
+    """What the checks trust the estimates in.
 
     Args:
         measured: with the plans of ``influence`` and of their regimes.
 
-    Returns:
-        A sentence a task: see :func:`probes.report.regimes.compare`.
+    Yields:
+        Claims by regime, a task at a time: see :func:`probes.report.regimes.compare`.
     """
-    sentences = []
     for task in ESTIMATED_TASKS:
         claims = {}
         for lr in LEARNING_RATES[task]:
@@ -378,8 +378,7 @@ def estimates_in_both(measured: Results) -> list[str]:
             outcomes = {f"p = {row['p']:g}": row["verdict"] for row in table.to_dict("records")}
             regime = Regime.of(measured[f"regime-{task}-{lr:g}"])
             claims[regime] = {f"what is trusted of the estimates on {task}": outcomes}
-        sentences += compare(claims)
-    return sentences
+        yield claims
 
 
 def _single_estimates(measured: Results) -> Numbers:

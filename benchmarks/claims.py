@@ -21,9 +21,11 @@ import pandas as pd
 import tyro
 
 from benchmarks.claimed_measurements import SECTIONS, measured, plans_of
-from benchmarks.claimed_sentences import SENTENCES, estimates_in_both
+from benchmarks.claimed_sentences import SENTENCES, claims_of_estimates
 from probes.cli.command_line import leave
-from probes.report.page import by_question, conclusions
+from probes.report.claims import Claims
+from probes.report.page import by_question, claims_of
+from probes.report.regimes import Regime, compare
 from probes.report.sections import Plan, ReportSettings
 from probes.results.text_tables import TextTable, print_table
 
@@ -139,7 +141,8 @@ def checked(
     for claim in SENTENCES:
         sentence = claim.filled(results)
         yield sentence, "same" if sentence in written else "differs"
-    found = {sentence.partition(":")[0]: sentence for sentence in _concluded(results, plans)}
+    concluded = (one for claims in claimed(results, plans) for one in compare(claims))
+    found = {sentence.partition(":")[0]: sentence for sentence in concluded}
     for topic in topics(text):
         if LONG_TOPIC in topic and not any(plan.name == LONG for plan in plans.values()):
             continue
@@ -147,13 +150,23 @@ def checked(
         yield sentence, "same" if sentence in written else "differs"
 
 
-def _concluded(results: Mapping[str, Any], plans: Mapping[str, Plan]) -> Iterator[str]:
-    """What holds in which regime."""
+def claimed(
+    results: Mapping[str, Any], plans: Mapping[str, Plan]
+) -> Iterator[dict[Regime, Claims]]:
+    """What the results say, by regime.
+
+    Args:
+        results: by key of their plan.
+        plans: of these results.
+
+    Yields:
+        Claims by regime, a question at a time.
+    """
     for joint, some in by_question(list(plans.values())).items():
         if joint == "influence":
-            yield from estimates_in_both(results)
+            yield from claims_of_estimates(results)
         else:
-            yield from conclusions(some, results)
+            yield claims_of(some, results)
 
 
 def tables(found: Sequence[tuple[str, str]]) -> list[TextTable]:

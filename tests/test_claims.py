@@ -28,7 +28,7 @@ from benchmarks.claims import (
 )
 from benchmarks.influence import LOSSES, errors
 from probes.jobs.job import TableKind, silent
-from probes.report.regimes import LEARNING_RATES
+from probes.report.regimes import LEARNING_RATES, Regime
 from probes.report.sections import ReportSettings
 from probes.results.estimate_agreement import agreement
 from probes.results.text_tables import print_table
@@ -84,10 +84,10 @@ def test_a_number_that_differs_is_found(monkeypatch):
 
 def test_a_conclusion_that_reverses_is_found(monkeypatch):
     monkeypatch.setattr("benchmarks.claims.SENTENCES", ())
-    monkeypatch.setattr("benchmarks.claims.by_question", lambda plans: {"stability": plans})
+    said = {"β against p = 0": {"p = 0.1": "larger"}, "other": {"x": "smaller"}}
+    regimes = [Regime("digits", lr, 64, 0.1, 0.7, 0.7, lr > 1e-3) for lr in (1e-3, 5e-3)]
     monkeypatch.setattr(
-        "benchmarks.claims.conclusions",
-        lambda plans, measured: ["β against p = 0: larger (p = 0.1) in both.", "other: x."],
+        "benchmarks.claims.claimed", lambda results, plans: [dict.fromkeys(regimes, said)]
     )
     text = "- β against p = 0: smaller (p = 0.1) in both."
     assert list(checked({}, {}, text)) == [

@@ -188,19 +188,6 @@ def by_question(plans: Sequence[Plan]) -> dict[str, list[Plan]]:
     return questions
 
 
-def conclusions(plans: Sequence[Plan], results: Mapping[str, Any]) -> list[str]:
-    """Say what the regimes of a question have in common, and what not.
-
-    Args:
-        plans: the question in every regime.
-        results: of these plans and of those of their regimes, by key.
-
-    Returns:
-        A sentence a topic: see :func:`probes.report.regimes.compare`.
-    """
-    return compare(claims_of(plans, results))
-
-
 def claims_of(plans: Sequence[Plan], results: Mapping[str, Any]) -> dict[Regime, Claims]:
     """What a question's results say, by regime.
 

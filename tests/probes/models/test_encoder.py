@@ -27,7 +27,7 @@ def make_ids():
     return ids, torch.arange(TOKENS) < lengths.unsqueeze(1)
 
 
-def make(layers, pooling, rank=3):
+def make(layers, pooling, rank=3, **settings):
     """The network, its inputs, and the frozen model that it stands for."""
     model = copy.deepcopy(tiny_bert()).double()
     ids, mask = make_ids()
@@ -36,6 +36,7 @@ def make(layers, pooling, rank=3):
     network = Encoder(
         [EncoderLayer.of(layer) for layer in model.encoder.layer[DEPTH - layers :]], head, heads=2,
         pooling=pooling, tokens=TOKENS, rank=rank, alpha=6.0, loss=cross_entropy,
+        **settings,
     )  # fmt: skip
     with torch.no_grad():
         hidden = model(ids, mask, output_hidden_states=True).hidden_states[-1 - layers]
@@ -76,6 +77,18 @@ def test_every_replica_is_the_model_with_its_weights_merged(layers, pooling):
         expected = model_outputs(merged, network.head, pooling).mT
         torch.testing.assert_close(outputs[replica], expected, rtol=1e-9, atol=1e-11)
         torch.testing.assert_close(beside[replica], expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("layers", "pooling"), SHAPES)
+def test_a_network_is_the_same_in_another_precision(layers, pooling):
+    network, inputs, _ = make(layers, pooling, activation=torch.tanh, epsilon=0.1)
+    like = torch.empty((), dtype=torch.float32)
+    placed, factors = network.place(like), random_factors(network)
+    rough = [(A.to(like), B.to(like)) for A, B in factors]
+    losses = placed.losses(rough, inputs.place(like), update_scale=0.7)
+    assert losses.dtype == torch.float32
+    torch.testing.assert_close(losses.double(), network.losses(factors, inputs, 0.7), rtol=1e-4,
+                               atol=1e-5)  # fmt: skip
 
 
 @pytest.mark.parametrize(("layers", "pooling"), SHAPES)

@@ -72,6 +72,14 @@ def test_what_couples_examples_or_is_random_is_found(middle, expected, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_what_couples_examples_is_found_behind_a_layer_that_gives_zeros():
+    """As the last one of many networks at first; the update makes it give more."""
+    given = own(model=nn.Sequential(nn.Linear(6, 4), Centred(), nn.Linear(4, 2)))
+    with torch.no_grad():
+        given.model[0].weight.zero_()
+    assert traits(given).coupled
+
+
 def test_layers_that_the_loss_does_not_depend_on_are_said(capsys):
     class Idle(nn.Module):
         def __init__(self):
@@ -161,6 +169,7 @@ def contrastive(outputs, targets):
         (own(loss=F.cross_entropy), r"own.loss must be a loss an example, .* \(reduction='none'"),
         (own(loss=lambda z, y: (z - y[:, None].float()) ** 2), r"of shape \(6,\); got \(6, 2\)"),
         (own(loss=lambda z, y: z[:, :1] - y), r"of shape \(6,\); got \(6, 6\)"),
+        (own(loss=lambda z, y: F.mse_loss(z[:, :1], y + 0.5, reduction="none")), r"got \(6, 6\)"),
         (own(loss=lambda z, y: z.argmax(1) - y), "own.loss must be of floating point"),
         (own(score=lambda z, y: (z.argmax(1) == y).double().mean()), "own.score must be a score"),
         (own(targets=TARGETS[:-1]), "own.targets must be as many as the features, 20; got 19"),

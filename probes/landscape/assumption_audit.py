@@ -248,7 +248,7 @@ def _least_reach(
     """Least reach of the expansion along some paths, whose losses are computed together."""
 
     def change(step: float) -> np.ndarray:
-        return losses(point + step * paths).numpy() - start
+        return (losses(point + step * paths) - start).numpy()
 
     return float(np.min(expansion_reach(change, slope=slopes, curvature=curvatures)))
 

@@ -38,11 +38,14 @@ def change_statistics(change: ArrayLike) -> dict[str, float]:
     if not len(finite):
         return dict.fromkeys(STATISTICS, float("nan")) | diverged
     size = np.sort(np.abs(finite))
-    tenth, total = max(1, round(len(size) / 10)), size.sum()
-    return {
-        "beta": float(size.mean()),
-        "beta_signed": float(finite.mean()),
-        "beta_median": float(np.median(size)),
-        "beta_q90": float(np.quantile(size, 0.9)),
-        "beta_top_tenth": float(size[-tenth:].sum() / total) if total > 0 else float("nan"),
-    } | diverged
+    tenth = max(1, round(len(size) / 10))
+    # Sums of what nearly diverged are infinite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = size.sum()
+        return {
+            "beta": float(size.mean()),
+            "beta_signed": float(finite.mean()),
+            "beta_median": float(np.median(size)),
+            "beta_q90": float(np.quantile(size, 0.9)),
+            "beta_top_tenth": float(size[-tenth:].sum() / total) if total > 0 else float("nan"),
+        } | diverged

@@ -52,6 +52,14 @@ def test_the_radius_is_the_least_of_every_path_by_itself(seed):
     assert found.expansion_radius == min(reach_of_one(loss, start, end - start) for end in ends)
 
 
+@pytest.mark.parametrize("size", [1e153, 1e154, 1e155])
+def test_where_losses_are_infinite_the_expansion_is_known_without_a_warning(size):
+    """Beside the network, or at it: the difference of two of them is no number."""
+    network, inputs, factors = make(squared, (6, 1))
+    grown = [(A, size * B) for A, B in factors]
+    assert audit(network, grown, inputs, **KNOWN).expansion_radius < EXPANSION_STEPS[-1]
+
+
 def test_distances_are_those_of_the_merged_weights():
     network, _, factors, found = run(logistic, (6, 1))
     (weights,) = network.merged_weights(factors)

@@ -45,3 +45,16 @@ def test_where_all_diverged_nothing_is_known():
     assert found.pop("diverged") == 2
     assert set(found) == set(STATISTICS)
     assert np.isnan(list(found.values())).all()
+
+
+def test_sums_beyond_the_largest_double_are_infinite_without_a_warning():
+    found = change_statistics([1e308, -1e308, 1.7e308, 0.0, 1.0])
+    assert found["beta"] == np.inf
+    assert found["beta_median"] == 1e308
+    assert np.isnan(found["beta_top_tenth"])
+
+
+def test_a_tenth_of_many_is_the_nearest_number_of_them():
+    """0.1 of 14, 16 and 26 examples: 1, 2 and 3 of them."""
+    for n, tenth in ((14, 1), (16, 2), (26, 3)):
+        assert change_statistics([1.0] * n)["beta_top_tenth"] == pytest.approx(tenth / n)

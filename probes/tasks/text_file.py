@@ -331,19 +331,18 @@ def _fields_of_any_size() -> Iterator[None]:
 
 def _json(path: Path, text: str) -> pd.DataFrame:
     """Read a list of objects, SQuAD's nested objects, or an object a line."""
+    # Not splitlines: a text may hold characters that count as ends of a line there.
+    lines = {number: line for number, line in enumerate(text.split("\n"), 1) if line.strip()}
     if path.name.lower().removesuffix(".gz").endswith(".json"):
         try:
             whole = _loaded(text)
         except (ValueError, RecursionError) as error:
-            if len(text.strip().splitlines()) < 2 or not _is_object(text.strip().splitlines()[0]):
+            if len(lines) < 2 or not _is_object(next(iter(lines.values()))):
                 raise ValueError(f"{path} is no JSON: {error}") from None
         else:
             return _framed(path, "row", dict(enumerate(_examples(path, whole), 1)))
     rows = {}
-    # Not splitlines: a text may hold characters that count as ends of a line there.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in lines.items():
         try:
             rows[number] = _loaded(line)
         except (ValueError, RecursionError) as error:
@@ -405,7 +404,7 @@ def _asked(path: Path, article: Any, paragraph: Any, asked: Any, where: str) -> 
         row = {"id": asked.get("id"), "title": article.get("title"),
                "context": paragraph["context"], "question": asked["question"],
                "answers": asked["answers"]}  # fmt: skip
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, AttributeError) as error:
         raise ValueError(
             f"{path}: {where}: a question is not laid out as in SQuAD's files: {error!r}"
         ) from None

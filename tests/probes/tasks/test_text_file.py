@@ -139,9 +139,13 @@ def test_a_damaged_table_is_named_by_its_line(content, message, tmp_path):
         ("t.json", '[{"text": "a"}', "is no JSON"),
         ("t.json", '{"text": "a"}', "must be a list of objects"),
         ("t.json", "[1, 2]", "must be a list of objects"),
+        ("t.json", "[" * 99_999, "is no JSON"),
+        ("t.json", '{"text": "a"}\n{"text": ', "line 2 is no JSON"),
+        ("t.json", '3\n{"text": "a"}', "is no JSON"),
+        ("t.jsonl", "[" * 99_999, "line 1 is no JSON"),
         (
             "t.jsonl",
-            '{"text": "a"}\n{"text": "a", "text": "b"}\n',
+            '{"text": "a"}\n{"id": 1, "text": "a", "text": "b"}\n',
             "line 2 .* the key 'text' twice",
         ),
         ("t.jsonl", "\n", "holds no rows"),
@@ -153,6 +157,13 @@ def test_a_damaged_table_is_named_by_its_line(content, message, tmp_path):
         ),
         ("t.json", '{"data": [{"paragraphs": 3}]}', "article 1 must have paragraphs, a list"),
         ("t.json", '{"data": [{"paragraphs": []}, {}]}', "article 2 must have paragraphs"),
+        ("t.json", '{"data": [{"paragraphs": [3]}]}', "article 1 must have qas, a list"),
+        (
+            "t.json",
+            '{"data": [{"paragraphs": [{"qas": [3]}]}]}',
+            "article 1, paragraph 1: a questi",
+        ),
+        ("t.tsv", 'text\tlabel\n"a"b\tc\n', r"line 2 cannot be read: '\\t' expected after"),
         (
             "t.json",
             '{"data": [{"paragraphs": [{"context": "a", "qas": [{"question": "b", "answers": [1], '
@@ -265,13 +276,26 @@ def test_marks_and_blank_lines_before_the_header_and_between_rows_are_nothing(tm
     assert read_table(tmp_path / "t.json").values.tolist() == [["a"]]
 
 
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json", "T.JSON", "T.JSONL.GZ"])
+def test_objects_stand_in_lines_whatever_the_file_is_called(name, tmp_path):
+    content = b'{"text": "a\xe2\x80\xa8b"}\n \n{"label": "x", "text": "c"}\n'
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("GZ") else content)
+    table = read_table(tmp_path / name)
+    assert table.to_dict("list") == {"text": ["a\u2028b", "c"], "label": [None, "x"]}
+    assert (table.index.name, table.index.tolist()) == ("line", [1, 3])
+
+
 def test_the_nested_file_of_squad_is_one_question_a_row(tmp_path):
     asked = {"id": "q", "question": "who ?", "answers": [{"text": "us", "answer_start": 0}]}
-    nested = {"data": [{"title": "t", "paragraphs": [{"context": "us", "qas": [asked, asked]}]}]}
+    none = {"id": "r", "question": "why ?", "answers": [], "is_impossible": True}
+    nested = {"data": [{"title": "t", "paragraphs": [{"context": "us", "qas": [asked, none]}]}]}
     (tmp_path / "train-v1.1.json").write_text(json.dumps(nested))
     table = read_table(tmp_path / "train-v1.1.json")
-    assert table["context"].tolist() == ["us", "us"]
-    assert table["answers"].tolist() == [asked["answers"]] * 2
+    shared = {"title": "t", "context": "us"}
+    assert table.to_dict("records") == [
+        shared | {name: one[name] for name in ("id", "question", "answers")}
+        for one in (asked, none)
+    ]
 
 
 def test_numbers_of_other_formats_are_written_as_python_does(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import SymmetricalLogLocator
 
 from figures.equality_line import equality_line
@@ -25,8 +26,8 @@ def draw(rows: pd.DataFrame, caption: str) -> Drawing:
 
     Returns:
         A figure of one panel a task: the change of the example's loss by one Newton step against
-        that by retraining, on axes that are linear near 0 and logarithmic beyond; rank correlations
-        are means over draws.
+        that by retraining, on axes that are linear near 0 and logarithmic beyond, or linear where
+        the changes pass no power of ten; rank correlations are means over draws.
     """
     changes = rows.assign(
         retrained=rows["loss_retrained"] - rows["loss_kept"],
@@ -65,17 +66,32 @@ def _examples(axes: Axes, changes: pd.DataFrame) -> None:
                   markerfacecolor="none", markersize=4,
                   label=f"p = {p:g}: rank correlation {said}")  # fmt: skip
     equality_line(axes, found[["retrained", "estimated"]], "0.3")
+    _scale(axes, found)
+
+
+def _scale(axes: Axes, found: pd.DataFrame) -> None:
+    """Let both axes be linear near 0 and logarithmic beyond, where this leaves them two numbers."""
     sizes = found["retrained"].abs()
     largest = np.fmax(sizes.max(), found["estimated"].abs().max())
     # Four decades at most, as ticks on both sides of a narrow linear part write over each other.
     near = float(np.fmax(np.fmax(sizes.median(), 1e-4 * largest), 1e-6)) if largest > 0 else 1.0
     # A power of ten: there is then no tick within the linear part beside 0.
     near = 10.0 ** np.ceil(np.log10(near))
+    if not largest > near:
+        return
     axes.set_xscale("symlog", linthresh=near)
     locator = axes.xaxis.get_major_locator()
     assert isinstance(locator, SymmetricalLogLocator)
     locator.set_params(numticks=SIDE_BY_SIDE)
     axes.set_yscale("symlog", linthresh=near)
+    if min(_in_view(axis) for axis in (axes.xaxis, axes.yaxis)) < 2:
+        axes.set(xscale="linear", yscale="linear")
+
+
+def _in_view(axis: Axis) -> int:
+    """How many numbers an axis shows."""
+    low, high = sorted(axis.get_view_interval())
+    return sum(low <= place <= high for place in axis.get_majorticklocs())
 
 
 def _settings(rows: pd.DataFrame) -> str:

@@ -11,6 +11,10 @@ from matplotlib.ticker import AutoLocator, LogFormatterSciNotation, MaxNLocator,
 
 #: Most intervals between the numbers of an axis from left to right, where they stand side by side.
 MOST = 5
+#: Width of a figure of a number in points, and least distance of two numbers.
+FIGURE_WIDTH, APART = 6.4, 4.0
+#: Share of a panel's width that its numbers, and a legend beside it, leave.
+LEFT = 0.85
 #: Between these, the numbers of a logarithmic axis are plain; powers of ten beyond.
 PLAIN = 1e-4, 1e4
 #: What an empty panel says.
@@ -22,7 +26,8 @@ NOT_POSITIVE = "nothing to draw here:\nno number is above 0"
 def make_legible(axes: Axes) -> None:
     """Do to a panel that is drawn what its content asks for.
 
-    On a linear x axis numbers are few enough to stand beside each other. A logarithmic axis says
+    On a linear x axis numbers are few enough to stand beside each other, however long they are. A
+    logarithmic axis says
     0.001 to 1000 as these; upright, and without minor ticks, it has two powers of ten at least. A
     panel without a finite number says so.
 
@@ -33,6 +38,7 @@ def make_legible(axes: Axes) -> None:
         return
     if isinstance(axes.xaxis.get_major_locator(), AutoLocator):
         axes.xaxis.set_major_locator(MaxNLocator(MOST, steps=[1, 2, 2.5, 5, 10]))
+    _set_apart(axes)
     for axis in (axes.xaxis, axes.yaxis):
         _say_plainly(axis)
     if not has_data(axes):
@@ -69,6 +75,20 @@ class PlainLogarithms(LogFormatterSciNotation):
         """The number as it is said, "" where it is not."""
         said = super().__call__(x, pos)
         return f"{x:g}".replace("-", "−") if said and PLAIN[0] < abs(x) < PLAIN[1] else said
+
+
+def _set_apart(axes: Axes) -> None:
+    """Let an x axis have fewer numbers, down to one interval, while they are wider than a panel."""
+    locator, formatter = axes.xaxis.get_major_locator(), axes.xaxis.get_major_formatter()
+    if not isinstance(locator, MaxNLocator):
+        return
+    panel = LEFT * axes.bbox.width * 72 / axes.get_figure(root=True).dpi
+    low, high = axes.get_xlim()
+    for most in range(MOST, 0, -1):
+        shown = [at for at in axes.get_xticks() if low <= at <= high]
+        if sum(FIGURE_WIDTH * len(said) + APART for said in formatter.format_ticks(shown)) <= panel:
+            return
+        locator.set_params(nbins=most)
 
 
 def _say_plainly(axis: Axis) -> None:

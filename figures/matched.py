@@ -10,6 +10,8 @@ from figures.style import Drawing, looks, style
 
 #: The variant whose value is p, and the control that ends at no training at all.
 DROPOUT, UNTRAINED = "dropout", "early stopping"
+#: How far right of a point and above it its rate begins, and the size of such a name, in points.
+BESIDE, NAME = 6.0, (44.0, 12.0)
 #: Distance in p of the controls' points, so that their intervals stay apart.
 APART = 0.01
 
@@ -37,6 +39,7 @@ def draw(points: pd.DataFrame, decision: pd.DataFrame, caption: str) -> Drawing:
         left.set(xlabel="train loss", ylabel="β  (units of the loss)",
                  title="Stability against train loss, means over draws")  # fmt: skip
         keep_within(left, 0, np.inf)
+        _name_rates(left, points[points["variant"] == DROPOUT])
         _differences(right, decision)
         curves, marks = left.get_legend_handles_labels(), right.get_legend_handles_labels()
         figure.keyed((curves[0] + marks[0], curves[1] + marks[1]))
@@ -64,11 +67,26 @@ def _dropout(axes: Axes, points: pd.DataFrame) -> None:
         points["train_loss"], points["beta"], "X", color="black", markersize=8, label="dropout",
         linestyle="",
     )  # fmt: skip
-    for point in points.to_dict("records"):
+
+
+def _name_rates(axes: Axes, points: pd.DataFrame) -> None:
+    """Write every point's rate beside it, above the names of near points that have their place."""
+    points = known(points, ["train_loss", "beta"]).sort_values("beta", kind="stable")
+    places = axes.transData.transform(points[["train_loss", "beta"]])
+    places *= 72 / axes.get_figure(root=True).dpi
+    taken: list[tuple[float, float]] = []
+    for point, (x, y) in zip(points.to_dict("records"), places, strict=True):
+        height = y + BESIDE
+        for other, above in sorted(taken, key=lambda name: name[1]):
+            if abs(x - other) < NAME[0] and abs(height - above) < NAME[1]:
+                height = above + NAME[1]
+        taken.append((x, height))
+        moved = height > y + BESIDE
         axes.annotate(
-            f"p = {point['value']:g}", (point["train_loss"], point["beta"]), xytext=(6, 6),
-            textcoords="offset points", fontsize="small",
+            f"p = {point['value']:g}", (point["train_loss"], point["beta"]),
+            xytext=(BESIDE, height - y), textcoords="offset points", fontsize="small",
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.7} if moved else None,
         )  # fmt: skip
 
 

@@ -4,10 +4,8 @@ from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 
-#: Width of a figure of a tick's number in points, and least distance of two numbers.
-FIGURE_WIDTH, APART = 6.4, 4.0
-#: Share of a panel's width that a legend beside it leaves.
-LEFT = 0.85
+from figures.legible_axes import APART, FIGURE_WIDTH, LEFT
+
 #: Room beside the first and the last rate: at least, and as a share of their distance.
 LEAST_ROOM, ROOM = 0.03, 0.06
 

@@ -15,6 +15,8 @@ PLAIN = "plain"
 PLAIN_METHOD = "LoRA"
 #: Highest value of a panel, in units of that of the worst tuned method.
 HIGHEST = 1.3
+#: Up to this train loss the axis is linear.
+LINEAR = 0.01
 ROWS = {"test_loss": "test loss", "beta": "β  (units of the loss)"}
 
 
@@ -64,9 +66,12 @@ def draw(frontier: pd.DataFrame, tuned: pd.DataFrame, margin: float, caption: st
         for axes, (name, label) in zip(panels[:-1, 0], shown.items(), strict=True):
             axes.set_ylabel(label)
             axes.set_ylim(0, HIGHEST * _largest(tuned[name]) or None)
-            # Train losses go to 0, where a logarithm would not.
-            axes.set_xscale("symlog", linthresh=0.01)
-            axes.set_xlim(0, HIGHEST * _largest(tuned["train_loss"]) or None)
+            most = HIGHEST * _largest(tuned["train_loss"])
+            # Train losses go to 0, where a logarithm would not. Within its linear part it has no
+            # numbers but its ends.
+            if most > LINEAR:
+                axes.set_xscale("symlog", linthresh=LINEAR)
+            axes.set_xlim(0, most or None)
         _differences(bottom.subplots(), tuned, margin)
         figure.described(caption)
     return figure

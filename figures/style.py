@@ -165,6 +165,8 @@ def style() -> Iterator[None]:
                 "legend.frameon": True,
                 "figure.dpi": 150,
                 "savefig.dpi": 150,
+                # Numbers of an axis say all: none in its corner is to be added.
+                "axes.formatter.useoffset": False,
                 "axes.titlesize": "medium",
                 "axes.labelsize": "medium",
                 "legend.fontsize": "small",

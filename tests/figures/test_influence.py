@@ -108,3 +108,24 @@ def test_numbers_of_an_axis_do_not_write_over_each_other(retrained, estimated):
     ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
     boxes = [text.get_window_extent(renderer) for at, text in ticks if low <= at <= high]
     assert all(one.x1 <= other.x0 for one, other in pairwise(boxes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "scale"),
+    [([0.2, 0.3, 0.3, 0.4], "linear"), ([0.002, 0.002, 0.002, 0.0021], "linear"),
+     ([2, 3, 9, 30], "linear"), ([-0.3, 0.1, 0.2, 0.5], "linear"),
+     ([3e-8, 9e-8, 5e-8, 4e-8], "linear"), ([0.0, 0.0, 0.0, 0.0], "linear"),
+     ([-0.3, 2, 5, 90], "symlog"), ([0.001, 0.02, 0.05, 60], "symlog")],
+)  # fmt: skip
+def test_changes_within_a_power_of_ten_have_a_linear_scale(changes, scale):
+    """A logarithmic one has no numbers there but its ends, with all their digits."""
+    losses = 1 + np.array(changes)
+    axes = draw(examples("wine", 0.1).assign(loss_retrained=losses, loss_left_out=losses), "").axes[
+        0
+    ]
+    assert (axes.get_xscale(), axes.get_yscale()) == (scale, scale)
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        places = [place for place in axis.get_majorticklocs() if low <= place <= high]
+        assert len(places) >= 2
+        assert all(len(f"{place:.9g}") < 9 for place in places)

@@ -1,5 +1,7 @@
 """Numbers of an axis stand apart, and an empty panel says that it is."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,6 +15,7 @@ from figures.legible_axes import (
     make_legible,
     scale_logarithmically,
 )
+from figures.style import Drawing, style
 
 
 def panel():
@@ -73,6 +76,24 @@ def test_numbers_side_by_side_are_few():
     axes.plot([0.00021, 0.00198], [1, 2])
     make_legible(axes)
     assert len(axes.get_xticks()) <= MOST + 3
+
+
+@pytest.mark.parametrize("low", [0.0, 3.2, -3e-4, 3e7])
+@pytest.mark.parametrize("width", [1e-5, 2.3e-3])
+def test_long_numbers_side_by_side_are_fewer(low, width):
+    with style():
+        axes = Drawing(figsize=(5, 2)).subplots(1, 2)[0]
+    axes.plot([low, low + width], [1, 2])
+    make_legible(axes)
+    figure = axes.get_figure(root=True)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.get_layout_engine().execute(figure)
+    left, right = axes.get_xlim()
+    ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    boxes = [text.get_window_extent(renderer) for at, text in ticks if left <= at <= right]
+    assert len(boxes) > 1
+    assert all(one.x1 <= other.x0 for one, other in pairwise(boxes))
+    assert "+" not in axes.xaxis.get_offset_text().get_text()
 
 
 def test_ticks_that_were_set_are_kept():

@@ -1,8 +1,11 @@
 """Controls are curves over train loss, dropout's rates are markers, differences have intervals."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from figures.matched import APART, draw
 from tests.figures import artists
@@ -93,3 +96,15 @@ def test_a_difference_that_was_not_reached_is_left_out():
         lambda table: drawing(decision=table), DECISION, [0], ["difference", "difference_low"],
         ["weight decay"],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [(0, 0), (1e-3, 1e-3), (0.02, -0.002)])
+def test_names_of_near_points_do_not_write_over_each_other(step):
+    rates = (0.05, 0.1, 0.2, 0.3, 0.5)
+    near = [("dropout", p, 0.5 + k * step[0], 0.1 + k * step[1]) for k, p in enumerate(rates)]
+    points = pd.concat([POINTS[:6], pd.DataFrame(near, columns=list(POINTS))])
+    figure = drawing(points)
+    figure.canvas.draw()
+    names = [Text.get_window_extent(text) for text in figure.axes[0].texts]
+    assert len(names) == len(rates)
+    assert not any(one.overlaps(other) for one, other in combinations(names, 2))

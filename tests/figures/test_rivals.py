@@ -82,6 +82,13 @@ def test_every_panel_reaches_beyond_the_largest_train_loss_of_all():
         assert axes.get_xlim()[1] > 1.1 * max(further)
 
 
+def test_small_train_losses_have_numbers_on_their_axis():
+    figure = drawing(tuned=TUNED.assign(train_loss=3e-5), frontier=FRONTIER.assign(train_loss=2e-5))
+    assert [axes.get_xscale() for axes in figure.axes[:4]] == ["linear"] * 4
+    assert len(figure.axes[0].get_xticks()) > 2
+    assert drawing().axes[0].get_xscale() == "symlog"
+
+
 def test_what_diverged_has_no_place():
     harmed = pd.concat([FRONTIER, FRONTIER.tail(1).assign(train_loss=np.inf)])
     curves = artists.lines(drawing(frontier=harmed).axes[1])

@@ -29,7 +29,7 @@ DIFFERENT = {
     "xtick.bottom", "ytick.left",
 }  # fmt: skip
 #: What the project's style sets beyond the sheet.
-OURS = {
+OURS = {"axes.formatter.useoffset", 
     "figure.dpi", "savefig.dpi", "axes.titlesize", "axes.labelsize",
     "legend.fontsize", "lines.markersize", "figure.constrained_layout.use",
 }  # fmt: skip

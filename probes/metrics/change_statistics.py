@@ -27,7 +27,8 @@ def change_statistics(change: ArrayLike) -> dict[str, float]:
         ``beta``, the mean of the absolute changes (Definition 4.1 for this S), ``beta_signed``,
         that of the signed ones, ``beta_median``, ``beta_q90`` (the upper decile) and
         ``beta_top_tenth``, the share of the sum that the largest tenth has (NaN where nothing
-        changed); all are NaN where every replica diverged. ``diverged`` is their number.
+        changed, or the sum is infinite); all are NaN where every replica diverged. ``diverged`` is
+        their number.
 
     >>> change_statistics([0.0, -1.0, 1.0, 8.0])["beta_top_tenth"]
     0.8
@@ -41,11 +42,11 @@ def change_statistics(change: ArrayLike) -> dict[str, float]:
     tenth = max(1, round(len(size) / 10))
     # Sums of what nearly diverged are infinite.
     with np.errstate(over="ignore", invalid="ignore"):
-        total = size.sum()
+        total, largest = size.sum(), size[-tenth:].sum()
         return {
             "beta": float(size.mean()),
             "beta_signed": float(finite.mean()),
             "beta_median": float(np.median(size)),
             "beta_q90": float(np.quantile(size, 0.9)),
-            "beta_top_tenth": float(size[-tenth:].sum() / total) if total > 0 else float("nan"),
+            "beta_top_tenth": float(largest / total) if 0 < total < np.inf else float("nan"),
         } | diverged

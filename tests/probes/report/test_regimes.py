@@ -71,6 +71,18 @@ def test_outcomes_that_are_the_same_in_both_are_counted():
     )
 
 
+@pytest.mark.parametrize(
+    "untold", ["not told apart", "not shown", "not told apart (in 3 of 4 draws)"]
+)
+def test_what_tells_nothing_in_some_draws_tells_nothing(untold):
+    told = {"β": {"p = 0.1": untold, "p = 0.3": "larger (in 3 of 4 draws)"}}
+    claims = {FITS: told, OVERFITS: told}
+    assert alike(claims) == (
+        "The outcome is the same in both regimes in 2 of 2 comparisons; undecided or not "
+        "measured: 1 of these."
+    )
+
+
 def test_items_of_a_kind_name_it_once():
     items = ["n = 16, p = 0.1", "n = 16, p = 0.3", "n = 32, p = 0.1", "halves", "p = 0.3, no masks"]
     outcomes = dict.fromkeys(items, "smaller")

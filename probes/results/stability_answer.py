@@ -29,6 +29,8 @@ def stability_answer(summary: pd.DataFrame, bounds: pd.DataFrame, n: int, estima
 def measured_answer(summary: pd.DataFrame, n: int, estimated: bool = False) -> str:
     """Say what leaving out an example changes, at the smallest and the largest rate.
 
+    Where both diverged, at the smallest and the largest of the others.
+
     Args:
         summary: one row a rate and inference: ``p``, ``ensemble`` and ``beta`` with ``beta_low``.
         n: number of training examples.
@@ -40,6 +42,9 @@ def measured_answer(summary: pd.DataFrame, n: int, estimated: bool = False) -> s
     alone = summary[summary["ensemble"] == 0].sort_values("p", kind="stable")
     ends = alone.iloc[[0, -1]] if len(alone) > 1 else alone
     known = ends[np.isfinite(ends["beta"])]
+    if not len(known):
+        inside = alone[np.isfinite(alone["beta"])]
+        known = inside.iloc[[0, -1]] if len(inside) > 1 else inside
     if not len(known):
         return f"What leaving out one of {n} examples changes is not known: networks diverged."
     said = [f"{mean_in_words(row, 'beta')} at p = {row['p']:g}" for row in known.to_dict("records")]

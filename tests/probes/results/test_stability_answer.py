@@ -72,3 +72,19 @@ def test_what_diverged_changes_no_loss(betas, answer):
     """It once read "changes its loss by not known"."""
     table = pd.DataFrame({"ensemble": 0, "p": [0, 0.3], "beta": betas, "beta_low": NAN})
     assert measured_answer(table, 8).endswith(answer)
+
+
+@pytest.mark.parametrize(
+    ("rates", "inside", "said"),
+    [
+        ([0.0, 0.1, 0.5], [0.5], "by 0.5 at p = 0.1"),
+        ([0.0, 0.1, 0.2, 0.3, 0.5], [0.5, 0.9, 0.7], "by 0.5 at p = 0.1 and 0.7 at p = 0.3"),
+    ],
+)
+def test_what_is_known_inside_is_said_where_both_ends_diverged(rates, inside, said):
+    betas = [NAN, *inside, NAN]
+    table = pd.DataFrame({"p": rates, "ensemble": 0, "beta": betas, "beta_low": NAN})
+    assert measured_answer(table, 8) == (
+        f"Leaving out one of 8 examples changes its loss {said} on average; at p = 0 networks "
+        "diverged; at p = 0.5 networks diverged."
+    )

@@ -157,7 +157,7 @@ def _sets(found: Predicted, alpha: float) -> Iterator[dict[str, Any]]:
 
 
 def _widening(moves: Reals, alpha: float) -> float:
-    """The smallest move that no more than the allowed share of the moves exceeds."""
+    """A move that no more than the allowed share of the moves exceeds: the least, or the next."""
     return float(np.quantile(moves, 1 - allowed_instability(alpha), method="higher"))
 
 

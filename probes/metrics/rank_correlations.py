@@ -59,7 +59,8 @@ def mean_over_rows_and_columns(given: Array, truth: Array) -> tuple[float, float
     Returns:
         The mean over the columns that are not constant, at most 1 in size, and its 95 % interval
         within [-1, 1], which contains it; the ends are NaN for fewer than two columns, and all are
-        NaN without columns or with fewer than three rows.
+        NaN without columns, with fewer than three rows, and where every column is constant but for
+        one row.
     """
     rows = len(given)
     one, other = _ranks(given), _ranks(truth)

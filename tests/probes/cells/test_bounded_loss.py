@@ -29,6 +29,19 @@ def test_train_and_new_loss_are_those_of_the_selected_and_of_the_others():
     )
 
 
+def test_the_first_replicas_keep_their_values_and_c():
+    loss, pairs, _, selections = made(3, ceiling=1.0)
+    half, clipped = loss.first(4), np.minimum(pairs.losses, 1.0)
+    train = [clipped[k, i + 5 * selections[k, i]] for k in range(4) for i in range(5)]
+    assert half.train_loss == pytest.approx(np.mean(train))
+    assert half.loss_bound == 1.0
+    for part, whole in (
+        (half.values, loss.values), (half.rounded, loss.rounded), (half.codes, loss.codes),
+        (half.selections, loss.selections), (half.test, loss.test),
+    ):  # fmt: skip
+        assert np.array_equal(part, whole[:4])
+
+
 @given(seed=st.integers(0, 10_000), bins=st.integers(2, 6))
 def test_rounding_moves_the_gap_by_no_more_than_is_granted(seed, bins):
     loss, *_ = made(seed, bins=bins)

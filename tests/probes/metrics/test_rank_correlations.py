@@ -69,6 +69,13 @@ def test_one_column_has_no_interval():
         assert np.isnan([low, high]).all()
 
 
+def test_where_one_row_makes_the_order_the_jackknife_knows_nothing():
+    given = np.array([[1.0], [0.0], [0.0], [0.0]])
+    truth = np.arange(4.0)[:, None]
+    assert np.isfinite(rank_correlations(given, truth)).all()
+    assert np.isnan(mean_over_rows_and_columns(given, truth)).all()
+
+
 def test_a_perfect_order_is_certain():
     given, _ = with_ties()
     assert mean_over_rows_and_columns(given, 2 * given) == pytest.approx((1, 1, 1))

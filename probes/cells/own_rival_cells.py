@@ -3,7 +3,6 @@
 One replica is trained after the other, through the layers that are put into the model.
 """
 
-import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree
 
 from probes.cells.cell import seeds_of
+from probes.cells.own_constant import best_constant_of
 from probes.cells.rival_cells import FOLDS, Beside, left_out, size_with_folds
 from probes.cells.stopped_training import Setting
 from probes.jobs.job import Progress, TableKind, Tables
@@ -27,9 +26,6 @@ from probes.tasks.own_model_layers import is_end, layer_ranks
 from probes.training.example_weights import full_sample, leave_out
 from probes.training.own_training import OwnSample, own_outputs, train_own
 from probes.training.rivals import RIVALS, Rival
-
-#: Iterations of L-BFGS that find the best constant prediction.
-CONSTANT_ITERATIONS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,54 +247,3 @@ def layers_of(own: OwnModel) -> str:
     layers = layer_ranks(own) if own.adapt is None else []
     names = [name for name, _ in own.model.named_modules()]
     return json.dumps({f"{'^' * is_end(one.name, names)}{one.name}": one.rank for one in layers})
-
-
-def best_constant_of(own: OwnModel, index: Tensor) -> tuple[float, float]:
-    """Find the best outputs that are the same for every example, by L-BFGS.
-
-    Args:
-        own: its loss and score judge; every floating-point tensor in what its model returns, with
-            the examples along the first dimension, is such an output.
-        index: places of the examples.
-
-    Returns:
-        Mean loss, the least that was found, and mean score there; the score is NaN if there is
-        none.
-    """
-    targets = own.targets[index]
-    outputs = own_outputs(copy.deepcopy(own.model).eval(), own.features[index])
-    leaves, form = _pytree.tree_flatten(outputs)
-    free = [
-        leaf.mean(0, keepdim=True).detach().requires_grad_()
-        if isinstance(leaf, Tensor) and leaf.is_floating_point() and len(leaf) == len(index)
-        else None
-        for leaf in leaves
-    ]
-
-    def constant() -> Any:
-        made = [
-            leaf if one is None else one.expand_as(leaf)
-            for leaf, one in zip(leaves, free, strict=True)
-        ]
-        return _pytree.tree_unflatten(made, form)
-
-    best = [float("inf"), float("nan")]
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        made = constant()
-        loss = own.loss(made, targets).mean()
-        if loss.item() < best[0]:
-            score = float("nan")
-            if own.score is not None:
-                score = own.score(made, targets).double().mean().item()
-            best[:] = [loss.item(), score]
-        loss.backward()
-        return loss
-
-    optimizer = torch.optim.LBFGS(
-        [one for one in free if one is not None],
-        max_iter=CONSTANT_ITERATIONS, line_search_fn="strong_wolfe",
-    )  # fmt: skip
-    optimizer.step(closure)
-    return best[0], best[1]

@@ -163,7 +163,9 @@ def _use(choice: Choice) -> str:
     text = f"Use {choice.recommended.in_full}: loss {loss}"
     if np.isfinite(choice.low):
         text += f" over {choice.telling_draws} draws of S that had no part in the choice"
-    text = f"{text}; the best constant prediction has {number_in_words(choice.chance)}."
+    if np.isfinite(choice.chance):
+        text += f"; the best constant prediction has {number_in_words(choice.chance)}"
+    text += "."
     if choice.learned is None and choice.risk >= choice.chance:
         text += " On this one draw it is no better than that."
     return text

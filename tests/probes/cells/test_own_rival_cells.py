@@ -12,15 +12,12 @@ from probes.cells.own_rival_cells import (
     OwnDraw,
     OwnMeasuredCell,
     OwnTuningCell,
-    best_constant_of,
     run_own_rival_cell,
 )
 from probes.cells.rival_cells import MeasuredCell, TuningCell, run_rival_cell
 from probes.cells.stopped_training import Setting
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.job import TableKind, silent
-from probes.metrics.constant_prediction import best_constant
-from probes.tasks import load_task
 from probes.tasks.own_model import OwnModel
 from probes.training.own_training import own_obstacle
 from tests.probes.test_own_model import digits_model
@@ -71,15 +68,6 @@ def test_measuring_gives_the_row_of_the_fast_path(method, beside, judge):
     names += ["beta", "beta_signed"] if beside == "examples" else []
     found, expected = (table[names].to_numpy(np.float64)[0] for table in (slow, fast))
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
-
-
-def test_the_best_constant_is_that_of_the_class_shares():
-    index = torch.arange(100)
-    task = load_task("digits")
-    risk, score = best_constant(task.loss, task.targets[index].T)
-    found = best_constant_of(OWN, index)
-    # A convex function of ten numbers; L-BFGS stops at a gradient of 1e-7.
-    assert found == pytest.approx((risk, score), abs=1e-6)
 
 
 def test_what_a_model_cannot_do_is_said():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.cells.bounded_loss import clipped_loss, zero_one_loss
+from probes.cells.bounded_loss import chosen, clipped_loss, zero_one_loss
 from probes.cells.supersample import Outcome, balanced_selections
 
 
@@ -51,6 +51,9 @@ def test_rounding_moves_the_gap_by_no_more_than_is_granted(seed, bins):
         loss.test,
     )  # fmt: skip
     assert abs(loss.gap - rounded.gap) <= loss.rounding + 1e-12
+    off = np.abs(loss.values - loss.rounded)
+    sides = (chosen(off, loss.selections), chosen(off, 1 - loss.selections))
+    assert loss.rounding == pytest.approx(sum(side.mean() for side in sides))
     assert loss.rounded.min() >= 0
     assert loss.rounded.max() <= loss.loss_bound
 

@@ -363,7 +363,9 @@ class FinetuneSettings:
         self._check_used()
         alpha = self.alpha
         require(alpha is None or 0 < alpha < float("inf"), "alpha", "positive and finite", alpha)
-        require(0 <= self.seed < 2**32 - self.draws, "seed", "from 0 to below 2**32", self.seed)
+        last = 2**32 - self.draws
+        several = f" with {self.draws} draws" if self.draws > 1 else ""
+        require(0 <= self.seed <= last, "seed", f"from 0 to {last}{several}", self.seed)
         check_arguments(self.training)
 
     def _check_used(self) -> None:

@@ -51,6 +51,7 @@ NOT_COMPARED = {
         "python -m probes.curves --task tweets --n 32 --draws 4 --p 0 --methods LoRA --lr 2e-3 "
         "--steps 150 (extra text)"
     ),
+    "other draws of S": "python -m benchmarks.other_draws (25 minutes)",
     "what the reviewers asked": "python -m probes.QUESTION ..., above each number on the page",
     "mask pairs a step": "python -m benchmarks.claims --all",
     "rivals": "python -m probes.rivals --task TASK --lr LR",

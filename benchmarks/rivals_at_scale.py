@@ -39,7 +39,7 @@ from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.amounts import how_many
 from probes.jobs.atomic_files import write_whole
 from probes.jobs.job import silent
-from probes.jobs.validation import check_count, check_one_of, require
+from probes.jobs.validation import check_count, check_one_of, check_seed, require
 from probes.metrics.rank_correlations import mean_over_columns, mean_over_rows_and_columns
 from probes.metrics.rival_comparison import compare_methods
 from probes.metrics.tuned_settings import SETTING, tuned_settings
@@ -223,6 +223,7 @@ def small(
     tuning_draws: int = 8,
     trainings: int = 6,
     method: tuple[str, ...] = (),
+    seed: int = 0,
     rows: Path | None = None,
 ) -> None:
     """Train small networks.
@@ -234,19 +235,23 @@ def small(
         tuning_draws: training sets that tune.
         trainings: learning rates that are tried.
         method: methods with their strengths, such as "LoRA Dropout 0.3"; all where none is given.
-        rows: file of the rows; benchmarks/results/rivals-small-TASK-N.csv where none is given.
+        seed: of everything random.
+        rows: file of the rows; where none is given benchmarks/results/rivals-small-TASK-N.csv, and
+            with another seed than 0 in the folder seed-SEED there.
     """
     check_one_of("task", task, (*TASKS, "tweets"))
     for name, value in (("draws", draws), ("tuning_draws", tuning_draws), ("trainings", trainings)):
         check_count(name, value)
+    check_seed(seed)
     asked = _asked(method, (*ITEMS, *SMALL_ALONE))
     loaded = load_task(task, StabilitySettings().text_source(task))
     check_size(n, task, len(loaded), 0)
-    (base,) = StabilitySettings(p=(0.0,), task=task, n=n, draws=1).cells()
+    (base,) = StabilitySettings(p=(0.0,), task=task, n=n, draws=1, seed=seed).cells()
 
     scale = SmallScale(base, draws, tuning_draws, trainings)
     apply = tuple(one for one in asked if not obstacle(loaded.loss, base.rank, one.name))
-    _keep(scale, apply, rows or KEPT / f"rivals-small-{task}-{n}.csv", draws)
+    folder = KEPT / f"seed-{seed}" if seed else KEPT
+    _keep(scale, apply, rows or folder / f"rivals-small-{task}-{n}.csv", draws)
 
 
 @dataclass(frozen=True)
@@ -266,9 +271,10 @@ class SmallScale:
     @property
     def settings(self) -> str:
         """What its rows depend on, beside their own columns."""
+        seed = f", seed {self.base.seed}" if self.base.seed else ""
         return (
             f"steps {self.base.steps}, {self.trainings} rates from {self.base.lr:g}, "
-            f"tuning draws {self.tuning_draws}"
+            f"tuning draws {self.tuning_draws}{seed}"
         )
 
     def rows_of(self, rival: Rival, kept: pd.DataFrame) -> pd.DataFrame:
@@ -307,7 +313,11 @@ class SmallScale:
 
 
 def differences(
-    task: str = "digits", n: int = 64, scale: str = "small", margin: float = 0.02
+    task: str = "digits",
+    n: int = 64,
+    scale: str = "small",
+    margin: float = 0.02,
+    folder: Path = KEPT,
 ) -> None:
     """Print how much less test loss than LoRA's every method of a table has, paired over draws.
 
@@ -315,8 +325,9 @@ def differences(
         task, n: of the table.
         scale: small or full.
         margin: of equivalence, a share of LoRA's test loss.
+        folder: of the rows.
     """
-    file = KEPT / f"rivals-{scale}-{task}-{n}.csv"
+    file = folder / f"rivals-{scale}-{task}-{n}.csv"
     require(
         file.is_file(), "task", "one whose rows are kept", f"{task}, for which there is no {file}"
     )

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import rivals_at_scale
-from benchmarks.rivals_at_scale import COLUMNS, ITEMS, Files, compare, full, small
+from benchmarks.rivals_at_scale import COLUMNS, ITEMS, Files, compare, differences, full, small
 from probes import finetune
 
 
@@ -64,7 +64,7 @@ def test_what_is_kept_is_not_measured_again(tmp_path, capsys):
     assert "LoRA Dropout 0.3: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("change", [{"trainings": 1}, {"tuning_draws": 2}])
+@pytest.mark.parametrize("change", [{"trainings": 1}, {"tuning_draws": 2}, {"seed": 1}])
 def test_rows_of_other_settings_are_not_taken_for_those_that_are_asked_for(change, tmp_path):
     file = tmp_path / "rows.csv"
     run = {"task": "breast_cancer", "n": 8, "draws": 1, "tuning_draws": 1, "trainings": 2}
@@ -73,6 +73,21 @@ def test_rows_of_other_settings_are_not_taken_for_those_that_are_asked_for(chang
     with pytest.raises(ValueError, match="rows must be a file of rows with steps "):
         small(**run | change, method=("LoRA",), rows=file)
     assert file.read_bytes() == before
+
+
+def test_another_seed_has_other_draws_in_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rivals_at_scale, "KEPT", tmp_path)
+    run = {"task": "breast_cancer", "n": 8, "draws": 1, "tuning_draws": 1, "trainings": 1}
+    for seed in (0, 1):
+        small(**run, method=("LoRA", "LoRA Dropout 0.3"), seed=seed)
+    files = [
+        folder / "rivals-small-breast_cancer-8.csv" for folder in (tmp_path, tmp_path / "seed-1")
+    ]
+    losses = [pd.read_csv(file)["test_loss"] for file in files]
+    assert not losses[0].isin(losses[1]).any()
+    capsys.readouterr()
+    differences("breast_cancer", 8, folder=tmp_path / "seed-1")
+    assert f"LoRA: {losses[1][0]:.4f}" in capsys.readouterr().out
 
 
 def test_rows_that_do_not_say_their_settings_are_taken_and_that_is_said(tmp_path, capsys):

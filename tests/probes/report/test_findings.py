@@ -104,6 +104,13 @@ def test_stability_says_where_assumptions_fail_and_that_a_diverged_run_was_not_m
     ]
 
 
+def test_where_all_networks_diverged_nothing_is_said_of_stability():
+    found = findings.of_stability(stability_result(diverged(0.0, 0), diverged(0.3, 0)))
+    assert found.verdicts == [findings.NOTHING]
+    assert found.question == findings.QUESTION
+    assert found.tables
+
+
 def test_a_penalty_that_is_exceeded_is_violated_where_it_was_minimised():
     known = {"objective": "penalty", "strength": 1.0, "audit_bounded": True}
     minimised = {"audit_gradient_norm": 0.0, "audit_gradient_norm_left_out": 0.0}

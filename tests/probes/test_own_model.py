@@ -13,6 +13,7 @@ from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
 from probes import own_model
 from probes.cells.cell import seeds_of
+from probes.jobs.job import TableKind
 from probes.own_model import OwnModel
 from probes.stability import measure
 from probes.tasks import load_task
@@ -157,6 +158,8 @@ def test_differences_are_paired():
     ("settings", "message"),
     [
         ({"p": 1.0, "n": 4}, "p must be in"),
+        ({"p": [], "n": 4}, "p must be at least one rate; got none"),
+        ({"p": 0.1, "n": 1797}, "n must be from 2 to 1796; got 1797"),
         ({"p": 0.1, "n": 1}, "n must be from 2"),
         ({"p": 0.1, "n": 4, "seed": 10**27}, "seed must be from 0"),
         ({"p": 0.1, "n": 4, "draws": 0}, "draws must be at least 1"),
@@ -166,6 +169,30 @@ def test_differences_are_paired():
 def test_bad_values_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         own_model.measure(own=digits_model(), **settings)
+
+
+def test_a_cell_is_a_rate_and_a_draw_and_tells_its_work():
+    settings = own_model.OwnModelSettings(own=small(), p=(0.3, 0, 0.3), n=2, draws=2, seed=5)
+    cells = settings.cells()
+    assert [(one.p, one.draw) for one in cells] == [(0.3, 0), (0.3, 1), (0.0, 0), (0.0, 1)]
+    told = []
+    row = own_model.measure_cell(cells[1], told.append)[TableKind.ROWS].iloc[0]
+    assert sum(told) == cells[1].replica_steps == 3
+    known = {"p": 0.3, "draw": 1, "task": "Sequential", "n": 2, "pool": 12, "rank": 2, "steps": 10}
+    assert row[list(known)].to_dict() == known
+
+
+def test_a_model_that_diverges_has_no_score():
+    own = small(lr=1e30, score=lambda z, y: (z.argmax(1) == y).double())
+    row = own_model.measure(own=own, p=0.0, n=3, draws=1).rows.iloc[0]
+    assert not np.isfinite(row["test_loss"])
+    assert np.isnan(row["test_score"])
+
+
+def test_layers_are_said_of_a_model_that_is_adapted_here_alone(capsys):
+    for adapt in (None, of_peft(target_modules=["0"])):
+        own_model.OwnModelSettings(own=small(rank=8, adapt=adapt), p=(0.1,), n=4).cells()
+        assert ("2 in layer 2" in capsys.readouterr().err) == (adapt is None)
 
 
 def test_a_model_that_cannot_be_copied_is_one_line():
@@ -183,6 +210,7 @@ def test_a_layer_that_is_not_there_is_named():
 OWN = """
 import torch
 from torch import nn
+from probes.jobs.job import TableKind
 from probes.own_model import OwnModel
 
 def own():

@@ -58,6 +58,18 @@ def test_rounding_moves_the_gap_by_no_more_than_is_granted(seed, bins):
     assert loss.rounded.max() <= loss.loss_bound
 
 
+def test_the_rounded_train_loss_is_that_of_the_selected_and_never_above_c():
+    loss, *_ = made(4)
+    selected = [loss.rounded[k, loss.selections[k, i], i] for k in range(8) for i in range(5)]
+    assert loss.rounded_train_loss == pytest.approx(np.mean(selected))
+    # Their mean rounds to the next double above 0.1.
+    equal = Outcome(np.full((8, 2), 0.1), None, None)
+    selections = balanced_selections(8, 1, np.random.default_rng(0))
+    clipped = clipped_loss(equal, None, selections, 0.1, 2)
+    assert chosen(clipped.rounded, selections).mean() > 0.1
+    assert clipped.rounded_train_loss <= clipped.loss_bound == 0.1
+
+
 def test_losses_are_clipped_at_c_or_at_the_largest():
     loss, pairs, *_ = made(1)
     assert loss.loss_bound == pairs.losses.max()

@@ -87,8 +87,9 @@ def test_a_network_is_the_same_in_another_precision(layers, pooling):
     rough = [(A.to(like), B.to(like)) for A, B in factors]
     losses = placed.losses(rough, inputs.place(like), update_scale=0.7)
     assert losses.dtype == torch.float32
-    torch.testing.assert_close(losses.double(), network.losses(factors, inputs, 0.7), rtol=1e-4,
-                               atol=1e-5)  # fmt: skip
+    outputs = network.replica_outputs(factors, inputs, update_scale=0.7)
+    expected = network.loss.value(outputs, inputs.targets).float()
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("layers", "pooling"), SHAPES)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from probes.cells.cell import objective_of
-from probes.cells.measure_cell import inferred_outputs
+from probes.cells.measure_cell import inferred_outputs, pieces
 from probes.cells.prepare import prepare
 from probes.cells.supersample import (
     balanced_selections,
@@ -102,6 +102,21 @@ def test_outcomes_say_class_and_error_of_every_network():
     assert np.array_equal(found[0].wrong, (outputs.argmax(-2) != labels).numpy())
     expected = -outputs.log_softmax(-2).gather(-2, labels.expand(4, 1, 12))[:, 0]
     assert np.allclose(found[0].losses, expected.numpy())
+
+
+def test_outcomes_in_pieces_are_those_at_once():
+    cell = cell_of(n=6, p=(0.3,), ensemble=(2,))
+    ready = prepare(cell)
+    sample = draw_supersample(cell, ready, 4)
+    factors = train_selections(ready, sample, ready.training, objective_of(cell), silent)
+    infer = partial(inferred_outputs, cell, ready.network)
+    whole = dict(outcomes(ready.network, factors, sample.test, infer))
+    ready.network.block_activations = 30 * ready.network.activations
+    assert len(list(pieces(ready.network, factors, sample.test))) > 1
+    for size, found in outcomes(ready.network, factors, sample.test, infer):
+        assert np.allclose(found.losses, whole[size].losses)
+        assert np.array_equal(found.classes, whole[size].classes)
+        assert np.array_equal(found.wrong, whole[size].wrong)
 
 
 def test_regression_has_no_classes():

@@ -66,7 +66,7 @@ def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
             tensors[name] = value.detach().cpu().clone().contiguous()
             return {"tensor": name}
         case dict():
-            return {"dict": [[key, _encode(one, tensors)] for key, one in value.items()]}
+            return {"dict": [[_encode(one, tensors) for one in pair] for pair in value.items()]}
         case list() | tuple():
             kind = "tuple" if isinstance(value, tuple) else "list"
             return {kind: [_encode(one, tensors) for one in value]}
@@ -78,7 +78,7 @@ def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
         case {"tensor": name}:
             return tensors[name]
         case {"dict": items}:
-            return {key: _decode(one, tensors) for key, one in items}
+            return {_decode(key, tensors): _decode(one, tensors) for key, one in items}
         case {"tuple": items}:
             return tuple(_decode(one, tensors) for one in items)
         case {"list": items}:

@@ -9,13 +9,14 @@ from safetensors.torch import save_file
 
 from probes.finetuning.state_file import read_state, write_state
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+KEYS = SCALARS | st.tuples(st.text(), st.integers())
 VALUES = st.recursive(
     SCALARS,
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.lists(inner, max_size=3).map(tuple)
-        | st.dictionaries(st.text() | st.integers(), inner, max_size=3)
+        | st.dictionaries(KEYS, inner, max_size=3)
     ),
     max_leaves=12,
 )

@@ -150,6 +150,13 @@ def test_a_control_that_diverged_spoils_no_other_of_its_curve():
     assert decide(matched)["difference_draws"].eq(2).all()
 
 
+def test_no_chord_leads_to_an_infinite_train_loss():
+    rows = synthetic(0)
+    rows.loc[rows["variant"] == "dropout", "train_loss"] = 5.0
+    rows.loc[rows["value"] == 2.0, "train_loss"] = np.inf
+    assert match(rows)["beta_control"].isna().all()
+
+
 def test_a_control_that_diverges_with_large_weight_decay_is_still_compared():
     """A weight decay of 100 diverges at this learning rate."""
     result = generalization.measure(

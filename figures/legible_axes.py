@@ -82,7 +82,7 @@ def _set_apart(axes: Axes) -> None:
     locator, formatter = axes.xaxis.get_major_locator(), axes.xaxis.get_major_formatter()
     if not isinstance(locator, MaxNLocator):
         return
-    panel = LEFT * axes.bbox.width * 72 / axes.get_figure(root=True).dpi
+    panel = LEFT * axes.bbox.width * 72 / axes.figure.dpi
     low, high = axes.get_xlim()
     for most in range(MOST, 0, -1):
         shown = [at for at in axes.get_xticks() if low <= at <= high]

@@ -73,7 +73,7 @@ def _name_rates(axes: Axes, points: pd.DataFrame) -> None:
     """Write every point's rate beside it, above the names of near points that have their place."""
     points = known(points, ["train_loss", "beta"]).sort_values("beta", kind="stable")
     places = axes.transData.transform(points[["train_loss", "beta"]])
-    places *= 72 / axes.get_figure(root=True).dpi
+    places *= 72 / axes.figure.dpi
     taken: list[tuple[float, float]] = []
     for point, (x, y) in zip(points.to_dict("records"), places, strict=True):
         height = y + BESIDE

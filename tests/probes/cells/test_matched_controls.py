@@ -150,6 +150,15 @@ def test_a_control_that_diverged_spoils_no_other_of_its_curve():
     assert decide(matched)["difference_draws"].eq(2).all()
 
 
+def test_the_order_of_rows_says_nothing(rows):
+    """Of the networks with a value of 0 that which was stopped at once is the one at the start."""
+    keys = ["p", "variant"]
+    turned = rows.sort_values("variant", ascending=False)
+    found, other = (match(table).set_index(keys).sort_index() for table in (rows, turned))
+    assert found["beta_control"].notna().any()
+    pd.testing.assert_frame_equal(found, other)
+
+
 def test_no_chord_leads_to_an_infinite_train_loss():
     rows = synthetic(0)
     rows.loc[rows["variant"] == "dropout", "train_loss"] = 5.0

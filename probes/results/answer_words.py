@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from probes.jobs.amounts import how_many
-from probes.metrics.confidence_intervals import EQUAL
+from probes.metrics.confidence_intervals import EQUAL, SAME
 
 #: From here on digits are not written out: they are those of a network that diverged.
 LARGE = 1e6
@@ -58,7 +58,7 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
     '7.9e+11 ± 1e+12'
     >>> mean_in_words({"beta": 2e-10, "beta_low": -5.8e-9}, "beta")
     '2e-10 ± 6e-09'
-    >>> mean_in_words({"accuracy": 0.7, "accuracy_low": 0.7 - 1e-16}, "accuracy")
+    >>> mean_in_words({"accuracy": 0.7, "accuracy_low": 0.7 - 1e-8}, "accuracy")
     '0.7'
     >>> lost = {"draws": 8, "gap_draws": 3}
     >>> mean_in_words({"gap": 0.5, "gap_low": 0.4} | lost, "gap")
@@ -81,7 +81,7 @@ def mean_in_words(row: Mapping[Any, Any], name: str) -> str:
 
 
 def _with_half(mean: float, half: float) -> str:
-    if not isfinite(half) or half <= EQUAL * abs(mean):
+    if not isfinite(half) or half <= SAME * abs(mean):
         return f"{mean:.3g}"
     if not SMALL <= max(abs(mean), half) < LARGE:
         return f"{mean:.2g} ± {half:.1g}"

@@ -173,6 +173,12 @@ def test_every_noise_has_its_share_of_delta_for_the_sample_and_for_the_bound(tra
     assert posterior_bound(train_loss, 3.0, 40, 0.05) == pytest.approx(expected)
 
 
+def test_every_row_says_its_settings(rows):
+    known = {"task": "breast_cancer", "n": 12, "draw": 0, "p": 0.3, "selections": 8, "loss": "0-1"}
+    known["chance"] = chance_error(prepare(cell().base))
+    assert all((rows[name] == value).all() for name, value in known.items())
+
+
 def test_training_for_nothing_leaves_no_divergence_to_speak_of():
     found = measure_weight_bounds(cell(lr=1e-9), silent)[TableKind.ROWS].set_index("name")
     assert found.loc[PAC_BAYES, "square"] < 1e-9

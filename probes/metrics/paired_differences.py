@@ -1,5 +1,7 @@
 """Differences between networks that were trained on the same S."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

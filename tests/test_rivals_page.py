@@ -14,12 +14,13 @@ PAGE = (ROOT / "docs/findings/rivals.md").read_text(encoding="utf-8")
 #: the column, and the digits that are told.
 TABLES = {
     "## Each method at one strength": (
-        {0: "small-digits-32", 1: "small-digits-64", 2: "small-digits-128", 3: "small-digits-256",
-         4: "small-digits-512", 5: "small-breast_cancer-64"}, 3,
+        {0: "rivals-small-digits-32", 1: "rivals-small-digits-64", 2: "rivals-small-digits-128",
+         3: "rivals-small-digits-256", 4: "rivals-small-digits-512",
+         5: "rivals-small-breast_cancer-64"}, 3,
     ),
-    "## MiniLM, and does": ({1: "full-tweets-64", 4: "small-tweets-64"}, 4),
-    "**512 tweets:**": ({1: "full-tweets-512"}, 4),
-    "**4,096 tweets:**": ({1: "full-tweets-4096"}, 4),
+    "## MiniLM, and does": ({1: "rivals-full-tweets-64", 4: "rivals-small-tweets-64"}, 4),
+    "**512 tweets:**": ({1: "rivals-full-tweets-512"}, 4),
+    "**4,096 tweets:**": ({1: "rivals-full-tweets-4096"}, 4),
 }  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def told(file, digits):
     Student's test, Holm's correction; draws of a fifth or more of the data share examples, for
     which the interval is wider by Nadeau & Bengio 2003.
     """
-    rows = pd.read_csv(ROOT / f"benchmarks/results/rivals-{file}.csv")
+    rows = pd.read_csv(ROOT / f"benchmarks/results/{file}.csv")
     wide = rows.pivot(index="draw", columns=["method", "strength"], values="test_loss")
     less = wide.sub(wide["LoRA", 0.0], axis=0).drop(columns=[("LoRA", 0.0)])
     share = rows["n"].iloc[0] / rows["pool"].iloc[0]
@@ -72,3 +73,22 @@ def test_a_table_is_what_its_rows_give(words):
             if "±" in cells[column]
         }
         assert found == told(file, digits)
+
+
+@pytest.mark.parametrize(
+    ("column", "rows", "digits"),
+    [(0, "digits-32", 2), (1, "digits-64", 2), (2, "digits-128", 2), (3, "digits-256", 2),
+     (4, "breast_cancer-64", 3)],
+)  # fmt: skip
+def test_the_table_of_four_seeds_is_what_their_rows_give(column, rows, digits):
+    shown = {method_of(name): cells for name, cells in rows_after("### With four seeds").items()}
+    found = {
+        method: [one.strip() for one in cells[column].split(",")] for method, cells in shown.items()
+    }
+    folders = ("", "seed-1/", "seed-2/", "seed-3/")
+    all_told = [told(f"{folder}rivals-small-{rows}", digits) for folder in folders]
+    expected = {
+        method: [re.sub(r" ± [\d.]+", "", one.get(method, "–")) for one in all_told]
+        for method in found
+    }
+    assert found == expected

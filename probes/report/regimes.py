@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from probes.curves import CurvesResult, overfits
+from probes.jobs.amounts import how_many
 from probes.report.claims import UNDECIDED, Claims
 from probes.results.answer_words import number_in_words
 
@@ -76,7 +77,8 @@ def compare(claims: Mapping[Regime, Claims]) -> list[str]:
         A sentence a topic, such as "β against p = 0: smaller (p = 0.3) in both."
     """
     where = _names(list(claims))
-    topics = list(dict.fromkeys(topic for one in claims.values() for topic in one))
+    # Of a topic without an item nothing is said.
+    topics = dict.fromkeys(topic for one in claims.values() for topic in one if one[topic])
     return [f"{topic}: {_told(topic, claims, where)}." for topic in topics]
 
 
@@ -93,7 +95,8 @@ def alike(claims: Mapping[Regime, Claims]) -> str:
     undecided = sum(str(outcome).partition(" (")[0] in NOTHING_TOLD for outcome in same)
     where = "both regimes" if len(claims) == 2 else f"all {len(claims)} regimes"
     return (
-        f"The outcome is the same in {where} in {len(same)} of {len(items)} comparisons; "
+        f"The outcome is the same in {where} in {len(same)} of "
+        f"{how_many(len(items), 'comparison')}; "
         f"undecided or not measured: {undecided} of these."
     )
 

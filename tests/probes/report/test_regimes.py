@@ -83,6 +83,12 @@ def test_what_tells_nothing_in_some_draws_tells_nothing(untold):
     )
 
 
+def test_of_what_was_not_measured_nothing_is_said():
+    told = {"β": {"p = 0.1": "smaller"}, "gap": {}}
+    assert compare({FITS: told, OVERFITS: told}) == ["β: smaller (p = 0.1) in both."]
+    assert " 1 of 1 comparison;" in alike({FITS: told, OVERFITS: told})
+
+
 def test_items_of_a_kind_name_it_once():
     items = ["n = 16, p = 0.1", "n = 16, p = 0.3", "n = 32, p = 0.1", "halves", "p = 0.3, no masks"]
     outcomes = dict.fromkeys(items, "smaller")

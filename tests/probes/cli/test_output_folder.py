@@ -33,6 +33,34 @@ def test_the_same_run_is_written_again(changes, tmp_path):
     assert written_files(tmp_path / "a") == ["rows.parquet", "manifest.json"]
 
 
+@pytest.mark.parametrize("name", ["out", "max_memory", "minutes", "matrix", "workers", "engine"])
+def test_how_a_run_is_done_does_not_matter(name, tmp_path):
+    keep(tmp_path / "a", **{name: "there"})
+    check_folder(tmp_path / "a", "stability", RUN | {name: "here"})
+
+
+def test_two_differences_are_said_and_long_values_are_cut(tmp_path):
+    keep(tmp_path / "a", data="x" * 40, task="y" * 39)
+    with pytest.raises(ValueError, match=r"holds another \(n") as refused:
+        check_folder(tmp_path / "a", "stability", {"n": 8, "data": "here", "task": "here"})
+    assert f"(n 64 there, 8 here; data {'x' * 37}... there, here here; ...)" in str(refused.value)
+    with pytest.raises(ValueError, match=f"task {'y' * 39} there"):
+        check_folder(tmp_path / "a", "stability", {"task": "here"})
+
+
+def test_folders_within_the_folder_of_a_refusal_go_first(tmp_path):
+    folder = tmp_path / "a" / "b"
+
+    @nothing_left_of_a_refusal(folder)
+    def refuse():
+        (folder / "cells" / "one" / "two").mkdir(parents=True)
+        raise ValueError("late")
+
+    with pytest.raises(ValueError, match="late"):
+        refuse()
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_setting_that_json_does_not_know_is_compared_as_text(tmp_path):
     keep(tmp_path / "a", own="mine:own")
     check_folder(tmp_path / "a", "stability", RUN | {"own": Path("mine:own")})

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +152,11 @@ def _check(own: OwnModel) -> None:
         require(known, f"own.{name}", "a function", _kind(value))
     for name in ("rank", "steps"):
         value = getattr(own, name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        require(whole and value >= 1, f"own.{name}", "at least 1", repr(value))
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        require(whole and value >= 1, f"own.{name}", "a whole number, at least 1", repr(value))
     for name in ("lr", "alpha"):
         value = getattr(own, name)
-        real = isinstance(value, int | float) and 0 < value < float("inf")
+        real = isinstance(value, Real) and 0 < float(value) < float("inf")
         known = real or (value is None and name == "alpha")
         require(known, f"own.{name}", "positive and finite", repr(value))
     target = [own.target] if isinstance(own.target, str) else own.target

@@ -29,8 +29,8 @@ def own(**changes):
         ({"loss": None}, "own.loss must be a function; got NoneType"),
         ({"score": 1.0}, "own.score must be a function; got float"),
         ({"adapt": "lora"}, "own.adapt must be a function; got str"),
-        ({"rank": 2.5}, "own.rank must be at least 1; got 2.5"),
-        ({"steps": 0}, "own.steps must be at least 1; got 0"),
+        ({"rank": 2.5}, "own.rank must be a whole number, at least 1; got 2.5"),
+        ({"steps": 0}, "own.steps must be a whole number, at least 1; got 0"),
         ({"lr": float("nan")}, "own.lr must be positive and finite; got nan"),
         ({"lr": None}, "own.lr must be positive and finite; got None"),
         ({"alpha": 0}, "own.alpha must be positive and finite; got 0"),
@@ -54,6 +54,11 @@ def test_an_adapter_of_peft_is_not_adapted_again():
 @pytest.mark.parametrize("target", [None, "0", ["0", "2"], ("0",), {"2"}])
 def test_values_that_can_be_used_are_taken_as_they_are(target):
     made = own(score=None, alpha=None, target=target, rank=1, steps=1, lr=1)
+    assert load_own(made) is made
+
+
+def test_numbers_of_numpy_are_numbers():
+    made = own(rank=np.int64(2), steps=np.int32(3), lr=np.float32(0.1), alpha=np.int64(4))
     assert load_own(made) is made
 
 

@@ -39,6 +39,10 @@ NOT_COMPARED = {
     "what the commands of the README print": "make stability (10 seconds), make test (10 minutes)",
     "overfitting at other n": "python -m probes.curves --p 0 --methods LoRA --draws 16 --n 32",
     "bounds from supersamples at other n": "python -m probes.information (2 minutes)",
+    "bounds from supersamples at equal fit": (
+        "python -m probes.information --matched --n 64 --p 0.1 0.3 --draws 32 --selections 64 "
+        "--lr LR (5 minutes each)"
+    ),
     "n from which a bound says something": (
         "python -m probes.comparison, and python -m probes.comparison --model network --draws 8"
     ),

@@ -9,11 +9,13 @@ such as "smaller" of β at p = 0.3 in one regime, is compared. One that is told 
 is what a limited number of draws leaves open. One that differs refutes a conclusion.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import tyro
 
@@ -22,14 +24,12 @@ from benchmarks.claimed_sentences import SENTENCES
 from benchmarks.claims import WIDTH, claimed
 from probes.cli.command_line import leave
 from probes.jobs.validation import check_seed, require
-from probes.report.regimes import NOTHING_TOLD, Regime
+from probes.report.regimes import Regime, tells_nothing
 from probes.report.sections import Plan, ReportSettings
 from probes.results.text_tables import TextTable, print_table
 
 #: Columns that name an outcome.
 KEYS = ["topic", "regime", "item"]
-#: Outcomes that tell nothing: also that of estimates of which too few are checked.
-UNTOLD = (*NOTHING_TOLD, "undecided")
 #: How two outcomes compare.
 SAME, ONE_ALONE, DIFFERENT = "same", "told with one seed alone", "different"
 
@@ -110,14 +110,9 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     both = first.merge(
         second.rename(columns={"outcome": "other"}), on=KEYS, how="outer", sort=False
     ).fillna("not measured")
-    told = [~both[name].str.startswith(UNTOLD) for name in ("outcome", "other")]
-    return both.assign(verdict=SAME).assign(
-        verdict=lambda rows: (
-            rows["verdict"]
-            .mask(rows["outcome"] != rows["other"], DIFFERENT)
-            .mask(told[0] != told[1], ONE_ALONE)
-        )
-    )
+    open_here, open_there = (both[name].map(tells_nothing) for name in ("outcome", "other"))
+    told = [open_here != open_there, both["outcome"] == both["other"]]
+    return both.assign(verdict=np.select(told, [ONE_ALONE, SAME], DIFFERENT))
 
 
 def tables(found: pd.DataFrame, seed: int, numbers: list[str]) -> list[TextTable]:
@@ -149,7 +144,7 @@ def main() -> None:
     settings = tyro.cli(OtherDrawsSettings, prog="benchmarks.other_draws", description=__doc__)
     try:
         pages, others = settings.studies()
-        results = [measured(study) for study in (pages, others)]
+        results = [_measured(study) for study in (pages, others)]
     except ValueError as error:
         leave(str(error), 2)
     first, second = (
@@ -165,6 +160,11 @@ def main() -> None:
         f"{counts.get(verdict, 0)} {verdict}" for verdict in (SAME, ONE_ALONE, DIFFERENT)
     )
     print(f"{len(found)} outcomes: {said}.")
+
+
+def _measured(study: ReportSettings) -> dict[str, Any]:
+    print(f"seed {study.seed}:", file=sys.stderr)
+    return measured(study)
 
 
 if __name__ == "__main__":

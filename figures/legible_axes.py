@@ -27,9 +27,8 @@ def make_legible(axes: Axes) -> None:
     """Do to a panel that is drawn what its content asks for.
 
     On a linear x axis numbers are few enough to stand beside each other, however long they are. A
-    logarithmic axis says
-    0.001 to 1000 as these; upright, and without minor ticks, it has two powers of ten at least. A
-    panel without a finite number says so.
+    logarithmic axis says 0.001 to 1000 as these; upright, and without minor ticks, it has two
+    powers of ten at least. A panel without a finite number says so.
 
     Args:
         axes: drawn; what is not an axis, such as a legend's place, is left as it is.

@@ -13,7 +13,7 @@ from probes.results.answer_words import number_in_words
 LEARNING_RATES = {"digits": (1e-3, 5e-3), "breast_cancer": (3e-3, 3e-2), "ridge": (2e-3, 2e-2)}
 
 #: Outcomes that tell nothing.
-NOTHING_TOLD = (UNDECIDED, "not measured", "not reached", "not shown")
+NOTHING_TOLD = (UNDECIDED, "not measured", "not reached", "not shown", "undecided")
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,25 @@ def alike(claims: Mapping[Regime, Claims]) -> str:
     items = {(topic, item) for one in claims.values() for topic in one for item in one[topic]}
     outcomes = [{one.get(topic, {}).get(item) for one in claims.values()} for topic, item in items]
     same = [found.pop() for found in outcomes if len(found) == 1]
-    # An outcome may go on with the draws in which it is known.
-    undecided = sum(str(outcome).partition(" (")[0] in NOTHING_TOLD for outcome in same)
+    undecided = sum(tells_nothing(str(outcome)) for outcome in same)
     where = "both regimes" if len(claims) == 2 else f"all {len(claims)} regimes"
     return (
         f"The outcome is the same in {where} in {len(same)} of "
         f"{how_many(len(items), 'comparison')}; "
         f"undecided or not measured: {undecided} of these."
     )
+
+
+def tells_nothing(outcome: str) -> bool:
+    """Whether an outcome leaves open what holds.
+
+    Args:
+        outcome: of an item; it may go on with the draws in which it is known.
+
+    >>> tells_nothing("not told apart (in 3 of 4 draws)"), tells_nothing("smaller")
+    (True, False)
+    """
+    return outcome.partition(" (")[0] in NOTHING_TOLD
 
 
 def _told(topic: str, claims: Mapping[Regime, Claims], where: Mapping[Regime, str]) -> str:

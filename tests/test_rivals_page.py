@@ -92,3 +92,28 @@ def test_the_table_of_four_seeds_is_what_their_rows_give(column, rows, digits):
         for method in found
     }
     assert found == expected
+
+
+def spread(rows):
+    """By method, how much its mean varies over four seeds, in units of its own standard error."""
+    found = []
+    for folder in ("", "seed-1/", "seed-2/", "seed-3/"):
+        table = pd.read_csv(ROOT / f"benchmarks/results/{folder}rivals-small-{rows}.csv")
+        wide = table.pivot(index="draw", columns=["method", "strength"], values="test_loss")
+        found.append(wide.sub(wide["LoRA", 0.0], axis=0).drop(columns=[("LoRA", 0.0)]))
+    methods = found[1].columns
+    means = np.array([less[methods].mean() for less in found])
+    errors = np.array([less[methods].sem() for less in found])
+    return means.std(0, ddof=1) / np.sqrt(np.square(errors).mean(0))
+
+
+def test_what_is_said_of_the_spread_over_seeds_is_what_the_rows_give():
+    least, most, at_128, on_cancer = re.search(
+        r"\(([\d.]+) to ([\d.]+) times as\s+much, by method\), with 128 and on breast_cancer up to "
+        r"([\d.]+) and ([\d.]+) times",
+        PAGE,
+    ).groups()
+    few = np.concatenate([spread("digits-32"), spread("digits-64")])
+    assert [f"{few.min():.1f}", f"{few.max():.1f}"] == [least, most]
+    found = [f"{spread(rows).max():.1f}" for rows in ("digits-128", "breast_cancer-64")]
+    assert found == [at_128, on_cancer]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from probes.landscape.joint_lanczos import smallest_eigenvalues
@@ -135,17 +135,23 @@ def _lanczos(loss: Callable[[Tensor], Tensor], point: Tensor, seed: int) -> Curv
         return product.numpy()
 
     size = len(point)
+    start = _start(seed, size)
     operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
     try:
         values = eigsh(
             operator,
             k=1,
             which="SA",
-            v0=_start(seed, size),
+            v0=start,
             ncv=min(LANCZOS_VECTORS, size),
             tol=LANCZOS_TOLERANCE,
             return_eigenvectors=False,
         )
     except ArpackNoConvergence:
         return Curvature(float("nan"), "Lanczos did not converge")
+    except ArpackError:
+        # ARPACK takes no matrix that is 0, as it is where every loss is 0 to the last digit.
+        if multiply(start).any():
+            raise
+        return Curvature(0.0, HOW)
     return Curvature(_without_rounding(float(values[0]), FLAT), HOW)

@@ -79,6 +79,14 @@ def test_a_curvature_that_lanczos_does_not_find_is_said_to_be_none(monkeypatch):
     assert found.how == "Lanczos did not converge"
 
 
+def test_lanczos_finds_that_a_loss_without_curvature_has_none(monkeypatch):
+    network, inputs, factors = make(cross_entropy, (5, 4))
+    nothing = network.read(torch.zeros(N, 5), inputs.targets.T)
+    monkeypatch.setattr(curvature, "DENSE_WEIGHTS", 0)
+    found = smallest_curvature(network, [(A[:1], B[:1]) for A, B in factors], nothing, 1.0, seed=0)
+    assert (found.value, found.how) == (0.0, curvature.HOW)
+
+
 def test_curvature_of_least_squares_is_that_of_the_data():
     network, inputs, factors = make(squared, (6, 1))
     X = inputs.features.mT.numpy()

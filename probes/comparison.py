@@ -41,7 +41,7 @@ from probes.jobs.validation import (
     require,
 )
 from probes.metrics.confidence_intervals import overlap_of
-from probes.metrics.exceedances import exceedance_p_value
+from probes.metrics.exceedances import against_bound
 from probes.metrics.multiple_comparisons import LEVEL, holm
 from probes.results.answer_words import draws_in_words, share_in_words
 from probes.results.json_records import as_json
@@ -234,9 +234,9 @@ def measure_cell(cell: ComparisonCell, progress: Progress) -> Tables:
         starts from there), ``bound`` (on the gap), ``vacuous`` (with the train loss at least 1),
         ``measured`` (the 1 - delta quantile of the gap that it bounds, or the mean where it is a
         bound on that), ``coverage`` (share of the draws in which it held; NaN for a bound on the
-        mean), ``stability`` (largest change of a loss when an example is replaced, mean over draws
-        and replaced examples; NaN for what does not bound it), ``draws``; NaN where n was not
-        drawn.
+        mean), ``p_value`` (of the test that it is exceeded no more than it allows), ``stability``
+        (largest change of a loss when an example is replaced, mean over draws and replaced
+        examples; NaN for what does not bound it), ``draws``; NaN where n was not drawn.
     """
     records: list[dict[str, Any]] = []
     for n in cell.n:
@@ -369,22 +369,12 @@ class ComparisonResult(Result):
 
     @property
     def _exceeded(self) -> list[str]:
-        """Names of the bounds that the gaps at the largest n drawn contradict.
+        """Names of the bounds that the gaps at the largest n drawn contradict, by tests (Holm).
 
-        A bound on the mean gap is one that this exceeds; one that holds with probability 1 - delta
-        is exceeded in more draws than that allows, as far as a binomial test tells (Holm).
+        A bound on the mean gap is below it; one that holds with probability 1 - delta is exceeded
+        in more draws than that allows.
         """
-        last = self._last
-        above = (last["draws"] * (1 - last["coverage"])).round()
-        chances = [
-            exceedance_p_value(int(count), int(draws), self.settings.delta)
-            if np.isfinite(count) and not overlap_of(self.rows)
-            else float("nan")
-            for count, draws in zip(above, last["draws"], strict=True)
-        ]
-        more = holm(chances) <= LEVEL
-        mean = last["coverage"].isna() & (last["measured"] > last["bound"])
-        return list(last.index[more | mean])
+        return list(self._last.index[holm(self._last["p_value"]) <= LEVEL])
 
     @property
     def _last(self) -> pd.DataFrame:
@@ -524,7 +514,7 @@ class NetworkComparisonResult(ComparisonResult):
         measured = self.rows[np.isfinite(self.rows["bound"]) & np.isfinite(self.rows["gap"])]
         if not len(measured):
             return pd.DataFrame(columns=["n", "name", "of", "train_loss", "bound", "vacuous",
-                                         "measured", "coverage", "draws"])  # fmt: skip
+                                         "measured", "coverage", "p_value", "draws"])  # fmt: skip
         records = [
             self._drawn(int(n), str(name), group)
             for (n, name), group in measured.groupby(["n", "name"], sort=False)
@@ -539,17 +529,11 @@ class NetworkComparisonResult(ComparisonResult):
         return pd.DataFrame(records)
 
     def _drawn(self, n: int, name: str, group: pd.DataFrame) -> dict[str, Any]:
-        chance = name in WITH_CHANCE
-        gap = group["gap"].to_numpy()
+        delta = self.settings.delta if name in WITH_CHANCE else None
         means = group[["bound", "train_loss", "chance"]].mean()
-        return _point(n, name, *means) | {
-            "measured": float(
-                np.quantile(gap, 1 - self.settings.delta, method="higher") if chance
-                else gap.mean()
-            ),
-            "coverage": float((gap <= group["bound"]).mean()) if chance else float("nan"),
-            "draws": len(group),
-        }  # fmt: skip
+        return _point(n, name, *means) | against_bound(
+            group["gap"], group["bound"], delta, overlap=overlap_of(group)
+        )
 
 
 def _point(n: int, name: str, bound: float, train_loss: float, chance: float) -> dict[str, Any]:
@@ -558,7 +542,7 @@ def _point(n: int, name: str, bound: float, train_loss: float, chance: float) ->
         "n": n, "name": name, "of": SPEAKS_OF.get(name, NETWORK), "train_loss": float(train_loss),
         "bound": float(bound),
         "vacuous": not train_loss + bound < chance,
-        "measured": nothing, "coverage": nothing, "draws": 0,
+        "measured": nothing, "coverage": nothing, "p_value": nothing, "draws": 0,
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probes.jobs.job import Progress
+from probes.metrics.exceedances import against_bound
 from probes.statements.bounds_at_minimisers import REPLACED, record
 from probes.statements.descent_cases import draw_numbers
 from probes.statements.linear_losses import Array
@@ -111,11 +112,8 @@ def drawn_records(setting: Setting, found: list[Descents]) -> Iterator[dict[str,
         One record a bound, as of :func:`probes.comparison.measure_cell`.
     """
     for one in found:
-        yield _record(setting, one) | {
-            "measured": float(one.gap.mean()),
-            "stability": one.stability,
-            "draws": len(one.gap),
-        }
+        stated = _record(setting, one) | {"stability": one.stability}
+        yield stated | against_bound(one.gap, stated["bound"], None)
 
 
 def continued_records(setting: Setting, last: list[Descents]) -> Iterator[dict[str, Any]]:

@@ -135,7 +135,8 @@ def comparison_result(bounds, drawn=(50, 100)):
             "n": n, "name": name, "of": "minimiser", "train_loss": 0.25, "bound": bound,
             "vacuous": not bound < 1,
             "measured": bound / 2 if n in drawn else NAN, "coverage": 0.75 if n in drawn else NAN,
-            "stability": NAN, "draws": 8 if n in drawn else 0,
+            "p_value": 0.5 if n in drawn else NAN, "stability": NAN,
+            "draws": 8 if n in drawn else 0,
         }
         for name, over_n in bounds.items()
         for n, bound in over_n.items()

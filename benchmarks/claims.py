@@ -38,6 +38,9 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 NOT_COMPARED = {
     "what the commands of the README print": "make stability (10 seconds), make test (10 minutes)",
     "overfitting at other n": "python -m probes.curves --p 0 --methods LoRA --draws 16 --n 32",
+    "Theorem 4.4 with a strong penalty": (
+        "python -m probes.verify --statement 4.4 --strength 1000 (10 seconds), and 1, 10, 100"
+    ),
     "bounds from supersamples at other n": "python -m probes.information (2 minutes)",
     "bounds from supersamples at equal fit": (
         "python -m probes.information --matched --n 64 --p 0.1 0.3 --draws 32 --selections 64 "

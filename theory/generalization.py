@@ -28,10 +28,11 @@ def stability_gap_bound(
 
     Source: arXiv 2404.09610, Lemma 4.3; Bousquet & Elisseeff 2002, Theorem 11 (deletion form).
 
-    Assumes: :math:`0 \le \ell \le C`, and stability :math:`\beta` in the sense of Definition 4.1 of
-    the same loss. The paper asks :math:`|\ell(x)-\ell(x')| \le C` for all x, x'. A constant that is
-    added to the loss changes neither gap nor stability, so that is the same, if C is the range over
-    all examples and all parameters that occur.
+    Assumes: :math:`0 \le \ell \le C`, independent examples, and stability :math:`\beta` in the
+    sense of Definition 4.1 of the same loss: a mean over S, not that of one S. The paper asks
+    :math:`|\ell(x)-\ell(x')| \le C` for all x, x'. A constant that is added to the loss changes
+    neither gap nor stability, so that is the same, if C is the range over all examples and all
+    parameters that occur.
 
     Pointwise hypothesis stability *alone* does not imply it: memorising all n examples and
     answering a constant when one is missing has :math:`\beta = 0`, :math:`\hat R = 0` and
@@ -74,6 +75,12 @@ def two_stabilities_gap_bound(
     *replaced*. Through S without :math:`z_i`, that is at most :math:`\beta_2` (the loss at a point
     that was removed) plus :math:`\beta_1` (at a point that is in neither set); Chebyshev's
     inequality gives the statement. With :math:`\beta_1=\beta_2` it is Lemma 4.3.
+
+    Source: Bousquet & Elisseeff 2002 (JMLR 2), the proof of Theorem 11, for algorithms that treat
+    all examples alike.
+
+    Assumes: :math:`0 \le \ell \le C`, independent examples, and both stabilities of the same loss,
+    means over S and over the example that is left out.
 
     Args:
         loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.

@@ -68,10 +68,12 @@ def stability_bound(
 
     Source: arXiv 2404.09610, Proposition 4.2 (the argument of Fu et al. 2023, arXiv 2211.15583).
 
-    Assumes: the per-example loss is :math:`\eta`-Lipschitz in the parameters, the algorithm returns
-    minimisers of :math:`L(\theta)+\lambda(2p-p^2)\|\theta-\theta_0\|^2` with :math:`\theta(S^i)`
-    close to :math:`\theta(S)`, and the Hessian of L at :math:`\theta(S)` is positive semidefinite
-    with smallest eigenvalue :math:`\Lambda_{\min}`. Training with masks is not minimising that
+    Assumes: the per-example loss whose change is bounded, penalty included, is
+    :math:`\eta`-Lipschitz in the parameters between :math:`\theta(S)` and :math:`\theta(S^i)` (for
+    the loss without penalty see :mod:`theory.readings`), the algorithm returns minimisers of
+    :math:`L(\theta)+\lambda(2p-p^2)\|\theta-\theta_0\|^2` with :math:`\theta(S^i)` close to
+    :math:`\theta(S)`, and the Hessian of L at :math:`\theta(S)` is positive semidefinite with
+    smallest eigenvalue :math:`\Lambda_{\min}`. Training with masks is not minimising that
     objective: for the real algorithm this is a curve to compare with, not a theorem.
 
     Args:

@@ -164,8 +164,9 @@ def leave_one_out_records(left: LeftOut, p: float, delta: float) -> Iterator[dic
 
     Yields:
         Records as of :func:`supersample_records`. Theorem 4.4 and Lemma 4.3 speak of the network
-        trained on S, whose gap is taken with the held-out examples. The leave-one-out bound speaks
-        of the S^i, whose gap is the mean loss on the example left out less that on the others.
+        trained on S, whose gap is taken with the held-out examples; the beta of the latter is that
+        of this S, where the lemma means its expectation. The leave-one-out bound speaks of the S^i,
+        whose gap is the mean loss on the example left out less that on the others.
     """
     n = left.losses.shape[1]
     train_loss = float(left.losses[0].mean())

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom, spearmanr
+from scipy.stats import binom, rankdata, spearmanr, t
 
 from probes.metrics.rank_correlations import (
     mean_over_columns,
@@ -30,9 +30,64 @@ def test_correlations_are_spearmans():
     assert np.isnan(found[3])
 
 
+def by_hand(given, truth):
+    """Correlations of the columns that have an order, one column at a time."""
+    columns = zip(given.T, truth.T, strict=True)
+    return np.array(
+        [
+            np.corrcoef(rankdata(one), rankdata(other))[0, 1]
+            for one, other in columns
+            if len(set(one)) > 1 and len(set(other)) > 1
+        ]
+    )
+
+
+def spread(values):
+    return np.var(values, ddof=1) / len(values) if len(values) > 1 else np.nan
+
+
+def within_one(mean, variance, freedom):
+    """A mean with Student's interval; no correlation lies beyond 1."""
+    half = t.isf(0.025, max(freedom, 1)) * np.sqrt(variance)
+    return [mean, *np.clip([mean - half, mean + half], -1, 1)]
+
+
+def mean_of(values):
+    return np.mean(values) if len(values) else np.nan
+
+
+def test_small_tables_of_whole_numbers_have_what_is_counted_by_hand():
+    """Constant columns, which have no order, ties, two rows, one column; ends that reach 1."""
+    generator, reached = np.random.default_rng(0), []
+    for table in range(32):
+        rows, columns = 2 + table % 4, 1 + table // 4 % 4
+        given = generator.integers(0, 4, (rows, columns)).astype(float)
+        truth = given + generator.integers(-1, 3, (rows, columns))
+        found = rank_correlations(given, truth)
+        whole = by_hand(given, truth)
+        assert found.shape == (columns,)
+        assert found[np.isfinite(found)] == pytest.approx(whole)
+        expected = within_one(mean_of(whole), spread(whole), len(whole) - 1)
+        assert mean_over_columns(given, truth) == pytest.approx(expected, nan_ok=True)
+        known = np.isfinite(found)
+        less = [
+            mean_of(by_hand(*(np.delete(one[:, known], row, 0) for one in (given, truth))))
+            for row in range(rows)
+        ]
+        mean = np.clip(rows * mean_of(whole) - (rows - 1) * np.mean(less), -1, 1)
+        variance = (rows - 1) * np.var(less) + spread(whole)
+        expected = within_one(mean, variance, rows - 1) if rows > 2 else [np.nan] * 3
+        jackknife = mean_over_rows_and_columns(given, truth)
+        assert jackknife == pytest.approx(expected, nan_ok=True)
+        reached.append(abs(jackknife[0]) == 1)
+    assert 0 < sum(reached) < len(reached)
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_fewer_than_two_rows_have_no_order(rows):
-    assert np.isnan(rank_correlations(*np.zeros((2, rows, 3)))).all()
+    found = rank_correlations(*np.zeros((2, rows, 3)))
+    assert found.shape == (3,)
+    assert np.isnan(found).all()
     assert np.isnan(mean_over_columns(*np.zeros((2, rows, 3)))).all()
     assert np.isnan(mean_over_rows_and_columns(*np.zeros((2, rows, 3)))).all()
 

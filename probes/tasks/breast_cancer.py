@@ -1,5 +1,8 @@
 """Breast cancer: a logistic model of 30 features, adapted from zero."""
 
+from functools import cache
+
+import numpy as np
 import torch
 
 from probes.models.losses import logistic
@@ -12,9 +15,7 @@ def breast_cancer() -> FeedForwardTask:
     scikit-learn's ``load_breast_cancer``. The frozen weight is 0, so that the update is the whole
     parameter and the loss is convex in it.
     """
-    from sklearn.datasets import load_breast_cancer
-
-    features, labels = load_breast_cancer(return_X_y=True)
+    features, labels = _table()
     return FeedForwardTask(
         name="breast_cancer",
         features=standardize(torch.from_numpy(features)),
@@ -27,3 +28,12 @@ def breast_cancer() -> FeedForwardTask:
         lr=3e-3,
         steps=300,
     )
+
+
+@cache
+def _table() -> tuple[np.ndarray, np.ndarray]:
+    """Read the file, once: tasks hold copies. Features, (569, 30), and labels, (569,)."""
+    from sklearn.datasets import load_breast_cancer
+
+    features, labels = load_breast_cancer(return_X_y=True)
+    return features, labels

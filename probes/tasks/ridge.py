@@ -1,5 +1,8 @@
 """Diabetes progression: linear regression with squared loss, adapted from zero."""
 
+from functools import cache
+
+import numpy as np
 import torch
 
 from probes.models.losses import squared
@@ -12,9 +15,7 @@ def ridge() -> FeedForwardTask:
     scikit-learn's ``load_diabetes``. The frozen weight is 0, so that the objective ``penalty`` is
     ridge regression.
     """
-    from sklearn.datasets import load_diabetes
-
-    features, values = load_diabetes(return_X_y=True)
+    features, values = _table()
     return FeedForwardTask(
         name="ridge",
         features=standardize(torch.from_numpy(features)),
@@ -26,3 +27,12 @@ def ridge() -> FeedForwardTask:
         lr=2e-2,
         steps=300,
     )
+
+
+@cache
+def _table() -> tuple[np.ndarray, np.ndarray]:
+    """Read the file, once: tasks hold copies. Features, (442, 10), and values, (442,)."""
+    from sklearn.datasets import load_diabetes
+
+    features, values = load_diabetes(return_X_y=True)
+    return features, values

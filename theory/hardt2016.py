@@ -7,8 +7,9 @@ example replaced, drift apart only where that example takes part in a step:
 
 A step on the mean of n losses has the right side with :math:`\rho_t` the factor by which the
 gradient step on S can stretch distances, as the gradients at :math:`w'_t` differ by at most
-:math:`2L/n`. A step on one of n examples drawn at random has it in expectation; shuffled epochs
-with a constant step have it summed over an epoch. Leaving the example out of the mean, in place of
+:math:`2L/n`. A step on one of n examples drawn at random has it in expectation, and so have whole
+epochs over the examples in a random order. Epochs in any one order have it summed over each where
+:math:`\rho_t=1` and the step is constant. Leaving the example out of the mean, in place of
 replacing it, changes that mean's gradient by no more.
 
 Steps on *one example drawn at random* let Theorems 3.10 and 3.12 start later: with probability
@@ -45,9 +46,11 @@ def convex_descent_stability_bound(
     eigenvalues of :math:`I-\alpha_tH` lie in [-1, 1]; the loss changes by L times the distance.
 
     Assumes: every example's loss is convex, L-Lipschitz and smooth, and every step size is at most
-    2/smoothness. A longer step stretches distances in every step, and the bound fails. L need only
-    hold at the points that both runs visit and on the segment between their ends, on whose examples
-    the change of the loss is then bounded.
+    2/smoothness. A step is on the mean of all losses; or on one drawn at random, of which the bound
+    is in expectation; or one of a whole number of epochs with a constant step. A longer step
+    stretches distances in every step, and the bound fails. L need only hold at the points that both
+    runs visit and on the segment between their ends, on whose examples the change of the loss is
+    then bounded.
 
     Args:
         lipschitz: L, at least 0, in units of the loss per unit of parameter; ``inf`` allowed.
@@ -84,7 +87,9 @@ def strongly_convex_descent_stability_bound(
 
     Assumes: every example's loss (a penalty included) is L-Lipschitz where both runs go,
     :math:`\gamma`-strongly convex and smooth, and the step size is constant and at most
-    1/smoothness.
+    1/smoothness. A step is on the mean of all losses, or on one at random, drawn anew or by
+    shuffling, of which the bound is in expectation. In one fixed order it may fail: after the example
+    that always comes last no step brings the runs together.
 
     Args:
         lipschitz: L, at least 0, in units of the loss per unit of parameter; ``inf`` allowed.

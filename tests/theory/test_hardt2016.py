@@ -1,6 +1,6 @@
 """Stability of gradient descent: tight cases, and what happens without the assumptions."""
 
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -87,6 +87,46 @@ def test_without_strong_convexity_time_breaks_the_second_bound():
     change = 2 * steps / n
     assert change > strongly_convex_descent_stability_bound(lipschitz=1.0, curvature=1.0, n=n)
     assert strongly_convex_descent_stability_bound(lipschitz=1.0, curvature=0.0, n=n) == np.inf
+
+
+def ends_by_order(gradient, targets, step, orders):
+    """Ends of runs from 0 on one example a step, one an order; then with the first target 1."""
+    return [run(gradient, one, [step] * orders.shape[1], orders)
+            for one in (targets, [1.0, *targets[1:]])]  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "epochs"), [(1.0, 1), (1.0, 2), (0.5, 2), (0.1, 2)])
+def test_strong_convexity_bounds_the_mean_over_shuffled_epochs(step, epochs):
+    """Loss (w - z)^2 / 2 in [0, 1]: where the replaced example comes last, nothing follows it."""
+    n = 4
+    shuffles = np.array(list(permutations(range(n))))
+    orders = np.array([np.concatenate(one) for one in product(shuffles, repeat=epochs)])
+    ends = ends_by_order(lambda w, z: w - z, [0.0] * n, step, orders)
+    change = [abs(np.square(ends[0] - z) - np.square(ends[1] - z)).mean() / 2 for z in (0, 1)]
+    bound = strongly_convex_descent_stability_bound(lipschitz=1.0, curvature=1.0, n=n)
+    assert max(change) <= bound
+    # Here the two gradients differ by 1 and not by 2 L, so that half of the distance is allowed.
+    apart = abs(ends[0] - ends[1])
+    assert apart.mean() <= 1 / n + 1e-12
+    assert apart.argmax() in np.flatnonzero(orders[:, -1] == 0)
+
+
+def test_a_fixed_order_breaks_the_bound_of_strong_convexity():
+    """Of 100 examples the last one is replaced, and a step of 1 goes all the way to it."""
+    n = 100
+    ends = ends_by_order(lambda w, z: w - z, [0.0] * n, 1.0, np.roll(np.arange(n), -1)[None])
+    change = abs(np.square(ends[0]) - np.square(ends[1]))[0] / 2
+    assert change > strongly_convex_descent_stability_bound(lipschitz=1.0, curvature=1.0, n=n)
+
+
+def test_a_part_of_an_epoch_in_a_fixed_order_breaks_the_bound_of_convexity():
+    """One step of 1 on the example that is replaced, of 100: the whole epoch has 100 such steps."""
+    n = 100
+    for steps, holds in ((1, False), (n, True)):
+        ends = ends_by_order(lambda w, z: w - z, [0.0] * n, 1.0, np.arange(steps)[None])
+        change = abs(np.square(ends[0] - 1) - np.square(ends[1] - 1))[0] / 2
+        bound = convex_descent_stability_bound(lipschitz=1.0, step_sum=float(steps), n=n)
+        assert (change <= bound) == holds
 
 
 # One example a step, drawn at random: Theorems 3.10 and 3.12

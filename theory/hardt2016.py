@@ -88,8 +88,8 @@ def strongly_convex_descent_stability_bound(
     Assumes: every example's loss (a penalty included) is L-Lipschitz where both runs go,
     :math:`\gamma`-strongly convex and smooth, and the step size is constant and at most
     1/smoothness. A step is on the mean of all losses, or on one at random, drawn anew or by
-    shuffling, of which the bound is in expectation. In one fixed order it may fail: after the example
-    that always comes last no step brings the runs together.
+    shuffling, of which the bound is in expectation. In one fixed order it may fail: after the
+    example that always comes last no step brings the runs together.
 
     Args:
         lipschitz: L, at least 0, in units of the loss per unit of parameter; ``inf`` allowed.

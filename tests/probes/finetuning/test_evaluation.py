@@ -1,15 +1,24 @@
 """What an evaluation changes for its time, it changes back."""
 
 from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
 
+import pytest
 import torch
 from peft import get_peft_model
 from torch import nn
+from transformers import Trainer
 
 from lora_dropout.injection import masked_updates
-from lora_dropout.peft import LoraDropoutConfig
-from probes.finetuning.evaluation import _every_example, _first, _plain_labels, dropping
+from lora_dropout.peft import LoraDropoutConfig, LoraDropoutTrainer
+from probes.finetuning.evaluation import (
+    FinetuneTrainer,
+    _every_example,
+    _first,
+    _plain_labels,
+    dropping,
+)
 
 
 def test_masks_of_another_rate_end_with_their_block():
@@ -46,3 +55,99 @@ def test_only_what_is_measured_is_kept_of_a_models_outputs():
     assert _first("logits", None, 1) == "logits"
     assert _first(outputs, None, 1) == "logits"
     assert _first(outputs, None, 2) == ("logits", "more")
+
+
+ALONE = "at test alone, p = 0.4"
+
+
+@pytest.fixture
+def evaluator(monkeypatch):
+    """A trainer after some of its 6 steps, of which every evaluation is noted down."""
+
+    def make(modes, step=6, **settings):
+        trainer = FinetuneTrainer.__new__(FinetuneTrainer)
+        settings = {"drop_at_test": 0.0, "along": False, "beside": None, "seen": "seen"} | settings
+        vars(trainer).update(
+            settings, modes=modes, eval_dataset="held out", measure="scores", noted=[],
+            label_smoother="smoother", model=None, checkpoints=SimpleNamespace(),
+            args=SimpleNamespace(dataloader_drop_last=True, deepspeed=None, fsdp=[]),
+            state=SimpleNamespace(global_step=step, max_steps=6, log_history=[]),
+            control=SimpleNamespace(should_training_stop=False),
+        )  # fmt: skip
+        return trainer
+
+    def note(trainer, examples, metric_key_prefix):
+        assert (trainer.args.dataloader_drop_last, trainer.label_smoother) == (False, None)
+        trainer.noted.append((examples, trainer.compute_metrics, trainer.ensemble, dropped[-1]))
+        return {f"{metric_key_prefix}_loss": float(len(trainer.noted))}
+
+    dropped = [0.0]
+
+    class Dropping:
+        def __init__(self, model, p):
+            self.p = p
+
+        def __enter__(self):
+            dropped.append(self.p)
+
+        def __exit__(self, *error):
+            dropped.pop()
+
+    monkeypatch.setattr(Trainer, "evaluate", note)
+    monkeypatch.setattr("probes.finetuning.evaluation.dropping", Dropping)
+    return make
+
+
+def pairs(members, p=0.0):
+    return [("held out", "scores", members, p), ("seen", None, members, p)]
+
+
+def test_every_inference_has_its_masks_and_the_first_is_that_of_the_trainer(evaluator):
+    trainer = evaluator({"no masks": 0, ALONE: 3}, drop_at_test=0.4)
+    assert trainer.evaluate() == {
+        "eval_no_masks_loss": 1, "eval_train_no_masks_loss": 2, "eval_loss": 1,
+        "eval_at_test_alone,_p_=_0.4_loss": 3, "eval_train_at_test_alone,_p_=_0.4_loss": 4,
+    }  # fmt: skip
+    assert trainer.noted == [*pairs(0), *pairs(3, 0.4)]
+    assert (trainer.args.dataloader_drop_last, trainer.label_smoother) == (True, "smoother")
+
+
+@pytest.mark.parametrize(("step", "along"), [(5, False), (5, True), (6, False), (7, True)])
+def test_what_takes_long_is_left_to_the_end_unless_it_is_asked_for(step, along, evaluator):
+    modes = {"expected weight": 0, "ensemble": 2}
+    trainer = evaluator(modes, step, along=along, beside="beside")
+    found = trainer.evaluate()
+    expected = []
+    for members in (0, 2) if along or step >= 6 else (0,):
+        expected += pairs(members) + [("beside", "scores", members, 0.0)] * (step >= 6)
+    assert trainer.noted == expected
+    assert ("eval_beside_expected_weight_loss" in found) == (step >= 6)
+    assert found["eval_loss"] == found["eval_expected_weight_loss"] == 1
+
+
+@pytest.mark.parametrize("step", [5, 6])
+def test_the_best_adapter_is_taken_after_the_last_was_evaluated_once(step, evaluator, monkeypatch):
+    trainer, taken = evaluator({"no masks": 0}), []
+    trainer.state.log_history = [{"step": 6}, {"step": step, "eval_no_masks_loss": 1.0}]
+    trainer.state.best_model_checkpoint = "best"
+    trainer.checkpoints.restore_adapter = lambda folder, model: taken.append(str(folder))
+    trainer._load_best_model()
+    assert (len(trainer.noted), taken) == (0 if step == 6 else 2, ["best"])
+    trainer.state.best_model_checkpoint = None
+    trainer._load_best_model()
+    assert taken == ["best"]
+    sharded = partial(taken.append, "sharded")
+    monkeypatch.setattr(LoraDropoutTrainer, "_load_best_model", lambda trainer: sharded())
+    for name in ("deepspeed", "fsdp"):
+        setattr(trainer.args, name, "given")
+        trainer._load_best_model()
+        setattr(trainer.args, name, None)
+    assert taken == ["best", "sharded", "sharded"]
+
+
+@pytest.mark.parametrize("step", [5, 6, 7])
+def test_no_step_is_taken_after_the_last(step, evaluator, monkeypatch):
+    trainer, ran = evaluator({"no masks": 0}, step), []
+    monkeypatch.setattr(Trainer, "_run_epoch", lambda trainer: ran.append(1))
+    trainer._run_epoch()
+    assert (bool(ran), trainer.control.should_training_stop) == (step < 6, step >= 6)

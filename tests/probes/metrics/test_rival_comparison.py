@@ -55,6 +55,17 @@ def test_differences_are_paired_and_corrected_by_holm():
     assert found["difference_holm"] == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
 
 
+@pytest.mark.parametrize("unit", [1 / 64, 64])
+def test_verdicts_do_not_depend_on_the_unit_of_the_loss(unit):
+    """The margin is a share of the reference's loss."""
+    rows = table(bad=LORA + 0.1 + 0.02 * NOISE, same=LORA + 0.02 * NOISE, little=LORA - 0.015)
+    here = rows.assign(test_loss=rows["test_loss"] * unit)
+    found, expected = (compare_methods(some, "LoRA", 0.02) for some in (here, rows))
+    p_values = ["difference_holm", "equivalent_holm"]
+    np.testing.assert_allclose(found[p_values], expected[p_values])
+    assert found["verdict"].tolist() == ["worse", "equal", "equal"]
+
+
 def test_a_method_that_is_the_reference_itself_is_equal():
     (row,) = compare_methods(table(twin=LORA), "LoRA", 0.02).to_dict("records")
     assert row["verdict"] == "equal"
@@ -118,6 +129,9 @@ def test_where_draws_share_examples_neither_a_difference_nor_equality_is_shown_a
         compare_methods(rows.assign(pool=pool), "LoRA", 0.02).set_index("method")
         for pool in (1000, 36)
     )
+    lost = rows.assign(chance_risk=rows["test_loss"] + 0.1 + 0.1 * NOISE[rows["draw"]])
+    shown = [below_chance(lost.assign(pool=pool), ["good"]) for pool in (1000, 36)]
+    assert shown == [True, False]
     assert apart["verdict"].tolist() == ["better", "equal"]
     assert shared["verdict"].tolist() == ["undecided", "undecided"]
 

@@ -73,8 +73,9 @@ class Loop:
 
     def save(self):
         folder = checkpoints.Path(self.args.output_dir) / f"checkpoint-{self.step}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "trainer_state.json").write_text(f"{self.step}")
+        if self.state.is_world_process_zero:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "trainer_state.json").write_text(f"{self.step}")
         self.callback.on_save(self.args, self.state, None, **self.parts)
         return folder
 
@@ -157,10 +158,11 @@ def test_the_newest_checkpoint_is_that_of_most_steps_and_a_damaged_one_is_named(
         loop.step = step
         loop.save()
     (tmp_path / "checkpoint-best").mkdir()
-    for step in (10, 9, 8):
+    files = ("random-0.safetensors", "trainer_state.json", "training.safetensors")
+    for step, file in zip((10, 9, 8), files, strict=True):
         folder = tmp_path / f"checkpoint-{step}"
         assert last_checkpoint(tmp_path) == folder
-        (folder / "random-0.safetensors").write_bytes(b"damaged")
+        (folder / file).write_bytes(b"damaged")
         capsys.readouterr()
     assert last_checkpoint(tmp_path) is None
     assert capsys.readouterr().err.splitlines() == [

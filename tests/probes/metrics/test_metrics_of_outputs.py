@@ -28,25 +28,39 @@ def measured(on_train, on_test):
     return measure_outputs(cross_entropy, on_train, held(EXAMPLES), on_test, held(HELD_OUT))
 
 
+def losses(outputs):
+    """Of one network on every example, in float64."""
+    labels = torch.arange(outputs.shape[-1]) % CLASSES
+    return torch.nn.functional.cross_entropy(outputs.double().T, labels, reduction="none")
+
+
+def right(outputs):
+    """Share of the examples whose class one network predicts."""
+    labels = torch.arange(outputs.shape[-1]) % CLASSES
+    return sum((outputs.argmax(0) == labels).tolist()) / len(labels)
+
+
 def changes(on_train):
     """Change of every example's loss when it is left out."""
-    loss = torch.nn.functional.cross_entropy
-    on_s = [loss(one.T, torch.arange(EXAMPLES) % CLASSES, reduction="none") for one in on_train]
+    on_s = [losses(one) for one in on_train]
     return [float(on_s[i + 1][i] - on_s[0][i]) for i in range(EXAMPLES)]
 
 
-def test_measures_are_their_definitions(outputs):
+def test_measures_are_their_definitions_in_float64(outputs):
     on_train, on_test = outputs
     found = measured(on_train, on_test)
-    loss = torch.nn.functional.cross_entropy
-    on_s = [loss(one.T, torch.arange(EXAMPLES) % CLASSES, reduction="none") for one in on_train]
-    test = loss(on_test[0].T, torch.arange(HELD_OUT) % CLASSES)
-    change = changes(on_train)
-    right = on_test[0].argmax(0) == torch.arange(HELD_OUT) % CLASSES
-    assert found["gap"] == pytest.approx(float(test - on_s[0].mean()), rel=1e-5)
-    assert found["beta_signed"] == pytest.approx(sum(change) / EXAMPLES, rel=1e-4)
-    assert found["beta"] == pytest.approx(sum(map(abs, change)) / EXAMPLES, rel=1e-4)
-    assert found["test_score"] == pytest.approx(float(right.float().mean()))
+    train, test, change = losses(on_train[0]), losses(on_test[0]), changes(on_train)
+    expected = {
+        "train_loss": float(train.mean()), "test_loss": float(test.mean()),
+        "gap": float(test.mean() - train.mean()), "beta_signed": sum(change) / EXAMPLES,
+        "beta": sum(map(abs, change)) / EXAMPLES,
+        "train_score": right(on_train[0]), "test_score": right(on_test[0]),
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-12), name
+    assert 0 < found["train_score"] < 1
+    alone = measured(on_train[:1], on_test)
+    assert alone == {name: found[name] for name in expected if "beta" not in name}
 
 
 @pytest.mark.parametrize("lost", [slice(None), 0], ids=["everywhere", "on one example"])
@@ -68,5 +82,5 @@ def test_a_replica_that_diverged_is_left_out_and_counted(outputs):
         assert found[name] == sound[name]
     # Replica 2 leaves out example 1.
     others = [abs(change) for i, change in enumerate(changes(on_train)) if i != 1]
-    assert found["beta"] == pytest.approx(sum(others) / len(others), rel=1e-4)
+    assert found["beta"] == pytest.approx(sum(others) / len(others), rel=1e-12)
     assert (found["diverged"], sound["diverged"]) == (1, 0)

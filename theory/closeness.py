@@ -49,8 +49,9 @@ The first and the last constant are sharp, also among convex losses: a left-out 
 and then the line to :math:`(1-\varepsilon)\mu\Delta^2/2`, come arbitrarily close.
 
 With gradients of at most :math:`\eta_\lambda` for every z, not just for those of S, the loss of a
-fresh z changes by no more. So under the premise hypothesis stability has the same bound as
-pointwise hypothesis stability, and the constants of Theorem 4.4 stand for the regularized loss.
+fresh z changes by no more. So where the premise holds for every S, with one
+:math:`\eta_\lambda` and one :math:`\mu`, hypothesis stability has the same bound as pointwise
+hypothesis stability, and the constants of Theorem 4.4 stand for the regularized loss.
 """
 
 from __future__ import annotations

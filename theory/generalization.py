@@ -128,7 +128,9 @@ def sparsity_gap_bound(
 
     Source: arXiv 2404.09610, Theorem 4.4, which is Lemma 4.3 at Proposition 4.2's bound.
 
-    Assumes: what :func:`stability_gap_bound` and :func:`theory.stability_bound` assume.
+    Assumes: what :func:`stability_gap_bound` and :func:`theory.stability_bound` assume, for every S
+    with one :math:`\eta` and one :math:`\Lambda_{\min}`. Those of the one S at hand depend on the
+    draw that the probability is over: at them it is a number to compare with, and no theorem.
 
     Args:
         loss_bound: C, at least 0, in units of the loss; ``inf`` allowed.

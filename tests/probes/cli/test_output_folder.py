@@ -46,19 +46,24 @@ def test_two_differences_are_said_and_long_values_are_cut(tmp_path):
     assert f"(n 64 there, 8 here; data {'x' * 37}... there, here here; ...)" in str(refused.value)
     with pytest.raises(ValueError, match=f"task {'y' * 39} there"):
         check_folder(tmp_path / "a", "stability", {"task": "here"})
+    with pytest.raises(ValueError, match=r"\(n 64 there, 8 here; task y+ there, here here\):"):
+        check_folder(tmp_path / "a", "stability", {"n": 8, "task": "here"})
 
 
-def test_folders_within_the_folder_of_a_refusal_go_first(tmp_path):
+@pytest.mark.parametrize("refused", [ValueError, OSError])
+def test_folders_within_the_folder_of_a_refusal_go_first(refused, tmp_path):
     folder = tmp_path / "a" / "b"
 
     @nothing_left_of_a_refusal(folder)
     def refuse():
         (folder / "cells" / "one" / "two").mkdir(parents=True)
-        raise ValueError("late")
+        raise refused("late")
 
-    with pytest.raises(ValueError, match="late"):
+    with pytest.raises(refused, match="late"):
         refuse()
     assert not (tmp_path / "a").exists()
+    with pytest.raises(refused, match="late"), nothing_left_of_a_refusal(None):
+        raise refused("late")
 
 
 def test_a_setting_that_json_does_not_know_is_compared_as_text(tmp_path):
@@ -77,6 +82,10 @@ def test_what_the_same_run_wrote_before_and_not_now_is_removed(tmp_path):
     (folder / "manifest.json").write_text(json.dumps(manifest | {"files": files}))
     for name in (*files, "mine.txt"):
         (folder / name).touch()
+    (folder / "adapter_config.json").unlink()  # as the user may have done
+    files.append("method.json")
+    (folder / "method.json").touch()
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"files": files}))
     remove_left_over(folder, ["rows.parquet"])
     left = {"rows.parquet", "manifest.json", "mine.txt"}
     assert {path.name for path in folder.iterdir()} == left

@@ -6,14 +6,17 @@ import pytest
 
 from probes.cli.refused_words import check_words, refusal
 
-DECLARED = {"n": int, "lr": float | None, "p": tuple[float, ...], "fast": bool, "out": Path | None}
+DECLARED = {
+    "n": int, "lr": float | None, "p": tuple[float, ...], "fast": bool, "out": Path | None,
+    "text_column": str,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ["--n", "8", "--p", "0.1", "-0.3", "--fast"], ["--n=8", "--n", "9"], [], ["8", ""],
-        ["--other", ""], ["--lr", "--fast"],
+        ["--other", ""], ["--lr", "--fast"], ["--out", "top"], ["--out", "--p=1"],
     ],
 )  # fmt: skip
 def test_what_the_parser_can_take_or_refuse_itself_is_left_to_it(words):
@@ -24,6 +27,7 @@ def test_what_the_parser_can_take_or_refuse_itself_is_left_to_it(words):
     ("words", "said"),
     [
         (["--out", ""], "out must not be empty"), (["--out="], "out must not be empty"),
+        (["--text-column", ""], "text_column must not be empty"),
         (["--p"], "p must have a value; got none"),
         (["--p", "--n", "8"], "p must have a value; got none"),
         (["--fast", "yes"], "fast must be given without a value; got yes"),
@@ -39,9 +43,11 @@ def test_what_it_would_pass_over_is_refused(words, said):
 
 @pytest.mark.parametrize("word", ["-x", "--"])
 def test_a_value_that_reads_as_a_flag_is_told_how_to_be_given(word):
-    complaint = "╭ Error ─╮\n│ Missing value for argument '--out'. Expected 1 values. │\n"
-    said = f"out must be given as --out=VALUE if that begins with -; got {word!r}"
-    assert refusal(DECLARED, ["--out", word], complaint) == said
+    complaint = "╭ Error ─╮\n│ Missing value for argument '--flag'. Expected 1 values. │\n"
+    for name, flag in (("out", "--out"), ("text_column", "--text-column")):
+        said = f"{name} must be given as {flag}=VALUE if that begins with -; got {word!r}"
+        assert refusal(DECLARED, ["--n", "8", flag, word], complaint) == said
+        assert refusal(DECLARED, [flag, word], "╭╮\n│ Other. │") == "Other."
 
 
 def test_what_is_needed_is_named():
@@ -58,7 +64,10 @@ def test_what_is_needed_is_named():
         (["--lr", "None", "--p", "0.1", "high"], "p must be a number; got 'high'"),
         (["--lr=x"], "lr must be a number; got 'x'"),
         (["--n"], "n must have a value; got none"),
-        (["--colour", "x"], "Unknown. Really."),
+        (["--p", "0,1"], "p must be a number; got '0,1', but several have blanks between them"),
+        (["--n", "8,16"], "n must be a whole number; got '8,16'"),
+        (["--text-column"], "text_column must have a value; got none"),
+        *[(words, "Unknown. Really.") for words in (["--colour", "x"], ["--p"], ["--fast"])],
     ],
 )
 @pytest.mark.parametrize(

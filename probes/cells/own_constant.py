@@ -1,6 +1,7 @@
 """The best prediction of a model of one's own that is the same for every example."""
 
 import copy
+import math
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
+from probes.cells.output_kinds import kind_of
 from probes.tasks.own_model import OwnModel, of_users_code
 from probes.training.own_training import own_outputs
 
@@ -21,8 +23,9 @@ SEARCHES = [(1.0, False), *((0.3**power, True) for power in range(12))]
 def best_constant_of(own: OwnModel, index: Tensor) -> tuple[float, float]:
     """Find the best outputs that are the same for every example, by L-BFGS.
 
-    Where it tries outputs whose loss is not known, as that of a probability above 1, it goes on
-    from the best ones so far with a smaller step.
+    Outputs are of the kind that the model's are: see ``probes.cells.output_kinds``. Where it tries
+    outputs whose loss is not known, as that of a rate below 0, it goes on from the best ones so far
+    with a smaller step.
 
     Args:
         own: its loss and score judge; every floating-point tensor in what its model returns, with
@@ -47,12 +50,13 @@ class _Constant:
         self.own, self.targets = own, own.targets[index]
         outputs = own_outputs(copy.deepcopy(own.model).eval(), own.features[index])
         self.leaves, self.form = _pytree.tree_flatten(outputs)
-        self.free = {
-            place: leaf.mean(0, keepdim=True).detach().requires_grad_()
+        self.kinds = {
+            place: kind_of(leaf.detach())
             for place, leaf in enumerate(self.leaves)
             if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.dim()
             and len(leaf) == len(index)
         }  # fmt: skip
+        self.free = {place: kind.start.requires_grad_() for place, kind in self.kinds.items()}
         self.loss, self.score = float("inf"), float("nan")
         self.best: list[Tensor] = []
 
@@ -76,7 +80,7 @@ class _Constant:
         try:
             with of_users_code("own.loss"):
                 loss = self.own.loss(outputs, self.targets).mean()
-                if loss.item() < self.loss:
+                if -math.inf < loss.item() < self.loss:
                     self._keep(loss, outputs)
                 loss.backward()
         except ValueError as error:
@@ -89,7 +93,7 @@ class _Constant:
     def _outputs(self, copied: bool) -> Any:
         made = list(self.leaves)
         for place, one in self.free.items():
-            each = one.expand_as(made[place])
+            each = self.kinds[place].outputs(one).expand_as(made[place])
             made[place] = each.clone(memory_format=torch.contiguous_format) if copied else each
         return _pytree.tree_unflatten(made, self.form)
 

@@ -75,6 +75,38 @@ def test_the_form_of_the_outputs_does_not_matter(made, loss):
     assert found(made, loss) == pytest.approx(PLAIN, rel=1e-6, nan_ok=True)
 
 
+def likelihood(log_probabilities, targets):
+    return F.nll_loss(log_probabilities, targets, reduction="none")
+
+
+def of_tokens(log_probabilities, targets):
+    """Classes in the second dimension, as of segmentation."""
+    each = targets.unsqueeze(1).expand(-1, log_probabilities.shape[2])
+    return likelihood(log_probabilities, each).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("made", "loss"),
+    [
+        (lambda z: z.log_softmax(1), likelihood),
+        (lambda z: z.softmax(1), lambda p, y: likelihood(p.log(), y)),
+        (lambda z: z.softmax(1).bfloat16(), lambda p, y: likelihood(p.float().log(), y)),
+        (lambda z: z.unsqueeze(2).repeat(1, 1, 3).log_softmax(1), of_tokens),
+    ],
+    ids=["logarithms", "probabilities", "in half precision", "of tokens"],
+)
+def test_probabilities_stay_so(made, loss):
+    """Free outputs had a loss of minus infinity, and nothing was ever said to be learned."""
+    relative = 2e-3 if made(torch.zeros(1, 2)).dtype == torch.bfloat16 else 1e-6
+    assert found(made, loss)[0] == pytest.approx(PLAIN[0], rel=relative)
+
+
+def test_vectors_of_length_one_stay_so():
+    directions = F.normalize(FEATURES[:, :2] + 1, dim=1)
+    risk, _ = found(F.normalize, lambda z, y: -(z * y).sum(1), directions)
+    assert risk == pytest.approx(-directions.mean(0).norm().item(), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("made", "loss", "targets", "best"),
     [

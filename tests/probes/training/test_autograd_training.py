@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lora_dropout.masks import LayerShape
+from probes.training.adalora import BudgetSchedule, RankAllocator, Triplets, initial_triplets
 from probes.training.autograd_training import AdaLoRA, LoRA, Setup, train
 from probes.training.blocks import blocks
 from probes.training.example_weights import full_sample, leave_one_out
@@ -115,6 +116,54 @@ def test_adalora_ends_with_the_ranks_of_lora_and_nearer_to_orthogonal():
     for A, _ in factors:
         gram = A[0] @ A[0].mT
         assert (gram - torch.eye(len(gram))).norm() < 0.8 * len(gram) ** 0.5
+
+
+def adalora_by_hand(run, row, seed):
+    """B A of one replica, of rank 2 and 5-16-2, trained by autograd and torch.optim."""
+    network, steps, weight = run.network, run.training.steps, run.weights[row]
+    generator = torch.Generator().manual_seed(seed)
+    # 3 triplets for a rank of 2, of a side of 2 no more than that.
+    layers = [
+        Triplets(*(part.double().requires_grad_() for part in drawn))
+        for drawn in (
+            initial_triplets(rank, *sides, generator)
+            for rank, sides in zip((3, 2), network.sides, strict=True)
+        )
+    ]
+    # All stay for a tenth of the steps, and four in the last three tenths.
+    allocator = RankAllocator(BudgetSchedule(5, 4, steps, steps // 10, 3 * steps // 10))
+    optimizer = torch.optim.Adam([part for layer in layers for part in layer], lr=run.training.lr)
+    for step in range(steps):
+        optimizer.zero_grad()
+        total = 0.0
+        for sample in range(run.training.samples):
+            drawn = run.dropping.draw(network, N, step=step, sample=sample, seed=run.training.seed)
+            updates = [
+                network.scaling * mask.second[:, None] * (P * values @ Q) * mask.first
+                for (P, values, Q), mask in zip(layers, drawn, strict=True)
+            ]
+            merged = [w + update for w, update in zip(network.weights, updates, strict=True)]
+            hidden = (merged[0] @ run.inputs.features + network.biases[0]).relu()
+            outputs = merged[1] @ hidden + network.biases[1]
+            losses = network.loss.value(outputs, run.inputs.targets)
+            total = total + (weight * losses).sum() / run.training.samples
+        for P, _, Q in layers:
+            for gram in (P.mT @ P, Q @ Q.mT):
+                total = total + 0.1 * (gram - torch.eye(len(gram))).square().sum()
+        total.backward()
+        optimizer.step()
+        slopes = [Triplets(*(part.grad for part in layer)) for layer in layers]
+        allocator.step(step + 1, layers, slopes)
+    return [(P * values @ Q).detach() for P, values, Q in layers]
+
+
+def test_adalora_is_what_autograd_makes_of_its_objective():
+    network = make_network(widths=(5, 16, 2), rank=2)
+    training = Training(steps=10, lr=0.02, samples=2, seed=5)
+    run = make_run(training, Dropping("both", 0.3), network)
+    trained = train(run, AdaLoRA(network, 10), torch.Generator().manual_seed(3))
+    for (A, B), update in zip(trained, adalora_by_hand(run, 4, 3), strict=True):
+        torch.testing.assert_close(B[4] @ A[4], update, rtol=1e-7, atol=1e-9)
 
 
 def test_replicas_of_adalora_are_trained_as_if_alone():

@@ -103,7 +103,7 @@ distance
 # an ensemble falls like $1/\sqrt N$. Without masks the update is $1/(1-p)^2 \approx 2.04$ times too
 # large. Behind a nonlinearity the limit is another network; notebook 04 measures which is better.
 #
-# A single member lies about as far from that limit as the update itself is large:
+# At p = 0.3 a single member lies about as far from that limit as the update itself is large:
 
 # %%
 spread = torch.stack([model(x).detach() for _ in members(model, 64)]).std(0).mean()

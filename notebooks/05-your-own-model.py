@@ -90,8 +90,10 @@ fast = own_model.measure(own=replace(own, lr=5e-2), p=[0, 0.1, 0.3, 0.5], n=24, 
 fast
 
 # %% [markdown]
-# The gap is smaller with p = 0.5 than without dropout at both. The test loss is not: without
-# dropout it is the lowest at the small learning rate and by far the highest at the large one.
+# The mean gap is smaller with p = 0.5 than without dropout at both. The mean test loss is not:
+# without dropout it is the lowest at the small learning rate and by far the highest at the large
+# one. So it is with three other seeds. A constant prediction has 2.3: half of these means are above
+# it.
 
 # %% [markdown]
 # How sure can one be? The difference to p = 0, paired over training sets, with its interval:

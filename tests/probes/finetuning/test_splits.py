@@ -31,9 +31,11 @@ def test_a_row_in_which_there_is_nothing_to_see_is_left_out(tmp_path):
 def test_a_folder_of_save_to_disk_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no file of split 'train' in [^:]*$"):
         read_split("hub/name", None, "train", corpus(tmp_path))
-    (tmp_path / "dataset_dict.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"a folder of save_to_disk is not read \(write its spl"):
-        read_split("hub/name", None, "train", corpus(tmp_path))
+    for name in ("dataset_dict", "dataset_info", "state"):
+        (tmp_path / f"{name}.json").write_text("{}")
+        with pytest.raises(ValueError, match=r"a folder of save_to_disk is not read \(write its s"):
+            read_split("hub/name", None, "train", corpus(tmp_path))
+        (tmp_path / f"{name}.json").unlink()
 
 
 def read(folder, split="train", config=None):
@@ -117,3 +119,20 @@ def test_the_first_value_of_another_kind_is_named_wherever_it_stands(count, tmp_
         said = rf"train.jsonl: line {first + 1}, column 'value', holds a value of another kind"
         with pytest.raises(ValueError, match=said):
             read(tmp_path)
+
+
+def test_the_hub_is_asked_for_the_split_of_the_config_and_its_refusal_is_a_line(
+    tmp_path, monkeypatch
+):
+    hub = replace(corpus(tmp_path), data=None)
+    monkeypatch.setattr("datasets.load_dataset", lambda *names, split: (*names, split))
+    for config, name in (("mine", "split train of mine"), (None, "split train of hub/name")):
+        asked = ("hub/name", config, "train")
+        assert read_split("hub/name", config, "train", hub) == Split(name, asked)
+
+    def refuse(*names, split):
+        raise RuntimeError("outer") from OSError("the cause\nand more")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(ValueError, match=r"^data of hub/name cannot be read: the cause$"):
+        read_split("hub/name", None, "train", hub)

@@ -1,28 +1,35 @@
 """The controls at matched train loss: what they train, how they are interpolated, what is said."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import ttest_1samp
 
 from probes import generalization
 from probes.cells.matched_controls import (
     CONTROLS,
     RATE_SHARES,
+    UPDATE_SCALES,
     WEIGHT_DECAYS,
     ControlCell,
+    control_networks,
     decide,
     match,
     measure_controls,
 )
 from probes.cells.prepare import prepare
 from probes.cli.stability_settings import StabilitySettings
-from probes.jobs.job import TableKind
+from probes.jobs.job import TableKind, silent
+from probes.metrics.multiple_comparisons import holm
 from probes.stability import measure
+from probes.training.blocks import replica_blocks
 from probes.training.plan import Dropout
 from probes.training.retrain import retrain
+from tests.probes.training.test_retrain import assert_same_factors
 
 SMALL = {"task": "breast_cancer", "n": 10, "draws": 1, "steps": 12, "dtype": "float64"}
 
@@ -90,6 +97,69 @@ def test_at_step_0_and_without_an_update_nothing_depends_on_s(rows):
         assert start["train_loss"] == pytest.approx(np.log(2))
 
 
+@pytest.mark.parametrize("rescale", [False, True])
+def test_every_control_is_a_training_of_its_own(rescale):
+    """A network that was stopped is trained for so many steps, whatever its training did later."""
+    changes = {"n": 6, "samples": 2, "steps": 6, "rescale": rescale}
+    (base,) = StabilitySettings(**SMALL | changes).cells()
+    ready = prepare(base)
+    # Several blocks: what is kept of each is put together in order.
+    ready.network.block_activations = 3 * 2 * 6 * ready.network.activations
+    assert len(replica_blocks(ready.network, 7, 6, ready.training, Dropout(0.3))) > 1
+
+    def alone(p=0.0, **changes):
+        training = replace(ready.training, **changes)
+        objective = Dropout(p, rescale)
+        return retrain(
+            ready.network, ready.train, ready.weights, ready.start, training, objective
+        )  # fmt: skip
+
+    whole, seen = alone(), set()
+    compared = {
+        "dropout": lambda p: alone(p),
+        "early stopping": lambda step: alone(steps=step),
+        "weight decay": lambda decay: alone(weight_decay=decay),
+        "learning rate": lambda share: alone(lr=share * base.lr),
+    }
+    for factors, scale, variant, value in control_networks(
+        ready, (0.3, 0.6), rescale, silent, RATE_SHARES[:1]
+    ):
+        seen.add((variant, value))
+        if variant == "weight decay" and value in WEIGHT_DECAYS[1:-1]:
+            continue
+        scales = {
+            "dropout": 1.0 if rescale else (1 - value) ** 2,
+            "shrunk update": value,
+            "early stopping": min(value, 1),
+        }
+        assert scale == pytest.approx(scales.get(variant, 1.0))
+        # At step 0 there is no update, whatever the factors.
+        trained_alone = variant in compared and scale > 0
+        assert_same_factors(factors, compared[variant](value) if trained_alone else whole)
+    values = {
+        "dropout": (0.3, 0.6), "early stopping": range(7), "shrunk update": UPDATE_SCALES,
+        "weight decay": (0.0, *WEIGHT_DECAYS), "learning rate": (1.0, *RATE_SHARES[:1]),
+    }  # fmt: skip
+    assert seen == {(variant, value) for variant, each in values.items() for value in each}
+
+
+def test_what_is_measured_of_a_shrunk_update_is_that_of_its_outputs(rows):
+    (base,) = StabilitySettings(**SMALL).cells()
+    ready = prepare(base)
+    factors = retrain(
+        ready.network, ready.train, ready.weights, ready.start, ready.training, Dropout(0.0)
+    )
+    found = rows[(rows["variant"] == "shrunk update") & (rows["value"] == 0.5)].iloc[0]
+    shrunk = [(A, B / 2) for A, B in factors]
+    losses = ready.network.losses(shrunk, ready.train)
+    new = ready.network.losses([(A[:1], B[:1]) for A, B in shrunk], ready.test)
+    change = (losses[1:].diagonal() - losses[0]).abs()
+    expected = [losses[0].mean(), new.mean(), new.mean() - losses[0].mean(), change.mean()]
+    assert found[["train_loss", "test_loss", "gap", "beta"]].tolist() == pytest.approx(
+        [float(one) for one in expected]
+    )
+
+
 def test_the_top_tenth_has_its_share():
     (base,) = StabilitySettings(**SMALL | {"n": 20}).cells()
     rows = measure_controls(ControlCell(base, (0.3,)), lambda steps: None)[TableKind.ROWS]
@@ -120,6 +190,72 @@ def test_controls_are_interpolated_to_the_train_loss_of_dropout():
     assert len(matched) == len(CONTROLS)
     assert np.allclose(matched["beta_control"], 2.0)
     assert np.allclose(matched["beta_difference"], 1.6)
+
+
+def on_the_chords(points, at):
+    """What the chords between points (x, y) say at ``at``; NaN outside."""
+    points = sorted(points)
+    for (x, y), (right, end) in pairwise(points):
+        if x <= at <= right:
+            return y + (end - y) * (at - x) / (right - x)
+    return float("nan")
+
+
+def test_every_draw_rate_and_size_is_matched_with_its_own_controls():
+    generator = np.random.default_rng(0)
+    names = ("train_loss", "beta", "gap")
+    sizes, rates, draws = (8, 16), (0.1, 0.5), range(4)
+    # At a rate of 0.1 dropout has less, for certain.
+    table = [
+        {"n": n, "draw": draw, "variant": variant, "value": value}
+        | dict(zip(names, generator.random(3) - [0, 0, 9 * (value == 0.1)], strict=True))
+        for n in sizes
+        for draw in draws
+        for variant, values in (("dropout", rates), *((one, range(1, 5)) for one in CONTROLS))
+        for value in values
+    ]
+    generator.shuffle(table)
+    matched = match(pd.DataFrame(table), ("beta", "gap"))
+    differences = {}
+    for row in matched.to_dict("records"):
+        (dropped,) = (
+            one for one in table
+            if one["variant"] == "dropout"
+            and (one["n"], one["draw"], one["value"]) == (row["n"], row["draw"], row["p"])
+        )  # fmt: skip
+        assert row["train_loss"] == dropped["train_loss"]
+        for name in ("beta", "gap"):
+            curve = [
+                (one["train_loss"], one[name]) for one in table
+                if (one["n"], one["draw"], one["variant"])
+                == (row["n"], row["draw"], row["variant"])
+            ]  # fmt: skip
+            control = on_the_chords(curve, dropped["train_loss"])
+            found = [row[f"{name}_{part}"] for part in ("dropout", "control", "difference")]
+            expected = [dropped[name], control, control - dropped[name]]
+            assert found == pytest.approx(expected, nan_ok=True)
+        differences.setdefault((row["n"], row["p"], row["variant"]), []).append(found[-1])
+    assert len(matched) == len(sizes) * len(rates) * len(draws) * len(CONTROLS)
+
+    assert {"dropout", "undecided", "not reached"} == set(decide(matched, "gap")["verdict"])
+    decided = decide(matched, "gap").set_index(["n", "p", "variant"])
+    reached = {key: [one for one in all_draws if np.isfinite(one)]
+               for key, all_draws in differences.items()}  # fmt: skip
+    keys = [key for key, values in reached.items() if len(values) > 1]
+    corrected = holm([ttest_1samp(reached[key], 0).pvalue for key in keys])
+    p_values = dict(zip(keys, corrected, strict=True))
+    for key, values in reached.items():
+        row = decided.loc[key]
+        assert row["difference_draws"] == len(values)
+        assert not row["diverged"]
+        if len(values) < 2:
+            assert row["verdict"] == "not reached"
+            continue
+        assert row["difference"] == pytest.approx(np.mean(values))
+        assert row["control"] - row["dropout"] == pytest.approx(np.mean(values))
+        assert row["difference_holm"] == pytest.approx(p_values[key])
+        less = "dropout" if np.mean(values) > 0 else "control"
+        assert row["verdict"] == (less if p_values[key] <= 0.05 else "undecided")
 
 
 def test_a_control_that_does_not_reach_the_train_loss_is_not_extrapolated():

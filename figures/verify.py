@@ -50,7 +50,7 @@ def _readings(axes: Axes, readings: pd.DataFrame) -> None:
         return
     sns.stripplot(
         cases, x="ratio", y="name", hue="data", order=list(readings["name"].unique()), dodge=True,
-        size=3, palette=curve_colours(cases["data"].nunique()), jitter=0.2, ax=axes,
+        size=3, palette=curve_colours(cases["data"].nunique()), jitter=False, ax=axes,
     )  # fmt: skip
     axes.set_ylabel("")
     # Beside colour, each data set has a marker of its own.

@@ -67,7 +67,15 @@ NOT_COMPARED = {
     "attribution at p = 0.3": (
         "python -m probes.attribution --p 0.3 --draws 8 --task TASK --lr LR (20 seconds each)"
     ),
+    "attributions of other draws": (
+        "python -m probes.attribution --p P --draws 8 --task TASK --lr LR --seed 1, and 2"
+    ),
     "fine-tuning": "make figures: probes.finetune at n = 64 and 512 (an hour)",
+    "fine-tuning with other seeds": (
+        "python -m probes.finetune --task tweets --n 64 --held-out 300 --p 0 0.3 --ensemble 1 "
+        "--draws 3 --seed 20 --learning_rate 1e-3 --num_train_epochs 30, and --seed 30 "
+        "(15 minutes each)"
+    ),
     "estimates corrected by checks, and the coverage of their interval": (
         "python -m benchmarks.influence --task TASK --lr LR --draws 128 (15 minutes each)"
     ),

@@ -96,8 +96,8 @@ dropout_loss.draw(
 # ## The gap without a test set
 #
 # The mean *signed* leave-one-out difference estimates the generalization gap for any algorithm,
-# here the real one with masks: no test set is needed. It estimates the gap after training on n - 1
-# examples, so it is slightly too large on average.
+# here the real one with masks: no test set is needed. In expectation it is
+# the test loss after training on n - 1 examples, less the train loss on n.
 
 # %%
 trained = measure(p=[0.1, 0.3, 0.5], ensemble=[1, 4, 16], n=32, draws=6, steps=150)

@@ -137,11 +137,13 @@ def merge(model: nn.Module) -> nn.Module:
         The model; the merged layer if the model is itself an adapted layer.
 
     Raises:
-        ValueError: there is no adapted layer.
+        ValueError: there is no adapted layer, or PEFT has one.
     """
     for name, layer in _require_adapted(model):
         if not isinstance(layer, LoRADropoutLinear):
             raise ValueError(f"{name} was not put there by inject(): use merge_and_unload()")
+        if parts_of_peft(layer):
+            raise ValueError(f"PEFT has adapted {name} in its turn: use merge_and_unload() first")
     names = names_of_modules(model)
     for _, layer in _require_adapted(model):
         assert isinstance(layer, LoRADropoutLinear)

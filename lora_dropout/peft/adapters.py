@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lora_dropout.adaptable import held_twice, listed, refuse_wrapped, why_refused
-from lora_dropout.layer import layer_shape
+from lora_dropout.layer import LoRADropoutLinear, layer_shape
 from lora_dropout.masked import MaskedUpdate
 from lora_dropout.peft.config import MEANING, DropoutFields
 from lora_dropout.peft.factors import weight_of
@@ -300,9 +300,9 @@ class DropoutTuner:
 
         Raises:
             ValueError: the model is in DistributedDataParallel or FullyShardedDataParallel
-                already; the rate is above 0, and no layer would drop anything; a layer is held by
-                several attributes of the model, of which PEFT would adapt one. The model is then as
-                it was.
+                already, or has layers of ``inject``; the rate is above 0, and no layer would drop
+                anything; a layer is held by several attributes of the model, of which PEFT would
+                adapt one. The model is then as it was.
         """
         ours = isinstance(self.peft_config[adapter_name], DropoutFields)
         with as_it_was_if_refused(model, adapter_name, self.prefix) if ours else nullcontext():
@@ -315,6 +315,7 @@ class DropoutTuner:
         _refuse_within_an_ensemble(model)
         if isinstance(given, DropoutFields):
             refuse_wrapped(model)
+            _refuse_layers_of_inject(model)
         if isinstance(given, DropoutFields) and given.drops:
             _refuse_callers()
             vars(given)["_in_diffusers"] = type(model).__module__.partition(".")[0] == "diffusers"
@@ -457,6 +458,16 @@ def _refuse_within_an_ensemble(model: nn.Module) -> None:
         raise ValueError(
             "an adapter was added within ensemble_generation or inference_mode, whose mode it "
             "would not have: add it before"
+        )
+
+
+def _refuse_layers_of_inject(model: nn.Module) -> None:
+    """Refuse a model that is adapted already, whose factors no adapter of PEFT is saved with."""
+    names = [name for name, one in model.named_modules() if isinstance(one, LoRADropoutLinear)]
+    if names:
+        raise ValueError(
+            f"the model has layers of inject() ({listed(names)}), whose factors PEFT would neither "
+            "save nor merge: merge() it first, or take one of the two alone"
         )
 
 

@@ -261,3 +261,11 @@ class LoraDropoutConfig(DropoutFields, LoraConfig):
 @dataclass
 class AdaLoraDropoutConfig(DropoutFields, AdaLoraConfig):
     """``peft.AdaLoraConfig`` with LoRA Dropout: see :class:`DropoutFields`."""
+
+    def _refuse_what_does_not_go_with_it(self) -> None:
+        super()._refuse_what_does_not_go_with_it()
+        if {self._factor_of(name) for name in self.dropout_pattern} - {self.saved_factor}:
+            raise ValueError(
+                "dropout_pattern does not go with AdaLoRA, in which PEFT scales all layers by one "
+                "lora_alpha, and so by one (1-p)^2: take LoraDropoutConfig, or rescale=True"
+            )

@@ -67,10 +67,11 @@ def ensemble_generation(
 
     Raises:
         ValueError: N below 1, an unknown average, a model that generates nothing, beams of a model
-            that reorders its cache in a way of its own or whose images are adapted, a cache from
-            elsewhere, or of the model's own kind where members take a pass each, labels, hidden
-            states or attentions of several members, a model that generates by another one's passes
-            or in a thread of its own (``generate_batch``), or no adapter in use.
+            that reorders its cache in a way of its own or whose images are adapted, a cache or an
+            encoder's outputs from elsewhere, a cache of the model's own kind where members take a
+            pass each, labels, hidden states or attentions of several members, a model that
+            generates by another one's passes or in a thread of its own (``generate_batch``), or no
+            adapter in use.
     """
     check_ensemble(ensemble, average)
     base = base_model(model)
@@ -161,6 +162,7 @@ class _MemberPasses:
                 "generation by an ensemble averages logits alone, and members have hidden states "
                 f"and attentions of their own: leave out {' and '.join(beside)}"
             )
+        _check_encoded(inputs, self.ensemble)
         self.in_model, self.count = True, self.count + 1
         try:
             apart = self._apart or not self._groups_are_members(forward, inputs)
@@ -360,6 +362,16 @@ def _refuse_threads(*args: Any, **kwargs: Any) -> Any:
 
 def _rows(inputs: dict[str, Any]) -> int:
     return next(len(inputs[name]) for name in COUNTED if inputs.get(name) is not None)
+
+
+def _check_encoded(inputs: dict[str, Any], ensemble: int) -> None:
+    """Raise ``ValueError`` for what an encoder told that is not of these members."""
+    encoded = inputs.get("encoder_outputs")
+    if encoded is not None and len(encoded[0]) != ensemble * _rows(inputs):
+        raise ValueError(
+            "generation by an ensemble takes no encoder_outputs from elsewhere, as members encode "
+            "by themselves: give input_ids"
+        )
 
 
 def _joined(outputs: list[Any]) -> Any:

@@ -294,6 +294,21 @@ def test_within_the_block_a_call_gives_averaged_logits(build):
     torch.testing.assert_close(called, expected)
 
 
+@pytest.mark.parametrize("build", [t5, fsmt])
+def test_what_an_encoder_told_is_that_of_the_members(build):
+    """Rows of another encoding would be taken for members, and examples for each other's."""
+    model, inputs = build(), prompt()
+    encoder = model.get_base_model().get_encoder()
+    rows = len(inputs["input_ids"])
+    outside = encoder(**inputs)
+    with ensemble_generation(model, 3), torch.no_grad():
+        within = model.generate(encoder_outputs=encoder(**inputs), **inputs, **FULL)
+        with pytest.raises(ValueError, match="takes no encoder_outputs from elsewhere"):
+            model.generate(encoder_outputs=outside, **inputs, **FULL)
+    assert len(within) == rows
+    assert within[:, -NEW:].tolist() == by_hand(model, inputs, 3)[:, -NEW:].tolist()
+
+
 def gemma():
     config = Gemma2Config(**SIZES, num_key_value_heads=2, head_dim=8, sliding_window=3)
     settings = lora(["q_proj", "v_proj"], "CAUSAL_LM", p=0.5)

@@ -1,10 +1,11 @@
-"""What PEFT has adapted already is not adapted again by ``inject``."""
+"""What PEFT has adapted already is not adapted again by ``inject``, and the reverse."""
 
 import pytest
+import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from lora_dropout import inject
+from lora_dropout import inject, merge
 from lora_dropout.peft import LoraDropoutConfig
 
 CONFIGS = (
@@ -29,3 +30,29 @@ def test_a_merged_model_is_adapted():
         nn.Sequential(nn.Linear(4, 3)), LoraConfig(r=2, target_modules=["0"])
     ).merge_and_unload()
     assert len(inject(model, rank=2, p=0.3).state_dict()) > 2
+
+
+@pytest.mark.parametrize("target", ["all-linear", ["1"]])
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_a_model_with_layers_of_inject_is_refused_and_unchanged(target, rate):
+    """Their factors would be neither saved nor merged."""
+    model = inject(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), rank=2, p=0.3, target="0")
+    known = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    config = LoraDropoutConfig(r=2, target_modules=target, dropout_rate=rate)
+    with pytest.raises(ValueError, match=r"the model has layers of inject\(\) \(0\)"):
+        get_peft_model(model, config)
+    assert {name: one.requires_grad for name, one in model.named_parameters()} == known
+    assert get_peft_model(merge(model), config).peft_config["default"].r == 2
+
+
+def test_a_layer_that_peft_adapted_in_its_turn_is_not_merged_without_its_update():
+    model = inject(nn.Sequential(nn.Linear(4, 4)), rank=2, p=0.3).eval()
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["base"]))
+    with torch.no_grad():
+        for factor in adapted.parameters():
+            factor.fill_(0.5)
+    x = torch.ones(1, 4)
+    before = adapted(x)
+    with pytest.raises(ValueError, match="PEFT has adapted 0 in its turn"):
+        merge(model)
+    torch.testing.assert_close(merge(adapted.merge_and_unload())(x), before)

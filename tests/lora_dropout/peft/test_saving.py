@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 import torch
 from peft import (
+    AdaLoraConfig,
     ArrowConfig,
     LoraConfig,
     PeftConfig,
@@ -27,6 +29,7 @@ from lora_dropout.peft.registration import register
 from tests.lora_dropout.peft.models import (
     CONFIGS,
     MODELS,
+    adalora,
     adapted,
     batch_for,
     bert,
@@ -253,6 +256,21 @@ def test_rates_by_layer_are_trained_saved_and_right_without_this_package(alphas,
     written = json.loads((tmp_path / "adapter_config.json").read_text())
     plain = {name: written[name] for name in ("r", "lora_alpha", "alpha_pattern", "task_type")}
     plain = LoraConfig(**plain, target_modules=["query", "value"])
+    twin = get_peft_model(bert(), plain)
+    twin.load_state_dict(model.state_dict())
+    torch.testing.assert_close(logits(twin), logits(model))
+
+
+def test_rates_by_layer_of_adalora_are_refused_where_peft_would_scale_them_alike(tmp_path):
+    """Its layers know no ``alpha_pattern``, of which PEFT alone reads (1-p)^2 by layer."""
+    with pytest.raises(ValueError, match="dropout_pattern does not go with AdaLoRA"):
+        adalora(["query", "value"], p=0.3, dropout_pattern={"query": 0.6})
+    config = adalora(["query", "value"], p=0.3, dropout_pattern={"query": 0.6}, rescale=True)
+    model = randomize(get_peft_model(bert(), config)).eval()
+    model.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "adapter_config.json").read_text())
+    known = {one.name for one in fields(AdaLoraConfig)} - {"peft_type"}
+    plain = AdaLoraConfig(**{name: one for name, one in written.items() if name in known})
     twin = get_peft_model(bert(), plain)
     twin.load_state_dict(model.state_dict())
     torch.testing.assert_close(logits(twin), logits(model))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from probes.cells.cell import CellJob
 from probes.cells.prepare import Prepared
-from probes.cells.stopped_training import Setting, outputs_at_stops
+from probes.cells.stopped_training import Setting, outputs_at_stops, told_work
 from probes.cells.tuning_parts import Part, examples_of, prepare_part
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.jobs.validation import require
@@ -158,11 +158,16 @@ class TuningCell(CellJob):
     folds: bool
 
     @property
+    def settings(self) -> list[Setting]:
+        """All that are tried, the stopping times of a training side by side."""
+        tried = product(self.strengths, self.rates, self.shares)
+        return [Setting(strength, lr, share) for strength, lr, share in tried]
+
+    @property
     def replica_steps(self) -> int:
         """Size of the work."""
         networks = FOLDS if self.folds else 1
-        trainings = len(self.strengths) * len(self.rates)
-        return networks * trainings * self.base.steps * RIVALS[self.method].passes
+        return networks * told_work(self.method, self.settings, self.base.steps)
 
 
 @dataclass(frozen=True)
@@ -189,8 +194,7 @@ class MeasuredCell(CellJob):
     def replica_steps(self) -> int:
         """Size of the work."""
         networks = 1 + len(left_out(self.beside, self.base.n))
-        trainings = len({(one.strength, one.lr) for one in self.settings})
-        return networks * trainings * self.base.steps * RIVALS[self.method].passes
+        return networks * told_work(self.method, self.settings, self.base.steps)
 
 
 def run_rival_cell(cell: TuningCell | MeasuredCell, progress: Progress) -> Tables:
@@ -224,12 +228,8 @@ def tune(cell: TuningCell, progress: Progress) -> pd.DataFrame:
     weights = leave_out(folds, n) if folds else full_sample(n)
     judged = ready.train if folds else ready.test
     records = []
-    settings = [
-        Setting(strength, lr, share)
-        for strength, lr, share in product(cell.strengths, cell.rates, cell.shares)
-    ]
     for setting, (outputs,) in outputs_at_stops(
-        ready, cell.method, weights, settings, (judged,), progress
+        ready, cell.method, weights, cell.settings, (judged,), progress
     ):
         losses = ready.network.loss.value(outputs, judged.targets.double().cpu())
         unseen = [losses[row, held] for row, held in enumerate(folds)] or [losses[0]]

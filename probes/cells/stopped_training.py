@@ -14,7 +14,7 @@ from probes.cells.prepare import Prepared
 from probes.jobs.job import Progress
 from probes.models.network import Factors, Inputs
 from probes.training.rival_training import rival_outputs, train_rival
-from probes.training.rivals import RIVALS, Rival
+from probes.training.rivals import Rival
 
 #: Rules whose perturbation depends on the number of steps: fewer steps are another training.
 SCHEDULED = ("CoTo",)
@@ -111,12 +111,10 @@ def outputs_at_stops(
         A setting and the outputs for each of ``inputs``, (R, k, m), or (1, k, m) for ``first``,
         float64 on the CPU.
     """
-    steps, known = ready.training.steps, RIVALS[method]
-    for (strength, lr), group in groupby(settings, key=lambda one: (one.strength, one.lr)):
+    steps = ready.training.steps
+    for rival, lr, group in _trainings(method, settings):
         stops = {setting: setting.stop(method, steps) for setting in group}
-        taken = steps if known.rule in SCHEDULED else max(stops.values()) * known.members
-        training = replace(ready.training, lr=lr, steps=taken)
-        rival = Rival(method, strength)
+        training = replace(ready.training, lr=lr, steps=_taken(rival, group, steps))
         found: dict[int, list[list[Tensor]]] = {
             stop: [[] for _ in inputs] for stop in stops.values()
         }
@@ -126,3 +124,34 @@ def outputs_at_stops(
         )  # fmt: skip
         for setting, stop in stops.items():
             yield setting, [torch.cat(parts) for parts in found[stop]]
+
+
+def told_work(method: str, settings: Sequence[Setting], steps: int) -> int:
+    """Size of the work of :func:`outputs_at_stops` with one replica, in steps times passes.
+
+    Args:
+        method, settings: as for :func:`outputs_at_stops`.
+        steps: of a whole training.
+
+    Returns:
+        What ``progress`` is told in all.
+    """
+    return sum(
+        rival.steps(_taken(rival, group, steps)) * rival.method.passes
+        for rival, _, group in _trainings(method, settings)
+    )
+
+
+def _trainings(
+    method: str, settings: Sequence[Setting]
+) -> Iterator[tuple[Rival, float, list[Setting]]]:
+    """What is trained, at which learning rate, and the settings that stop it."""
+    for (strength, lr), group in groupby(settings, key=lambda one: (one.strength, one.lr)):
+        yield Rival(method, strength), lr, list(group)
+
+
+def _taken(rival: Rival, group: Sequence[Setting], steps: int) -> int:
+    """Steps of the last stop, in those of plain LoRA; with a schedule all of them."""
+    if rival.method.rule in SCHEDULED:
+        return steps
+    return max(setting.stop(rival.name, steps) for setting in group) * rival.method.members

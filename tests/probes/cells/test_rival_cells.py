@@ -139,7 +139,9 @@ def test_running_a_cell_tells_its_whole_size():
     seen = []
     for cell in (
         TuningCell(BASE, "tuning", "LoRA Dropout, N = 4", (0.3,), (0.01,), (1.0,), folds=True),
+        TuningCell(BASE, "tuning", "seed ensemble of 4", (0.0,), (0.01,), (0.5, 1.0), folds=False),
         MeasuredCell(BASE, "measuring", "LoRA", (Setting(0.0, 0.01, 1.0),), "examples"),
+        MeasuredCell(BASE, "measuring", "LoRA", (Setting(0.0, 0.01, 0.5),), "examples"),
     ):
         seen.clear()
         rows = run_rival_cell(cell, seen.append)[TableKind.ROWS]

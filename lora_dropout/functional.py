@@ -14,6 +14,22 @@ from torch.nn.functional import linear
 HALVES = (torch.bfloat16, torch.float16)
 
 
+def computed_in(kept: torch.dtype, otherwise: torch.dtype) -> torch.dtype:
+    """The precision in which a frozen layer is computed with.
+
+    Args:
+        kept: in which its weight is kept; nothing is computed in whole numbers or in 8 bits.
+        otherwise: that is used in these cases.
+
+    Returns:
+        One of the two.
+
+    >>> computed_in(torch.bfloat16, torch.float32), computed_in(torch.float8_e5m2, torch.float32)
+    (torch.bfloat16, torch.float32)
+    """
+    return kept if kept.is_floating_point and kept.itemsize > 1 else otherwise
+
+
 def mask_factors(A: Tensor, B: Tensor, mask_in: Tensor, mask_out: Tensor) -> tuple[Tensor, Tensor]:
     """Drop input columns of A and output rows of B (arXiv 2404.09610, Eq. 2).
 

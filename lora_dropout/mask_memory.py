@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import debug_unwrap
 
 from lora_dropout.device_draw import PRECISIONS, DrawingTable, draws, side_by_side
+from lora_dropout.functional import computed_in
 from lora_dropout.masks import Described, LayerShape, smallest_step_masks
 from lora_dropout.tracing import is_traced, with_values
 
@@ -239,7 +240,7 @@ def _where(layer: HasMasks) -> _Where:
     """Masks get the precision of the factors, so that no pass casts them."""
     mask = layer.mask_in
     dtype = next(iter(layer.factors), mask).dtype
-    return _Where(mask.device, dtype if dtype.is_floating_point else mask.dtype,
+    return _Where(mask.device, computed_in(dtype, mask.dtype),
                   getattr(layer, "rounded_to", mask.dtype))  # fmt: skip
 
 

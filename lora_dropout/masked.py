@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lora_dropout.functional import (
     add_update_apart,
     add_update_rows,
+    computed_in,
     mask_factors,
     may_add_apart,
 )
@@ -84,7 +85,7 @@ class MaskedUpdate(nn.Module, ABC):
         self.masks, self.number = MaskSchedule(), 0
         self.used = False
         where = "cpu" if like.is_meta else like.device
-        dtype = like.dtype if like.is_floating_point() else torch.float32
+        dtype = computed_in(like.dtype, torch.float32)
         self.rounded_to = dtype
         for name, size in (("mask_in", shape.d_in), ("mask_out", shape.d_out)):
             ones = torch.ones(size, dtype=dtype, device=where)

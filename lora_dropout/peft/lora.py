@@ -15,7 +15,7 @@ from peft.tuners.lora.layer import ParamWrapper as PlainParamWrapper
 from torch import Tensor, nn
 
 from lora_dropout.adaptable import why_refused
-from lora_dropout.functional import GroupsNotSupportedError, mask_factors
+from lora_dropout.functional import GroupsNotSupportedError, computed_in, mask_factors
 from lora_dropout.peft.adapters import (
     AdapterMasks,
     DropoutTuner,
@@ -123,7 +123,8 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
         if masks is None or not (masks.draws_masks and self._in_forward):
             return super().get_delta_weight(adapter_name, *args, **kwargs)
         lhs, rhs, scaling = self.get_delta_factors(adapter_name)
-        delta = scaling * lhs @ rhs
+        # Autocast computes a product in a precision of its own.
+        delta = (scaling * lhs @ rhs).to(lhs.dtype)
         return delta if self.num_experts > 1 else delta.squeeze(0)
 
     @contextmanager
@@ -144,7 +145,7 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
         # Experts' weights are (d_in, d_out) unless PEFT saw them the other way round.
         swapped = self._did_swap_in_out_features or self.num_experts == 1
         lhs, rhs = (B, A) if swapped else (A.mT, B.mT)
-        dtype = self.get_param().dtype
+        dtype = computed_in(self.get_param().dtype, A.dtype)
         return lhs.to(dtype), rhs.to(dtype), scaling
 
 

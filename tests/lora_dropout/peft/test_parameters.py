@@ -3,6 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 
 from lora_dropout import grouped_samples, mask_schedule
 from lora_dropout.functional import GroupsNotSupportedError
@@ -52,6 +53,55 @@ def test_every_expert_loses_rows_and_columns_of_its_own():
         with layer._activate_lora([]):
             torch.testing.assert_close(factor * lhs @ rhs, layer.get_delta_weight("default"))
         assert not torch.equal(mask_in[0], mask_in[1])
+
+
+class Experts(nn.Module):
+    """Matrices of a precision in which they are kept, and others in which a pass computes."""
+
+    def __init__(self, count, kept):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(count, 6, 8, generator=generator).to(kept))
+
+    def forward(self, x):
+        return torch.einsum("eoi,bi->beo", self.weight.to(x.dtype), x)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(
+    ("kept", "autocast"),
+    [(torch.float8_e4m3fn, None), (torch.float16, torch.bfloat16), (torch.float64, None)],
+)
+def test_masks_act_on_what_is_kept_in_another_precision(kept, autocast, count):
+    """In 8 bits nothing is computed; autocast computes products in a precision of its own."""
+    settings = {"r": 2, "target_modules": [], "target_parameters": ["0.weight"]}
+    config = LoraDropoutConfig(**settings, dropout_rate=0.3, rescale=True)
+    ours = randomize(get_peft_model(nn.Sequential(Experts(count, kept)), config)).train()
+    theirs = get_peft_model(nn.Sequential(Experts(count, kept)), LoraConfig(**settings))
+    ((place, masks),) = adapted_layers(ours)
+    drawn = (
+        torch.from_numpy(mask)
+        for mask in draw_masks(masks.shape, seed=0, step=0, layer=0, rescale=True)
+    )
+    with torch.no_grad():
+        for name, mask in zip(("lora_A", "lora_B"), drawn, strict=True):
+            layer = place.removesuffix(masks.place)
+            mine, other = (
+                model.get_submodule(f"{layer}.{name}.default").weight for model in (ours, theirs)
+            )
+            # A's rows and B's columns are those of the experts in turn.
+            sides = mask.unflatten(0, (count, -1)).to(mine.dtype)
+            if name == "lora_A":
+                other.copy_((mine.unflatten(0, (count, -1)) * sides[:, None]).flatten(0, 1))
+            else:
+                other.copy_((mine.unflatten(1, (-1, count)) * sides.T[:, None]).flatten(1, 2))
+    x = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", autocast or torch.bfloat16, enabled=autocast is not None):
+        found, expected = ours(x), theirs(x)
+    half = autocast is not None
+    torch.testing.assert_close(found, expected, rtol=2e-2 if half else 1e-5, atol=1e-1 * half)
+    found.float().sum().backward()
+    assert all(bool(factor.grad.any()) for factor in masks.factors)
 
 
 def test_at_rate_0_it_is_pefts_own():

@@ -155,6 +155,11 @@ class HoldsMasks(LayerOfPEFT):
     #: In a tuple, so that it is no parameter of this layer: the weight that others hold too.
     _shared: tuple[nn.Parameter, ...] = ()
 
+    @property
+    def name_of_weight(self) -> str:
+        """What the adapted layer calls its frozen weight."""
+        return "weight"
+
     @classmethod
     def why_not(cls, base: nn.Module, config: Any) -> str | None:
         """Say why a layer is refused, as the end of a sentence that begins with its name.
@@ -241,9 +246,10 @@ class HoldsMasks(LayerOfPEFT):
         if self.holds_parameter:
             _refuse_a_computed_weight(self.get_base_layer())
         if self.shares_weight and not self.merged:
-            base = self.get_base_layer()
-            self._shared = (base.weight,)
-            base.weight = nn.Parameter(base.weight.detach().clone(), requires_grad=False)
+            base, name = self.get_base_layer(), self.name_of_weight
+            self._shared = (base.get_parameter(name),)
+            own = self._shared[0].detach().clone()
+            setattr(base, name, nn.Parameter(own, requires_grad=False))
         super().merge(*args, **kwargs)
         self._share_again()
 
@@ -254,7 +260,7 @@ class HoldsMasks(LayerOfPEFT):
 
     def _share_again(self) -> None:
         if self._shared and not self.merged:
-            (self.get_base_layer().weight,) = self._shared
+            setattr(self.get_base_layer(), self.name_of_weight, *self._shared)
             self._shared = ()
 
     def forget_masks(self, adapter: str) -> None:
@@ -448,7 +454,7 @@ def _find_shared_weights(model: nn.Module, masks: list[AdapterMasks]) -> None:
     """Take note of the adapted layers whose frozen weight other layers hold too."""
     held = Counter(id(one) for part in model.modules() for one in part._parameters.values())
     for layer in (one.layer for one in masks):
-        weight = layer.get_base_layer()._parameters.get("weight")
+        weight = layer.get_base_layer()._parameters.get(layer.name_of_weight)
         layer.shares_weight = weight is not None and held[id(weight)] > 1
 
 

@@ -82,8 +82,14 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
         """Refuse DoRA, which PEFT has not for bare parameters, as in :meth:`HoldsMasks.why_not`."""
         return "holds bare parameters, which have no use_dora" if config.use_dora else None
 
+    parameter_name: str
     #: Whether a forward pass asks for the update, and not a merge, which never draws masks.
     _in_forward = False
+
+    @property
+    def name_of_weight(self) -> str:
+        """What the adapted layer calls its frozen weight."""
+        return self.parameter_name
 
     def resolve_lora_variant(self, *, config: Any, **kwargs: Any) -> LoraVariant | None:
         """Choose no variant: a bare parameter has no forward pass that one could take over.

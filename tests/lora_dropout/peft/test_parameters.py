@@ -126,6 +126,21 @@ def test_merging_and_saving_are_the_expected_weight_network(tmp_path):
     torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_merging_into_parameters_that_layers_share_changes_no_output():
+    """Layers that are replicated hold the experts of the one that they are copies of."""
+    model = made(layer_replication=[[0, 1], [0, 2]]).eval()
+    inputs = batch(causal=True)
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        model.merge_adapter()
+        merged = model(**inputs).logits
+        model.unmerge_adapter()
+        unmerged = model(**inputs).logits
+        unloaded = model.merge_and_unload()(**inputs).logits
+    for found in (merged, unmerged, unloaded):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_merging_in_training_draws_no_masks():
     expected = made().eval()(**batch(causal=True)).logits
     merged = made().train().merge_and_unload().eval()(**batch(causal=True)).logits

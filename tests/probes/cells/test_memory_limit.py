@@ -5,18 +5,27 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from probes.cells import memory_limit
 from probes.cells.landscapes import TOGETHER_BYTES
 from probes.cells.leave_one_out import train_cell, train_cells
 from probes.cells.measure_cell import evaluate
-from probes.cells.memory_limit import SLACK, Size, bytes_of_a_product, parse_size, resident_memory
+from probes.cells.memory_limit import (
+    SLACK,
+    Size,
+    bytes_of_a_product,
+    parse_size,
+    resident_memory,
+    safe_limit,
+)
 from probes.cells.prepare import prepare
 from probes.cli.stability_settings import StabilitySettings
 from probes.models.feedforward import FeedForward
-from probes.models.losses import cross_entropy
+from probes.models.losses import cross_entropy, squared
 from probes.stability import measure
 from tests.probes.commands import assert_refused
 
@@ -32,8 +41,11 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(
     ("words", "size"),
-    [("2GiB", 2**31), ("500MB", 500_000_000), ("3g", 3 * 2**30), ("1.5 kib", 1536), ("7", 7)],
-)
+    [
+        ("2GiB", 2**31), ("500MB", 500_000_000), ("3g", 3 * 2**30), ("1.5 kib", 1536), ("7", 7),
+        ("1TiB", 2**40), ("2TB", 2 * 10**12), (" 5 b ", 5), ("1", 1), ("0.001kib", 1),
+    ],
+)  # fmt: skip
 def test_sizes_are_read(words, size):
     assert parse_size(words) == size
 
@@ -77,10 +89,100 @@ def test_cells_together_leave_room_for_what_is_measured_together_on_a_gpu():
     assert here.cells_within(limit) > there.cells_within(limit + TOGETHER_BYTES // 2 + 2**22) > 1
 
 
-def test_more_memory_lets_more_replicas_train_together():
+HELD = 10 * 2**20
+
+
+@pytest.fixture
+def _held(monkeypatch):
+    """The process holds so much, whatever it does."""
+    monkeypatch.setattr(memory_limit, "resident_memory", lambda: HELD)
+
+
+def test_what_is_counted_of_a_cell_grows_with_its_sizes():
+    """The network has 42 factors and 21 sides, of 4 bytes each."""
+    sizes = {"replicas": 100, "examples": 5000, "samples": 2, "steps": 10, "pairs": 7}
+    size = Size(network(), **sizes)
+    assert Size(network(), 100, 5000, 2, 10).shared == size.shared - 7 * 160
+
+    def more(**bigger):
+        return Size(network(), **(sizes | bigger)).shared - size.shared
+
+    assert more(replicas=101) == 8 * 42 * 4 + 6 * 5000 * 8
+    assert more(examples=5001) == 6 * 100 * 8
+    assert more(steps=11) == 3 * 2 * 21 * 4 + 2000
+    assert more(samples=3) == 3 * 10 * 21 * 4
+    assert more(pairs=8) == 160
+    activations = size.network.activations
+    assert size.replica == 8 * 2 * 5000 * activations * 4
+    assert size.solver == 12 * 100 * 42 * 8
+    assert Size(network(), **(sizes | {"examples": 10_000})).curvature == 2 * size.curvature
+    assert size.curvature % (5000 * activations * 8) == 0
+
+
+@pytest.mark.usefixtures("_held")
+def test_as_many_replicas_train_together_as_there_is_room_for():
     size = Size(network(), replicas=100, examples=5000, samples=2, steps=10)
-    many = size.replicas_within(2**40)
-    assert size.replicas_within(2**40 - 10 * size.replica) == many - 10
+    held = HELD + SLACK + size.shared
+    assert size.replicas_within(held + 30 * size.replica) == 30
+    assert size.replicas_within(held + 30 * size.replica - 1) == 29
+
+
+@pytest.mark.usefixtures("_held")
+@pytest.mark.parametrize("samples", [1, 100], ids=["the curvature", "a replica"])
+def test_no_replica_trains_where_the_curvature_would_not_fit(samples):
+    """It is computed on this machine: replicas on a GPU have the room for themselves."""
+    size = Size(network(), replicas=3, examples=5000, samples=samples, steps=1)
+    least = max(size.curvature, size.replica)
+    assert (least == size.replica) == (samples == 100)
+    held = HELD + SLACK + size.shared
+    assert size.replicas_within(held + least) == least // size.replica
+    needed = -(-(held + least) // 2**20)
+    with pytest.raises(ValueError, match=f"at least {needed}MiB for n = 5000; got {needed}MiB"):
+        size.replicas_within(held + least - 1)
+    placed = network().place(torch.empty((), device="meta"))
+    there = Size(placed, replicas=3, examples=5000, samples=samples, steps=1)
+    assert there.replicas_within(held + there.replica) == 1
+
+
+@pytest.mark.usefixtures("_held")
+def test_a_cell_more_trains_with_the_others_where_all_of_it_fits():
+    size = Size(network(), replicas=3, examples=50, samples=1, steps=1)
+    one = size.shared + 3 * size.replica
+    assert size.cells_within(HELD + SLACK + 5 * one) == 5
+    assert size.cells_within(HELD + SLACK + 5 * one - 1) == 4
+
+
+def line():
+    """A single number to a single number, by two factors."""
+    return FeedForward([torch.ones(1, 1)], [torch.zeros(1)], rank=1, alpha=1.0, loss=squared)
+
+
+@pytest.mark.usefixtures("_held")
+@pytest.mark.parametrize(
+    ("of", "activations", "numbers"),
+    [
+        # The Jacobian of 4 outputs in 42 factors, against 4 numbers an output and 8 an activation.
+        pytest.param(network, 20, 2 * 4 * 42, id="the Jacobian"),
+        pytest.param(network, 1, 2 * (4 * 4 + 8), id="through the network"),
+        pytest.param(line, 1, 2 * 4, id="products by the Jacobian"),
+        pytest.param(network, 200, 5 * 200, id="the curvature"),
+    ],
+)
+def test_a_newton_step_needs_room_for_its_solver_and_the_smaller_products(of, activations, numbers):
+    size = Size(of(), replicas=100, examples=5000, samples=1, steps=10)
+    size.network.activations = activations
+    least, held = 8 * 5000 * numbers, HELD + SLACK + size.shared + size.solver
+    assert size.products_within(held + least) == least
+    with pytest.raises(ValueError, match="max_memory must be at least"):
+        size.products_within(held + least - 1)
+
+
+@pytest.mark.usefixtures("_held")
+def test_processes_share_half_of_what_is_free(monkeypatch):
+    free = SimpleNamespace(available=64 * 2**20, total=2**40)
+    monkeypatch.setattr(memory_limit.psutil, "virtual_memory", lambda: free)
+    assert safe_limit(1, torch.device("cpu")) == HELD + 32 * 2**20
+    assert safe_limit(4, torch.device("cpu")) == HELD + 8 * 2**20
 
 
 def test_a_deep_network_with_a_small_jacobian_needs_no_products_through_it():

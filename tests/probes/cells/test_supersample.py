@@ -17,6 +17,7 @@ from probes.cells.supersample import (
     train_selections,
 )
 from probes.cli.stability_settings import StabilitySettings
+from probes.models.losses import logistic
 from probes.tasks import load_task
 from probes.training.retrain import retrain
 
@@ -74,6 +75,15 @@ def test_fewer_selections_are_the_first_of_more_and_the_same_for_every_rate():
         for p, count in ((0.1, 4), (0.5, 8))
     )
     assert np.array_equal(few, more[:4])
+
+
+def test_every_draw_has_selections_of_its_own_and_not_by_the_numbers_that_draw_s():
+    cells = StabilitySettings(**(SMALL | {"draws": 2, "n": 20})).cells()
+    found = [draw_supersample(cell, prepare(cell), 8).selections for cell in cells]
+    assert not np.array_equal(*found)
+    for cell, selections in zip(cells, found, strict=True):
+        generator = np.random.default_rng(cell.seeds()[0])
+        assert not np.array_equal(selections, balanced_selections(8, 20, generator))
 
 
 def test_pairs_and_held_out_examples_are_all_examples_once():
@@ -134,5 +144,19 @@ def test_regression_has_no_classes():
 
 
 def test_a_single_output_predicts_by_its_sign():
-    outputs = torch.tensor([[[-1.0, 0.5]], [[2.0, -3.0]]])
-    assert predicted_classes(outputs).tolist() == [[0, 1], [1, 0]]
+    outputs = torch.tensor([[[-1.0, 0.5, 0.0]], [[2.0, -3.0, 0.0]]])
+    assert predicted_classes(outputs).tolist() == [[0, 1, 0], [1, 0, 0]]
+    # As the loss counts what is right.
+    assert logistic.score(outputs, torch.zeros(1, 3)).tolist() == [[1, 0, 1], [0, 1, 1]]
+
+
+def test_what_is_no_number_is_wrong():
+    cell = cell_of(task="breast_cancer", n=6)
+    ready = prepare(cell)
+    sample = draw_supersample(cell, ready, 2)
+    factors = [(A.expand(2, -1, -1).clone(), B.expand(2, -1, -1).clone()) for A, B in ready.start]
+    factors[0][0][1] = float("nan")
+    infer = partial(inferred_outputs, cell, ready.network)
+    ((_, found),) = outcomes(ready.network, factors, sample.pairs, infer)
+    assert not found.wrong[0].all()
+    assert found.wrong[1].all()

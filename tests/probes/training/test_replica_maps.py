@@ -18,6 +18,8 @@ def draw(*shape):
 
 def make_layer():
     base = nn.Linear(D_IN, D_OUT, dtype=torch.float64)
+    # A bias may be 0 at some outputs, and counts at the others.
+    base.bias.data[0] = 0
     return LoRADropoutLinear(base, rank=RANK, p=0.4, alpha=2.0)
 
 
@@ -77,4 +79,6 @@ def test_the_cheaper_contraction_is_chosen():
     """As counted by hand: 64 to 64 with a common input against 64 to 10, both of rank 8."""
     assert cheaper_map(8, 64, 64, examples=64, common=True) is LowRank
     assert cheaper_map(8, 64, 10, examples=64, common=False) is Merged
+    assert cheaper_map(2, 2, 1, examples=2, common=True) is Merged
+    assert cheaper_map(2, 2, 2, examples=2, common=True) is LowRank
     assert cheaper_map(8, 768, 768, examples=64, common=False) is LowRank

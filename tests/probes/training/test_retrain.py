@@ -193,6 +193,32 @@ def test_same_seed_same_numbers_whatever_the_block(block):
     assert_same_factors(pieces, whole)
 
 
+def test_replicas_outside_the_pieces_are_skipped_and_each_starts_from_its_own_start():
+    network = make_network()
+    inputs, weights = make_inputs(network), leave_one_out(N)[:4]
+    start = [(torch.stack([A[0] + i for i in range(4)]), torch.stack([B[0] + i for i in range(4)]))
+             for A, B in start_of(network)]  # fmt: skip
+    training, objective = CASES["dropout"]
+    whole = retrain(network, inputs, weights, start, training, objective)
+    seen = []
+    some = retrain(
+        network, inputs, weights, start, training, objective,
+        pieces=[slice(1, 2), slice(2, 4)],
+        checkpoint=lambda step, rows, factors: seen.append((step, rows, len(factors[0][0]))),
+    )  # fmt: skip
+    assert_same_factors(some, [(A[1:], B[1:]) for A, B in whole])
+    steps = range(1, training.steps + 1)
+    assert seen == [
+        (step, rows, rows.stop - rows.start)
+        for rows in (slice(1, 2), slice(2, 4)) for step in steps
+    ]  # fmt: skip
+    pair = [(A[:2], B[:2]) for A, B in start]
+    apart = retrain(
+        network, inputs, weights[:2], pair, training, objective, pieces=list(blocks(2, 1))
+    )
+    assert_same_factors(apart, [(A[:2], B[:2]) for A, B in whole])
+
+
 def test_an_example_of_weight_zero_may_as_well_not_be_there():
     network = make_network()
     pool, start = make_inputs(network), start_of(network)
@@ -251,6 +277,9 @@ def test_every_epoch_shows_every_example_once():
     steps = [index.tolist() for index in batches(10, 5, steps=4, seed=0)]
     assert sorted(steps[0] + steps[1]) == sorted(steps[2] + steps[3]) == list(range(10))
     assert steps[0] != steps[2]
+    # As many as there are, or more, are all of them.
+    assert list(batches(10, 10, steps=2, seed=0)) == [None, None]
+    assert list(batches(10, 11, steps=2, seed=0)) == [None, None]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -67,7 +67,8 @@ def _writes_the_same_out(module: nn.Module, kind: type[nn.Module]) -> bool:
     than ``nn.Linear`` does, and what transformers and Accelerate put there.
     """
     added = {"forward", "_hf_hook", "_old_forward", "_is_hf_initialized"}
-    alone = {*vars(module)} - added == {*vars(nn.Linear(1, 1))}
+    # Without data, nothing is drawn of the numbers that the caller may have seeded.
+    alone = {*vars(module)} - added == {*vars(nn.Linear(1, 1, device="meta"))}
     held = {*module._parameters, *module._buffers, *module._modules} == {"weight", "bias"}
     of: Any = type(module)
     return kind is nn.Linear and alone and held and _is_the_product(of)
@@ -75,7 +76,7 @@ def _writes_the_same_out(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 @cache
 def _is_the_product(kind: Any) -> bool:
-    layer, generator = nn.Linear(4, 3), torch.Generator().manual_seed(0)
+    layer, generator = nn.Linear(4, 3, device="meta"), torch.Generator().manual_seed(0)
     numbers: Any = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
     weight, bias = (torch.randn(size, **numbers) for size in ((3, 4), (3,)))
     # An attribute that it reads may be missing, and it may return anything.

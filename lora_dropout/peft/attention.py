@@ -32,8 +32,10 @@ from lora_dropout.peft.variant import VariantOfConfig
 @cache
 def times_of_output() -> float:
     """How often PEFT adds the update of the output weight."""
-    attention = nn.MultiheadAttention(1, 1)
-    layer = PlainMultiheadAttention(attention, "default", LoraConfig(), r=1, lora_alpha=1)
+    # Seeded numbers of PyTorch's are left as they are.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        attention = nn.MultiheadAttention(1, 1)
+        layer = PlainMultiheadAttention(attention, "default", LoraConfig(), r=1, lora_alpha=1)
     held: Any = layer.get_base_layer().out_proj
     before = held.weight.detach().clone()
     with torch.no_grad():
@@ -56,11 +58,13 @@ class OutputProjection(Linear):
     kind_of_masks = WeightMasks
     #: PEFT puts a tensor in its place while it merges.
     holds_parameter = False
+    #: How often PEFT adds an update.
+    times: float
 
     def low_rank_of(self, adapter: str) -> tuple[Tensor, Tensor, float]:
         """A (r, d), B (d, r) and alpha / r, as often as PEFT adds their product."""
         A, B, scaling = super().low_rank_of(adapter)
-        return A, B, scaling * times_of_output()
+        return A, B, scaling * self.times
 
 
 class MultiheadAttention(VariantOfConfig, PlainMultiheadAttention):
@@ -111,6 +115,7 @@ class MultiheadAttention(VariantOfConfig, PlainMultiheadAttention):
         """
         # One that PEFT made for an adapter without dropout takes masks too.
         self.base_layer.out_proj.__class__ = OutputProjection
+        self.base_layer.out_proj.times = times_of_output()
         super().update_layer(adapter_name, r, lora_alpha=lora_alpha, config=config, **kwargs)
 
     def forget_masks(self, adapter: str) -> None:

@@ -24,6 +24,7 @@ from peft.tuners.lora.layer import Linear
 from peft.utils.hotswap import CONFIG_KEYS_TO_CHECK
 
 from lora_dropout.peft.adalora import AdaLoraModel
+from lora_dropout.peft.attention import times_of_output
 from lora_dropout.peft.config import (
     MEANING,
     AdaLoraDropoutConfig,
@@ -87,12 +88,16 @@ def register() -> None:
     peft.mixed_model.MixedModel = MixedModel
     ask_first(PlainLoraModel, "inject_adapter", ask_of_plain_model)
     guard()
+    # Asked now, as layers may be made where nothing has data (low_cpu_mem_usage).
+    times_of_output()
 
 
 def _check_that_plain_layers_refuse() -> None:
     config: LoraConfig = LoraDropoutConfig(r=1, dropout_rate=0.5)
     try:
-        Linear(torch.nn.Linear(1, 1), "default", config=config, r=1, lora_alpha=1)
+        # Seeded numbers of PyTorch's are left as they are by an import.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            Linear(torch.nn.Linear(1, 1), "default", config=config, r=1, lora_alpha=1)
     except ValueError:
         return
     raise ImportError(

@@ -71,3 +71,40 @@ def test_what_bitsandbytes_says_of_itself_stays_off_the_screen():
     code = "import lora_dropout.peft, sys; print('bitsandbytes' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.slow
+def test_seeded_numbers_of_pytorch_are_left_as_they_are():
+    """Neither an import nor looking at layers may change what a caller draws next."""
+    code = """
+import warnings
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+warnings.simplefilter("ignore")
+
+class Plain(nn.Linear):
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight, self.bias)
+
+def drawn(config):
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"plain": Plain(4, 4), "attention": nn.MultiheadAttention(4, 2)})
+    get_peft_model(model, config(r=2, target_modules=["plain", "attention"]))
+    model["attention"](*[torch.ones(3, 1, 4)] * 3)
+    return torch.rand(1).item()
+
+plain = drawn(LoraConfig)
+state = torch.random.get_rng_state()
+from lora_dropout import inject
+from lora_dropout.peft import LoraDropoutConfig
+imported = torch.equal(torch.random.get_rng_state(), state)
+ours = drawn(lambda **known: LoraDropoutConfig(**known, dropout_rate=0.5))
+model = nn.Sequential(Plain(4, 4))
+state = torch.random.get_rng_state()
+inject(model, rank=2, p=0.5)
+print(imported, ours == plain, torch.equal(torch.random.get_rng_state(), state))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True True\n"

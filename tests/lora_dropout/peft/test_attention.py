@@ -111,6 +111,13 @@ def test_peft_adds_the_update_of_the_output_twice():
     torch.testing.assert_close(adapted(LoraConfig).eval()(X), by_hand(adapted()))
 
 
+def test_compiled_as_a_whole_it_is_the_same():
+    model, twin = adapted().train(), adapted().train()
+    compiled = torch.compile(twin, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(X), model(X))
+    torch._dynamo.reset()
+
+
 def test_an_ensemble_averages_its_members_and_masks_advance():
     model = adapted().eval()
     members = [by_hand(model, sample=sample, step=ENSEMBLE_STEP) for sample in range(3)]

@@ -101,11 +101,12 @@ def _exit_with(answer: Callable[[], int]) -> NoReturn:
         leave(f"error: {error}", 2)
     except InterruptedSweepError as stop:
         cells = how_many(stop.jobs, "cell is", "cells are")
-        leave(
-            f"interrupted: {stop.finished} of {cells} done and kept; "
-            "the same command goes on from there",
-            status_of_interrupt(),
+        future = (
+            "done and kept; the same command goes on from there"
+            if stop.kept
+            else "done, and not kept; the same command starts again"
         )
+        leave(f"interrupted: {stop.finished} of {cells} {future}", status_of_interrupt())
     except KeyboardInterrupt:
         leave("interrupted", status_of_interrupt())
     finish(status)

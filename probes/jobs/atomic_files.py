@@ -61,8 +61,7 @@ def unwritten(path: Path, error: Exception) -> ValueError:
     """
     reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
     return ValueError(
-        f"{path} cannot be written ({reason}); what is finished is kept, and the same command "
-        "goes on from there"
+        f"{path} cannot be written ({reason}); the same command goes on from what is kept"
     )
 
 

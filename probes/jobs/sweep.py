@@ -24,11 +24,12 @@ class InterruptedSweepError(Exception):
     Attributes:
         finished: number of jobs that are done.
         jobs: number of jobs in all.
+        kept: whether those that are done are in a store, or lost.
     """
 
-    def __init__(self, finished: int, jobs: int) -> None:
+    def __init__(self, finished: int, jobs: int, kept: bool) -> None:
         super().__init__(f"interrupted after {finished} of {how_many(jobs, 'cell')}")
-        self.finished, self.jobs = finished, jobs
+        self.finished, self.jobs, self.kept = finished, jobs, kept
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Sweep(Generic[J]):
             The tables of all jobs together, by kind.
 
         Raises:
-            InterruptedSweepError: by Ctrl-C; the finished jobs are in the store.
+            InterruptedSweepError: by Ctrl-C; the finished jobs are in the store, if there is one.
             ValueError: the store cannot be read or written; the jobs that it holds are kept.
         """
         store, done = self.store, dict[J, Tables]()
@@ -79,7 +80,7 @@ class Sweep(Generic[J]):
                     said = f"{len(done)} of {how_many(len(jobs), 'cell')}"
                     bar.set_postfix_str(said, refresh=False)
         except KeyboardInterrupt:
-            raise InterruptedSweepError(len(done), len(jobs)) from None
+            raise InterruptedSweepError(len(done), len(jobs), store is not None) from None
         return {
             kind: pd.concat([done[job][kind] for job in jobs], ignore_index=True)
             for kind in self.kinds

@@ -246,6 +246,24 @@ def test_the_command_line_takes_a_model_from_a_file(run, file, tmp_path):
     assert (tmp_path / "here/own_model.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_ctrl_c_loses_is_said_to_be_lost(file, monkeypatch, tmp_path):
+    trained = []
+
+    def stop_in_the_second_cell(*arguments):
+        trained.append(arguments)
+        if len(trained) == 7:
+            raise KeyboardInterrupt
+        return train_own(*arguments)
+
+    monkeypatch.setattr(own_model, "train_own", stop_in_the_second_cell)
+    arguments = ["--p", "0.5", "--n", "4", "--draws", "2", "--out", "here"]
+    done = run_here("own_model", "--own", f"{file}:own", *arguments, cwd=tmp_path)
+    assert done.returncode == 130
+    assert not list(tmp_path.glob("here/cells/*"))
+    line = "interrupted: 1 of 2 cells are done, and not kept; the same command starts again"
+    assert done.stderr.strip().splitlines()[-1] == line
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

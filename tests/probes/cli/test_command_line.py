@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,6 +197,22 @@ def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, h
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 0
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+
+
+def test_cells_of_two_machines_make_one_sweep(tmp_path):
+    whole = [*QUICK, "--p", "0", "0.1"]
+    for p, out in (("0", "one"), ("0.1", "other")):
+        assert run_here("stability", *QUICK, "--p", p, "--out", out, cwd=tmp_path).returncode == 0
+    cells = tmp_path / "both/cells"
+    cells.mkdir(parents=True)
+    for path in tmp_path.glob("o*/cells/*"):
+        shutil.copy2(path, cells)
+    kept = {path.name: path.stat().st_mtime_ns for path in cells.iterdir()}
+    for out in ("both", "at_once"):
+        assert run_here("stability", *whole, "--out", out, cwd=tmp_path).returncode == 0
+    assert {path.name: path.stat().st_mtime_ns for path in cells.iterdir()} == kept
+    rows = [pd.read_parquet(tmp_path / out / "rows.parquet") for out in ("both", "at_once")]
+    pd.testing.assert_frame_equal(*rows)
 
 
 def test_interrupt_while_importing_is_one_line_and_status_130(tmp_path):

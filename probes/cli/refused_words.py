@@ -53,7 +53,8 @@ def refusal(declared: Mapping[str, Any], words: Sequence[str], complaint: str) -
     """
     for name, values in _flags(declared, words):
         kind, several = _kind(declared[name])
-        wrong = [value for value in values if not _is(kind, value)]
+        no_value = ("None",) if NoneType in get_args(declared[name]) else ()
+        wrong = [value for value in values if value not in no_value and not _is(kind, value)]
         if wrong:
             hint = ", but several have blanks between them" if several and "," in wrong[0] else ""
             return f"{name} must be {WORDS.get(kind, 'a value')}; got {wrong[0]!r}{hint}"
@@ -95,7 +96,7 @@ def _kind(declared: Any) -> tuple[Any, bool]:
 
 def _is(kind: Any, word: str) -> bool:
     """Whether a word can be read as a number, where one is asked for."""
-    if kind not in (int, float) or word == "None":
+    if kind not in (int, float):
         return True
     try:
         kind(word)

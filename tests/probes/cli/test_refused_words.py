@@ -61,6 +61,8 @@ def test_what_is_needed_is_named():
     ("words", "said"),
     [
         (["--n", "8.5"], "n must be a whole number; got '8.5'"),
+        (["--n", "None"], "n must be a whole number; got 'None'"),
+        (["--p", "None"], "p must be a number; got 'None'"),
         (["--lr", "None", "--p", "0.1", "high"], "p must be a number; got 'high'"),
         (["--lr=x"], "lr must be a number; got 'x'"),
         (["--n"], "n must have a value; got none"),

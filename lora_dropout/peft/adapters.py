@@ -455,7 +455,8 @@ def _find_shared_weights(model: nn.Module, masks: list[AdapterMasks]) -> None:
     held = Counter(id(one) for part in model.modules() for one in part._parameters.values())
     for layer in (one.layer for one in masks):
         weight = layer.get_base_layer()._parameters.get(layer.name_of_weight)
-        layer.shares_weight = weight is not None and held[id(weight)] > 1
+        # Quantized ones have a type of their own, and are replaced where they are merged.
+        layer.shares_weight = type(weight) is nn.Parameter and held[id(weight)] > 1
 
 
 def _refuse_within_an_ensemble(model: nn.Module) -> None:

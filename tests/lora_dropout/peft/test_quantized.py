@@ -105,3 +105,19 @@ def test_dora_over_a_quantized_base_has_masks(bits):
     # The frozen layer rounds activations as well in 8 bits.
     share = (found - expected).norm() / expected.norm()
     assert share < (1e-3 if bits == 4 else 2e-2)
+
+
+@pytest.mark.filterwarnings("ignore:Merge lora module to 4-bit")
+def test_merging_into_a_quantized_weight_that_layers_share_is_as_into_ones_of_their_own():
+    """As of layers that are replicated: PEFT quantizes the sum anew, for each of them."""
+    merged = []
+    for shared in (True, False):
+        model = nn.Sequential(quantized(4)[0], nn.Tanh(), quantized(4)[0])
+        model.is_loaded_in_4bit = True
+        if shared:
+            model[2].weight = model[0].weight
+        model = randomize(get_peft_model(model, CONFIGS["lora"](["0", "2"], None, p=P))).eval()
+        model.merge_adapter()
+        x = torch.randn(5, 64, generator=torch.Generator().manual_seed(1))
+        merged.append(model(x.to(model.base_model.model[0].lora_A["default"].weight.device)))
+    assert torch.equal(*merged)

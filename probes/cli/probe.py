@@ -1,6 +1,7 @@
 """A question that can be measured: the same from Python, the command line and the report."""
 
 import inspect
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, make_dataclass, replace
@@ -29,7 +30,7 @@ from probes.cli.output_folder import (
 from probes.cli.setting_types import as_declared
 from probes.jobs.atomic_files import write_whole
 from probes.jobs.engine_options import EngineOptions
-from probes.jobs.fingerprint import code_fingerprint
+from probes.jobs.fingerprint import code_fingerprint, entries_from_outside
 from probes.jobs.job import RunJob, TableKind, Tables
 from probes.jobs.manifest import MANIFEST, write_manifest
 from probes.jobs.store import Store
@@ -145,8 +146,9 @@ class Probe(Generic[S, R]):
         code = code_fingerprint(run) if settings.out else ""
         store = Store(settings.out, code) if settings.out else None
         start = time.perf_counter()
+        keeps = self.keeps_cells(settings) and _are_known(store)
         swept = Sweep(
-            run, store=store if self.keeps_cells(settings) else None,
+            run, store=store if keeps else None,
             kinds=self.kinds(settings), engine=settings.engine_options, doing=self.doing,
         )  # fmt: skip
         result = self.result(settings, self.gather(settings, cells, swept))
@@ -208,6 +210,15 @@ class Probe(Generic[S, R]):
             result.show(details=settings.details)
             print(f"written to {folder}/: {', '.join(written_files(folder))}")
         return result.status
+
+
+def _are_known(store: Store | None) -> bool:
+    """Whether the code says what cells are; of what it does not, the first is named."""
+    outside = entries_from_outside() if store else []
+    if outside:
+        print(f"cells are not kept: {outside[0]} stands in no file of this project",
+              file=sys.stderr)  # fmt: skip
+    return not outside
 
 
 def from_keywords(kind: type[S], keywords: Mapping[str, Any]) -> S:

@@ -9,6 +9,7 @@ import ast
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
@@ -91,6 +92,42 @@ def code_fingerprint(run: Callable[..., Any]) -> str:
     """
     reached = json.dumps(reached_code(run), sort_keys=True)
     return hashlib.sha256(reached.encode()).hexdigest()[:16]
+
+
+def entries_from_outside() -> list[str]:
+    """Name what was put into a table of this project, such as ``TASKS``, while it runs.
+
+    No file of the project holds it, so that no fingerprint tells what it does.
+
+    Returns:
+        Table and key, such as ``TASKS['mine']``.
+    """
+    return [
+        f"{table}[{key!r}]"
+        for name, module in list(sys.modules.items())
+        if _counts(name) and any(_is_table(*pair) for pair in vars(module).items())
+        for table, written in _tables(Path(str(module.__file__))).items()
+        for key in getattr(module, table)
+        if key not in written
+    ]
+
+
+def _is_table(name: str, value: Any) -> bool:
+    return name.isupper() and isinstance(value, dict)
+
+
+@cache
+def _tables(path: Path) -> dict[str, set[str]]:
+    """The keys of every constant of a file that is a dictionary with its keys written out."""
+    found: dict[str, set[str]] = {}
+    for node in _tree(path).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
+            values = [getattr(key, "value", None) for key in node.value.keys]
+            keys = {value for value in values if isinstance(value, str)}
+            # Keys that are no texts, or are taken from another dictionary, are not written out.
+            if values and len(keys) == len(values):
+                found |= {name: keys for name in _binds(node) if name.isupper()}
+    return found
 
 
 def reached_code(run: Callable[..., Any]) -> dict[str, str]:

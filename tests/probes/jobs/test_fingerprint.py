@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from probes import ensemble, finetune, stability
+from probes import ensemble, finetune, stability, verify
 from probes.jobs import fingerprint
-from probes.jobs.fingerprint import code_fingerprint, job_key, reached_code
+from probes.jobs.fingerprint import code_fingerprint, entries_from_outside, job_key, reached_code
+from probes.statements.case import HOLDS, VIOLATED, Case
+from probes.tasks import TASKS
 
 pytestmark = pytest.mark.slow
 
@@ -217,3 +219,22 @@ def test_cells_name_the_libraries_that_compute_them():
     (cell,) = stability.StabilitySettings(draws=1).cells()
     assert {"torch", "numpy", "scipy"} <= set(cell.libraries)
     assert "transformers" not in cell.libraries
+
+
+def test_what_is_put_into_a_table_while_it_runs_is_found(monkeypatch):
+    assert entries_from_outside() == []
+    monkeypatch.setitem(TASKS, "mine", TASKS["ridge"])
+    assert entries_from_outside() == ["TASKS['mine']"]
+
+
+def test_cells_of_what_stands_in_no_file_are_not_kept(monkeypatch, tmp_path, capsys):
+    """A statement of a notebook may be another one at the next run."""
+    for measured, verdict in ((0.5, HOLDS), (2.0, VIOLATED)):
+        case = Case("mine", "", "", measured=measured, bound=1.0)
+        monkeypatch.setitem(verify.STATEMENTS, "mine", lambda grid, case=case: [lambda: [case]])
+        result = verify.measure(statement="mine", out=tmp_path)
+        assert result.rows["verdict"].tolist() == [verdict]
+        line = "cells are not kept: STATEMENTS['mine'] stands in no file of this project\n"
+        assert capsys.readouterr().err == line
+    assert (tmp_path / "table.csv").exists()
+    assert not list(tmp_path.glob("cells/*"))

@@ -24,6 +24,7 @@ from lora_dropout.peft.adapters import (
     refuse,
 )
 from lora_dropout.peft.config import DropoutFields
+from lora_dropout.peft.factors import entry_of
 
 #: What PEFT adds to the number of ranks before it divides by it.
 EPSILON = 1e-5
@@ -38,13 +39,14 @@ class MasksOfSVD(HoldsMasks):
 
     def factors_of(self, adapter: str) -> tuple[Tensor, ...]:
         """Q (r, d_in), P (d_out, r) and the diagonal of Lambda (r, 1)."""
-        return self.lora_A[adapter], self.lora_B[adapter], self.lora_E[adapter]
+        A, B, values = (entry_of(one, adapter) for one in (self.lora_A, self.lora_B, self.lora_E))
+        return A, B, values
 
     def low_rank_of(self, adapter: str) -> tuple[Tensor, Tensor, float]:
         """A = Lambda Q, with what PEFT scales the update by inside; B = P."""
         A, B, values = self.factors_of(adapter)
         # The number of ranks is a tensor: kept one, so that no device waits for it.
-        scaled = values * (self.scaling[adapter] / (self.ranknum[adapter] + EPSILON))
+        scaled = values * (self.scaling[adapter] / (entry_of(self.ranknum, adapter) + EPSILON))
         return A * scaled, B, 1.0
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

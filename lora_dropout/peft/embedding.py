@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lora_dropout.adaptable import why_refused
 from lora_dropout.functional import GroupsNotSupportedError
 from lora_dropout.peft.adapters import AdapterMasks
+from lora_dropout.peft.factors import entry_of
 from lora_dropout.peft.variant import DropoutVariant, VariantOfConfig
 
 
@@ -113,7 +114,8 @@ class Embedding(VariantOfConfig, PlainEmbedding):
 
     def factors_of(self, adapter: str) -> tuple[Tensor, ...]:
         """A (r, words) and B (d_out, r)."""
-        return self.lora_embedding_A[adapter], self.lora_embedding_B[adapter]
+        A, B = self.lora_embedding_A, self.lora_embedding_B
+        return entry_of(A, adapter), entry_of(B, adapter)
 
     def _mixed_batch_forward(
         self, x: Tensor, *args: Any, adapter_names: list[str], **kwargs: Any

@@ -27,13 +27,32 @@ def weight_of(factor: nn.Module) -> Tensor:
     return _made_for_a_call(factor)
 
 
+def entry_of(factors: Any, adapter: str) -> Tensor:
+    """Return an adapter's factor out of a dictionary of them, also where it is offloaded.
+
+    PyTorch multiplies by a tensor without data as if it had some.
+
+    Args:
+        factors: of PEFT, by adapter.
+        adapter: its name.
+    """
+    held: Tensor = factors[adapter]
+    if held.is_meta and hasattr(factors, "_hf_hook"):
+        return _fetched(factors, adapter)
+    return held
+
+
+def _fetched(holder: Any, name: str) -> Tensor:
+    """Let Accelerate fetch what it offloaded, as it does for a call, and put it away again."""
+    holder._hf_hook.pre_forward(holder)
+    fetched: Tensor = getattr(holder, name)
+    holder._hf_hook.post_forward(holder, None)
+    return fetched
+
+
 def _made_for_a_call(factor: Any) -> Tensor:
-    hook = getattr(factor, "_hf_hook", None)
-    if hook is not None:
-        hook.pre_forward(factor)
-        fetched: Tensor = factor.weight
-        hook.post_forward(factor, None)
-        return fetched
+    if hasattr(factor, "_hf_hook"):
+        return _fetched(factor, "weight")
     for before in factor._forward_pre_hooks.values():
         if isinstance(before, COMPUTES):
             before(factor, ())

@@ -105,6 +105,26 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
             return None
         return super().resolve_lora_variant(config=config, **kwargs)
 
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Run the layer with the update added to its parameter.
+
+        Args:
+            x: input of the layer.
+            *args, **kwargs: passed on to it.
+
+        Returns:
+            What the layer returns.
+
+        Raises:
+            ValueError: the parameter is offloaded; PyTorch would multiply by it all the same.
+        """
+        if self.get_param().is_meta and isinstance(x, Tensor) and not x.is_meta:
+            raise ValueError(
+                f"{self.parameter_name} is offloaded, and fetched only after PEFT has added the "
+                "update to it: keep layers of target_parameters in memory"
+            )
+        return super().forward(x, *args, **kwargs)
+
     def sides(self) -> tuple[int, int]:
         """d_in and d_out of all experts together."""
         return self.num_experts * self.in_features, self.num_experts * self.out_features

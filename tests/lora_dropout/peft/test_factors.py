@@ -5,18 +5,18 @@ import copy
 import pytest
 import torch
 from accelerate import cpu_offload
+from peft import get_peft_model
+from torch import nn
 from torch.nn.utils import prune
 
 from lora_dropout import Ensemble
+from lora_dropout.peft import LoraDropoutConfig
 from tests.lora_dropout.peft.layer_kinds import KINDS
-from tests.lora_dropout.peft.models import adapted, batch
-
-#: PEFT's own embeddings, AdaLoRA and DoRA do not run where they are offloaded.
-OFFLOADED = [name for name in KINDS if name != "nn.Embedding"]
+from tests.lora_dropout.peft.models import CONFIGS, adapted, batch
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", OFFLOADED)
+@pytest.mark.parametrize("kind", KINDS)
 def test_factors_that_are_offloaded_are_fetched(kind):
     kind = KINDS[kind]
     model = kind.adapted(dropout_rate=0.5).eval()
@@ -26,6 +26,29 @@ def test_factors_that_are_offloaded_are_fetched(kind):
     torch.testing.assert_close(Ensemble(away, 2)(kind.x), Ensemble(model, 2)(kind.x))
     assert all(one.is_meta for one in away.parameters())
     torch.testing.assert_close(away.merge_and_unload()(kind.x), model(kind.x))
+
+
+@torch.no_grad()
+def test_factors_of_adalora_that_are_offloaded_are_fetched():
+    """PyTorch multiplies by what has no data, and returns whatever is in memory."""
+    model = adapted(config=CONFIGS["adalora"]).eval()
+    away = cpu_offload(copy.deepcopy(model), execution_device=torch.device("cpu"))
+    assert torch.equal(away(**batch()).logits, model(**batch()).logits)
+    found, expected = (
+        Ensemble(one, 2, output=lambda result: result.logits)(**batch()) for one in (away, model)
+    )
+    assert torch.equal(found, expected)
+
+
+@torch.no_grad()
+def test_bare_parameters_that_are_offloaded_are_refused():
+    settings = {"r": 2, "target_modules": [], "target_parameters": ["0.weight"]}
+    model = get_peft_model(
+        nn.Sequential(nn.Linear(4, 4)), LoraDropoutConfig(**settings, dropout_rate=0.5)
+    )
+    away = cpu_offload(model.eval(), execution_device=torch.device("cpu"))
+    with pytest.raises(ValueError, match="weight is offloaded"):
+        away(torch.ones(1, 4))
 
 
 def test_factors_that_are_pruned_are_trained():

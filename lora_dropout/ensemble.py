@@ -95,7 +95,8 @@ class RunningAverage:
     """The average of the members' outputs, of which one is held.
 
     It is summed in float32 where outputs are of half precision, in which a sum loses what is added
-    late, or overflows.
+    late, or overflows, and in whole numbers of 64 bits where outputs are smaller ones, or yes and
+    no.
 
     Args:
         average: what is averaged: see :class:`Ensemble`.
@@ -147,8 +148,10 @@ class RunningAverage:
 
 
 def _summed(output: Tensor) -> Tensor:
-    """The output in the precision in which outputs are summed."""
-    return output.float() if output.dtype in HALVES else output
+    """The output in the precision in which outputs are summed, votes and counts as numbers."""
+    if output.dtype in HALVES:
+        return output.float()
+    return output if output.is_floating_point() or output.is_complex() else output.long()
 
 
 def check_ensemble(ensemble: int, average: Average) -> None:

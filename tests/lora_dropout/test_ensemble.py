@@ -174,3 +174,13 @@ def test_a_large_ensemble_of_half_precision_is_as_exact_as_one_output(average, d
     torch.testing.assert_close(
         found.value().double(), exact, rtol=2 * torch.finfo(dtype).eps, atol=0
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])
+@pytest.mark.parametrize("size", [1, 3, 300])
+def test_votes_are_counted_and_not_joined(size, dtype):
+    """Sums of yes and no are yes, and those of 8 bits begin again at 256."""
+    model = make_model()
+    votes = [(model(X) > 0).detach() for _ in members(model, size)]
+    found = Ensemble(model, size, lambda output: (output > 0).to(dtype))(X)
+    torch.testing.assert_close(found, torch.stack(votes).float().mean(0))

@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from lora_dropout.adaptable import held_twice, listed, refuse_wrapped, why_refused
 from lora_dropout.layer import LoRADropoutLinear, layer_shape
 from lora_dropout.masked import MaskedUpdate
+from lora_dropout.masks import LayerShape
 from lora_dropout.peft.config import MEANING, DropoutFields
 from lora_dropout.peft.factors import weight_of
 from lora_dropout.peft.refused import as_it_was_if_refused
@@ -45,6 +46,8 @@ class AdapterMasks(MaskedUpdate):
     still = False
     #: What the config said when the adapter was made.
     meaning: tuple[Any, ...] = ()
+    #: Sides, rates and kind of the masks, and whether they are rescaled, as they were made.
+    made: tuple[LayerShape, bool]
 
     def __init__(
         self, layer: "HoldsMasks", adapter: str, sides: tuple[int, int], config: DropoutFields
@@ -57,6 +60,7 @@ class AdapterMasks(MaskedUpdate):
             inference=config.inference,
             like=next(layer.get_base_layer().parameters()),
         )
+        self.made = self.shape, self.rescale
         # As the model: an adapter that is loaded into a model in use must not draw masks.
         self.train(layer.get_base_layer().training)
         self.adapter, self.place = adapter, f".{PLACE}.{adapter}"
@@ -432,6 +436,12 @@ def _check_that_the_config_holds(model: nn.Module, config: DropoutFields, adapte
                     f"{name} of adapter {adapter!r} is {now!r} in its config, and its masks were "
                     f"made with {made!r}: make a new adapter to change it"
                 )
+        if (one.shape, one.rescale) != one.made:
+            raise ValueError(
+                f"masks of adapter {adapter!r} were made with {one.made[0]} and "
+                f"rescale={one.made[1]}, as its config says, and have {one.shape} and "
+                f"rescale={one.rescale}: set them back before it is saved"
+            )
         if (one.inference == "no masks") != (config.inference == "no masks"):
             raise ValueError(
                 f"adapter {adapter!r} would be saved for inference={config.inference!r}, and its "

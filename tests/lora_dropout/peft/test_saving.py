@@ -296,6 +296,21 @@ def test_a_config_that_was_changed_later_is_not_saved(config, tmp_path):
         model.save_pretrained(tmp_path)
 
 
+@both
+@pytest.mark.parametrize("changes", [{"p_in": 0.1}, {"kind": "gaussian"}, {}])
+def test_masks_of_other_rates_than_the_config_says_are_not_saved(changes, config, tmp_path):
+    """As of a rate that falls in training: whoever loads it has the rate of the config."""
+    model = adapted("bert", config)
+    for layer in mask_schedule(model).layers:
+        layer.shape = layer.shape._replace(**changes)
+        layer.rescale = not changes
+    with pytest.raises(ValueError, match=r"were made with LayerShape.*set them back"):
+        model.save_pretrained(tmp_path)
+    for layer in mask_schedule(model).layers:
+        layer.shape, layer.rescale = layer.made
+    model.save_pretrained(tmp_path)
+
+
 def test_layers_in_another_mode_than_their_config_are_not_saved(tmp_path):
     model = adapted("bert", lora)
     for layer in mask_schedule(model).layers:

@@ -37,7 +37,7 @@ def as_declared(name: str, value: Any, declared: Any) -> Any:
             name, value, first
         )  # fmt: skip
     if get_origin(declared) is tuple:
-        single = isinstance(value, str | bytes | Mapping | Path) or not hasattr(value, "__iter__")
+        single = isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__")
         values = (value,) if single or getattr(value, "ndim", 1) == 0 else tuple(value)
         return tuple(as_declared(name, one, get_args(declared)[0]) for one in values)
     if get_origin(declared) is dict and not isinstance(value, Mapping):

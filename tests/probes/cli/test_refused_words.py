@@ -28,6 +28,7 @@ def test_what_the_parser_can_take_or_refuse_itself_is_left_to_it(words):
     [
         (["--out", ""], "out must not be empty"), (["--out="], "out must not be empty"),
         (["--text-column", ""], "text_column must not be empty"),
+        (["--p", "0.1", ""], "p must not be empty"),
         (["--p"], "p must have a value; got none"),
         (["--p", "--n", "8"], "p must have a value; got none"),
         (["--fast", "yes"], "fast must be given without a value; got yes"),
@@ -55,6 +56,10 @@ def test_what_is_needed_is_named():
         "╭ Required ─╮\n│ Missing from x:  │\n│  --own-file PATH  │\n│   (required) │\n│ ----- │\n"
     )
     assert refusal(DECLARED, [], complaint) == "own_file must be given"
+    # A flag that nobody knows is not needed, nor is one that the parser only mentions.
+    unknown = complaint + "│ Unrecognized options: │\n│ --colour │\n"
+    assert refusal(DECLARED, [], unknown) == "own_file must be given"
+    assert refusal(DECLARED, [], "╭╮\n│ --n may not be so. │\n") == "--n may not be so."
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """``python -m probes.stability`` as a user runs it: a process of its own."""
 
+import importlib.metadata
 import json
 import os
 import shlex
@@ -282,6 +283,25 @@ def test_a_pipe_that_closes_is_no_error(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Leaving out one of 8 examples changes its loss by ")
     assert (tmp_path / "here/manifest.json").exists()
+
+
+def test_the_version_is_that_of_the_package(tmp_path):
+    done = run_here("stability", "--p", "7", "--version", cwd=tmp_path)
+    said = f"lora-dropout {importlib.metadata.version('lora-dropout')}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--task", "a\nb"], "got 'a\\nb'"), (["--out", "a\nb/\udcff"], "out must be a path"),
+        (["a\nb", "\udcff"], "unknown arguments: a b \\udcff (see --help)"),
+        (["--", "--p", "0.1"], "unknown arguments: --p 0.1 (see --help)"),
+        (["-p", "0.1", "--pp=3"], "unknown arguments: -p 0.1 --pp=3, did you mean --p?"),
+    ],
+)  # fmt: skip
+def test_whatever_a_word_holds_it_is_said_in_one_line(words, said, tmp_path):
+    assert_refused("stability", words, [said], tmp_path)
 
 
 def test_help_names_the_flags(tmp_path):

@@ -4,6 +4,8 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 
 def whole_number(name: str, value: Any, least: int, below: int | None = None) -> int:
     """Check a count, a step or a seed.
@@ -47,10 +49,28 @@ def checked_rate(name: str, value: Any) -> float:
     Raises:
         ValueError: no number, or out of range.
     """
-    number = _number(name, value)
-    if not 0 <= number < 1:
-        raise ValueError(f"{name} must lie in [0, 1), got {number:g}")
-    return number
+    given = real_number(name, value)
+    if not 0 <= given < 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {given:g}")
+    return given
+
+
+def true_or_false(name: str, value: Any) -> bool:
+    """Check a setting that is on or off; "no" would be on.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was given; numpy's are taken too.
+
+    Returns:
+        The setting.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be true or false, got {value!r}")
+    return bool(value)
 
 
 def positive_number(name: str, value: Any) -> float:
@@ -66,13 +86,25 @@ def positive_number(name: str, value: Any) -> float:
     Raises:
         ValueError: no number, or out of range.
     """
-    number = _number(name, value)
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name} must be positive, got {number:g}")
-    return number
+    given = real_number(name, value)
+    if not 0 < given < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {given:g}")
+    return given
 
 
-def _number(name: str, value: Any) -> float:
+def real_number(name: str, value: Any) -> float:
+    """Check a number of any size.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was given; numpy's are taken too.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: no number.
+    """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{name} must be a number, got {value!r}")
     return float(value)

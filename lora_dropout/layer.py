@@ -5,8 +5,14 @@ import math
 import torch
 from torch import Tensor, nn
 
+from lora_dropout.adaptable import check_is_adaptable
 from lora_dropout.functional import GroupsNotSupportedError, merge_weight
-from lora_dropout.given_numbers import checked_rate, positive_number, whole_number
+from lora_dropout.given_numbers import (
+    checked_rate,
+    positive_number,
+    true_or_false,
+    whole_number,
+)
 from lora_dropout.masked import Inference, MaskedUpdate
 from lora_dropout.masks import MASK_KINDS, LayerShape, MaskKind
 from lora_dropout.schedule import MaskSchedule
@@ -38,7 +44,7 @@ class LoRADropoutLinear(MaskedUpdate):
     Shape: input (..., d_in), output (..., d_out), as the base layer.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: an argument is out of range, or ``base`` does more than multiply by its weight.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class LoRADropoutLinear(MaskedUpdate):
         masks: MaskSchedule | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
+        check_is_adaptable("base", base)
         smaller = min(base.in_features, base.out_features)
         rank = whole_number("rank", rank, 0)
         if not 1 <= rank <= smaller:
@@ -62,6 +69,7 @@ class LoRADropoutLinear(MaskedUpdate):
                 f"rank must lie in [1, {smaller}], the layer's smaller side; got {rank}"
             )
         shape = layer_shape(base.in_features, base.out_features, p, p_out, mask_kind)
+        rescale = true_or_false("rescale", rescale)
         super().__init__(shape, rescale=rescale, inference=inference, like=base.weight)
         self.rank = rank
         self.alpha = positive_number("alpha", rank if alpha is None else alpha)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lora_dropout.functional import penalty
-from lora_dropout.given_numbers import whole_number
+from lora_dropout.given_numbers import real_number, whole_number
 from lora_dropout.injection import layers_in_use, mask_schedules
 from lora_dropout.masks import drop_probability
 from lora_dropout.schedule import MaskSchedule
@@ -74,10 +74,11 @@ def grouped_samples(model: nn.Module, samples: int, first: int = 0) -> Iterator[
         first: number of the first mask pair within the step.
 
     Raises:
-        ValueError: ``samples`` is below 1, or the model has no adapted layer.
+        ValueError: ``samples`` is below 1, ``first`` below 0, or the model has no adapted layer.
     """
     schedules = mask_schedules(model)
-    _hold(schedules, range(first, first + whole_number("samples", samples, 1)))
+    first, samples = whole_number("first", first, 0), whole_number("samples", samples, 1)
+    _hold(schedules, range(first, first + samples))
     with _first_sample_again(schedules):
         yield
 
@@ -119,6 +120,8 @@ def sparsity_penalty(model: nn.Module, strength: float) -> Tensor:
     Raises:
         ValueError: a negative strength, or no adapted layer.
     """
+    if not isinstance(strength, Tensor):
+        strength = real_number("strength", strength)
     if not strength >= 0:
         raise ValueError(f"strength must be at least 0, got {strength:g}")
     terms = []

@@ -167,13 +167,13 @@ class MaskSchedule:
                 that the batch consists of that many equal groups, one mask pair each.
 
         Raises:
-            ValueError: a step out of range.
+            ValueError: a step out of range, or samples that are no range without gaps.
             RuntimeError: a forward pass is still waiting for its backward pass.
         """
         if torch.compiler.is_dynamo_compiling():
             return _seek_apart(self, step, samples)
         step = whole_number("step", step, 0, 2**64)
-        samples = self.samples if samples is None else samples
+        samples = self.samples if samples is None else _checked_samples(samples)
         if (step, samples, self.stale) == (self.step, self.samples, False):
             return
         if self._waiting:
@@ -394,6 +394,15 @@ class _Waiting:
 
     def __call__(self, grad: Tensor) -> None:
         self.waiting.discard(self)
+
+
+def _checked_samples(samples: range) -> range:
+    fine = isinstance(samples, range) and samples.step == 1 and len(samples) > 0
+    if not (fine and samples.start >= 0 and samples.stop <= 2**64):
+        raise ValueError(
+            f"samples must be a range without gaps of at least one number from 0 on, got {samples}"
+        )
+    return samples
 
 
 def _is_held(schedule: MaskSchedule | None) -> bool:

@@ -9,7 +9,12 @@ from typing import Any, ClassVar, get_args
 from peft import AdaLoraConfig, LoraConfig
 from peft.utils.other import get_pattern_key
 
-from lora_dropout.given_numbers import checked_rate, positive_number, whole_number
+from lora_dropout.given_numbers import (
+    checked_rate,
+    positive_number,
+    true_or_false,
+    whole_number,
+)
 from lora_dropout.layer import layer_shape
 from lora_dropout.masked import Inference
 from lora_dropout.masks import MaskKind, expected_mask
@@ -103,8 +108,7 @@ class DropoutFields:
                 vars(self)[name] = checked_rate(name, getattr(self, name))
         if self.mask_seed is not None:
             vars(self)["mask_seed"] = whole_number("mask_seed", self.mask_seed, 0, 2**64)
-        if not isinstance(self.rescale, bool):
-            raise ValueError(f"rescale must be true or false, got {self.rescale!r}")
+        vars(self)["rescale"] = true_or_false("rescale", self.rescale)
         layer_shape(1, 1, 0.0, mask_kind=self.mask_kind)
         if not isinstance(self.dropout_pattern, dict):
             raise ValueError(

@@ -1,5 +1,8 @@
 """What users give as numbers is refused in one line, wherever it enters."""
 
+import re
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from torch import nn
 from lora_dropout import (
     Ensemble,
     backward_over_samples,
+    grouped_samples,
     inject,
     mask_schedule,
     members,
@@ -28,8 +32,9 @@ REFUSED = {
     "p must be a number, got None": lambda: adapted(p=None),
     r"p must lie in \[0, 1\), got nan": lambda: adapted(p=float("nan")),
     "alpha must be a number, got '8'": lambda: adapted(alpha="8"),
-    "alpha must be positive, got nan": lambda: adapted(alpha=float("nan")),
-    "alpha must be positive, got -1": lambda: adapted(alpha=-1),
+    "alpha must be positive and finite, got inf": lambda: adapted(alpha=float("inf")),
+    "alpha must be positive and finite, got nan": lambda: adapted(alpha=float("nan")),
+    "alpha must be positive and finite, got -1": lambda: adapted(alpha=-1),
     "seed must be a whole number, got None": lambda: adapted(seed=None),
     r"seed must lie in \[0, 2\*\*64\), got -1": lambda: adapted(seed=-1),
     "target must be a name or several, got 3": lambda: adapted(target=3),
@@ -41,6 +46,15 @@ REFUSED = {
     "samples must be a whole number, got '2'": lambda: backward_over_samples(
         adapted(), lambda: torch.zeros(()), "2"
     ),
+    "rescale must be true or false, got 'no'": lambda: adapted(rescale="no"),
+    "first must be at least 0, got -1": lambda: grouped_samples(adapted(), 2, -1).__enter__(),
+    **{
+        re.escape(f"at least one number from 0 on, got {samples}"): partial(
+            lambda one: mask_schedule(adapted()).seek(0, one), samples
+        )
+        for samples in (range(0), range(0, 4, 2), range(2, 0, -1), range(-1, 1), [0, 1], 2)
+    },
+    "strength must be a number, got '1'": lambda: sparsity_penalty(adapted(), "1"),
     "strength must be at least 0, got nan": lambda: sparsity_penalty(adapted(), float("nan")),
 }
 

@@ -15,6 +15,11 @@ from lora_dropout.masks import MASK_KINDS, LayerShape, draw_masks
 from tests.devices import DEVICES
 
 
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
 def make_layer(d_in=6, d_out=5, rank=3, p=0.4, seed=0, **options):
     generator = torch.Generator().manual_seed(seed)
     base = nn.Linear(d_in, d_out, dtype=torch.float64)
@@ -284,3 +289,10 @@ def test_bad_argument_is_named(options, message):
 
 def test_shape_of_a_layer_is_part_of_its_masks():
     assert make_layer(p=0.1, p_out=0.2).shape == LayerShape(6, 5, 0.1, 0.2)
+
+
+@pytest.mark.parametrize("base", [nn.Conv1d(2, 2, 1), Doubled(2, 2)])
+def test_a_base_that_does_more_than_multiply_is_refused(base):
+    """Merged, its update would be in another place."""
+    with pytest.raises(ValueError, match="base cannot be adapted: it is a"):
+        LoRADropoutLinear(base, rank=1)

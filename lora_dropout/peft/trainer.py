@@ -13,7 +13,7 @@ from transformers import Trainer, TrainingArguments
 
 from lora_dropout.ensemble import Average, check_ensemble
 from lora_dropout.functional import GroupsNotSupportedError
-from lora_dropout.given_numbers import whole_number
+from lora_dropout.given_numbers import true_or_false, whole_number
 from lora_dropout.objective import each_sample, grouped_samples
 from lora_dropout.peft.adalora import regularizer, regularizer_share
 from lora_dropout.peft.adapters import follow_seed, keep_reference_still
@@ -84,6 +84,8 @@ class LoraDropoutTrainerMixin:
     ) -> None:  # fmt: skip
         for name, value, least in (("samples", samples, 1), ("ensemble", ensemble, 0)):
             whole_number(name, value, least)
+        for name, value in (("grouped", grouped), ("own_masks", own_masks)):
+            true_or_false(name, value)
         check_ensemble(max(ensemble, 1), average)
         if average != "logits" and not ensemble:
             raise ValueError(f"average={average!r} needs an ensemble of at least 1 member")

@@ -650,6 +650,12 @@ def test_bad_numbers_are_named(option, value, tmp_path):
         trainer(tmp_path, **{option: value})
 
 
+@pytest.mark.parametrize("option", ["grouped", "own_masks"])
+def test_a_setting_that_is_neither_on_nor_off_is_named(option, tmp_path):
+    with pytest.raises(ValueError, match=f"{option} must be true or false, got 'no'"):
+        trainer(tmp_path, **{option: "no"})
+
+
 def test_adalora_is_refused_where_no_process_holds_a_matrix(tmp_path, monkeypatch):
     sharded = property(lambda accelerator: DistributedType.FSDP)
     monkeypatch.setattr(Accelerator, "distributed_type", sharded)

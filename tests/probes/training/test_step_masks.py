@@ -22,6 +22,7 @@ def test_masks_that_fit_are_drawn_once_and_all_are_the_same_again(monkeypatch):
     assert len(masks) == 3
 
 
-def test_steps_end_with_the_training():
+@pytest.mark.parametrize("step", [3, -1])
+def test_steps_begin_and_end_with_the_training(step):
     with pytest.raises(IndexError):
-        StepMasks(3, lambda step: [])[3]
+        StepMasks(3, lambda step: [])[step]

@@ -1,5 +1,6 @@
 """Examples that somebody brings along, as tensors: NumPy arrays, lists or a Dataset."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +52,8 @@ def _pairs(dataset: Any) -> tuple[Any, Any]:
 
 
 def _tensor(name: str, values: Any, dtype: torch.dtype) -> Tensor:
+    if isinstance(values, Sequence) and not isinstance(values, str | bytes | tuple):
+        values = list(values)  # a column of Hugging Face's datasets is read entry by entry
     if isinstance(values, list) and all(isinstance(one, Tensor) for one in values):
         shapes = {tuple(one.shape) for one in values}
         require(len(shapes) == 1, name, "numbers, as many in every row",

@@ -30,9 +30,9 @@ class OwnModel:
 
     Attributes:
         model: the frozen model; it is copied and stays as it is.
-        features: (examples, ...), what the model reads: a tensor, a NumPy array, a table of pandas
-            or a list; or a ``torch.utils.data.Dataset`` of pairs (features, target). Real numbers
-            get the model's precision.
+        features: (examples, ...), what the model reads: a tensor, a NumPy array, a table of pandas,
+            a list or a column of Hugging Face's datasets; or a ``torch.utils.data.Dataset`` of
+            pairs (features, target). Real numbers get the model's precision.
         targets: (examples, ...), as the features; None for a Dataset.
         loss: (outputs, targets) to the loss of every example, (m,).
         score: (outputs, targets) to a score of every example, (m,), such as 1 where a class is

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -14,6 +15,7 @@ from probes.tasks.own_model import OwnModel
 
 FEATURES = np.arange(12.0).reshape(6, 2)
 TARGETS = np.arange(6) % 2
+HUGGING_FACE = Dataset.from_dict({"x": FEATURES.tolist(), "y": TARGETS.tolist()})
 
 
 class Failing(list):
@@ -53,9 +55,12 @@ def brought(features, targets):
         (list(zip(FEATURES, TARGETS, strict=True)), None),
         (FEATURES.astype(">f8"), TARGETS.astype(">i8")),
         (FEATURES.astype(np.longdouble), TARGETS),
+        (HUGGING_FACE["x"], HUGGING_FACE["y"]),
+        (HUGGING_FACE.with_format("torch")["x"], HUGGING_FACE.with_format("torch")["y"]),
     ],
     ids=["NumPy", "lists", "Dataset", "tensors", "other precision", "pandas", "lists of tensors",
-         "pairs of lists", "pairs of NumPy", "other byte order", "longer numbers"],
+         "pairs of lists", "pairs of NumPy", "other byte order", "longer numbers",
+         "columns of datasets", "columns of tensors"],
 )  # fmt: skip
 def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features, targets):
     found, classes = brought(features, targets)

@@ -23,6 +23,7 @@ import pandas as pd
 
 from probes import finetune
 from probes.cells.cell import Cell
+from probes.cells.prepare import network_of
 from probes.cells.rival_cells import (
     SHARES,
     MeasuredCell,
@@ -249,7 +250,8 @@ def small(
     (base,) = StabilitySettings(p=(0.0,), task=task, n=n, draws=1, seed=seed).cells()
 
     scale = SmallScale(base, draws, tuning_draws, trainings)
-    apply = tuple(one for one in asked if not obstacle(loaded.loss, base.rank, one.name))
+    network = network_of(base)
+    apply = tuple(one for one in asked if not obstacle(network, one.name))
     folder = KEPT / f"seed-{seed}" if seed else KEPT
     _keep(scale, apply, rows or folder / f"rivals-small-{task}-{n}.csv", draws)
 

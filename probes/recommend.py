@@ -31,6 +31,7 @@ import tyro
 
 from probes.cells.cell import Cell, seeds_of
 from probes.cells.own_rival_cells import OwnDraw, run_own_rival_cell
+from probes.cells.prepare import network_of
 from probes.cells.rival_cells import (
     FOLDS,
     SHARES,
@@ -197,7 +198,7 @@ class RecommendSettings(TextOptions, EngineOptions):
             p=(0.0,), task=name, n=self._size(len(task)), draws=1, rank=self.rank, steps=self.steps,
             lr=self.lr, seed=self.seed, **self.text_options, **self.engine_settings,
         ).cells()  # fmt: skip
-        return base, len(task), partial(obstacle, task.loss, base.rank)
+        return base, len(task), partial(obstacle, network_of(base))
 
     def _own(self) -> tuple[OwnDraw, int, Callable[[str], str]]:
         """The same of a model of one's own."""

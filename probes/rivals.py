@@ -29,6 +29,7 @@ import pandas as pd
 import tyro
 
 from probes.cells.cell import Cell
+from probes.cells.prepare import network_of
 from probes.cells.rival_cells import (
     FOLDS,
     SHARES,
@@ -54,11 +55,12 @@ from probes.jobs.validation import check_count, check_one_of, check_seed, requir
 from probes.metrics.confidence_intervals import means
 from probes.metrics.rival_comparison import compare_methods
 from probes.metrics.tuned_settings import SETTING, tuned_settings
+from probes.models.network import Network
 from probes.results.answer_words import margin_in_words
 from probes.results.result import Result
-from probes.results.rivals_verdict import REFERENCE, counted, is_dropout, verdict
+from probes.results.rivals_verdict import REFERENCE, counted, doubt, is_dropout, verdict
 from probes.results.text_tables import averages, calibration_errors, with_interval
-from probes.tasks import Task, load_task
+from probes.tasks import load_task
 from probes.tasks.labelled_texts import say_once
 from probes.training.rival_training import obstacle
 from probes.training.rivals import RIVALS
@@ -160,7 +162,7 @@ class RivalsSettings(TextOptions, EngineOptions):
         for n in self.n:
             check_size(n, self.task, len(task), self.seed)
         sizes = [self._bases(n) for n in dict.fromkeys(self.n)]
-        methods = self._methods(task, sizes[0][0].rank)
+        methods = self._methods(network_of(sizes[0][0]))
         return [
             TuningCell(
                 replace(bases[0], draw=draw), "tuning", method,
@@ -180,16 +182,16 @@ class RivalsSettings(TextOptions, EngineOptions):
             seed=self.seed, **self.text_options, **self.engine_settings,
         ).cells()  # fmt: skip
 
-    def _methods(self, task: Task, rank: int) -> list[str]:
+    def _methods(self, network: Network) -> list[str]:
         """LoRA and those that are compared with it."""
         known = tuple(name for name in RIVALS if name != IMPLIED)
         for name in self.method:
             check_one_of("method", name, known)
-            reason = obstacle(task.loss, rank, name)
+            reason = obstacle(network, name)
             require(not reason, "method", f"one that applies to {self.task} ({reason})", name)
         if self.method:
             return list(dict.fromkeys([REFERENCE, *self.method]))
-        return [name for name in known if not obstacle(task.loss, rank, name)]
+        return [name for name in known if not obstacle(network, name)]
 
 
 @dataclass(frozen=True, repr=False)
@@ -372,7 +374,15 @@ class RivalsResult(Result):
         if not self.contender:
             return "LoRA alone was measured: name a method beside it."
         task = str(self.rows["task"].iloc[0])
-        return verdict(self.summary, self.chosen_rows, self.contender, self.margin, task)
+        said = verdict(self.summary, self.chosen_rows, self.contender, self.margin, task)
+        return " ".join(filter(None, [self.doubt, said]))
+
+    @property
+    def doubt(self) -> str:
+        """Where LoRA may be tuned badly, as fresh draws tell; "" elsewhere."""
+        own = self.tuned[self.tuned["chosen"] & (self.tuned["method"] == REFERENCE)]
+        tuning = self.more[TableKind.TUNING].merge(own[["n", "method", *SETTING]])
+        return doubt(self.chosen_rows, tuning)
 
     @property
     def answer_counted(self) -> str:
@@ -407,7 +417,7 @@ class RivalsResult(Result):
             tuned.assign(family=tuned["method"].map(families)),
             self.margin * float(tuned.loc[tuned["method"] == REFERENCE, "test_loss"].iloc[0]),
             caption,
-        ).titled(self.answer_counted)
+        ).titled(" ".join(filter(None, [self.answer_counted, self.doubt])))
 
     @property
     def _at_the_edge(self) -> str:

@@ -38,16 +38,20 @@ class Prepared:
     columns: dict[str, Any]
 
 
-def prepare(cell: Cell) -> Prepared:
-    """Split the data and draw the start."""
-    task = load_task(cell.task, cell.text)
-    split_seed, factor_seed, mask_seed = cell.seeds()
-    network = task.network(
+def network_of(cell: Cell) -> Network:
+    """Build the frozen network of a cell's task."""
+    return load_task(cell.task, cell.text).network(
         rank=cell.rank,
         alpha=cell.alpha,
         dtype=getattr(torch, cell.dtype),
         device=torch.device(cell.device),
     )
+
+
+def prepare(cell: Cell) -> Prepared:
+    """Split the data and draw the start."""
+    task, network = load_task(cell.task, cell.text), network_of(cell)
+    split_seed, factor_seed, mask_seed = cell.seeds()
     index = torch.from_numpy(np.random.default_rng(split_seed).permutation(len(task)))
     return Prepared(
         network,

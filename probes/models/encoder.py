@@ -184,6 +184,11 @@ class Encoder(Network):
         attention = heads * computed * tokens
         self.activations = computed * (6 * width + 3 * inner) + attention
 
+    @property
+    def depth(self) -> int:
+        """Number of adapted transformer layers."""
+        return len(self.layers)
+
     def place(self, like: Tensor) -> Self:
         """Return the same network on the device and in the precision of a tensor."""
         return type(self)(

@@ -66,6 +66,11 @@ class Network(ABC):
         return [(weight.shape[1], weight.shape[0]) for weight in self.weights]
 
     @property
+    def depth(self) -> int:
+        """Number of layers of the network of which something is adapted."""
+        return len(self.weights)
+
+    @property
     def size(self) -> int:
         """Number of trained numbers a replica."""
         return sum(self.rank * (d_in + d_out) for d_in, d_out in self.sides)

@@ -5,8 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from probes.jobs.amounts import how_many
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.rival_comparison import below_chance, compare_methods
+from probes.metrics.tuned_settings import lucky_draws
 from probes.results.answer_words import (
     interval_in_words,
     listed,
@@ -90,6 +92,30 @@ def counted(at_n: pd.DataFrame, rows: pd.DataFrame, contender: str = "") -> str:
     found = mean_in_words(own[0], "difference")
     nothing = ", but nothing was learned" if _nothing_learned(rows, contender) else ""
     return f"{said} {contender} less LoRA: {found}, {own[0]['verdict']}{nothing}."
+
+
+def doubt(rows: pd.DataFrame, tuning: pd.DataFrame) -> str:
+    """Say where LoRA may be tuned badly, so that much may seem to be better than it.
+
+    Args:
+        rows: as of :func:`verdict`.
+        tuning: likewise of LoRA on the draws that tuned, with ``validation_loss``.
+
+    Returns:
+        A sentence a size for which :func:`probes.metrics.tuned_settings.lucky_draws` finds that;
+        "" if there is none.
+    """
+    said = []
+    for n, before in tuning.groupby("n", sort=True)["validation_loss"]:
+        fresh = rows[(rows["n"] == n) & (rows["method"] == REFERENCE)]["test_loss"]
+        if lucky_draws(before, fresh):
+            said.append(
+                f"LoRA may be tuned badly at n = {n}: the loss of its setting was "
+                f"{number_in_words(before.mean())} on the {how_many(len(before), 'draw')} that "
+                f"tuned it and is {number_in_words(fresh.mean())} on fresh ones. What is better "
+                "than LoRA here may not be with more draws that tune."
+            )
+    return " ".join(said)
 
 
 def _against_lora(

@@ -75,7 +75,7 @@ def train_rival(
     Raises:
         ValueError: the method does not apply to the network.
     """
-    reason = obstacle(network.loss, network.rank, rival.name)
+    reason = obstacle(network, rival.name)
     if reason:
         raise ValueError(reason)
     training = replace(
@@ -193,21 +193,27 @@ def smooth(loss: Loss, targets: Tensor, strength: float) -> Tensor:
     return (1 - strength) * targets + strength / classes
 
 
-def obstacle(loss: Loss, rank: int, name: str) -> str:
-    """Say why a method does not apply to a task; empty where it does.
+def obstacle(network: Network, name: str) -> str:
+    """Say why a method does not apply to a network; empty where it does.
+
+    A method that would be plain LoRA under another name does not.
 
     Args:
-        loss: of the task's network.
-        rank: of the update of plain LoRA.
+        network: with updates of the rank of plain LoRA.
         name: of the method, one of ``RIVALS``.
 
     Returns:
         One sentence.
     """
-    if RIVALS[name].classes and loss not in (cross_entropy, logistic):
+    method, loss = RIVALS[name], network.loss
+    if method.classes and loss not in (cross_entropy, logistic):
         return f"{name} needs a task with classes, and the loss of this one is {loss.name}"
-    if RIVALS[name].rule == "smaller rank" and rank == 1:
+    if method.rule == "smaller rank" and network.rank == 1:
         return f"{name} needs a rank of at least 2, and it is 1"
+    if method.rule == "CoTo" and network.depth == 1:
+        return f"{name} needs two adapted layers, of which one is always active, and there is one"
+    if method.rule == "HiddenKey" and len(network.sides) == 1:
+        return f"{name} needs a hidden layer, and there is none"
     return ""
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lora_dropout.masks import LayerShape, draw_masks
-from probes.models.encoder import Encoder
 from probes.models.network import Factors, Masks, Network
 from probes.training.gradients import ObjectiveGradient, objective_gradient
 from probes.training.plan import Perturbation, Training
@@ -122,10 +121,8 @@ class CoTo(WholeAdapters):
 
     def active(self, network: Network, training: Training, step: int) -> list[bool]:
         """Draw which adapters are active, as in :meth:`WholeAdapters.active`."""
-        together = 2 if isinstance(network, Encoder) else 1
-        layers = len(network.sides) // together
         probability = self.probability(training, step)
         generator = np.random.default_rng([training.seed, step])
-        while not (drawn := generator.random(layers) <= probability).any():
+        while not (drawn := generator.random(network.depth) <= probability).any():
             pass
-        return [bool(here) for here in drawn for _ in range(together)]
+        return [bool(here) for here in drawn.repeat(len(network.sides) // network.depth)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from probes.cells.prepare import network_of
 from probes.cells.rival_cells import (
     FOLDS,
     MeasuredCell,
@@ -117,7 +118,7 @@ def test_the_unseen_examples_of_s_judge_where_asked(beside, groups):
 
 #: All that are tuned: "early stopping" is the stopping time of LoRA.
 METHODS = [
-    name for name in RIVALS if name != "early stopping" and not obstacle(LOSS, BASE.rank, name)
+    name for name in RIVALS if name != "early stopping" and not obstacle(network_of(BASE), name)
 ]
 
 

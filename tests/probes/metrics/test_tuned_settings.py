@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes.metrics.tuned_settings import tuned_settings
+from probes.metrics.tuned_settings import lucky_draws, tuned_settings
 
 
 def rows(losses):
@@ -70,3 +70,27 @@ def test_rows_come_in_the_order_in_which_methods_and_strengths_were_tried_and_th
     assert found[["method", "strength", "lr", "chosen"]].to_numpy().tolist() == [
         ["b", 0.5, 2.0, True], ["b", 0.1, 1.0, False], ["a", 0.3, 3.0, True],
     ]  # fmt: skip
+
+
+def test_of_equally_good_draws_a_twentieth_is_called_lucky():
+    generator = np.random.default_rng(0)
+    called = [
+        lucky_draws(generator.normal(1, 0.3, 4), generator.normal(1, 0.3, 12)) for _ in range(2000)
+    ]
+    # Four standard errors.
+    assert np.mean(called) == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / 2000))
+
+
+def test_draws_with_less_loss_than_fresh_ones_are_lucky_and_with_more_are_not():
+    low, high = [0.03, 0.04, 0.05, 0.04], [0.2, 0.3, 0.2, 0.25]
+    assert lucky_draws(low, high)
+    assert not lucky_draws(high, low)
+    assert lucky_draws(low, [*high, np.inf])
+
+
+@pytest.mark.parametrize(
+    ("tuning", "fresh"),
+    [([0.1], [1.0, 1.1]), ([0.1, 0.1], [1.0, 1.0]), ([0.1, 0.2], [np.nan, 1.0]), ([], [1.0, 2.0])],
+)
+def test_where_no_spread_is_known_no_draws_are_called_lucky(tuning, fresh):
+    assert not lucky_draws(tuning, fresh)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from probes.jobs.job import TableKind
@@ -158,3 +159,23 @@ def test_settings_are_found_by_their_names():
     tuning = tuned_result({"LoRA": 1.0, "weight decay": 0.5}).more[TableKind.TUNING]
     found = labelled(tuning, choose(tuning))
     assert found["method"].tolist() == ["LoRA", "weight decay", END]
+
+
+def test_where_lora_was_tuned_badly_it_is_said_before_any_verdict():
+    made = tuned_result({"LoRA": 1.0, "weight decay": 0.5})
+    (lora,) = made.more[TableKind.TUNING].query("method == 'LoRA'").to_dict("records")
+
+    def tuned_on(losses):
+        more = pd.DataFrame(
+            [lora | {"draw": draw, "validation_loss": loss} for draw, loss in enumerate(losses)]
+        )
+        tables = {TableKind.TUNING: pd.concat([made.more[TableKind.TUNING].iloc[1:], more])}
+        return replace(made, more=tables)
+
+    said = tuned_on([0.1, 0.2, 0.15]).conclusion
+    assert said.startswith(
+        "LoRA may be tuned badly at n = 16: the loss of its setting was 0.1500 on the 3 draws that "
+        "tuned it and is 1.0"
+    )
+    assert "On made up, n = 16, tuned weight decay" in said
+    assert "tuned badly" not in tuned_on([0.9, 1.2, 1.0]).conclusion

@@ -17,6 +17,7 @@ from probes.training.plan import Training
 from probes.training.rival_training import TRAINERS, obstacle, rival_outputs, smooth, train_rival
 from probes.training.rivals import RIVALS, Rival
 from probes.training.whole_adapters import CoTo, ModuleDropout
+from tests.probes.models.test_encoder import make
 from tests.probes.training.peft_twin import train_with_peft
 from tests.probes.training.test_retrain import (
     N,
@@ -246,8 +247,8 @@ def test_smoothed_labels_of_two_classes_are_those_of_a_softmax():
 @pytest.mark.parametrize("name", ["HiddenKey", "label smoothing"])
 def test_regression_has_no_classes_to_smooth(name):
     network = make_network(widths=(5, 16, 1), loss=squared)
-    assert "classes" in obstacle(network.loss, 4, name)
-    assert obstacle(make_network().loss, 4, name) == ""
+    assert "classes" in obstacle(network, name)
+    assert obstacle(make_network(), name) == ""
     inputs = network.read(torch.ones(N, 5), torch.ones(N, 1))
     with pytest.raises(ValueError, match="task with classes, and the loss of this one is squared"):
         train_rival(network, inputs, full_sample(N), start_of(network), TRAINING, Rival(name, 0.1))
@@ -255,11 +256,34 @@ def test_regression_has_no_classes_to_smooth(name):
 
 def test_of_rank_1_nothing_can_be_left_out():
     """It would be plain LoRA under another name."""
-    loss = make_network().loss
-    assert (
-        obstacle(loss, 1, "smaller rank") == "smaller rank needs a rank of at least 2, and it is 1"
-    )
-    assert obstacle(loss, 2, "smaller rank") == obstacle(loss, 1, "LoRA Dropout") == ""
+    one, two = make_network(rank=1), make_network(rank=2)
+    said = "smaller rank needs a rank of at least 2, and it is 1"
+    assert obstacle(one, "smaller rank") == said
+    assert obstacle(two, "smaller rank") == obstacle(one, "LoRA Dropout") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("CoTo", "needs two adapted layers"), ("HiddenKey", "needs a hidden layer")],
+)
+def test_a_method_that_needs_several_layers_does_not_apply_to_one(name, said):
+    """It would be plain LoRA under another name."""
+    network = make_network(widths=(5, 4))
+    assert said in obstacle(network, name)
+    assert obstacle(make_network(widths=(5, 16, 4)), name) == ""
+    inputs = make_inputs(network)
+    with pytest.raises(ValueError, match=said):
+        train_rival(network, inputs, full_sample(N), start_of(network), TRAINING, Rival(name, 0.1))
+
+
+@pytest.mark.parametrize(("layers", "said"), [(1, "needs two adapted layers"), (2, "")])
+def test_a_single_transformer_layer_cannot_be_dropped(layers, said):
+    """Its query and value are adapted, and dropped together."""
+    network, _, _ = make(layers, "cls")
+    assert network.depth == layers
+    assert obstacle(network, "HiddenKey") == ""
+    assert obstacle(network, "CoTo").startswith(f"CoTo {said}" if said else "")
+    assert bool(obstacle(network, "CoTo")) == bool(said)
 
 
 def test_members_share_the_steps_of_one_network():

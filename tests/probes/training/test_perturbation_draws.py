@@ -8,6 +8,7 @@ from probes.training.factor_noise import FactorNoise
 from probes.training.hidden_key import HiddenKey, divergence_gradient
 from probes.training.plan import Training
 from probes.training.whole_adapters import CoTo, ModuleDropout
+from tests.probes.models.test_encoder import make
 from tests.probes.training.test_retrain import make_network
 
 #: Five standard errors: 6e-7 a comparison.
@@ -77,6 +78,16 @@ def test_coto_raises_the_rate_and_never_drops_all():
     share = 1 / (2 - p)
     error = (share * (1 - share)).mean().sqrt() / 3000**0.5
     assert ((active[:3000].double().mean(0) - share.mean()).abs() < ERRORS * error).all()
+
+
+def test_coto_drops_the_adapters_of_a_transformer_layer_together():
+    network, _, _ = make(2, "cls")
+    plan = Training(steps=200, lr=0.1, seed=1)
+    active = torch.tensor([CoTo(0.3).active(network, plan, step) for step in range(100)])
+    assert active.shape == (100, len(network.sides)) == (100, 4)
+    assert torch.equal(active[:, 0], active[:, 1])
+    assert torch.equal(active[:, 2], active[:, 3])
+    assert not torch.equal(active[:, 0], active[:, 2])
 
 
 def test_equal_seeds_draw_equally_and_others_do_not():

@@ -1,5 +1,6 @@
 """What perturbs has the expectation and the spread that its method states."""
 
+import pytest
 import torch
 
 from probes.models.losses import logistic
@@ -78,6 +79,15 @@ def test_coto_raises_the_rate_and_never_drops_all():
     share = 1 / (2 - p)
     error = (share * (1 - share)).mean().sqrt() / 3000**0.5
     assert ((active[:3000].double().mean(0) - share.mean()).abs() < ERRORS * error).all()
+
+
+@pytest.mark.parametrize(
+    ("steps", "probabilities"), [(1, [0.1]), (2, [0.1, 0.55]), (3, [0.1, 0.4, 0.7])]
+)
+def test_of_few_steps_three_quarters_are_rounded_up(steps, probabilities):
+    plan = Training(steps=steps, lr=0.1)
+    found = [CoTo(0.1).probability(plan, step) for step in range(steps)]
+    assert found == pytest.approx(probabilities)
 
 
 def test_coto_drops_the_adapters_of_a_transformer_layer_together():

@@ -73,6 +73,14 @@ def test_every_place_drops_an_entry_equally_often(place, rescale, kind):
     assert (found.mean(0) - dropping.expected_mask * plain).abs().le(5 * error).all()
 
 
+@pytest.mark.parametrize("place", ["columns of A", "rows of B"])
+def test_masks_of_one_factor_fall_on_that_factor_alone(place):
+    network = make_network(widths=(60, 50))
+    (drawn,) = Dropping(place, 0.3).draw(network, 4, step=0, sample=0, seed=0)
+    dropped = [bool((mask == 0).any()) for mask in (drawn.first, drawn.second)]
+    assert dropped == [place == "columns of A", place == "rows of B"]
+
+
 def test_masks_of_inputs_differ_between_examples_and_those_of_weights_do_not():
     network = make_network(widths=(6, 5))
     (drawn,) = Dropping("inputs", 0.5).draw(network, 9, step=0, sample=0, seed=0)

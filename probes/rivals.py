@@ -166,7 +166,8 @@ class RivalsSettings(TextOptions, EngineOptions):
         return [
             TuningCell(
                 replace(bases[0], draw=draw), "tuning", method,
-                *tried_values(method, self.trainings, bases[0].lr), SHARES, folds=True,
+                *tried_values(method, self.trainings, bases[0].lr, bases[0].rank),
+                SHARES, folds=True,
             )
             for draw, bases, method in product(range(self.tuning_draws), sizes, methods)
         ]  # fmt: skip

@@ -22,7 +22,7 @@ from probes.cells.stopped_training import Setting
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.metrics.metrics_of_outputs import measure_losses
 from probes.tasks.own_model import OwnModel
-from probes.tasks.own_model_layers import is_end, layer_ranks
+from probes.tasks.own_model_layers import is_end, layer_ranks, update_rank
 from probes.training.example_weights import full_sample, leave_out
 from probes.training.own_training import OwnSample, own_outputs, train_own
 from probes.training.rivals import RIVALS, Rival
@@ -50,6 +50,11 @@ class OwnDraw:
     def lr(self) -> float:
         """The smallest learning rate."""
         return self.own.lr
+
+    @cached_property
+    def rank(self) -> int:
+        """Rank of the update of plain LoRA."""
+        return update_rank(self.own)
 
     @property
     def steps(self) -> int:

@@ -28,7 +28,7 @@ from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Inputs
 from probes.tasks import load_task
 from probes.training.example_weights import full_sample, leave_out
-from probes.training.rivals import RIVALS
+from probes.training.rivals import RIVALS, strengths_at
 
 #: Networks that are trained beside that of S: one without each example, one without each of
 #: ``FOLDS`` parts of S, or none.
@@ -62,7 +62,7 @@ def learning_rates(smallest: float, count: int) -> tuple[float, ...]:
 
 
 def tried_values(
-    method: str, trainings: int, smallest: float
+    method: str, trainings: int, smallest: float, rank: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the strengths and learning rates on which a method spends its trainings.
 
@@ -70,16 +70,17 @@ def tried_values(
         method: its name in ``RIVALS``.
         trainings: on a draw that tunes; what the strengths do not divide stays unspent.
         smallest: of the learning rates.
+        rank: of the update of plain LoRA.
 
     Returns:
         Strengths, evenly spaced among those of the method, and learning rates, rising: every
         combination is tried.
 
-    >>> strengths, rates = tried_values("LoRA Dropout", 8, 1e-3)
+    >>> strengths, rates = tried_values("LoRA Dropout", 8, 1e-3, 8)
     >>> strengths, len(rates)
     ((0.2, 0.5), 4)
     """
-    strengths = RIVALS[method].strengths
+    strengths = strengths_at(method, rank)
     kept = max(1, min(len(strengths), trainings // RATES_A_STRENGTH))
     places = ((np.arange(kept) + 0.5) / kept * len(strengths)).astype(int)
     return (

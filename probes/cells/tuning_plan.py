@@ -87,8 +87,9 @@ class Plan:
         Returns:
             One cell a method.
         """
+        base = self.base
         return [
-            self.tuning(draw, method, *tried_values(method, grid.trainings, self.base.lr))
+            self.tuning(draw, method, *tried_values(method, grid.trainings, base.lr, base.rank))
             for method in grid.methods
         ]
 

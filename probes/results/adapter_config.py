@@ -35,7 +35,10 @@ def adapter_config(
     from peft import LoraConfig
 
     rival = Rival(candidate.method, candidate.strength)
-    method, kept = rival.method, rival.rank(rank)
+    method, kept = rival.method, rank
+    if method.rule == "smaller rank":
+        # Of the rank that there is: no layer may allow that of plain LoRA.
+        kept = rival.rank(min(rank, max((layers or {}).values(), default=rank)))
     scale = alpha / rank
     smaller = {name: most for name, most in (layers or {}).items() if most < kept}
     known: dict[str, Any] = {

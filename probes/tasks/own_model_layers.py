@@ -113,6 +113,20 @@ def layer_ranks(own: OwnModel) -> list[LayerRank]:
     return [LayerRank(name, min(own.rank, side), side) for name, side in sides.items()]
 
 
+def update_rank(own: OwnModel) -> int:
+    """Return the rank of the update: the largest of its layers, where ``inject`` adapts them.
+
+    Args:
+        own: says rank and target.
+
+    Raises:
+        ValueError: as of :func:`layer_ranks`.
+    """
+    if own.adapt is not None:
+        return own.rank
+    return max(layer.rank for layer in layer_ranks(own))
+
+
 def say_layers(own: OwnModel) -> None:
     """Say once, in a line, which layers have a smaller rank and which are not adapted."""
     ranks = layer_ranks(own)

@@ -15,7 +15,7 @@ from lora_dropout.injection import masked_updates
 from lora_dropout.layer import initial_factor
 from probes.jobs.validation import require
 from probes.tasks.own_model import OwnModel, of_users_code
-from probes.tasks.own_model_layers import adapt_linear
+from probes.tasks.own_model_layers import adapt_linear, update_rank
 from probes.tasks.own_model_traits import kept_generators
 from probes.training.averaged_outputs import averaged_outputs, why_not_averaged
 from probes.training.rivals import RIVALS, Rival
@@ -171,7 +171,7 @@ def own_obstacle(own: OwnModel, name: str) -> str:
         return (
             f"{name} needs a model that inject adapts, and yours is adapted by OwnModel(adapt=...)"
         )
-    if method.rule == "smaller rank" and own.rank == 1:
+    if method.rule == "smaller rank" and update_rank(own) == 1:
         return f"{name} needs a rank of at least 2, and it is 1"
     if method.masked_members > 1:
         refused = why_not_averaged(own_outputs(copy.deepcopy(own.model).eval(), own.features[:2]))
@@ -186,7 +186,8 @@ def _start(own: OwnModel, rival: Rival, seeds: tuple[int, int, int]) -> nn.Modul
     model = adapted(own, rival.strength if rule == "LoRA Dropout" else 0.0, seeds)
     if rule == "smaller rank":
         with torch.no_grad():
+            kept = rival.rank(update_rank(own))
             # A row of zeros in A has no gradient where B is 0, and B none where A is.
             for layer in masked_updates(model):
-                layer.factors[0][rival.rank(own.rank) :] = 0
+                layer.factors[0][kept:] = 0
     return model

@@ -252,3 +252,27 @@ class Rival:
         if self.method.rule == "LoRA Dropout":
             return expected_mask(self.strength, self.strength)
         return 1 - self.strength
+
+
+def strengths_at(name: str, rank: int) -> tuple[float, ...]:
+    """Return the strengths that a method tries by default, each of which is another training.
+
+    Several shares of a small rank leave the same rank: the first of them is tried.
+
+    Args:
+        name: of the method, one of ``RIVALS``.
+        rank: of the update of plain LoRA.
+
+    Returns:
+        Strengths, in their order.
+
+    >>> strengths_at("smaller rank", 8), strengths_at("smaller rank", 4)
+    ((0.5, 0.75, 0.875), (0.5, 0.75))
+    """
+    strengths = RIVALS[name].strengths
+    if RIVALS[name].rule != "smaller rank":
+        return strengths
+    by_rank: dict[int, float] = {}
+    for strength in strengths:
+        by_rank.setdefault(Rival(name, strength).rank(rank), strength)
+    return tuple(by_rank.values())

@@ -17,7 +17,7 @@ from probes.jobs.sweep import Sweep
 from probes.jobs.time_limit import TimeLimit
 from probes.rivals import END, IMPLIED, RivalsSettings, family_of
 from probes.tasks import TASKS
-from probes.training.rivals import RIVALS
+from probes.training.rivals import RIVALS, Rival
 from tests.probes.commands import assert_refused, run_here
 
 pytestmark = pytest.mark.slow
@@ -101,6 +101,15 @@ def test_every_method_has_the_same_budget(method, trainings):
     assert rates >= 3 or strengths == 1
     assert cell.shares == SHARES
     assert trainings == 1 or (min(cell.rates), max(cell.rates)) == pytest.approx((1e-3, 32e-3))
+
+
+@pytest.mark.parametrize(("rank", "kept"), [(2, {1}), (3, {1, 2}), (4, {1, 2}), (8, {1, 2, 4})])
+def test_no_rank_is_tried_twice(rank, kept):
+    """Shares that leave the same rank are the same trainings, and would waste some of them."""
+    settings = RivalsSettings(rank=rank, method=("smaller rank",), tuning_draws=1)
+    _, cell = settings.cells()
+    assert sorted(Rival(cell.method, one).rank(rank) for one in cell.strengths) == sorted(kept)
+    assert len(cell.strengths) * len(cell.rates) > 16 - len(kept)
 
 
 def test_what_is_measured_is_what_was_tuned(result):

@@ -1,6 +1,7 @@
 """A method on a model of one's own gives the numbers of the fast path where both can measure it."""
 
 from dataclasses import replace
+from itertools import combinations, pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,12 +15,13 @@ from probes.cells.own_rival_cells import (
     OwnTuningCell,
     run_own_rival_cell,
 )
-from probes.cells.rival_cells import MeasuredCell, TuningCell, run_rival_cell
+from probes.cells.rival_cells import MeasuredCell, TuningCell, run_rival_cell, tried_values
 from probes.cells.stopped_training import Setting
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.job import TableKind, silent
 from probes.tasks.own_model import OwnModel
-from probes.training.own_training import own_obstacle
+from probes.training.own_training import OwnSample, own_obstacle, own_outputs, train_own
+from probes.training.rivals import Rival
 from tests.probes.test_own_model import digits_model
 
 N, STEPS = 8, 6
@@ -89,3 +91,44 @@ def test_what_a_model_cannot_do_is_said():
     other = replace(OWN, adapt=lambda model, p, seed: model)
     assert "OwnModel(adapt=...)" in own_obstacle(other, "smaller rank")
     assert "rank of at least 2" in own_obstacle(replace(OWN, rank=1), "smaller rank")
+
+
+def outputs_of(own, name, strength):
+    """Predictions after a training on eight examples."""
+    sample = OwnSample(torch.arange(8), torch.full((8,), 1 / 8), (0, 1, 2))
+    return own_outputs(train_own(own, Rival(name, strength), sample), own.features)
+
+
+def regression(widths, rank):
+    """A model whose layers allow less than the rank."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(12, widths[0], generator=generator)
+    targets = torch.randn(12, widths[-1], generator=generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(*(nn.Linear(*sides) for sides in pairwise(widths)))
+    return OwnModel(
+        model, features, targets, loss=lambda found, known: (found - known).square().mean(1),
+        rank=rank, steps=3, lr=0.1,
+    )  # fmt: skip
+
+
+def test_where_every_layer_allows_rank_1_nothing_can_be_left_out():
+    """It would be plain LoRA under another name."""
+    own = regression((5, 1), rank=4)
+    assert torch.equal(outputs_of(own, "smaller rank", 0.5), outputs_of(own, "LoRA", 0.0))
+    assert own_obstacle(own, "smaller rank") == (
+        "smaller rank needs a rank of at least 2, and it is 1"
+    )
+
+
+@pytest.mark.parametrize(("widths", "tried"), [((6, 2, 3), (0.5,)), ((6, 4, 4), (0.5, 0.75))])
+def test_a_smaller_rank_is_smaller_than_that_which_the_layers_allow(widths, tried):
+    """Of rank 8, cut to the layers' sides, a half or a quarter would be all of it."""
+    own = regression(widths, rank=8)
+    rank = OwnDraw(own, 8, 0, 0, coupled=False).rank
+    strengths, _ = tried_values("smaller rank", 16, 0.1, rank)
+    assert strengths == tried
+    found = [outputs_of(own, "LoRA", 0.0)]
+    found += [outputs_of(own, "smaller rank", strength) for strength in strengths]
+    assert all(not torch.allclose(*pair) for pair in combinations(found, 2))

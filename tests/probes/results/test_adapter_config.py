@@ -101,3 +101,12 @@ def test_peft_adapts_the_layers_that_were_measured_and_no_others(name, inner, tm
         if hasattr(layer, "lora_A")
     }
     assert found == measured
+
+
+def test_a_smaller_rank_is_a_share_of_what_the_layers_allow(tmp_path):
+    """As it was measured: half of 2 and not of 8, which no layer has."""
+    candidate = Candidate("smaller rank", 0.5, 0.01, 30, 30, 1)
+    for layers, kept in (({"0": 2, "2": 1}, 1), ({"0": 8, "2": 3}, 4), ({}, 4)):
+        config = json.loads(config_files(candidate, 8, 16.0, 64, layers)["adapter_config.json"])
+        assert (config["r"], config["lora_alpha"]) == (kept, 2.0 * kept)
+        assert config["rank_pattern"] == {name: r for name, r in layers.items() if r < kept}

@@ -87,8 +87,8 @@ class EnsembleSettings(StudySettings):
 
     rivals: int = 0
     """Also compare the mask ensemble with ensembles of that many networks, from other starts and on
-    random halves of S. This takes some 10 seconds for each draw and rate. Default: 0, no
-    comparison."""
+    random halves of S; at least 2. This takes some 10 seconds for each draw and rate. Default: 0,
+    no comparison."""
 
     bags: int = 1000
     """With rivals: number of networks on random halves of S, whose average has a proved stability.
@@ -104,7 +104,9 @@ class EnsembleSettings(StudySettings):
         for size in self.sizes:
             check_count("sizes", size)
         bases = self.base_cells(ensemble=self.sizes, rescale=self.rescale)
-        require(0 <= self.rivals <= MOST, "rivals", f"from 0 to {MOST}", self.rivals)
+        # Of one member an ensemble of starts is the one network, and both of masks are the same.
+        fine = self.rivals == 0 or 2 <= self.rivals <= MOST
+        require(fine, "rivals", f"0 or from 2 to {MOST}", self.rivals)
         allowed = f"from {FEWEST_BAGS} to {MOST}"
         require(FEWEST_BAGS <= self.bags <= MOST, "bags", allowed, self.bags)
         if self.rivals:

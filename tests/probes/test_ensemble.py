@@ -124,7 +124,8 @@ def test_the_command_line_prints_and_keeps(tmp_path):
     [
         (["--sizes", "0"], ["sizes must be at least 1", "0"]),
         (["--p", "1"], ["p must be in [0, 1)"]),
-        (["--rivals", "-1"], ["rivals must be from 0 to", "-1"]),
+        (["--rivals", "-1"], ["rivals must be 0 or from 2 to", "-1"]),
+        (["--rivals", "1"], ["rivals must be 0 or from 2 to", "got 1"]),
         (["--bags", "63"], ["bags must be from 64 to", "63"]),
         (["--task", "ridge", "--rivals", "4"], ["rivals must be left out for ridge", "4"]),
     ],

@@ -44,7 +44,7 @@ from probes.tasks.own_model_layers import say_layers
 from probes.tasks.own_model_traits import traits_of
 from probes.training.averaged_outputs import averaged_outputs
 from probes.training.example_weights import full_sample, leave_one_out
-from probes.training.own_training import OwnSample, adapted, train_own
+from probes.training.own_training import OwnSample, adapted, check_rates, train_own
 from probes.training.rivals import Rival
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class OwnModelSettings:
         check_seed(self.seed)
         largest, seeds = max(self.p), seeds_of(self.seed, 0)
         traits = traits_of(own, partial(adapted, own, largest, seeds), self.n)
+        check_rates(own, self.p, seeds)
         if own.adapt is None:
             say_layers(own)
         return [

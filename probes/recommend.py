@@ -79,7 +79,7 @@ from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import load_own
 from probes.tasks.own_model_layers import say_layers
 from probes.tasks.own_model_traits import traits_of
-from probes.training.own_training import adapted, own_obstacle
+from probes.training.own_training import adapted, check_rates, own_obstacle
 from probes.training.rival_training import obstacle
 
 if TYPE_CHECKING:
@@ -213,7 +213,9 @@ class RecommendSettings(TextOptions, EngineOptions):
         check_count("steps", own.steps, most=LARGEST_SIZE)
         require(0 < own.lr < float("inf"), "lr", "positive and finite", own.lr)
         check_seed(self.seed)
-        traits = traits_of(own, partial(adapted, own, 0.5, seeds_of(self.seed, 0)), n)
+        seeds = seeds_of(self.seed, 0)
+        traits = traits_of(own, partial(adapted, own, 0.5, seeds), n)
+        check_rates(own, (0.0, 0.5), seeds)
         if own.adapt is None:
             say_layers(own)
         draw = OwnDraw(own, n, 0, self.seed, traits.coupled)

@@ -1,6 +1,7 @@
 """Training a model of one's own by the methods of ``probes.training.rivals``, one by one."""
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -123,7 +124,8 @@ def adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
         The adapted copy, in the mode of the model.
 
     Raises:
-        ValueError: ``own.adapt`` returns something else than the model with layers of LoRA Dropout.
+        ValueError: ``own.adapt`` returns something else than the model with layers of LoRA Dropout,
+            or none of them has the rate p.
     """
     _, factor_seed, mask_seed = seeds
     with of_users_code("a copy of own.model"):
@@ -140,6 +142,7 @@ def adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
             "a function that returns the model with layers of LoRA Dropout",
             type(model).__name__,
         )  # fmt: skip
+        _check_rate(model, p)
     # Initial factors of a seed of their own, as in a cell: masks do not depend on their shapes.
     generator = torch.Generator().manual_seed(factor_seed)
     with torch.no_grad():
@@ -150,6 +153,32 @@ def adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
             if tuple(first.shape) == shape and bool(first.any()):
                 first.copy_(initial_factor(*shape, generator))
     return model
+
+
+def check_rates(own: OwnModel, rates: Collection[float], seeds: tuple[int, int, int]) -> None:
+    """Check that an adapter of the user's has the rates that will be measured.
+
+    Args:
+        own: the model, and how it is adapted.
+        rates: p of all networks.
+        seeds: as for :func:`adapted`.
+
+    Raises:
+        ValueError: as for :func:`adapted`.
+    """
+    if own.adapt is not None:
+        for p in rates:
+            adapted(own, p, seeds)
+
+
+def _check_rate(model: nn.Module, p: float) -> None:
+    """Check that masks have the rate p, in one layer at least: others may have smaller ones."""
+    shapes = [layer.shape for layer in masked_updates(model)]
+    largest = max(max(shape.p_in, shape.p_out) for shape in shapes)
+    require(
+        math.isclose(largest, p), "own.adapt",
+        f"a function whose layers have the rate p, here {p:g}", f"the rate {largest:g}",
+    )  # fmt: skip
 
 
 def own_obstacle(own: OwnModel, name: str) -> str:

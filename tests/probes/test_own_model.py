@@ -9,12 +9,14 @@ import torch
 from peft import get_peft_model
 from torch import nn
 
+from lora_dropout import inject
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
 from probes import own_model
 from probes.cells.cell import seeds_of
 from probes.jobs.job import TableKind
 from probes.own_model import OwnModel
+from probes.recommend import RecommendSettings
 from probes.stability import measure
 from probes.tasks import load_task
 from probes.training.example_weights import full_sample
@@ -212,6 +214,7 @@ import torch
 from torch import nn
 from probes.jobs.job import TableKind
 from probes.own_model import OwnModel
+from probes.recommend import RecommendSettings
 
 def own():
     generator = torch.Generator().manual_seed(0)
@@ -363,3 +366,23 @@ def test_an_adapter_without_masks_is_refused():
         ValueError, match=r"own.adapt must be a function that returns the model wit"
     ):
         own_model.measure(own=own, p=[0.4], n=4, draws=1)
+
+
+@pytest.mark.parametrize("p", [(0.0, 0.3), (0.3, 0.0), (0.1, 0.3)])
+def test_an_adapter_that_does_not_take_the_rate_is_refused(p):
+    """All rates would be one network under several names."""
+    own = small(adapt=lambda model, p, seed: inject(model, rank=2, p=0.3, seed=seed))
+    with pytest.raises(
+        ValueError, match=r"own\.adapt must be a function whose layers have the rate"
+    ):
+        own_model.OwnModelSettings(own=own, p=p, n=4).cells()
+    with pytest.raises(ValueError, match=r"here 0\.5; got the rate 0\.3"):
+        RecommendSettings(own=own, n=8).cells()
+
+
+def test_an_adapter_may_give_other_layers_a_smaller_rate():
+    def adapt(model, p, seed):
+        model = inject(model, rank=2, p=p / 2, target="0", seed=seed)
+        return inject(model, rank=2, p=p, target="2", seed=seed)
+
+    assert len(own_model.OwnModelSettings(own=small(adapt=adapt), p=(0.0, 0.4), n=4).cells()) == 8

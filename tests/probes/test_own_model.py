@@ -214,7 +214,6 @@ import torch
 from torch import nn
 from probes.jobs.job import TableKind
 from probes.own_model import OwnModel
-from probes.recommend import RecommendSettings
 
 def own():
     generator = torch.Generator().manual_seed(0)

@@ -36,7 +36,11 @@ from probes.finetuning.arguments import DEFAULTS, as_key, check_arguments, train
 from probes.finetuning.cell import FinetuneCell
 from probes.finetuning.classification import GLUE
 from probes.finetuning.rank_schedule import RankSchedule
-from probes.finetuning.regularizers import check_regularizer, regularized
+from probes.finetuning.regularizers import (
+    check_regularizer,
+    check_smoothing,
+    regularized,
+)
 from probes.finetuning.spans import HUB_NAMES
 from probes.finetuning.task import Corpus
 from probes.finetuning.training import leave_process_group, run_finetune
@@ -62,7 +66,7 @@ from probes.tasks.packaged import packaged
 from probes.tasks.source_digest import digest_of
 from probes.tasks.text_file import READABLE, check_encoding
 from probes.tasks.tweets import MODEL
-from probes.training.rivals import RIVALS, Rival
+from probes.training.rivals import Rival, strengths_at
 
 if TYPE_CHECKING:
     from figures.style import Drawing
@@ -270,9 +274,11 @@ class FinetuneSettings:
                     drop_at_test=0.0 if p else self.drop_at_test or 0.0,
                 )
             )
-        if not self.regularizer:
-            return cells
-        return [regularized(cell, rival) for rival in self._rivals() for cell in cells]
+        if self.regularizer:
+            cells = [regularized(cell, rival) for rival in self._rivals() for cell in cells]
+        for cell in cells:
+            check_smoothing(cell)
+        return cells
 
     def _cells_of(self, adapter: AdapterConfig) -> list[FinetuneCell]:
         """The cells of what a folder says."""
@@ -304,7 +310,9 @@ class FinetuneSettings:
         return [
             Rival(name, strength)
             for name in dict.fromkeys(self.regularizer)
-            for strength in ((0.0,) if name == "LoRA" else self.strength or RIVALS[name].strengths)
+            for strength in (
+                (0.0,) if name == "LoRA" else self.strength or strengths_at(name, self.rank)
+            )
         ]
 
     def _model(self) -> str:

@@ -6,7 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from probes.finetuning.arguments import SMOOTHING
 from probes.finetuning.cell import FinetuneCell
+from probes.jobs.amounts import how_many
 from probes.jobs.validation import check_one_of, require
 from probes.training.rivals import Rival
 
@@ -39,6 +41,26 @@ def check_regularizer(name: str) -> None:
         ValueError: the name is not one of ``REGULARIZERS``.
     """
     check_one_of("regularizer", name, tuple(REGULARIZERS))
+
+
+def check_smoothing(cell: FinetuneCell) -> None:
+    """Check that labels are smoothed of classes alone.
+
+    transformers smooths what is called ``labels``, as classes: the places of SQuAD's answers are
+    not, and would be trained on as they are, and numbers are none.
+
+    Args:
+        cell: the run.
+
+    Raises:
+        ValueError: labels are smoothed that are no classes.
+    """
+    places, numbers = cell.task in ("squad", "squad_v2"), cell.task == "glue/stsb"
+    if dict(cell.training).get(SMOOTHING) and (places or numbers or cell.corpus.regression):
+        named = "regularizer" if cell.regularizer == "label smoothing" else SMOOTHING
+        given = cell.regularizer if named == "regularizer" else dict(cell.training)[SMOOTHING]
+        kind = "places in a text" if places else "numbers"
+        require(False, named, f"left out for {cell.task}, whose labels are {kind}", given)
 
 
 def _dropout(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
@@ -75,16 +97,28 @@ def drop_ranks(model: Any, rate: float) -> None:
 def _smaller_rank(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
     require(cell.rank > 1, "rank", "at least 2 where the regularizer is smaller rank", cell.rank)
     rank = rival.rank(cell.rank)
+    _check_change(rival, rank < cell.rank, f"leaves out a part of rank {cell.rank}")
     return replace(cell, rank=rank, alpha=cell.alpha * rank / cell.rank)
 
 
 def _fewer_steps(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
     given = dict(cell.training)
     if given.get("max_steps", -1) > 0:
-        return _trained(cell, max_steps=rival.steps(given["max_steps"]))
+        steps = rival.steps(given["max_steps"])
+        _check_change(
+            rival,
+            steps < given["max_steps"],
+            f"leaves out one of {how_many(given['max_steps'], 'step')}",
+        )
+        return _trained(cell, max_steps=steps)
     # Rounded, as 1 - 0.7 is more than 0.3, for which the trainer would take a step more.
     epochs = round(given["num_train_epochs"] * (1 - rival.strength), EPOCH_DIGITS)
     return _trained(cell, num_train_epochs=epochs)
+
+
+def _check_change(rival: Rival, changes: bool, what: str) -> None:
+    """Check that a strength above 0 is not plain LoRA, by rounding."""
+    require(changes or rival.strength == 0, "strength", f"one that {what}", rival.strength)
 
 
 def _trained(cell: FinetuneCell, **changes: float) -> FinetuneCell:
@@ -104,6 +138,6 @@ REGULARIZERS: dict[str, Change] = {
     "PEFT lora_dropout": lambda cell, rival: replace(cell, lora_dropout=rival.strength),
     "weight decay": lambda cell, rival: _trained(cell, weight_decay=rival.strength),
     "smaller rank": _smaller_rank,
-    "label smoothing": lambda cell, rival: _trained(cell, label_smoothing_factor=rival.strength),
+    "label smoothing": lambda cell, rival: _trained(cell, **{SMOOTHING: rival.strength}),
     "early stopping": _fewer_steps,
 }

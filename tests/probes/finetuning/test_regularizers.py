@@ -120,6 +120,50 @@ def test_a_smaller_rank_than_1_is_refused():
         regularized(replace(CELL, rank=1), Rival("smaller rank", 0.5))
 
 
+@pytest.mark.parametrize(
+    ("name", "strength", "cell", "said"),
+    [
+        ("smaller rank", 0.1, replace(CELL, rank=4), "leaves out a part of rank 4; got 0.1"),
+        ("early stopping", 0.1, replace(CELL, training=(("max_steps", 4),)), "one of 4 steps; got"),
+        ("early stopping", 0.5, replace(CELL, training=(("max_steps", 1),)), "one of 1 step; got"),
+    ],
+)
+def test_a_strength_that_rounding_makes_plain_lora_is_refused(name, strength, cell, said):
+    with pytest.raises(ValueError, match=said):
+        regularized(cell, Rival(name, strength))
+    assert regularized(cell, Rival(name, 0.0)).label == f"lora, {name}"
+
+
+@pytest.mark.parametrize(("rank", "tried"), [(8, [4, 2, 1]), (4, [2, 1]), (2, [1])])
+def test_no_rank_is_fine_tuned_twice(rank, tried):
+    settings = FinetuneSettings(task="tweets", n=16, rank=rank, regularizer=("smaller rank",))
+    assert [cell.rank for cell in settings.cells()] == tried
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"task": "squad"}, "left out for squad, whose labels are places in a text"),
+        ({"task": "squad_v2"}, "left out for squad_v2, whose labels are places in a text"),
+        ({"task": "glue/stsb"}, "left out for glue/stsb, whose labels are numbers"),
+        ({"task": "mine.csv", "regression": True}, "whose labels are numbers"),
+    ],
+)
+def test_labels_that_are_no_classes_are_not_smoothed(settings, said, tmp_path, monkeypatch):
+    """Places of answers would be trained on as they are: plain LoRA under another name."""
+    monkeypatch.chdir(tmp_path)
+    write_texts(tmp_path / "mine.csv")
+    (tmp_path / "config.json").write_text("{}")
+    known = settings | {"n": 16, "model": str(tmp_path)}
+    asked = FinetuneSettings(**known, regularizer=("LoRA", "label smoothing"))
+    with pytest.raises(ValueError, match=f"^regularizer must be .*{said}; got label smoothing"):
+        asked.cells()
+    given = replace(asked, regularizer=(), training={"label_smoothing_factor": 0.1})
+    with pytest.raises(ValueError, match=f"^label_smoothing_factor must be .*{said}; got 0.1"):
+        given.cells()
+    assert replace(given, training={"label_smoothing_factor": 0.0}).cells()
+
+
 def test_rank_dropout_needs_lora():
     with pytest.raises(ValueError, match="method must be lora where the regularizer is DropLoRA"):
         regularized(replace(CELL, method="adalora"), Rival("DropLoRA", 0.2))

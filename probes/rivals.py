@@ -381,8 +381,7 @@ class RivalsResult(Result):
     @property
     def doubt(self) -> str:
         """Where LoRA may be tuned badly, as fresh draws tell; "" elsewhere."""
-        own = self.tuned[self.tuned["chosen"] & (self.tuned["method"] == REFERENCE)]
-        tuning = self.more[TableKind.TUNING].merge(own[["n", "method", *SETTING]])
+        tuning = labelled(self.more[TableKind.TUNING], self.tuned[self.tuned["chosen"]])
         return doubt(self.chosen_rows, tuning)
 
     @property

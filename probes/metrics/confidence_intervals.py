@@ -48,7 +48,7 @@ def mean_interval(
     >>> [round(value, 3) for value in mean_interval([1.0, 2.0, 3.0])]
     [2.0, -0.484, 4.484]
     """
-    mean, error, draws = _mean_and_error(values, overlap)
+    mean, error, draws = mean_and_error(values, overlap)
     half = float(stdtrit(draws - 1, (1 + level) / 2)) * error if draws > 1 else float("nan")
     return mean, mean - half, mean + half
 
@@ -73,7 +73,7 @@ def mean_p_value(values: ArrayLike, *, overlap: float = 0.0) -> float:
     >>> round(mean_p_value([1.0, 2.0, 3.0]), 3)
     0.074
     """
-    mean, error, draws = _mean_and_error(values, overlap)
+    mean, error, draws = mean_and_error(values, overlap)
     if draws < 2 or (mean == 0 and error == 0):
         return float("nan")
     if error <= SAME * abs(mean):
@@ -102,8 +102,16 @@ def told_interval(values: ArrayLike, *, overlap: float = 0.0) -> tuple[float, fl
     return mean, low, high
 
 
-def _mean_and_error(values: ArrayLike, overlap: float) -> tuple[float, float, int]:
-    """Mean of what is finite, its standard error, and how many values that are."""
+def mean_and_error(values: ArrayLike, overlap: float) -> tuple[float, float, int]:
+    """Mean over draws of what is finite, its standard error, and how many values that are.
+
+    Args:
+        values: one value a draw; values that are not finite are left out.
+        overlap: as for :func:`mean_interval`.
+
+    Returns:
+        The three; the error is NaN for fewer than two values, and both are for none.
+    """
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
     draws = len(finite)

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import ttest_ind_from_stats
+from scipy.special import stdtr
 
+from probes.metrics.confidence_intervals import mean_and_error
 from probes.metrics.multiple_comparisons import LEVEL
 
 SETTING = ["strength", "lr", "share"]
@@ -40,7 +41,9 @@ def tuned_settings(tuning: pd.DataFrame, keys: tuple[str, ...] = ("method",)) ->
     return best.assign(chosen=best.index.isin(winners))
 
 
-def lucky_draws(tuning: ArrayLike, fresh: ArrayLike) -> bool:
+def lucky_draws(
+    tuning: ArrayLike, fresh: ArrayLike, *, overlaps: tuple[float, float] = (0.0, 0.0)
+) -> bool:
     """Whether a setting does detectably worse on fresh draws than on those that chose it.
 
     Then these say little of it, and another setting may be much better: all that is compared with
@@ -48,8 +51,11 @@ def lucky_draws(tuning: ArrayLike, fresh: ArrayLike) -> bool:
 
     Args:
         tuning: losses of the setting, one a draw that tuned; values that are not finite are left
-            out.
+            out. Where these draws and the fresh ones come from different examples, losses less
+            those of other methods on the same draw: the examples of one part may be harder.
         fresh: likewise, on fresh draws.
+        overlaps: correlation of two draws that tuned, and of two fresh ones, as for
+            :func:`probes.metrics.confidence_intervals.mean_interval`.
 
     Returns:
         Whether the mean over fresh draws is larger: Welch's one-sided test at 5 %. False where it
@@ -58,10 +64,15 @@ def lucky_draws(tuning: ArrayLike, fresh: ArrayLike) -> bool:
     >>> lucky_draws([0.1, 0.2, 0.1], [0.8, 1.1, 0.7, 0.9]), lucky_draws([0.1], [0.8, 1.1])
     (True, False)
     """
-    parts = [np.asarray(values, np.float64) for values in (tuning, fresh)]
-    before, after = (part[np.isfinite(part)] for part in parts)
-    if min(len(before), len(after)) < 2 or before.std() + after.std() == 0:
+    before, after = (
+        mean_and_error(values, overlap)
+        for values, overlap in zip((tuning, fresh), overlaps, strict=True)
+    )
+    if min(before[2], after[2]) < 2 or not 0 < before[1] + after[1] < np.inf:
         return False
-    numbers = [(part.mean(), part.std(ddof=1), len(part)) for part in (after, before)]
-    found = ttest_ind_from_stats(*numbers[0], *numbers[1], equal_var=False, alternative="greater")
-    return bool(found.pvalue <= LEVEL)
+    variances = np.square([before[1], after[1]])
+    # Welch's degrees of freedom, by Satterthwaite's rule.
+    shares = variances / variances.sum()
+    freedom = 1 / float((shares**2 / (np.array([before[2], after[2]]) - 1)).sum())
+    larger = (after[0] - before[0]) / float(np.sqrt(variances.sum()))
+    return bool(stdtr(freedom, -larger) <= LEVEL)

@@ -3,9 +3,11 @@
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from probes.jobs.amounts import how_many
+from probes.metrics.confidence_intervals import overlap_of
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.rival_comparison import below_chance, compare_methods
 from probes.metrics.tuned_settings import lucky_draws
@@ -97,25 +99,40 @@ def counted(at_n: pd.DataFrame, rows: pd.DataFrame, contender: str = "") -> str:
 def doubt(rows: pd.DataFrame, tuning: pd.DataFrame) -> str:
     """Say where LoRA may be tuned badly, so that much may seem to be better than it.
 
+    What tunes and what measures are different examples, of which some are harder for all methods.
+    So LoRA is compared with the others on each draw.
+
     Args:
         rows: as of :func:`verdict`.
-        tuning: likewise of LoRA on the draws that tuned, with ``validation_loss``.
+        tuning: likewise of the tuned settings on the draws that tuned, with ``validation_loss``.
 
     Returns:
         A sentence a size for which :func:`probes.metrics.tuned_settings.lucky_draws` finds that;
         "" if there is none.
     """
     said = []
-    for n, before in tuning.groupby("n", sort=True)["validation_loss"]:
-        fresh = rows[(rows["n"] == n) & (rows["method"] == REFERENCE)]["test_loss"]
-        if lucky_draws(before, fresh):
+    for n, chosen_on in tuning.groupby("n", sort=True):
+        fresh = rows[rows["n"] == n]
+        before = _beside_others(chosen_on, "validation_loss")
+        after = _beside_others(fresh, "test_loss")
+        if lucky_draws(before, after, overlaps=(overlap_of(chosen_on), overlap_of(fresh))):
             said.append(
-                f"LoRA may be tuned badly at n = {n}: the loss of its setting was "
-                f"{number_in_words(before.mean())} on the {how_many(len(before), 'draw')} that "
-                f"tuned it and is {number_in_words(fresh.mean())} on fresh ones. What is better "
-                "than LoRA here may not be with more draws that tune."
+                f"LoRA may be tuned badly at n = {n}: its loss less the median of the other "
+                f"methods' was {number_in_words(before.mean())} on the "
+                f"{how_many(len(before), 'draw')} that tuned and is "
+                f"{number_in_words(after.mean())} on fresh ones. What is better than LoRA here may "
+                "not be with more draws that tune."
             )
     return " ".join(said)
+
+
+def _beside_others(rows: pd.DataFrame, quantity: str) -> "pd.Series[float]":
+    """LoRA's loss less the median of the other methods', in the draws where both are finite."""
+    losses = rows.pivot(index="draw", columns="method", values=quantity)
+    others = [name for name in losses if str(name).split(", ")[0] != REFERENCE]
+    with np.errstate(invalid="ignore"):
+        less: pd.Series[float] = losses[REFERENCE] - losses[others].median(axis="columns")
+    return less[np.isfinite(less)]
 
 
 def _against_lora(

@@ -81,6 +81,21 @@ def test_of_equally_good_draws_a_twentieth_is_called_lucky():
     assert np.mean(called) == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / 2000))
 
 
+def test_draws_that_share_examples_are_called_lucky_no_more_often():
+    """Draws of n out of N examples have the correlation n/N to first order."""
+    generator, overlaps = np.random.default_rng(0), (0.6, 0.3)
+    called = []
+    for _ in range(2000):
+        parts = [
+            np.sqrt(share) * generator.normal() + np.sqrt(1 - share) * generator.normal(size=count)
+            for share, count in zip(overlaps, (10, 12), strict=True)
+        ]
+        called.append([lucky_draws(*parts), lucky_draws(*parts, overlaps=overlaps)])
+    without, corrected = np.mean(called, axis=0)
+    assert without > 0.2
+    assert corrected < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 2000)
+
+
 def test_draws_with_less_loss_than_fresh_ones_are_lucky_and_with_more_are_not():
     low, high = [0.03, 0.04, 0.05, 0.04], [0.2, 0.3, 0.2, 0.25]
     assert lucky_draws(low, high)

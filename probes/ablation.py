@@ -36,7 +36,6 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import less
-from probes.models.feedforward import FeedForward
 from probes.models.network import Factors, Inputs, replica
 from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
 from probes.results.mask_kind_comparison import (
@@ -52,7 +51,13 @@ from probes.results.mask_kind_comparison import (
 from probes.results.result import Result
 from probes.results.text_tables import MARKED, TextTable, averages, rates, with_interval
 from probes.training.autograd_training import LoRA, Setup, train
-from probes.training.mask_placements import PLACES, Dropping, masked_outputs
+from probes.training.mask_placements import (
+    PLACES,
+    WHY_LEFT_OUT,
+    Dropping,
+    is_left_out,
+    masked_outputs,
+)
 from probes.training.plan import Dropout
 from probes.training.retrain import retrain
 
@@ -220,12 +225,20 @@ class AblationResult(Result):
 
     name = "ablation"
     question = "What LoRA Dropout's parts do"
-    note = (
-        "means over draws, 95 % intervals (Student); difference: test loss less that of the part's "
-        f"reference, paired over draws; {MARKED}; every place drops an entry of the update, or of "
-        "its input, with probability 2p - p², and infers by expected weight; every kind of masks "
-        "has the mean 1 - p and infers by expected weight"
-    )
+
+    @property
+    def note(self) -> str:
+        """What differences are, what the variants have in common, and which are left out."""
+        measured = set(self.rows.loc[self.rows["part"] == "dropped where", "variant"])
+        left_out = [place for place in PLACES if measured and place not in measured]
+        why = ", ".join(f"{place} ({WHY_LEFT_OUT[place]})" for place in left_out)
+        return (
+            "means over draws, 95 % intervals (Student); difference: test loss less that of the "
+            f"part's reference, paired over draws; {MARKED}; every place drops an entry of the "
+            "update, or of its input, with probability 2p - p², and infers by expected weight; "
+            "every kind of masks has the mean 1 - p and infers by expected weight"
+            + (f"; not measured: {why}" if why else "")
+        )
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -351,7 +364,7 @@ def measure_cell(cell: AblationCell, progress: Progress) -> Tables:
     """Train every network that a variant needs, with its leave-one-out replicas, and measure the
     variants.
 
-    Masks on inputs are left out for networks that are not feed-forward.
+    Places of which :func:`probes.training.mask_placements.is_left_out` says so are left out.
 
     Args:
         cell: one draw of S at one rate.
@@ -366,7 +379,7 @@ def measure_cell(cell: AblationCell, progress: Progress) -> Tables:
     variants = [
         variant
         for variant in cell.variants
-        if variant.dropping.place != "inputs" or isinstance(ready.network, FeedForward)
+        if not is_left_out(ready.network, variant.dropping.place)
     ]
     records: dict[Variant, dict[str, float]] = {}
     for training in dict.fromkeys(variant.training for variant in variants):

@@ -19,6 +19,12 @@ from theory import sparsity
 
 Place = Literal["both", "columns of A", "rows of B", "rank", "entries", "inputs"]
 PLACES: tuple[Place, ...] = get_args(Place)
+#: Why a place is left out where :func:`is_left_out` finds that.
+WHY_LEFT_OUT: dict[Place, str] = {
+    "rank": "of rank 1 and with one output it is rows of B",
+    "entries": "with one output they are columns of A",
+    "inputs": "they need a feed-forward network",
+}
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,19 @@ class Drawn:
     def input_mask(self, d_in: int) -> Tensor:
         """Mask of what the update reads, (d_in, examples), where the place is "inputs"."""
         return self.first.view(d_in, -1)
+
+
+def is_left_out(network: Network, place: Place) -> bool:
+    """Whether masks at a place are those at another one, or cannot be drawn.
+
+    Args:
+        network: the frozen network.
+        place: of the masks.
+    """
+    if place == "inputs":
+        return not isinstance(network, FeedForward)
+    one_output = all(d_out == 1 for _, d_out in network.sides)
+    return one_output and (place == "entries" or (place == "rank" and network.rank == 1))
 
 
 def masked_outputs(

@@ -2,8 +2,12 @@
 
 import pandas as pd
 import pytest
+import torch
 
 from probes import ablation as ablation_probe
+from probes.cells.prepare import network_of
+from probes.cli.stability_settings import StabilitySettings
+from probes.training.mask_placements import Dropping
 from tests.probes.same_numbers import SMALL, STATISTICS, assert_same, table_of
 
 
@@ -53,6 +57,40 @@ def test_every_place_is_measured_once_a_draw(ablation):
         "both", "columns of A", "entries", "inputs", "rank", "rows of B",
     ]  # fmt: skip
     assert len(where) == 6 * 2
+
+
+def test_a_place_that_is_another_one_is_left_out_and_it_is_said(ablation):
+    """Of one output entries are columns, and of rank 1 the rank is that output's row."""
+    settings = {"p": 0.4, "n": 8, "steps": 2, "draws": 1, "part": "dropped where"}
+    alone = ablation_probe.measure(task="ridge", **settings)
+    assert list(alone.rows["variant"]) == ["both", "columns of A", "rows of B", "inputs"]
+    assert alone.rows["train_loss"].nunique() == 4
+    assert alone.caption.endswith(
+        "; not measured: rank (of rank 1 and with one output it is rows of B), entries (with one "
+        "output they are columns of A)"
+    )
+    assert "not measured" not in ablation.caption
+    assert "not measured" not in ablation_probe.measure(**(settings | {"part": "inference"})).note
+
+
+def test_what_is_left_out_is_what_another_place_is():
+    """Bit for bit the entries, and for the rank what a mask can be: all or nothing."""
+    network = network_of(StabilitySettings(task="ridge").cells()[0])
+    A, B = (
+        value.double() for value in network.initial_factors(torch.Generator().manual_seed(0))[0]
+    )
+    B = B + 1
+
+    def updates(place):
+        drop = Dropping(place, 0.4)
+        drawn = [drop.draw(network, 1, step=step, sample=0, seed=0)[0] for step in range(40)]
+        return torch.stack([one.update(A, B) for one in drawn])
+
+    assert torch.equal(updates("entries"), updates("columns of A"))
+    for place in ("rank", "rows of B"):
+        dropped = (updates(place) == 0).flatten(1)
+        assert torch.equal(dropped.all(1), dropped.any(1))
+        assert 0 < dropped.all(1).sum() < 40
 
 
 def test_kinds_of_masks_are_other_networks_beside_the_same(ablation):

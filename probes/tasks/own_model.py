@@ -43,9 +43,10 @@ class OwnModel:
         steps: full-batch steps of Adam.
         lr: learning rate.
         adapt: (model, p, mask seed) to the adapted model, in place of ``inject``: an adapter of
-            PEFT, for example, over linear layers, convolutions or embeddings. What it draws from
-            PyTorch's generator is the same for every replica of a draw; first factors A of linear
-            layers are drawn anew, uniformly, as those of ``inject``.
+            PEFT, for example, over linear layers, convolutions or embeddings. p is the largest rate
+            of its layers. What it draws from PyTorch's generator is the same for every replica of a
+            draw; first factors A of linear layers are drawn anew, uniformly, as those of
+            ``inject``.
         noise: whether the model may draw random numbers in training, as nn.Dropout does. Every
             replica then draws the same ones; beta counts what an example's own numbers do, too, so
             that it is not 0 even where all examples are equal.

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lora_dropout.masks import ENSEMBLE_STEP
 from probes.cells.cell import Cell, CellJob
-from probes.cells.prepare import Prepared, prepare
+from probes.cells.prepare import Prepared, network_of, prepare
 from probes.cli.measures import MeasureAblation
 from probes.cli.probe import Probe
 from probes.cli.study_settings import StudySettings
@@ -164,10 +164,13 @@ class AblationCell(CellJob):
           does, and "rescaled, ..." after training with survivors divided by 1 - p;
         - "mask kind": the kinds of ``lora_dropout.masks`` with N = 1 and ``samples`` mask pairs a
           step, by expected weight, and the network without masks.
+
+        Places of which :func:`probes.training.mask_placements.is_left_out` says so are left out.
         """
-        both = Dropping("both", self.base.p)
+        both, network = Dropping("both", self.base.p), network_of(self.base)
         every = [*_when_and_where(both), *_inferences(both), *_kinds(both, self.samples)]
-        return [variant for part in self.parts for variant in every if variant.part == part]
+        apart = [one for one in every if not is_left_out(network, one.dropping.place)]
+        return [variant for part in self.parts for variant in apart if variant.part == part]
 
     @property
     def replica_steps(self) -> int:
@@ -230,8 +233,8 @@ class AblationResult(Result):
     def note(self) -> str:
         """What differences are, what the variants have in common, and which are left out."""
         measured = set(self.rows.loc[self.rows["part"] == "dropped where", "variant"])
-        left_out = [place for place in PLACES if measured and place not in measured]
-        why = ", ".join(f"{place} ({WHY_LEFT_OUT[place]})" for place in left_out)
+        left_out = {place: why for place, why in WHY_LEFT_OUT.items() if place not in measured}
+        why = ", ".join(f"{place} ({said})" for place, said in left_out.items() if measured)
         return (
             "means over draws, 95 % intervals (Student); difference: test loss less that of the "
             f"part's reference, paired over draws; {MARKED}; every place drops an entry of the "
@@ -364,8 +367,6 @@ def measure_cell(cell: AblationCell, progress: Progress) -> Tables:
     """Train every network that a variant needs, with its leave-one-out replicas, and measure the
     variants.
 
-    Places of which :func:`probes.training.mask_placements.is_left_out` says so are left out.
-
     Args:
         cell: one draw of S at one rate.
         progress: told the replica steps of a network when it is trained.
@@ -376,11 +377,7 @@ def measure_cell(cell: AblationCell, progress: Progress) -> Tables:
         ``probes.metrics.metrics_of_outputs`` measures.
     """
     ready = prepare(cell.base)
-    variants = [
-        variant
-        for variant in cell.variants
-        if not is_left_out(ready.network, variant.dropping.place)
-    ]
+    variants = cell.variants
     records: dict[Variant, dict[str, float]] = {}
     for training in dict.fromkeys(variant.training for variant in variants):
         factors = _train(ready, cell.base, *training)

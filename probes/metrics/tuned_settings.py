@@ -1,5 +1,7 @@
 """Which learning rate and stopping time a method gets, by the draws that tune."""
 
+from __future__ import annotations
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike

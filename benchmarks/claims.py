@@ -36,7 +36,7 @@ WIDTH = 100
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 #: Numbers of these pages that are not compared, with the command that prints them and its time.
 NOT_COMPARED = {
-    "what the commands of the README print": "make stability (10 seconds), make test (10 minutes)",
+    "what the commands of the README print": "make stability (10 seconds), make test (15 minutes)",
     "overfitting at other n": "python -m probes.curves --p 0 --methods LoRA --draws 16 --n 32",
     "Theorem 4.4 with a strong penalty": (
         "python -m probes.verify --statement 4.4 --strength 1000 (10 seconds), and 1, 10, 100"

@@ -33,6 +33,9 @@ ROWS = (
     "decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask", "input_features",
     "input_values", "pixel_values", "perm_mask", "target_mapping",
 )  # fmt: skip
+#: The dimension of their rows where that is not the first: positions along text, height and width
+#: (Qwen2-VL and its kin) come before the rows.
+AT = {"position_ids": -2}
 #: Those that say how many rows a pass has, the decoder's first.
 COUNTED = (
     "decoder_input_ids", "decoder_inputs_embeds", "input_ids", "inputs_embeds", "attention_mask",
@@ -247,7 +250,8 @@ class _MemberPasses:
         check_rows(inputs, 0)
         if inputs.get("encoder_outputs") is None:
             inputs = {
-                name: _first(value) if name in ROWS else value for name, value in inputs.items()
+                name: _first(value, AT.get(name, 0)) if name in ROWS else value
+                for name, value in inputs.items()
             }
             alone_inputs = inputs
         else:
@@ -281,25 +285,23 @@ class _MemberPasses:
 
     def _repeated(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return {
-            name: _times(self.ensemble, value) if name in ROWS else value
+            name: _times(self.ensemble, value, AT.get(name, 0)) if name in ROWS else value
             for name, value in inputs.items()
         }
 
 
-def _times(count: int, value: Any) -> Any:
-    """Repeat rows; of masks, by kind of attention, each."""
+def _times(count: int, value: Any, at: int) -> Any:
+    """Repeat rows, which lie along a dimension; of masks, by kind of attention, each."""
     if isinstance(value, dict):
-        return {name: _times(count, one) for name, one in value.items()}
-    if isinstance(value, Tensor):
-        return value.repeat(count, *[1] * (value.dim() - 1))
-    return value
+        return {name: _times(count, one, at) for name, one in value.items()}
+    return torch.cat([value] * count, dim=at) if isinstance(value, Tensor) else value
 
 
-def _first(value: Any) -> Any:
-    """The first row; of masks, by kind of attention, of each."""
+def _first(value: Any, at: int) -> Any:
+    """The first row along a dimension; of masks, by kind of attention, of each."""
     if isinstance(value, dict):
-        return {name: _first(one) for name, one in value.items()}
-    return value[:1] if isinstance(value, Tensor) else value
+        return {name: _first(one, at) for name, one in value.items()}
+    return value.narrow(at, 0, 1) if isinstance(value, Tensor) else value
 
 
 def _with_caches_of_their_own(inputs: dict[str, Any]) -> dict[str, Any]:

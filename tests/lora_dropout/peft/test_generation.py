@@ -22,6 +22,8 @@ from transformers import (
     LlavaForConditionalGeneration,
     MambaConfig,
     MambaForCausalLM,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     RecurrentGemmaConfig,
     RecurrentGemmaForCausalLM,
     RwkvConfig,
@@ -247,6 +249,21 @@ def dora():
     return llama(use_dora=True)
 
 
+def qwen_vl():
+    """Its positions are those along the text, and those of images in time, height and width."""
+    text = SIZES | {
+        "num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+        "rope_parameters": {
+            "rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1],
+        },
+    }  # fmt: skip
+    vision = {"depth": 1, "embed_dim": 16, "num_heads": 2, "hidden_size": 16, "mlp_ratio": 1}
+    config = Qwen2VLConfig(text_config=text, vision_config=vision)
+    settings = lora(["q_proj", "v_proj", "up_proj"], "CAUSAL_LM", p=0.5)
+    model = made(Qwen2VLForConditionalGeneration, config)
+    return randomize(get_peft_model(model, settings)).eval()
+
+
 def unpadded():
     return prompt() | {"attention_mask": torch.ones_like(prompt()["attention_mask"])}
 
@@ -281,6 +298,15 @@ def test_greedy_search_follows_the_averaged_logits_of_other_models_too(build):
     with ensemble_generation(model, 3):
         found = model.generate(**prompt(), **FULL)
     assert found[:, -NEW:].tolist() == by_hand(model, prompt(), 3)[:, -NEW:].tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_rows_of_positions_are_found_behind_their_kinds(rows):
+    """One text has four rows of positions, of which three members would take one each."""
+    model, inputs = qwen_vl(), {name: value[:rows] for name, value in unpadded().items()}
+    with ensemble_generation(model, 3):
+        found = model.generate(**inputs, **FULL)
+    assert found.tolist() == by_hand(model, inputs, 3).tolist()
 
 
 @pytest.mark.parametrize("build", [t5, fsmt, xlnet, experts])

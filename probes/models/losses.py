@@ -15,8 +15,8 @@ class Loss:
     Attributes:
         name: the field's name for it.
         value: (outputs (..., k, m), targets (k, m)) to losses (..., m).
-        gradient: the same arguments, and memory for the result or None, to the gradient in the
-            outputs, (..., k, m).
+        gradient: the same arguments, and memory that the result is written into or None, to the
+            gradient in the outputs, (..., k, m).
         score: the same arguments to what practitioners look at, (..., m): 1 where the predicted
             class is right, NaN where an output is not finite; the squared error in regression.
         score_name: what the mean of ``score`` is called.

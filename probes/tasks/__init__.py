@@ -9,6 +9,7 @@ from probes.tasks.ridge import ridge
 from probes.tasks.task import FeedForwardTask, Task
 from probes.tasks.text import TextSource, text_task
 from probes.tasks.tweets import clean_tweets
+from probes.tasks.vector_checks import check_vectors
 
 #: Tasks of vectors. The text tasks, "tweets" and "text", need a source.
 TASKS: dict[str, Callable[[], FeedForwardTask]] = {
@@ -29,7 +30,7 @@ def load_task(name: str, text: TextSource | None = None) -> Task:
         text: files and model of a text task; None for a task of vectors.
 
     Returns:
-        The task. Features and targets of a task of vectors are finite.
+        The task. Tensors of a task of vectors fit each other and are finite.
 
     Raises:
         ValueError: an unknown name, or data that cannot be used.
@@ -43,9 +44,5 @@ def _vectors(name: str) -> FeedForwardTask:
     if name not in TASKS:
         check_one_of("task", name, (*TASKS, *TEXT_TASKS))
     task = TASKS[name]()
-    for what, values in (("features", task.features), ("targets", task.targets)):
-        if not values.isfinite().all():
-            raise ValueError(
-                f"the {what} of task {name!r} must be finite, but hold NaN or infinity"
-            )
+    check_vectors(name, task)
     return task

@@ -52,12 +52,17 @@ def averaging(
             call, of a model whose loss of averaged outputs is not known.
     """
     check_ensemble(ensemble, average)
-    kind = setting(adapted, "problem_type")
-    if average == "probabilities" and kind in WITHOUT_CLASSES:
-        raise ValueError(f"average must be 'logits' where the problem_type is {kind!r}")
+    _check_classes(adapted, average)
     averaged = _Average(called, called.forward, adapted, ensemble, average)
     with method_replaced(called, "forward", averaged):
         yield
+
+
+def _check_classes(adapted: nn.Module, average: Average) -> None:
+    """Raise ``ValueError`` for averaged probabilities of what are no classes."""
+    kind = setting(adapted, "problem_type")
+    if average == "probabilities" and kind in WITHOUT_CLASSES:
+        raise ValueError(f"average must be 'logits' where the problem_type is {kind!r}")
 
 
 class _Average:
@@ -87,6 +92,8 @@ class _Average:
         with _LastLayers(self.called) as last:
             for member in members(self.adapted, self.ensemble):
                 output = self.forward(*args, **inputs)
+                # Left out of the config, the kind of the problem is what the labels say.
+                _check_classes(self.adapted, self.average)
                 outputs = [*outputs[:1], output]
                 last.know()
                 for name in _averaged(output):

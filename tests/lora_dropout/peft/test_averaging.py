@@ -173,5 +173,8 @@ def test_probabilities_of_labels_that_are_no_classes_are_refused():
     """The config says nothing, and the model finds the kind of the problem by its labels."""
     model, inputs = adapted("bert").eval(), batch()
     inputs["labels"] = torch.nn.functional.one_hot(inputs["labels"], 3).float()
-    with averaging(model, model, SIZE, "probabilities"), pytest.raises(ValueError, match="'logits'"):
+    with (
+        averaging(model, model, SIZE, "probabilities"),
+        pytest.raises(ValueError, match="'logits'"),
+    ):
         model(**inputs)

@@ -58,7 +58,7 @@ from probes.metrics.tuned_settings import SETTING, tuned_settings
 from probes.models.network import Network
 from probes.results.answer_words import margin_in_words
 from probes.results.result import Result
-from probes.results.rivals_verdict import REFERENCE, counted, doubt, is_dropout, verdict
+from probes.results.rivals_verdict import BADLY, REFERENCE, counted, doubts, is_dropout, verdict
 from probes.results.text_tables import averages, calibration_errors, with_interval
 from probes.tasks import load_task
 from probes.tasks.labelled_texts import say_once
@@ -381,8 +381,12 @@ class RivalsResult(Result):
     @property
     def doubt(self) -> str:
         """Where LoRA may be tuned badly, as fresh draws tell; "" elsewhere."""
+        return " ".join(self._doubts.values())
+
+    @cached_property
+    def _doubts(self) -> dict[int, str]:
         tuning = labelled(self.more[TableKind.TUNING], self.tuned[self.tuned["chosen"]])
-        return doubt(self.chosen_rows, tuning)
+        return doubts(self.chosen_rows, tuning)
 
     @property
     def answer_counted(self) -> str:
@@ -417,7 +421,7 @@ class RivalsResult(Result):
             tuned.assign(family=tuned["method"].map(families)),
             self.margin * float(tuned.loc[tuned["method"] == REFERENCE, "test_loss"].iloc[0]),
             caption,
-        ).titled(" ".join(filter(None, [self.answer_counted, self.doubt])))
+        ).titled(f"{BADLY}. {self.answer_counted}" if n in self._doubts else self.answer_counted)
 
     @property
     def _at_the_edge(self) -> str:

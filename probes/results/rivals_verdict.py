@@ -22,6 +22,8 @@ from probes.training.rivals import RIVALS
 
 #: The reference: LoRA, whose learning rate and stopping time are tuned.
 REFERENCE = "LoRA"
+#: What a figure's title says of it, where fresh draws tell that.
+BADLY = "LoRA may be tuned badly"
 #: As many rivals of a kind are named, the best first.
 NAMED = 3
 #: The method that the verdict is about, where it was measured in one form or another.
@@ -96,7 +98,7 @@ def counted(at_n: pd.DataFrame, rows: pd.DataFrame, contender: str = "") -> str:
     return f"{said} {contender} less LoRA: {found}, {own[0]['verdict']}{nothing}."
 
 
-def doubt(rows: pd.DataFrame, tuning: pd.DataFrame) -> str:
+def doubts(rows: pd.DataFrame, tuning: pd.DataFrame) -> dict[int, str]:
     """Say where LoRA may be tuned badly, so that much may seem to be better than it.
 
     What tunes and what measures are different examples, of which some are harder for all methods.
@@ -107,23 +109,22 @@ def doubt(rows: pd.DataFrame, tuning: pd.DataFrame) -> str:
         tuning: likewise of the tuned settings on the draws that tuned, with ``validation_loss``.
 
     Returns:
-        A sentence a size for which :func:`probes.metrics.tuned_settings.lucky_draws` finds that;
-        "" if there is none.
+        By size for which :func:`probes.metrics.tuned_settings.lucky_draws` finds that, sentences.
     """
-    said = []
-    for n, chosen_on in tuning.groupby("n", sort=True):
-        fresh = rows[rows["n"] == n]
+    said: dict[int, str] = {}
+    for n in sorted(map(int, tuning["n"].unique())):
+        chosen_on, fresh = (table[table["n"] == n] for table in (tuning, rows))
         before = _beside_others(chosen_on, "validation_loss")
         after = _beside_others(fresh, "test_loss")
         if lucky_draws(before, after, overlaps=(overlap_of(chosen_on), overlap_of(fresh))):
-            said.append(
-                f"LoRA may be tuned badly at n = {n}: its loss less the median of the other "
+            said[n] = (
+                f"{BADLY} at n = {n}: its loss less the median of the other "
                 f"methods' was {number_in_words(before.mean())} on the "
                 f"{how_many(len(before), 'draw')} that tuned and is "
                 f"{number_in_words(after.mean())} on fresh ones. What is better than LoRA here may "
                 "not be with more draws that tune."
             )
-    return " ".join(said)
+    return said
 
 
 def _beside_others(rows: pd.DataFrame, quantity: str) -> "pd.Series[float]":

@@ -174,12 +174,15 @@ def tuned_on(losses):
 
 
 def test_where_lora_was_tuned_badly_it_is_said_before_any_verdict():
-    said = tuned_on({"LoRA": [0.1, 0.2, 0.15], "weight decay": [0.5, 0.6, 0.52]}).conclusion
+    result = tuned_on({"LoRA": [0.1, 0.2, 0.15], "weight decay": [0.5, 0.6, 0.52]})
+    said = result.conclusion
     assert said.startswith(
         "LoRA may be tuned badly at n = 16: its loss less the median of the other methods' was "
         "-0.3900 on the 3 draws that tuned and is 0.5000 on fresh ones. What is better"
     )
     assert "On made up, n = 16, tuned weight decay" in said
+    title = " ".join(result.plot().get_suptitle().split())
+    assert title == f"LoRA may be tuned badly. {result.answer_counted}"
 
 
 @pytest.mark.parametrize(

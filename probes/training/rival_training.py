@@ -73,7 +73,8 @@ def train_rival(
         those of a replica lie side by side: (R members, ...).
 
     Raises:
-        ValueError: the method does not apply to the network.
+        ValueError: the method does not apply to the network, or returns other factors than it hands
+            to ``checkpoint`` after the last step: these are what is measured.
     """
     reason = obstacle(network, rival.name)
     if reason:
@@ -81,8 +82,44 @@ def train_rival(
     training = replace(
         training, samples=rival.method.samples, weight_decay=0.0, steps=rival.steps(training.steps)
     )
-    run = Run(network, inputs, weights, start, training, rival, checkpoint, pieces)
-    return TRAINERS[rival.method.rule](run)
+    handed = _Handed(checkpoint, training.steps)
+    run = Run(network, inputs, weights, start, training, rival, handed, pieces)
+    factors = TRAINERS[rival.method.rule](run)
+    if pieces is None or any(rows.start == 0 for rows in pieces):
+        handed.check(rival.name, factors)
+    return factors
+
+
+class _Handed:
+    """What a method hands to its checkpoint, of which the last of the first replica is kept."""
+
+    def __init__(self, checkpoint: Checkpoint, steps: int) -> None:
+        self.checkpoint, self.steps = checkpoint, steps
+        self.last: Factors | None = None
+
+    def __call__(self, step: int, rows: slice, factors: Factors) -> None:
+        """Pass on; arguments as of ``Checkpoint``."""
+        if step == self.steps and rows.start == 0:
+            self.last = [(A[:1].clone(), B[:1].clone()) for A, B in factors]
+        self.checkpoint(step, rows, factors)
+
+    def check(self, name: str, factors: Factors | None) -> None:
+        """Refuse factors that are changed after the last step, and a method without that step."""
+        if self.last is None or factors is None or not _same(self.last, factors):
+            raise ValueError(
+                f"{name} must return the factors that it hands to checkpoint after its "
+                f"{self.steps} steps: those are what is measured"
+            )
+
+
+def _same(first: Factors, factors: Factors) -> bool:
+    """Whether the first replica's factors are these; what diverged is the same where both did."""
+    kept, given = [[factor for pair in some for factor in pair] for some in (first, factors)]
+    return len(kept) == len(given) and all(
+        one.shape == other[:1].shape
+        and torch.allclose(one, other[:1].to(one), rtol=0, atol=0, equal_nan=True)
+        for one, other in zip(kept, given, strict=True)
+    )
 
 
 @torch.no_grad()

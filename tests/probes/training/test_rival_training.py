@@ -208,6 +208,35 @@ def test_neither_blocks_nor_the_moment_of_reading_change_what_is_trained(name):
     )
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda factors: [(A, 0 * B) for A, B in factors],
+        lambda factors: [(A[..., :1], B) for A, B in factors],
+        lambda factors: factors[:1],
+        lambda factors: None,
+    ],
+    ids=["masked", "cut", "layers left out", "nothing"],
+)
+def test_factors_that_are_changed_after_the_last_step_are_refused(changed, monkeypatch):
+    """They were never measured: predictions are made of those that the checkpoint gets."""
+    monkeypatch.setitem(TRAINERS, "LoRA", lambda run: changed(run.retrain()))
+    with pytest.raises(ValueError, match="LoRA must return the factors that it hands to checkpoin"):
+        train(Rival("LoRA"))
+
+
+def test_other_steps_than_those_that_are_asked_for_are_refused(monkeypatch):
+    fewer = replace(TRAINING, steps=TRAINING.steps - 1)
+    monkeypatch.setitem(TRAINERS, "LoRA", lambda run: replace(run, training=fewer).retrain())
+    with pytest.raises(ValueError, match=f"after its {TRAINING.steps} steps: those are what is"):
+        train(Rival("LoRA"))
+
+
+def test_a_training_that_diverged_returns_what_it_hands_over():
+    factors = train(Rival("LoRA"), training=replace(TRAINING, lr=1e300))
+    assert not all(factor.isfinite().all() for pair in factors for factor in pair)
+
+
 def test_a_smaller_rank_leaves_components_at_zero_and_trains_the_others_as_alone():
     network = make_network(rank=4, alpha=8.0)
     full = train(Rival("smaller rank", 0.5), network)

@@ -252,7 +252,7 @@ class VerifyResult(Result):
         names = listed(list(dict.fromkeys(found["statement"])))
         count = how_many(len(found), "case")
         fails = f"; as printed, {names} fail{'s' * (' and ' not in names)} in {count}"
-        return f"All {checks:,} checks of true statements passed{fails if len(found) else ''}."
+        return f"{_passed(checks)}{fails if len(found) else ''}."
 
     @property
     def finding(self) -> str:
@@ -330,6 +330,15 @@ class VerifyResult(Result):
         )
 
 
+def _passed(checks: int) -> str:
+    """Say that so many checks passed; of none nothing is known."""
+    if checks == 0:
+        return "No statement that we claim is true was checked"
+    if checks == 1:
+        return "The one check of a true statement passed"
+    return f"All {checks:,} checks of true statements passed"
+
+
 def _brief(statement: str, cases: pd.DataFrame) -> dict[str, str]:
     """Count what became of a statement's cases."""
     claimed = cases[cases["provable"] & (cases["failed"] == "")]
@@ -349,8 +358,12 @@ def _brief(statement: str, cases: pd.DataFrame) -> dict[str, str]:
 def _said(case: dict[Hashable, Any]) -> str:
     return (
         f"violated: {case['statement']} ({case['reading']}; {case['setting']}): "
-        f"python -m probes.verify {case['command']}"
+        f"{_command(case['command'])}"
     )
+
+
+def _command(flags: str) -> str:
+    return f"python -m probes.verify {flags}".strip()
 
 
 def _failures(found: pd.DataFrame) -> list[str]:
@@ -365,7 +378,7 @@ def _failures(found: pd.DataFrame) -> list[str]:
         lines.append(
             f"  {statement} ({reading}{reason}): {count}{worst['measured']:.3g} against a bound "
             f"of {worst['bound']:.3g} in {worst['setting']}: "
-            f"python -m probes.verify {worst['command']}"
+            f"{_command(worst['command'])}"
         )
     return lines
 
@@ -379,11 +392,15 @@ def measure_cell(cell: VerifyCell, progress: Progress) -> Tables:
 
     Returns:
         One row a case: see :class:`probes.statements.case.Case`.
+
+    Raises:
+        ValueError: the statement has no case, or one whose sides are not numbers.
     """
     cases: list[Case] = []
     for case_of in STATEMENTS[cell.statement](cell.grid):
         cases += list(case_of())
         progress(1)
+    require(len(cases) > 0, f"statement {cell.statement!r}", "one that has cases", "none")
     return {TableKind.ROWS: case_table(cases)}
 
 

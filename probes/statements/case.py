@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes.jobs.validation import require
+
 HOLDS, VACUOUS = "holds", "vacuous"
 VIOLATED, AS_PRINTED = "violated", "violated as printed"
 NEEDED, FAILED = "fails without its premise", "does not apply"
@@ -60,6 +62,16 @@ class Case:
     p_value: float = float("nan")
     level: float = 0.0
     command: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a side that is no number: a table would hold it, and no verdict be found.
+
+        Raises:
+            ValueError: ``measured`` or ``bound`` has a shape.
+        """
+        for side in ("measured", "bound"):
+            shape = np.shape(getattr(self, side))
+            require(shape == (), f"{side} of {self.statement!r}", "one number", f"shape {shape}")
 
     @property
     def verdict(self) -> str:

@@ -263,3 +263,29 @@ def test_the_help_names_every_statement(capsys):
     _, _, said = capsys.readouterr().out.partition("--statement TEXT ...")
     listed = " ".join(said.partition(". Default: all")[0].split())
     assert set(re.sub(r" \(.*?\)", "", listed).split(", ")) == set(verify.STATEMENTS)
+
+
+def test_of_a_statement_none_of_whose_premises_hold_nothing_passed(monkeypatch):
+    """That all of no checks passed would be read as a success."""
+    cases = [Case("Mine", "as told", "coin", 2.0, 1.0, failed="never")] * 2
+    monkeypatch.setitem(verifier.STATEMENTS, "mine", lambda grid: [lambda: cases])
+    result = verify.measure(statement="mine")
+    assert result.status == 0
+    assert result.headline == "No statement that we claim is true was checked."
+    assert result.rows["verdict"].tolist() == ["fails without its premise"] * 2
+
+
+@pytest.mark.parametrize(
+    ("cases", "message"),
+    [
+        (lambda: [], "statement 'mine' must be one that has cases; got none"),
+        (
+            lambda: [Case("Mine", "as told", "coin", np.ones(2), 1.0)],
+            r"measured of 'Mine' must be one number; got shape \(2,\)",
+        ),
+    ],
+)
+def test_a_statement_without_cases_or_with_arrays_is_refused(cases, message, monkeypatch):
+    monkeypatch.setitem(verifier.STATEMENTS, "mine", lambda grid: [cases])
+    with pytest.raises(ValueError, match=message):
+        verify.measure(statement="mine")

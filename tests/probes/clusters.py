@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import psutil
 
-#: A sweep that takes some ten seconds on two nodes of one core, and its number of cells.
-SWEEP = ("--task", "digits", "--n", "48", "--p", "0.1", "0.5", "--draws", "4", "--steps", "600")
+#: A sweep that takes some five seconds on two nodes of one core, and its number of cells.
+SWEEP = ("--task", "digits", "--n", "48", "--p", "0.1", "0.5", "--draws", "4", "--steps", "300")
 CELLS = 8
 #: The prefix that Ray gives a worker's name while it runs a task.
 RUNNING = "ray::_"

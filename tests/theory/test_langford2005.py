@@ -83,13 +83,15 @@ def test_the_binomial_tail_at_its_ends():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("errors", "examples"), [(4999999993, 10**10), (1250000000, 10**13), (8 * 10**9, 10**10)]
-)
-def test_large_counts_have_the_expansion_which_is_the_sum(errors, examples, monkeypatch):
+    ("errors", "examples", "deltas"),
+    [(4999999993, 10**10, (1e-300, 0.05)), (1250000000, 10**13, (1e-300, 0.9)),
+     (8 * 10**9, 10**10, (1e-300, 0.05, 0.9))],
+)  # fmt: skip
+def test_large_counts_have_the_expansion_which_is_the_sum(errors, examples, deltas, monkeypatch):
     """To the accuracy that the sum is known to have."""
-    expanded = [upper_limit(errors, examples, delta) for delta in (1e-300, 0.05, 0.9)]
+    expanded = [upper_limit(errors, examples, delta) for delta in deltas]
     monkeypatch.setattr("theory.binomial.LARGE_VARIANCE", math.inf)
-    summed = [upper_limit(errors, examples, delta) for delta in (1e-300, 0.05, 0.9)]
+    summed = [upper_limit(errors, examples, delta) for delta in deltas]
     np.testing.assert_allclose(expanded, summed, rtol=1e-13)
 
 

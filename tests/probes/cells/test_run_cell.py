@@ -127,6 +127,18 @@ def test_a_second_ctrl_c_does_not_wait(monkeypatch, tmp_path):
         Sweep(CellRun(), Store(tmp_path, "code"))(cells())
 
 
+def test_a_cell_whose_file_was_just_written_counts_as_kept(monkeypatch, tmp_path):
+    save = Store.save
+
+    def save_and_stop(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "save", save_and_stop)
+    with pytest.raises(InterruptedSweepError, match="interrupted after 1 of 4 cells"):
+        Sweep(CellRun(), Store(tmp_path, "code"))(cells())
+
+
 def full_at_first(function, calls):
     """A training that runs out of the GPU's memory when it is called first."""
 

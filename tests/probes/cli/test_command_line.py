@@ -23,12 +23,8 @@ COMMAND = [sys.executable, "-m", "probes.stability"]
 QUICK = ["--task", "ridge", "--n", "8", "--draws", "2", "--steps", "20"]
 
 
-def run(*arguments, cwd):
-    return run_probe("stability", *arguments, cwd=cwd)
-
-
 def test_default_job(tmp_path):
-    done = run("--p", "0.1", "--details", cwd=tmp_path)
+    done = run_probe("stability", "--p", "0.1", "--details", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Leaving out one of 64 examples changes its loss by 0.5")
     assert done.stdout.splitlines()[-1] == (
@@ -167,21 +163,12 @@ def test_a_worker_that_ends_while_it_sends_keeps_nobody_waiting(tmp_path):
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
-@pytest.mark.parametrize(
-    ("how", "workers"), [(signal.SIGINT, "1"), (signal.SIGINT, "2"), (signal.SIGTERM, "2")]
-)
-def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, how, workers):
-    arguments = [
-        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "30", "--steps", "400",
-        "--out", "here", "--json", "--workers", workers,
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-    cells = tmp_path / "here/cells"
+def interrupt(command, folder, how, already):
+    """Start a sweep, interrupt it when one cell more is finished; return what it said."""
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)  # fmt: skip
     deadline = time.monotonic() + 120
-    while not (cells.is_dir() and any(cells.glob("*.parquet"))):
+    while len(list(folder.glob("here/cells/*.parquet"))) <= already:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -190,13 +177,29 @@ def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, h
     _, error = process.communicate(timeout=60)
     assert process.returncode == 128 + how
     assert time.monotonic() - stopped < 2
-    assert len(error.strip().splitlines()) == 1
-    assert "of 60 cells are done and kept" in error
-    kept = {path: path.stat().st_mtime_ns for path in cells.glob("*.parquet")}
-    assert 0 < len(kept) < 60
-    assert not list(cells.glob(".*"))
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 0
+    return error
+
+
+def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path):
+    arguments = [
+        "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "15", "--steps", "400",
+        "--out", "here", "--json",
+    ]  # fmt: skip
+    kept = {}
+    for how, workers in ((signal.SIGINT, "1"), (signal.SIGINT, "2"), (signal.SIGTERM, "2")):
+        command = [*COMMAND, *arguments, "--workers", workers]
+        error = interrupt(command, tmp_path, how, len(kept))
+        before, kept = kept, {
+            path: path.stat().st_mtime_ns for path in tmp_path.glob("here/cells/*.parquet")
+        }  # fmt: skip
+        assert error == (
+            f"interrupted: {len(kept)} of 30 cells are done and kept; the same command goes on "
+            "from there\n"
+        )
+        assert len(before) < len(kept) < 30
+        assert before.items() <= kept.items()
+        assert not list(tmp_path.glob("here/cells/.*"))
+    assert run_here("stability", *arguments, cwd=tmp_path).returncode == 0
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
 
 

@@ -80,21 +80,21 @@ def test_a_node_is_removed_in_mid_sweep(start, cluster, second_node, undisturbed
     pd.testing.assert_frame_equal(finish(process, tmp_path / "out"), undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("how", "status"),
-    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
-    ids=["killed", "interrupted", "terminated"],
-)
-def test_the_driver_ends_and_is_started_again(start, how, status, undisturbed, tmp_path):
-    process = start()
-    await_cells(tmp_path / "out", 2, process)
-    process.send_signal(how)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == status
-    kept = len(list((tmp_path / "out/cells").glob("*.parquet")))
-    assert 2 <= kept < CELLS
-    if status > 0:
-        assert stderr.strip().splitlines()[-1].startswith(f"interrupted: {kept} of {CELLS} cells")
+def test_the_driver_ends_again_and_again_and_is_started_again(start, undisturbed, tmp_path):
+    kept = 0
+    for how, status in (
+        (signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)
+    ):  # fmt: skip
+        process = start()
+        await_cells(tmp_path / "out", kept + 1, process)
+        process.send_signal(how)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == status
+        before, kept = kept, len(list((tmp_path / "out/cells").glob("*.parquet")))
+        assert before < kept < CELLS
+        if status > 0:
+            last = stderr.strip().splitlines()[-1]
+            assert last.startswith(f"interrupted: {kept} of {CELLS} cells")
     pd.testing.assert_frame_equal(finish(start(), tmp_path / "out"), undisturbed)
 
 

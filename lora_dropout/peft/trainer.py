@@ -32,7 +32,7 @@ from lora_dropout.peft.trainer_regularizer import (
     share_within_loss,
 )
 from lora_dropout.peft.trainer_replicas import without_replicas
-from lora_dropout.peft.trl_trainers import refuse_own_data
+from lora_dropout.peft.trl_trainers import draws_own_data, refuse_own_data
 
 logger = logging.getLogger(__name__)
 
@@ -143,11 +143,13 @@ class LoraDropoutTrainerMixin:
         self._in_step = True
         try:
             with counted_once(self, self.samples):
-                return self._step(model, inputs, num_items_in_batch)
+                return self._step_of_samples(model, inputs, num_items_in_batch)
         finally:
             self._in_step = False
 
-    def _step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any) -> Tensor:
+    def _step_of_samples(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> Tensor:
         samples = self._numbers()
         if samples == range(1):
             return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
@@ -278,6 +280,9 @@ class LoraDropoutTrainerMixin:
     def _check_ensemble(self, inputs: dict[str, Any]) -> None:
         """Find out, before anything is trained, whether the ensemble can be evaluated."""
         if not self.ensemble or self.args.eval_strategy == "no" or not self._first("ensemble"):
+            return
+        # Asked anew, those that draw data would draw other data in the training that follows.
+        if draws_own_data(self):
             return
         training = self.model.training
         self.model.eval()

@@ -13,6 +13,7 @@ from lora_dropout.peft.adalora import regularizer, regularizer_share
 from lora_dropout.peft.row_independence import without_noise
 from lora_dropout.peft.trainer_notes import without_notes
 from lora_dropout.peft.trainer_processes import of_all_processes
+from lora_dropout.peft.trl_trainers import draws_own_data
 
 
 def leaves_regularizer_out(
@@ -30,6 +31,8 @@ def leaves_regularizer_out(
     Returns:
         Whether twice the regularizer is the same loss.
     """
+    if draws_own_data(trainer):
+        return True
     asked = model if isinstance(model, nn.DataParallel) else trainer.model
     found = []
     with without_noise(trainer.model), without_notes(trainer), torch.no_grad():

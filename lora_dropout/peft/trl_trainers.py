@@ -22,15 +22,19 @@ def refuse_own_data(trainer: Any, samples: int) -> None:
     Raises:
         ValueError: N is above 1, and the trainer draws data.
     """
+    if samples > 1 and draws_own_data(trainer):
+        raise ValueError(
+            f"samples must be 1 in {type(trainer).__name__}, whose every pass draws data of its "
+            f"own; got {samples}"
+        )
+
+
+def draws_own_data(trainer: Any) -> bool:
+    """Whether a step of training draws data of its own; its loss is then none of the model's."""
     kind = type(trainer)
     of_trl = [one.__module__ for one in kind.__mro__ if one.__module__.partition(".")[0] == "trl"]
     generates = any(GENERATES in vars(sys.modules[name]) for name in of_trl)
-    draws = generates or _is_one_of(kind, ASYNCHRONOUS)
-    if samples > 1 and draws:
-        raise ValueError(
-            f"samples must be 1 in {kind.__name__}, whose every pass draws data of its own; "
-            f"got {samples}"
-        )
+    return generates or _is_one_of(kind, ASYNCHRONOUS)
 
 
 def compares_with_averages(trainer: Any) -> bool:

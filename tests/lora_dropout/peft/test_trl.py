@@ -8,15 +8,27 @@ import pytest
 import torch
 from peft import get_peft_model
 from torch.nn.functional import cross_entropy, logsigmoid
-from trl import SFTTrainer
+from transformers import set_seed
+from trl import GRPOConfig, GRPOTrainer, SFTTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 from lora_dropout import mask_schedule, members
 from lora_dropout.injection import adapted_layers
 from lora_dropout.peft import LoraDropoutTrainerMixin, MaskCallback
 from lora_dropout.peft.adalora import regularizer
-from tests.lora_dropout.peft.models import llama, lora, randomize
+from lora_dropout.peft.averaging import averaging
+from tests.lora_dropout.peft.models import CONFIGS, batch, llama, lora, randomize
 from tests.lora_dropout.peft.training import factors, losses
-from tests.lora_dropout.peft.trl_trainers import DPO, SFT, TARGETS, Reward, batch_of, trainer
+from tests.lora_dropout.peft.trl_trainers import (
+    DPO,
+    SFT,
+    TARGETS,
+    Reward,
+    batch_of,
+    rows,
+    tokenizer,
+    trainer,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -184,6 +196,22 @@ def test_the_ensemble_of_a_policy_is_compared_with_the_frozen_model(tmp_path):
     assert found == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.parametrize("inner", [False, True])
+def test_the_ensemble_has_the_temperature_of_the_trainer(inner):
+    """TRL's trainers that generate give it to the model, and divide its logits by it."""
+    base, inputs = llama(), batch(causal=True)
+    add_fused_lm_head(base, temperature=0.5, outputs=("log_probs", "entropy"))
+    model = randomize(get_peft_model(base, lora(TARGETS, "CAUSAL_LM", p=0.5))).eval()
+    called = base if inner else model
+    with torch.no_grad():
+        with averaging(called, model, 1):
+            found = called(**inputs, fused_lm_head=True)
+        for _ in members(model, 1):
+            expected = called(**inputs, fused_lm_head=True)
+    torch.testing.assert_close(found.log_probs, expected.log_probs)
+    torch.testing.assert_close(found.entropy, expected.entropy)
+
+
 def test_the_ensemble_of_rewards_is_evaluated(tmp_path):
     made = trainer(Reward, tmp_path, options={"ensemble": 3}.items(), per_device_eval_batch_size=16)
     found = made.evaluate()["eval_loss"]
@@ -244,3 +272,38 @@ def test_a_step_that_draws_its_own_data_takes_one_sample(name):
     ours = type("Ours", (LoraDropoutTrainerMixin, theirs), {})
     with pytest.raises(ValueError, match="samples must be 1 in Ours, whose every pass draws data"):
         ours(samples=2)
+
+
+class GRPO(LoraDropoutTrainerMixin, GRPOTrainer):
+    """Group relative policy optimization."""
+
+
+def varied(completions, **kwargs):
+    return [float(len(set(text.split()))) for text in completions]
+
+
+@pytest.mark.parametrize("config", ["lora", "adalora"])
+def test_a_trainer_that_draws_its_own_data_trains_and_evaluates_an_ensemble(config, tmp_path):
+    settings = GRPOConfig(
+        str(tmp_path), per_device_train_batch_size=2, per_device_eval_batch_size=2, max_steps=1,
+        num_generations=2, max_completion_length=3, beta=0.1, eval_strategy="steps", eval_steps=1,
+        report_to=[], save_strategy="no", use_cpu=True, bf16=False, disable_tqdm=True,
+    )  # fmt: skip
+    data = rows(DPO, 2).select_columns("prompt")
+    made = {
+        size: GRPO(
+            model=llama(), reward_funcs=varied, args=copy.deepcopy(settings), train_dataset=data,
+            eval_dataset=data, processing_class=tokenizer(), ensemble=size,
+            peft_config=CONFIGS[config](TARGETS, "CAUSAL_LM", p=0.4),
+        )
+        for size in (0, 2)
+    }  # fmt: skip
+    for one in made.values():
+        set_seed(0)
+        randomize(one.model)
+        one.train()
+        assert mask_schedule(one.model).step == 1
+    # An ensemble that is only evaluated draws no data of the training's.
+    assert losses(made[0]) == losses(made[2])
+    for name, factor in factors(made[0]).items():
+        assert torch.equal(factor, factors(made[2])[name])

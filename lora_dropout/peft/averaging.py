@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lora_dropout.ensemble import Average, RunningAverage, check_ensemble, members
 from lora_dropout.injection import masked_updates
 from lora_dropout.layer import LoRADropoutLinear
-from lora_dropout.peft.fused_head import fused_output
+from lora_dropout.peft.fused_head import fused_output, temperature_of
 from lora_dropout.peft.replaced_method import method_replaced
 
 #: How the names of outputs end that are averaged: activations before the softmax, and what a
@@ -73,8 +73,8 @@ class _Average:
     ) -> None:
         self.called, self.forward, self.adapted = called, forward, adapted
         self.ensemble, self.average = ensemble, average
-        #: Whether a pass was averaged. Then one without masks is that of a preference's reference.
-        self.sampled = False
+        #: Whether there are members. Then a pass without masks is that of a preference's reference.
+        self.sampled = self._samples()
         #: Whether the members of the last pass differed.
         self.differ = False
 
@@ -82,13 +82,14 @@ class _Average:
         """Run the model once a member; return its output with averaged logits, and the loss."""
         if self.sampled and not self._samples():
             return self.forward(*args, **inputs)
-        self.sampled = True
         if inputs.pop("fused_lm_head", False):
             known = {name: inputs.pop(name, None) for name in ("labels", "shift_labels")}
             inputs.pop("num_items_in_batch", None)
+            known["temperature"] = self._temperature()
             return fused_output(self(*args, **inputs), **known)
         outputs: list[Any] = []
         averages: dict[str, RunningAverage] = {}
+        beside: dict[str, RunningAverage] = {}
         with _LastLayers(self.called) as last:
             for member in members(self.adapted, self.ensemble):
                 output = self.forward(*args, **inputs)
@@ -99,6 +100,8 @@ class _Average:
                 for name in _averaged(output):
                     kind = self.average if name.endswith("logits") else "logits"
                     averages.setdefault(name, RunningAverage(kind)).add(output[name])
+                for name in _losses_beside(output):
+                    beside.setdefault(name, RunningAverage("logits")).add(output[name])
                 if not averages:
                     raise ValueError(f"the model returns none of {', '.join(AVERAGED)} to average")
                 if member < self.ensemble - 1:
@@ -110,7 +113,7 @@ class _Average:
                     if averaged is not None:
                         return averaged
                     return self._by_loss_function(outputs[0], output, mean, inputs)
-        return _with(outputs[-1], mean)
+        return _with(outputs[-1], mean | {name: one.value() for name, one in beside.items()})
 
     def _samples(self) -> bool:
         """Whether a pass now has masks to sample."""
@@ -118,6 +121,11 @@ class _Average:
             layer.in_use and not getattr(layer, "still", False)
             for layer in masked_updates(self.adapted)
         )
+
+    def _temperature(self) -> float:
+        """What TRL divides logits by, whether PEFT's model or the one within is called."""
+        base = base_model(self.called)
+        return temperature_of(self.forward if base is self.called else base.forward)
 
     def _by_the_model(
         self, last: "_LastLayers", mean: dict[str, Tensor], *args: Any, **inputs: Any

@@ -1,5 +1,7 @@
 """What TRL's models return in place of logits, computed from logits that were averaged."""
 
+from collections.abc import Callable
+from inspect import getclosurevars
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,10 @@ IGNORED = -100
 
 
 def fused_output(
-    output: Any, labels: Tensor | None, shift_labels: Tensor | None = None
+    output: Any,
+    labels: Tensor | None,
+    shift_labels: Tensor | None = None,
+    temperature: float = 1.0,
 ) -> SimpleNamespace:
     """Compute the fields of TRL's ``FusedCausalLMOutput`` (TRL 1.16, ``add_fused_lm_head``).
 
@@ -21,13 +26,14 @@ def fused_output(
         output: of the model, with logits (rows, tokens, words).
         labels: (rows, tokens), compared with the logits of the token before.
         shift_labels: (rows, tokens), shifted already, in place of ``labels``.
+        temperature: that logits are divided by, positive.
 
     Returns:
         ``log_probs``, ``entropy``, ``log_sum_sq_probs``, ``mean_logits`` and ``is_top1``, a value a
         label and 0 where it does not count, ``label_mask``, where it does, ``logits``, and the
         output's ``aux_loss``.
     """
-    logits = output["logits"].float()
+    logits = output["logits"].float() / temperature
     if shift_labels is None:
         assert labels is not None
         logits, shift_labels = logits[:, :-1], labels[:, 1:]
@@ -48,3 +54,17 @@ def fused_output(
         logits=output["logits"],
         aux_loss=getattr(output, "aux_loss", None),
     )
+
+
+def temperature_of(forward: Callable[..., Any]) -> float:
+    """Return what TRL divides logits by: a trainer gives it to ``add_fused_lm_head``.
+
+    Args:
+        forward: of a language model, TRL's or the model's own.
+
+    Returns:
+        The temperature; 1 where TRL was given none.
+    """
+    known = getclosurevars(forward).nonlocals if hasattr(forward, "__func__") else {}
+    given: float = known.get("temperature", 1.0)
+    return given

@@ -76,6 +76,8 @@ def test_what_routers_add_to_the_loss_is_averaged(average):
         outputs = [model(**inputs) for _ in members(model, SIZE)]
         with averaging(model, model, SIZE, average):
             found = model(**inputs)
+            # TRL adds it by itself.
+            told = model(**inputs, fused_lm_head=True)
     of_routers = torch.stack([one.aux_loss for one in outputs])
     logits = [one.logits[:, :-1] for one in outputs]
     mean = sum(logits) / SIZE
@@ -84,7 +86,8 @@ def test_what_routers_add_to_the_loss_is_averaged(average):
     expected = cross_entropy(mean.flatten(0, 1), inputs["labels"][:, 1:].flatten())
     expected = expected + base.router_aux_loss_coef * of_routers.mean()
     assert base.router_aux_loss_coef * of_routers.std() > 5e-6 * expected
-    assert float(found.aux_loss) == pytest.approx(float(of_routers.mean()), rel=1e-6)
+    for one in (found, told):
+        assert float(one.aux_loss) == pytest.approx(float(of_routers.mean()), rel=1e-6)
     assert float(found.loss) == pytest.approx(float(expected), rel=1e-6)
 
 
@@ -167,6 +170,14 @@ def test_probabilities_of_what_has_no_classes_are_refused(kind):
         averaging(model, model, SIZE, "probabilities"),
     ):
         pass
+
+
+def test_a_reference_that_is_asked_first_is_the_frozen_model():
+    model, inputs = adapted("bert").eval(), batch()
+    with torch.no_grad(), averaging(model, model, SIZE), model.disable_adapter():
+        found = model(**inputs).logits
+    with torch.no_grad(), model.disable_adapter():
+        assert torch.equal(found, model(**inputs).logits)
 
 
 def test_probabilities_of_labels_that_are_no_classes_are_refused():

@@ -37,7 +37,12 @@ from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import less
 from probes.models.network import Factors, Inputs, replica
-from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
+from probes.results.answer_words import (
+    intervals_in_words,
+    least_and_largest,
+    mean_in_words,
+    too_few_draws,
+)
 from probes.results.mask_kind_comparison import (
     NOISY,
     difference_table,
@@ -281,7 +286,8 @@ class AblationResult(Result):
     @property
     def finding(self) -> str:
         """How many variants change the test loss detectably, and by how much at most."""
-        compared = self.summary[self.summary["variant"] != self.summary["part"].map(PARTS)]
+        others = self.summary[self.summary["variant"] != self.summary["part"].map(PARTS)]
+        compared = others[others["difference_draws"] > 1]
         told = compared[compared["difference_holm"] <= LEVEL]
         ends = [
             f"{mean_in_words(row, 'difference')} ({row['part']}: {row['variant']}, "
@@ -290,9 +296,10 @@ class AblationResult(Result):
         ]
         changes = f", by {' to '.join(ends)}" if ends else ""
         variants = how_many(len(compared), "variant changes", "variants change")
-        counted = f"{len(told)} of {variants} the test loss detectably"
+        counted = f"{len(told)} of {variants} the test loss detectably{changes}."
+        few = too_few_draws(len(others) - len(compared), "variant")
         kinds = kind_answer(self.kind_differences, self.margin) if len(self.kinds) else ""
-        return " ".join(filter(None, [f"{counted}{changes}.", kinds]))
+        return " ".join(filter(None, [counted if len(compared) else "", few, kinds]))
 
     def brief(self) -> pd.DataFrame:
         """Of each part and rate the variants with the lowest and the highest test loss."""

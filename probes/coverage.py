@@ -32,7 +32,7 @@ from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.multiple_comparisons import LEVEL, holm
 from probes.metrics.paired_differences import paired_differences
-from probes.results.answer_words import intervals_in_words
+from probes.results.answer_words import in_draws, intervals_in_words, least_and_largest
 from probes.results.result import Result
 from probes.results.text_tables import (
     MARKED,
@@ -159,13 +159,16 @@ class CoverageResult(Result):
     def conclusion(self) -> str:
         """Whether the guaranteed coverage was contradicted, in a sentence."""
         sure = self.summary[self.summary["method"] == PLUS]
-        below = int((sure["verdict"] == BELOW).sum())
-        least = float(sure["coverage"].min())
-        if np.isnan(least):
+        known = sure[sure["verdict"] != UNKNOWN]
+        if known.empty:
             return "Nothing is known: every network diverged. A smaller learning rate may help."
+        least, *_ = least_and_largest(known, "coverage")
+        below = int((known["verdict"] == BELOW).sum())
+        lost = len(sure) - len(known)
         return (
-            f"Jackknife+: coverage from {least:.3f} up, guaranteed {sure['guarantee'].iloc[0]:g}; "
-            f"the guarantee is contradicted at {below} of {how_many(len(sure), 'rate')}."
+            f"Jackknife+: coverage from {least['coverage']:.3f}{in_draws(least, 'coverage')} up, "
+            f"guaranteed {least['guarantee']:g}; the guarantee is contradicted at {below} of "
+            f"{how_many(len(known), 'rate')}{f', and not known at {lost} more' if lost else ''}."
         )
 
     @property

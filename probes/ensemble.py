@@ -45,7 +45,12 @@ from probes.metrics.inference_names import inference_label
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import less, paired_differences
 from probes.models.losses import Loss
-from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
+from probes.results.answer_words import (
+    intervals_in_words,
+    least_and_largest,
+    mean_in_words,
+    too_few_draws,
+)
 from probes.results.result import Result
 from probes.results.text_tables import (
     MARKED,
@@ -210,6 +215,9 @@ class EnsembleResult(Result):
     def finding(self) -> str:
         """What the largest ensemble changes, at the rates where that is least and most."""
         most = self.summary[self.summary["ensemble"] == self.summary["ensemble"].max()]
+        # Without masks every ensemble is the one network.
+        masked = most[most["p"] > 0]
+        most = most if masked.empty else masked
         ends = least_and_largest(most, "against_expected")
         said = [f"{mean_in_words(row, 'against_expected')} (p = {row['p']:g})" for row in ends]
         return (
@@ -343,15 +351,20 @@ class EnsembleResult(Result):
 
 def _counted(others: pd.DataFrame) -> str:
     """In how many comparisons with the mask ensemble others have less or more of a quantity."""
-    others = others[others["loss_less"].notna()]
+    known = others[others["loss_less_draws"] > 1]
+    few = too_few_draws(len(others) - len(known), "comparison with the mask ensemble",
+                        "comparisons with the mask ensemble")  # fmt: skip
+    if known.empty:
+        return few
     parts = []
     for column, name in (("loss_less", "test loss"), ("beta_less", "β"), ("change_less", "change")):
-        told = others[others[f"{column}_holm"] <= LEVEL][column]
+        told = known[known[f"{column}_holm"] <= LEVEL][column]
         parts.append(f"{name}: {(told < 0).sum()} smaller, {(told > 0).sum()} larger")
-    return (
-        f"Of {how_many(len(others), 'comparison')} with the mask ensemble, others differ "
+    said = (
+        f"Of {how_many(len(known), 'comparison')} with the mask ensemble, others differ "
         f"detectably in {'; '.join(parts)}."
     )
+    return f"{said} {few}".rstrip()
 
 
 @torch.no_grad()

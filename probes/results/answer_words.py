@@ -109,6 +109,20 @@ def in_draws(row: Mapping[Any, Any], name: str) -> str:
     return f" in {known:g} of {draws:g} draws" if lost else ""
 
 
+def too_few_draws(count: int, one: str, more: str = "") -> str:
+    """Say of how many comparisons nothing is told; "" for none.
+
+    >>> too_few_draws(2, "variant"), too_few_draws(0, "variant")
+    ('2 variants are known in fewer than two draws, which tells nothing.', '')
+
+    Args:
+        count: of those that are known in a single draw, or in none.
+        one, more: as for :func:`probes.jobs.amounts.how_many`.
+    """
+    known = f"{'is' if count == 1 else 'are'} known in fewer than two draws, which tells nothing."
+    return f"{how_many(count, one, more)} {known}" if count else ""
+
+
 def number_in_words(value: float, places: int = 4, sign: str = "") -> str:
     """Say a number with so many decimals, and no more digits than it has.
 

@@ -1,5 +1,7 @@
 """Ablation: its variants are what the stability probe measures."""
 
+import re
+
 import pandas as pd
 import pytest
 import torch
@@ -116,6 +118,19 @@ def test_a_part_alone_has_the_numbers_that_it_has_among_all(ablation):
         assert_same(variant(alone, "inference", name), expected, STATISTICS)
     assert alone.conclusion == ""
     assert len(alone.text_tables()) == 1
+    assert alone.answer == "4 variants are known in fewer than two draws, which tells nothing."
+
+
+def test_variants_that_diverged_do_not_count_as_without_effect(ablation):
+    lost = (ablation.rows["part"] == "dropped where") & (ablation.rows["variant"] == "rows of B")
+    rows = ablation.rows.assign(test_loss=ablation.rows["test_loss"].mask(lost))
+    (before,), (after,) = (
+        re.findall(r"^\d+ of (\d+) variants change", type(ablation)(one).answer)
+        for one in (ablation.rows, rows)
+    )
+    assert int(after) == int(before) - 1
+    said = type(ablation)(rows).answer
+    assert "1 variant is known in fewer than two draws, which tells nothing." in said
 
 
 def test_the_kinds_differences_do_not_weaken_the_tests_of_the_other_parts(ablation):

@@ -64,6 +64,11 @@ def test_a_rate_at_which_everything_diverged_was_not_measured():
     assert found.summary["verdict"].tolist() == [UNKNOWN]
     assert found.status == 0
     assert found.answer.startswith("Nothing is known")
+    rates = pd.concat([found.rows.assign(p=0.5), made([np.nan, 0.85], draws=2).rows])
+    assert CoverageResult(rows=rates).answer == (
+        "Jackknife+: coverage from 0.850 in 1 of 2 draws up, guaranteed 0.8; the guarantee is "
+        "contradicted at 0 of 1 rate, and not known at 1 more."
+    )
     unsure = made(np.nan, "jackknife, widened").brief()["at least"]
     assert "nan" not in "".join(unsure)
 

@@ -230,6 +230,26 @@ def test_without_masks_the_mask_ensemble_is_not_compared_with_itself(itself, p, 
     assert rivals_result(rivals).rivals_answer.startswith(f"Of {said} with the mask ensemble")
 
 
+def test_comparisons_of_ensembles_that_a_single_draw_knows_do_not_count_as_equal():
+    once, twice = [(0.1, 0.2, 0.5)], [(0.1, 0.2, 0.5), (0.2, 0.3, 0.7)]
+    single = rivals_result({(0.3, "masks"): once, (0.3, "starts"): [(0.2, 0.3, 0.6)]})
+    few = "comparison with the mask ensemble is known in fewer than two draws, which tells nothing"
+    assert single.rivals_answer == f"1 {few}."
+    more = rivals_result(
+        {(0.3, "masks"): twice, (0.3, "starts"): [(0.2, 0.3, 0.6)], (0.3, "many halves"): twice}
+    )
+    assert more.rivals_answer.startswith("Of 1 comparison with")
+    assert more.rivals_answer.endswith(f"larger. 1 {few}.")
+
+
+def test_the_answer_on_ensembles_is_of_rates_with_masks():
+    """Without masks the ensemble is the one network, which differs by 0 from itself."""
+    without, masked = {(0.0, 0): (0.5, 0.6), (0.0, 4): (0.5, 0.6)}, {(0.3, 0): (0.5, 0.7)}
+    said = ensemble_result(without | masked | {(0.3, 4): (0.55, 0.76)}).answer
+    assert said.endswith("weight's is 0.06 ± 0.06 (p = 0.3).")
+    assert ensemble_result(without).answer.endswith("is 0 (p = 0).")
+
+
 def test_the_ablation_s_first_screen_says_what_differences_are_from():
     said = RESULTS["ablation"].said_of_brief
     assert said.endswith("difference: test loss less that of “never”")

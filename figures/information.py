@@ -145,8 +145,9 @@ def _name(
         axes.annotate(
             name, (1, height), xycoords="axes fraction", xytext=(1.06, place),
             textcoords="axes fraction", va="center", fontsize=9, color=_darker(colours[name]),
+            # To where the name begins: to its middle the line would run through other names.
             arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.7, "shrinkA": 0,
-                        "shrinkB": 0},
+                        "shrinkB": 0, "relpos": (0.0, 0.5)},
         )  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def assert_unmoved(draw, table, rows, names, touched):
         broken = table.copy()
         broken.iloc[rows, [broken.columns.get_loc(name) for name in names]] = value
         figure = draw(broken)
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         found = points(figure)
         assert found.keys() == sound.keys()
         assert all(found[key] <= sound[key] for key in sound)

@@ -57,7 +57,7 @@ def test_a_diverged_score_leaves_the_other_alone(value):
     summary.iloc[1, 1:] = value
     by_example.loc[4, "correlation"] = value
     figure = draw(summary, by_example, "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     first, second = figure.axes
     assert heights(first) == heights(draw(SUMMARY, BY_EXAMPLE, "").axes[0])
     assert sum(heights(second)) == 1

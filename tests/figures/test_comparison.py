@@ -107,7 +107,7 @@ def test_the_smallest_gap_is_within_the_limits():
 
 def test_a_bound_without_end_is_left_out():
     figure = draw(TABLE.assign(bound=TABLE["bound"].replace(7.0, np.inf)), "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert np.isnan(artists.lines(figure.axes[0])["A"][0, 1])
     rows = TABLE.index[TABLE["n"] == 400][:1].tolist()
     artists.assert_unmoved(lambda table: draw(table, ""), TABLE, rows, ["bound"], ["A"])
@@ -115,7 +115,7 @@ def test_a_bound_without_end_is_left_out():
 
 def test_nothing_measured_is_drawn_too():
     figure = draw(TABLE.assign(measured=np.nan, draws=0), "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert len(figure.axes) == 1
     assert NETWORK not in artists.lines(figure.axes[0])
-    draw(TABLE[:0], "").canvas.draw()
+    draw(TABLE[:0], "").draw_without_rendering()

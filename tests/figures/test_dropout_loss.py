@@ -43,7 +43,7 @@ def test_axes_and_curves_are_named():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_features_of_a_diverged_model_leave_the_others_alone(value):
     figure = draw({"diverged": [[value, 1.0]]} | WHITE, UPDATE)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     own = artists.lines(figure.axes[0])
     assert not np.isfinite(own["diverged"][:, 1]).any()
     assert np.allclose(own["white"], artists.lines(draw(WHITE, UPDATE).axes[0])["white"])

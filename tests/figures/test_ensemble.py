@@ -54,7 +54,7 @@ def test_a_diverged_ensemble_is_left_out():
 def test_a_diverged_network_has_no_level():
     losses = SUMMARY["test_loss"].where(SUMMARY.index != 0, np.inf)
     figure = drawing(SUMMARY.assign(test_loss=losses))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     levels = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == "--"]
     assert np.isfinite(levels).tolist() == [True, False]
 

@@ -64,5 +64,5 @@ def test_a_diverged_step_is_left_out():
 def test_many_curves_are_named_beside_the_panels():
     many = grid(NAMES, label=[f"LoRA, p = {number / 50}" for number in range(40)], step=[0, 5])
     figure = draw(many, "", "accuracy")
-    figure.canvas.draw()  # warns where a legend leaves no room for the panels
+    figure.draw_without_rendering()  # warns where a legend leaves no room for the panels
     assert len(artists.legend(figure)) == 40

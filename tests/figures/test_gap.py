@@ -51,7 +51,7 @@ def test_panels_and_curves_are_named():
 def test_a_single_draw_has_no_interval():
     single = POINTS.assign(gap_low=np.nan, gap_estimate_low=np.nan)
     figure = draw(single, CELLS[::2], "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     _, ends = artists.error_bars(figure.axes[0])[LABELS["gap"]]
     assert np.allclose(ends[:, 0], ends[:, 1])
 
@@ -68,7 +68,7 @@ def test_what_diverged_is_left_out():
 
 def test_draws_that_all_diverged_are_no_point():
     figure = draw(POINTS, CELLS.assign(gap=np.inf, gap_estimate=np.nan), "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert not any(artists.points(figure)[1, f"p = {p}"] for p in (0.1, 0.5))
 
 
@@ -76,13 +76,13 @@ def test_many_rates_are_named_beside_the_panels():
     rates = np.arange(24) / 24
     cells = pd.DataFrame({"p": rates, "gap": rates, "gap_estimate": rates})
     figure = draw(without_high(grid(list(LABELS), p=rates)), cells, "")
-    figure.canvas.draw()  # warns where a legend leaves no room for the panels
+    figure.draw_without_rendering()  # warns where a legend leaves no room for the panels
     assert len(artists.legend(figure)) == 24
 
 
 def test_a_legend_does_not_lie_over_the_intervals_of_a_single_rate():
     figure = draw(POINTS[:1].assign(gap_low=-1.0), CELLS[:2], "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     left = figure.axes[0]
     _, ends = artists.error_bars(left)[LABELS["gap"]]
     tops = left.transData.transform([[0.5, ends[:, 1].max()]])[0, 1]

@@ -50,7 +50,7 @@ def test_panels_and_curves_are_named():
 
 def test_a_bound_whose_assumption_fails_is_left_out():
     figure = drawing(POINTS.assign(bound=np.nan))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     dashed = [line for line in figure.axes[1].lines if line.get_linestyle() == "--"]
     assert all(np.isnan(line.get_ydata()).all() for line in dashed)
 
@@ -60,7 +60,7 @@ def test_gaps_below_0_without_a_bound_leave_the_logarithmic_panel_empty():
     below = POINTS.assign(gap=-POINTS["gap"], gap_low=-2 * POINTS["gap"], bound=np.nan)
     below["gap_high"] = below["gap"]
     figure = drawing(below)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert [text.get_text() for text in figure.axes[1].texts] == [NOT_POSITIVE]
 
 

@@ -66,7 +66,7 @@ def test_a_diverged_example_is_no_point_and_moves_none(value):
     broken = ROWS.copy()
     broken.loc[1, "loss_retrained"] = value
     figure = draw(broken, "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     first, second = figure.axes
     sound = draw(ROWS, "").axes
     own, other = (
@@ -81,7 +81,7 @@ def test_a_diverged_example_is_no_point_and_moves_none(value):
 
 def test_examples_that_all_diverged_are_drawn_too():
     figure = draw(ROWS.assign(loss_retrained=np.inf), "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert not any(len(line.get_xdata()) for line in figure.axes[0].lines[:-1])
     assert artists.legend(figure.axes[0]) == [
         "p = 0.1: rank correlation unknown", "p = 0.5: rank correlation unknown"

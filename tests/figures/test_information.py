@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.text import Text
 
 from figures.information import APART, draw, spread
 from tests.figures import artists
@@ -80,14 +81,14 @@ def test_a_bound_at_one_place_is_left_out():
     rows = table()
     rows.loc[(rows["name"] == "e-CMI") & (rows["p"] > 0), "bound"] = np.nan
     figure = draw(rows, "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert "e-CMI" not in artists.error_bars(figure.axes[3])
     assert "e-CMI" in named(draw(table(), "").axes[3])
 
 
 def test_a_single_size_and_rate_are_drawn():
     figure = draw(table().query("n == 64 and p == 0"), "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert figure.axes[0].get_title() == "p = 0"
     assert len(figure.axes) == 2
 
@@ -108,7 +109,7 @@ def test_nothing_measured_is_drawn_too():
     rows = table()
     rows[[name for name in rows if name.startswith(("bound", "gap"))]] = np.nan
     figure = draw(rows, "")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     bars = [points for axes in figure.axes for points, _ in artists.error_bars(axes).values()]
     assert np.isnan([points[:, 1] for points in bars]).all()
 
@@ -123,3 +124,14 @@ def test_names_are_set_apart_in_their_order_around_the_same_mean(heights, apart)
 
 def test_names_that_are_apart_stay():
     assert spread([0.1, 0.3, 0.9], 0.1) == pytest.approx([0.1, 0.3, 0.9])
+
+
+def test_lines_to_names_cross_no_name():
+    together = {f"bound {number}": 1.2 + number / 1000 for number in range(6)}
+    figure = draw(table({**LEVELS, **together}), "")
+    figure.draw_without_rendering()
+    names = [text for axes in figure.axes for text in named(axes).values() if text.arrow_patch]
+    assert len(names) > 2 * len(together)
+    for text in names:
+        line, words = text.arrow_patch.get_window_extent(), Text.get_window_extent(text)
+        assert line.x1 <= words.x0

@@ -84,7 +84,7 @@ def test_a_diverged_network_is_left_out(row, label, value):
     broken = POINTS.astype({"value": float})
     broken.loc[row, ["train_loss", "beta"]] = value
     figure = drawing(broken)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     found, sound = artists.lines(figure.axes[0]), artists.lines(drawing().axes[0])
     for name in sound:
         assert len(found[name]) == len(sound[name]) - (name == label)
@@ -104,7 +104,7 @@ def test_names_of_near_points_do_not_write_over_each_other(step):
     near = [("dropout", p, 0.5 + k * step[0], 0.1 + k * step[1]) for k, p in enumerate(rates)]
     points = pd.concat([POINTS[:6], pd.DataFrame(near, columns=list(POINTS))])
     figure = drawing(points)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     names = [Text.get_window_extent(text) for text in figure.axes[0].texts]
     assert len(names) == len(rates)
     assert not any(one.overlaps(other) for one, other in combinations(names, 2))

@@ -58,7 +58,7 @@ def test_what_diverged_is_an_empty_field(value):
     broken = SUMMARY.copy()
     broken.loc[0, [*NAMES, "gap_low"]] = value
     figure = draw(broken, "", "accuracy")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for axes, sound in zip(maps(figure), maps(draw(SUMMARY, "", "accuracy")), strict=True):
         shown = np.ma.filled(fields(axes), np.nan)
         kept = np.isfinite(shown)
@@ -71,7 +71,7 @@ def test_what_diverged_is_an_empty_field(value):
 
 def test_a_single_draw_has_means_alone():
     figure = draw(SUMMARY.assign(**{f"{name}_low": np.nan for name in NAMES}), "", "accuracy")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert maps(figure)[0].texts[0].get_text() == f"{SUMMARY['test_score'][3]:.3g}"
 
 

@@ -33,7 +33,7 @@ def strips(axes):
 
 def test_readings_are_in_the_order_of_the_rows():
     left, _ = drawing().axes
-    left.figure.canvas.draw()
+    left.figure.draw_without_rendering()
     assert [text.get_text() for text in left.get_yticklabels()] == ["as printed", "2s"]
     assert strips(left) == {0: [0.5, 0.7], 1: [3.0, 9.0]}
 
@@ -66,7 +66,7 @@ def test_panels_and_curves_are_named():
 @pytest.mark.parametrize("readings", [READINGS[:0], READINGS.assign(ratio=np.inf)])
 def test_a_figure_without_cases_says_so(readings):
     figure = drawing(readings, FAILURES[:0])
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     left, right = figure.axes
     assert left.texts[0].get_text() == right.texts[0].get_text() == EMPTY
 
@@ -77,7 +77,7 @@ def test_ratios_without_end_are_left_out(value):
     readings.loc[:1, "ratio"] = value
     cases.loc[2, "ratio"] = value
     figure = drawing(readings, cases)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     left = figure.axes[0]
     assert [text.get_text() for text in left.get_yticklabels()] == ["as printed", "2s"]
     assert strips(left) == {1: [3.0, 9.0]}

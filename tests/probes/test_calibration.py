@@ -123,7 +123,7 @@ def test_networks_that_all_diverged_have_no_numbers_and_are_counted():
     end = result.text()[result.text()["checkpoint"] == "end"]
     for name in ("ECE", "floor", "debiased", "test loss", "test accuracy", "mean confidence"):
         assert (end[name] == "nan (0 of 2)").all()
-    result.plot().canvas.draw()
+    result.plot().draw_without_rendering()
 
 
 def test_where_no_loss_is_finite_there_is_no_diagram(calibration):
@@ -131,7 +131,7 @@ def test_where_no_loss_is_finite_there_is_no_diagram(calibration):
     assert none.best["ece"].isna().all()
     assert len(none.best) == len(calibration.best)
     empty = calibration.more[TableKind.DIAGRAM].iloc[:0]
-    CalibrationResult(none.rows, {TableKind.DIAGRAM: empty}).plot().canvas.draw()
+    CalibrationResult(none.rows, {TableKind.DIAGRAM: empty}).plot().draw_without_rendering()
 
 
 def test_rows_without_a_floor_are_shown_without(calibration):
@@ -140,7 +140,7 @@ def test_rows_without_a_floor_are_shown_without(calibration):
     result = CalibrationResult(rows, calibration.more)
     assert {"floor", "debiased"}.isdisjoint(result.text())
     assert result.text()["ECE"].tolist() == calibration.text()["ECE"].tolist()
-    result.plot().canvas.draw()
+    result.plot().draw_without_rendering()
 
 
 def test_where_all_diverge_a_run_still_ends_with_its_figure(tmp_path):

@@ -192,7 +192,7 @@ def test_networks_that_diverged_have_no_bounds(network):
     rows = network.rows.assign(bound=np.nan)
     nothing = type(network)(rows, settings=network.settings)
     assert len(nothing.points) == len(nothing.summary) == len(nothing.text()) == 0
-    nothing.plot().canvas.draw()
+    nothing.plot().draw_without_rendering()
 
 
 def test_the_command_line_keeps_its_files(tmp_path):

@@ -173,7 +173,7 @@ def test_a_given_c_may_clip_every_loss_or_none(loss_bound, says):
 def test_a_run_that_diverges_is_told():
     result = information.measure(n=6, p=0.3, lr=1e30, **SMALL)
     assert set(result.summary["verdict"]) == {"not measured"}
-    result.plot().canvas.draw()
+    result.plot().draw_without_rendering()
 
 
 def test_the_command_line_measures_resumes_and_keeps(tmp_path):

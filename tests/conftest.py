@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, settings
 
 mpl.use("agg")
 settings.register_profile(
-    "ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+    "ci", derandomize=True, deadline=None, max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
 settings.register_profile(
     "long", parent=settings.get_profile("ci"), derandomize=False, max_examples=2000
 )

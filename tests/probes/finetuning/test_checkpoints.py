@@ -31,7 +31,7 @@ def assert_same_rows(resumed, whole):
 
 def test_a_killed_run_goes_on_from_its_checkpoint(models, tmp_path):
     data = write_glue("rte", tmp_path / "data", 2)
-    steps = 60
+    steps = 40
     asked = [
         "--task", "glue/rte", "--data", data, "--model", models["classifier"], "--p", "0.3",
         "--rank", "2", "--tokens", "24", "--json", "--max_steps", str(steps), "--eval_steps", "5",

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import TrainableTokensWrapper
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -247,6 +248,7 @@ class HoldsMasks(LayerOfPEFT):
         Raises:
             ValueError: the frozen weight is computed for every pass, so that the sum would be lost.
         """
+        _refuse_trained_rows(self)
         if self.holds_parameter:
             _refuse_a_computed_weight(self.get_base_layer())
         if self.shares_weight and not self.merged:
@@ -286,6 +288,16 @@ def _refuse_a_computed_weight(base: nn.Module) -> None:
         raise ValueError(
             "the frozen weight is computed (weight_norm, pruning, a parametrization), and an "
             "update that is added to it would be lost: make it a parameter before merging"
+        )
+
+
+def _refuse_trained_rows(layer: Any) -> None:
+    """Refuse to merge into a weight of which PEFT puts trained rows in the place of the sum."""
+    if isinstance(layer.base_layer, TrainableTokensWrapper):
+        raise ValueError(
+            "trainable_token_indices replaces rows of the frozen weight, and an update that is "
+            "added to them would be lost: take the layer that is tied to the embedding out of "
+            "target_modules, or do not merge"
         )
 
 

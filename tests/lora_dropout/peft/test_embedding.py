@@ -106,6 +106,19 @@ def test_merging_into_a_tied_weight_changes_no_output(targets, tmp_path):
     torch.testing.assert_close(again(**IDS).logits, expected)
 
 
+@pytest.mark.filterwarnings("ignore:Model (with|has) `tie_word_embeddings")
+def test_nothing_is_merged_into_rows_that_are_trained_themselves():
+    """Of an output layer that is tied to trained tokens; the update was lost in their rows."""
+    targets = {"target_modules": ["lm_head"], "trainable_token_indices": {"embed_tokens": [1, 5]}}
+    config = LoraDropoutConfig(r=2, dropout_rate=0.5, task_type="CAUSAL_LM", **targets)
+    model = randomize(get_peft_model(tied_llama(), config)).eval()
+    expected = model(**IDS).logits
+    for merge in (model.merge_adapter, model.merge_and_unload):
+        with pytest.raises(ValueError, match="trainable_token_indices replaces rows"):
+            merge()
+    assert torch.equal(model(**IDS).logits, expected)
+
+
 def test_peft_itself_merges_it_wrongly():
     """Which is why it is done otherwise here: once this fails, PEFT does it as well."""
     model, ids = randomize(tied(LoraConfig)).eval(), {"input_ids": batch()["input_ids"]}

@@ -248,9 +248,7 @@ class HoldsMasks(LayerOfPEFT):
         Raises:
             ValueError: the frozen weight is computed for every pass, so that the sum would be lost.
         """
-        _refuse_trained_rows(self)
-        if self.holds_parameter:
-            _refuse_a_computed_weight(self.get_base_layer())
+        self.check_mergeable()
         if self.shares_weight and not self.merged:
             base, name = self.get_base_layer(), self.name_of_weight
             self._shared = (base.get_parameter(name),)
@@ -258,6 +256,12 @@ class HoldsMasks(LayerOfPEFT):
             setattr(base, name, nn.Parameter(own, requires_grad=False))
         super().merge(*args, **kwargs)
         self._share_again()
+
+    def check_mergeable(self) -> None:
+        """Raise ``ValueError`` where an update that is added to the frozen weight would be lost."""
+        _refuse_trained_rows(self)
+        if self.holds_parameter:
+            _refuse_a_computed_weight(self.get_base_layer())
 
     def unmerge(self) -> None:
         """Take the updates out of the frozen weight."""
@@ -289,6 +293,12 @@ def _refuse_a_computed_weight(base: nn.Module) -> None:
             "the frozen weight is computed (weight_norm, pruning, a parametrization), and an "
             "update that is added to it would be lost: make it a parameter before merging"
         )
+
+
+def _check_mergeable(tuner: Any) -> None:
+    for one in tuner.modules():
+        if isinstance(one, HoldsMasks):
+            one.check_mergeable()
 
 
 def _refuse_trained_rows(layer: Any) -> None:
@@ -402,9 +412,25 @@ class DropoutTuner:
             model, config, adapter_name, *args, **kwargs
         )
 
-    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> nn.Module:
+    def merge_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """Merge adapters into all layers, or, where one of them would lose its update, into none.
+
+        Args:
+            *args, **kwargs: passed on to PEFT's tuner.
+
+        Raises:
+            ValueError: as :meth:`HoldsMasks.merge`.
+        """
+        _check_mergeable(self)
+        super().merge_adapter(*args, **kwargs)  # type: ignore[misc]
+
+    def _unload_and_optionally_merge(
+        self, merge: bool = True, *args: Any, **kwargs: Any
+    ) -> nn.Module:
+        if merge:
+            _check_mergeable(self)
         masks = [m for m in self.modules() if isinstance(m, AdapterMasks)]  # type: ignore[attr-defined]
-        model = super()._unload_and_optionally_merge(*args, **kwargs)  # type: ignore[misc]
+        model = super()._unload_and_optionally_merge(merge, *args, **kwargs)  # type: ignore[misc]
         for one in masks:
             one.masks.leave(one, self, model)  # type: ignore[arg-type]
         return model

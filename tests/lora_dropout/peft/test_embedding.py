@@ -109,13 +109,18 @@ def test_merging_into_a_tied_weight_changes_no_output(targets, tmp_path):
 @pytest.mark.filterwarnings("ignore:Model (with|has) `tie_word_embeddings")
 def test_nothing_is_merged_into_rows_that_are_trained_themselves():
     """Of an output layer that is tied to trained tokens; the update was lost in their rows."""
-    targets = {"target_modules": ["lm_head"], "trainable_token_indices": {"embed_tokens": [1, 5]}}
-    config = LoraDropoutConfig(r=2, dropout_rate=0.5, task_type="CAUSAL_LM", **targets)
+    config = LoraDropoutConfig(
+        r=2, dropout_rate=0.5, target_modules=["q_proj", "lm_head"],
+        trainable_token_indices={"embed_tokens": [1, 5]},
+    )  # fmt: skip
     model = randomize(get_peft_model(tied_llama(), config)).eval()
     expected = model(**IDS).logits
+    before = str(model)
     for merge in (model.merge_adapter, model.merge_and_unload):
         with pytest.raises(ValueError, match="trainable_token_indices replaces rows"):
             merge()
+        assert str(model) == before
+        assert model.get_model_status().merged_adapters == []
     assert torch.equal(model(**IDS).logits, expected)
 
 

@@ -320,14 +320,16 @@ def differences(
     scale: str = "small",
     margin: float = 0.02,
     folder: Path = KEPT,
+    reference: str = REFERENCE,
 ) -> None:
     """Print how much less test loss than LoRA's every method of a table has, paired over draws.
 
     Args:
         task, n: of the table.
         scale: small or full.
-        margin: of equivalence, a share of LoRA's test loss.
+        margin: of equivalence, a share of the reference's test loss.
         folder: of the rows.
+        reference: method and strength that the others are compared with in place of LoRA.
     """
     file = folder / f"rivals-{scale}-{task}-{n}.csv"
     require(
@@ -337,14 +339,15 @@ def differences(
     table["method"] = [
         _named(Rival(*one)) for one in zip(table["method"], table["strength"], strict=True)
     ]
-    found = compare_methods(table, REFERENCE, margin)
+    check_one_of("reference", reference, tuple(dict.fromkeys(table["method"])))
+    found = compare_methods(table, reference, margin)
     losses = table.groupby("method", sort=False)["test_loss"].mean().reset_index()
     shown = losses.merge(found, how="left", on="method").sort_values("test_loss")
     told = with_interval(shown.drop(columns="difference_draws"), "difference")
     for method, loss, less, verdict in zip(
         shown["method"], shown["test_loss"], told, shown["verdict"], strict=True
     ):
-        print(f"{method}: {loss:.4f}" + ("" if method == REFERENCE else f", {less}, {verdict}"))
+        print(f"{method}: {loss:.4f}" + ("" if method == reference else f", {less}, {verdict}"))
 
 
 def compare(folder: Path = KEPT) -> None:

@@ -88,6 +88,12 @@ def test_another_seed_has_other_draws_in_a_folder_of_its_own(tmp_path, monkeypat
     capsys.readouterr()
     differences("breast_cancer", 8, folder=tmp_path / "seed-1")
     assert f"LoRA: {losses[1][0]:.4f}" in capsys.readouterr().out
+    other = "LoRA Dropout 0.3"
+    differences("breast_cancer", 8, folder=tmp_path / "seed-1", reference=other)
+    less = losses[1][0] - losses[1][1]
+    assert f"LoRA: {losses[1][0]:.4f}, {less:.4f}" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"reference must be one of LoRA, .*; got 'X'"):
+        differences("breast_cancer", 8, folder=tmp_path / "seed-1", reference="X")
 
 
 def test_rows_that_do_not_say_their_settings_are_taken_and_that_is_said(tmp_path, capsys):

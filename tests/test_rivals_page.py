@@ -38,7 +38,7 @@ def method_of(name):
     return (method, float(strength)) if re.fullmatch(r"[\d.]+", strength) else (plain, 0.0)
 
 
-def told(file, digits):
+def told(file, digits, reference=("LoRA", 0.0)):
     """What is told of every method less LoRA: mean, half of the interval, and whether it is not 0.
 
     Student's test, Holm's correction; draws of a fifth or more of the data share examples, for
@@ -46,7 +46,7 @@ def told(file, digits):
     """
     rows = pd.read_csv(ROOT / f"benchmarks/results/{file}.csv")
     wide = rows.pivot(index="draw", columns=["method", "strength"], values="test_loss")
-    less = wide.sub(wide["LoRA", 0.0], axis=0).drop(columns=[("LoRA", 0.0)])
+    less = wide.sub(wide[reference], axis=0).drop(columns=[reference])
     share = rows["n"].iloc[0] / rows["pool"].iloc[0]
     wider = np.sqrt(1 + len(less) * share / (1 - share)) if share >= 0.2 else 1.0
     test = ttest_1samp(less.mean() + wider * (less - less.mean()), 0.0)
@@ -92,6 +92,35 @@ def test_the_table_of_four_seeds_is_what_their_rows_give(column, rows, digits):
         for method in found
     }
     assert found == expected
+
+
+def peft_against_dropout(strength, *sizes):
+    """PEFT's dropout less LoRA Dropout at p = 0.1, by size and seed: differences, and the stars."""
+    folders = ("", "seed-1/", "seed-2/", "seed-3/")
+    texts = [
+        told(f"{folder}rivals-small-digits-{n}", 4, ("LoRA Dropout", 0.1))
+        for n in sizes for folder in folders
+    ]  # fmt: skip
+    texts = [one["PEFT lora_dropout", strength].replace("−", "-") for one in texts]
+    return [float(one.split(" ± ")[0]) for one in texts], sum("*" in one for one in texts)
+
+
+def test_what_is_said_of_peft_s_dropout_against_lora_dropout_is_what_the_rows_give():
+    said = re.search(
+        r"lower with every seed, by ([\d.]+) to ([\d.]+), detectably in (\d) of these 12 .*?higher "
+        r"with every seed,\s+by ([\d.]+) to ([\d.]+), detectably in (\d) of 4. At 0.5 it differs "
+        r"with 32 digits by −([\d.]+) to \+([\d.]+), not detectably",
+        PAGE,
+        re.DOTALL,
+    ).groups()
+    lower, of_12 = peft_against_dropout(0.3, 64, 128, 256)
+    higher, of_4 = peft_against_dropout(0.3, 32)
+    strong, none = peft_against_dropout(0.5, 32)
+    assert len(lower) == 12
+    sizes = [f"{one:.2f}" for one in (-max(lower), -min(lower), min(higher), max(higher))]
+    of_32 = [f"{one:.2f}" for one in (-min(strong), max(strong))]
+    assert said == (*sizes[:2], str(of_12), *sizes[2:], str(of_4), *of_32)
+    assert none == 0
 
 
 def spread(rows):

@@ -90,6 +90,9 @@ def _later(function: Callable[..., object]) -> Callable[..., Callable[[], object
 def _exit_with(answer: Callable[[], int]) -> NoReturn:
     """Exit with the status of an answer, or with one line and a status for trouble."""
     be_normal()
+    # An answer is no error where the encoding of the output lacks one of its signs.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         status = answer()
         sys.stdout.flush()
@@ -160,6 +163,17 @@ def check_no_words(settings: type[Any], words: Sequence[str]) -> None:
     # Behind "--" a flag is none.
     hint = "" if unknown in flags else did_you_mean(unknown.partition("=")[0], flags)
     raise ValueError(f"unknown arguments: {' '.join(words)}{hint} (see --help)")
+
+
+def print_document(document: str) -> None:
+    """Print what another program reads: in UTF-8, whatever the encoding of the output.
+
+    Args:
+        document: of which nothing may be lost, such as JSON.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    print(document)
 
 
 def leave(message: str, status: int) -> NoReturn:

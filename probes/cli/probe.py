@@ -19,7 +19,7 @@ from typing import (
     get_type_hints,
 )
 
-from probes.cli.command_line import check_no_words, run_command_line
+from probes.cli.command_line import check_no_words, print_document, run_command_line
 from probes.cli.output_folder import (
     check_folder,
     nothing_left_of_a_refusal,
@@ -205,7 +205,7 @@ class Probe(Generic[S, R]):
         folder = known.out or own_folder(usual, self.name, self.settings_of(known))
         result = self.run_with(replace(known, out=folder))
         if settings.json:
-            print(result.to_json())
+            print_document(result.to_json())
         else:
             result.show(details=settings.details)
             print(f"written to {folder}/: {', '.join(written_files(folder))}")

@@ -71,12 +71,14 @@ def print_table(shown: TextTable) -> None:
     width = min(shown.width, output_width(shown.width))
     # Square brackets are what they are, and no markup of rich.
     # Printed by print itself: where a pipe has closed, rich would end the process with status 1.
-    written = io.StringIO()
+    # Its lines are of signs that the encoding of the output has.
+    written, encoding = io.BytesIO(), getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = io.TextIOWrapper(written, encoding, errors="replace", newline="", write_through=True)
     Console(
-        file=written, force_terminal=sys.stdout.isatty(), markup=False,
+        file=text, force_terminal=sys.stdout.isatty(), markup=False,
         width=max(width, least_width(shown.table)),
     ).print(made)  # fmt: skip
-    print(written.getvalue(), end="")
+    print(written.getvalue().decode(encoding), end="")
 
 
 def as_html(table: pd.DataFrame) -> str:

@@ -1,10 +1,14 @@
 """Functions as command lines: what is refused is one line with status 2, what is called says so."""
 
+import io
+import json
 import sys
 
+import pandas as pd
 import pytest
 
-from probes.cli.command_line import run_functions
+from probes.cli.command_line import print_document, run_functions
+from probes.results.text_tables import TextTable, print_table
 
 
 def weigh(n: int = 3) -> None:
@@ -62,3 +66,32 @@ def test_help_says_what_the_arguments_are(answer):
     status, shown, complaint = answer(["--help"], weigh)
     assert (status, complaint) == (0, "")
     assert "stones" in shown
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [("ascii", "? = 0.5 ? 0.1"), ("latin-1", "? = 0.5 ± 0.1"), ("utf-8", "β = 0.5 ± 0.1")],
+)
+def test_an_output_that_lacks_signs_is_written_without_them(encoding, said, monkeypatch):
+    def tell() -> None:
+        """Tell."""
+        print("β = 0.5 ± 0.1")
+        print_table(TextTable(pd.DataFrame({"β": ["0.5 ± 0.1"]})))
+
+    def export() -> None:
+        """Export."""
+        print_document(json.dumps({"β": "±"}, ensure_ascii=False))
+
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
+    for word in ("tell", "export"):
+        monkeypatch.setattr(sys, "argv", ["made", word])
+        with pytest.raises(SystemExit) as stop:
+            run_functions(tell, export)
+        assert not stop.value.code
+    *lines, document = written.getvalue().splitlines()
+    first, *table = [line.decode(encoding) for line in lines]
+    assert first == said
+    assert any("0.5 ± 0.1".translate({0xB1: said[-5]}) in line for line in table)
+    assert (table[0][0] == "+") == (encoding != "utf-8")
+    assert json.loads(document) == {"β": "±"}

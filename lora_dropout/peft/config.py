@@ -152,13 +152,15 @@ class DropoutFields:
             name: of the layer in its model.
 
         Returns:
-            This config, or a copy with the rate that the pattern gives the layer.
+            This config, or a copy without a pattern, which has the rate of the layer.
         """
-        key = get_pattern_key(list(self.dropout_pattern), name)
-        if key not in self.dropout_pattern:
+        if not self.dropout_pattern:
             return self
         found = copy.copy(self)
-        vars(found).update(dropout_rate=self.dropout_pattern[key], dropout_rate_out=None)
+        vars(found)["dropout_pattern"] = {}
+        key = get_pattern_key(list(self.dropout_pattern), name)
+        if key in self.dropout_pattern:
+            vars(found).update(dropout_rate=self.dropout_pattern[key], dropout_rate_out=None)
         return found
 
     def unused_patterns(self, layers: Iterable[str]) -> list[str]:

@@ -356,13 +356,18 @@ def test_at_rate_0_they_are_models_of_mixed_methods_too(config):
      (nn.utils.spectral_norm(nn.Linear(4, 4)), "computes its weight")],
 )  # fmt: skip
 def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(layer, words):
-    def config(p):
-        return LoraDropoutConfig(r=2, target_modules=["0"], dropout_rate=p)
+    def config(p, **pattern):
+        return LoraDropoutConfig(
+            r=2, target_modules=["0", *pattern], dropout_rate=p, dropout_pattern=pattern
+        )
 
     with pytest.raises(ValueError, match=words):
         get_peft_model(nn.Sequential(layer), config(0.5))
-    allowed = get_peft_model(nn.Sequential(layer), config(0.0))
-    assert any("lora_" in name for name, _ in allowed.named_parameters())
+    # A rate of another layer is none of this one.
+    of_another = config(0.0, **{"1": 0.5})
+    for modules, settings in (((layer,), config(0.0)), ((layer, nn.Linear(4, 4)), of_another)):
+        allowed = get_peft_model(nn.Sequential(*modules), settings)
+        assert any("0.lora_" in name for name, _ in allowed.named_parameters())
     # Nor does it take masks once PEFT has adapted it.
     with pytest.raises(ValueError, match=words):
         allowed.add_adapter("second", config(0.5))

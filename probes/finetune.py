@@ -311,7 +311,9 @@ class FinetuneSettings:
             Rival(name, strength)
             for name in dict.fromkeys(self.regularizer)
             for strength in (
-                (0.0,) if name == "LoRA" else self.strength or strengths_at(name, self.rank)
+                (0.0,)
+                if name == "LoRA"
+                else dict.fromkeys(self.strength) or strengths_at(name, self.rank)
             )
         ]
 

@@ -48,7 +48,7 @@ def test_every_method_rate_and_seed_is_a_run(made):
 
 def test_a_regularizer_is_run_at_every_strength_and_lora_once(made):
     names = ("LoRA", "weight decay", "LoRA Dropout", "LoRA")
-    given = made(regularizer=names, strength=(0.3, 0.6), draws=2).cells()
+    given = made(regularizer=names, strength=(0.3, 0.6, 0.3), draws=2).cells()
     assert [(one.regularizer, one.strength, one.p) for one in given[::2]] == [
         ("LoRA", 0.0, 0.0), ("weight decay", 0.3, 0.0), ("weight decay", 0.6, 0.0),
         ("LoRA Dropout", 0.3, 0.3), ("LoRA Dropout", 0.6, 0.6),

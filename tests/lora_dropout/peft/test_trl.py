@@ -3,12 +3,15 @@
 import copy
 import importlib
 import logging
+import re
+from pathlib import Path
 
 import pytest
 import torch
+import trl
 from peft import get_peft_model
 from torch.nn.functional import cross_entropy, logsigmoid
-from transformers import set_seed
+from transformers import Trainer, set_seed
 from trl import GRPOConfig, GRPOTrainer, SFTTrainer
 from trl.trainer.utils import add_fused_lm_head
 
@@ -272,6 +275,21 @@ def test_a_step_that_draws_its_own_data_takes_one_sample(name):
     ours = type("Ours", (LoraDropoutTrainerMixin, theirs), {})
     with pytest.raises(ValueError, match="samples must be 1 in Ours, whose every pass draws data"):
         ours(samples=2)
+
+
+def test_no_trainer_counts_under_a_name_of_the_mixin():
+    """GRPO and its kin have a number ``_step``, which took the place of a method."""
+    ours = {*vars(LoraDropoutTrainerMixin), *LoraDropoutTrainerMixin.__init__.__code__.co_names}
+    own = {name for name in ours if name.startswith("_") and not hasattr(Trainer, name)}
+    files = [*Path(trl.__file__).parent.rglob("*_trainer.py")]
+    theirs = {
+        name
+        for file in files
+        for name in re.findall(r"(?:self\.|def )(_\w+)(?:\(|: [^=\n]+ =| \+?=) ?", file.read_text())
+    }
+    assert len(files) > 5
+    assert {"_step", "_metrics"} <= theirs
+    assert own & theirs == set()
 
 
 class GRPO(LoraDropoutTrainerMixin, GRPOTrainer):

@@ -123,6 +123,17 @@ def test_what_is_said_of_peft_s_dropout_against_lora_dropout_is_what_the_rows_gi
     assert none == 0
 
 
+def test_tuned_with_dropout_the_learning_rate_is_as_many_times_lora_s_as_is_said():
+    least, most = re.search(r"it takes (\d) to (\d) times LoRA's learning\s+rate", PAGE).groups()
+    found = []
+    for folder in ("", "seed-1/", "seed-2/", "seed-3/"):
+        for n in (32, 64, 128):
+            file = ROOT / f"benchmarks/results/{folder}rivals-small-digits-{n}.csv"
+            rates = pd.read_csv(file).groupby(["method", "strength"])["lr"].first()
+            found.append(rates["LoRA Dropout", 0.1] / rates["LoRA", 0.0])
+    assert [f"{min(found):g}", f"{max(found):g}"] == [least, most]
+
+
 def spread(rows):
     """By method, how much its mean varies over four seeds, in units of its own standard error."""
     found = []

@@ -1,5 +1,6 @@
 """Axes that can be read: numbers apart from each other, and a word where nothing could be drawn."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,20 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection
-from matplotlib.ticker import AutoLocator, LogFormatterSciNotation, MaxNLocator, NullLocator
+from matplotlib.ticker import (
+    AutoLocator,
+    LogFormatterSciNotation,
+    MaxNLocator,
+    NullLocator,
+    SymmetricalLogLocator,
+)
 
 #: Most intervals between the numbers of an axis from left to right, where they stand side by side.
 MOST = 5
+#: The same where it is linear at 0 alone, and logarithmic beyond.
+MOST_POWERS = 15
+#: What of a power of ten is not seen.
+MARKUP = re.compile(r"\\mathdefault|[${}^]")
 #: Width of a figure of a number in points, and least distance of two numbers.
 FIGURE_WIDTH, APART = 6.4, 4.0
 #: Share of a panel's width that its numbers, and a legend beside it, leave.
@@ -37,9 +48,9 @@ def make_legible(axes: Axes) -> None:
         return
     if isinstance(axes.xaxis.get_major_locator(), AutoLocator):
         axes.xaxis.set_major_locator(MaxNLocator(MOST, steps=[1, 2, 2.5, 5, 10]))
-    _set_apart(axes)
     for axis in (axes.xaxis, axes.yaxis):
         _say_plainly(axis)
+    _set_apart(axes)
     if not has_data(axes):
         _set_limits(axes)
         without_place = axes.get_yscale() == "log" and -np.inf < axes.dataLim.y1 <= 0
@@ -79,15 +90,20 @@ class PlainLogarithms(LogFormatterSciNotation):
 def _set_apart(axes: Axes) -> None:
     """Let an x axis have fewer numbers, down to one interval, while they are wider than a panel."""
     locator, formatter = axes.xaxis.get_major_locator(), axes.xaxis.get_major_formatter()
-    if not isinstance(locator, MaxNLocator):
+    if not isinstance(locator, MaxNLocator | SymmetricalLogLocator):
         return
+    linear = isinstance(locator, MaxNLocator)
     panel = LEFT * axes.bbox.width * 72 / axes.figure.dpi
     low, high = axes.get_xlim()
-    for most in range(MOST, 0, -1):
+    for most in range(MOST, 0, -1) if linear else range(MOST_POWERS, 1, -1):
         shown = [at for at in axes.get_xticks() if low <= at <= high]
-        if sum(FIGURE_WIDTH * len(said) + APART for said in formatter.format_ticks(shown)) <= panel:
+        widths = (len(MARKUP.sub("", said)) for said in formatter.format_ticks(shown))
+        if sum(FIGURE_WIDTH * width + APART for width in widths) <= panel:
             return
-        locator.set_params(nbins=most)
+        if isinstance(locator, MaxNLocator):
+            locator.set_params(nbins=most)
+        else:
+            locator.set_params(numticks=most)
 
 
 def _say_plainly(axis: Axis) -> None:

@@ -84,6 +84,12 @@ def test_long_numbers_side_by_side_are_fewer(low, width):
     with style():
         axes = Drawing(figsize=(5, 2)).subplots(1, 2)[0]
     axes.plot([low, low + width], [1, 2])
+    assert_apart(axes)
+    assert "+" not in axes.xaxis.get_offset_text().get_text()
+
+
+def assert_apart(axes):
+    """Numbers below a panel, once it is legible, do not touch."""
     make_legible(axes)
     figure = axes.get_figure(root=True)
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -93,7 +99,16 @@ def test_long_numbers_side_by_side_are_fewer(low, width):
     boxes = [text.get_window_extent(renderer) for at, text in ticks if left <= at <= right]
     assert len(boxes) > 1
     assert all(one.x1 <= other.x0 for one, other in pairwise(boxes))
-    assert "+" not in axes.xaxis.get_offset_text().get_text()
+
+
+@pytest.mark.parametrize("largest", [1.0, 1e4, 1e7, 1e10])
+def test_powers_of_ten_side_by_side_are_apart_where_networks_diverged(largest):
+    with style():
+        axes = Drawing(figsize=(10, 3)).subplots(1, 3)[0]
+    axes.set_xscale("symlog", linthresh=0.01)
+    axes.set_xlim(0, largest)
+    axes.plot([0.0, largest], [1, 2])
+    assert_apart(axes)
 
 
 def test_ticks_that_were_set_are_kept():

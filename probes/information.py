@@ -308,10 +308,11 @@ class InformationResult(Result):
         first = f"A bound says something at {told} of {how_many(of, 'setting')} of n and p"
         # A bound that applies in some draws alone is compared with the gap of these.
         everywhere = holds[holds["bound_draws"] == points["gap_draws"].max()]
-        known = everywhere[np.isfinite(everywhere["ratio"])]
-        if not len(known):
+        least = everywhere.loc[everywhere.groupby(keys)["bound"].idxmin()]
+        # A gap of 0 has no multiples, and the next bound is not the smallest.
+        least = least[np.isfinite(least["ratio"])]
+        if not len(least):
             return f"{first}."
-        least = known.loc[known.groupby(keys)["bound"].idxmin()]
         names = listed([f"“{name}”" for name in least["name"].unique()])
         ends = dict.fromkeys(times(ratio) for ratio in (least["ratio"].min(), least["ratio"].max()))
         return f"{first}; the smallest is {' to '.join(ends)} times the gap ({names})."

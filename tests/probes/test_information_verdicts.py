@@ -64,6 +64,14 @@ def test_a_margin_of_rounding_is_none():
     assert InformationResult(draws).summary["verdict"].tolist() == ["holds"]
 
 
+def test_where_the_smallest_bound_is_on_a_gap_of_0_no_other_is_called_the_smallest():
+    loose = rows_of({("binary kl", 0.1): 0.5}).rows
+    tight = rows_of({("leave-one-out CMI", 0.1): 0.0}, gap=0.0, spread=0.0).rows
+    result = InformationResult(pd.concat([tight, loose], ignore_index=True))
+    assert result.finding == "A bound says something at 1 of 1 setting of n and p."
+    assert "the smallest is leave-one-out CMI, 0 for a gap of 0" in result.conclusion
+
+
 def test_where_no_bound_says_anything_that_is_said():
     assert rows_of({("e-CMI", 0.1): 1.5}).conclusion == "n = 8, p = 0.1: no bound says anything."
 

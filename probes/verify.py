@@ -335,7 +335,7 @@ def _passed(checks: int) -> str:
     if checks == 0:
         return "No statement that we claim is true was checked"
     if checks == 1:
-        return "The one check of a true statement passed"
+        return "The 1 check of a true statement passed"
     return f"All {checks:,} checks of true statements passed"
 
 

@@ -223,7 +223,7 @@ def test_verify_tells_what_is_false_from_what_needs_a_premise():
         ((*case[:3], 0.4, 0.2), {"failed": "not close", "command": "--n 9"}),
     )
     assert result.conclusion.splitlines() == [
-        "The one check of a true statement passed; as printed, Theorem 4.4 fails in 1 case.",
+        "The 1 check of a true statement passed; as printed, Theorem 4.4 fails in 1 case.",
         "Fails as printed, though every printed premise is met:",
         "  Theorem 4.4 (as printed): 0.3 against a bound of 0.2 in wine, n = 50: "
         "python -m probes.verify --n 50",

@@ -590,7 +590,7 @@ def test_what_fails_and_should_hold_is_counted():
     holds, above = (*case, 0.1, 0.2), (*case, 0.3, 0.2)
     assert violated(
         (holds, {}), (above, {"provable": False}), (above, {"failed": "convexity"})
-    ) == ["The one check of a true statement passed; as printed, Theorem 4.4 fails in 1 case."]
+    ) == ["The 1 check of a true statement passed; as printed, Theorem 4.4 fails in 1 case."]
     assert violated((holds, {}), (above, {}), (above, {})) == [
         "2 of 3 checks of true statements failed:"
     ]

@@ -13,7 +13,7 @@ import tyro
 
 from probes.cli.command_line import run_command_line
 from probes.metrics.inference_names import AT_TEST_ALONE
-from recipes.runs import read_runs
+from recipes.runs import read_runs, require_columns
 
 RATE = "training_learning_rate"
 
@@ -64,7 +64,9 @@ def main() -> None:
     def choose(settings: ChooseSettings, words: list[str]) -> int:
         if words:
             raise ValueError(f"unknown arguments: {' '.join(words)}")
-        for method, rate, edge in best_rates(read_runs(settings.folders)).itertuples(index=False):
+        rows = read_runs(settings.folders)
+        require_columns(rows, [RATE, "test_loss"])
+        for method, rate, edge in best_rates(rows).itertuples(index=False):
             print(method.removesuffix(" Dropout").lower(), f"{rate:g}")
             if edge:
                 print(f"{method}: {rate:g} is at the end of the learning rates tried: try more",

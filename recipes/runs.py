@@ -31,7 +31,8 @@ def read_runs(folders: Sequence[Path], *, best: bool = False) -> pd.DataFrame:
         alone" the ensemble of what was trained at p = 0; ``rank`` 0 where it is not said.
 
     Raises:
-        ValueError: a folder without finished runs, or a file that cannot be read.
+        ValueError: a folder without finished runs, or a file that cannot be read, or holds those of
+            another question.
     """
     if not folders:
         raise ValueError("folders of finished runs are needed; got none")
@@ -73,6 +74,24 @@ def _at_best(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _read(file: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(file).assign(file=str(file))
+        rows = pd.read_parquet(file).assign(file=str(file))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+    along = ["step"] if "steps" in rows else []
+    require_columns(rows, [*(name for name in RUN if name != "rank"), *along])
+    return rows
+
+
+def require_columns(rows: pd.DataFrame, needed: Sequence[str]) -> None:
+    """Refuse rows that are not of the runs that are asked for.
+
+    Args:
+        rows: with ``file``, where they lie.
+        needed: columns.
+
+    Raises:
+        ValueError: a column is missing; the message names it and the file.
+    """
+    missing = [name for name in needed if name not in rows]
+    if missing:
+        raise ValueError(f"{rows['file'].iloc[0]} holds other runs: they say no {missing[0]}")

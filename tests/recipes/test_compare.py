@@ -211,10 +211,20 @@ def test_the_command_prints_verdicts_and_keeps_the_cells(tmp_path):
 
 @pytest.mark.parametrize("module", ["recipes.compare", "recipes.choose"])
 def test_a_folder_without_runs_is_one_line(module, tmp_path):
-    (tmp_path / "rows.parquet").write_bytes(b"PAR1 damaged")
-    (tmp_path / "empty").mkdir()
-    for folder, words in ((tmp_path, "cannot be read"), (tmp_path / "empty", "no finished runs")):
-        status, said, complaint = run_module(str(tmp_path), [module, str(folder)])
+    said_of = {
+        "damaged": "cannot be read", "empty": "no finished runs", "stability": "say no step",
+        "calibration": "say no method",
+    }  # fmt: skip
+    if module == "recipes.choose":
+        said_of["mmlu"] = "say no training_learning_rate"
+    for name in said_of:
+        (tmp_path / name).mkdir()
+    (tmp_path / "damaged/rows.parquet").write_bytes(b"PAR1 damaged")
+    for name, column in (("stability", "step"), ("calibration", "method"), ("mmlu", "rank")):
+        if name in said_of:
+            run_rows().drop(columns=column).to_parquet(tmp_path / name / "rows.parquet")
+    for name, words in said_of.items():
+        status, said, complaint = run_module(str(tmp_path), [module, str(tmp_path / name)])
         assert (status, said) == (2, "")
         assert words in complaint
         assert len(complaint.strip().splitlines()) == 1

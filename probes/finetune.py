@@ -511,13 +511,16 @@ def read_result(folder: Path) -> FinetuneResult:
     """Read what :func:`measure` kept in a folder.
 
     Raises:
-        ValueError: there are no finished runs, or the files are damaged.
+        ValueError: there are no finished runs, or those of another question, or the files are
+            damaged.
     """
     try:
         rows, diagram = (pd.read_parquet(folder / f"{kind}.parquet") for kind in KINDS)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{folder} holds no finished runs that can be read: {reason}") from None
+    if "regularizer" not in rows:
+        raise ValueError(f"{folder} holds no runs of probes.finetune, but of another question")
     return FinetuneResult(rows, {TableKind.DIAGRAM: diagram})
 
 

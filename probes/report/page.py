@@ -90,12 +90,13 @@ def write_report(settings: ReportSettings) -> Path:
         ValueError: a value is out of range, or the folder cannot be written.
     """
     plans = settings.plans()
+    # First: what is wrong with them is said before hours of measuring.
+    kept = [full_scale(run, number) for number, run in enumerate(settings.runs, start=1)]
     folder = make_folder(settings.out)
     measured = {
         plan.key: _said(plan, f"[{number}/{len(plans)}]") for number, plan in enumerate(plans, 1)
     }
-    sections = _arranged(plans, measured)
-    sections += [full_scale(run, number) for number, run in enumerate(settings.runs, start=1)]
+    sections = [*_arranged(plans, measured), *kept]
     page = folder / "index.html"
     write_whole(page, lambda path: path.write_text(render(sections), encoding="utf-8"))
     return page

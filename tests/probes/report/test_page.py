@@ -324,6 +324,13 @@ def test_bad_values_are_refused(arguments, words, tmp_path):
     assert_refused("report", arguments, words, tmp_path)
 
 
+def test_runs_of_another_question_are_refused_before_anything_is_measured(tmp_path):
+    for name in ("rows", "diagram"):
+        pd.DataFrame({"p": [0.3]}).to_parquet(tmp_path / f"{name}.parquet")
+    quick = "--sections curves --task breast_cancer --n 8 --draws 2 --steps 3 --workers 1 --runs ."
+    assert_refused("report", quick.split(), ["another question"], tmp_path)
+
+
 def test_the_command_line_names_the_page(tmp_path):
     done = run_here(
         "report", "--sections", "curves", "--task", "breast_cancer", "--n", "8", "--draws", "2",

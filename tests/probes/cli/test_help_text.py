@@ -1,7 +1,7 @@
 """Help: what matters first, every flag with what it is, nothing that only a programmer reads."""
 
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 
 import pytest
@@ -26,15 +26,50 @@ def test_every_flag_is_described_in_80_columns(name):
     assert max(map(len, lines)) <= 80 or all(
         "python -m" in line for line in lines if len(line) > 80
     )
-    for field in fields(settings):
+    for one in fields(settings):
         # What is for Python alone, as a dictionary is, is no flag.
-        hidden = tyro.conf.Suppress in getattr(field.type, "__metadata__", ())
-        assert (f"  --{field.name.replace('_', '-')} " in said.replace("\n", " ")) is not hidden
+        hidden = tyro.conf.Suppress in getattr(one.type, "__metadata__", ())
+        assert (f"  --{one.name.replace('_', '-')} " in said.replace("\n", " ")) is not hidden
     assert "``" not in said
     known = documentation(probe(name).settings)
     assert {field.name for field in fields(probe(name).settings)} == known.keys()
     assert "None}" not in said
     assert "site-packages" not in said
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Settings of every kind of default."""
+
+    wanted: int
+    """A number. (once)"""
+    several: tuple[float, ...] = (0.1, 0.3)
+    """Rates."""
+    made: tuple[str, ...] = field(default_factory=tuple)
+    """Words."""
+    quiet: bool = False
+    """Says less."""
+    found: int | None = None
+    """Steps. Default: the task's."""
+    with_15_letters: int = 3
+    """As wide as fits."""
+    with_sixteen_letters: int = 3
+    """Wider."""
+
+
+def test_a_default_is_told_once_and_what_has_none_is_needed():
+    lines = help_text(Asked, "probes.asked").splitlines()
+    first = lines.index("more settings:") + 1
+    assert lines[first : lines.index("", first)] == [
+        "  --wanted INT          A number. (once) (needed)",
+        "  --several FLOAT ...   Rates. (default: 0.1 0.3)",
+        "  --made TEXT ...       Words.",
+        "  --quiet               Says less.",
+        "  --found INT           Steps. Default: the task's.",
+        "  --with-15-letters INT As wide as fits. (default: 3)",
+        "  --with-sixteen-letters INT",
+        "                        Wider. (default: 3)",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)

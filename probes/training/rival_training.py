@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.jobs.validation import check_one_of
 from probes.models.encoder import Tokens
 from probes.models.feedforward import Columns
 from probes.models.losses import Loss, cross_entropy, logistic
@@ -241,8 +242,12 @@ def obstacle(network: Network, name: str) -> str:
 
     Returns:
         One sentence.
+
+    Raises:
+        ValueError: the method's rule is none that trains.
     """
     method, loss = RIVALS[name], network.loss
+    check_one_of(f"rule of {name}", method.rule, tuple(TRAINERS))
     if method.classes and loss not in (cross_entropy, logistic):
         return f"{name} needs a task with classes, and the loss of this one is {loss.name}"
     if method.rule == "smaller rank" and network.rank == 1:

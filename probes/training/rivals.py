@@ -9,6 +9,7 @@ from math import inf
 from typing import Literal
 
 from lora_dropout.masks import expected_mask
+from probes.jobs.validation import require
 
 #: How a trained method predicts: with its weights as they are, with the update multiplied by its
 #: expected mask or by a factor, by the mean output of masked networks, or by the mean output of
@@ -266,13 +267,18 @@ def strengths_at(name: str, rank: int) -> tuple[float, ...]:
     Returns:
         Strengths, in their order.
 
+    Raises:
+        ValueError: the entry of the method has no strength, or one that is out of range.
+
     >>> strengths_at("smaller rank", 8), strengths_at("smaller rank", 4)
     ((0.5, 0.75, 0.875), (0.5, 0.75))
     """
     strengths = RIVALS[name].strengths
+    require(len(strengths) > 0, f"strengths of {name}", "at least one value", "none")
+    rivals = [Rival(name, strength) for strength in strengths]
     if RIVALS[name].rule != "smaller rank":
         return strengths
     by_rank: dict[int, float] = {}
-    for strength in strengths:
-        by_rank.setdefault(Rival(name, strength).rank(rank), strength)
+    for rival in rivals:
+        by_rank.setdefault(rival.rank(rank), rival.strength)
     return tuple(by_rank.values())

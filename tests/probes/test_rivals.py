@@ -17,7 +17,7 @@ from probes.jobs.sweep import Sweep
 from probes.jobs.time_limit import TimeLimit
 from probes.rivals import END, IMPLIED, RivalsSettings, family_of
 from probes.tasks import TASKS
-from probes.training.rivals import RIVALS, Rival
+from probes.training.rivals import RIVALS, Method, Rival
 from tests.probes.commands import assert_refused, run_here
 
 pytestmark = pytest.mark.slow
@@ -256,3 +256,20 @@ def test_the_command_line_answers_and_goes_on_from_what_is_kept(tmp_path):
 )
 def test_bad_values_are_refused(arguments, words, tmp_path):
     assert_refused("rivals", arguments, words, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"rule": "weight decy"}, "rule of mine must be one of LoRA, .*did you mean weight decay"),
+        ({"strengths": ()}, "strengths of mine must be at least one value; got none"),
+        ({"strengths": (0.5, 1.5)}, r"strength of mine must lie in \[0, 1\), got 1.5"),
+    ],
+)
+def test_an_entry_that_cannot_be_trained_is_refused_before_anything_is(entry, said, monkeypatch):
+    """A rule that does not exist ended in a KeyError, and no strengths in an IndexError."""
+    whole = {"rule": "LoRA", "strength": "a share", "strengths": (0.5,), "source": "this test"}
+    monkeypatch.setitem(RIVALS, "mine", Method(**(whole | entry)))
+    for asked in (("mine",), ()):
+        with pytest.raises(ValueError, match=said):
+            RivalsSettings(method=asked).cells()

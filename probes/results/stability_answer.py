@@ -73,22 +73,30 @@ def bound_answer(bounds: pd.DataFrame) -> str:
 
 def _unsupported(rows: pd.DataFrame) -> str:
     """Why: premises that fail, values of λ without a bound, and how far off the kindest one is."""
-    failed = failed_in_any(rows["failed"])
-    parts = [f"its premises fail ({listed(failed)})"] if failed else []
-    by_strength = rows.groupby("strength", sort=True)["bound"]
-    none = [float(str(strength)) for strength, some in by_strength if some.isna().all()]
-    if none:
-        where = f"λ = {none[0]:g}" if len(none) == 1 else f"λ ≤ {max(none):g}"
-        if (rows["curvature"] < 0).any():
-            parts.append(f"its premises fail at {where} (negative curvature)")
-        else:
-            parts.append(f"at {where} its premises are not known to hold (curvature not found)")
+    parts = _premises_that_fail(rows)
     known = rows[rows["bound"].notna()]
     if len(known):
         # The bound falls with λ: the largest that was tried is the kindest to it.
         kindest = known[known["strength"] == known["strength"].max()]
         parts.append(f"at λ = {kindest['strength'].iloc[0]:g} {_ratio(kindest)}")
     return ", and ".join(parts)
+
+
+def _premises_that_fail(rows: pd.DataFrame) -> list[str]:
+    """At most one clause: the premises that fail, and the values of λ without a bound."""
+    names = failed_in_any(rows["failed"])
+    by_strength = rows.groupby("strength", sort=True)["bound"]
+    none = [float(str(strength)) for strength, some in by_strength if some.isna().all()]
+    if not none:
+        return [f"its premises fail ({listed(names)})"] if names else []
+    where = f"λ = {none[0]:g}" if len(none) == 1 else f"λ ≤ {max(none):g}"
+    negative = (rows["curvature"] < 0).any()
+    why = "negative curvature" if negative else "curvature not found"
+    if names:
+        return [f"its premises fail ({listed(names)}; {why} at {where})"]
+    if negative:
+        return [f"its premises fail at {where} ({why})"]
+    return [f"at {where} its premises are not known to hold ({why})"]
 
 
 def _ratio(rows: pd.DataFrame) -> str:

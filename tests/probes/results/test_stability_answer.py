@@ -60,6 +60,16 @@ def test_a_curvature_that_was_not_found_is_not_called_negative():
     assert said(lost | {"curvature": -9.0}).endswith("fail at λ = 1 (negative curvature).")
 
 
+def test_that_the_premises_fail_is_said_once():
+    """It once read "its premises fail (...), and its premises fail at λ = 1"."""
+    saddle = FAR | {"bound": NAN, "curvature": -9.0}
+    assert said(saddle) == (
+        "Nothing here supports the bound of Proposition 4.2: its premises fail (θ(S^i) close to "
+        "θ(S); negative curvature at λ = 1)."
+    )
+    assert "; curvature not found at λ = 1)." in said(saddle | {"curvature": NAN})
+
+
 @pytest.mark.parametrize(
     ("betas", "answer"),
     [

@@ -273,8 +273,14 @@ class ComparisonResult(Result):
             "bound, measured (1 - δ quantile of the gap that it bounds, or the mean gap where it "
             "is a bound on that) and coverage (share of the draws in which it held) at the largest "
             f"n drawn; vacuous: bound and train loss together are at least {self.limit}"
-            f"{self._said_of_stability}"
+            f"{self._said_of_stability}{self._said_of_exceeded}"
         )
+
+    @property
+    def _said_of_exceeded(self) -> str:
+        """What that word means in the last column, where it stands there."""
+        means = "; exceeded: the gaps measured at that n contradict the bound (Holm, all bounds)"
+        return means if self._exceeded else ""
 
     @property
     def _said_of_stability(self) -> str:
@@ -390,7 +396,7 @@ class ComparisonResult(Result):
 
     def text(self) -> pd.DataFrame:
         """The thresholds as they are printed."""
-        last = self._last
+        last, exceeded = self._last, self._exceeded
         return pd.DataFrame(
             [
                 {
@@ -403,7 +409,9 @@ class ComparisonResult(Result):
                     "measured": f"{at['measured']:.4g}",
                     "coverage": _coverage(at["coverage"]),
                     **self._stability(at),
-                    "not vacuous from n": _threshold(row),
+                    "not vacuous from n": (
+                        "exceeded" if row["name"] in exceeded else _threshold(row)
+                    ),
                 }
                 for row in self.summary.to_dict("records")
                 if row["name"] in last.index

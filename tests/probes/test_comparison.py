@@ -63,12 +63,16 @@ FIRST, SECOND = "Theorem 4.4", "second moment, derived"
 NAMED = f" Exceeded by what was measured: {SECOND}."
 
 
-def told(*bounds, p_value):
-    """What is said of two made-up bounds over 8 draws; the p-value is that of the second."""
+def compared(*bounds, p_value):
+    """Two made-up bounds over 8 draws; the p-value is that of the second."""
     made = comparison_result(
         {name: {100: bound} for name, bound in zip((FIRST, SECOND), bounds, strict=True)}
     )
-    return replace(made, rows=made.rows.assign(p_value=[1.0, p_value])).conclusion
+    return replace(made, rows=made.rows.assign(p_value=[1.0, p_value]))
+
+
+def told(*bounds, p_value):
+    return compared(*bounds, p_value=p_value).conclusion
 
 
 @pytest.mark.parametrize(("p_value", "refuted"), [(NAN, False), (0.03, False), (0.02, True)])
@@ -81,6 +85,14 @@ def test_a_bound_that_is_exceeded_too_often_says_nothing(p_value, refuted):
     assert said.endswith(NAMED) == refuted
     assert f"{'1 of 2 bounds says' if refuted else '2 of 2 bounds say'} something" in said
     assert f"the smallest without a test set is {FIRST if refuted else SECOND}, " in said
+
+
+@pytest.mark.parametrize(("p_value", "column"), [(0.03, "100"), (0.02, "exceeded")])
+def test_no_n_is_told_from_which_on_an_exceeded_bound_says_something(p_value, column):
+    """The table had "100" beside a bound that the answer said was exceeded."""
+    made = compared(0.5, -0.1, p_value=p_value)
+    assert made.brief()["not vacuous from n"].tolist() == ["100", column]
+    assert ("exceeded: " in made.note) == (column == "exceeded")
 
 
 def test_where_all_others_are_vacuous_what_is_exceeded_is_still_named():

@@ -79,6 +79,8 @@ from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import load_own
 from probes.tasks.own_model_layers import say_layers
 from probes.tasks.own_model_traits import traits_of
+from probes.tasks.packaged import packaged
+from probes.tasks.tweets import MODEL
 from probes.training.own_training import adapted, check_rates, own_obstacle
 from probes.training.rival_training import obstacle
 
@@ -182,13 +184,17 @@ class RecommendSettings(TextOptions, EngineOptions):
 
     @property
     def given_texts(self) -> dict[str, Any]:
-        """The options of the text tasks that are not as usual, of those that fine-tuning has."""
+        """The options of the text tasks that are not as usual, of those that fine-tuning has.
+
+        Of a file of one's own also the model, as fine-tuning has another one by default.
+        """
         taken = ("data", "text_column", "label_column", "encoding", "model", "tokens")
-        return {
+        given = {
             one.name: getattr(self, one.name)
             for one in fields(TextOptions)
             if one.name in taken and getattr(self, one.name) != one.default
         }
+        return {"model": str(packaged(MODEL))} | given if self.data else given
 
     def _task(self) -> tuple[Cell, int, Callable[[str], str]]:
         """The first draw of a task, its number of examples, and what stands in a method's way."""

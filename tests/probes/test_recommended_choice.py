@@ -11,6 +11,8 @@ import pytest
 from probes.jobs.job import TableKind
 from probes.recommend import RecommendResult, RecommendSettings
 from probes.results.recommendation import CONSTANT
+from probes.tasks.packaged import packaged
+from probes.tasks.tweets import MODEL
 from tests.probes.tables import recommend_result
 
 
@@ -108,6 +110,15 @@ def test_the_command_names_the_file_the_columns_and_the_model_that_were_given():
     assert (given["text-column"], given["label-column"]) == ("message", "kind")
     assert (given["model"], given["n"]) == ("mine", str(made.rows["n"].iloc[0]))
     assert not {"data", "layers", "encoding"} & set(given)
+
+
+def test_the_command_names_the_model_that_was_tuned_where_none_was_given():
+    """Fine-tuning takes DeBERTa for a file, for which the learning rate was not tuned."""
+    made = made_up(PAIR)
+    rows = made.rows.assign(task="text")
+    result = replace(made, rows=rows, texts=RecommendSettings(data="mine.csv").given_texts)
+    command = result.conclusion.partition("python -m probes.finetune ")[2]
+    assert from_words(shlex.split(command))["model"] == str(packaged(MODEL))
 
 
 def from_words(words):

@@ -35,6 +35,7 @@ from probes.jobs.job import RunJob, TableKind, Tables
 from probes.jobs.manifest import MANIFEST, write_manifest
 from probes.jobs.store import Store
 from probes.jobs.sweep import Sweep
+from probes.jobs.torch_settings import usual_torch_settings
 from probes.jobs.validation import did_you_mean
 from probes.results.result import Result
 
@@ -125,6 +126,7 @@ class Probe(Generic[S, R]):
         measure.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return measure
 
+    @usual_torch_settings()
     def run_with(self, settings: S) -> R:
         """Measure; with ``settings.out``, keep rows, manifest and figures there.
 

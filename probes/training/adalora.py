@@ -47,9 +47,11 @@ def initial_triplets(rank: int, d_in: int, d_out: int, generator: torch.Generato
     """
 
     def normal(rows: int, columns: int) -> Tensor:
-        return INITIAL_SPREAD * torch.randn(rows, columns, generator=generator)
+        drawn = torch.randn(rows, columns, generator=generator, dtype=torch.float32)
+        return INITIAL_SPREAD * drawn
 
-    return Triplets(normal(d_out, rank), torch.zeros(rank), normal(rank, d_in))
+    values = torch.zeros(rank, dtype=torch.float32)
+    return Triplets(normal(d_out, rank), values, normal(rank, d_in))
 
 
 def as_factors(triplets: Triplets) -> tuple[Tensor, Tensor]:

@@ -37,6 +37,19 @@ def test_the_initial_update_is_zero():
     assert torch.equal(B @ A, torch.zeros(4, 5))
 
 
+def test_the_initial_triplets_do_not_depend_on_the_default_dtype():
+    drawn = [initial_triplets(3, 5, 4, torch.Generator().manual_seed(0))]
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        drawn.append(initial_triplets(3, 5, 4, torch.Generator().manual_seed(0)))
+    finally:
+        torch.set_default_dtype(before)
+    for one, other in zip(*drawn, strict=True):
+        assert torch.equal(one, other)
+        assert one.dtype == other.dtype == torch.float32
+
+
 def test_orthogonality_is_zero_for_an_svd_alone():
     P, values, Q = torch.linalg.svd(random_triplets(3).P, full_matrices=False)
     assert float(orthogonality(Triplets(P, values, Q))) == pytest.approx(0, abs=1e-20)

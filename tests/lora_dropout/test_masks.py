@@ -186,6 +186,18 @@ def test_two_point_masks_are_one_deviation_away_from_the_mean_and_nowhere_zero(p
     assert (entries != 0).all()
 
 
+@pytest.mark.parametrize("kind", ["bernoulli", *OTHER_KINDS])
+def test_entries_do_not_depend_on_the_default_dtype(kind):
+    """Those of two points were rounded to 8 bits where bfloat16 is the default."""
+    uniform = torch.arange(2**10, dtype=torch.float32) / 2**10
+    entries, before = _entries(uniform, 0.3, kind), torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert torch.equal(_entries(uniform, 0.3, kind), entries)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_two_point_masks_at_one_half_are_bernoulli_masks():
     masks = [draw_masks(LayerShape(50, 40, 0.5, 0.5, kind), seed=0, step=3, layer=0)
              for kind in ("bernoulli", "two-point")]  # fmt: skip

@@ -100,6 +100,8 @@ class Probe(Generic[S, R]):
         def measure(**settings: Any) -> R:
             return self.run_with(from_keywords(self.settings, settings))
 
+        # So that it is pickled and shown in help as what it is: the function of its module.
+        measure.__module__, measure.__qualname__ = f"probes.{self.name}", "measure"
         known = self.settings.__name__
         measure.__doc__ = f"""{self.settings.__doc__}
 

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def test_a_question_is_a_probe_with_one_verb(name):
     parameters = inspect.signature(module.measure).parameters
     assert list(parameters) == [one.name for one in dataclasses.fields(module.PROBE.settings)]
     assert "Raises:" in module.measure.__doc__
+    assert pickle.loads(pickle.dumps(module.measure)) is module.measure
 
 
 @pytest.mark.parametrize("name", [*QUESTIONS, "report"])

@@ -221,7 +221,7 @@ def _kinds(both: Dropping, samples: int) -> list[Variant]:
     ]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class AblationResult(Result):
     """One row a part, variant, rate and draw: see :func:`measure_cell`.
 

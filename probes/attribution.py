@@ -220,7 +220,7 @@ class DrawOfS:
         }
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class AttributionResult(Result):
     """Networks as :func:`measure_cell` returns them, and the scores, (n, m) a draw, in their order.
 

@@ -251,7 +251,7 @@ def measure_cell(cell: ComparisonCell, progress: Progress) -> Tables:
     return {TableKind.ROWS: pd.DataFrame(records)}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ComparisonResult(Result):
     """Bounds on the gap of minimisers side by side.
 

@@ -231,7 +231,7 @@ class RecommendSettings(TextOptions, EngineOptions):
         return min(64, examples - 1) if self.n is None else self.n
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class RecommendResult(Result):
     """One row a tuned method and telling draw: see ``probes.cells.rival_cells.measure``.
 

@@ -195,7 +195,7 @@ class RivalsSettings(TextOptions, EngineOptions):
         return [name for name in known if not obstacle(network, name)]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class RivalsResult(Result):
     """One row a method, setting and fresh draw: see ``probes.cells.rival_cells.measure``.
 

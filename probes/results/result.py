@@ -1,7 +1,7 @@
 """What every question's result has: tables that are kept, shown, drawn and handed on."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from figures.style import Drawing
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Result(ABC):
     """What a question measured.
 
@@ -183,6 +183,12 @@ class Result(ABC):
         """Return the summary as a JSON document; NaN becomes null, infinity a word."""
         return as_json(self.summary)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both answer one question with the same tables; NaN is the same as NaN."""
+        return type(other) is type(self) and all(
+            _is_same(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)
+        )
+
     def __repr__(self) -> str:
         said = "; ".join([self.setting, *self.restrictions])
         return f"{self.answer}\n{said}\n{self.text().to_string(index=False)}"
@@ -204,6 +210,19 @@ class Result(ABC):
         """What the numbers of the first screen are, which rows it has, and what restricts them."""
         notes = [self.said_of_numbers, self.said_of_brief, *self.restrictions]
         return "; ".join(filter(None, notes))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two attributes of a result are equal, where these hold tables or arrays as well."""
+    if isinstance(one, pd.DataFrame):
+        return one.equals(other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other, equal_nan=True)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return bool(one == other)
 
 
 def caveats(rows: pd.DataFrame, examples_of_each: int = 1) -> list[str]:

@@ -73,7 +73,7 @@ CURVES_ALONE = (
 )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class StabilityResult(Result):
     """Measured stability and gap, beside the bounds.
 

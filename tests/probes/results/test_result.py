@@ -2,6 +2,7 @@
 
 import pytest
 
+from probes.jobs.job import TableKind
 from tests.probes.tables import NAN, ablation_result, ensemble_result
 
 
@@ -33,6 +34,18 @@ def test_draws_of_nearly_all_data_do_not_hold_all_of_it():
 def test_one_step_is_one():
     result = ablation_result({("dropout when", "never", 0.3): (0.4,)})
     assert ", 1 step, " in type(result)(result.rows.assign(steps=1)).setting
+
+
+def test_results_are_equal_where_their_tables_are():
+    """Two tables compared by themselves have no truth value: a result was in no list."""
+    variants = {("dropout when", "never", 0.3): (0.4, NAN)}
+    one, other = ablation_result(variants), ablation_result(variants)
+    assert one == other
+    assert one in [None, other]
+    assert one != type(one)(one.rows.assign(n=1))
+    assert one != type(one)(one.rows, margin=0.5)
+    more = {TableKind.DIAGRAM: one.rows}
+    assert type(one)(one.rows, more) == type(one)(other.rows, dict(more)) != one
 
 
 def test_one_draw_shares_examples_with_none():

@@ -96,7 +96,8 @@ fast
 # it.
 
 # %% [markdown]
-# How sure can one be? The difference to p = 0, paired over training sets, with its interval:
+# How sure can one be? At the small learning rate the difference to p = 0, paired over training
+# sets, with its interval:
 
 # %%
 differences = {p: result.difference((p, 0), (0.0, 0)) for p in (0.1, 0.3, 0.5)}

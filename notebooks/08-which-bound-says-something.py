@@ -179,7 +179,7 @@ for result in (matched, matched_overfits):
 # - On the very selections that the information was estimated from, a bound from it cannot be below
 #   the gap: this follows from algebra and is no evidence. The gap on examples in no pair is.
 # - Information that is estimated from K selections is too large on average, here by up to about
-#   0.1 nats; from K/2 the bounds are larger on average (the column *at K/2*).
+#   0.1 nats; from K/2 the bounds are larger on average (`bound_half` in `points`).
 # - A bound needs K networks and both examples of each pair. With 2n examples one could also train
 #   on n and test on n, which is tighter. What these bounds add is a reason: how much the losses
 #   tell about which half was trained on.

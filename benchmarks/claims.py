@@ -65,7 +65,7 @@ NOT_COMPARED = {
     "gap over n": "python -m probes.generalization --n 32 64 128 --p 0 0.1 0.3 0.5 (8 minutes)",
     "what recommend claims among equals": "python -m benchmarks.recommend (10 minutes)",
     "attribution at p = 0.3": (
-        "python -m probes.attribution --p 0.3 --draws 8 --task TASK --lr LR (20 seconds each)"
+        "python -m probes.attribution --p 0.3 --draws 8 --task TASK --lr LR (a minute each)"
     ),
     "attributions of other draws": (
         "python -m probes.attribution --p P --draws 8 --task TASK --lr LR --seed 1, and 2"

@@ -163,7 +163,8 @@ def noisy(factors: Factors, noise: float, count: int, generator: torch.Generator
 
     def drawn(trained: torch.Tensor) -> torch.Tensor:
         shape = (count, *trained.shape[1:])
-        return trained + noise * torch.randn(shape, generator=generator).to(trained)
+        normal = torch.randn(shape, generator=generator, dtype=torch.float32)
+        return trained + noise * normal.to(trained)
 
     return [(drawn(A), drawn(B)) for A, B in factors]
 

@@ -150,7 +150,7 @@ def text_task(
     hidden, mask, last = _embed(texts, tokenizer, model, source.layers, tokens)
     width = hidden.shape[-1]
     generator = torch.Generator().manual_seed(BASE_SEED)
-    head = torch.randn(len(classes), width, generator=generator) / width**0.5
+    head = torch.randn(len(classes), width, generator=generator, dtype=torch.float32) / width**0.5
     weight = mask.float() / mask.sum(1, keepdim=True)
     return TextTask(
         name=name,
@@ -261,7 +261,7 @@ def _embed(
     # Sorted by length, a batch is as wide as its longest text.
     order = mask.sum(1).argsort()
     shape = (len(texts), tokens, model.config.hidden_size)
-    hidden, last = torch.zeros(shape), torch.zeros(shape)
+    hidden, last = (torch.zeros(shape, dtype=model.dtype) for _ in range(2))
     # Not in inference mode: training reads these tensors with automatic differentiation.
     with torch.no_grad():
         for rows in order.split(EMBEDDED_TOGETHER):

@@ -188,3 +188,16 @@ def test_a_network_that_diverged_has_no_bounds():
     found = measure_weight_bounds(cell(lr=1e30, steps=5), silent)[TableKind.ROWS]
     assert set(BOUNDS) <= set(found["name"])
     assert np.isnan(found["bound"]).all()
+
+
+def test_the_noise_does_not_depend_on_the_default_dtype():
+    """Other numbers are drawn where float64 is the default."""
+    factors, before = [(torch.ones(1, 2, 3), torch.zeros(1, 4, 2))], torch.get_default_dtype()
+    (usual,) = noisy(factors, 0.1, 5, torch.Generator().manual_seed(0))
+    torch.set_default_dtype(torch.float64)
+    try:
+        (found,) = noisy(factors, 0.1, 5, torch.Generator().manual_seed(0))
+    finally:
+        torch.set_default_dtype(before)
+    for one, other in zip(found, usual, strict=True):
+        assert torch.equal(one, other)

@@ -13,7 +13,7 @@ from probes.cli.stability_settings import StabilitySettings
 from probes.stability import measure
 from probes.tasks import load_task
 from probes.tasks.packaged import packaged
-from probes.tasks.text import TextSource, read_texts
+from probes.tasks.text import TextSource, read_texts, text_task
 from probes.tasks.tweets import LEAST_CONFIDENCE, TEXTS, clean_tweets
 from tests.probes.encoders import save_bert, tiny_bert, write_reviews
 
@@ -95,6 +95,21 @@ def test_frozen_embeddings_are_those_of_the_model(options):
     with torch.no_grad():
         expected = model(**coded).last_hidden_state[:, 0] @ task.head.T
     torch.testing.assert_close(outputs.float(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_task_does_not_depend_on_the_default_dtype(options):
+    """Embeddings were rounded to 8 bits where bfloat16 is the default, and the head was another."""
+    source, before = StabilitySettings(**options).text_source("text"), torch.get_default_dtype()
+    usual = text_task.__wrapped__("text", source)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = text_task.__wrapped__("text", source)
+    finally:
+        torch.set_default_dtype(before)
+    for name in ("hidden", "frozen", "head", "targets"):
+        one, other = getattr(found, name), getattr(usual, name)
+        assert one.dtype == other.dtype == torch.float32, name
+        assert torch.equal(one, other), name
 
 
 @pytest.mark.slow

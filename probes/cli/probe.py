@@ -103,21 +103,21 @@ class Probe(Generic[S, R]):
         # So that it is pickled and shown in help as what it is: the function of its module.
         measure.__module__, measure.__qualname__ = f"probes.{self.name}", "measure"
         known = self.settings.__name__
-        measure.__doc__ = f"""{self.settings.__doc__}
+        sections = inspect.cleandoc(f"""
+            Args:
+                **settings: fields of :class:`{known}`, the same as the flags of
+                    ``python -m probes.{self.name}``. What may have several values takes one as
+                    well. With ``out``, rows, manifest and figure are kept there, and finished cells
+                    are not run again.
 
-        Args:
-            **settings: fields of :class:`{known}`, the same as the flags of
-                ``python -m probes.{self.name}``. What may have several values takes one as well.
-                With ``out``, rows, manifest and figure are kept there, and finished cells are not
-                run again.
+            Returns:
+                The result: it shows itself as a table; ``.rows``, ``.summary``, ``.plot()``.
 
-        Returns:
-            The result: it shows itself as a table; ``.rows``, ``.summary``, ``.plot()``.
-
-        Raises:
-            ValueError: a value is out of range, or the folder cannot be written.
-            TypeError: there is no such setting.
-        """
+            Raises:
+                ValueError: a value is out of range, or the folder cannot be written.
+                TypeError: there is no such setting.
+        """)
+        measure.__doc__ = f"{inspect.getdoc(self.settings)}\n\n{sections}"
         parameters = [
             inspect.Parameter(
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=_default(field),

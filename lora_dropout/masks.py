@@ -274,9 +274,9 @@ def _entries(uniform: torch.Tensor, p: float, kind: MaskKind) -> torch.Tensor:
         return torch.full_like(uniform, 1 - p)
     deviation = (p * (1 - p)) ** 0.5
     if kind == "two-point":
-        # Bare numbers would be rounded to the caller's default dtype.
-        upper, lower = (uniform.new_tensor(1 - p + sign * deviation) for sign in (1, -1))
-        return torch.where(uniform >= 0.5, upper, lower)
+        # Two bare numbers in ``torch.where`` would be rounded to the caller's default dtype.
+        lower = torch.full_like(uniform, 1 - p - deviation)
+        return lower.masked_fill_(uniform >= 0.5, 1 - p + deviation)
     # The numbers are multiples of 2^-24, and 0 is one of them: the middle of each step, which is a
     # double, is never 0 or 1, and lies symmetrically around 1/2, so that the mean is 1 - p.
     normal = torch.special.ndtri(uniform.double() + 2.0**-25)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from probes.jobs.torch_settings import usual_torch_settings
 from probes.jobs.validation import require
 from probes.models.losses import Loss
 from probes.tasks.task import FeedForwardTask
@@ -60,14 +61,10 @@ def _check_layers(of_task: str, task: FeedForwardTask) -> None:
         require(fits, f"bias {layer} {of_task}", f"a tensor of shape ({width},)", _said(bias))
 
 
+# Tasks are loaded where replicas are trained, without autograd.
+@usual_torch_settings()
 def _check_loss(called: str, loss: Loss, target: Tensor) -> None:
     """Check that the loss has one value per example, and writes its gradient where it is told."""
-    # Tasks are loaded where replicas are trained, without autograd.
-    with torch.inference_mode(False), torch.enable_grad():
-        _check_values_and_gradient(called, loss, target)
-
-
-def _check_values_and_gradient(called: str, loss: Loss, target: Tensor) -> None:
     # One example more than outputs, so that the two are not taken for each other.
     outputs = target.shape[1]
     targets = target.mT.repeat(1, outputs + 1)

@@ -11,8 +11,8 @@ Extra ``bench``.
 """
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
+from transformers.modeling_utils import local_torch_dtype
 
 from benchmarks.layer import compare
 from benchmarks.model_shapes import WHOLE, Shape
@@ -100,7 +101,7 @@ def make_steps(
         Functions that take a step, by the name of the variant, and the device.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with torch.device(device), _default_dtype(dtype):
+    with torch.device(device), local_torch_dtype(dtype):
         base, targets = make_model(name, shape)
     settings = {"r": RANK, "lora_alpha": RANK, "target_modules": targets}
     ids = torch.randint(0, WORDS, (batch, tokens), device=device)
@@ -157,16 +158,6 @@ def train_step(
         optimizer.step()
 
     return take
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def main(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import prune
+from transformers.modeling_utils import local_torch_dtype
 
 from lora_dropout import (
     LoRADropoutLinear,
@@ -424,10 +425,8 @@ def test_a_layer_that_takes_no_part_is_named_once():
 
 @pytest.fixture
 def double_on_meta():
-    torch.set_default_dtype(torch.float64)
-    with torch.device("meta"):
+    with local_torch_dtype(torch.float64), torch.device("meta"):
         yield
-    torch.set_default_dtype(torch.float32)
 
 
 def plain_of_two_kinds():

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from transformers.modeling_utils import local_torch_dtype
 
 from lora_dropout.masks import (
     ENSEMBLE_STEP,
@@ -190,12 +191,9 @@ def test_two_point_masks_are_one_deviation_away_from_the_mean_and_nowhere_zero(p
 def test_entries_do_not_depend_on_the_default_dtype(kind):
     """Those of two points were rounded to 8 bits where bfloat16 is the default."""
     uniform = torch.arange(2**10, dtype=torch.float32) / 2**10
-    entries, before = _entries(uniform, 0.3, kind), torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
+    entries = _entries(uniform, 0.3, kind)
+    with local_torch_dtype(torch.bfloat16):
         assert torch.equal(_entries(uniform, 0.3, kind), entries)
-    finally:
-        torch.set_default_dtype(before)
 
 
 def test_two_point_masks_at_one_half_are_bernoulli_masks():

@@ -1,9 +1,6 @@
 """A Ray cluster of several nodes on this machine, and ways to harm it."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
@@ -26,24 +23,6 @@ def local_cluster():
         yield cluster
     finally:
         cluster.shutdown()
-
-
-def start_sweep(folder, *arguments, cwd):
-    """Start ``python -m probes.stability`` with one thread, as a user does."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "probes.stability", "--out", str(folder), *arguments],
-        cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def await_cells(folder, count, process):
-    """Wait until so many cells are finished."""
-    deadline = time.monotonic() + 180
-    while len(list(folder.glob("cells/*.parquet"))) < count:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "no cell was finished"
-        time.sleep(0.02)
 
 
 def running_workers():

@@ -3,8 +3,10 @@
 import contextlib
 import importlib
 import io
+import os
 import subprocess
 import sys
+import time
 from unittest.mock import patch
 
 
@@ -14,6 +16,24 @@ def run_probe(name, *arguments, cwd):
         [sys.executable, "-m", f"probes.{name}", *arguments], cwd=cwd, capture_output=True,
         text=True, timeout=300, check=False,
     )  # fmt: skip
+
+
+def start_sweep(folder, *arguments, cwd):
+    """Start ``python -m probes.stability`` with one thread, as a user does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "probes.stability", "--out", str(folder), *arguments],
+        cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def await_cells(folder, count, process):
+    """Wait until so many cells are finished."""
+    deadline = time.monotonic() + 180
+    while len(list(folder.glob("cells/*.parquet"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no cell was finished"
+        time.sleep(0.02)
 
 
 def run_here(name, *arguments, cwd):

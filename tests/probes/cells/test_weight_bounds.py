@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import brentq
 from scipy.special import rel_entr
 from scipy.stats import beta
+from transformers.modeling_utils import local_torch_dtype
 
 from probes.cells.cell import objective_of
 from probes.cells.prepare import prepare
@@ -192,12 +193,9 @@ def test_a_network_that_diverged_has_no_bounds():
 
 def test_the_noise_does_not_depend_on_the_default_dtype():
     """Other numbers are drawn where float64 is the default."""
-    factors, before = [(torch.ones(1, 2, 3), torch.zeros(1, 4, 2))], torch.get_default_dtype()
+    factors = [(torch.ones(1, 2, 3), torch.zeros(1, 4, 2))]
     (usual,) = noisy(factors, 0.1, 5, torch.Generator().manual_seed(0))
-    torch.set_default_dtype(torch.float64)
-    try:
+    with local_torch_dtype(torch.float64):
         (found,) = noisy(factors, 0.1, 5, torch.Generator().manual_seed(0))
-    finally:
-        torch.set_default_dtype(before)
     for one, other in zip(found, usual, strict=True):
         assert torch.equal(one, other)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from probes.metrics.change_statistics import SATURATED
-from tests.probes.commands import assert_refused, run_here, run_probe
+from tests.probes.commands import assert_refused, await_cells, run_here, run_probe, start_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -163,32 +163,20 @@ def test_a_worker_that_ends_while_it_sends_keeps_nobody_waiting(tmp_path):
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
-def interrupt(command, folder, how, already):
-    """Start a sweep, interrupt it when one cell more is finished; return what it said."""
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True)  # fmt: skip
-    deadline = time.monotonic() + 120
-    while len(list(folder.glob("here/cells/*.parquet"))) <= already:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(how)
-    stopped = time.monotonic()
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 128 + how
-    assert time.monotonic() - stopped < 2
-    return error
-
-
 def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path):
     arguments = [
         "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "15", "--steps", "400",
-        "--out", "here", "--json",
+        "--json",
     ]  # fmt: skip
     kept = {}
     for how, workers in ((signal.SIGINT, "1"), (signal.SIGINT, "2"), (signal.SIGTERM, "2")):
-        command = [*COMMAND, *arguments, "--workers", workers]
-        error = interrupt(command, tmp_path, how, len(kept))
+        process = start_sweep("here", *arguments, "--workers", workers, cwd=tmp_path)
+        await_cells(tmp_path / "here", len(kept) + 1, process)
+        process.send_signal(how)
+        stopped = time.monotonic()
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 128 + how
+        assert time.monotonic() - stopped < 2
         before, kept = kept, {
             path: path.stat().st_mtime_ns for path in tmp_path.glob("here/cells/*.parquet")
         }  # fmt: skip
@@ -199,7 +187,8 @@ def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path):
         assert len(before) < len(kept) < 30
         assert before.items() <= kept.items()
         assert not list(tmp_path.glob("here/cells/.*"))
-    assert run_here("stability", *arguments, cwd=tmp_path).returncode == 0
+    done = run_here("stability", *arguments, "--out", "here", cwd=tmp_path)
+    assert done.returncode == 0
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
 
 

@@ -11,12 +11,10 @@ from probes.jobs.ray_engine import run_on_ray
 from tests.probes.clusters import (
     CELLS,
     SWEEP,
-    await_cells,
     kill_a_worker,
     local_cluster,
-    start_sweep,
 )
-from tests.probes.commands import assert_refused, run_here
+from tests.probes.commands import assert_refused, await_cells, run_here, start_sweep
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow

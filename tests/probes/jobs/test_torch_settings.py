@@ -1,21 +1,10 @@
 """What a notebook has set in PyTorch changes nothing of what is measured, and is left as it was."""
 
-from contextlib import contextmanager
-
 import pytest
 import torch
+from transformers.modeling_utils import local_torch_dtype
 
 from probes.stability import measure
-
-
-@contextmanager
-def default_dtype(dtype):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def known_settings():
@@ -45,7 +34,7 @@ def usual():
         torch.inference_mode,
         lambda: torch.autocast("cpu", torch.bfloat16),
         lambda: torch.device("meta"),
-        lambda: default_dtype(torch.float64),
+        lambda: local_torch_dtype(torch.float64),
     ],
     ids=["no_grad", "inference_mode", "autocast", "default device", "default dtype"],
 )

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2Model
+from transformers.modeling_utils import local_torch_dtype
 
 from probes import generalization
 from probes.cli.stability_settings import StabilitySettings
@@ -99,13 +100,10 @@ def test_frozen_embeddings_are_those_of_the_model(options):
 
 def test_a_task_does_not_depend_on_the_default_dtype(options):
     """Embeddings were rounded to 8 bits where bfloat16 is the default, and the head was another."""
-    source, before = StabilitySettings(**options).text_source("text"), torch.get_default_dtype()
+    source = StabilitySettings(**options).text_source("text")
     usual = text_task.__wrapped__("text", source)
-    torch.set_default_dtype(torch.bfloat16)
-    try:
+    with local_torch_dtype(torch.bfloat16):
         found = text_task.__wrapped__("text", source)
-    finally:
-        torch.set_default_dtype(before)
     for name in ("hidden", "frozen", "head", "targets"):
         one, other = getattr(found, name), getattr(usual, name)
         assert one.dtype == other.dtype == torch.float32, name

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from transformers.modeling_utils import local_torch_dtype
 
 from probes.training.adalora import (
     BudgetSchedule,
@@ -39,12 +40,8 @@ def test_the_initial_update_is_zero():
 
 def test_the_initial_triplets_do_not_depend_on_the_default_dtype():
     drawn = [initial_triplets(3, 5, 4, torch.Generator().manual_seed(0))]
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
+    with local_torch_dtype(torch.float64):
         drawn.append(initial_triplets(3, 5, 4, torch.Generator().manual_seed(0)))
-    finally:
-        torch.set_default_dtype(before)
     for one, other in zip(*drawn, strict=True):
         assert torch.equal(one, other)
         assert one.dtype == other.dtype == torch.float32

@@ -54,7 +54,7 @@ from probes.jobs.time_limit import TimeLimit, run_draws
 from probes.jobs.validation import check_count, check_one_of, check_seed, require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.rival_comparison import compare_methods
-from probes.metrics.tuned_settings import SETTING, tuned_settings
+from probes.metrics.tuned_settings import SETTING, ends_of_the_grid, tuned_settings
 from probes.models.network import Network
 from probes.results.answer_words import margin_in_words
 from probes.results.result import Result
@@ -214,7 +214,7 @@ class RivalsResult(Result):
     def note(self) -> str:
         """How methods were tuned and are compared."""
         tuning = self.more[TableKind.TUNING]
-        edge, drawn = self._at_the_edge, tuning["draw"].nunique()
+        ends, drawn = self._ends, tuning["draw"].nunique()
         fresh = self.rows["draw"].nunique()
         return (
             f"learning rate, strength and stopping time of every method by {FOLDS}-fold cross "
@@ -225,7 +225,7 @@ class RivalsResult(Result):
             f"(Holm); equal: within {margin_in_words(self.margin)} of LoRA's test loss, likewise "
             "(two one-sided tests); ECE (of a calibrated predictor on average); passes: of "
             "training, in those of a step of LoRA"
-            + (f"; stopped at the largest learning rate and the last step: {edge}" if edge else "")
+            + (f"; tuned to an end of what was tried: {ends}" if ends else "")
         )
 
     @property
@@ -424,12 +424,14 @@ class RivalsResult(Result):
         ).titled(f"{BADLY}. {self.answer_counted}" if n in self._doubts else self.answer_counted)
 
     @property
-    def _at_the_edge(self) -> str:
-        """Methods whose tuned setting is the last of the grid."""
-        largest = self.more[TableKind.TUNING]["lr"].max()
-        chosen = self.tuned[self.tuned["chosen"] & (self.tuned["method"] != END)]
-        at = chosen[(chosen["share"] == SHARES[-1]) & np.isclose(chosen["lr"], largest)]
-        return ", ".join(dict.fromkeys(at["method"]))
+    def _ends(self) -> str:
+        """Methods whose tuned setting is an end of the grid, by the end."""
+        found = ends_of_the_grid(self.more[TableKind.TUNING], self.tuned, ("n", "method"))
+        return "; ".join(
+            f"{end} ({', '.join(dict.fromkeys(there['method']))})"
+            for end, there in found.items()
+            if len(there)
+        )
 
 
 def choose(tuning: pd.DataFrame) -> pd.DataFrame:

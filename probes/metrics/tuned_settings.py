@@ -43,6 +43,40 @@ def tuned_settings(tuning: pd.DataFrame, keys: tuple[str, ...] = ("method",)) ->
     return best.assign(chosen=best.index.isin(winners))
 
 
+def ends_of_the_grid(
+    tuning: pd.DataFrame, tuned: pd.DataFrame, keys: tuple[str, ...] = ("method",)
+) -> dict[str, pd.DataFrame]:
+    """Find the chosen settings beyond which a better one may lie, that was not tried.
+
+    A rate that is small enough is made up for by more steps, and a large one by fewer: a rate is an
+    end only where the stopping time is one as well. Below the smallest strength lies plain LoRA.
+
+    Args:
+        tuning: as for :func:`tuned_settings`.
+        tuned: what that returned.
+        keys: columns that tell methods apart.
+
+    Returns:
+        For each kind of end, in words, the rows of ``tuned`` that are chosen and lie there.
+
+    >>> rows = pd.DataFrame({"method": "a", "strength": 0.0, "lr": [1.0, 2.0], "share": 1.0,
+    ...                      "validation_loss": [0.5, 0.25]})
+    >>> [len(there) for there in ends_of_the_grid(rows, tuned_settings(rows)).values()]
+    [0, 1, 0]
+    """
+    chosen = tuned[tuned["chosen"]].set_index(list(keys))
+    tried = tuning.groupby(list(keys))[SETTING]
+    first, last = (
+        chosen[SETTING].eq(end.reindex(chosen.index)) for end in (tried.min(), tried.max())
+    )
+    ends = {
+        "the largest strength": last["strength"] & (chosen["strength"] > 0),
+        "the largest learning rate and the last step": last["lr"] & last["share"],
+        "the smallest learning rate and the first stop": first["lr"] & first["share"],
+    }
+    return {end: chosen[there].reset_index() for end, there in ends.items()}
+
+
 def lucky_draws(
     tuning: ArrayLike, fresh: ArrayLike, *, overlaps: tuple[float, float] = (0.0, 0.0)
 ) -> bool:

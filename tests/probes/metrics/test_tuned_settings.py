@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes.metrics.tuned_settings import lucky_draws, tuned_settings
+from probes.metrics.tuned_settings import ends_of_the_grid, lucky_draws, tuned_settings
 
 
 def rows(losses):
@@ -49,6 +49,14 @@ def test_sizes_are_chosen_for_apart():
     table.loc[(table["n"] == 16) & (table["strength"] == 0.5), "validation_loss"] = 9.0
     chosen = tuned_settings(table, ("n", "method")).query("chosen and method == 'a'")
     assert list(zip(chosen["n"], chosen["strength"], strict=True)) == [(8, 0.5), (16, 0.0)]
+
+
+def test_what_is_chosen_at_an_end_of_its_own_grid_is_found():
+    best = [("a", 0.5, 2.0, 1.0), ("b", 0.0, 4.0, 1.0), ("c", 0.0, 1.0, 0.5), ("d", 0.0, 4.0, 0.5)]
+    tried = product("abcd", [0.0, 0.5], [1.0, 2.0, 4.0], [0.5, 1.0])
+    grid = rows(dict.fromkeys(tried, (1.0,)) | dict.fromkeys(best, (0.0,)))
+    found = ends_of_the_grid(grid, tuned_settings(grid))
+    assert [there["method"].tolist() for there in found.values()] == [["a"], ["b"], ["c"]]
 
 
 def test_it_is_the_least_of_a_loop():

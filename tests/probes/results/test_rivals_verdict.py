@@ -155,6 +155,23 @@ def test_sizes_for_which_the_part_that_tunes_is_too_small_are_told():
     assert "to train on (37 at n = 40, 37 at n = 49: there are no more), on" in told
 
 
+def test_settings_at_an_end_of_what_was_tried_are_told():
+    made = tuned_result({"LoRA": 1.0, "weight decay": 0.5})
+    tuning = made.more[TableKind.TUNING]
+    worse = tuning.assign(validation_loss=9.0)
+    grid = [
+        tuning, worse.assign(lr=0.02), worse.assign(lr=0.005, share=0.5),
+        worse[worse["method"] == "weight decay"].assign(strength=0.0),
+    ]  # fmt: skip
+    there = replace(made, more={TableKind.TUNING: pd.concat(grid, ignore_index=True)})
+    assert there.note.endswith(
+        "tuned to an end of what was tried: the largest strength (weight decay)"
+    )
+    inside = [*grid, worse[worse["method"] == "weight decay"].assign(strength=9.0)]
+    there = replace(made, more={TableKind.TUNING: pd.concat(inside, ignore_index=True)})
+    assert "an end" not in there.note
+
+
 def test_settings_are_found_by_their_names():
     tuning = tuned_result({"LoRA": 1.0, "weight decay": 0.5}).more[TableKind.TUNING]
     found = labelled(tuning, choose(tuning))

@@ -178,6 +178,16 @@ def test_every_statement_has_a_page():
                 assert f".. autofunction:: theory.{module.stem}.{node.name}\n" in shown
 
 
+def test_the_list_of_findings_says_what_their_pages_begin_with():
+    listed = text(ROOT / "docs/findings/index.md")
+    pages = [page for page in (ROOT / "docs/findings").glob("*.md") if page.stem != "index"]
+    assert len(pages) == listed.count(".md) |")
+    for page in pages:
+        title, said = re.match(r"# (.*?)\n\n\*\*(.*?)\*\*", text(page), re.DOTALL).groups()
+        answer = " ".join(re.sub(r"\[(.*?)\]\(.*?\)", r"\1", said, flags=re.DOTALL).split())
+        assert f"| [{title}]({page.name}) | {answer} |\n" in listed
+
+
 @pytest.mark.parametrize("room", ["probes", "figures"])
 def test_every_question_and_figure_is_in_the_reference(room):
     named = (ROOT / "docs/reference/api.md").read_text()

@@ -28,6 +28,8 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
+# Quotes and dots are made typographic; the two dashes of a flag stay two.
+smartquotes_action = "qe"
 
 html_theme = "furo"
 html_math_renderer = "mathml"

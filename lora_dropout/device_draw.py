@@ -47,7 +47,7 @@ class DrawnLayer(NamedTuple):
 
 
 def side_by_side(layers: Sequence[Described], seed: int) -> tuple[list[DrawnLayer], int]:
-    """Put the masks of layers side by side, as :func:`lora_dropout.masks.step_masks` does.
+    """Put the masks of layers side by side, as ``smallest_step_masks`` does.
 
     Args:
         layers: of the model.

@@ -184,7 +184,7 @@ def masks_of_uniforms(
     return masks[0], masks[1]
 
 
-def step_masks(
+def smallest_step_masks(
     layers: Sequence[Described], *, seed: int, step: int, samples: range
 ) -> tuple[torch.Tensor, list[int]]:
     """Draw the masks of one step for all layers of a model, in one piece of memory.
@@ -194,23 +194,9 @@ def step_masks(
         seed, step, samples: as in :func:`stack_masks`, whose entries these are.
 
     Returns:
-        (samples, total) float32 on the CPU, the layers' masks side by side, and their widths: d_in
-        and d_out of the first layer, then of the next.
-    """
-    masks, widths = smallest_step_masks(layers, seed=seed, step=step, samples=samples)
-    return masks.float(), widths
-
-
-def smallest_step_masks(
-    layers: Sequence[Described], *, seed: int, step: int, samples: range
-) -> tuple[torch.Tensor, list[int]]:
-    """Draw what :func:`step_masks` draws, in a quarter of the memory where entries are 0 and 1.
-
-    Args:
-        layers, seed, step, samples: as there.
-
-    Returns:
-        As there, but bool where all masks are Bernoulli and none is rescaled.
+        (samples, total) on the CPU, the layers' masks side by side: bool, a quarter of the memory,
+        where all masks are Bernoulli and none is rescaled, float32 otherwise. And their widths:
+        d_in and d_out of the first layer, then of the next.
     """
     if all(shape.kind == "bernoulli" and not rescale for _, shape, rescale in layers):
         return _step_bits(layers, seed, step, samples), _widths(layers)

@@ -16,8 +16,8 @@ from lora_dropout.masks import (
     draw_masks,
     drop_probability,
     expected_mask,
+    smallest_step_masks,
     stack_masks,
-    step_masks,
 )
 from theory import sparsity
 
@@ -122,7 +122,7 @@ def test_the_masks_of_a_step_are_those_of_its_layers(second):
         LayerShape(5, 3, 0.2, 0.5), LayerShape(2, 7, 0.6, 0.0, second), LayerShape(4, 4, 0.9, 0.3),
     ]  # fmt: skip
     layers = list(zip((0, 4, 2), shapes, (False, True, True), strict=True))
-    flat, widths = step_masks(layers, seed=3, step=11, samples=range(2, 5))
+    flat, widths = smallest_step_masks(layers, seed=3, step=11, samples=range(2, 5))
     assert widths == [5, 3, 2, 7, 4, 4]
     parts = flat.split(widths, dim=1)
     for (number, shape, rescale), found in zip(

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lora_dropout.injection import adapted_layers
-from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, step_masks
+from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, smallest_step_masks
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
 from probes.finetune import (
     FinetuneResult,
@@ -120,8 +120,10 @@ def test_masks_at_test_alone_are_those_of_an_ensemble_and_mnli_has_two_held_out_
             A, B = layer.factors
             shape = LayerShape(A.shape[1], B.shape[0], 0.5, 0.5)
             if member is not None:
-                masks, widths = step_masks([(number, shape, False)], seed=0, step=ENSEMBLE_STEP,
-                                           samples=range(member, member + 1))  # fmt: skip
+                masks, widths = smallest_step_masks(
+                    [(number, shape, False)], seed=0, step=ENSEMBLE_STEP,
+                    samples=range(member, member + 1),
+                )  # fmt: skip
                 columns, kept = masks[0].split(widths)
                 A.data *= columns
                 B.data *= kept[:, None]

@@ -32,8 +32,6 @@ BOUNDS = {
     "test set, binomial tail": "Langford, JMLR 6, 2005",
 }
 PAC_BAYES, AS_TRAINED, QUANTIZED, TEST_SET = BOUNDS
-#: Those on the expected gap; the others hold with probability 1 - delta.
-EXPECTED = (AS_TRAINED, QUANTIZED)
 #: Standard deviations of the noise of the posterior, of which the best may be chosen.
 NOISE = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
 #: Columns of the train loss at each noise.

@@ -96,11 +96,6 @@ def token_ids(task: FinetuneTask) -> "np.ndarray[Any, Any]":
     )
 
 
-def largest_token(task: FinetuneTask) -> int:
-    """Find the largest number of a token in the examples of a task."""
-    return int(token_ids(task).max())
-
-
 def draw_training(table: "Dataset", corpus: Corpus) -> "Dataset":
     """Draw the training examples.
 

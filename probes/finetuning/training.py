@@ -30,7 +30,6 @@ from probes.finetuning.task import (
     Corpus,
     FinetuneTask,
     default_tokens,
-    largest_token,
     token_ids,
 )
 from probes.jobs.atomic_files import unwritten
@@ -154,8 +153,9 @@ def _loaded(cell: FinetuneCell, place: Path) -> tuple[FinetuneTask, "TrainingArg
         dtype=weights_dtype(task.model, arguments), **task.model_settings,
     )  # fmt: skip
     tell_padding(model, tokenizer)
-    check_vocabulary(largest_token(task), model)
-    check_tokens_known(token_ids(task), tokenizer)
+    ids = token_ids(task)
+    check_vocabulary(int(ids.max()), model)
+    check_tokens_known(ids, tokenizer)
     if task.model == LANGUAGE_MODEL:
         check_causal(model)
     with warnings.catch_warnings():

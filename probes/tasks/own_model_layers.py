@@ -25,7 +25,6 @@ class LayerRank:
 
     name: str
     rank: int
-    side: int
 
 
 def adapt_linear(own: OwnModel, model: nn.Module, p: float, seed: int) -> nn.Module:
@@ -107,10 +106,10 @@ def layer_ranks(own: OwnModel) -> list[LayerRank]:
             raise ValueError(
                 f"own.model has no layer that can be adapted without OwnModel(adapt=...): {others}"
             ) from None
-    sides = {
-        name: min(layer.shape.d_in, layer.shape.d_out) for name, layer in adapted_layers(tried)
-    }
-    return [LayerRank(name, min(own.rank, side), side) for name, side in sides.items()]
+    return [
+        LayerRank(name, min(own.rank, layer.shape.d_in, layer.shape.d_out))
+        for name, layer in adapted_layers(tried)
+    ]
 
 
 def update_rank(own: OwnModel) -> int:

@@ -7,7 +7,7 @@ import pkgutil
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import theory
@@ -85,6 +85,7 @@ BROADCASTING = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BROADCASTING)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_arrays_have_the_answers_of_their_entries(name, data):
     case = CASES[name]
@@ -123,25 +124,23 @@ def test_outside_its_domain_an_argument_is_refused_by_name(name, argument):
                 case.function(**usual | {argument: [usual[argument], bad]})
 
 
-ORDERED = [(name, argument, 1) for name, case in CASES.items() for argument in case.rises] + [
-    (name, argument, -1) for name, case in CASES.items() for argument in case.falls
-]
+ORDERED = [name for name, case in CASES.items() if case.rises or case.falls]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "argument", "direction"), ORDERED)
+@pytest.mark.parametrize("name", ORDERED)
 @given(data=st.data())
-def test_a_function_rises_or_falls_up_to_the_edges(name, argument, direction, data):
+def test_a_function_rises_or_falls_up_to_the_edges(name, data):
+    """In each of its arguments alone, from one point."""
     case = CASES[name]
     known = arguments_of(case, data, **case.only)
-    other = data.draw(case.only.get(argument, case.ranges[argument].inside), label="other")
-    assume(case.admits(known | {argument: other}))
-    low, high = sorted((known[argument], other))
-    if direction < 0:
-        low, high = high, low
-    smaller = float(case.function(**known | {argument: low}))
-    larger = float(case.function(**known | {argument: high}))
-    assert smaller <= larger * (1 + ACCURACY.get(name, ROUNDING)) + SMALLEST
+    for argument in (*case.rises, *case.falls):
+        other = data.draw(case.only.get(argument, case.ranges[argument].inside), label=argument)
+        if case.admits(known | {argument: other}):
+            ends = sorted((known[argument], other), reverse=argument in case.falls)
+            smaller, larger = (float(case.function(**known | {argument: end})) for end in ends)
+            allowed = larger * (1 + ACCURACY.get(name, ROUNDING)) + SMALLEST
+            assert smaller <= allowed, argument
 
 
 def test_values_whose_steps_are_no_doubles():

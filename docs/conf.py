@@ -28,8 +28,6 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
-# Quotes and dots are made typographic; the two dashes of a flag stay two.
-smartquotes_action = "qe"
 
 html_theme = "furo"
 html_math_renderer = "mathml"
@@ -75,6 +73,8 @@ RELATIVE_LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]*)")
 PICTURE = re.compile(r'<img [^>]*src="([^"]+)"[^>]*>')
 #: Commands of a module's docstring, one a line.
 COMMANDS = re.compile(r"^(?:python|torchrun) .*\n(?:.+\n)*", re.MULTILINE)
+#: A flag in the words of a setting.
+FLAG = re.compile(r"(?<![\w`-])--[a-z][\w-]*")
 
 
 def _take_pages() -> None:
@@ -159,10 +159,15 @@ def _commands(
 def _before_napoleon(
     _app: Sphinx, what: str, name: str, _it: Any, _options: Any, lines: list[str]
 ) -> None:
-    """Keep the words of an attribute: napoleon takes what precedes a colon for a type."""
+    """Keep the words of an attribute: napoleon takes what precedes a colon for a type.
+
+    So it does in what a function returns, unless a line stands before it, which shows nothing.
+    """
     if what in ("attribute", "data"):
-        _ATTRIBUTES[name] = [line.replace("|", r"\|") for line in lines]
+        _ATTRIBUTES[name] = [FLAG.sub(r"``\g<0>``", line.replace("|", r"\|")) for line in lines]
     lines[:] = [line.replace("*args, **kwargs:", r"\*args, \*\*kwargs:") for line in lines]
+    returned = r"^( *)(Returns|Yields):$"
+    lines[:] = re.sub(returned, r"\g<0>\n\1    \\ ", "\n".join(lines), flags=re.M).split("\n")
 
 
 def _after_napoleon(

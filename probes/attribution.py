@@ -5,9 +5,9 @@ python -m probes.attribution --task breast_cancer --n 64 --p 0.3 --subsets 200
 
 Row i of the scores is example i of S, column j held-out example j, both in the order in which the
 task's draw of S has them (``probes.cells.prepare.prepare``). A score says how much the loss on j
-rises when i is left out; only its order matters. Scores belong to one draw of S: with --draws 3
-give three files, the first for draw 0. Without --scores this project's own estimate is scored, one
-Newton step.
+rises when i is left out; only its order matters. Scores belong to one draw of S: with
+``--draws 3`` give three files, the first for draw 0. Without ``--scores`` this project's own
+estimate is scored, one Newton step.
 """
 
 if __name__ == "__main__":

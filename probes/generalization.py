@@ -134,7 +134,7 @@ class GeneralizationSettings(TextOptions, EngineOptions):
         ]  # fmt: skip
 
     def control_cells(self) -> list[ControlCell]:
-        """Check every value and return one cell a draw and size, for --matched."""
+        """Check every value and return one cell a draw and size, for ``--matched``."""
         first = self.p[0] if self.p else None
         tried = tuple(dict.fromkeys(float(p) for p in self.p))
         return [ControlCell(cell, tried) for cell in self.cells() if cell.p == first]

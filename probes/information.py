@@ -46,7 +46,7 @@ from probes.results.answer_words import (
     listed,
     times,
 )
-from probes.results.matched_information import MatchedInformationResult
+from probes.results.matched_information import MatchedInformationResult, loss_in_words
 from probes.results.result import Result, pool_as_drawn
 from probes.results.text_tables import rates, with_interval
 from probes.tasks import load_task
@@ -152,7 +152,7 @@ class InformationSettings(TextOptions, EngineOptions):
         ]
 
     def matched_cells(self) -> list[MatchedInformationCell]:
-        """Check every value and return one cell a draw and size, for --matched.
+        """Check every value and return one cell a draw and size, for ``--matched``.
 
         Raises:
             ValueError: as for :meth:`cells`, or there is nothing to compare.
@@ -354,11 +354,6 @@ class InformationResult(Result):
         if (shown["largest_loss"] < shown["loss_bound"]).any():
             caption += "; C: the largest loss that was seen, where that is less"
         return draw(shown.assign(loss_bound=_ceiling(shown)), caption).titled(self.answer)
-
-
-def loss_in_words(row: pd.Series) -> str:
-    """Name the loss of a row, such as "cross-entropy clipped at the largest" or "0-1 loss"."""
-    return "0-1 loss" if row["loss"] == ZERO_ONE else f"{row['task_loss']} loss, clipped"
 
 
 def _ceiling(table: pd.DataFrame) -> pd.Series:

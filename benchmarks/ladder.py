@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks import loo, loo_text
 from benchmarks.interleaved_timing import Variant, compare
 from probes.cli.command_line import run_functions
-from probes.models.network import Factors, Masks, Network
+from probes.models.network import Factors, Masks, Network, one_after_another
 from probes.training.blocks import blocks, replicas_per_block
 from probes.training.gradients import AutogradGradient, ObjectiveGradient, objective_gradient
 from probes.training.mask_draws import draw_steps
@@ -129,11 +129,7 @@ def train(
             of.write(drawn)
             step()
         kept.append([(A.detach(), B.detach()) for A, B in factors])
-    joined = [
-        (torch.cat([A for A, _ in layer]), torch.cat([B for _, B in layer]))
-        for layer in zip(*kept, strict=True)
-    ]
-    return network.losses(joined, cell.inputs, update_scale=(1 - p) ** 2)
+    return network.losses(one_after_another(kept), cell.inputs, update_scale=(1 - p) ** 2)
 
 
 def digits_variants(cell: loo.Cell) -> list[Variant]:

@@ -40,6 +40,7 @@ from probes.tasks.text import TextTask
 from probes.training.autograd_training import AdaLoRA, LoRA, Setup, train
 from probes.training.example_weights import full_sample
 from probes.training.mask_placements import Dropping
+from probes.training.plan import steps_in_even_ratios
 
 if TYPE_CHECKING:
     from figures.style import Drawing
@@ -204,10 +205,10 @@ def measure_cell(cell: CurveCell, progress: Progress) -> Tables:
     """
     base = cell.base
     ready = prepare(base)
-    stops = set(np.geomspace(1, base.steps, CHECKPOINTS).round().astype(int).tolist())
+    stops = steps_in_even_ratios(base.steps, CHECKPOINTS)
     dropping = Dropping("both", base.p, base.rescale)
     setup = Setup(ready.network, ready.train, full_sample(base.n), ready.training, dropping)
-    records = [_record(ready, dropping.expected_mask, 0, None)]
+    records = [_record(ready, dropping.expected_mask, 0, ready.start)]
 
     def checkpoint(step: int, factors: Factors) -> None:
         if step in stops:
@@ -225,11 +226,8 @@ def measure_cell(cell: CurveCell, progress: Progress) -> Tables:
 
 
 @torch.no_grad()
-def _record(
-    ready: Prepared, update_scale: float, step: int, factors: Factors | None
-) -> dict[str, Any]:
+def _record(ready: Prepared, update_scale: float, step: int, factors: Factors) -> dict[str, Any]:
     network = ready.network
-    factors = ready.start if factors is None else factors
     on_train = network.replica_outputs(factors, ready.train, update_scale=update_scale)
     on_test = network.replica_outputs(factors, ready.test, update_scale=update_scale)
     measured = measure_outputs(network.loss, on_train, ready.train, on_test, ready.test)

@@ -20,7 +20,7 @@ from probes.cells.subbagging import Bags, with_replacements, without_training
 from probes.jobs.job import Progress
 from probes.metrics.class_probabilities import class_probabilities, labels_of
 from probes.models.losses import Loss
-from probes.models.network import Factors, Inputs
+from probes.models.network import Factors, Inputs, some_replicas
 from probes.training.blocks import blocks, replicas_per_block
 from probes.training.ensemble_members import ensemble_output, member_outputs
 from probes.training.retrain import retrain
@@ -200,8 +200,7 @@ def _of_bags(
     classes = torch.tensor(0.0, dtype=torch.float64)
     # All classes of all networks at once would be large.
     for rows in blocks(len(weights), replicas_per_block(ready.network, len(ready.test))):
-        some = [(A[rows], B[rows]) for A, B in factors]
-        outputs = _expected(cell, ready, some)
+        outputs = _expected(cell, ready, some_replicas(factors, rows))
         found = _probabilities(ready.network.loss, outputs[0])
         test.append(_of_labels(found, ready.test))
         classes = classes + torch.einsum("r,rcm->cm", first[rows], found)

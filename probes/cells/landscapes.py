@@ -22,7 +22,7 @@ from probes.landscape.curvature import (
     smallest_curvatures,
 )
 from probes.models.feedforward import Columns, beside
-from probes.models.network import Network, replica
+from probes.models.network import Network, flat_weights, replica
 from probes.training.blocks import blocks
 from probes.training.plan import penalty_weight_of
 
@@ -115,7 +115,7 @@ def _start(cell: Cell, trained: Trained) -> Tensor:
     """Adapted weights theta(S), (1, size)."""
     full = replica(trained.factors, 0)
     merged = trained.network.merged_weights(full, update_scale=cell.update_scale)
-    return torch.cat([weight.flatten(1) for weight in merged], dim=1)
+    return flat_weights(merged)
 
 
 def _alone(cell: Cell, trained: Trained) -> Curvature:

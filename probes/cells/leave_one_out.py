@@ -12,7 +12,14 @@ from probes.jobs.job import Progress, silent
 from probes.landscape.lipschitz import LipschitzTracker, visit_together
 from probes.landscape.newton_plan import MEMORY_BUDGET
 from probes.models.feedforward import FeedForward
-from probes.models.network import Factors, Inputs, Network, replica
+from probes.models.network import (
+    Factors,
+    Inputs,
+    Network,
+    one_after_another,
+    replica,
+    some_replicas,
+)
 from probes.training.blocks import blocks, replica_blocks, replicas_per_block
 from probes.training.plan import penalty_weight_of
 from probes.training.retrain import retrain, retrain_cells
@@ -99,16 +106,13 @@ def estimate_cell(
     # Training did not visit the estimates: their gradients count as well.
     tracker = LipschitzTracker(ready.network, ready.train, cell.steps, cell.update_scale)
     for rows in blocks(cell.n, replicas_per_block(ready.network, cell.n)):
-        tracker.see([(A[rows], B[rows]) for A, B in estimated])
+        tracker.see(some_replicas(estimated, rows))
     whole = TrainedPart(
-        [
-            (torch.cat([A, more_A]), torch.cat([B, more_B]))
-            for (A, B), (more_A, more_B) in zip(full, estimated, strict=True)
-        ],
+        one_after_another([full, estimated]),
         max(part.lipschitz, tracker.largest),
         f"{part.lipschitz_how} that were trained, and at the estimates",
     )
-    checked = [(A[1:], B[1:]) for A, B in part.factors] if cell.validate else None
+    checked = some_replicas(part.factors, slice(1, None)) if cell.validate else None
     return replace(joined(ready, [whole]), effect_how=how, checked=checked)
 
 
@@ -264,10 +268,7 @@ def joined(ready: Prepared, parts: Sequence[TrainedPart]) -> Trained:
     Returns:
         The whole cell, with the largest gradient norm of all parts.
     """
-    factors = [
-        (torch.cat([A for A, _ in layers]), torch.cat([B for _, B in layers]))
-        for layers in zip(*(part.factors for part in parts), strict=True)
-    ]
+    factors = one_after_another(part.factors for part in parts)
     return Trained(
         ready.network, ready.train, ready.test, ready.index, factors,
         max(part.lipschitz for part in parts), parts[0].lipschitz_how,

@@ -20,8 +20,8 @@ from probes.jobs.job import Progress, TableKind, Tables
 from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.metrics.multiple_comparisons import LEVEL
-from probes.models.network import Factors, replica
-from probes.training.plan import Dropout, Training
+from probes.models.network import Factors, one_after_another, replica
+from probes.training.plan import Dropout, Training, steps_in_even_ratios
 from probes.training.retrain import retrain
 
 #: Weight decays and shares of the learning rate that the controls are trained with. They are so
@@ -224,8 +224,7 @@ def _stopped_and_shrunk(
 ) -> Iterator[tuple[Factors, float, str, float]]:
     """Train without dropout once; yield its checkpoints, then its end with the update shrunk."""
     last = training.steps
-    stops = set(np.geomspace(1, last, CHECKPOINTS).round().astype(int).tolist())
-    kept: dict[int, list[Factors]] = {step: [] for step in sorted(stops)}
+    kept: dict[int, list[Factors]] = {step: [] for step in steps_in_even_ratios(last, CHECKPOINTS)}
 
     def checkpoint(step: int, rows: slice, factors: Factors) -> None:
         if step in kept:
@@ -236,26 +235,16 @@ def _stopped_and_shrunk(
         ready.network, ready.train, ready.weights, ready.start, training, Dropout(0.0),
         checkpoint=checkpoint,
     )  # fmt: skip
-    end = _joined(kept[last])
+    end = one_after_another(kept[last])
     yield end, 0.0, "early stopping", 0
     for step, parts in kept.items():
-        yield _joined(parts), 1.0, "early stopping", step
+        yield one_after_another(parts), 1.0, "early stopping", step
     # Every control ends where nothing holds it back.
     yield end, 1.0, "weight decay", 0.0
     if rate_shares:
         yield end, 1.0, "learning rate", 1.0
     for update_scale in UPDATE_SCALES:
         yield end, float(update_scale), "shrunk update", float(update_scale)
-
-
-def _joined(parts: list[Factors]) -> Factors:
-    return [
-        (
-            torch.cat([part[layer][0] for part in parts]),
-            torch.cat([part[layer][1] for part in parts]),
-        )
-        for layer in range(len(parts[0]))
-    ]
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from probes.cells.landscapes import Landscape
 from probes.cells.leave_one_out import Trained
 from probes.landscape.assumption_audit import Audit, audit
 from probes.landscape.curvature import Curvature, smallest_curvature
-from probes.models.network import Factors, Inputs, Network, replica
+from probes.models.network import Factors, Inputs, Network, replica, some_replicas
 from probes.training.blocks import blocks, examples_per_block, replicas_per_block
 from probes.training.ensemble_members import member_outputs
 from probes.training.plan import Penalty
@@ -179,7 +179,7 @@ def pieces(
         part = inputs
         if columns.stop - columns.start < examples:
             part = inputs.take(torch.arange(columns.start, columns.stop))
-        yield rows, columns, [(A[rows], B[rows]) for A, B in factors], part
+        yield rows, columns, some_replicas(factors, rows), part
 
 
 def inferred_outputs(

@@ -14,6 +14,7 @@ from probes.cells.cell import Cell
 from probes.cells.leave_one_out import Trained, train_cell
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.metrics.class_probabilities import class_probabilities, has_classes, labels_of
+from probes.models.network import some_replicas
 from probes.training.blocks import blocks, replicas_per_block
 from theory.barber2021 import (
     jackknife_accepts,
@@ -89,7 +90,7 @@ def predicted(cell: Cell, trained: Trained) -> Predicted:
     def outputs(inputs: Any) -> Iterator[Tensor]:
         replicas = len(trained.factors[0][0])
         for rows in blocks(replicas, replicas_per_block(network, len(inputs))):
-            some = [(A[rows], B[rows]) for A, B in trained.factors]
+            some = some_replicas(trained.factors, rows)
             found = network.replica_outputs(some, inputs, update_scale=cell.update_scale)
             found = found.double().cpu()
             yield class_probabilities(loss, found) if has_classes(loss) else found

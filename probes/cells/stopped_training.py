@@ -12,7 +12,7 @@ from torch import Tensor
 
 from probes.cells.prepare import Prepared
 from probes.jobs.job import Progress
-from probes.models.network import Factors, Inputs
+from probes.models.network import Factors, Inputs, some_replicas
 from probes.training.rival_training import rival_outputs, train_rival
 from probes.training.rivals import Rival
 
@@ -72,8 +72,7 @@ class _Predictor:
         self.progress((rows.stop - rows.start) * self.rival.method.passes)
         if step not in self.found:
             return
-        members = self.rival.method.members
-        one = [(A[:members], B[:members]) for A, B in factors]
+        one = some_replicas(factors, slice(self.rival.method.members))
         for number, found in enumerate(self.found[step]):
             if number not in self.first:
                 found.append(self._outputs(factors, number))

@@ -13,6 +13,8 @@ from probes.models.network import (
     Factors,
     Inputs,
     Network,
+    flat_weights,
+    some_replicas,
     training_loss,
     training_losses,
 )
@@ -204,9 +206,9 @@ class _Paths:
         return self._weights(rows) - self.start
 
     def _weights(self, rows: slice | Tensor) -> Tensor:
-        some = [(A[rows], B[rows]) for A, B in self.factors]
+        some = some_replicas(self.factors, rows)
         merged = self.network.merged_weights(some, update_scale=self.update_scale)
-        return torch.cat([weight.flatten(1) for weight in merged], dim=1).double()
+        return flat_weights(merged).double()
 
 
 def _expansion_radius(

@@ -72,7 +72,8 @@ def smallest_curvature(
         more than rounding; NaN where the network is not finite or Lanczos does not converge.
         Lanczos approaches the eigenvalue from above.
     """
-    (point,) = flat_weights(network.merged_weights(factors, update_scale=update_scale))
+    merged = network.merged_weights(factors, update_scale=update_scale)
+    (point,) = flat_weights(merged).double().cpu()
     if not point.isfinite().all():
         return Curvature(float("nan"), "the network diverged")
     loss = training_loss(network, inputs)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from probes.jobs.amounts import how_many
 from probes.models.feedforward import Columns, FeedForward, beside
-from probes.models.network import Factors, Inputs, Network
+from probes.models.network import Factors, Inputs, Network, one_after_another
 from probes.training.replica_maps import in_one_call
 
 
@@ -91,13 +91,9 @@ def visit_together(
         return
     # Their factors of the update differ, so B takes them in.
     scales = [one.update_scale for one in trackers]
-    joined = [
-        (
-            torch.cat([A for A, _ in layers]),
-            torch.cat([B * scale for (_, B), scale in zip(layers, scales, strict=True)]),
-        )
-        for layers in zip(*factors, strict=True)
-    ]
+    joined = one_after_another(
+        [(A, B * scale) for A, B in own] for own, scale in zip(factors, scales, strict=True)
+    )
     columns = [one.inputs for one in trackers if isinstance(one.inputs, Columns)]
     norms = first.network.gradient_norms(joined, beside(columns))
     for tracker, own in zip(trackers, norms.chunk(len(trackers)), strict=True):

@@ -5,7 +5,7 @@ from a network's outputs. ``probes.models.feedforward`` and ``probes.models.enco
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, Self
 
 import torch
@@ -280,9 +280,27 @@ def replica(factors: Factors, number: int) -> Factors:
     Returns:
         One pair a layer, A (1, r, d_in) and B (1, d_out, r).
     """
-    return [(A[number : number + 1], B[number : number + 1]) for A, B in factors]
+    return some_replicas(factors, slice(number, number + 1))
+
+
+def some_replicas(factors: Factors, rows: slice | Tensor) -> Factors:
+    """Return the factors of some replicas.
+
+    Args:
+        factors: of R replicas.
+        rows: which of them.
+    """
+    return [(A[rows], B[rows]) for A, B in factors]
+
+
+def one_after_another(parts: Iterable[Factors]) -> Factors:
+    """Return the factors of all replicas of several parts, in the order of the parts."""
+    return [
+        (torch.cat([A for A, _ in layer]), torch.cat([B for _, B in layer]))
+        for layer in zip(*parts, strict=True)
+    ]
 
 
 def flat_weights(weights: Sequence[Tensor]) -> Tensor:
-    """Weights of R networks as R flat vectors, float64 on the CPU, for :func:`training_loss`."""
-    return torch.cat([weight.flatten(1) for weight in weights], dim=1).double().cpu()
+    """Return the weights of R networks, (R, d_out, d_in) a layer, as R flat vectors."""
+    return torch.cat([weight.flatten(1) for weight in weights], dim=1)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
 
+import numpy as np
+
 from lora_dropout.masks import MaskKind
 
 if TYPE_CHECKING:
@@ -106,6 +108,16 @@ Objective = Dropout | Penalty | Perturbation
 def penalty_weight_of(objective: Objective) -> float:
     """Weight of ||update||^2 in the objective, 0 for none."""
     return objective.penalty_weight if isinstance(objective, Penalty) else 0.0
+
+
+def steps_in_even_ratios(steps: int, count: int) -> list[int]:
+    """Return the steps after which networks are looked at, evenly spaced in the logarithm.
+
+    Args:
+        steps: of the training, the last of them.
+        count: how many, 1 among them; where several round to the same there are fewer.
+    """
+    return sorted(set(np.geomspace(1, steps, count).round().astype(int).tolist()))
 
 
 def draws_masks(objective: Objective) -> TypeGuard[Dropout]:

@@ -14,7 +14,7 @@ from probes.jobs.validation import check_one_of
 from probes.models.encoder import Tokens
 from probes.models.feedforward import Columns
 from probes.models.losses import Loss, cross_entropy, logistic
-from probes.models.network import Factors, Inputs, Network
+from probes.models.network import Factors, Inputs, Network, one_after_another, replica
 from probes.training.blocks import blocks, replicas_per_block
 from probes.training.ensemble_members import ensemble_output
 from probes.training.example_masks import ExampleMasks
@@ -101,7 +101,7 @@ class _Handed:
     def __call__(self, step: int, rows: slice, factors: Factors) -> None:
         """Pass on; arguments as of ``Checkpoint``."""
         if step == self.steps and rows.start == 0:
-            self.last = [(A[:1].clone(), B[:1].clone()) for A, B in factors]
+            self.last = [(A.clone(), B.clone()) for A, B in replica(factors, 0)]
         self.checkpoint(step, rows, factors)
 
     def check(self, name: str, factors: Factors | None) -> None:
@@ -186,11 +186,7 @@ def _seeds(run: Run) -> Factors:
     words = np.random.SeedSequence([run.training.seed, members]).generate_state(1, np.uint64)
     generator = torch.Generator().manual_seed(int(words[0]))
     starts = [run.start] + [run.network.initial_factors(generator) for _ in range(1, members)]
-    start = [
-        (torch.cat([A for A, _ in layer]).repeat(count, 1, 1),
-         torch.cat([B for _, B in layer]).repeat(count, 1, 1))
-        for layer in zip(*starts, strict=True)
-    ]  # fmt: skip
+    start = [(A.repeat(count, 1, 1), B.repeat(count, 1, 1)) for A, B in one_after_another(starts)]
     return _train_members(run, run.weights.repeat_interleave(members, 0), start)
 
 

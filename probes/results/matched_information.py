@@ -42,12 +42,11 @@ class MatchedInformationResult(MatchedComparison):
     def setting(self) -> str:
         """Task, loss, training, selections and draws."""
         first = self.rows.iloc[0]
-        loss = "0-1 loss" if first["loss"] == ZERO_ONE else f"{first['task_loss']} loss, clipped"
         sizes = ", ".join(str(n) for n in self.rows["n"].unique())
         return (
-            f"{first['task']}, {loss}, n = {sizes}, {how_many(first['steps'], 'step')}, "
-            f"learning rate {first['lr']:g}, K = {first['selections']} selections, "
-            f"{draws_in_words(self.draw_count, 'n pairs')}"
+            f"{first['task']}, {loss_in_words(first)}, n = {sizes}, "
+            f"{how_many(first['steps'], 'step')}, learning rate {first['lr']:g}, "
+            f"K = {first['selections']} selections, {draws_in_words(self.draw_count, 'n pairs')}"
         )
 
     @property
@@ -147,6 +146,11 @@ class MatchedInformationResult(MatchedComparison):
     def tables(self) -> dict[str, pd.DataFrame]:
         """The rows, which may lie in one folder with those without controls."""
         return {self.name: self.rows}
+
+
+def loss_in_words(row: pd.Series) -> str:
+    """Name the loss of a row of results, such as "cross-entropy loss, clipped" or "0-1 loss"."""
+    return "0-1 loss" if row["loss"] == ZERO_ONE else f"{row['task_loss']} loss, clipped"
 
 
 def _one_statement(matched: pd.DataFrame, at: str, name: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from typing import Annotated
 import pandas as pd
 import tyro
 
-from probes.cli.command_line import run_command_line
+from probes.cli.command_line import check_no_words, run_command_line
 from probes.metrics.inference_names import AT_TEST_ALONE
 from recipes.runs import read_runs, require_columns
 
@@ -62,8 +62,7 @@ def main() -> None:
     """Print the lines; on standard error, which choices lie at the end of what was tried."""
 
     def choose(settings: ChooseSettings, words: list[str]) -> int:
-        if words:
-            raise ValueError(f"unknown arguments: {' '.join(words)}")
+        check_no_words(ChooseSettings, words)
         rows = read_runs(settings.folders)
         require_columns(rows, [RATE, "test_loss"])
         for method, rate, edge in best_rates(rows).itertuples(index=False):

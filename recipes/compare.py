@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from probes.cli.command_line import run_command_line
+from probes.cli.command_line import check_no_words, run_command_line
 from probes.metrics.confidence_intervals import mean_interval
 from probes.results.text_tables import TextTable, print_table
 from recipes.runs import once, read_runs
@@ -278,8 +278,7 @@ def main() -> None:
     """Print both tables."""
 
     def compare(settings: CompareSettings, words: list[str]) -> int:
-        if words:
-            raise ValueError(f"unknown arguments: {' '.join(words)}")
+        check_no_words(CompareSettings, words)
         rows, best = (once(read_runs(settings.folders, best=one)) for one in (False, True))
         cells = compare_cells(pd.read_csv(HERE / "reported.csv"), rows)
         claims = check_claims(pd.read_csv(HERE / "claims.csv"), rows, best)

@@ -15,7 +15,7 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from probes.cli.command_line import run_command_line
+from probes.cli.command_line import check_no_words, run_command_line
 from probes.finetuning.splits import read_split, require_columns, require_texts
 from probes.finetuning.task import Corpus
 from probes.jobs.atomic_files import make_folder, write_whole
@@ -238,8 +238,7 @@ def main() -> None:
     """Measure, keep the rows, and print the mean accuracies."""
 
     def answer(settings: MmluSettings, words: list[str]) -> int:
-        if words:
-            raise ValueError(f"unknown arguments: {' '.join(words)}")
+        check_no_words(MmluSettings, words)
         rows = measure_mmlu(settings)
         make_folder(settings.out)
         write_whole(settings.out / "rows.parquet", lambda path: rows.to_parquet(path, index=False))

@@ -16,7 +16,9 @@ from benchmarks.claimed_measurements import (
     PENALTIES,
 )
 from probes.attribution import DATAMODELING, LEAVE_ONE_OUT
+from probes.metrics.confidence_intervals import mean_interval
 from probes.metrics.multiple_comparisons import LEVEL
+from probes.metrics.paired_differences import paired_differences
 from probes.report.claims import Claims
 from probes.report.regimes import LEARNING_RATES, Regime
 from probes.results.stability_result import StabilityResult
@@ -125,15 +127,19 @@ def _least_and_most_cost(measured: Results) -> Numbers:
     }  # fmt: skip
 
 
-def _scaled_update(measured: Results) -> Numbers:
+def _scaled_update(lr: float) -> Callable[[Results], Numbers]:
     """By how much the scaled update's test loss is above dropout's at equal train loss."""
-    result = measured[f"matched-digits-{max(LEARNING_RATES['digits']):g}"]
-    table = result.decision("test_loss")
-    found: dict[str, Any] = {}
-    for row in table[table["variant"] == "shrunk update"].itertuples():
-        place = f"{10 * row.p:g}"
-        found |= {f"d{place}": row.difference, f"h{place}": row.difference - row.difference_low}
-    return found
+
+    def numbers(measured: Results) -> Numbers:
+        table = measured[f"matched-digits-{lr:g}"].decision("test_loss")
+        found: dict[str, Any] = {}
+        for row in table[table["variant"] == "shrunk update"].itertuples():
+            place = f"{10 * row.p:g}"
+            found[f"d{place}"] = f"{row.difference:.2f}".replace("-", "−")
+            found[f"h{place}"] = row.difference - row.difference_low
+        return found
+
+    return numbers
 
 
 def _against_one_member(lr: float) -> Callable[[Results], Numbers]:
@@ -157,6 +163,46 @@ def _ablation_losses(lr: float) -> Callable[[Results], Numbers]:
         summary = measured[f"ablation-{lr:g}"].summary
         losses = summary[summary["part"] == "dropout when"].set_index("variant")["test_loss"]
         return {str(name).replace(" ", "_"): value for name, value in losses.items()}
+
+    return numbers
+
+
+def _rows_alone(lr: float) -> Callable[[Results], Numbers]:
+    """By how much gap and beta are larger if the rows of B alone are dropped, at equal sparsity."""
+
+    def numbers(measured: Results) -> Numbers:
+        rows = measured[f"ablation-{lr:g}"].rows
+        rows = rows[(rows["part"] == "dropped where") & rows["variant"].isin(["both", "rows of B"])]
+        table = paired_differences(
+            rows, rows["variant"] == "both", ["gap", "beta"], keys=["variant"]
+        )
+        found = table.iloc[0]
+        halves = {f"{name}_half": found[name] - found[f"{name}_low"] for name in ("gap", "beta")}
+        return {"gap": found["gap"], "beta": found["beta"]} | halves
+
+    return numbers
+
+
+def _losses_of_adalora(lr: float) -> Callable[[Results], Numbers]:
+    """Test losses at the end, of AdaLoRA without dropout and of LoRA with it."""
+
+    def numbers(measured: Results) -> Numbers:
+        losses = measured[f"curves-{lr:g}"].summary.set_index(["method", "p"])["test_loss"]
+        return {"adalora": losses["AdaLoRA", 0.0], "lora": losses["LoRA", 0.3]}
+
+    return numbers
+
+
+def _calibration_at_its_best(lr: float) -> Callable[[Results], Numbers]:
+    """Calibration error without dropout at its best checkpoint, and how much more dropout has."""
+
+    def numbers(measured: Results) -> Numbers:
+        result = measured[f"calibration-{lr:g}"]
+        plain = result.best[result.best["inference"] == "no masks"].set_index("draw")["ece"]
+        rows = result.rows[result.rows["inference"] == "expected weight"]
+        end = rows[rows["step"] == rows["step"].max()].set_index("draw")["ece"]
+        more, low, _ = mean_interval(end - plain)
+        return {"best": plain.mean(), "more": more, "half": more - low}
 
     return numbers
 
@@ -490,9 +536,14 @@ def _study_claims(slow: float, fast: float) -> Iterator[Claim]:
         _least_and_most_cost,
     )
     yield Claim(
-        "is higher than dropout's by {d1:.2f} ± {h1:.2f} and {d3:.2f} ± {h3:.2f} at p = 0.1 and "
-        "0.3",
-        _scaled_update,
+        "{d1} ± {h1:.2f}, {d3} ± {h3:.2f}, {d5} ± {h5:.2f} and {d7} ± {h7:.2f} at p = 0.1, 0.3, "
+        "0.5 and 0.7 where the network overfits",
+        _scaled_update(fast),
+    )
+    yield Claim(
+        "and {d1} ± {h1:.2f}, {d3} ± {h3:.2f}, {d5} ± {h5:.2f} and {d7} ± {h7:.2f} where it does "
+        "not",
+        _scaled_update(slow),
     )
     yield Claim(
         "16 members have a lower test loss than one by {risk_least:.2f} to {risk_most:.2f} where "
@@ -510,6 +561,16 @@ def _study_claims(slow: float, fast: float) -> Iterator[Claim]:
         _ablation_losses(slow),
     )
     yield Claim("at {never:.2f} and {training_alone:.2f} where it does", _ablation_losses(fast))
+    yield Claim(
+        "the gap larger by {gap:.2f} ± {gap_half:.2f} and β by {beta:.2f} ± {beta_half:.2f}",
+        _rows_alone(fast),
+    )
+    yield Claim("{adalora:.2f}, beside {lora:.2f} of LoRA with p = 0.3", _losses_of_adalora(fast))
+    yield Claim(
+        "the network without dropout has {best:.3f} there, less than dropout at the end by "
+        "{more:.3f} ± {half:.3f}",
+        _calibration_at_its_best(fast),
+    )
     yield Claim(
         "Without dropout {plain:.3f} (noise alone: {floor:.3f}), with p = 0.3 {dropout:.3f} "
         "({dropout_floor:.3f}) where the network does not overfit",

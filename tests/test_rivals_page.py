@@ -157,3 +157,12 @@ def test_what_is_said_of_the_spread_over_seeds_is_what_the_rows_give():
     assert [f"{few.min():.1f}", f"{few.max():.1f}"] == [least, most]
     found = [f"{spread(rows).max():.1f}" for rows in ("digits-128", "breast_cancer-64")]
     assert found == [at_128, on_cancer]
+
+
+def test_as_many_tuned_settings_stop_at_the_last_step_as_is_said():
+    said = re.search(r"(\d+) of the (\d+) tuned settings on digits stop at the last of 300", PAGE)
+    files = sorted((ROOT / "benchmarks/results").glob("rivals-small-digits-*.csv"))
+    stops = [pd.read_csv(file).groupby(["method", "strength"])["stop"].first() for file in files]
+    assert [int(one) for one in said.groups()] == [
+        sum((one == 300).sum() for one in stops), sum(map(len, stops)),
+    ]  # fmt: skip

@@ -86,6 +86,11 @@ def add_update_rows(base: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: floa
         GroupsNotSupportedError: the rows of x do not divide into G groups, such as where a model
             computes something without a batch.
     """
+    if x.is_nested or x.layout is not torch.strided:
+        if A.dim() > 2:
+            raise GroupsNotSupportedError("an input that is nested or sparse has no groups of rows")
+        # Sequences of several lengths, or zeros that are left out, have no view as rows.
+        return base + scaling * linear(linear(x, A), B)
     if A.dim() == 2:
         hidden = torch.mm(x.reshape(-1, x.shape[-1]), A.mT)
         return torch.addmm(base.reshape(-1, base.shape[-1]), hidden, B.mT, alpha=scaling).reshape(

@@ -200,6 +200,9 @@ class MaskedUpdate(nn.Module, ABC):
             if not mask_in.dtype == A.dtype == B.dtype:
                 # Some set the precision of the parameters alone (p.data = ..., DeepSpeed, FSDP).
                 mask_in, mask_out = mask_in.to(A.dtype), mask_out.to(B.dtype)
+            if A.is_meta:
+                # Masks have values, which a pass that computes shapes alone does not take.
+                mask_in, mask_out = mask_in.to(A.device), mask_out.to(B.device)
             return *mask_factors(A, B, mask_in, mask_out), scaling
         return A, B, scaling * (1.0 if self.training else self.deterministic_mask)
 

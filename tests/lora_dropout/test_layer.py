@@ -163,6 +163,35 @@ def within_rounding(output, layer, x, dtype):
     return bool(((output.cpu().double() - layer(x)).abs() <= bound).all())
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_sequences_of_several_lengths_and_sparse_inputs_are_those_of_their_rows(training):
+    layer, x = make_layer().train(training), make_inputs(5, 6)
+    expected = layer(x)
+    expected.square().sum().backward()
+    gradients = [factor.grad for factor in (layer.lora_A, layer.lora_B)]
+    ragged = torch.nested.nested_tensor([x[:2], x[2:]], layout=torch.jagged)
+    for inputs in (ragged, x.to_sparse()):
+        layer.zero_grad()
+        found = torch.cat([*layer(inputs).unbind()]).view(5, 5)
+        torch.testing.assert_close(found, expected)
+        found.square().sum().backward()
+        torch.testing.assert_close([layer.lora_A.grad, layer.lora_B.grad], gradients)
+
+
+def test_inputs_without_rows_have_no_groups():
+    layer = make_layer()
+    layer.masks.seek(0, range(2))
+    with pytest.raises(ValueError, match="nested or sparse has no groups of rows"):
+        layer(make_inputs(4, 6).to_sparse())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_shapes_alone_are_computed_on_the_device_meta(training):
+    model = inject(nn.Linear(6, 5, device="meta"), rank=2, p=0.4).train(training)
+    found = model(torch.empty(3, 6, device="meta"))
+    assert (found.shape, found.device.type) == ((3, 5), "meta")
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_other_dtypes_agree_with_float64(device, dtype):

@@ -170,7 +170,7 @@ class _Seen:
     def __init__(self, masks: Tensor, factors: Sequence[Tensor], by_value: bool) -> None:
         self.masks = weakref.ref(masks)
         self.factors = [
-            (weakref.ref(factor), type(factor), factor._version) if _is_own(factor) else None
+            (weakref.ref(factor), type(factor), _written(factor)) if _is_own(factor) else None
             for factor in factors
         ]
         # Within a transform of torch.func, copies are wrapped too.
@@ -242,7 +242,12 @@ def _untouched(seen: "tuple[weakref.ref[Tensor], type, int] | None", factor: Ten
     held, kind, version = seen
     if kind is not type(factor):
         return True
-    return held() is factor and version == factor._version
+    return held() is factor and version == _written(factor)
+
+
+def _written(factor: Tensor) -> int:
+    """How often a factor was written to; of one made in inference mode nothing is counted."""
+    return 0 if factor.is_inference() else factor._version
 
 
 def _equal(values: Tensor, factor: Tensor) -> bool:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from lora_dropout.adaptable import (
+    HOOKS,
     check_is_adaptable,
     left_out,
     listed,
@@ -137,13 +138,16 @@ def merge(model: nn.Module) -> nn.Module:
         The model; the merged layer if the model is itself an adapted layer.
 
     Raises:
-        ValueError: there is no adapted layer, or PEFT has one.
+        ValueError: there is no adapted layer, PEFT has one, or one was given what its ``nn.Linear``
+            would not have: hooks, or a weight that is computed. The model is then unchanged.
     """
     for name, layer in _require_adapted(model):
         if not isinstance(layer, LoRADropoutLinear):
             raise ValueError(f"{name} was not put there by inject(): use merge_and_unload()")
         if parts_of_peft(layer):
             raise ValueError(f"PEFT has adapted {name} in its turn: use merge_and_unload() first")
+        if reason := _why_not_merged(layer):
+            raise ValueError(f"{name or 'the model'} {reason}")
     names = names_of_modules(model)
     for _, layer in _require_adapted(model):
         assert isinstance(layer, LoRADropoutLinear)
@@ -343,6 +347,17 @@ def _mode(layer: MaskedUpdate) -> str:
     if not layer.in_use:
         return "off"
     return "training" if layer.training else layer.inference
+
+
+def _why_not_merged(layer: LoRADropoutLinear) -> str | None:
+    """What was put onto a layer since it was adapted, and would be lost; None for nothing."""
+    if layer.base._parameters.get("weight") is None:
+        return "computes its frozen weight, to which no update can be added: undo that first"
+    hooks = (hook for kind in HOOKS for hook in getattr(layer, kind).values())
+    # A model that is one layer has the hooks of its masks.
+    if any(getattr(hook, "__self__", None) is not layer.masks for hook in hooks):
+        return "has hooks, which its nn.Linear would not have: remove them first"
+    return None
 
 
 def _require_adapted(model: nn.Module) -> list[tuple[str, MaskedUpdate]]:

@@ -337,7 +337,8 @@ class MaskSchedule:
                 for name, module in root.named_modules()
                 if id(module) in idle
             ]
-            warnings.warn(IDLE.format(len(idle), len(asked), listed(names)), stacklevel=2)
+            if names:  # a layer may have been taken out of the model
+                warnings.warn(IDLE.format(len(names), len(asked), listed(names)), stacklevel=2)
 
     def _step_begins(self, optimizer: Optimizer) -> None:
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
 from transformers.modeling_utils import local_torch_dtype
 
 from lora_dropout import (
@@ -177,6 +178,28 @@ def test_a_linear_layer_itself_is_adapted_and_merged():
     layer = inject(linear, rank=2, p=0.5)
     assert isinstance(layer, LoRADropoutLinear)
     assert merge(layer) is linear
+    copied = copy.deepcopy(inject(nn.Linear(4, 3), rank=2, p=0.5))
+    assert type(merge(copied)) is nn.Linear
+
+
+@pytest.mark.parametrize(
+    ("put_there", "message"),
+    [
+        (lambda layer: weight_norm(layer.base), "2 computes its frozen weight"),
+        (lambda layer: prune.l1_unstructured(layer.base, "weight", 0.5), "2 computes its frozen"),
+        (lambda layer: layer.register_forward_hook(lambda *given: 2 * given[2]), "2 has hooks"),
+        (lambda layer: layer.register_forward_pre_hook(lambda *given: None), "2 has hooks"),
+    ],
+    ids=["weight_norm", "pruning", "hook", "hook before"],
+)
+def test_what_a_merged_layer_would_lose_is_refused_and_nothing_is_merged(put_there, message):
+    model = perturb(inject(make_model(), rank=2, p=0.3)).eval()
+    put_there(model[2])
+    expected = model(X)
+    with pytest.raises(ValueError, match=message):
+        merge(model)
+    assert len(describe(model)) == 5
+    assert torch.equal(model(X), expected)
 
 
 def test_state_dict_holds_factors_and_no_masks():
@@ -421,6 +444,9 @@ def test_a_layer_that_takes_no_part_is_named_once():
     with pytest.warns(UserWarning, match=r"1 of 2 layers .* took no part .*: inner\.idle\."):
         model(X)
     model(X)
+    apart = inject(Idle().double(), rank=2, p=0.3)
+    apart.inner["idle"] = nn.Linear(8, 8)
+    apart(X)  # a layer that was taken out of the model takes no part in anything
 
 
 @pytest.fixture

@@ -694,6 +694,8 @@ def test_a_model_that_is_made_in_inference_mode_has_members():
     with torch.no_grad():
         first, second = [model(X) for _ in members(model, 2)]
     assert not torch.equal(first, second)
+    with torch.inference_mode():
+        assert torch.equal(model(X), make_model()(X))
 
 
 def test_a_replica_of_data_parallel_is_no_model_whose_layers_are_idle():

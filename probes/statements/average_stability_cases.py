@@ -29,8 +29,7 @@ def average_stability_cases(setting: Setting) -> Iterator[Case]:
     """
     population, draws = tiny_draws(setting)
     weights = np.stack([np.bincount(draw, minlength=TINY_POPULATION) for draw in draws]) / TINY_N
-    shape = (population.targets.shape[1], population.features.shape[1])
-    theta = newton(population, weights, setting.s, np.zeros((len(draws), *shape)))
+    theta = newton(population, weights, setting.s)
     losses = population.losses(theta)
     trained = float(np.take_along_axis(losses, draws, axis=1).mean())
     numbers = {tuple(draw): number for number, draw in enumerate(draws)}

@@ -17,7 +17,7 @@ from probes.statements.bounds_at_minimisers import REPLACED, record
 from probes.statements.descent_cases import draw_numbers
 from probes.statements.linear_losses import Array
 from probes.statements.setting import Setting
-from probes.statements.stability_cases import common_radius, largest_loss
+from probes.statements.stability_cases import common_ceiling
 from probes.statements.stochastic_descent import RULES, Rule, Runs, descend_singly
 
 #: Steps of every run, whatever n is.
@@ -89,16 +89,11 @@ def _measured(
 ) -> Descents:
     """What the ends of all draws' runs say."""
     population = setting.population
-    losses = population.losses(ended.ends) / _ceiling(setting)
+    losses = population.losses(ended.ends) / common_ceiling(setting)
     losses = losses.reshape(len(samples), runs, -1)
     train = np.take_along_axis(losses[:, 0], samples, axis=1).mean(1)
     changed = np.abs(losses[:, 1:] - losses[:, :1]).max(2)
     return Descents(rule, ended, train, losses[:, 0].mean(1) - train, float(changed.mean()))
-
-
-def _ceiling(setting: Setting) -> float:
-    """C, in units of the loss."""
-    return largest_loss(setting.population, common_radius(setting.population, setting.s))
 
 
 def drawn_records(setting: Setting, found: list[Descents]) -> Iterator[dict[str, Any]]:
@@ -131,7 +126,7 @@ def continued_records(setting: Setting, last: list[Descents]) -> Iterator[dict[s
 
 
 def _record(setting: Setting, one: Descents) -> dict[str, Any]:
-    ceiling = _ceiling(setting)
+    ceiling = common_ceiling(setting)
     bound = one.rule.bound(one.runs, ceiling, setting.n) / ceiling
     name = name_of(one.rule)
     return record(setting.n, name, bound, float(one.train.mean())) | {"of": SPEAKS_OF[name]}

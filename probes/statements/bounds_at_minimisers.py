@@ -17,7 +17,12 @@ from probes.statements.descent_cases import draw_pairs, smoothness
 from probes.statements.exact_minimisers import Problem, newton
 from probes.statements.linear_losses import Array
 from probes.statements.setting import Setting
-from probes.statements.stability_cases import ball_lipschitz, common_radius, largest_loss
+from probes.statements.stability_cases import (
+    ball_lipschitz,
+    common_ceiling,
+    common_radius,
+    largest_loss,
+)
 from theory import sparsity_gap_bound
 from theory.bousquet2002 import uniform_stability_gap_bound
 from theory.bousquet2020 import moment_gap_bound
@@ -94,14 +99,12 @@ def measure_draws(setting: Setting, progress: Progress) -> Draws:
     Returns:
         One entry a draw.
     """
-    population = setting.population
-    ceiling = largest_loss(population, common_radius(population, setting.s))
+    population, ceiling = setting.population, common_ceiling(setting)
     rows = []
     for draw in range(setting.coverage_draws):
         pairs, generator = draw_pairs(setting, draw)
         problem = pairs.take(np.arange(setting.n))
-        shape = (1, problem.targets.shape[1], problem.features.shape[1])
-        theta = newton(problem, np.full((1, setting.n), 1 / setting.n), setting.s, np.zeros(shape))
+        theta = newton(problem, np.full((1, setting.n), 1 / setting.n), setting.s)
         test = population.take(generator.integers(len(population), size=setting.n))
         train, risk, tested = (
             float(part.losses(theta[0]).mean()) / ceiling for part in (problem, population, test)
@@ -181,13 +184,12 @@ def drawn_records(setting: Setting, draws: Draws) -> Iterator[dict[str, Any]]:
     """
     known = bounds_of(setting, mean_of(draws))
     moved = float(np.sqrt(draws.square.mean()))
-    population = setting.population
-    ceiling = largest_loss(population, common_radius(population, setting.s))
+    ceiling = common_ceiling(setting)
     known[ON_AVERAGE] = (
         float(
             smooth_gap_bound(
                 train_loss=draws.train.mean() * ceiling, stability=moved,
-                smoothness=smoothness(population, 0.0),
+                smoothness=smoothness(setting.population, 0.0),
             )
         )
         / ceiling

@@ -152,12 +152,9 @@ def _monte_carlo_case(p: float, seed: int, rescale: bool) -> Case:
     residual, features = problem.targets[:20], problem.features[:20]
     d_out, d_in = residual.shape[1], features.shape[1]
     update = np.random.default_rng(seed).standard_normal((d_out, d_in)) / d_in
-    mask_in, mask_out = stack_masks(
-        LayerShape(d_in, d_out, p, p), seed=seed, steps=[0], layer=0, samples=range(MONTE_CARLO),
-        rescale=rescale,
-    )  # fmt: skip
-    rows, columns = mask_out[0].double().numpy(), mask_in[0].double().numpy()
-    outputs = np.einsum("mk,kj,mj,nj->mnk", rows, update, columns, features, optimize=True)
+    outputs = masked_outputs(
+        update, features, p, seed=seed, step=0, samples=MONTE_CARLO, rescale=rescale
+    )
     losses = np.square(residual - outputs).sum(-1).mean(1)
     error = losses.std(ddof=1) / np.sqrt(MONTE_CARLO)
     exact = expected_dropout_loss(residual, features, update, p, rescale).mean()
@@ -166,6 +163,31 @@ def _monte_carlo_case(p: float, seed: int, rescale: bool) -> Case:
         float(losses.mean()), float(exact), float(STANDARD_ERRORS * error),
         rarity(p, d_in, d_out, MONTE_CARLO),
     )  # fmt: skip
+
+
+def masked_outputs(
+    update: Array, features: Array, p: float, *, seed: int, step: int, samples: int,
+    rescale: bool = False,
+) -> Array:  # fmt: skip
+    """Outputs of a linear layer under masks that are drawn as a layer draws them.
+
+    Args:
+        update: (d_out, d_in).
+        features: (examples, d_in).
+        p: dropout rate, in [0, 1).
+        seed, step, samples: say which masks, as for :func:`lora_dropout.masks.stack_masks`.
+        rescale: whether masks are divided by 1 - p.
+
+    Returns:
+        (samples, examples, d_out).
+    """
+    d_out, d_in = update.shape
+    mask_in, mask_out = stack_masks(
+        LayerShape(d_in, d_out, p, p), seed=seed, steps=[step], layer=0, samples=range(samples),
+        rescale=rescale,
+    )  # fmt: skip
+    rows, columns = mask_out[0].double().numpy(), mask_in[0].double().numpy()
+    return np.einsum("mk,kj,mj,nj->mnk", rows, update, columns, features, optimize=True)
 
 
 def rarity(p: float, d_in: int, d_out: int, masks: int) -> str:

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from lora_dropout.masks import ENSEMBLE_STEP, LayerShape, stack_masks
+from lora_dropout.masks import ENSEMBLE_STEP
 from probes.cells.cell import Cell
 from probes.cells.leave_one_out import train_part
 from probes.cells.prepare import prepare
 from probes.statements.case import Case
-from probes.statements.dropout_loss_cases import rarity
+from probes.statements.dropout_loss_cases import masked_outputs, rarity
 from probes.statements.exact_minimisers import load_problem
 from probes.statements.linear_losses import Array
 from probes.tasks import load_task
@@ -95,7 +95,9 @@ def squared_cases(p: float, seed: int) -> Iterator[Case]:
     limit = float(terms["mean"].mean())
     single = float(sum(term.mean() for term in terms.values()))
     yield _pairs_case(p, seed)
-    outputs = _masked_outputs(update, problem.features, p, seed)
+    outputs = masked_outputs(
+        update, problem.features, p, seed=seed, step=ENSEMBLE_STEP, samples=MEMBERS
+    )
     for size in (1, 4, 16):
         groups = outputs.reshape(-1, size, *outputs.shape[1:]).mean(1)
         risks = np.square(groups - problem.targets).sum(-1).mean(1)
@@ -221,17 +223,6 @@ def _law(
 
 def _update(seed: int, d_out: int, d_in: int) -> Array:
     return np.random.default_rng(seed).standard_normal((d_out, d_in)) / d_in
-
-
-def _masked_outputs(update: Array, features: Array, p: float, seed: int) -> Array:
-    """Outputs of sampled members of a linear model, (members, examples, d_out)."""
-    d_out, d_in = update.shape
-    mask_in, mask_out = stack_masks(
-        LayerShape(d_in, d_out, p, p), seed=seed, steps=[ENSEMBLE_STEP], layer=0,
-        samples=range(MEMBERS),
-    )  # fmt: skip
-    rows, columns = mask_out[0].double().numpy(), mask_in[0].double().numpy()
-    return np.einsum("mk,kj,mj,nj->mnk", rows, update, columns, features, optimize=True)
 
 
 @cache

@@ -156,12 +156,10 @@ def minimisers(problem: Problem, penalty_weight: float, form: Form = "mean") -> 
     Raises:
         ArithmeticError: Newton's method did not reach a gradient norm of 1e-10.
     """
-    n, (k, d) = len(problem), (problem.targets.shape[1], problem.features.shape[1])
-    everything = np.full((1, n), 1 / n)
+    n = len(problem)
+    full = newton(problem, np.full((1, n), 1 / n), penalty_weight)
     if problem.loss.quadratic:
-        full = newton(problem, everything, penalty_weight, np.zeros((1, k, d)))[0]
-        return Minimisers(full, ridge_left_out(problem, penalty_weight, form))
-    full = newton(problem, everything, penalty_weight, np.zeros((1, k, d)))
+        return Minimisers(full[0], ridge_left_out(problem, penalty_weight, form))
     start = np.repeat(full, n, axis=0)
     return Minimisers(
         full[0], newton(problem, leave_one_out_weights(n, form), penalty_weight, start)
@@ -196,7 +194,9 @@ def ridge_left_out(problem: Problem, penalty_weight: float, form: Form = "mean")
     return theta.T - change
 
 
-def newton(problem: Problem, weights: Array, penalty_weight: float, start: Array) -> Array:
+def newton(
+    problem: Problem, weights: Array, penalty_weight: float, start: Array | None = None
+) -> Array:
     """Minimise many objectives that differ in their example weights, together.
 
     Damped Newton steps: halved, replica by replica, until the objective falls.
@@ -205,7 +205,7 @@ def newton(problem: Problem, weights: Array, penalty_weight: float, start: Array
         problem: n examples.
         weights: of the examples, one objective a row, (R, n).
         penalty_weight: s, positive.
-        start: (R, k, d).
+        start: (R, k, d); 0 if None.
 
     Returns:
         The minimisers, (R, k, d), at gradients of norm 1e-10 or less.
@@ -213,6 +213,8 @@ def newton(problem: Problem, weights: Array, penalty_weight: float, start: Array
     Raises:
         ArithmeticError: that was not reached.
     """
+    if start is None:
+        start = np.zeros((len(weights), problem.targets.shape[1], problem.features.shape[1]))
     theta = start.copy()
     active = np.arange(len(theta))
     for _ in range(NEWTON_STEPS):

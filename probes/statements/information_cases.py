@@ -212,16 +212,16 @@ def leave_one_out_cases(
                         GIVEN_EXAMPLES)  # fmt: skip
 
 
-def opposite_labels(name: str) -> Supersamples:
-    """One supersample of pairs with labels 0 and 1, in this order.
+def opposite_labels() -> Supersamples:
+    """One supersample of pairs with labels 0 and 1, in this order, learned by majority vote.
 
-    With a majority vote the difference of losses is always -1 or 1 and knows little of each
-    selection: there the square-root bounds are tight.
+    The difference of losses is always -1 or 1 and knows little of each selection: there the
+    square-root bounds are tight.
     """
     labels = np.tile([0.0, 1.0], MANY_PAIRS)
     population = Population(np.arange(2.0 * MANY_PAIRS), labels)
     return Supersamples.of(
-        LEARNERS[name], population, np.arange(2 * MANY_PAIRS).reshape(1, MANY_PAIRS, 2)
+        LEARNERS["majority"], population, np.arange(2 * MANY_PAIRS).reshape(1, MANY_PAIRS, 2)
     )
 
 
@@ -234,7 +234,7 @@ def opposite_label_cases(command: str) -> Iterator[Case]:
     Yields:
         A case a bound, then a case a premise.
     """
-    tried = opposite_labels("majority")
+    tried = opposite_labels()
     told = partial(
         _tightest, setting="enumerated, majority, 8 pairs of opposite labels", command=command
     )

@@ -204,16 +204,11 @@ def population_losses(population: Problem, draws: NDArray[np.int64], s: float) -
         (draws, examples of the population).
     """
     weights = np.stack([np.bincount(draw, minlength=len(population)) for draw in draws])
-    return population.losses(_minimise(population, weights / draws.shape[1], s))
+    return population.losses(newton(population, weights / draws.shape[1], s))
 
 
 def _deleted_losses(population: Problem, draw: NDArray[np.int64], s: float) -> Array:
     """Loss of every example of a draw under the minimiser without it, (n,)."""
     problem = population.take(draw)
-    theta = _minimise(problem, leave_one_out_weights(len(draw), "mean"), s)
+    theta = newton(problem, leave_one_out_weights(len(draw), "mean"), s)
     return problem.losses(theta).diagonal()
-
-
-def _minimise(problem: Problem, weights: Array, s: float) -> Array:
-    shape = (problem.targets.shape[1], problem.features.shape[1])
-    return newton(problem, weights, s, np.zeros((len(weights), *shape)))

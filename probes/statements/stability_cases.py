@@ -290,6 +290,18 @@ def largest_loss(problem: Problem, radius: float) -> float:
     return float(problem.loss.value_within(reach, problem.targets).max())
 
 
+def common_ceiling(setting: Setting) -> float:
+    """Bound the loss of every example of the population at the minimisers of *every* sample.
+
+    Args:
+        setting: says the population and the penalty.
+
+    Returns:
+        C, in units of the loss.
+    """
+    return largest_loss(setting.population, common_radius(setting.population, setting.s))
+
+
 def definition_cases(setting: Setting) -> Iterator[Case]:
     """Definition 4.1: leave-one-out minimisers found together equal those found one by one.
 
@@ -300,7 +312,7 @@ def definition_cases(setting: Setting) -> Iterator[Case]:
         found = minimisers(problem, setting.s)
         chosen = np.linspace(0, setting.n - 1, REFITTED).astype(int)
         weights = leave_one_out_weights(setting.n, "mean")[chosen]
-        alone = newton(problem, weights, setting.s, np.zeros((REFITTED, *found.full.shape)))
+        alone = newton(problem, weights, setting.s)
         kept = problem.losses(found.full)[chosen]
         together = problem.losses(found.left_out[chosen])[np.arange(REFITTED), chosen]
         refitted = problem.losses(alone)[np.arange(REFITTED), chosen]

@@ -11,7 +11,7 @@ from probes.statements.case import Case
 from probes.statements.descent_cases import STATEMENT, draw_numbers
 from probes.statements.linear_losses import Array
 from probes.statements.setting import Setting
-from probes.statements.stability_cases import common_radius, largest_loss
+from probes.statements.stability_cases import common_ceiling
 from probes.statements.stochastic_descent import RULES, descend_singly
 from theory.hardt2016 import decreasing_step_stability_bound, nonconvex_descent_stability_bound
 
@@ -49,8 +49,7 @@ def random_order_cases(setting: Setting) -> Iterator[Case]:
         A case a draw and theorem.
     """
     setting = replace(setting, n=max(setting.n, N))
-    population = setting.population
-    ceiling = largest_loss(population, common_radius(population, setting.s))
+    population, ceiling = setting.population, common_ceiling(setting)
     orders = every_order(N, STEPS)
     for draw in range(setting.draws):
         numbers, _ = draw_numbers(setting, draw)
@@ -87,10 +86,7 @@ def hilltop_cases() -> Iterator[Case]:
     targets = np.array([[0.0] * N, [1.0, *[0.0] * (N - 1)]])
     for scale in (0.5, 2.0, 8.0):
         ends = _descend(_hilltop_slope, targets[:, orders], scale / np.arange(1, STEPS + 1))
-        yield _hilltop_case(
-            "Theorem 3.12, not convex, every order", ends, scale, N, STEPS,
-            "steps c/t; L, G and M known",
-        )  # fmt: skip
+        yield _hilltop_case(ends, scale, N, STEPS)
 
 
 def all_examples_cases() -> Iterator[Case]:
@@ -118,24 +114,19 @@ def all_examples_cases() -> Iterator[Case]:
     )  # fmt: skip
     scale = 8.0
     ends = _descend_together(_hilltop_slope, targets, scale / numbers)
-    yield _hilltop_case(
-        "Theorem 3.12, not convex, every order", ends[:, None], scale, ALL_N, ALL_STEPS,
-        "steps c/t; L, G and M known", failed,
-    )  # fmt: skip
+    yield _hilltop_case(ends[:, None], scale, ALL_N, ALL_STEPS, failed)
 
 
-def _hilltop_case(
-    reading: str, ends: Array, scale: float, n: int, steps: int, assumptions: str, failed: str = ""
-) -> Case:
+def _hilltop_case(ends: Array, scale: float, n: int, steps: int, failed: str = "") -> Case:
     """The case of ends (2, orders): of the run on S and of that with an example replaced."""
     losses = (1 + np.cos(ends[..., None] - [0.0, 1.0])) / 2
     bound = nonconvex_descent_stability_bound(
         lipschitz=HILLTOP, smoothness=HILLTOP, step_scale=scale, steps=steps, loss_bound=1.0, n=n
     )
     return Case(
-        STATEMENT, reading, f"hilltop, n = {n}, c = {scale:g}",
+        STATEMENT, "Theorem 3.12, not convex, every order", f"hilltop, n = {n}, c = {scale:g}",
         float(np.abs(losses[1] - losses[0]).mean(0).max()), float(bound), ceiling=1.0,
-        failed=failed, assumptions=assumptions, command="--statement hardt",
+        failed=failed, assumptions="steps c/t; L, G and M known", command="--statement hardt",
     )  # fmt: skip
 
 

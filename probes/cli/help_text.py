@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, fields
 from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import tyro
 
+from probes.cli.setting_types import kind_of_values
 from probes.cli.text_options import TextOptions
 from probes.jobs.engine_options import EngineOptions
 
@@ -139,21 +139,14 @@ def field_metavar(field: "Field[Any]", hint: Any) -> str:
     """
     if given := _metadata(field, "metavar"):
         return given
-    if get_origin(hint) in (Union, UnionType):
-        (hint,) = [one for one in get_args(hint) if one is not NoneType][:1]
-    if get_origin(hint) is tuple:
-        return f"{_metavar(get_args(hint)[0])} ..."
-    return _metavar(hint)
+    kind, several = kind_of_values(hint)
+    return METAVARS.get(kind, "PATH") + " ..." * several
 
 
 def _metadata(field: "Field[Any]", name: str) -> str:
     """What a field's annotation says to the parser of the command line."""
     found = [getattr(one, name, None) for one in getattr(field.type, "__metadata__", ())]
     return next((str(one) for one in found if one), "")
-
-
-def _metavar(kind: Any) -> str:
-    return METAVARS.get(kind, "PATH")
 
 
 def _default(field: "Field[Any]") -> str:

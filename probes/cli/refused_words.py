@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from types import NoneType
+from typing import Any, get_args
 
-from probes.cli.setting_types import WORDS
+from probes.cli.setting_types import WORDS, kind_of_values
 
 #: What the parser frames its messages with.
 FRAME = "│╭╮╰╯|+ "
@@ -30,7 +30,7 @@ def check_words(declared: Mapping[str, Any], words: Sequence[str]) -> None:
             raise ValueError(f"{name} must not be empty; got ''")
         if declared[name] is bool and values:
             raise ValueError(f"{name} must be given without a value; got {' '.join(values)}")
-        several = _kind(declared[name])[1]
+        several = kind_of_values(declared[name])[1]
         if several and not values:
             raise ValueError(f"{name} must have a value; got none")
         if len(values) > 1 and not several:
@@ -52,7 +52,7 @@ def refusal(declared: Mapping[str, Any], words: Sequence[str], complaint: str) -
         One line, which names the setting, what is allowed and the value where these are known.
     """
     for name, values in _flags(declared, words):
-        kind, several = _kind(declared[name])
+        kind, several = kind_of_values(declared[name])
         no_value = ("None",) if NoneType in get_args(declared[name]) else ()
         wrong = [value for value in values if value not in no_value and not _is(kind, value)]
         if wrong:
@@ -83,15 +83,6 @@ def _flags(declared: Mapping[str, Any], words: Sequence[str]) -> Iterator[tuple[
         if flag.startswith("--") and name in declared:
             behind = takewhile(lambda one: not re.match("--[a-z]", one), words[at + 1 :])
             yield name, [value] if given else list(behind)
-
-
-def _kind(declared: Any) -> tuple[Any, bool]:
-    """What a value of a setting is, and whether there may be several."""
-    if get_origin(declared) in (Union, UnionType):
-        (declared, *_) = [one for one in get_args(declared) if one is not NoneType]
-    if get_origin(declared) is tuple:
-        return get_args(declared)[0], True
-    return declared, False
 
 
 def _is(kind: Any, word: str) -> bool:

@@ -31,18 +31,32 @@ def as_declared(name: str, value: Any, declared: Any) -> Any:
         TypeError: it is of another type; the message names the setting.
         ValueError: it is an empty text.
     """
-    if get_origin(declared) in (Union, UnionType):
-        (first, *_) = [one for one in get_args(declared) if one is not NoneType]
-        return None if value is None and NoneType in get_args(declared) else as_declared(
-            name, value, first
-        )  # fmt: skip
-    if get_origin(declared) is tuple:
+    kind, several = kind_of_values(declared)
+    if value is None and NoneType in get_args(declared):
+        return None
+    if several:
         single = isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__")
         values = (value,) if single or getattr(value, "ndim", 1) == 0 else tuple(value)
-        return tuple(as_declared(name, one, get_args(declared)[0]) for one in values)
-    if get_origin(declared) is dict and not isinstance(value, Mapping):
+        return tuple(as_declared(name, one, kind) for one in values)
+    if get_origin(kind) is dict and not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dictionary; got {value!r}")
-    return _plain(name, value, declared) if declared in WORDS else value
+    return _plain(name, value, kind) if kind in WORDS else value
+
+
+def kind_of_values(declared: Any) -> tuple[Any, bool]:
+    """Return what a value of a setting is, and whether there may be several.
+
+    >>> kind_of_values(int | None), kind_of_values(tuple[float, ...])
+    ((<class 'int'>, False), (<class 'float'>, True))
+
+    Args:
+        declared: type of the setting.
+    """
+    if get_origin(declared) in (Union, UnionType):
+        (declared, *_) = [one for one in get_args(declared) if one is not NoneType]
+    if get_origin(declared) is tuple:
+        return get_args(declared)[0], True
+    return declared, False
 
 
 def _plain(name: str, value: Any, kind: Any) -> Any:

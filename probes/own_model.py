@@ -14,7 +14,7 @@ if __name__ == "__main__":
     probes.cli.early_interrupt.be_brief()
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -40,11 +40,9 @@ from probes.results.stability_answer import measured_answer
 from probes.results.text_tables import averages, leading, rates, with_interval
 from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import OwnModel, load_own
-from probes.tasks.own_model_layers import say_layers
-from probes.tasks.own_model_traits import traits_of
 from probes.training.averaged_outputs import averaged_outputs
 from probes.training.example_weights import full_sample, leave_one_out
-from probes.training.own_training import OwnSample, adapted, check_rates, train_own
+from probes.training.own_training import OwnSample, train_own, tried
 from probes.training.rivals import Rival
 
 if TYPE_CHECKING:
@@ -162,11 +160,7 @@ class OwnModelSettings:
         for size in self.ensemble:
             check_count("ensemble", size)
         check_seed(self.seed)
-        largest, seeds = max(self.p), seeds_of(self.seed, 0)
-        traits = traits_of(own, partial(adapted, own, largest, seeds), self.n)
-        check_rates(own, self.p, seeds)
-        if own.adapt is None:
-            say_layers(own)
+        traits = tried(own, self.p, seeds_of(self.seed, 0), self.n)
         return [
             OwnModelCell(
                 own, float(p), draw, self.n, tuple(self.ensemble), self.seed, traits.coupled

@@ -77,11 +77,9 @@ from probes.tasks import load_task
 from probes.tasks.labelled_texts import say_once
 from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import load_own
-from probes.tasks.own_model_layers import say_layers
-from probes.tasks.own_model_traits import traits_of
 from probes.tasks.packaged import packaged
 from probes.tasks.tweets import MODEL
-from probes.training.own_training import adapted, check_rates, own_obstacle
+from probes.training.own_training import own_obstacle, tried
 from probes.training.rival_training import obstacle
 
 if TYPE_CHECKING:
@@ -219,11 +217,7 @@ class RecommendSettings(TextOptions, EngineOptions):
         check_count("steps", own.steps, most=LARGEST_SIZE)
         require(0 < own.lr < float("inf"), "lr", "positive and finite", own.lr)
         check_seed(self.seed)
-        seeds = seeds_of(self.seed, 0)
-        traits = traits_of(own, partial(adapted, own, 0.5, seeds), n)
-        check_rates(own, (0.0, 0.5), seeds)
-        if own.adapt is None:
-            say_layers(own)
+        traits = tried(own, (0.0, 0.5), seeds_of(self.seed, 0), n)
         draw = OwnDraw(own, n, 0, self.seed, traits.coupled)
         return draw, examples, partial(own_obstacle, own)
 

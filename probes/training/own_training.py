@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from lora_dropout.injection import masked_updates
 from lora_dropout.layer import initial_factor
 from probes.jobs.validation import require
 from probes.tasks.own_model import OwnModel, of_users_code
-from probes.tasks.own_model_layers import adapt_linear, update_rank
-from probes.tasks.own_model_traits import kept_generators
+from probes.tasks.own_model_layers import adapt_linear, say_layers, update_rank
+from probes.tasks.own_model_traits import Traits, kept_generators, traits_of
 from probes.training.averaged_outputs import averaged_outputs, why_not_averaged
 from probes.training.rivals import RIVALS, Rival
 
@@ -155,20 +156,28 @@ def adapted(own: OwnModel, p: float, seeds: tuple[int, int, int]) -> nn.Module:
     return model
 
 
-def check_rates(own: OwnModel, rates: Collection[float], seeds: tuple[int, int, int]) -> None:
-    """Check that an adapter of the user's has the rates that will be measured.
+def tried(own: OwnModel, rates: Collection[float], seeds: tuple[int, int, int], n: int) -> Traits:
+    """Try a model on a batch, check its adapter at every rate, and say what is adapted.
 
     Args:
-        own: the model, and how it is adapted.
+        own: the model, its data, and how it is adapted.
         rates: p of all networks.
         seeds: as for :func:`adapted`.
+        n: as for :func:`probes.tasks.own_model_traits.traits_of`.
+
+    Returns:
+        What the model does in training.
 
     Raises:
-        ValueError: as for :func:`adapted`.
+        ValueError: as for both.
     """
-    if own.adapt is not None:
+    traits = traits_of(own, partial(adapted, own, max(rates), seeds), n)
+    if own.adapt is None:
+        say_layers(own)
+    else:
         for p in rates:
             adapted(own, p, seeds)
+    return traits
 
 
 def _check_rate(model: nn.Module, p: float) -> None:

@@ -49,6 +49,7 @@ from probes.results.text_tables import averages, leading, rates, with_interval
 from probes.tasks import load_task
 from probes.training.ensemble_members import ensemble_output
 from probes.training.example_weights import full_sample
+from probes.training.plan import steps_in_even_ratios
 from probes.training.retrain import retrain
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class CalibrationResult(Result):
         if "ece_floor" in summary:
             columns["floor"] = averages(summary, "ece_floor")
         if "ece_debiased" in summary:
-            columns["debiased"] = _with_ends(summary, "ece_debiased")
+            columns["debiased"] = _debiased(summary)
         return pd.DataFrame(
             columns
             | {
@@ -207,12 +208,12 @@ def _calibration_means(rows: pd.DataFrame, keys: list[str], quantities: list[str
     return table.assign(**{end: signed_root(table[end].to_numpy()) for end in ends})
 
 
-def _with_ends(summary: pd.DataFrame, name: str) -> list[str]:
-    """Format means with the ends of their interval, which need not be symmetric."""
-    ends = zip(summary[f"{name}_low"], summary[f"{name}_high"], strict=True)
+def _debiased(summary: pd.DataFrame) -> list[str]:
+    """The debiased errors with the ends of their intervals, which need not be symmetric."""
+    ends = zip(summary["ece_debiased_low"], summary["ece_debiased_high"], strict=True)
     return [
         text if pd.isna(low) else f"{text} [{low:.4f}, {high:.4f}]"
-        for text, (low, high) in zip(averages(summary, name), ends, strict=True)
+        for text, (low, high) in zip(averages(summary, "ece_debiased"), ends, strict=True)
     ]
 
 
@@ -235,7 +236,7 @@ def measure_cell(cell: CalibrationCell, progress: Progress) -> Tables:
     """
     base = cell.base
     ready = prepare(base)
-    stops = set(np.geomspace(1, base.steps, CHECKPOINTS).round().astype(int).tolist())
+    stops = steps_in_even_ratios(base.steps, CHECKPOINTS)
     records: list[dict[str, Any]] = []
     least: dict[str, float] = {}
     diagrams: dict[str, pd.DataFrame] = {}

@@ -33,7 +33,7 @@ from probes.metrics.confidence_intervals import means
 from probes.metrics.multiple_comparisons import LEVEL, holm
 from probes.metrics.paired_differences import paired_differences
 from probes.results.answer_words import in_draws, intervals_in_words, least_and_largest
-from probes.results.result import Result
+from probes.results.result import ALL_DIVERGED, Result
 from probes.results.text_tables import (
     MARKED,
     TextTable,
@@ -161,7 +161,7 @@ class CoverageResult(Result):
         sure = self.summary[self.summary["method"] == PLUS]
         known = sure[sure["verdict"] != UNKNOWN]
         if known.empty:
-            return "Nothing is known: every network diverged. A smaller learning rate may help."
+            return ALL_DIVERGED
         least, *_ = least_and_largest(known, "coverage")
         below = int((known["verdict"] == BELOW).sum())
         lost = len(sure) - len(known)

@@ -70,7 +70,7 @@ def measure_information(cell: InformationCell, progress: Progress) -> Tables:
     """
     base, ready = cell.base, prepare(cell.base)
     sample = draw_supersample(base, ready, cell.selections)
-    factors = train_selections(ready, sample, ready.training, objective_of(base), progress)
+    factors = train_selections(ready, sample, objective_of(base), progress)
     trained = train_cell(base, progress)
     full = replica(trained.factors, 0)
     curvature = smallest_curvature(ready.network, full, trained.train, base.update_scale, base.seed)

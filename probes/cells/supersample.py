@@ -22,7 +22,7 @@ from probes.jobs.job import Progress
 from probes.models.losses import Loss
 from probes.models.network import Factors, Inputs, Network
 from probes.tasks import load_task
-from probes.training.plan import Objective, Training
+from probes.training.plan import Objective
 from probes.training.retrain import retrain
 
 Integers = NDArray[np.int64]
@@ -122,15 +122,13 @@ def balanced_selections(count: int, n: int, generator: np.random.Generator) -> I
 
 
 def train_selections(
-    ready: Prepared, sample: Supersample, training: Training, objective: Objective,
-    progress: Progress,
-) -> Factors:  # fmt: skip
+    ready: Prepared, sample: Supersample, objective: Objective, progress: Progress
+) -> Factors:
     """Train one replica a selection.
 
     Args:
-        ready: says the network and the start.
+        ready: says the network, the start and how it is trained.
         sample: the pairs and the selections.
-        training: how.
         objective: what is minimised.
         progress: told the number of replicas after every step of a block.
 
@@ -138,7 +136,7 @@ def train_selections(
         Factors of K replicas, in the order of the selections.
     """
     return retrain(
-        ready.network, sample.pairs, sample.weights, ready.start, training, objective,
+        ready.network, sample.pairs, sample.weights, ready.start, ready.training, objective,
         checkpoint=lambda step, rows, factors: progress(rows.stop - rows.start),
     )  # fmt: skip
 

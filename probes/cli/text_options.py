@@ -65,7 +65,7 @@ class TextOptions:
         check_encoding(self.encoding)
         check_count("layers", self.layers)
         data = Path(self.data) if self.data else packaged(TEXTS)
-        check_file("data", str(data))
+        check_file(str(data))
         model = self.model or str(packaged(MODEL))
         return TextSource(
             data=str(data),

@@ -376,7 +376,7 @@ def of_ablation(result: AblationResult) -> Finding:
 
 def of_sensitivity(result: SensitivityResult) -> Finding:
     """How much depends on p and N."""
-    best = _least(result.summary, "test_loss")
+    best = _least_loss(result.summary)
     if best is None:
         return _finding(result, "How much depends on p and N?", [NOTHING])
     verdicts = [
@@ -433,7 +433,7 @@ def _thresholds(summary: pd.DataFrame) -> Iterator[str]:
 def of_finetune(result: FinetuneResult) -> Finding:
     """What dropout does to a pretrained model."""
     summary = result.summary
-    least = _least(summary, "test_loss")
+    least = _least_loss(summary)
     if least is None:
         return _finding(result, "Full scale: what does fine-tuning show?", [NOTHING])
     ends = summary["gap"].min(), summary["gap"].max()
@@ -445,11 +445,12 @@ def of_finetune(result: FinetuneResult) -> Finding:
     return _finding(result, "Full scale: what does fine-tuning show?", verdicts)
 
 
-def _least(table: pd.DataFrame, name: str) -> pd.Series | None:
-    """The row with the least mean over all draws; none where each diverged in some."""
+def _least_loss(table: pd.DataFrame) -> pd.Series | None:
+    """The row with the least test loss over all draws; none where each diverged in some."""
     # A mean over the draws that are left would compare others with other draws.
-    finite = table[np.isfinite(table[name]) & (table[f"{name}_draws"] == table["draws"])]
-    return finite.loc[finite[name].idxmin()] if len(finite) else None
+    known = np.isfinite(table["test_loss"]) & (table["test_loss_draws"] == table["draws"])
+    finite = table[known]
+    return finite.loc[finite["test_loss"].idxmin()] if len(finite) else None
 
 
 def _more(row: Any) -> str:

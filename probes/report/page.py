@@ -19,6 +19,7 @@ from probes import finetune
 from probes.cli.probe import from_keywords
 from probes.jobs.atomic_files import make_folder, write_whole
 from probes.jobs.manifest import MANIFEST, environment
+from probes.jobs.store import CELLS
 from probes.report.claims import CLAIMS, Claims
 from probes.report.findings import Finding, of_finetune, of_regimes
 from probes.report.regimes import Regime, alike, compare
@@ -270,7 +271,7 @@ def _verdict_first(table: pd.DataFrame) -> pd.DataFrame:
 
 def _cell_files(folder: Path) -> set[tuple[str, int]]:
     """Name and time of every kept cell: one that was damaged is written again under its name."""
-    return {(path.name, path.stat().st_mtime_ns) for path in (folder / "cells").glob("*.parquet")}
+    return {(path.name, path.stat().st_mtime_ns) for path in (folder / CELLS).glob("*.parquet")}
 
 
 def _command(name: str, settings: Any) -> str:

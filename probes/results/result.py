@@ -21,6 +21,9 @@ from probes.results.text_tables import TextTable, as_html, print_table
 if TYPE_CHECKING:
     from figures.style import Drawing
 
+#: Said in place of a finding.
+ALL_DIVERGED = "Nothing is known: every network diverged. A smaller learning rate may help."
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Result(ABC):
@@ -115,7 +118,7 @@ class Result(ABC):
         known = [name for name in ("test_loss", "train_loss", "loss") if name in self.rows]
         if not known or np.isfinite(self.rows[known[0]]).any():
             return self.finding
-        return "Nothing is known: every network diverged. A smaller learning rate may help."
+        return ALL_DIVERGED
 
     @property
     def said_of_numbers(self) -> str:

@@ -114,19 +114,11 @@ def separator_of(text: str) -> str:
     return max(SEPARATORS, key=re.sub('"[^"]*"', "", header[1]).count)
 
 
-def check_file(name: str, path: str) -> None:
-    """Check that there is a file.
-
-    Args:
-        name: of the setting that says where it is.
-        path: of the file.
-
-    Raises:
-        ValueError: there is none, or a folder.
-    """
+def check_file(path: str) -> None:
+    """Raise ``ValueError`` unless there is a file of data, and no folder."""
     if not Path(path).is_file():
         found = f"{path} is a folder" if Path(path).is_dir() else f"there is no {path}"
-        raise ValueError(f"{name} must be {READABLE}; {found}")
+        raise ValueError(f"data must be {READABLE}; {found}")
 
 
 def check_encoding(name: str) -> None:

@@ -36,7 +36,7 @@ def every_selection(n, seed, **settings):
     sample = draw_supersample(cell, ready, 4)
     every = np.array(list(product((0, 1), repeat=n)))
     sample = Supersample(sample.pairs, sample.test, every)
-    factors = train_selections(ready, sample, ready.training, objective_of(cell), lambda _: None)
+    factors = train_selections(ready, sample, objective_of(cell), lambda _: None)
     ((_, pairs),) = outcomes(
         ready.network, factors, sample.pairs, partial(inferred_outputs, cell, ready.network)
     )

@@ -30,7 +30,7 @@ def networks():
     """The data, and the networks of the selections and of S and all S^i."""
     ready = prepare(BASE)
     sample = draw_supersample(BASE, ready, K)
-    factors = train_selections(ready, sample, ready.training, objective_of(BASE), silent)
+    factors = train_selections(ready, sample, objective_of(BASE), silent)
     return ready, sample.selections, factors, train_cell(BASE)
 
 

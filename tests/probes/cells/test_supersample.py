@@ -56,7 +56,7 @@ def test_a_replica_is_trained_on_the_selected_examples_alone(task, p):
     cell = cell_of(task=task, n=5, p=(p,))
     ready = prepare(cell)
     sample = draw_supersample(cell, ready, 4)
-    factors = train_selections(ready, sample, ready.training, objective_of(cell), silent)
+    factors = train_selections(ready, sample, objective_of(cell), silent)
     data = load_task(task, None)
     for number, selection in enumerate(sample.selections):
         alone = ready.index[[i + 5 * chosen for i, chosen in enumerate(selection)]]
@@ -99,7 +99,7 @@ def test_outcomes_say_class_and_error_of_every_network():
     cell = cell_of(n=6, p=(0.3,), ensemble=(2,))
     ready = prepare(cell)
     sample = draw_supersample(cell, ready, 4)
-    factors = train_selections(ready, sample, ready.training, objective_of(cell), silent)
+    factors = train_selections(ready, sample, objective_of(cell), silent)
     found = dict(
         outcomes(
             ready.network, factors, sample.pairs, partial(inferred_outputs, cell, ready.network)
@@ -118,7 +118,7 @@ def test_outcomes_in_pieces_are_those_at_once():
     cell = cell_of(n=6, p=(0.3,), ensemble=(2,))
     ready = prepare(cell)
     sample = draw_supersample(cell, ready, 4)
-    factors = train_selections(ready, sample, ready.training, objective_of(cell), silent)
+    factors = train_selections(ready, sample, objective_of(cell), silent)
     infer = partial(inferred_outputs, cell, ready.network)
     whole = dict(outcomes(ready.network, factors, sample.test, infer))
     ready.network.block_activations = 30 * ready.network.activations

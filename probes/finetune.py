@@ -332,7 +332,8 @@ class FinetuneSettings:
             return None
         return DATASETS[self.task.partition("/")[0]]
 
-    def _check(self) -> None:
+    def _check_sources(self) -> None:
+        """Check what is read: the task, its files and the model."""
         if self.task not in NAMED:
             known = f"{', '.join(NAMED)}, or {READABLE}"
             hint = did_you_mean(self.task, NAMED)
@@ -350,6 +351,9 @@ class FinetuneSettings:
         if self.model and model.is_dir():
             there = (model / "config.json").is_file()
             require(there, "model", "a folder with a config.json, or a name on the hub", model)
+
+    def _check(self) -> None:
+        self._check_sources()
         for method in self.method:
             check_one_of("method", method, METHODS)
         for name in ("method", "p"):

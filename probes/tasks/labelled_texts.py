@@ -23,6 +23,10 @@ NAMED, LETTERS = 5, 30
 SHARE = 0.995
 #: Largest number of single precision.
 LARGEST = float(np.finfo(np.float32).max)
+#: Dashes that are read as a minus, and quotes that are read as an apostrophe.
+LOOK_ALIKE = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-") | dict.fromkeys(
+    [0x2018, 0x2019, 0x2032], "'"
+)
 #: What decoders write for what they cannot read.
 REPLACEMENT = "\ufffd"
 #: A label must be of one of these kinds throughout.
@@ -177,7 +181,7 @@ def _bared(count: int) -> str:
 
 
 def _alike(labels: "pd.Series[Any]") -> list[str]:
-    """Say which classes may be meant to be one: another case or width, or the same number."""
+    """Say which classes may be meant to be one: another case, width or dash, or equal numbers."""
     found: dict[Any, list[str]] = {}
     for label in labels.unique():
         found.setdefault(_number(label, label.casefold()), []).append(label)
@@ -186,12 +190,14 @@ def _alike(labels: "pd.Series[Any]") -> list[str]:
 
 
 def _number(label: str, otherwise: str) -> float | str:
-    """A label as a number; where it is none, the words in the usual width."""
+    """A label as a number; where it is none, the words in the usual width, dashes and quotes."""
     try:
-        value = float(label)
+        value = float(label.translate(LOOK_ALIKE))
     except ValueError:
         value = math.nan
-    return value if math.isfinite(value) else unicodedata.normalize("NFKC", otherwise)
+    if math.isfinite(value):
+        return value
+    return unicodedata.normalize("NFKC", otherwise).translate(LOOK_ALIKE)
 
 
 def _numbers(labels: "pd.Series[Any]", column: str, where: str) -> "pd.Series[Any]":

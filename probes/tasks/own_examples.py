@@ -5,12 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from probes.jobs.validation import require
 from probes.tasks.own_model import OwnModel, of_users_code
+from probes.tasks.vector_checks import LEAST_EXAMPLES
 
 ALLOWED = "a tensor, a NumPy array, a table of pandas or a list, or a Dataset of pairs"
 
@@ -23,15 +25,29 @@ def with_tensors(own: OwnModel) -> OwnModel:
             with None for ``targets``. Real numbers get the precision of the model's parameters.
 
     Raises:
-        ValueError: they are none of these.
+        ValueError: they are none of these, or too few; or tables of pandas whose indices have
+            another order.
     """
     features, targets = own.features, own.targets
+    _check_order(features, targets)
     if targets is None:
         features, targets = _pairs(features)
     dtype = _precision(own.model)
-    return replace(
-        own, features=_tensor("own.features", features, dtype),
-        targets=_tensor("own.targets", targets, dtype),
+    made = _tensor("own.features", features, dtype)
+    many = len(made) >= LEAST_EXAMPLES
+    require(many, "own.features", f"{LEAST_EXAMPLES} examples at least", len(made))
+    return replace(own, features=made, targets=_tensor("own.targets", targets, dtype))
+
+
+def _check_order(features: Any, targets: Any) -> None:
+    """Refuse tables whose rows belong together by their index, and not by their places."""
+    if not all(isinstance(one, pd.DataFrame | pd.Series) for one in (features, targets)):
+        return
+    one, other = features.index, targets.index
+    shuffled = not one.equals(other) and one.is_unique and set(one) == set(other)
+    require(
+        not shuffled, "own.targets", "in the order of the features, as their index says: rows that "
+        "stand in the same place are one example", "the same index in another order",
     )  # fmt: skip
 
 

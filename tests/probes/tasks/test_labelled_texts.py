@@ -64,7 +64,8 @@ def test_what_cannot_be_seen_does_not_tell_labels_apart(capsys):
     ("labels", "words"),
     [(("A", "a", "b", "B"), "A and a, b and B"), (("01", "1", "2"), "01 and 1"),
      (("0", "0.0", "-0"), "0 and 0.0 and -0"), (("Ａ", "A"), "Ａ and A"),
-     (("a", "b", "nan", "NaNs"), "")],
+     (("-1", "\u22121", "1"), "-1 and \u22121"), (("don't", "don\u2019t"), "don't and don\u2019t"),
+     (("co-op", "co\u2011op"), "co-op and co\u2011op"), (("a", "b", "nan", "NaNs"), "")],
 )  # fmt: skip
 def test_classes_that_look_alike_are_said_and_stay_different(labels, words, capsys):
     found = read(*((str(number), label) for number, label in enumerate(labels)))

@@ -50,6 +50,7 @@ def brought(features, targets):
         (torch.from_numpy(FEATURES).float(), torch.from_numpy(TARGETS)),
         (torch.from_numpy(FEATURES).requires_grad_(), torch.from_numpy(TARGETS)),
         (pd.DataFrame(FEATURES), pd.Series(TARGETS)),
+        (pd.DataFrame(FEATURES, index=[9, 4, 7, 1, 2, 0]), pd.Series(TARGETS)),
         (list(torch.from_numpy(FEATURES)), list(torch.from_numpy(TARGETS))),
         (list(zip(FEATURES.tolist(), TARGETS.tolist(), strict=True)), None),
         (list(zip(FEATURES, TARGETS, strict=True)), None),
@@ -58,7 +59,8 @@ def brought(features, targets):
         (HUGGING_FACE["x"], HUGGING_FACE["y"]),
         (HUGGING_FACE.with_format("torch")["x"], HUGGING_FACE.with_format("torch")["y"]),
     ],
-    ids=["NumPy", "lists", "Dataset", "tensors", "other precision", "pandas", "lists of tensors",
+    ids=["NumPy", "lists", "Dataset", "tensors", "other precision", "pandas", "other index",
+         "lists of tensors",
          "pairs of lists", "pairs of NumPy", "other byte order", "longer numbers",
          "columns of datasets", "columns of tensors"],
 )  # fmt: skip
@@ -94,6 +96,12 @@ def test_all_kinds_give_the_same_tensors_in_the_precision_of_the_model(features,
             TARGETS,
             "own.features must be numbers in every column; got name of ",
         ),
+        (FEATURES[:2], TARGETS[:2], "own.features must be 3 examples at least; got 2"),
+        (
+            pd.DataFrame(FEATURES)[::-1],
+            pd.Series(TARGETS),
+            "own.targets must be in the order of the features",
+        ),
         (
             [({"x": 1}, 0)],
             None,
@@ -107,9 +115,11 @@ def test_other_examples_are_refused_by_name(features, targets, words):
 
 
 def test_a_table_of_several_kinds_of_numbers_is_real():
-    table = pd.DataFrame({"a": [True, False], "b": [1, 2], "c": pd.array([1, None], dtype="Int64")})
-    found, _ = brought(table, [0, 1])
-    expected = torch.tensor([[1.0, 1.0, 1.0], [0.0, 2.0, float("nan")]])
+    whole = pd.array([1, None, 5], dtype="Int64")
+    found, _ = brought(
+        pd.DataFrame({"a": [True, False, True], "b": [1, 2, 3], "c": whole}), [0] * 3
+    )
+    expected = torch.tensor([[1.0, 1.0, 1.0], [0.0, 2.0, float("nan")], [1.0, 3.0, 5.0]])
     torch.testing.assert_close(found, expected, equal_nan=True)
 
 

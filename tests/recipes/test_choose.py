@@ -54,3 +54,10 @@ def test_a_line_a_method_and_a_word_about_the_end_of_the_sweep(tmp_path):
     assert (
         len([line for line in complaint.splitlines() if "end of the learning rates" in line]) == 2
     )
+
+
+def test_a_word_that_is_no_flag_is_refused_with_the_nearest(tmp_path):
+    status, _, complaint = run_module(str(tmp_path), ["recipes.choose", "a", "--folder", "b"])
+    assert (status, complaint) == (
+        2, "error: unknown arguments: --folder b, did you mean --folders? (see --help)\n",
+    )  # fmt: skip

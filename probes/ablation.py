@@ -38,9 +38,8 @@ from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import less
 from probes.models.network import Factors, Inputs, replica
 from probes.results.answer_words import (
+    ends_in_words,
     intervals_in_words,
-    least_and_largest,
-    mean_in_words,
     too_few_draws,
 )
 from probes.results.mask_kind_comparison import (
@@ -289,17 +288,17 @@ class AblationResult(Result):
         others = self.summary[self.summary["variant"] != self.summary["part"].map(PARTS)]
         compared = others[others["difference_draws"] > 1]
         told = compared[compared["difference_holm"] <= LEVEL]
-        ends = [
-            f"{mean_in_words(row, 'difference')} ({row['part']}: {row['variant']}, "
-            f"p = {row['p']:g})"
-            for row in least_and_largest(told, "difference")
-        ]
-        changes = f", by {' to '.join(ends)}" if ends else ""
+        ends = ends_in_words(
+            told, "difference",
+            lambda row: f"{row['part']}: {row['variant']}, p = {row['p']:g}",
+        )  # fmt: skip
+        changes = f", by {ends}" if ends else ""
         variants = how_many(len(compared), "variant changes", "variants change")
         counted = f"{len(told)} of {variants} the test loss detectably{changes}."
         few = too_few_draws(len(others) - len(compared), "variant")
         kinds = kind_answer(self.kind_differences, self.margin) if len(self.kinds) else ""
-        return " ".join(filter(None, [counted if len(compared) else "", few, kinds]))
+        said = " ".join(filter(None, [counted if len(compared) else "", few, kinds]))
+        return said or "Nothing was compared."
 
     def brief(self) -> pd.DataFrame:
         """Of each part and rate the variants with the lowest and the highest test loss."""

@@ -43,7 +43,7 @@ from probes.metrics.calibration_error import (
 from probes.metrics.class_probabilities import class_probabilities, has_classes, labels_of
 from probes.metrics.confidence_intervals import means
 from probes.models.network import Factors
-from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
+from probes.results.answer_words import ends_in_words, intervals_in_words
 from probes.results.result import Result
 from probes.results.text_tables import averages, leading, rates, with_interval
 from probes.tasks import load_task
@@ -157,12 +157,9 @@ class CalibrationResult(Result):
     def finding(self) -> str:
         """The calibration error of the best and the worst at their best checkpoints."""
         best = self.summary[self.summary["moment"] == "best"]
-        ends = least_and_largest(best.assign(label=self._labels(best)), "ece")
-        said = [f"{mean_in_words(row, 'ece')} ({row['label']})" for row in ends]
-        return (
-            "At the best checkpoint the calibration error (ECE) is "
-            f"{' to '.join(said) or 'not known'}."
-        )
+        labelled = best.assign(label=self._labels(best))
+        said = ends_in_words(labelled, "ece", lambda row: str(row["label"]))
+        return f"At the best checkpoint the calibration error (ECE) is {said or 'not known'}."
 
     def brief(self) -> pd.DataFrame:
         """The calibration error first, then what it goes with."""

@@ -32,7 +32,7 @@ from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors
-from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
+from probes.results.answer_words import ends_in_words, intervals_in_words
 from probes.results.result import Result
 from probes.results.text_tables import averages, leading, rates, with_interval
 from probes.tasks import load_task
@@ -135,13 +135,12 @@ class CurvesResult(Result):
     @property
     def finding(self) -> str:
         """Which curve ends lowest and which highest, and how many rose far above their best."""
-        ends = least_and_largest(self.summary, "test_loss")
-        said = [
-            f"{mean_in_words(row, 'test_loss')} ({row['method']}, p = {row['p']:g})" for row in ends
-        ]
+        said = ends_in_words(
+            self.summary, "test_loss", lambda row: f"{row['method']}, p = {row['p']:g}"
+        )
         if not said:
             return "The test loss at the end of training is not known."
-        ends_at = f"At the end of training the test loss is {' to '.join(said)}."
+        ends_at = f"At the end of training the test loss is {said}."
         told = [overfits(row) for row in self.summary.to_dict("records")]
         known = [one for one in told if one is not None]
         if not known:

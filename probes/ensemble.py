@@ -46,9 +46,8 @@ from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import less, paired_differences
 from probes.models.losses import Loss
 from probes.results.answer_words import (
+    ends_in_words,
     intervals_in_words,
-    least_and_largest,
-    mean_in_words,
     too_few_draws,
 )
 from probes.results.result import Result
@@ -218,11 +217,10 @@ class EnsembleResult(Result):
         # Without masks every ensemble is the one network.
         masked = most[most["p"] > 0]
         most = most if masked.empty else masked
-        ends = least_and_largest(most, "against_expected")
-        said = [f"{mean_in_words(row, 'against_expected')} (p = {row['p']:g})" for row in ends]
+        said = ends_in_words(most, "against_expected", lambda row: f"p = {row['p']:g}")
         return (
             f"The test loss of an ensemble of N = {most['ensemble'].iloc[0]} less the expected "
-            f"weight's is {' to '.join(said) or 'not known'}."
+            f"weight's is {said or 'not known'}."
         )
 
     @property
@@ -310,10 +308,14 @@ class EnsembleResult(Result):
             loss=with_interval(summary, "test_loss"),
             less=with_interval(summary, "against_expected"),
         )
-        loss, difference = (cells.pivot(index="p", columns="ensemble", values=name)
-                            for name in ("loss", "less"))  # fmt: skip
         sizes = summary["ensemble"]
         most, least = int(sizes.max()), int(sizes[sizes > 0].min())
+        # What was not measured at a rate is empty there.
+        loss, difference = (
+            cells.pivot(index="p", columns="ensemble", values=name)
+            .reindex(columns=list({0, least, most})).fillna("")
+            for name in ("loss", "less")
+        )  # fmt: skip
         shown = {
             "p": rates(list(loss.index)), "expected weight": loss[0], f"N = {most}": loss[most],
             "difference": difference[most], f"N = {least}": loss[least],

@@ -59,7 +59,7 @@ from probes.jobs.validation import (
 from probes.metrics.confidence_intervals import means
 from probes.metrics.inference_names import AT_TEST_ALONE, named_inference
 from probes.models.pretrained import require_package
-from probes.results.answer_words import least_and_largest, mean_in_words
+from probes.results.answer_words import ends_in_words
 from probes.results.result import Result
 from probes.results.text_tables import averages, rates, with_interval
 from probes.tasks.packaged import packaged
@@ -444,13 +444,11 @@ class FinetuneResult(Result):
     @property
     def finding(self) -> str:
         """The smallest and the largest test loss at the end of training."""
-        ends = least_and_largest(self.summary, "test_loss")
-        said = [
-            f"{mean_in_words(row, 'test_loss')} ({row['method']}, p = {row['p']:g}, "
-            f"{row['inference']})"
-            for row in ends
-        ]
-        return f"At the end of training the test loss is {' to '.join(said) or 'not known'}."
+        said = ends_in_words(
+            self.summary, "test_loss",
+            lambda row: f"{row['method']}, p = {row['p']:g}, {row['inference']}",
+        )  # fmt: skip
+        return f"At the end of training the test loss is {said or 'not known'}."
 
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""

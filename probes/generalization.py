@@ -47,9 +47,8 @@ from probes.results.answer_words import (
     MATCHED_VERDICTS,
     differences_in_words,
     draws_in_words,
+    ends_in_words,
     intervals_in_words,
-    least_and_largest,
-    mean_in_words,
 )
 from probes.results.first_screen import MOST_ROWS
 from probes.results.json_records import as_json
@@ -160,9 +159,8 @@ class GapResult(StabilityResult):
     def finding(self) -> str:
         """How large the gap is at both ends of the grid, and what the bound says of it."""
         known = self.summary[self.summary["ensemble"] == 0]
-        ends = least_and_largest(known, "gap")
-        said = [f"{mean_in_words(row, 'gap')} (n = {row['n']}, p = {row['p']:g})" for row in ends]
-        return f"Test loss less train loss is {' to '.join(said) or 'not known'}. {self._worth}."
+        said = ends_in_words(known, "gap", lambda row: f"n = {row['n']}, p = {row['p']:g}")
+        return f"Test loss less train loss is {said or 'not known'}. {self._worth}."
 
     @property
     def _worth(self) -> str:
@@ -175,12 +173,12 @@ class GapResult(StabilityResult):
         bound, largest = float(least["bound"]), float(least["loss_bound_used"])
         if np.isinf(bound):
             return "The bound of Theorem 4.4 is infinite: it says nothing"
-        return (
-            f"The bound of Theorem 4.4 is at best {bound:.3g}, "
-            + ("above" if bound >= largest else "below")
-            + f" the largest loss there, {largest:.3g}"
-            + (": it says nothing" if bound >= largest else "")
-        )
+        said, ceiling = f"{bound:.3g}", f"{largest:.3g}"
+        there = "the largest loss there" + ("" if said == ceiling else f", {ceiling}")
+        if bound < largest:
+            return f"The bound of Theorem 4.4 is at best {said}, below {there}"
+        how = "at least" if said == ceiling else "above"
+        return f"The bound of Theorem 4.4 is at best {said}, {how} {there}: it says nothing"
 
     def brief(self) -> pd.DataFrame:
         """The gap and its bound before the losses."""

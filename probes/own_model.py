@@ -34,7 +34,7 @@ from probes.jobs.validation import check_count, check_seed, require
 from probes.metrics.confidence_intervals import mean_interval, means, overlap_of
 from probes.metrics.inference_names import inference_label
 from probes.metrics.metrics_of_outputs import measure_losses
-from probes.results.answer_words import intervals_in_words, least_and_largest, mean_in_words
+from probes.results.answer_words import ends_in_words, intervals_in_words
 from probes.results.result import Result
 from probes.results.stability_answer import measured_answer
 from probes.results.text_tables import averages, leading, rates, with_interval
@@ -75,11 +75,10 @@ class OwnModelResult(Result):
     def finding(self) -> str:
         """What leaving out an example changes, and how large the gap is."""
         known = self.summary[self.summary["ensemble"] == 0]
-        ends = [f"{mean_in_words(row, 'gap')} (p = {row['p']:g})"
-                for row in least_and_largest(known, "gap")]  # fmt: skip
+        ends = ends_in_words(known, "gap", lambda row: f"p = {row['p']:g}")
         return (
             f"{measured_answer(self.summary, int(self.rows['n'].iloc[0]))} Test loss less train "
-            f"loss is {' to '.join(ends) or 'not known'}."
+            f"loss is {ends or 'not known'}."
         )
 
     def brief(self) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from probes.jobs.validation import require
 from probes.metrics.confidence_intervals import means
 from probes.metrics.metrics_of_outputs import measure_outputs
 from probes.models.network import Factors, Inputs, Network, replica
-from probes.results.answer_words import least_and_largest, mean_in_words
+from probes.results.answer_words import ends_in_words
 from probes.results.result import Result
 from probes.results.text_tables import averages, rates, with_interval
 from probes.training.ensemble_members import ensemble_output
@@ -112,16 +112,15 @@ class SensitivityResult(Result):
     def finding(self) -> str:
         """Where the test loss and the gap are smallest and largest over the grid."""
         return " ".join(
-            f"The {name} is {' to '.join(self._ends(column)) or 'not known'}."
+            f"The {name} is {self._ends(column) or 'not known'}."
             for column, name in (("test_loss", "test loss"), ("gap", "gap"))
         )
 
-    def _ends(self, name: str) -> list[str]:
-        return [
-            f"{mean_in_words(row, name)} (p = {row['p']:g}, N = {row['samples']}, "
-            f"{row['inference']})"
-            for row in least_and_largest(self.summary, name)
-        ]
+    def _ends(self, name: str) -> str:
+        return ends_in_words(
+            self.summary, name,
+            lambda row: f"p = {row['p']:g}, N = {row['samples']}, {row['inference']}",
+        )  # fmt: skip
 
     def brief(self) -> pd.DataFrame:
         """One row a rate: test loss and gap of the expected weight at the ends of N."""
@@ -132,6 +131,8 @@ class SensitivityResult(Result):
         ):  # fmt: skip
             cells = alone.assign(cell=written(alone, name))
             wide = cells.pivot(index="p", columns="samples", values="cell")
+            # What was not measured at a rate is empty there.
+            wide = wide.reindex(columns=self._end_samples).fillna("")
             shown |= {f"{said}, N = {N}": list(wide[N]) for N in self._end_samples}
         return pd.DataFrame(shown)
 

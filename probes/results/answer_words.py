@@ -1,6 +1,6 @@
 """Numbers as sentences say them: as many digits as their interval allows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import floor, isfinite, log10
 from typing import Any
 
@@ -272,3 +272,27 @@ def least_and_largest(table: pd.DataFrame, name: str) -> list[dict[Any, Any]]:
     known = table[table[name].abs() < float("inf")].sort_values(name, kind="stable")
     differ = known[name].nunique() > 1
     return (known.iloc[[0, -1]] if differ else known.iloc[:1]).to_dict("records")
+
+
+def ends_in_words(table: pd.DataFrame, name: str, where: Callable[[Mapping[Any, Any]], str]) -> str:
+    """Say the smallest and the largest mean of a quantity, and where they are.
+
+    >>> table = pd.DataFrame({"p": [0.1, 0.3], "gap": [0.5, 0.7], "gap_low": [0.4, 0.6]})
+    >>> ends_in_words(table, "gap", lambda row: f"p = {row['p']:g}")
+    '0.50 ± 0.10 (p = 0.1) to 0.70 ± 0.10 (p = 0.3)'
+    >>> ends_in_words(table.assign(gap=0.5), "gap", lambda row: f"p = {row['p']:g}")
+    '0.50 ± 0.10 (p = 0.1; 1 other has the same mean)'
+
+    Args:
+        table: as for :func:`least_and_largest`, with what :func:`mean_in_words` asks for.
+        name: of the quantity.
+        where: names a row.
+
+    Returns:
+        The words; "" where there is no mean.
+    """
+    ends = least_and_largest(table, name)
+    others = int((table[name].abs() < float("inf")).sum()) - 1
+    same = len(ends) == 1 and others > 0
+    more = f"; {how_many(others, 'other has', 'others have')} the same mean" if same else ""
+    return " to ".join(f"{mean_in_words(row, name)} ({where(row)}{more})" for row in ends)

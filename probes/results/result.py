@@ -44,6 +44,18 @@ class Result(ABC):
     #: What the numbers of the first screen are.
     intervals: ClassVar[str] = "means over draws ± half of the 95 % interval"
 
+    def __post_init__(self) -> None:
+        """Refuse rows of draws that stand there twice: draws would count as more than they are.
+
+        Raises:
+            ValueError: there are such rows.
+        """
+        if again := _again(self.rows) if "draw" in self.rows else 0:
+            raise ValueError(
+                f"rows must be one a network, each once; {again} of {len(self.rows)} stand there "
+                "again (tables of runs that share draws, put together?)"
+            )
+
     @classmethod
     def of(cls, tables: Tables, **more: Any) -> Self:
         """Make a result of the tables of all cells.
@@ -213,6 +225,13 @@ class Result(ABC):
         """What the numbers of the first screen are, which rows it has, and what restricts them."""
         notes = [self.said_of_numbers, self.said_of_brief, *self.restrictions]
         return "; ".join(filter(None, notes))
+
+
+def _again(rows: pd.DataFrame) -> int:
+    """How many rows are equal to an earlier one; by single columns first, which takes less time."""
+    for name in rows.select_dtypes("float"):
+        rows = rows[rows.duplicated(name, keep=False)]
+    return int(rows.duplicated().sum()) if len(rows) else 0
 
 
 def _is_same(one: Any, other: Any) -> bool:

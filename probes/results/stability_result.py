@@ -18,8 +18,8 @@ from probes.metrics.interior_optimum import Optimum, interior_optimum
 from probes.metrics.paired_differences import paired_differences
 from probes.results.answer_words import (
     draws_in_words,
+    ends_in_words,
     intervals_in_words,
-    least_and_largest,
     mean_in_words,
 )
 from probes.results.bounds_table import bound_curves, bounds, over_draws
@@ -379,9 +379,7 @@ class StabilityResult(Result):
         rows = self._of_one_size.rows
         checked = rows[(rows["ensemble"] == 0) & rows["loss_retrained"].notna()]
         known = self.validation[self.validation["ensemble"] == 0]
-        said = [f"{mean_in_words(row, 'spearman')} (p = {row['p']:g})"
-                for row in least_and_largest(known, "spearman")]  # fmt: skip
-        found = " to ".join(said) or "not known"
+        found = ends_in_words(known, "spearman", lambda row: f"p = {row['p']:g}") or "not known"
         finding = f"Rank correlation of estimated and retrained effects: {found}"
         caption = "change of an example's loss when it is left out; line: equal"
         return draw(checked, caption).titled(finding)

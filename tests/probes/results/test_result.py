@@ -1,9 +1,17 @@
 """What restricts a table is said below it."""
 
+import pandas as pd
 import pytest
 
+from probes.ensemble import EnsembleResult
 from probes.jobs.job import TableKind
-from tests.probes.tables import NAN, ablation_result, ensemble_result
+from tests.probes.tables import (
+    NAN,
+    ablation_result,
+    curves_result,
+    ensemble_result,
+    sensitivity_result,
+)
 
 
 def caption(losses=(0.4, 0.42), **columns):
@@ -46,6 +54,41 @@ def test_results_are_equal_where_their_tables_are():
     assert one != type(one)(one.rows, margin=0.5)
     more = {TableKind.DIAGRAM: one.rows}
     assert type(one)(one.rows, more) == type(one)(other.rows, dict(more)) != one
+
+
+def test_draws_that_stand_there_twice_are_refused():
+    """Three draws, counted as six, told a difference apart."""
+    rows = ensemble_result({(0.3, 0): (0.5, 0.6, 0.8), (0.3, 4): (0.4, 0.55, 0.6)}).rows
+    with pytest.raises(ValueError, match="each once; 2 of 8 stand there again"):
+        EnsembleResult(pd.concat([rows, rows.iloc[1:3]], ignore_index=True))
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (
+            curves_result({(m, 0.3, 0): (1, 0.5, 0.4, 0.5) for m in ("LoRA", "AdaLoRA")}),
+            "the test loss is 0.5 (LoRA, p = 0.3; 1 other has the same mean).",
+        ),
+        (
+            sensitivity_result({(p, 1, "ensemble"): [2.0] for p in (0.1, 0.3, 0.5)}),
+            "The test loss is 2 (p = 0.1, N = 1, ensemble; 2 others have the same mean).",
+        ),
+    ],
+    ids=["two", "three"],
+)
+def test_what_is_the_same_everywhere_is_not_told_of_one_alone(result, words):
+    assert words in result.answer
+
+
+def test_what_was_not_measured_at_a_rate_is_empty_on_the_first_screen():
+    losses = {(0.3, 0): [0.5], (0.3, 4): [0.25], (0.5, 4): [0.25], (0.5, 2): [0.75]}
+    brief = ensemble_result(losses).brief()
+    assert brief[["expected weight", "N = 4", "N = 2"]].to_numpy().tolist() == [
+        ["0.5000", "0.2500", ""], ["", "0.2500", "0.7500"],
+    ]  # fmt: skip
+    cells = {(0.1, 1, "expected weight"): [0.5], (0.3, 4, "expected weight"): [0.25]}
+    assert sensitivity_result(cells).brief()["test loss, N = 4"].tolist() == ["", "0.2500"]
 
 
 def test_one_draw_shares_examples_with_none():

@@ -42,6 +42,7 @@ from probes.metrics.inference_names import named_inference
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.results.answer_words import (
     draws_in_words,
+    in_draws,
     intervals_in_words,
     listed,
     times,
@@ -331,11 +332,15 @@ class InformationResult(Result):
             everywhere = said[said["bound_draws"] == point["bound_draws"].max()]
             known = everywhere if len(everywhere) else said
             least = known.loc[known["bound"].idxmin()]
+            which = (
+                "of those that apply in all draws the smallest is"
+                if len(everywhere)
+                else "none applies in all draws, and the smallest is"
+            )
             lines.append(
                 f"n = {n}, p = {p:g}: {how_many(len(said), 'bound says', 'bounds say')} "
-                f"something; of those that apply in all "
-                f"draws the smallest is {least['name']}, {least['bound']:.3g} for a gap of "
-                f"{least['gap']:.3g}."
+                f"something; {which} {least['name']}, {least['bound']:.3g} for a gap of "
+                f"{least['gap']:.3g}{in_draws(least, 'bound')}."
             )
         return "\n".join(lines)
 

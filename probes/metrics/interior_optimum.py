@@ -19,16 +19,20 @@ class Optimum:
         told: whether tests show it. For a rate inside: that it is better than both ends. For an
             end: that every rate inside is worse, and the other end too.
         like_the_other_end: whether of an end the last alone is not shown.
+        flat: whether the mean is the same at every rate, so that no rate has less.
     """
 
     p: float
     inside: bool
     told: bool
     like_the_other_end: bool = False
+    flat: bool = False
 
     def __str__(self) -> str:
         if np.isnan(self.p):
             return "not known"
+        if self.flat:
+            return "the same at every rate"
         if not self.inside:
             rival = "the other end" if self.like_the_other_end else "a rate inside"
             other = "" if self.told else f", not told apart from {rival}"
@@ -65,6 +69,8 @@ def interior_optimum(rows: pd.DataFrame, quantity: str) -> Optimum:
     if not set(ends) <= set(average.dropna().index):
         return Optimum(float("nan"), inside=False, told=False)
     best = float(average.index[int(average.to_numpy(na_value=np.inf).argmin())])
+    if average.nunique() == 1 and 1 < len(average) == rows["p"].nunique():
+        return Optimum(best, inside=False, told=False, flat=True)
     inside = [float(p) for p in finite.columns if p not in ends]
     overlap = overlap_of(rows)
     tests = {

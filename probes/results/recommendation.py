@@ -152,10 +152,8 @@ def _nothing(choice: Choice, learner: Candidate | None) -> str:
             f"Nothing was learned that {draws} can show: {constant}, and "
             f"the loss of {learner.named} is lower by {found}. More --minutes may show it."
         )
-    return (
-        f"Nothing was learned: {constant} over {draws}, and that of "
-        f"{learner.named} is higher by {found}."
-    )
+    than = f"higher by {found}" if choice.margin else "the same"
+    return f"Nothing was learned: {constant} over {draws}, and that of {learner.named} is {than}."
 
 
 def _use(choice: Choice) -> str:

@@ -142,6 +142,8 @@ def _against_lora(
     records = at_n.to_dict("index")
     found, reference = records[name], records[REFERENCE]
     outcome = f"so {_outcome(name, found['verdict'], margin)}"
+    if found["verdict"] != "diverged" and not found["difference_draws"]:
+        outcome = f"so the two are not compared: {REFERENCE} diverged"
     if _nothing_learned(rows, name):
         outcome = (
             "but neither is shown to be better than the best constant prediction, which has "

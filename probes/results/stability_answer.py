@@ -90,8 +90,10 @@ def _premises_that_fail(rows: pd.DataFrame) -> list[str]:
     if not none:
         return [f"its premises fail ({listed(names)})"] if names else []
     where = f"λ = {none[0]:g}" if len(none) == 1 else f"λ ≤ {max(none):g}"
-    negative = (rows["curvature"] < 0).any()
-    why = "negative curvature" if negative else "curvature not found"
+    negative, found = (rows["curvature"] < 0).any(), rows["curvature"].notna().all()
+    # With a curvature that is positive everywhere it is a constant that is missing.
+    unknown = "η or C not finite" if found else "curvature not found"
+    why = "negative curvature" if negative else unknown
     if names:
         return [f"its premises fail ({listed(names)}; {why} at {where})"]
     if negative:
@@ -111,6 +113,8 @@ def _ratio(rows: pd.DataFrame) -> str:
         return "it is 0, below the measured value"
     if ratio < 1:
         return f"the measured value is {times(1 / ratio)} times the bound"
+    if times(ratio) == times(1):
+        return "it is the measured value" + ("" if ratio == 1 else ", or little more")
     least = "at least " if rows["p"].nunique() > 1 else ""
     return f"it is {least}{times(ratio)} times too large"
 

@@ -119,6 +119,12 @@ def test_theorem_4_4_is_told_beside_the_largest_loss_at_its_own_point():
     assert 1 < bounds["0.3"] < bounds["0.5"] < 50
     said = f"at best {bounds['0.5']:.3g}, below the largest loss there, 50."
     assert result.answer.endswith(said)
+    # As it rounds to C, C is not written beside it.
+    near = stability_cells(0.3, *[(0.45, (0.1, 0.3))] * 2, lipschitz=1e-9, largest_loss=1e3)
+    for n, words in ((10, "at least"), (10**9, "below")):
+        found = gap_result(*near, n=n)
+        bound = found.text()["Theorem 4.4"].iloc[0]
+        assert f"is at best {float(bound):.3g}, {words} the largest loss there" in found.answer
 
 
 def test_on_a_flat_loss_without_dropout_theorem_4_4_is_infinite():

@@ -72,6 +72,15 @@ def test_where_the_smallest_bound_is_on_a_gap_of_0_no_other_is_called_the_smalle
     assert "the smallest is leave-one-out CMI, 0 for a gap of 0" in result.conclusion
 
 
+def test_a_bound_that_applies_in_some_draws_alone_is_not_said_to_apply_in_all():
+    rows = rows_of({("no error", 0.1): 0.3, ("e-CMI", 0.1): 1.5}).rows
+    lost = (rows["name"] == "no error") & (rows["draw"] == 1)
+    assert InformationResult(rows.assign(bound=rows["bound"].mask(lost))).conclusion == (
+        "n = 8, p = 0.1: 1 bound says something; none applies in all draws, and the smallest is no "
+        "error, 0.3 for a gap of 0.25 in 1 of 2 draws."
+    )
+
+
 def test_where_no_bound_says_anything_that_is_said():
     assert rows_of({("e-CMI", 0.1): 1.5}).conclusion == "n = 8, p = 0.1: no bound says anything."
 

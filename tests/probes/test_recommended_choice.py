@@ -171,6 +171,11 @@ def test_what_is_no_better_than_a_constant_is_not_recommended():
     assert [one["chosen"] for one in written["candidates"]] == [True, False, False]
 
 
+def test_what_is_as_good_as_a_constant_is_not_called_worse():
+    reason = recommend_result({"LoRA": [1.5, 2.0, 2.5]}, chance=2.0).choice.reason
+    assert reason.endswith("2.0000 over 3 draws of S, and that of LoRA is the same.")
+
+
 def test_what_may_be_better_than_a_constant_is_said_not_to_be_shown():
     reason = made_up(PAIR, draws=2, noise=0.5, chance=1.5).choice.reason
     assert reason.startswith("Nothing was learned that 2 draws of S can show")

@@ -36,6 +36,13 @@ def test_a_slope_ends_at_an_end():
     assert str(interior_optimum(rows((1.3, 1.2, 1.1, 1.0)), "loss")) == "least at the end p = 0.5"
 
 
+def test_of_equal_means_none_is_the_least():
+    table = rows((1.0,) * 4, noise=0.0)
+    assert str(interior_optimum(table, "loss")) == "the same at every rate"
+    table.loc[table.index[-1], "loss"] += 1e-9
+    assert str(interior_optimum(table, "loss")).startswith("least at the end p = 0, not told apart")
+
+
 def test_a_rate_that_diverged_in_a_draw_is_no_optimum():
     """Its other draws may be the easier ones."""
     table = rows((0.5, 0.52, 0.7, 1.0))

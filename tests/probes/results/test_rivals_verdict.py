@@ -123,6 +123,12 @@ def test_what_diverged_once_does_not_win():
     assert "in 7 of 8 draws, diverged" in broken.answer_counted
 
 
+def test_nothing_is_compared_with_a_reference_that_diverged():
+    broken = tuned_result({"LoRA": np.nan, "LoRA Dropout": 0.5}, {"LoRA": 1.0, "LoRA Dropout": 0.5})
+    assert "0 of 8 fresh draws of S, so the two are not compared: LoRA" in broken.conclusion
+    assert "told apart" not in broken.conclusion
+
+
 def test_a_win_above_the_best_constant_prediction_is_none():
     result = tuned_result({"LoRA": 1.0, "LoRA Dropout": 0.9}, n=(16, 32))
     for chance, words in ((2.0, "so LoRA Dropout wins"), (0.7, "nothing was learned")):

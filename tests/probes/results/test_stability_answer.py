@@ -36,6 +36,8 @@ def test_how_far_off_the_bound_is_comes_from_draws_in_which_it_applies():
     ("rows", "words"),
     [
         ([HOLDS, HOLDS], "applies and holds: it is 10 times too large."),
+        ([HOLDS | {"bound": 0.1}], "applies and holds: it is the measured value."),
+        ([HOLDS | {"bound": 0.103}], "holds: it is the measured value, or little more."),
         ([HOLDS, HOLDS | {"p": 0.3, "bound": 2.0}], "holds: it is at least 10 times too large."),
         ([HOLDS, VACUOUS], "holds, though in 1 it exceeds the largest loss"),
         ([HOLDS, FAR], "applies in 1 of 2 runs and holds"),
@@ -58,6 +60,7 @@ def test_a_curvature_that_was_not_found_is_not_called_negative():
     unknown = said(lost | {"curvature": NAN})
     assert unknown.endswith("at λ = 1 its premises are not known to hold (curvature not found).")
     assert said(lost | {"curvature": -9.0}).endswith("fail at λ = 1 (negative curvature).")
+    assert said(lost).endswith("not known to hold (η or C not finite).")
 
 
 def test_that_the_premises_fail_is_said_once():

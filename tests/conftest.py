@@ -55,6 +55,13 @@ def _what_stays_is_no_garbage():
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """No figures are kept: to draw them takes longer than a small measurement."""
+    for result in ("result.Result", "stability_result.StabilityResult"):
+        monkeypatch.setattr(f"probes.results.{result}.figures", lambda result: {})
+
+
+@pytest.fixture
 def small_disk(tmp_path):
     """A disk of 128 KiB."""
     folder = tmp_path / "small"
@@ -63,4 +70,5 @@ def small_disk(tmp_path):
     if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a small disk cannot be mounted here")
     yield folder
+    gc.collect()  # A checkpoint that a run went on from may still be mapped.
     subprocess.run(["umount", str(folder)], check=True)

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 
 from probes import finetune
 from probes.finetuning.arguments import trainer_arguments
-from probes.results.result import Result
 from tests.probes.finetuning.corpora import write_glue, write_squad
 from tests.recipes.shell import run_recipe
 from tests.recipes.tiny import save_deberta, save_llama, write_alpaca_clean, write_mmlu
@@ -102,12 +101,6 @@ def test_a_command_that_fails_ends_the_recipe(tmp_path):
     assert done.returncode == 2
     assert "no such task" in done.stderr
     assert [words[0] for words in commands] == ["probes.finetune", "recipes.choose"]
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Figures take as long as training here."""
-    monkeypatch.setattr(Result, "figures", lambda result: {})
 
 
 # AdaLoRA may leave a layer no rank at all, of which PEFT thinks that it was saved by mistake.

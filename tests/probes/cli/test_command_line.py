@@ -51,7 +51,7 @@ def test_default_job(tmp_path):
     assert not list(out.rglob(".*"))
 
 
-def test_small_sweep_prints_json_and_is_reused(tmp_path):
+def test_small_sweep_prints_json_and_is_reused(tmp_path, undrawn):
     sweep = ["--p", "0", "0.5", "--ensemble", "1", "4", *QUICK, "--out", "here", "--json"]
     first = run_here("stability", *sweep, cwd=tmp_path)
     content = json.loads(first.stdout)
@@ -65,7 +65,7 @@ def test_small_sweep_prints_json_and_is_reused(tmp_path):
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "here/cells").iterdir()}
 
 
-def test_a_damaged_cell_is_named_set_aside_and_computed_again(tmp_path):
+def test_a_damaged_cell_is_named_set_aside_and_computed_again(tmp_path, undrawn):
     arguments = ["--p", "0.5", *QUICK, "--out", "here", "--json"]
     first = run_here("stability", *arguments, cwd=tmp_path)
     victim = sorted((tmp_path / "here/cells").iterdir())[0]
@@ -77,7 +77,7 @@ def test_a_damaged_cell_is_named_set_aside_and_computed_again(tmp_path):
     assert len(pd.read_parquet(victim)) == 8
 
 
-def test_matrix_is_kept_on_demand(tmp_path):
+def test_matrix_is_kept_on_demand(tmp_path, undrawn):
     done = run_here("stability", "--p", "0.5", *QUICK, "--matrix", "--out", ".", cwd=tmp_path)
     assert done.returncode == 0
     assert len(pd.read_parquet(tmp_path / "matrix.parquet")) == 2 * 9 * 442
@@ -126,7 +126,7 @@ def test_it_is_so_in_a_process_of_its_own(name, arguments, words, tmp_path):
     assert_refused(name, arguments, words, tmp_path, run=run_probe)
 
 
-def test_workers_give_the_same_numbers_as_one_process_of_one_thread(tmp_path, monkeypatch):
+def test_workers_give_the_same_numbers_as_one_process_of_one_thread(tmp_path, monkeypatch, undrawn):
     # Where more threads share a product, its sums may be taken in another order.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for workers, start in (("1", run_here), ("2", run_probe)):
@@ -163,7 +163,7 @@ def test_a_worker_that_ends_while_it_sends_keeps_nobody_waiting(tmp_path):
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
-def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path):
+def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, undrawn):
     arguments = [
         "--p", "0.1", "0.2", "--task", "ridge", "--n", "60", "--draws", "15", "--steps", "400",
         "--json",
@@ -192,7 +192,7 @@ def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path):
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
 
 
-def test_cells_of_two_machines_make_one_sweep(tmp_path):
+def test_cells_of_two_machines_make_one_sweep(tmp_path, undrawn):
     whole = [*QUICK, "--p", "0", "0.1"]
     for p, out in (("0", "one"), ("0.1", "other")):
         assert run_here("stability", *QUICK, "--p", p, "--out", out, cwd=tmp_path).returncode == 0

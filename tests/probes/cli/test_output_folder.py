@@ -133,7 +133,7 @@ def test_a_folder_without_a_manifest_is_free(content, tmp_path):
     check_folder(tmp_path, "stability", RUN)
 
 
-def test_the_command_line_refuses_and_keeps_apart(tmp_path):
+def test_the_command_line_refuses_and_keeps_apart(tmp_path, undrawn):
     quick = ["--task", "ridge", "--n", "6", "--draws", "1", "--steps", "2"]
     for _ in range(2):
         done = run_here("stability", *quick, "--p", "0.1", "--out", "here", cwd=tmp_path)

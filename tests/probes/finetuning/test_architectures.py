@@ -24,7 +24,7 @@ from transformers import (
 from tests.probes.finetuning.corpora import VOCABULARY, write_texts
 from tests.probes.finetuning.tuning import QUICK, tuned
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 TOKENS = {"vocab_size": len(VOCABULARY), "bos_token_id": 2, "eos_token_id": 3}
 PADDED = TOKENS | {"pad_token_id": 0}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -20,7 +21,26 @@ from tests.probes.commands import run_here
 from tests.probes.finetuning.corpora import write_glue
 from tests.probes.finetuning.tuning import QUICK, tuned
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
+
+
+@pytest.fixture(scope="module")
+def task(models, tmp_path_factory):
+    """A task and its model, and settings with its data."""
+    data = write_glue("rte", tmp_path_factory.mktemp("data"), 2)
+    return ("glue/rte", models["classifier"]), {"data": data}
+
+
+@pytest.fixture(scope="module")
+def whole(task):
+    """Rows of runs that nothing disturbed, each of which runs once."""
+    name, settings = task
+
+    @cache
+    def rows(method, **training):
+        return tuned(*name, **settings, method=method, training=QUICK | training).rows
+
+    return rows
 
 
 def assert_same_rows(resumed, whole):
@@ -95,22 +115,21 @@ def forbidden(*args, **kwargs):
     ],
 )  # fmt: skip
 def test_a_run_goes_on_exactly_where_its_last_checkpoint_is(
-    method, step, damaged, models, tmp_path, monkeypatch, killed_at
+    method, step, damaged, task, whole, tmp_path, monkeypatch, killed_at
 ):
     """Model with dropout of its own; Adam; a falling learning rate; AdaLoRA's budget."""
     monkeypatch.setattr(torch, "load", forbidden)
-    task, settings = ("glue/rte", models["classifier"]), {
-        "data": write_glue("rte", tmp_path / "data", 2), "method": method,
-        "training": QUICK | {"max_steps": 20, "eval_steps": 4},
-    }  # fmt: skip
-    killed_at(step, *task, **settings, out=tmp_path / "killed")
-    newest = next((tmp_path / "killed").glob(f"checkpoints/*/checkpoint-{step // 2 * 2}"))
+    name, settings = task
+    training = {"max_steps": 20, "eval_steps": 4}
+    settings = settings | {"method": method, "training": QUICK | training, "out": tmp_path}
+    killed_at(step, *name, **settings)
+    newest = next(tmp_path.glob(f"checkpoints/*/checkpoint-{step // 2 * 2}"))
     state = newest / "training.safetensors"
     before = read_state(state)["seconds"]
     if damaged:
         state.write_bytes(state.read_bytes()[:-1])
-    resumed = tuned(*task, **settings, out=tmp_path / "killed").rows
-    assert_same_rows(resumed, tuned(*task, **settings).rows)
+    resumed = tuned(*name, **settings).rows
+    assert_same_rows(resumed, whole(method, **training))
     assert damaged or resumed["seconds"].min() > before > 0
 
 
@@ -148,7 +167,7 @@ def checkpoint(models, tmp_path_factory):
 
 
 @given(name=st.integers(0, 2), share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_no_flipped_bit_of_a_checkpoint_goes_unnoticed(checkpoint, name, share, bit):
     place, names = checkpoint
     file = place / names[name]
@@ -164,16 +183,14 @@ def test_no_flipped_bit_of_a_checkpoint_goes_unnoticed(checkpoint, name, share, 
 
 
 @pytest.mark.parametrize("free", [30, 54, 60, 72, 76])
-def test_a_full_disk_is_said_and_the_run_goes_on(free, models, small_disk, tmp_path):
+def test_a_full_disk_is_said_and_the_run_goes_on(free, task, whole, small_disk):
     """Each of these sizes is too small for another of the files of a checkpoint."""
     filler = small_disk / "filler"
     filler.write_bytes(bytes((128 - free) * 1024))
-    task, settings = ("glue/rte", models["classifier"]), {
-        "data": write_glue("rte", tmp_path / "data", 2)
-    }  # fmt: skip
+    name, settings = task
     with pytest.raises(ValueError, match=r"cannot be written .* the same command goes on"):
-        tuned(*task, **settings, out=small_disk / "out")
+        tuned(*name, **settings, out=small_disk / "out")
     filler.unlink()
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-    resumed = tuned(*task, **settings, out=small_disk / "out").rows
-    assert_same_rows(resumed, tuned(*task, **settings).rows)
+    resumed = tuned(*name, **settings, out=small_disk / "out").rows
+    assert_same_rows(resumed, whole("lora"))

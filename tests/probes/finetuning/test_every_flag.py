@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from probes.finetune import FinetuneSettings
-from probes.results.result import Result
 from tests.probes.commands import run_here
 from tests.probes.finetuning.corpora import SENTENCES, write_glue
 
@@ -39,8 +38,7 @@ RECOMMENDED = split("--task glue/rte --data data --adapter-config adapter --out 
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    monkeypatch.setattr(Result, "figures", lambda result: {})  # they take as long as training here
+def place(tmp_path, undrawn):
     lines = [f"{one}\t{SENTENCES[i - 1]}\t{'größer' if i % 3 else 'kleiner'}"
              for i, one in enumerate(SENTENCES)]  # fmt: skip
     for name, some in (("pairs", lines[:18]), ("held", lines[18:])):

@@ -23,7 +23,7 @@ VALUES = st.recursive(
 
 
 @given(value=VALUES)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_values_and_their_types_come_back(value, tmp_path_factory):
     path = tmp_path_factory.mktemp("state") / "state"
     write_state(path, value)

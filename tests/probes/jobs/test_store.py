@@ -63,7 +63,7 @@ def replace_by_another(content):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", [cut_in_half, flip_a_bit, replace_by_another])
-def test_a_damaged_file_is_named_set_aside_and_computed_again(harm, finished, tmp_path):
+def test_a_damaged_file_is_named_set_aside_and_computed_again(harm, finished, tmp_path, undrawn):
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     cells = tmp_path / "here/cells"
     file = sorted(cells.glob("*.parquet"))[0]
@@ -123,7 +123,7 @@ def test_another_way_of_pandas_to_hold_text_is_no_damage(sealed):
 
 
 @pytest.mark.slow
-def test_two_sweeps_share_a_folder(undisturbed, tmp_path):
+def test_two_sweeps_share_a_folder(undisturbed, tmp_path, undrawn):
     both = [
         subprocess.Popen([sys.executable, "-m", "probes.stability", *QUICK], cwd=tmp_path,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -137,7 +137,9 @@ def test_two_sweeps_share_a_folder(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_said_in_one_line_and_loses_nothing(undisturbed, small_disk, tmp_path):
+def test_a_full_disk_is_said_in_one_line_and_loses_nothing(
+    undisturbed, small_disk, tmp_path, undrawn
+):
     filler = small_disk / "filler"
     filler.write_bytes(bytes(60 * 1024))
     full = run_here("stability", *QUICK, cwd=small_disk)

@@ -22,7 +22,7 @@ from tests.probes.landscape.test_curvature import make
 pytestmark = pytest.mark.slow
 
 CONVEX = {
-    "task": "breast_cancer", "objective": "penalty", "p": 0.3, "n": 64, "draws": 3, "steps": 3000,
+    "task": "breast_cancer", "objective": "penalty", "p": 0.3, "n": 64, "draws": 3, "steps": 1500,
     "lr": 1e-2, "dtype": "float64",
 }  # fmt: skip
 
@@ -155,7 +155,7 @@ def test_few_checks_correct_the_size():
 
 def test_the_order_is_right_on_digits():
     """As measured before: 0.93 at p = 0.1 over 8 draws."""
-    found = measure(p=0.1, draws=3, method="influence", validate=64).validation
+    found = measure(p=0.1, draws=2, method="influence", validate=64).validation
     assert found["spearman"].item() > 0.85
 
 

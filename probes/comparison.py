@@ -280,7 +280,7 @@ class ComparisonResult(Result):
     def _said_of_exceeded(self) -> str:
         """What that word means in the last column, where it stands there."""
         means = "; exceeded: the gaps measured at that n contradict the bound (Holm, all bounds)"
-        return means if self._exceeded else ""
+        return means if self.exceeded else ""
 
     @property
     def _said_of_stability(self) -> str:
@@ -347,7 +347,7 @@ class ComparisonResult(Result):
     @property
     def conclusion(self) -> str:
         """How many bounds say something at the largest n drawn, and how close the closest comes."""
-        last, exceeded = self._last, self._exceeded
+        last, exceeded = self._last, self.exceeded
         if not len(last):
             return ""
         where = f"At n = {last['n'].iloc[0]}, the largest drawn"
@@ -355,9 +355,11 @@ class ComparisonResult(Result):
         said = last[~last["vacuous"].astype(bool) & ~last.index.isin(exceeded)]
         if not len(said):
             others = "each of the others" if exceeded else "each"
+            why = f": with the train loss {others} is at least {self.limit}"
+            all_exceeded = len(exceeded) == len(last)
             return (
-                f"{where}, none of {len(last)} bounds says anything: with the train loss {others} "
-                f"is at least {self.limit}.{above}"
+                f"{where}, none of {how_many(len(last), 'bound')} says anything"
+                f"{'' if all_exceeded else why}.{above}"
             )
         counted = (
             f"{where}, {len(said)} of {len(last)} bounds "
@@ -374,7 +376,7 @@ class ComparisonResult(Result):
         )
 
     @property
-    def _exceeded(self) -> list[str]:
+    def exceeded(self) -> list[str]:
         """Names of the bounds that the gaps at the largest n drawn contradict, by tests (Holm).
 
         A bound on the mean gap is below it; one that holds with probability 1 - delta is exceeded
@@ -396,7 +398,7 @@ class ComparisonResult(Result):
 
     def text(self) -> pd.DataFrame:
         """The thresholds as they are printed."""
-        last, exceeded = self._last, self._exceeded
+        last, exceeded = self._last, self.exceeded
         return pd.DataFrame(
             [
                 {

@@ -224,6 +224,7 @@ def of_network_comparison(result: ComparisonResult) -> Claims:
         first = row["first_n"]
         beyond = "at a larger n alone" if first < float("inf") else "at no n looked at"
         said[str(row["name"])] = "at an n measured" if first <= measured else beyond
+    said |= dict.fromkeys(result.exceeded, "nowhere: it is exceeded")
     return {"bounds on the 0-1 loss that say something": said}
 
 

@@ -382,7 +382,7 @@ def of_sensitivity(result: SensitivityResult) -> Finding:
     verdicts = [
         result.answer,
         f"The lowest test loss, {number_in_words(best['test_loss'], 3)}, is at p = {best['p']:g}, "
-        f"N = {best['samples']}, {best['inference']}.",
+        f"N = {best['samples']}, {best['inference']}{_shared(result.summary, best)}.",
     ]
     return _finding(result, "How much depends on p and N?", verdicts)
 
@@ -406,7 +406,7 @@ def of_verify(result: VerifyResult) -> Finding:
 
 def of_comparison(result: ComparisonResult) -> Finding:
     """From which n on a bound says something, at exact minimisers."""
-    verdicts = [result.conclusion, *_thresholds(result.summary)]
+    verdicts = [result.conclusion, *_thresholds(result)]
     return _finding(result, "From which n on do other bounds say anything?", verdicts)
 
 
@@ -414,20 +414,20 @@ def of_network_comparison(result: ComparisonResult) -> Finding:
     """The same for trained networks."""
     verdicts = [
         result.conclusion,
-        *_thresholds(result.summary),
+        *_thresholds(result),
         f"Vacuous: bound and train error together reach {result.limit}. Beyond the largest n that "
         "was measured, bounds are calculated for a network that stays as it was there.",
     ]
     return _finding(result, "From which n on does a bound say anything of a network?", verdicts)
 
 
-def _thresholds(summary: pd.DataFrame) -> Iterator[str]:
-    """From which n on each bound says something."""
-    for row in _records(summary):
+def _thresholds(result: ComparisonResult) -> Iterator[str]:
+    """From which n on each bound says something; one that is exceeded says nothing."""
+    for row in _records(result.summary):
         first = row.first_n
         known = first < float("inf")
         told = f"not vacuous from n = {float(f'{first:.3g}'):,.0f} on" if known else "vacuous"
-        yield f"{row.name}: {told}."
+        yield f"{row.name}: {'exceeded' if row.name in result.exceeded else told}."
 
 
 def of_finetune(result: FinetuneResult) -> Finding:
@@ -439,8 +439,8 @@ def of_finetune(result: FinetuneResult) -> Finding:
     ends = summary["gap"].min(), summary["gap"].max()
     verdicts = [
         f"At the end of training {least['method']}, p = {least['p']:g}, {least['inference']} has "
-        f"the lowest test loss, {number_in_words(least['test_loss'], 3)}. The gaps lie between "
-        f"{' and '.join(number_in_words(gap, 3) for gap in ends)}."
+        f"the lowest test loss, {number_in_words(least['test_loss'], 3)}{_shared(summary, least)}. "
+        f"The gaps lie between {' and '.join(number_in_words(gap, 3) for gap in ends)}."
     ]
     return _finding(result, "Full scale: what does fine-tuning show?", verdicts)
 
@@ -451,6 +451,12 @@ def _least_loss(table: pd.DataFrame) -> pd.Series | None:
     known = np.isfinite(table["test_loss"]) & (table["test_loss_draws"] == table["draws"])
     finite = table[known]
     return finite.loc[finite["test_loss"].idxmin()] if len(finite) else None
+
+
+def _shared(table: pd.DataFrame, least: pd.Series) -> str:
+    """That other rows have the least test loss as well, where they do."""
+    others = int((table["test_loss"] == least["test_loss"]).sum()) - 1
+    return f", and {how_many(others, 'other has', 'others have')} the same" if others else ""
 
 
 def _more(row: Any) -> str:

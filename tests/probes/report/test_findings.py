@@ -1,7 +1,10 @@
 """What the report concludes, on tables whose verdict is known."""
 
+from dataclasses import replace
+
 from probes.information import InformationResult
 from probes.report import findings
+from probes.report.claims import of_network_comparison
 from probes.report.findings import Finding
 from probes.report.regimes import Regime
 from tests.probes.report.tables import (
@@ -541,6 +544,9 @@ def test_sensitivity_names_the_point_with_the_least_test_loss():
     assert found.question == "How much depends on p and N?"
     assert found.setting == WHERE.format(2)
     assert found.verdicts[1:] == ["The lowest test loss, 0.410, is at p = 0.5, N = 8, ensemble."]
+    everywhere = {(p, 1, "ensemble"): APART for p in (0.1, 0.3)}
+    shared = findings.of_sensitivity(sensitivity_result(everywhere)).verdicts[1]
+    assert shared.endswith("is at p = 0.1, N = 1, ensemble, and 1 other has the same.")
 
 
 def test_a_point_that_diverged_in_a_draw_is_not_the_least_by_that():
@@ -623,6 +629,22 @@ def test_a_bound_is_worth_something_from_where_it_is_no_longer_vacuous():
         "Theorem 4.4: not vacuous from n = 1,780 on.", "Feldman & Vondrák: vacuous.",
         "test set: not vacuous from n = 50 on.", "second moment, derived: vacuous.",
     ]  # fmt: skip
+
+
+def test_a_bound_that_is_exceeded_is_worth_nothing():
+    result = comparison_result({"Theorem 4.4": {50: 0.9, 100: 0.5}})
+    refuted = replace(result, rows=result.rows.assign(p_value=1e-9))
+    verdicts = findings.of_comparison(refuted).verdicts
+    assert verdicts[0].endswith(
+        "none of 1 bound says anything. Exceeded by what was measured: Theorem 4.4."
+    )
+    assert verdicts[1:] == ["Theorem 4.4: exceeded."]
+    assert findings.of_comparison(result).verdicts[1:] == [
+        "Theorem 4.4: not vacuous from n = 50 on."
+    ]
+    assert [*of_network_comparison(refuted).values()] == [
+        {"Theorem 4.4": "nowhere: it is exceeded"}
+    ]
 
 
 # After tuning

@@ -63,7 +63,7 @@ def test_every_task_of_glue_is_learned_and_measured(name, models, tmp_path):
     assert rows["train_loss"].iloc[-1] != rows["train_loss"].iloc[0]
 
 
-def test_scores_are_those_of_the_saved_adapter(models, tmp_path):
+def test_scores_are_those_of_the_saved_adapter(models, tmp_path, undrawn):
     data = write_glue("mrpc", tmp_path / "data", 2)
     result = tuned("glue/mrpc", models["classifier"], data=data, out=tmp_path / "out")
     (name,) = result.rows["adapter"].unique()
@@ -173,7 +173,7 @@ def test_a_run_that_diverges_ends_with_rows_of_nothing(models, tmp_path):
     assert end["test_score"].isna().all()
 
 
-def test_adalora_is_tuned(models, tmp_path):
+def test_adalora_is_tuned(models, tmp_path, undrawn):
     data = write_glue("rte", tmp_path / "data", 2)
     training = QUICK | {"max_steps": 10, "eval_steps": 5, "save_steps": 5}
     result = tuned("glue/rte", models["classifier"], data=data, method="adalora", training=training,
@@ -188,7 +188,7 @@ def test_adalora_is_tuned(models, tmp_path):
     assert sum(sum(kept) for kept in config.rank_pattern.values()) <= 2 * len(config.rank_pattern)
 
 
-def test_adalora_takes_ranks_when_it_is_told_to(models, tmp_path):
+def test_adalora_takes_ranks_when_it_is_told_to(models, tmp_path, undrawn):
     """Of 12 steps the first 3 and the last 5 leave the ranks alone; in between, every other one."""
     data = write_glue("rte", tmp_path / "data", 2)
     tuned("glue/rte", models["classifier"], data=data, method="adalora",
@@ -287,7 +287,7 @@ def test_code_of_a_model_runs_only_where_it_is_trusted_by_name(models, tmp_path,
     assert trusted.rows["test_loss"].tolist() == plain.rows["test_loss"].tolist()
 
 
-def test_what_is_kept_is_not_run_again(models, tmp_path):
+def test_what_is_kept_is_not_run_again(models, tmp_path, undrawn):
     data = write_glue("rte", tmp_path / "data", 2)
     settings = {"data": data, "out": tmp_path / "out"}
     first = tuned("glue/rte", models["classifier"], **settings)
@@ -298,7 +298,7 @@ def test_what_is_kept_is_not_run_again(models, tmp_path):
     assert isinstance(again, FinetuneResult)
 
 
-def test_two_processes_measure_what_one_does(models, tmp_path):
+def test_two_processes_measure_what_one_does(models, tmp_path, undrawn):
     data = write_glue("rte", tmp_path / "data", 2)
     # The model's own dropout draws anew in each process.
     model = shutil.copytree(models["classifier"], tmp_path / "model")
@@ -445,7 +445,7 @@ def test_damaged_runs_are_named(tmp_path):
         read_result(tmp_path)
 
 
-def test_adapters_that_differ_in_anything_lie_apart_and_rows_say_where(models, tmp_path):
+def test_adapters_that_differ_in_anything_lie_apart_and_rows_say_where(models, tmp_path, undrawn):
     file = write_texts(tmp_path / "mine.csv")
     shared = {
         "n": 10, "text_column": "review", "label_column": "liked", "ensemble": 0,

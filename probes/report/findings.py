@@ -109,13 +109,15 @@ def of_stability(result: StabilityResult) -> Finding:
         f"{statement}: {_counted(verdicts)}"
         for statement, verdicts in bounds.groupby("statement")["verdict"]
     )
+    share = _vacuous(bounds)
     ends = [low] if low["p"] == high["p"] else [low, high]
     gaps = [f"{mean_in_words(row, 'gap')} at p = {row['p']:g}" for row in ends]
     verdicts = [
         result.answer,
         f"The gap is {' and '.join(gaps)}.",
         f"The bounds, over all cells and λ: {said}.",
-        f"{_vacuous(bounds)} of the bounds are at least C, the largest loss: they say nothing.",
+        f"{share[0].upper()}{share[1:]} of the bounds are at least C, the largest loss: they say "
+        "nothing.",
     ]
     return Finding(QUESTION, result.setting, verdicts, result.text_tables())
 
@@ -123,7 +125,7 @@ def of_stability(result: StabilityResult) -> Finding:
 def _vacuous(bounds: pd.DataFrame) -> str:
     """Share of the bounds that are at least C, where there is a bound and something measured."""
     known = bounds[np.isfinite(bounds["measured"]) & bounds["bound"].notna()]
-    return share_in_words(float(known["vacuous"].mean()) if len(known) else 0.0)
+    return share_in_words(float(known["vacuous"].mean())) if len(known) else "an unknown share"
 
 
 def _counted(verdicts: pd.Series) -> str:
@@ -406,14 +408,14 @@ def of_verify(result: VerifyResult) -> Finding:
 
 def of_comparison(result: ComparisonResult) -> Finding:
     """From which n on a bound says something, at exact minimisers."""
-    verdicts = [result.conclusion, *_thresholds(result)]
+    verdicts = [result.answer, *_thresholds(result)]
     return _finding(result, "From which n on do other bounds say anything?", verdicts)
 
 
 def of_network_comparison(result: ComparisonResult) -> Finding:
     """The same for trained networks."""
     verdicts = [
-        result.conclusion,
+        result.answer,
         *_thresholds(result),
         f"Vacuous: bound and train error together reach {result.limit}. Beyond the largest n that "
         "was measured, bounds are calculated for a network that stays as it was there.",

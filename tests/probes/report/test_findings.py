@@ -200,6 +200,8 @@ def test_the_gap_counts_where_theorem_4_4_says_nothing():
         "Over all cells and λ, 67% of the bounds of Theorem 4.4 are at least C: these say nothing. "
         "Verdicts: not exceeded in 18 of 24, no bound in 6 of 24."
     ]
+    unknown = findings.of_generalization(gap_result(*cells(0.1, NAN, NAN)))
+    assert "an unknown share of the bounds of Theorem 4.4 are" in unknown.verdicts[1]
 
 
 def test_the_gap_leaves_ensembles_out():
@@ -301,6 +303,8 @@ def test_every_bound_for_a_network_is_told_with_its_threshold():
     ]
     assert "the error rate of the most frequent class, 0.5" in found.verdicts[4]
     assert len(found.tables) == 1
+    lost = replace(result, rows=result.rows.assign(train_loss=NAN, gap=NAN))
+    assert findings.of_network_comparison(lost).verdicts[0].startswith("Nothing is known")
 
 
 # Rivals of the mask ensemble

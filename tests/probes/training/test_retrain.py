@@ -105,20 +105,20 @@ def train_one(network, inputs, weight, start, training, objective):
 
 
 CASES = {
-    "dropout": (Training(steps=12, lr=0.01), Dropout(0.3)),
-    "no dropout": (Training(steps=12, lr=0.01), Dropout(0.0)),
-    "rescaled": (Training(steps=12, lr=0.01, seed=3), Dropout(0.3, rescale=True)),
-    "Gaussian masks": (Training(steps=12, lr=0.01, samples=2), Dropout(0.3, kind="gaussian")),
-    "masks of the mean": (Training(steps=12, lr=0.01), Dropout(0.3, kind="mean")),
-    "three samples": (Training(steps=12, lr=0.01, samples=3), Dropout(0.4)),
-    "mini-batches": (Training(steps=12, lr=0.01, batch=5, seed=4), Dropout(0.3)),
-    "sgd": (Training(steps=12, lr=0.1, optimizer="sgd"), Dropout(0.3)),
-    "weight decay": (Training(steps=12, lr=0.01, weight_decay=3.0), Dropout(0.0)),
+    "dropout": (Training(steps=6, lr=0.01), Dropout(0.3)),
+    "no dropout": (Training(steps=6, lr=0.01), Dropout(0.0)),
+    "rescaled": (Training(steps=6, lr=0.01, seed=3), Dropout(0.3, rescale=True)),
+    "Gaussian masks": (Training(steps=6, lr=0.01, samples=2), Dropout(0.3, kind="gaussian")),
+    "masks of the mean": (Training(steps=6, lr=0.01), Dropout(0.3, kind="mean")),
+    "three samples": (Training(steps=6, lr=0.01, samples=3), Dropout(0.4)),
+    "mini-batches": (Training(steps=6, lr=0.01, batch=5, seed=4), Dropout(0.3)),
+    "sgd": (Training(steps=6, lr=0.1, optimizer="sgd"), Dropout(0.3)),
+    "weight decay": (Training(steps=6, lr=0.01, weight_decay=3.0), Dropout(0.0)),
     "sgd with weight decay": (
-        Training(steps=12, lr=0.1, optimizer="sgd", weight_decay=0.5),
+        Training(steps=6, lr=0.1, optimizer="sgd", weight_decay=0.5),
         Dropout(0.3),
     ),
-    "penalty": (Training(steps=12, lr=0.01), Penalty(0.2)),
+    "penalty": (Training(steps=6, lr=0.01), Penalty(0.2)),
 }
 
 

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from figures.style import Drawing
 
 Array = NDArray[np.float64]
+#: What a file of ``np.save`` begins with.
+NUMPY = b"\x93NUMPY"
 LEAVE_ONE_OUT, DATAMODELING = "leave-one-out correlation", "linear datamodeling score"
 
 
@@ -412,10 +414,7 @@ def read_scores(path: Path, n: int, held_out: int) -> Array:
         ValueError: no such file, or not n rows of finite numbers for at most ``held_out`` columns.
     """
     try:
-        if path.suffix == ".parquet":
-            scores = pd.read_parquet(path).to_numpy(np.float64)
-        else:
-            scores = _loaded(path)
+        scores = _of_table(path) if path.suffix.lower() == ".parquet" else _loaded(path)
     except Exception as error:  # whatever a reader says of a file that is none of its own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"scores must be a NumPy or Parquet file; {path}: {reason}") from None
@@ -426,14 +425,26 @@ def read_scores(path: Path, n: int, held_out: int) -> Array:
     return scores
 
 
+def _of_table(path: Path) -> Array:
+    table = pd.read_parquet(path)
+    for column, kind in table.dtypes.items():
+        if kind.kind not in "biuf":  # dates and categories have numbers, too
+            raise ValueError(f"column {column!r} holds {kind}, and no real numbers")
+    return table.to_numpy(np.float64, na_value=np.nan)
+
+
 def _loaded(path: Path) -> Array:
-    loaded = np.load(path, allow_pickle=False)
-    if not isinstance(loaded, np.ndarray):
-        loaded.close()
+    with path.open("rb") as file:
+        start = file.read(len(NUMPY))
+    if start.startswith(b"PK"):
         raise ValueError("it holds several arrays (np.save writes one)")
+    if start != NUMPY:  # NumPy would take it for a pickle
+        raise ValueError("it was not written by np.save")
+    loaded = np.load(path, allow_pickle=False)
     if loaded.dtype.kind not in "biuf":  # NumPy would drop imaginary parts
         raise ValueError(f"it holds {loaded.dtype}, and no real numbers")
-    return loaded.astype(np.float64)
+    with np.errstate(over="ignore"):  # longer numbers may be larger than doubles
+        return np.asarray(loaded, np.float64)
 
 
 def _result(settings: AttributionSettings, tables: Tables) -> AttributionResult:

@@ -118,6 +118,8 @@ def check_file(path: str) -> None:
     """Raise ``ValueError`` unless there is a file of data, and no folder."""
     if not Path(path).is_file():
         found = f"{path} is a folder" if Path(path).is_dir() else f"there is no {path}"
+        if Path(path).exists() and not Path(path).is_dir():
+            found = f"{path} is a pipe or a device, and no file that can be read again"
         raise ValueError(f"data must be {READABLE}; {found}")
 
 

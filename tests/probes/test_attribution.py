@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from probes import attribution
-from probes.attribution import AttributionResult
+from probes.attribution import AttributionResult, read_scores
 from probes.jobs.job import TableKind
 from probes.stability import measure
 from tests.probes.commands import assert_refused, run_here
@@ -241,3 +242,23 @@ def test_scores_that_do_not_fit_are_refused(arguments, words, tmp_path):
     hostile_scores(tmp_path)
     shared = ["--task", "breast_cancer", "--n", "16", "--steps", "2"]
     assert_refused("attribution", [*shared, *arguments], words, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "words"),
+    [
+        ("t.parquet", lambda file: dated().to_parquet(file), "column 'day' holds datetime64"),
+        ("T.PARQUET", lambda file: dated().astype(str).to_parquet(file), "holds str, and no real"),
+        ("t.csv", lambda file: dated().to_csv(file), "t.csv: it was not written by np.save"),
+        ("t.npy", lambda file: np.save(file, np.full((2, 1), np.longdouble("1e4000"))), "finite"),
+    ],
+)
+def test_what_holds_no_numbers_of_ones_own_is_no_scores(name, write, words, tmp_path):
+    """Days were scores by their nanoseconds, and other files were said to be pickles."""
+    write(tmp_path / name)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        read_scores(tmp_path / name, 2, 2)
+
+
+def dated():
+    return pd.DataFrame({"score": [0.5, 1.0], "day": pd.to_datetime(["2020-01-01", "2021-01-01"])})

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import lzma
+import os
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.tasks.text_file import as_text, check_encoding, column_of, read_table, text_column
+from probes.tasks.text_file import (
+    as_text,
+    check_encoding,
+    check_file,
+    column_of,
+    read_table,
+    text_column,
+)
 
 WORDS = ["None", "NA", "null", "nan", "n/a", "01", "1", "1e3", "TRUE", "9007199254740993", "é"]
 
@@ -190,6 +198,10 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         read_table(tmp_path / "folder.csv")
     with pytest.raises(ValueError, match=r"there is no .*t\.csv"):
         read_table(tmp_path / "t.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name, said in (("pipe", "is a pipe or a device"), ("folder", "is a folder"), ("t", "no ")):
+        with pytest.raises(ValueError, match=said):
+            check_file(str(tmp_path / f"{name}.csv"))
 
 
 def test_the_encoding_is_what_is_said_or_marked(tmp_path):

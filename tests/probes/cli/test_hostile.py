@@ -118,7 +118,7 @@ ANY_BYTES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(content=ANY_BYTES, ending=st.sampled_from([".csv", ".parquet", ""]))
 @example(content=b"", ending=".csv")
 @example(content=b"PAR1", ending=".parquet")

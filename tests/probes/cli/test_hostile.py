@@ -90,7 +90,7 @@ def test_no_command_line_gives_a_traceback(probe, tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
 
     @settings(
-        max_examples=40,
+        max_examples=25,
         deadline=60_000,
         suppress_health_check=[HealthCheck.too_slow],
         database=None,

@@ -237,10 +237,9 @@ def file(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("run", [run_here, run_probe])
-def test_the_command_line_takes_a_model_from_a_file(run, file, tmp_path):
+def test_the_command_line_takes_a_model_from_a_file(file, tmp_path):
     arguments = ["--p", "0.5", "--n", "4", "--draws", "2", "--ensemble", "2", "--out", "here"]
-    done = run("own_model", "--own", f"{file}:own", *arguments, cwd=tmp_path)
+    done = run_probe("own_model", "--own", f"{file}:own", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Sequential, n = 4" in done.stdout
     rows = pd.read_parquet(tmp_path / "here/rows.parquet")

@@ -118,7 +118,6 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, tmp_path):
     ("name", "arguments", "words"),
     [
         ("stability", ["--p", "1"], ["p must be in [0, 1)"]),
-        ("verify", ["--wrong", "1"], ["--wrong"]),
         ("finetune", ["--task", "no such task"], ["task"]),
     ],
 )

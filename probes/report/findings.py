@@ -425,11 +425,12 @@ def of_network_comparison(result: ComparisonResult) -> Finding:
 
 def _thresholds(result: ComparisonResult) -> Iterator[str]:
     """From which n on each bound says something; one that is exceeded says nothing."""
+    exceeded = result.exceeded
     for row in _records(result.summary):
         first = row.first_n
         known = first < float("inf")
         told = f"not vacuous from n = {float(f'{first:.3g}'):,.0f} on" if known else "vacuous"
-        yield f"{row.name}: {'exceeded' if row.name in result.exceeded else told}."
+        yield f"{row.name}: {'exceeded' if row.name in exceeded else told}."
 
 
 def of_finetune(result: FinetuneResult) -> Finding:

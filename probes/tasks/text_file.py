@@ -116,11 +116,15 @@ def separator_of(text: str) -> str:
 
 def check_file(path: str) -> None:
     """Raise ``ValueError`` unless there is a file of data, and no folder."""
-    if not Path(path).is_file():
-        found = f"{path} is a folder" if Path(path).is_dir() else f"there is no {path}"
-        if Path(path).exists() and not Path(path).is_dir():
-            found = f"{path} is a pipe or a device, and no file that can be read again"
-        raise ValueError(f"data must be {READABLE}; {found}")
+    file = Path(path)
+    if file.is_file():
+        return
+    found = f"there is no {path}"
+    if file.is_dir():
+        found = f"{path} is a folder"
+    elif file.exists():
+        found = f"{path} is a pipe or a device, and no file that can be read again"
+    raise ValueError(f"data must be {READABLE}; {found}")
 
 
 def check_encoding(name: str) -> None:

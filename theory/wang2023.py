@@ -154,14 +154,15 @@ def fast_rate_gap_bound(
     return unwrap((ceiling * np.where(np.isinf(budget), np.inf, gap)).array())
 
 
-@np.errstate(divide="ignore", invalid="ignore", under="ignore")
+@np.errstate(under="ignore")
 def _cost(share: Real, gap: Real) -> Real:
     """p ln(p/m) + L ln(L/m), for L = p + gap and m the mean of both: m times a function of s.
 
     With s = gap / (2m) it is (1+s) ln(1+s) + (1-s) ln(1-s), of which 1 - s is p/m.
     """
     middle = share + gap / 2
-    s, left = gap / 2 / middle, share / middle
+    with np.errstate(divide="ignore", invalid="ignore"):
+        s, left = gap / 2 / middle, share / middle
     small = np.where(s < 0.5, s, 0.0)
     near = 2 * small * np.arctanh(small) + np.log1p(-np.square(small))
     far = (1 + s) * np.log1p(s) + left * np.log(np.where(left > 0, left, 1.0))

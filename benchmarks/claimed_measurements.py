@@ -30,7 +30,7 @@ CLAIMED_PARTS = tuple(part for part in PARTS if part != "mask kind")
 LONGEST = ("matched-digits", "verify", "ablation", "sensitivity", "influence-digits")
 #: Tasks whose estimates of leaving an example out are checked, and rates at which they are.
 ESTIMATED_TASKS, ESTIMATED_RATES = ("digits", "breast_cancer"), (0.0, 0.1, 0.3, 0.5)
-ATTRIBUTED_RATES = (0.1,)
+ATTRIBUTED_RATES = (0.1, 0.3)
 #: Rates at which the gap is bounded by information, by task.
 INFORMED_RATES = {"digits": (0.0, 0.3), "breast_cancer": (0.0, 0.5)}
 #: Strengths of the penalty at whose minimisers single estimates are checked.

@@ -1,6 +1,6 @@
 """Which numbers of README and docs come out differently when they are measured again?
 
-    python -m benchmarks.claims            # the claims below, under 10 minutes on two cores
+    python -m benchmarks.claims            # the claims below, 12 minutes on two cores
     python -m benchmarks.claims --all      # and those about mask pairs a step, 2 minutes more
     python -m benchmarks.claims --draws 4  # a look at the machinery; most differs
 
@@ -36,7 +36,7 @@ WIDTH = 100
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 #: Numbers of these pages that are not compared, with the command that prints them and its time.
 NOT_COMPARED = {
-    "what the commands of the README print": "make stability (10 seconds), make test (15 minutes)",
+    "what the commands of the README print": "make stability (10 seconds), make test (12 minutes)",
     "overfitting at other n": "python -m probes.curves --p 0 --methods LoRA --draws 16 --n 32",
     "Theorem 4.4 with a strong penalty": (
         "python -m probes.verify --statement 4.4 --strength 1000 (10 seconds), and 1, 10, 100"
@@ -64,9 +64,6 @@ NOT_COMPARED = {
     "rivals": "python -m probes.rivals --task TASK --lr LR",
     "gap over n": "python -m probes.generalization --n 32 64 128 --p 0 0.1 0.3 0.5 (8 minutes)",
     "what recommend claims among equals": "python -m benchmarks.recommend (10 minutes)",
-    "attribution at p = 0.3": (
-        "python -m probes.attribution --p 0.3 --draws 8 --task TASK --lr LR (a minute each)"
-    ),
     "attributions of other draws": (
         "python -m probes.attribution --p P --draws 8 --task TASK --lr LR --seed 1, and 2"
     ),

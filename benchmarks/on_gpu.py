@@ -34,7 +34,6 @@ from benchmarks.loo import (
 )
 from benchmarks.table_file import check_place, keep_rows
 from probes.cells.cell import Cell as StabilityCell
-from probes.cells.landscapes import landscapes_of
 from probes.cells.leave_one_out import (
     TrainedPart,
     joined,
@@ -42,9 +41,8 @@ from probes.cells.leave_one_out import (
     train_cells,
     train_part,
 )
-from probes.cells.measure_cell import measure_cell
 from probes.cells.prepare import Prepared, prepare_all
-from probes.cells.run_cell import CellRun
+from probes.cells.run_cell import CellRun, rows_of
 from probes.cli.command_line import run_functions
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.validation import check_count, check_device, require
@@ -218,8 +216,7 @@ def sweep(
     def measure_all() -> None:
         for group, group_ready, parts in zip(groups, ready, trained, strict=True):
             whole = [joined(one, [part]) for one, part in zip(group_ready, parts, strict=True)]
-            for each in zip(group, whole, landscapes_of(group, whole), strict=True):
-                measure_cell(*each)
+            list(rows_of(group, whole))
 
     # The first time a device loads what it needs.
     for again in ("", ", again"):

@@ -11,6 +11,7 @@ from probes.cells.cell import Cell, objective_of
 from probes.cells.leave_one_out import Trained
 from probes.landscape.assumption_audit import (
     EXPANSION_REPLICAS,
+    Expansion,
     expansion_paths,
     expansion_radii,
 )
@@ -45,14 +46,14 @@ class Landscape:
 
     Attributes:
         curvature: smallest, at theta(S).
-        expansion_radius: as in :class:`probes.landscape.assumption_audit.Audit`.
+        expansion: what the paths from theta(S) to the theta(S^i) say.
     """
 
     curvature: Curvature
-    expansion_radius: float
+    expansion: Expansion
 
 
-def landscapes_of(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[Landscape | None]:
+def landscapes_of(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[Landscape]:
     """Measure curvature and expansion of cells at once, on the device where they trained.
 
     A GPU takes as long for the products of one cell as for those of a hundred.
@@ -62,14 +63,14 @@ def landscapes_of(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[Lan
         trained: their replicas.
 
     Returns:
-        Those of every cell; None where each is better measured by itself: on a CPU, with few
+        Those of every cell; none where each is better measured by itself: on a CPU, with few
         weights, and with very many.
     """
     network = trained[0].network
     weights = sum(weight.numel() for weight in network.weights)
     together = TOGETHER_BYTES // _bytes_of_a_cell(network, cells[0].n)
     if network.weights[0].device.type == "cpu" or weights <= DENSE_WEIGHTS or together == 0:
-        return [None] * len(cells)
+        return []
     return [
         found
         for some in blocks(len(cells), together)
@@ -99,15 +100,18 @@ def measure_together(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[
     inputs = beside([one.train for one in trained if isinstance(one.train, Columns)])
     pairs = list(zip(cells, trained, strict=True))
     starts = torch.cat([_start(cell, one) for cell, one in pairs]).to(exact)
-    paths = torch.stack(
-        [expansion_paths(network, one.factors, cell.update_scale) for cell, one in pairs], 1
-    ).to(exact)
+    looked_at = [expansion_paths(network, one.factors, cell.update_scale) for cell, one in pairs]
+    paths = torch.stack([chosen for chosen, _ in looked_at], 1).to(exact)
     penalties = torch.tensor([penalty_weight_of(objective_of(cell)) for cell in cells])
     radii = expansion_radii(network, starts, paths, inputs, penalties)
     curvatures = smallest_curvatures(network, starts, inputs, cells[0].seed)
+    measured = zip(pairs, curvatures, looked_at, radii, strict=True)
     return [
-        Landscape(found if isfinite(found.value) else _alone(cell, one), float(radius))
-        for (cell, one), found, radius in zip(pairs, curvatures, radii, strict=True)
+        Landscape(
+            found if isfinite(found.value) else _alone(cell, one),
+            Expansion(distances, float(radius)),
+        )
+        for (cell, one), found, (_, distances), radius in measured
     ]
 
 

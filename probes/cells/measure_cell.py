@@ -1,8 +1,9 @@
 """What is measured of a trained cell: tidy rows, and the losses of all replicas."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,32 @@ def measure_cell(cell: Cell, trained: Trained, known: Landscape | None = None) -
         One row for every inference mode and left-out example. See
         ``probes.results.stability_result`` for the columns.
     """
+    return _table(_measured(cell, trained, known))
+
+
+def measure_cells(
+    cells: Sequence[Cell], trained: Sequence[Trained], known: Sequence[Landscape]
+) -> list[pd.DataFrame]:
+    """Measure what retraining several cells left, of a sweep and alike but for the draw and p.
+
+    Their rows become one table, which is cut: pandas takes longer for a table of each than a GPU
+    for training it.
+
+    Args:
+        cells, trained, known: as for :func:`measure_cell`, one of each for every cell.
+
+    Returns:
+        For every cell what :func:`measure_cell` returns.
+    """
+    found = [_measured(*each) for each in zip(cells, trained, known, strict=True)]
+    table = _table([columns for of_cell in found for columns in of_cell])
+    ends = np.cumsum([cell.n * len(modes) for cell, modes in zip(cells, found, strict=True)])
+    parts = pairwise([0, *ends.tolist()])
+    return [table.iloc[start:end].reset_index(drop=True) for start, end in parts]
+
+
+def _measured(cell: Cell, trained: Trained, known: Landscape | None) -> list[dict[str, Any]]:
+    """For every inference mode its columns: n values of each, or what all rows have in common."""
     network, full = trained.network, replica(trained.factors, 0)
     curvature = (
         known.curvature
@@ -48,20 +75,33 @@ def measure_cell(cell: Cell, trained: Trained, known: Landscape | None = None) -
         curvature=curvature.value,
         clipped=cell.loss_bound is not None,
         seed=cell.seed,
-        expansion_radius=known.expansion_radius if known else None,
+        known=known.expansion if known else None,
     )
     on_s = dict(evaluate(cell, network, trained.factors, trained.train))
     on_test = dict(evaluate(cell, network, full, trained.test))
     again = dict(evaluate(cell, network, trained.checked, trained.train)) if trained.checked else {}
-    return pd.concat(
-        [
-            _rows(cell, trained, curvature, checked, mode, on_train, on_test[mode]).assign(
-                loss_retrained=_left_out(again[mode].losses, cell) if trained.checked else np.nan
-            )
-            for mode, on_train in on_s.items()
-        ],
-        ignore_index=True,
+    return [
+        _columns(cell, trained, curvature, checked, mode, on_train, on_test[mode])
+        | {"loss_retrained": _left_out(again[mode].losses, cell) if again else np.nan}
+        for mode, on_train in on_s.items()
+    ]
+
+
+def _table(pieces: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Make one table of the columns of some pieces, the same columns in each."""
+    rows = [len(columns["example"]) for columns in pieces]
+    return pd.DataFrame(
+        {name: _column([columns[name] for columns in pieces], rows) for name in pieces[0]}
     )
+
+
+def _column(values: Sequence[Any], rows: Sequence[int]) -> Any:
+    """One column of some pieces: the values of each, or its one value in as many rows."""
+    if len(values) == 1:
+        return values[0]
+    if isinstance(values[0], np.ndarray):
+        return np.concatenate(values)
+    return pd.Series(values).array.repeat(rows)
 
 
 def _left_out(losses: Tensor, cell: Cell) -> np.ndarray:
@@ -229,7 +269,7 @@ def _losses(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -> Te
     return losses.double().cpu()
 
 
-def _rows(
+def _columns(
     cell: Cell,
     trained: Trained,
     curvature: Curvature,
@@ -237,36 +277,33 @@ def _rows(
     ensemble: int,
     on_train: Evaluation,
     on_test: Evaluation,
-) -> pd.DataFrame:
+) -> dict[str, Any]:
     kept, left_out = on_train.losses[0], on_train.losses[1:].diagonal()
     train_loss, test_loss = kept.mean().item(), on_test.losses.mean().item()
     finite = torch.cat([on_train.losses.flatten(), on_test.losses.flatten()])
     finite = finite[finite.isfinite()]
     deterministic = "no masks" if cell.objective == "penalty" else "expected weight"
     settings = cell.columns | {"ensemble": ensemble, "batch": cell.batch or cell.n}
-    # In one piece: pandas takes half a millisecond for every column that is set later.
-    return pd.DataFrame(
-        {
-            "example": trained.index[: cell.n].numpy(),
-            "loss_kept": kept.numpy(),
-            "loss_left_out": left_out.numpy(),
-            "diverged": ~left_out.isfinite().numpy(),
-            **settings,
-            "inference": "ensemble" if ensemble else deterministic,
-            "start": "warm" if cell.warm_start else "initial",
-            "score_name": trained.network.loss.score_name,
-            "train_loss": train_loss,
-            "test_loss": test_loss,
-            "train_score": on_train.scores[0].mean().item(),
-            "test_score": on_test.scores.mean().item(),
-            "test_examples": len(trained.test),
-            "pool": len(trained.index),
-            "largest_loss": finite.max().item() if len(finite) else float("nan"),
-            "lipschitz": trained.lipschitz,
-            "lipschitz_how": trained.lipschitz_how,
-            "effect_how": trained.effect_how,
-            "curvature": curvature.value,
-            "curvature_how": curvature.how,
-            **{f"audit_{name}": value for name, value in asdict(checked).items()},
-        }
-    )
+    return {
+        "example": trained.index[: cell.n].numpy(),
+        "loss_kept": kept.numpy(),
+        "loss_left_out": left_out.numpy(),
+        "diverged": ~left_out.isfinite().numpy(),
+        **settings,
+        "inference": "ensemble" if ensemble else deterministic,
+        "start": "warm" if cell.warm_start else "initial",
+        "score_name": trained.network.loss.score_name,
+        "train_loss": train_loss,
+        "test_loss": test_loss,
+        "train_score": on_train.scores[0].mean().item(),
+        "test_score": on_test.scores.mean().item(),
+        "test_examples": len(trained.test),
+        "pool": len(trained.index),
+        "largest_loss": finite.max().item() if len(finite) else float("nan"),
+        "lipschitz": trained.lipschitz,
+        "lipschitz_how": trained.lipschitz_how,
+        "effect_how": trained.effect_how,
+        "curvature": curvature.value,
+        "curvature_how": curvature.how,
+        **{f"audit_{name}": value for name, value in asdict(checked).items()},
+    }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from probes.cells.cell import Cell
 from probes.models.network import Factors, Inputs, Network
-from probes.tasks import load_task
+from probes.tasks import Task, load_task
 from probes.training.example_weights import full_sample, leave_one_out
 from probes.training.plan import Training
 
@@ -40,7 +40,11 @@ class Prepared:
 
 def network_of(cell: Cell) -> Network:
     """Build the frozen network of a cell's task."""
-    return load_task(cell.task, cell.text).network(
+    return _network(load_task(cell.task, cell.text), cell)
+
+
+def _network(task: Task, cell: Cell) -> Network:
+    return task.network(
         rank=cell.rank,
         alpha=cell.alpha,
         dtype=getattr(torch, cell.dtype),
@@ -50,7 +54,11 @@ def network_of(cell: Cell) -> Network:
 
 def prepare(cell: Cell) -> Prepared:
     """Split the data and draw the start."""
-    task, network = load_task(cell.task, cell.text), network_of(cell)
+    task = load_task(cell.task, cell.text)
+    return _prepared(cell, task, _network(task, cell))
+
+
+def _prepared(cell: Cell, task: Task, network: Network) -> Prepared:
     split_seed, factor_seed, mask_seed = cell.seeds()
     index = torch.from_numpy(np.random.default_rng(split_seed).permutation(len(task)))
     return Prepared(
@@ -68,14 +76,16 @@ def prepare(cell: Cell) -> Prepared:
 
 
 def prepare_all(cells: Sequence[Cell]) -> list[Prepared]:
-    """Prepare several cells; those that differ in p alone share what they are given.
+    """Prepare several cells of one task and network; those that differ in p alone share all.
 
     Args:
-        cells: of a sweep.
+        cells: of a sweep, alike but for the draw and p.
 
     Returns:
         For every cell what :func:`prepare` returns.
     """
+    task = load_task(cells[0].task, cells[0].text)
+    network = _network(task, cells[0])
     draws = [replace(cell, p=0.0) for cell in cells]
-    ready = {draw: prepare(draw) for draw in dict.fromkeys(draws)}
+    ready = {draw: _prepared(draw, task, network) for draw in dict.fromkeys(draws)}
     return [ready[draw] for draw in draws]

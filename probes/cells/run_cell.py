@@ -1,11 +1,12 @@
 """How a sweep runs a cell: as a whole, or in parts on several machines."""
 
 import sys
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 
 from probes.cells.cell import Cell, objective_of
@@ -19,7 +20,7 @@ from probes.cells.leave_one_out import (
     train_cells,
     train_part,
 )
-from probes.cells.measure_cell import loss_matrix, measure_cell
+from probes.cells.measure_cell import loss_matrix, measure_cell, measure_cells
 from probes.cells.memory_limit import Size, safe_limit
 from probes.cells.prepare import Prepared, prepare, prepare_all
 from probes.jobs.amounts import how_many
@@ -59,9 +60,10 @@ class CellRun:
         with _memory_in_words(cell):
             ready = prepare(cell)
             if cell.method == "influence":
-                return self._tables(cell, self._estimate(cell, ready, progress))
-            part = self._train(cell, ready, progress)
-            return self._tables(cell, joined(ready, [part]))
+                trained = self._estimate(cell, ready, progress)
+            else:
+                trained = joined(ready, [self._train(cell, ready, progress)])
+            return self._tables(cell, trained, measure_cell(cell, trained))
 
     def _train(self, cell: Cell, ready: Prepared, progress: Progress) -> TrainedPart:
         """Train all replicas; if the GPU runs out of memory, in blocks of half the size."""
@@ -110,9 +112,8 @@ class CellRun:
             trained = self._train_group(cells, progress)
             # Training took long: Ctrl-C waits until every cell is measured and kept.
             with interrupt_put_off():
-                known = _landscapes(cells, trained)
-                for cell, one, landscape in zip(cells, trained, known, strict=True):
-                    yield self._tables(cell, one, landscape)
+                for cell, one, rows in zip(cells, trained, rows_of(cells, trained), strict=True):
+                    yield self._tables(cell, one, rows)
 
     def _train_group(self, cells: Sequence[Cell], progress: Progress) -> list[Trained]:
         """Train all replicas of some cells; if the GPU runs out of memory, half the cells each."""
@@ -170,10 +171,11 @@ class CellRun:
     def join(self, cell: Cell, parts: Sequence[TrainedPart]) -> Tables:
         """Measure a cell of which all parts are trained, as in :meth:`SplitJobRunner.join`."""
         with _memory_in_words(cell):
-            return self._tables(cell, joined(prepare(cell), parts))
+            trained = joined(prepare(cell), parts)
+            return self._tables(cell, trained, measure_cell(cell, trained))
 
-    def _tables(self, cell: Cell, trained: Trained, known: Landscape | None = None) -> Tables:
-        tables = {TableKind.ROWS: measure_cell(cell, trained, known)}
+    def _tables(self, cell: Cell, trained: Trained, rows: pd.DataFrame) -> Tables:
+        tables = {TableKind.ROWS: rows}
         if self.matrix:
             tables[TableKind.LOSS_MATRIX] = loss_matrix(cell, trained)
         return tables
@@ -204,12 +206,18 @@ class CellRun:
         return Size(ready.network, replicas, examples, cell.samples, cell.steps, pairs)
 
 
-def _landscapes(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[Landscape | None]:
+def rows_of(cells: Sequence[Cell], trained: Sequence[Trained]) -> Iterable[pd.DataFrame]:
+    """Measure cells at once where that is quick, otherwise each when it is asked for."""
+    known = _landscapes(cells, trained)
+    return measure_cells(cells, trained, known) if known else map(measure_cell, cells, trained)
+
+
+def _landscapes(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[Landscape]:
     """Measure curvature and expansion of cells at once; if the memory is short, none of them."""
     with suppress(torch.OutOfMemoryError):
         return landscapes_of(cells, trained)
     _say_full("curvature is measured on the CPU, cell by cell")
-    return [None] * len(cells)
+    return []
 
 
 def _say_full(instead: str) -> None:

@@ -61,6 +61,20 @@ class Audit:
     bounded: bool
 
 
+@dataclass(frozen=True)
+class Expansion:
+    """What the paths from theta(S) to the theta(S^i) say of the second-order expansion.
+
+    Attributes:
+        distances: length of each path, (n,), float64 on the CPU; not finite where a replica, or
+            that of S, diverged.
+        radius: as :attr:`Audit.expansion_radius`; it says nothing where no distance is finite.
+    """
+
+    distances: Tensor
+    radius: float
+
+
 def audit(
     network: Network,
     factors: Factors,
@@ -71,7 +85,7 @@ def audit(
     curvature: float,
     clipped: bool,
     seed: int,
-    expansion_radius: float | None = None,
+    known: Expansion | None = None,
 ) -> Audit:
     """Check the assumptions for the network trained on S and those trained on every S^i.
 
@@ -86,29 +100,22 @@ def audit(
             it is not known.
         clipped: whether losses are clipped.
         seed: of the random pairs.
-        expansion_radius: that of :class:`Audit`, if it is known; it is measured if None.
+        known: what the paths say; it is measured if None.
 
     Returns:
         What was found. Distances are NaN, and the radius is 0, where theta(S) or all theta(S^i) are
         not finite.
     """
-    paths = _Paths(network, factors, update_scale)
-    distances = paths.distances()
-    finite = distances.isfinite()
-    known = bool(finite.any()) and bool(paths.start.isfinite().all())
+    expansion = known or _expansion(network, factors, inputs, update_scale, penalty_weight or 0.0)
+    finite = expansion.distances[expansion.distances.isfinite()]
     at_full, left_out = _gradient_norms(network, factors, inputs, penalty_weight)
-    if not known:
-        expansion_radius = 0.0
-    elif expansion_radius is None:
-        start, chosen = paths.start.cpu(), paths.chosen(distances).cpu()
-        expansion_radius = _expansion_radius(network, inputs, penalty_weight or 0.0, start, chosen)
     return Audit(
         gradient_norm=at_full,
         gradient_norm_left_out=left_out,
         positive_semidefinite=curvature >= 0,
-        distance=float(distances[finite].max()) if known else float("nan"),
-        distance_mean=float(distances[finite].mean()) if known else float("nan"),
-        expansion_radius=expansion_radius,
+        distance=float(finite.max()) if len(finite) else float("nan"),
+        distance_mean=float(finite.mean()) if len(finite) else float("nan"),
+        expansion_radius=expansion.radius if len(finite) else 0.0,
         nonconvex_pairs=_nonconvex_pairs(network, inputs, seed),
         bounded=clipped,
     )
@@ -163,20 +170,24 @@ def expansion_radii(
     return np.min(expansion_reach(change, slope=slope, curvature=curvature), axis=0)
 
 
-def expansion_paths(network: Network, factors: Factors, update_scale: float) -> Tensor:
-    """The paths from theta(S) on which the expansion is looked at, and 0 in place of missing ones.
+def expansion_paths(
+    network: Network, factors: Factors, update_scale: float
+) -> tuple[Tensor, Tensor]:
+    """The paths from theta(S) on which the expansion is looked at, and the lengths of all paths.
 
     Args:
         network, factors, update_scale: as for :func:`audit`.
 
     Returns:
-        (``EXPANSION_REPLICAS``, size), float64 where the factors are.
+        The paths, (``EXPANSION_REPLICAS``, size), float64 where the factors are, 0 in place of
+        missing ones; and as :attr:`Expansion.distances`.
     """
     paths = _Paths(network, factors, update_scale)
+    distances = paths.distances()
     found = paths.start.new_zeros(EXPANSION_REPLICAS, len(paths.start))
-    chosen = paths.chosen(paths.distances())
+    chosen = paths.chosen(distances)
     found[: len(chosen)] = chosen
-    return found
+    return found, distances
 
 
 class _Paths:
@@ -209,6 +220,19 @@ class _Paths:
         some = some_replicas(self.factors, rows)
         merged = self.network.merged_weights(some, update_scale=self.update_scale)
         return flat_weights(merged).double()
+
+
+def _expansion(
+    network: Network, factors: Factors, inputs: Inputs, update_scale: float, penalty_weight: float
+) -> Expansion:
+    """Measure the paths of one network."""
+    paths = _Paths(network, factors, update_scale)
+    distances = paths.distances()
+    if not distances.isfinite().any():
+        return Expansion(distances, 0.0)
+    start, chosen = paths.start.cpu(), paths.chosen(distances).cpu()
+    radius = _expansion_radius(network, inputs, penalty_weight, start, chosen)
+    return Expansion(distances, radius)
 
 
 def _expansion_radius(

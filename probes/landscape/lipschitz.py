@@ -57,17 +57,14 @@ class LipschitzTracker:
 
     def see(self, factors: Factors) -> None:
         """Take the factors of some replicas into account, whatever the step."""
-        self.take(self.network.gradient_norms(factors, self.inputs, self.update_scale))
+        norms = self.network.gradient_norms(factors, self.inputs, self.update_scale)
+        (largest,) = _largest_finite(norms, 1)
+        self.take(largest)
 
-    def take(self, norms: Tensor) -> None:
-        """Take norms into account.
-
-        Args:
-            norms: per replica and example, (R, m).
-        """
+    def take(self, norm: Tensor) -> None:
+        """Take a finite norm into account, a scalar."""
         # Read where it is asked for: until then the host need not wait for a GPU.
-        finite = torch.where(norms.isfinite(), norms, 0.0)
-        self._largest = torch.maximum(self._largest, finite.amax())
+        self._largest = torch.maximum(self._largest, norm)
 
 
 def visit_together(
@@ -89,12 +86,18 @@ def visit_together(
         for tracker, of_cell in zip(trackers, factors, strict=True):
             tracker.see(of_cell)
         return
+    joined = one_after_another(factors)
     # Their factors of the update differ, so B takes them in.
-    scales = [one.update_scale for one in trackers]
-    joined = one_after_another(
-        [(A, B * scale) for A, B in own] for own, scale in zip(factors, scales, strict=True)
-    )
+    scales = torch.tensor([one.update_scale for one in trackers], dtype=torch.float64)
+    of_replicas = scales.repeat_interleave(len(joined[0][0]) // len(trackers)).view(-1, 1, 1)
+    scaled = [(A, B * of_replicas.to(B)) for A, B in joined]
     columns = [one.inputs for one in trackers if isinstance(one.inputs, Columns)]
-    norms = first.network.gradient_norms(joined, beside(columns))
-    for tracker, own in zip(trackers, norms.chunk(len(trackers)), strict=True):
-        tracker.take(own)
+    norms = first.network.gradient_norms(scaled, beside(columns))
+    for tracker, largest in zip(trackers, _largest_finite(norms, len(trackers)), strict=True):
+        tracker.take(largest)
+
+
+def _largest_finite(norms: Tensor, cells: int) -> Sequence[Tensor]:
+    """Largest finite norm of every cell, scalars, from those of all replicas, (C * R, m)."""
+    finite = torch.where(norms.isfinite(), norms, 0.0)
+    return finite.reshape(cells, -1).amax(1).unbind()

@@ -17,7 +17,8 @@ from theory.barber2021 import (
     jackknife_plus_interval,
 )
 
-LEVELS = [0.05, 0.1, 0.2, 0.25, 0.3, 0.5]
+#: 0.7: as doubles, (1 - 0.7) * 10 is above 3. 1: no value is small enough.
+LEVELS = [0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 0.7, 1.0]
 values = st.integers(-4, 4).map(float)
 
 
@@ -32,7 +33,7 @@ def sorted_at(numbers, place):
     alpha=st.sampled_from(LEVELS),
 )
 def test_the_ends_are_the_printed_quantiles(pairs, alpha):
-    """Places in exact fractions: 0.9 * 10 is 9, however doubles round it."""
+    """Places in exact fractions: 0.3 * 10 is 3, however doubles round it."""
     centres, errors = zip(*pairs, strict=True)
     n, exact = len(pairs), Fraction(str(alpha))
     low, high = jackknife_plus_interval(centres, errors, alpha)
@@ -54,8 +55,8 @@ def test_the_set_of_residuals_lies_within_the_interval(pairs, alpha, candidate):
     low, high = jackknife_plus_interval(centres, errors, alpha)
     if jackknife_plus_accepts(scores, errors, alpha):
         assert low <= candidate <= high
-    low, high = jackknife_interval(0.0, errors, alpha)
-    assert jackknife_accepts(abs(candidate), errors, alpha) == (low <= candidate <= high)
+    low, high = jackknife_interval(0.0, errors, alpha, widening=1.0)
+    assert jackknife_accepts(abs(candidate), errors, alpha, 1.0) == (low <= candidate <= high)
 
 
 def nearest(features, labels, where):
@@ -149,6 +150,7 @@ def test_too_few_examples_give_no_limit():
     low, high = jackknife_plus_interval([0.0, 1.0], [0.1, 0.1], 0.1)
     assert (low, high) == (-np.inf, np.inf)
     assert jackknife_plus_accepts([1e9] * 2, [0.0, 0.0], 0.1)
+    assert jackknife_accepts(1e9, [0.0, 0.0], 0.1)
 
 
 def test_shapes_that_do_not_belong_together_are_refused():
@@ -156,3 +158,11 @@ def test_shapes_that_do_not_belong_together_are_refused():
         jackknife_plus_interval([0.0, 1.0], [0.0, 0.0, 0.0], 0.1)
     with pytest.raises(ValueError, match=r"left_out must be \(2,\), got \(1,\)"):
         jackknife_plus_accepts([0.0, 1.0], [0.0], 0.1)
+    with pytest.raises(ValueError, match=r"left_out must be \(2,\), got \(2, 2\)"):
+        jackknife_plus_accepts(np.zeros((2, 2)), np.zeros((2, 2)), 0.1)
+    for interval in (jackknife_interval, jackknife_plus_interval):
+        with pytest.raises(ValueError, match="residuals must be at least 1, got 0"):
+            interval([], [], 0.1)
+    for accepts in (jackknife_accepts, jackknife_plus_accepts):
+        with pytest.raises(ValueError, match="left_out must be at least 1, got 0"):
+            accepts([], [], 0.1)

@@ -5,7 +5,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from theory.barber2021 import (
@@ -17,7 +17,7 @@ from theory.barber2021 import (
     jackknife_plus_interval,
 )
 
-#: 0.7: as doubles, (1 - 0.7) * 10 is above 3. 1: no value is small enough.
+#: At 1 no value is small enough.
 LEVELS = [0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 0.7, 1.0]
 values = st.integers(-4, 4).map(float)
 
@@ -28,12 +28,13 @@ def sorted_at(numbers, place):
     return -np.inf if place < 1 else np.inf if place > len(found) else found[place - 1]
 
 
+@example(pairs=[(0.0, float(error)) for error in range(9)], alpha=0.7)
 @given(
     pairs=st.lists(st.tuples(values, st.integers(0, 4).map(float)), min_size=1, max_size=25),
     alpha=st.sampled_from(LEVELS),
 )
 def test_the_ends_are_the_printed_quantiles(pairs, alpha):
-    """Places in exact fractions: 0.3 * 10 is 3, however doubles round it."""
+    """Places in exact fractions: (1 - 0.7) * 10 is 3, which doubles say is more."""
     centres, errors = zip(*pairs, strict=True)
     n, exact = len(pairs), Fraction(str(alpha))
     low, high = jackknife_plus_interval(centres, errors, alpha)

@@ -45,6 +45,8 @@ class AdapterMasks(MaskedUpdate):
     """
 
     still = False
+    #: Factor by which the update is in the frozen weight; None where it is not in it.
+    merged_mask: float | None = None
     #: What the config said when the adapter was made.
     meaning: tuple[Any, ...] = ()
     #: Sides, rates and kind of the masks, and whether they are rescaled, as they were made.
@@ -159,6 +161,8 @@ class HoldsMasks(LayerOfPEFT):
     holds_parameter = True
     #: In a tuple, so that it is no parameter of this layer: the weight that others hold too.
     _shared: tuple[nn.Parameter, ...] = ()
+    #: Whether a merge is under way, which may take out updates and add them again (DoRA).
+    _merging = False
 
     @property
     def name_of_weight(self) -> str:
@@ -208,14 +212,19 @@ class HoldsMasks(LayerOfPEFT):
             config: of the adapter; it gets masks if this is one of this package.
             **kwargs: passed on to PEFT's layer.
         """
-        if isinstance(config, DropoutFields) and not hasattr(self, PLACE):
-            setattr(self, PLACE, nn.ModuleDict())
-            self.adapter_layer_names = (*self.adapter_layer_names, PLACE)
+        if isinstance(config, DropoutFields):
+            self.make_place()
         super().update_layer(adapter_name, r, lora_alpha=lora_alpha, config=config, **kwargs)
         # AdaLoRA adds an adapter anew when its rank changes: its masks stay.
         if isinstance(config, DropoutFields) and self.masks_of(adapter_name) is None:
             kind = UnaskedMasks if self._left_to_peft(adapter_name, config) else self.kind_of_masks
             getattr(self, PLACE)[adapter_name] = kind(self, adapter_name, self.sides(), config)
+
+    def make_place(self) -> None:
+        """Make the place in which masks of adapters are kept, if there is none yet."""
+        if not hasattr(self, PLACE):
+            setattr(self, PLACE, nn.ModuleDict())
+            self.adapter_layer_names = (*self.adapter_layer_names, PLACE)
 
     def _left_to_peft(self, adapter_name: str, config: DropoutFields) -> bool:
         """Whether PEFT computes the update by itself, which it does at rate 0 alone."""
@@ -226,7 +235,7 @@ class HoldsMasks(LayerOfPEFT):
         return not config.drops and others
 
     def get_delta_weight(self, adapter_name: str, *args: Any, **kwargs: Any) -> Tensor:
-        """Compute the update as the deterministic network has it.
+        """Compute the update as the deterministic network has it, or as it was merged.
 
         Args:
             adapter_name: name of the adapter.
@@ -237,7 +246,10 @@ class HoldsMasks(LayerOfPEFT):
         """
         delta = super().get_delta_weight(adapter_name, *args, **kwargs)
         masks = self.masks_of(adapter_name)
-        return delta if masks is None else delta * masks.deterministic_mask
+        if masks is None:
+            return delta
+        merged = masks.merged_mask
+        return delta * (masks.deterministic_mask if merged is None else merged)
 
     def merge(self, *args: Any, **kwargs: Any) -> None:
         """Add the updates to the frozen weight, and to that of no other layer.
@@ -249,13 +261,18 @@ class HoldsMasks(LayerOfPEFT):
             ValueError: the frozen weight is computed for every pass, so that the sum would be lost.
         """
         self.check_mergeable()
-        if self.shares_weight and not self.merged:
+        if self.shares_weight and not self._shared:
             base, name = self.get_base_layer(), self.name_of_weight
             self._shared = (base.get_parameter(name),)
             own = self._shared[0].detach().clone()
             setattr(base, name, nn.Parameter(own, requires_grad=False))
-        super().merge(*args, **kwargs)
-        self._share_again()
+        outermost, self._merging = not self._merging, True
+        try:
+            super().merge(*args, **kwargs)
+        finally:
+            if outermost:
+                self._merging = False
+                self._settle_merge()
 
     def check_mergeable(self) -> None:
         """Raise ``ValueError`` where an update that is added to the frozen weight would be lost."""
@@ -266,9 +283,19 @@ class HoldsMasks(LayerOfPEFT):
     def unmerge(self) -> None:
         """Take the updates out of the frozen weight."""
         super().unmerge()
-        self._share_again()
+        if not self._merging:
+            self._settle_merge()
 
-    def _share_again(self) -> None:
+    def _settle_merge(self) -> None:
+        """Keep the factors of merged updates until they are taken out, and then share the weight.
+
+        They are taken out as they were put in, whatever mode or rate the masks have by then.
+        """
+        for name, masks in getattr(self, PLACE, {}).items():
+            if name not in self.merged_adapters:
+                masks.merged_mask = None
+            elif masks.merged_mask is None:
+                masks.merged_mask = masks.deterministic_mask
         if self._shared and not self.merged:
             setattr(self.get_base_layer(), self.name_of_weight, *self._shared)
             self._shared = ()
@@ -355,6 +382,8 @@ class DropoutTuner:
         config = self.peft_config[adapter_name]
         if not isinstance(config, DropoutFields):
             return
+        # PEFT puts old names of experts together, and scales them by a pattern.
+        config.check_patterns()
         held = [
             one.masks_of(adapter_name) for one in model.modules() if isinstance(one, HoldsMasks)
         ]

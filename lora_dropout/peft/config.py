@@ -120,12 +120,19 @@ class DropoutFields:
             name: checked_rate(f"dropout_pattern[{name!r}]", rate)
             for name, rate in self.dropout_pattern.items()
         }
+        self.check_patterns()
+
+    def check_patterns(self) -> None:
+        """Raise ``ValueError`` where two patterns decide on a layer by names of their own.
+
+        The first name that matches a layer counts, so that the order does too.
+        """
         alphas = getattr(self, "alpha_pattern", {})
-        # The first that matches a layer counts, so that the order does too.
         if self.dropout_pattern and alphas and list(alphas) != list(self.dropout_pattern):
             raise ValueError(
                 "alpha_pattern and dropout_pattern must name the same layers, in the same order: "
-                f"got {list(alphas)} and {list(self.dropout_pattern)}"
+                f"got {list(alphas)} and {list(self.dropout_pattern)} (where no alpha_pattern was "
+                "given, PEFT made it of old names of experts: name them in target_parameters)"
             )
 
     @property

@@ -9,7 +9,13 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.func import functional_call
 
-from lora_dropout import Ensemble, grouped_samples, mask_schedule, sparsity_penalty
+from lora_dropout import (
+    Ensemble,
+    grouped_samples,
+    inference_mode,
+    mask_schedule,
+    sparsity_penalty,
+)
 from lora_dropout.functional import GroupsNotSupportedError
 from lora_dropout.injection import adapted_layers
 from lora_dropout.masks import ENSEMBLE_STEP, draw_masks
@@ -81,6 +87,11 @@ def test_merging_and_saving_are_the_expected_weight_as_peft_has_it(tmp_path):
         model.merge_adapter(safe_merge=safe)
         torch.testing.assert_close(model(X), expected)
         model.unmerge_adapter()
+    with inference_mode(model, "no masks"):
+        model.merge_adapter()
+        torch.testing.assert_close(model(X), by_hand(model))
+    model.unmerge_adapter()
+    torch.testing.assert_close(model(X), expected)
     with model.disable_adapter():
         torch.testing.assert_close(model(X), Attends()(X))
     model.save_pretrained(tmp_path)

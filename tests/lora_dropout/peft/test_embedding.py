@@ -107,6 +107,24 @@ def test_merging_into_a_tied_weight_changes_no_output(targets, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Model (with|has) `tie_word_embeddings")
+@pytest.mark.filterwarnings("ignore:Already following adapters were merged")
+@pytest.mark.parametrize("safe", [False, True])
+def test_adapters_of_dora_are_merged_into_a_tied_weight_together(safe):
+    """PEFT takes out those before, to find the norm; the weight was then the shared one again."""
+    settings = {"r": 2, "dropout_rate": 0.5, "target_modules": ["lm_head"]}
+    model = get_peft_model(tied_llama(), LoraDropoutConfig(**settings))
+    model.add_adapter("dora", LoraDropoutConfig(**settings, use_dora=True))
+    model.base_model.set_adapter(["default", "dora"])
+    expected = randomize(model).eval()(**IDS).logits
+    model.merge_adapter(safe_merge=safe)
+    torch.testing.assert_close(model(**IDS).logits, expected)
+    model.unmerge_adapter()
+    torch.testing.assert_close(model(**IDS).logits, expected)
+    base = model.base_model.model
+    assert base.lm_head.base_layer.weight is base.model.embed_tokens.weight
+
+
+@pytest.mark.filterwarnings("ignore:Model (with|has) `tie_word_embeddings")
 def test_nothing_is_merged_into_rows_that_are_trained_themselves():
     """Of an output layer that is tied to trained tokens; the update was lost in their rows."""
     config = LoraDropoutConfig(

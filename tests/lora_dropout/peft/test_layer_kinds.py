@@ -95,6 +95,22 @@ def test_merging_unmerging_and_unloading_are_the_expected_weight(kind):
 
 
 @every
+def test_what_was_merged_in_another_mode_is_taken_out_as_it_was_put_in(kind):
+    """Also where the rate has changed meanwhile: otherwise the frozen weight would not be back."""
+    model = made(kind).eval()
+    expected = model(kind.x)
+    with inference_mode(model, "no masks"):
+        model.merge_adapter()
+        torch.testing.assert_close(model(kind.x), kind.output(model))
+    (_, masks), = adapted_layers(model)  # fmt: skip
+    masks.shape = masks.shape._replace(p_in=0.1)
+    torch.testing.assert_close(model(kind.x), kind.output(model))
+    model.unmerge_adapter()
+    masks.shape = masks.made[0]
+    torch.testing.assert_close(model(kind.x), expected)
+
+
+@every
 def test_an_ensemble_averages_its_members(kind):
     model = made(kind).eval()
     members = [kind.output(model, *drawn(model, member, ENSEMBLE_STEP)) for member in range(3)]

@@ -18,7 +18,7 @@ from transformers.integrations.peft import PeftAdapterMixin
 from lora_dropout.peft.config import MEANING, DropoutFields
 
 #: What loading in place leaves as it was, beside the meaning of the factors.
-SCALING = ("lora_alpha", "use_rslora")
+SCALING = ("lora_alpha", "alpha_pattern", "use_rslora")
 
 
 def check_meaning(held: Any, new: Any, adapter: str, also: tuple[str, ...] = ()) -> None:
@@ -126,8 +126,11 @@ def _ask_of_factors(given: dict[str, Any]) -> None:
     adapter = given["adapter_name"]
     held, new = getattr(given["model"], "peft_config", {}).get(adapter), given["config"]
     check_meaning(held, new, adapter)
-    if isinstance(new, DropoutFields) and new.drops and getattr(new, "rank_pattern", None):
-        raise ValueError(
-            "PEFT's hotswap takes r for the rank of every layer, and would scale those of "
-            f"rank_pattern wrongly: load adapter {adapter!r} under a name of its own"
-        )
+    if not (isinstance(new, DropoutFields) and new.drops):
+        return
+    for pattern in ("rank_pattern", "alpha_pattern"):
+        if getattr(new, pattern, None):
+            raise ValueError(
+                "PEFT's hotswap takes r and lora_alpha for those of every layer, and would scale "
+                f"those of {pattern} wrongly: load adapter {adapter!r} under a name of its own"
+            )

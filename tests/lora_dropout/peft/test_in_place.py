@@ -14,6 +14,7 @@ OTHERS = {
     "inference": lora(TARGETS, inference="no masks"),
     "without dropout": LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS, task_type="SEQ_CLS"),
     "alpha": lora(TARGETS, lora_alpha=16),
+    "alpha of a layer": lora(TARGETS, alpha_pattern={"value": 2}),
 }
 
 
@@ -115,19 +116,26 @@ def test_factors_swapped_by_hand_are_asked_too():
         hotswap.hotswap_adapter_from_state_dict(model, {}, "default", lora(TARGETS, p=0.6))
 
 
-def test_ranks_by_layer_are_not_swapped_in_as_peft_scales_them_wrongly(tmp_path):
+PATTERNS = [{"rank_pattern": {"query": 2}}, {"alpha_pattern": {"query": 2}}]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_ranks_and_alphas_by_layer_are_not_swapped_in_as_peft_scales_them_wrongly(
+    pattern, tmp_path
+):
     """PEFT compares a pattern with names of parameters, which it never matches."""
-    get_peft_model(bert(), lora(TARGETS, rank_pattern={"query": 2})).save_pretrained(tmp_path)
-    model = get_peft_model(bert(), lora(TARGETS))
+    get_peft_model(bert(), lora(TARGETS, **pattern)).save_pretrained(tmp_path)
+    model = get_peft_model(bert(), lora(TARGETS, **pattern))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ValueError, match="under a name of its own"):
         hotswap.hotswap_adapter(model, tmp_path, "default", torch_device="cpu")
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_peft_itself_scales_them_wrongly(tmp_path):
-    settings = {"r": 4, "target_modules": TARGETS, "init_lora_weights": False}
-    other = get_peft_model(bert(), LoraConfig(**settings, rank_pattern={"query": 2}))
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_peft_itself_scales_them_wrongly(pattern, tmp_path):
+    settings = {"r": 4, "target_modules": TARGETS, "init_lora_weights": False} | pattern
+    other = get_peft_model(bert(), LoraConfig(**settings))
     other.save_pretrained(tmp_path)
     model = get_peft_model(bert(), LoraConfig(**settings))
     hotswap.hotswap_adapter(model, tmp_path, "default", torch_device="cpu")

@@ -145,8 +145,10 @@ class ParamWrapper(HoldsMasks, PlainParamWrapper):
         Returns:
             The update, of the shape of the parameter.
         """
-        masks = self.masks_of(adapter_name)
-        if masks is None or not (masks.draws_masks and self._in_forward):
+        masks = self.masks_of(adapter_name) if self._in_forward else None
+        if masks is not None:
+            masks.used = True
+        if masks is None or not masks.draws_masks:
             return super().get_delta_weight(adapter_name, *args, **kwargs)
         lhs, rhs, scaling = self.get_delta_factors(adapter_name)
         # Autocast computes a product in a precision of its own.
@@ -204,6 +206,17 @@ def _mixed(kind: type) -> type:
 
 class LoraModel(DropoutTuner, PlainLoraModel):
     """PEFT's model of LoRA adapters; with a config of another kind it is that and nothing else."""
+
+    def _inject_parameters(self, *, peft_config: Any, model: nn.Module, **kwargs: Any) -> list[str]:
+        if isinstance(peft_config, DropoutFields):
+            # PEFT walks through the model as it adapts it: its layers may get no new part by then.
+            for layer in [one for one in model.modules() if isinstance(one, PlainParamWrapper)]:
+                layer.__class__ = ParamWrapper
+                layer.make_place()
+        found: list[str] = super()._inject_parameters(
+            peft_config=peft_config, model=model, **kwargs
+        )
+        return found
 
     @staticmethod
     def _create_new_module(
@@ -283,6 +296,8 @@ def _layer_over(target: Any, parameter: str | None) -> Any:
 def _why_refused(kind: Any, target: Any, config: DropoutFields) -> str | None:
     """The reason why a layer is refused, None if it is not."""
     base = base_layer(target)
+    if isinstance(base, tuple(getattr(config, "_custom_modules", None) or ())):
+        return "the config registers a class of its own for (_register_custom_module)"
     if kind is not None:
         return kind.why_not(base, config)
     return why_refused(base)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import AdaLoraConfig, EvaConfig, LoHaConfig, LoraConfig, XLoraConfig, get_peft_model
 from peft.tuners.lora import LoraModel as PlainLoraModel
+from peft.tuners.lora.layer import Linear as PlainLinear
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -309,6 +310,19 @@ def test_a_layer_under_two_names_is_refused():
     config = LoraDropoutConfig(r=1, target_modules=["0", "2"], dropout_rate=0.5)
     with pytest.raises(ValueError, match=r"held as 0, 2, and PEFT adapts it under one name"):
         get_peft_model(nn.Sequential(layer, nn.ReLU(), layer), config)
+
+
+def test_a_class_of_ones_own_for_a_layer_is_pefts_at_rate_0_and_refused_above():
+    """It was left out without a word."""
+    own = type("Own", (PlainLinear,), {})
+    adapted = {}
+    for rate in (0.0, 0.5):
+        config = lora(["0"], None, p=rate)
+        config._register_custom_module({nn.Linear: own})
+        adapted[rate] = partial(get_peft_model, nn.Sequential(nn.Linear(4, 4)), config)
+    assert type(adapted[0.0]().base_model.model[0]) is own
+    with pytest.raises(ValueError, match="Linear 0, which the config registers a class of its own"):
+        adapted[0.5]()
 
 
 @both

@@ -115,6 +115,43 @@ def test_at_rate_0_it_is_pefts_own():
         torch.testing.assert_close(gradients(ours)[key], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+def test_at_rate_0_no_layer_is_said_to_have_taken_no_part():
+    settings = {"target_modules": [], "target_parameters": ["0.weight"], "dropout_rate": 0.0}
+    model = get_peft_model(nn.Sequential(Experts(1, torch.float32)), LoraDropoutConfig(**settings))
+    model.train()(torch.ones(2, 8))
+
+
+# PEFT's merging comes to the inner one of two parameters a second time, and says so.
+@pytest.mark.filterwarnings("ignore:All adapters are already merged", "ignore:Already unmerged")
+def test_parameters_that_peft_has_adapted_take_masks():
+    """PEFT walks through the layers while it adds an adapter to them."""
+    model = get_peft_model(mixtral(), LoraConfig(**settings()))
+    model.add_adapter("dropped", LoraDropoutConfig(**settings(), dropout_rate=0.5))
+    model.base_model.set_adapter(["default", "dropped"])
+    expected = randomize(model).eval()(**batch(causal=True)).logits
+    model.merge_adapter()
+    merged = model(**batch(causal=True)).logits
+    torch.testing.assert_close(merged, expected, rtol=1e-4, atol=1e-4)
+    assert {one.shape.p_in for _, one in adapted_layers(model)} == {0.5}
+
+
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys did not match")
+def test_old_names_of_experts_are_refused_beside_rates_by_layer():
+    """PEFT scales what it puts together by a pattern, beside which ours is none of the same names.
+
+    It was saved, and could not be loaded.
+    """
+    targets = {"r": 2, "target_modules": ["q_proj", "w1", "w3"], "dropout_rate": 0.3}
+    names = {name for name, _ in mixtral().named_parameters()}
+    model = mixtral()
+    with pytest.raises(ValueError, match=r"PEFT made it of old names of experts"):
+        get_peft_model(model, LoraDropoutConfig(**targets, dropout_pattern={"q_proj": 0.6}))
+    assert {name for name, _ in model.named_parameters()} == names
+    fused = get_peft_model(model, LoraDropoutConfig(**targets))
+    assert {one.shape.p_in for _, one in adapted_layers(fused)} == {0.3}
+
+
 def test_merging_and_saving_are_the_expected_weight_network(tmp_path):
     model = made().eval()
     model.save_pretrained(tmp_path)

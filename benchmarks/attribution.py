@@ -23,7 +23,7 @@ from benchmarks.interleaved_timing import Variant, compare
 from lora_dropout import inject
 from probes.attribution import AttributionSettings
 from probes.cells.cell import Cell, objective_of
-from probes.cells.measure_cell import deterministic_losses
+from probes.cells.evaluation import deterministic_losses
 from probes.cells.prepare import Prepared, prepare
 from probes.cli.command_line import run_functions
 from probes.models.feedforward import Columns, FeedForward

@@ -27,8 +27,8 @@ import torch
 from numpy.typing import NDArray
 
 from probes.cells.cell import Cell, CellJob, objective_of
+from probes.cells.evaluation import deterministic_losses
 from probes.cells.leave_one_out import estimated_factors
-from probes.cells.measure_cell import deterministic_losses
 from probes.cells.prepare import prepare
 from probes.cli.measures import MeasureAttribution
 from probes.cli.probe import Probe

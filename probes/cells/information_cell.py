@@ -16,6 +16,7 @@ from probes.cells.bounded_loss import (
     zero_one_loss,
 )
 from probes.cells.cell import CellJob, objective_of
+from probes.cells.evaluation import inferred_outputs
 from probes.cells.information_bounds import (
     BOUNDS,
     LeftOut,
@@ -23,7 +24,6 @@ from probes.cells.information_bounds import (
     supersample_records,
 )
 from probes.cells.leave_one_out import Trained, train_cell
-from probes.cells.measure_cell import inferred_outputs
 from probes.cells.prepare import prepare
 from probes.cells.supersample import Outcome, draw_supersample, outcomes, train_selections
 from probes.jobs.job import Progress, TableKind, Tables

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import isfinite
 
 import torch
-from torch import Tensor
 
 from probes.cells.cell import Cell, objective_of
 from probes.cells.leave_one_out import Trained
@@ -23,7 +22,7 @@ from probes.landscape.curvature import (
     smallest_curvatures,
 )
 from probes.models.feedforward import Columns, beside
-from probes.models.network import Network, flat_weights, replica
+from probes.models.network import Network, replica, scaled_together
 from probes.training.blocks import blocks
 from probes.training.plan import penalty_weight_of
 
@@ -96,30 +95,20 @@ def measure_together(cells: Sequence[Cell], trained: Sequence[Trained]) -> list[
         Those of every cell.
     """
     network = trained[0].network
-    exact = torch.empty((), dtype=torch.float64, device=network.weights[0].device)
     inputs = beside([one.train for one in trained if isinstance(one.train, Columns)])
-    pairs = list(zip(cells, trained, strict=True))
-    starts = torch.cat([_start(cell, one) for cell, one in pairs]).to(exact)
-    looked_at = [expansion_paths(network, one.factors, cell.update_scale) for cell, one in pairs]
-    paths = torch.stack([chosen for chosen, _ in looked_at], 1).to(exact)
+    scales = [cell.update_scale for cell in cells]
+    scaled = scaled_together([one.factors for one in trained], scales)
+    starts, paths, distances = expansion_paths(network, scaled, len(cells))
     penalties = torch.tensor([penalty_weight_of(objective_of(cell)) for cell in cells])
     radii = expansion_radii(network, starts, paths, inputs, penalties)
     curvatures = smallest_curvatures(network, starts, inputs, cells[0].seed)
-    measured = zip(pairs, curvatures, looked_at, radii, strict=True)
+    measured = zip(cells, trained, curvatures, distances, radii, strict=True)
     return [
         Landscape(
-            found if isfinite(found.value) else _alone(cell, one),
-            Expansion(distances, float(radius)),
+            found if isfinite(found.value) else _alone(cell, one), Expansion(lengths, float(radius))
         )
-        for (cell, one), found, (_, distances), radius in measured
+        for cell, one, found, lengths, radius in measured
     ]
-
-
-def _start(cell: Cell, trained: Trained) -> Tensor:
-    """Adapted weights theta(S), (1, size)."""
-    full = replica(trained.factors, 0)
-    merged = trained.network.merged_weights(full, update_scale=cell.update_scale)
-    return flat_weights(merged)
 
 
 def _alone(cell: Cell, trained: Trained) -> Curvature:

@@ -1,8 +1,8 @@
 """What is measured of a trained cell: tidy rows, and the losses of all replicas."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise, product
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from probes.cells.cell import Cell, objective_of
+from probes.cells.evaluation import Evaluation, deterministic_losses, evaluate, evaluate_cells
 from probes.cells.landscapes import Landscape
 from probes.cells.leave_one_out import Trained
 from probes.landscape.assumption_audit import Audit, audit
 from probes.landscape.curvature import Curvature, smallest_curvature
-from probes.models.network import Factors, Inputs, Network, replica, some_replicas
-from probes.training.blocks import blocks, examples_per_block, replicas_per_block
-from probes.training.ensemble_members import member_outputs
+from probes.models.network import replica
 from probes.training.plan import Penalty
 
 
@@ -33,7 +32,10 @@ def measure_cell(cell: Cell, trained: Trained, known: Landscape | None = None) -
         One row for every inference mode and left-out example. See
         ``probes.results.stability_result`` for the columns.
     """
-    return _table(_measured(cell, trained, known))
+    network, full = trained.network, replica(trained.factors, 0)
+    on_s = dict(evaluate(cell, network, trained.factors, trained.train))
+    on_test = dict(evaluate(cell, network, full, trained.test))
+    return _table(_measured(cell, trained, on_s, on_test, known))
 
 
 def measure_cells(
@@ -50,14 +52,27 @@ def measure_cells(
     Returns:
         For every cell what :func:`measure_cell` returns.
     """
-    found = [_measured(*each) for each in zip(cells, trained, known, strict=True)]
+    network = trained[0].network
+    full = [replica(one.factors, 0) for one in trained]
+    on_s = evaluate_cells(
+        cells, network, [one.factors for one in trained], [one.train for one in trained]
+    )
+    on_test = evaluate_cells(cells, network, full, [one.test for one in trained])
+    alike = zip(cells, trained, on_s, on_test, known, strict=True)
+    found = [_measured(*each) for each in alike]
     table = _table([columns for of_cell in found for columns in of_cell])
     ends = np.cumsum([cell.n * len(modes) for cell, modes in zip(cells, found, strict=True)])
     parts = pairwise([0, *ends.tolist()])
     return [table.iloc[start:end].reset_index(drop=True) for start, end in parts]
 
 
-def _measured(cell: Cell, trained: Trained, known: Landscape | None) -> list[dict[str, Any]]:
+def _measured(
+    cell: Cell,
+    trained: Trained,
+    on_s: dict[int, Evaluation],
+    on_test: dict[int, Evaluation],
+    known: Landscape | None,
+) -> list[dict[str, Any]]:
     """For every inference mode its columns: n values of each, or what all rows have in common."""
     network, full = trained.network, replica(trained.factors, 0)
     curvature = (
@@ -77,8 +92,6 @@ def _measured(cell: Cell, trained: Trained, known: Landscape | None) -> list[dic
         seed=cell.seed,
         known=known.expansion if known else None,
     )
-    on_s = dict(evaluate(cell, network, trained.factors, trained.train))
-    on_test = dict(evaluate(cell, network, full, trained.test))
     again = dict(evaluate(cell, network, trained.checked, trained.train)) if trained.checked else {}
     return [
         _columns(cell, trained, curvature, checked, mode, on_train, on_test[mode])
@@ -138,135 +151,6 @@ def loss_matrix(cell: Cell, trained: Trained) -> pd.DataFrame:
         long["example"] = long["example"].astype("int64")
         parts.append(long.assign(split=split, p=cell.p, draw=cell.draw))
     return pd.concat(parts, ignore_index=True)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Losses and scores of R replicas on m examples, (R, m) each, float64 on the CPU."""
-
-    losses: Tensor
-    scores: Tensor
-
-
-@torch.no_grad()
-def deterministic_losses(cell: Cell, network: Network, factors: Factors, inputs: Inputs) -> Tensor:
-    """Compute the losses of R replicas on m examples without masks.
-
-    Args:
-        cell: says the factor of the update and where losses are clipped.
-        network: the frozen network.
-        factors: of R replicas.
-        inputs: m examples.
-
-    Returns:
-        Losses, (R, m), float64 on the CPU, clipped at ``cell.loss_bound``; NaN stays NaN.
-    """
-    found = torch.empty(len(factors[0][0]), len(inputs), dtype=torch.float64)
-    for rows, columns, some, part in pieces(network, factors, inputs):
-        outputs = network.replica_outputs(some, part, update_scale=cell.update_scale)
-        found[rows, columns] = _losses(cell, network, outputs, part)
-    return found
-
-
-@torch.no_grad()
-def evaluate(
-    cell: Cell, network: Network, factors: Factors, inputs: Inputs
-) -> Iterator[tuple[int, Evaluation]]:
-    """Evaluate the deterministic network (0), then an ensemble of each size that is asked for.
-
-    The members of a smaller ensemble are the first of a larger one, and the same for all replicas.
-
-    Args:
-        cell: says the sizes of the ensembles, the masks, and where losses are clipped.
-        network: the frozen network.
-        factors: of R replicas.
-        inputs: m examples.
-
-    Yields:
-        The size of the ensemble, 0 for the deterministic network, and its losses and scores.
-    """
-    replicas, examples = len(factors[0][0]), len(inputs)
-    found = {
-        size: Evaluation(*torch.empty(2, replicas, examples, dtype=torch.float64))
-        for size in (0, *cell.ensemble)
-    }
-    for rows, columns, some, part in pieces(network, factors, inputs):
-        for size, outputs in inferred_outputs(cell, network, some, part):
-            result = _evaluation(cell, network, outputs, part)
-            found[size].losses[rows, columns] = result.losses
-            found[size].scores[rows, columns] = result.scores
-    yield from found.items()
-
-
-def pieces(
-    network: Network, factors: Factors, inputs: Inputs
-) -> Iterator[tuple[slice, slice, Factors, Inputs]]:
-    """Cut replicas and examples into what is evaluated together.
-
-    Args:
-        network: the frozen network.
-        factors: of R replicas.
-        inputs: m examples.
-
-    Yields:
-        The replicas and the examples of a piece, and their factors and inputs.
-    """
-    examples = len(inputs)
-    for rows, columns in product(
-        blocks(len(factors[0][0]), replicas_per_block(network, examples)),
-        blocks(examples, examples_per_block(network)),
-    ):
-        part = inputs
-        if columns.stop - columns.start < examples:
-            part = inputs.take(torch.arange(columns.start, columns.stop))
-        yield rows, columns, some_replicas(factors, rows), part
-
-
-def inferred_outputs(
-    cell: Cell, network: Network, factors: Factors, inputs: Inputs
-) -> Iterator[tuple[int, Tensor]]:
-    """Compute the outputs of the deterministic network (0), then of an ensemble of each size.
-
-    Args:
-        cell: says the factor of the update, the sizes of the ensembles, and the masks.
-        network: the frozen network.
-        factors: of R replicas.
-        inputs: m examples.
-
-    Yields:
-        The size, 0 for the deterministic network, and the outputs, (R, k, m).
-    """
-    yield 0, network.replica_outputs(factors, inputs, update_scale=cell.update_scale)
-    if not cell.ensemble:
-        return
-    *_, mask_seed = cell.seeds()
-    total: Tensor | float = 0.0
-    members = member_outputs(
-        network,
-        factors,
-        inputs,
-        max(cell.ensemble),
-        p=cell.p,
-        seed=mask_seed,
-        rescale=cell.rescale,
-    )
-    for size, output in enumerate(members, start=1):
-        total = total + output
-        if size in cell.ensemble:
-            yield size, total / size
-
-
-def _evaluation(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -> Evaluation:
-    scores = network.loss.score(outputs, inputs.targets)
-    return Evaluation(_losses(cell, network, outputs, inputs), scores.double().cpu())
-
-
-def _losses(cell: Cell, network: Network, outputs: Tensor, inputs: Inputs) -> Tensor:
-    losses = network.loss.value(outputs, inputs.targets)
-    if cell.loss_bound is not None:
-        # NaN stays NaN: a diverged replica is not a loss at the bound.
-        losses = losses.clamp(max=cell.loss_bound)
-    return losses.double().cpu()
 
 
 def _columns(

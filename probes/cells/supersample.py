@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probes.cells.cell import Cell
-from probes.cells.measure_cell import pieces
+from probes.cells.evaluation import pieces
 from probes.cells.prepare import Prepared
 from probes.jobs.job import Progress
 from probes.models.losses import Loss

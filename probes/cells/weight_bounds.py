@@ -13,8 +13,8 @@ import torch
 
 from probes.cells.bounded_loss import ZERO_ONE
 from probes.cells.cell import Cell, CellJob, objective_of
+from probes.cells.evaluation import evaluate
 from probes.cells.information_cell import InformationCell, measure_information
-from probes.cells.measure_cell import evaluate
 from probes.cells.prepare import Prepared, prepare
 from probes.jobs.job import Progress, TableKind, Tables
 from probes.models.network import Factors, Inputs

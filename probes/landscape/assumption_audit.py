@@ -26,6 +26,8 @@ from theory.closeness import EXPANSION_STEPS, expansion_reach
 EXPANSION_REPLICAS = 5
 #: Weights, in float64, that are formed at once.
 WEIGHTS_AT_ONCE = 2**20
+#: The same where several cells are looked at on a GPU.
+JOINT_WEIGHTS_AT_ONCE = 2**23
 #: Random pairs of outputs at which convexity is checked.
 CONVEXITY_PAIRS = 1000
 
@@ -171,23 +173,59 @@ def expansion_radii(
 
 
 def expansion_paths(
-    network: Network, factors: Factors, update_scale: float
-) -> tuple[Tensor, Tensor]:
-    """The paths from theta(S) on which the expansion is looked at, and the lengths of all paths.
+    network: Network, factors: Factors, cells: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The paths of several cells on which the expansion is looked at, and the lengths of all.
 
     Args:
-        network, factors, update_scale: as for :func:`audit`.
+        network: the frozen network, of all cells.
+        factors: of the n + 1 replicas of every cell, cell after cell, their updates scaled as in
+            the deterministic network.
+        cells: C.
 
     Returns:
-        The paths, (``EXPANSION_REPLICAS``, size), float64 where the factors are, 0 in place of
-        missing ones; and as :attr:`Expansion.distances`.
+        theta(S) of every cell, (C, size); the paths, (``EXPANSION_REPLICAS``, C, size), 0 in place
+        of missing ones: both float64 where the factors are. And :attr:`Expansion.distances` of
+        every cell, (C, n).
     """
-    paths = _Paths(network, factors, update_scale)
-    distances = paths.distances()
-    found = paths.start.new_zeros(EXPANSION_REPLICAS, len(paths.start))
-    chosen = paths.chosen(distances)
-    found[: len(chosen)] = chosen
-    return found, distances
+    replicas = len(factors[0][0]) // cells
+
+    def weights(rows: slice | Tensor) -> Tensor:
+        return _merged(network, factors, rows, 1.0)
+
+    starts = weights(slice(None, None, replicas))
+    owners = torch.arange(cells, device=starts.device).repeat_interleave(replicas)
+    lengths = [
+        (weights(rows) - starts[owners[rows]]).norm(dim=1)
+        for rows in blocks(len(owners), max(1, JOINT_WEIGHTS_AT_ONCE // starts.shape[1]))
+    ]
+    distances = torch.cat(lengths).view(cells, replicas)[:, 1:].cpu()
+    # Replica 0, that of S, stands for what is missing: its path is 0.
+    rows = torch.zeros(cells, EXPANSION_REPLICAS, dtype=torch.int64)
+    for number, of_cell in enumerate(distances):
+        chosen = _looked_at(of_cell)
+        rows[number, : len(chosen)] = chosen
+        rows[number] += number * replicas
+    ends = weights(rows.flatten().to(starts.device)).unflatten(0, (cells, -1))
+    return starts, (ends - starts.unsqueeze(1)).transpose(0, 1), distances
+
+
+def _looked_at(distances: Tensor) -> Tensor:
+    """Numbers of the replicas whose paths are looked at, from the lengths (n,) of all paths."""
+    finite = torch.nonzero(distances.isfinite() & (distances > 0))[:, 0]
+    by_distance = finite[distances[finite].argsort()]
+    if len(by_distance) == 0:
+        return by_distance
+    places = torch.linspace(0, len(by_distance) - 1, EXPANSION_REPLICAS).round().long().unique()
+    return 1 + by_distance[places]
+
+
+def _merged(
+    network: Network, factors: Factors, rows: slice | Tensor, update_scale: float
+) -> Tensor:
+    """Adapted weights of some replicas, (rows, size), float64 where the factors are."""
+    some = some_replicas(factors, rows)
+    return flat_weights(network.merged_weights(some, update_scale=update_scale)).double()
 
 
 class _Paths:
@@ -208,18 +246,11 @@ class _Paths:
 
     def chosen(self, distances: Tensor) -> Tensor:
         """The paths on which the expansion is looked at, (at most ``EXPANSION_REPLICAS``, size)."""
-        finite = torch.nonzero(distances.isfinite() & (distances > 0))[:, 0]
-        if len(finite) == 0:
-            return self.start.new_empty(0, len(self.start))
-        by_distance = finite[distances[finite].argsort()]
-        places = torch.linspace(0, len(by_distance) - 1, EXPANSION_REPLICAS).round().long().unique()
-        rows = 1 + by_distance[places].to(self.start.device)
+        rows = _looked_at(distances).to(self.start.device)
         return self._weights(rows) - self.start
 
     def _weights(self, rows: slice | Tensor) -> Tensor:
-        some = some_replicas(self.factors, rows)
-        merged = self.network.merged_weights(some, update_scale=self.update_scale)
-        return flat_weights(merged).double()
+        return _merged(self.network, self.factors, rows, self.update_scale)
 
 
 def _expansion(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from probes.jobs.amounts import how_many
 from probes.models.feedforward import Columns, FeedForward, beside
-from probes.models.network import Factors, Inputs, Network, one_after_another
+from probes.models.network import Factors, Inputs, Network, scaled_together
 from probes.training.replica_maps import in_one_call
 
 
@@ -86,11 +86,8 @@ def visit_together(
         for tracker, of_cell in zip(trackers, factors, strict=True):
             tracker.see(of_cell)
         return
-    joined = one_after_another(factors)
-    # Their factors of the update differ, so B takes them in.
-    scales = torch.tensor([one.update_scale for one in trackers], dtype=torch.float64)
-    of_replicas = scales.repeat_interleave(len(joined[0][0]) // len(trackers)).view(-1, 1, 1)
-    scaled = [(A, B * of_replicas.to(B)) for A, B in joined]
+    # Their factors of the update differ.
+    scaled = scaled_together(factors, [one.update_scale for one in trackers])
     columns = [one.inputs for one in trackers if isinstance(one.inputs, Columns)]
     norms = first.network.gradient_norms(scaled, beside(columns))
     for tracker, largest in zip(trackers, _largest_finite(norms, len(trackers)), strict=True):

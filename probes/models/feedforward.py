@@ -111,8 +111,11 @@ class FeedForward(Network):
         return Columns(columns, targets.to(weight).mT.contiguous(), frozen)
 
     def outputs(self, weights: Sequence[Tensor], inputs: Columns) -> Tensor:
-        """Compute outputs from merged weights, as in :meth:`Network.outputs`."""
-        first = (weights[0] @ inputs.features).add_(self.biases[0])
+        """Compute outputs from merged weights, as in :meth:`Network.outputs`.
+
+        The replicas may be those of several cells, as many of each, and the examples too.
+        """
+        first = _times_common(weights[0], inputs.features).add_(self.biases[0])
         return self._activations_after(first, weights[1:])[-1]
 
     def outputs_with_masked_inputs(
@@ -150,19 +153,19 @@ class FeedForward(Network):
         scaling = self.scaling * update_scale
         (A, B), *later = factors
         hidden = _times_common(A, inputs.features)
-        frozen = _of_replicas(inputs.frozen, len(A))
+        frozen = of_replicas(inputs.frozen, len(A))
         first = torch.baddbmm(frozen, B, hidden, alpha=scaling)
         weights = [
             merge_weight(weight, *pair, scaling)
             for weight, pair in zip(self.weights[1:], later, strict=True)
         ]
         *inner, outputs = self._activations_after(first, weights)
-        grad = self.loss.gradient(outputs, _of_replicas(inputs.targets, len(A)), None)
+        grad = self.loss.gradient(outputs, of_replicas(inputs.targets, len(A)), None)
         total = torch.zeros_like(grad[:, 0])
         for weight, X in zip(reversed(weights), reversed(inner), strict=True):
             total += grad.square().sum(-2) * X.square().sum(-2)
             grad = (weight.mT @ grad).mul_(X > 0)
-        sizes = _of_replicas(inputs.features.square().sum(-2, keepdim=True), len(A))
+        sizes = of_replicas(inputs.features.square().sum(-2, keepdim=True), len(A))
         total += grad.square().sum(-2) * sizes.squeeze(-2)
         return total.sqrt_()
 
@@ -179,7 +182,7 @@ class FeedForward(Network):
         return found
 
 
-def _of_replicas(common: Tensor, replicas: int) -> Tensor:
+def of_replicas(common: Tensor, replicas: int) -> Tensor:
     """View what is common to replicas, (a, m), as that of each; of several cells it is copied.
 
     Args:

@@ -301,6 +301,22 @@ def one_after_another(parts: Iterable[Factors]) -> Factors:
     ]
 
 
+def scaled_together(parts: Sequence[Factors], scales: Sequence[float]) -> Factors:
+    """Return the factors of all replicas of several parts, their updates scaled.
+
+    Args:
+        parts: as many replicas of each.
+        scales: factor of the updates of each part.
+
+    Returns:
+        In the order of the parts; B holds the factor.
+    """
+    joined = one_after_another(parts)
+    repeats = len(joined[0][0]) // len(scales)
+    each = torch.tensor(scales, dtype=torch.float64).repeat_interleave(repeats).view(-1, 1, 1)
+    return [(A, B * each.to(B)) for A, B in joined]
+
+
 def flat_weights(weights: Sequence[Tensor]) -> Tensor:
     """Return the weights of R networks, (R, d_out, d_in) a layer, as R flat vectors."""
     return torch.cat([weight.flatten(1) for weight in weights], dim=1)

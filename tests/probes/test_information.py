@@ -10,8 +10,8 @@ import pytest
 from probes import information
 from probes.cells.bounded_loss import by_pair, clipped_loss, zero_one_loss
 from probes.cells.cell import objective_of
+from probes.cells.evaluation import inferred_outputs
 from probes.cells.information_bounds import WITHOUT_CHANCE, bounds_of
-from probes.cells.measure_cell import inferred_outputs
 from probes.cells.prepare import prepare
 from probes.cells.supersample import Supersample, draw_supersample, outcomes, train_selections
 from probes.cli.stability_settings import StabilitySettings

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from probes.cells import memory_limit
+from probes.cells.evaluation import evaluate
 from probes.cells.landscapes import TOGETHER_BYTES
 from probes.cells.leave_one_out import train_cell, train_cells
-from probes.cells.measure_cell import evaluate
 from probes.cells.memory_limit import (
     SLACK,
     Size,

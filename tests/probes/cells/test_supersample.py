@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from probes.cells.cell import objective_of
-from probes.cells.measure_cell import inferred_outputs, pieces
+from probes.cells.evaluation import inferred_outputs, pieces
 from probes.cells.prepare import prepare
 from probes.cells.supersample import (
     balanced_selections,

@@ -361,7 +361,7 @@ class DropoutTuner:
             ValueError: the model is in DistributedDataParallel or FullyShardedDataParallel
                 already, or has layers of ``inject``; the rate is above 0, and no layer would drop
                 anything; a layer is held by several attributes of the model, of which PEFT would
-                adapt one. The model is then as it was.
+                adapt one; layers that have masks would be replicated. The model is then as it was.
         """
         ours = isinstance(self.peft_config[adapter_name], DropoutFields)
         with as_it_was_if_refused(model, adapter_name, self.prefix) if ours else nullcontext():
@@ -372,6 +372,8 @@ class DropoutTuner:
         given = self.peft_config[adapter_name]
         _refuse_arrow(self.peft_config.values())
         _refuse_within_an_ensemble(model)
+        if getattr(given, "layer_replication", None):
+            _refuse_masks_to_be_copied(model)
         if isinstance(given, DropoutFields):
             refuse_wrapped(model)
             _refuse_layers_of_inject(model)
@@ -485,12 +487,12 @@ def keep_reference_still(model: nn.Module) -> None:
     network that evaluation sees, not one that is sampled.
 
     Args:
-        model: with adapters; left as it is without one of that name, or where it is in use.
+        model: with adapters; one of that name that is in use is trained itself, and has masks.
     """
     for one in model.modules():
-        if isinstance(one, AdapterMasks) and one.adapter == REFERENCE and not one.in_use:
-            one.still = True
-            one.eval()
+        if isinstance(one, AdapterMasks) and one.adapter == REFERENCE:
+            one.still = not one.in_use
+            one.train(one.layer.training)
 
 
 def _check_that_the_config_holds(model: nn.Module, config: DropoutFields, adapter: str) -> None:
@@ -542,6 +544,15 @@ def _refuse_within_an_ensemble(model: nn.Module) -> None:
         raise ValueError(
             "an adapter was added within ensemble_generation or inference_mode, whose mode it "
             "would not have: add it before"
+        )
+
+
+def _refuse_masks_to_be_copied(model: nn.Module) -> None:
+    """Refuse to replicate layers whose masks would be none of the model's schedule, and stay."""
+    if any(isinstance(one, AdapterMasks) for one in model.modules()):
+        raise ValueError(
+            "layer_replication would copy layers that have LoRA Dropout already, and the masks of "
+            "the copies would never change: give it to the first adapter of a model"
         )
 
 

@@ -45,7 +45,8 @@ class DropoutFields:
         mask_kind: "bernoulli" (LoRA Dropout), "gaussian" or "two-point" (noise of the same mean and
             variance) or "mean" (the constant 1 - p): see ``lora_dropout.masks``.
         mask_seed: seed of the masks, a function of it, the optimizer step, the layer and the sample
-            number alone. Left out, it is the trainer's seed, and 0 without our trainer.
+            number alone. Left out, it is the trainer's seed, and 0 without our trainer. Adapters
+            that are used together need seeds of their own: those of one seed drop the same.
         inference: what ``eval()``, merging and a saved adapter mean: "expected weight", the update
             times (1-p)^2; "no masks", the update as it stands; "ensemble", for evaluation by
             members, merged and saved as "expected weight".

@@ -16,6 +16,7 @@ from lora_dropout import describe, inference_mode, mask_schedule
 from lora_dropout.injection import adapted_layers, mask_schedules
 from lora_dropout.masks import draw_masks
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
+from lora_dropout.peft.adapters import keep_reference_still
 from tests.lora_dropout.peft.models import (
     CONFIGS,
     MODELS,
@@ -227,6 +228,28 @@ def test_an_adapter_added_to_a_model_in_use_draws_no_masks():
     model.add_adapter("second", lora(["query"], p=0.6))
     model.set_adapter("second")
     assert {one.masks for one in describe(model)} == {False}
+
+
+def test_an_adapter_that_was_a_reference_has_masks_once_it_is_trained_itself():
+    """It went on without them, and without a word."""
+    model = adapted(task_type=None).train()
+    model.add_adapter("ref", lora(["query", "value"], None))
+    for active in ("default", "ref"):
+        model.set_adapter(active)
+        keep_reference_still(model)
+        drawn = {one.adapter for one in describe(model.train()) if one.masks}
+        assert drawn == {active}
+    assert {one.adapter for _, one in adapted_layers(model) if one.still} == set()
+
+
+def test_layers_that_have_masks_are_not_replicated():
+    model = adapted("llama")
+    before = str(model)
+    for kind in (LoraConfig, partial(LoraDropoutConfig, dropout_rate=0.5)):
+        again = kind(target_modules=["q_proj"], layer_replication=[[0, 1], [0, 2]])
+        with pytest.raises(ValueError, match="the masks of the copies would never change"):
+            model.add_adapter("again", again)
+        assert str(model) == before
 
 
 @pytest.mark.parametrize("kind", ["linear", "cat"])

@@ -78,6 +78,7 @@ from probes.tasks.labelled_texts import say_once
 from probes.tasks.own_examples import with_tensors
 from probes.tasks.own_model import load_own
 from probes.tasks.packaged import packaged
+from probes.tasks.text import TextTask
 from probes.tasks.tweets import MODEL
 from probes.training.own_training import own_obstacle, tried
 from probes.training.rival_training import obstacle
@@ -194,9 +195,23 @@ class RecommendSettings(TextOptions, EngineOptions):
         }
         return {"model": str(packaged(MODEL))} | given if self.data else given
 
+    @property
+    def tuned_texts(self) -> dict[str, Any]:
+        """Those options, and after how many tokens texts were cut: fine-tuning reads more of them.
+
+        Empty for another task.
+        """
+        name = self._task_name
+        task = None if self.own else load_task(name, self.text_source(name))
+        return self.given_texts | {"tokens": task.tokens} if isinstance(task, TextTask) else {}
+
+    @property
+    def _task_name(self) -> str:
+        return self.task or ("text" if self.data else "digits")
+
     def _task(self) -> tuple[Cell, int, Callable[[str], str]]:
         """The first draw of a task, its number of examples, and what stands in a method's way."""
-        name = self.task or ("text" if self.data else "digits")
+        name = self._task_name
         task = load_task(name, self.text_source(name))
         (base,) = StabilitySettings(
             p=(0.0,), task=name, n=self._size(len(task)), draws=1, rank=self.rank, steps=self.steps,
@@ -567,7 +582,7 @@ PROBE = Probe(
     RecommendSettings,
     cells=RecommendSettings.cells,
     run=lambda settings: run_rival_cell if settings.own is None else run_own_rival_cell,
-    result=lambda settings, tables: RecommendResult.of(tables, texts=settings.given_texts),
+    result=lambda settings, tables: RecommendResult.of(tables, texts=settings.tuned_texts),
     gather=_gather,
     keeps_cells=lambda settings: settings.own is None,
 )

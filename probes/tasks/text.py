@@ -104,13 +104,18 @@ class TextTask:
         """The smallest side of an adapted layer."""
         return self.hidden.shape[-1]
 
+    @property
+    def tokens(self) -> int:
+        """Texts are cut after that many."""
+        return self.hidden.shape[1]
+
     def network(
         self, *, rank: int, alpha: float, dtype: torch.dtype, device: str | torch.device
     ) -> Encoder:
         """Build the network, as in :meth:`Task.network`."""
         network = Encoder(
             self.layers, self.head, heads=self.heads, pooling=self.pooling,
-            tokens=self.hidden.shape[1], activation=self.activation, epsilon=self.epsilon,
+            tokens=self.tokens, activation=self.activation, epsilon=self.epsilon,
             rank=rank, alpha=alpha, loss=self.loss,
         )  # fmt: skip
         return network.place(torch.empty((), dtype=dtype, device=device))

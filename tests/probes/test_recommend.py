@@ -115,6 +115,16 @@ def test_without_held_out_data_networks_that_did_not_see_an_example_judge(tmp_pa
         )
 
 
+def test_fine_tuning_is_told_how_many_tokens_were_read(tmp_path):
+    """By itself it reads up to 128, for which nothing was tuned. This model takes 16."""
+    asked = RecommendSettings(
+        data=write_reviews(tmp_path / "reviews.csv"), text_column="review", label_column="liked",
+        model=save_bert(tmp_path / "m"),
+    )  # fmt: skip
+    assert asked.tuned_texts == asked.given_texts | {"tokens": 16}
+    assert RecommendSettings(task="digits").tuned_texts == {}
+
+
 def test_the_command_line_answers_and_writes_a_config_of_peft(tmp_path):
     flags = ["--task", "breast_cancer", "--n", "24", "--steps", "60", "--method", "LoRA Dropout",
              "--minutes", "0.1"]  # fmt: skip

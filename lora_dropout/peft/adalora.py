@@ -63,19 +63,19 @@ class MasksOfSVD(HoldsMasks):
             ValueError: adapters with and without LoRA Dropout are active together.
         """
         active = [name for name in self.active_adapters if name in self.lora_A]
-        masked = [
-            name
-            for name in active
-            if self.masks_of(name) is not None and not isinstance(self.masks_of(name), UnaskedMasks)
-        ]
+        held = {name: self.masks_of(name) for name in active}
+        masked = {
+            name: one
+            for name, one in held.items()
+            if one is not None and not isinstance(one, UnaskedMasks)
+        }
         if self.disable_adapters or self.merged or not masked:
             return super().forward(x, *args, **kwargs)
+        if len(masked) < len(active):
+            raise ValueError("adapters with and without LoRA Dropout cannot be active together")
         result = self.base_layer(x, *args, **kwargs)
-        for name in active:
+        for name, masks in masked.items():
             x = self._cast_input_dtype(x, self.lora_A[name].dtype)
-            masks = self.masks_of(name)
-            if masks is None:
-                raise ValueError("adapters with and without LoRA Dropout cannot be active together")
             result = masks.add_update(result, x, *self.low_rank_of(name)).to(result.dtype)
         return result
 
@@ -152,24 +152,33 @@ class AdaLoraModel(DropoutTuner, PlainAdaLoraModel):
         lora_config: Any, adapter_name: str, target: Any, **kwargs: Any
     ) -> nn.Module:
         if isinstance(lora_config, DropoutFields):
-            base = base_layer(target)
-            kind: Any = quantized_layers().get(type(base), SVDLinear)
-            reason = kind.why_not(base, lora_config) if kind is SVDLinear else None
+            kind, reason = _layer_over(target, lora_config)
             if reason is None:
-                vars(lora_config)["fan_in_fan_out"] = is_conv1d(base)
+                vars(lora_config)["fan_in_fan_out"] = is_conv1d(target)
                 return kind(target, adapter_name, config=lora_config, **kwargs)
-            if lora_config.drops:
-                refuse(target, "", reason, SUPPORTED)
         return PlainAdaLoraModel._create_new_module(lora_config, adapter_name, target, **kwargs)
 
     def _create_and_replace(
         self, lora_config: Any, adapter_name: str, target: Any, *args: Any, **kwargs: Any
     ) -> None:
         if isinstance(lora_config, DropoutFields):
-            for kind in (SVDLinear, *quantized_layers().values()):
-                if kind.__bases__[1] is type(target):
-                    target.__class__ = kind
+            key = kwargs["current_key"]
+            kind, reason = _layer_over(target, lora_config)
+            if reason is not None and lora_config.of_layer(key).drops:
+                refuse(target, key, reason, SUPPORTED)
+            # A layer that PEFT made for an adapter without dropout takes masks too.
+            if reason is None and kind.__bases__[1] is type(target):
+                target.__class__ = kind
         super()._create_and_replace(lora_config, adapter_name, target, *args, **kwargs)
+
+
+def _layer_over(target: nn.Module, config: Any) -> tuple[Any, str | None]:
+    """The class of the layer that takes masks over this one, and the reason why it is refused."""
+    base = base_layer(target)
+    kind = quantized_layers().get(type(base))
+    if kind is not None:
+        return kind, None
+    return SVDLinear, SVDLinear.why_not(base, config)
 
 
 def _expect_layers_without_rank(state: dict[str, Tensor]) -> None:

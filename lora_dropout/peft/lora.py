@@ -273,7 +273,8 @@ class LoraModel(DropoutTuner, PlainLoraModel):
                 "adapters with LoRA Dropout are combined only at equal rates: those of "
                 f"{', '.join(map(repr, adapters))} differ"
             )
-        if factors != {1.0} and kind.endswith("svd"):
+        # One adapter alone is combined linearly, whatever is asked for.
+        if factors != {1.0} and kind.endswith("svd") and len(adapters) > 1:
             raise ValueError(
                 f"adapters with LoRA Dropout are not combined by {kind!r}, which would apply "
                 "(1-p)^2 twice: use 'linear' or 'cat'"

@@ -258,10 +258,12 @@ def test_adapters_of_equal_rate_are_combined(kind):
     model.add_adapter("second", lora(["query", "value"], None))
     randomize(model, seed=3)
     model.add_weighted_adapter(["default", "second"], [1.0, 0.0], "both", combination_type=kind)
+    model.add_weighted_adapter(["default"], [1.0], "alone")  # Linearly, as PEFT combines one.
     inputs = batch_for("bert")
     expected = model(**inputs).logits
-    model.set_adapter("both")
-    torch.testing.assert_close(model(**inputs).logits, expected, rtol=1e-4, atol=1e-4)
+    for name in ("both", "alone"):
+        model.set_adapter(name)
+        torch.testing.assert_close(model(**inputs).logits, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("kind", "rate"), [("svd", 0.3), ("linear", 0.6)])
@@ -408,6 +410,34 @@ def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(l
     # Nor does it take masks once PEFT has adapted it.
     with pytest.raises(ValueError, match=words):
         allowed.add_adapter("second", config(0.5))
+
+
+def test_so_they_are_by_adalora_also_once_peft_has_adapted_them():
+    ranks = {"init_r": 3, "target_r": 2, "total_step": 9, "tinit": 2, "tfinal": 2}
+    ours = AdaLoraDropoutConfig(
+        **ranks, target_modules=["0"], dropout_rate=0.5, inference_mode=True
+    )
+    with pytest.raises(ValueError, match="support Doubling 0, which is a Doubling with a forward"):
+        get_peft_model(nn.Sequential(Doubling(4, 4)), ours)
+    plain = AdaLoraConfig(**ranks, target_modules=["0"])
+    model = get_peft_model(nn.Sequential(Doubling(4, 4)), plain)
+    with pytest.raises(ValueError, match="support Doubling 0, which is a Doubling with a forward"):
+        model.add_adapter("second", ours)
+
+
+@pytest.mark.parametrize("other", [{}, {"dropout_rate": 0.0, "lora_dropout": 0.5}], ids=str)
+def test_adaloras_adapters_with_and_without_masks_are_not_active_together(other):
+    """Nor is one of rate 0 that has PEFT's own dropout, which was left out."""
+    ranks = {"init_r": 3, "target_r": 2, "total_step": 9, "tinit": 2, "tfinal": 2}
+    model = nn.Sequential(nn.Linear(4, 4))
+    config = AdaLoraDropoutConfig(**ranks, target_modules=["0"], dropout_rate=0.5)
+    model = get_peft_model(model, config)
+    kind = AdaLoraDropoutConfig if other else AdaLoraConfig
+    second = kind(**ranks, target_modules=["0"], inference_mode=True, **other)
+    model.add_adapter("second", second)
+    model.base_model.set_adapter(["default", "second"])
+    with pytest.raises(ValueError, match="with and without LoRA Dropout cannot be active together"):
+        model(torch.ones(2, 4))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ quick: $(STAMP)  ## run what is fast of the tests, at every save (90 s)
 falsify: $(STAMP)  ## search long for problems that refute statements that we claim are true
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 tests/probes/statements/test_falsification.py
 
-claims: $(STAMP)  ## measure conclusions and numbers of README and docs again and say which differ (12 minutes)
+claims: $(STAMP)  ## measure conclusions and numbers of README and docs again and say which differ (14 minutes)
 	$(BIN)/python -m benchmarks.claims
 
 lint: $(STAMP)  ## check style, types and the direction of imports

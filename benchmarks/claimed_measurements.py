@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from probes import attribution, information, stability
+from probes import attribution, coverage, information, stability
 from probes.ablation import PARTS
 from probes.cli.probe import from_keywords
 from probes.jobs.engine_options import EngineOptions
@@ -50,7 +50,7 @@ def plans_of(settings: ReportSettings) -> dict[str, Plan]:
         ValueError: a value is out of range.
     """
     found = {plan.key: _in_one_process(plan) for plan in settings.plans()}
-    more = (*_estimates(settings, found), *_bounds(settings))
+    more = (*_estimates(settings, found), *_bounds(settings), *_sets(settings))
     return found | {plan.key: plan for plan in more}
 
 
@@ -100,6 +100,15 @@ def _bounds(settings: ReportSettings) -> Iterator[Plan]:
                 settings, f"bounds-{task}-{lr:g}", information,
                 here | {"task": task, "lr": lr, "p": rates},
             )  # fmt: skip
+
+
+def _sets(settings: ReportSettings) -> Iterator[Plan]:
+    """Prediction sets, of every task in both regimes."""
+    here = {"n": settings.n, "draws": settings.draws, "seed": settings.seed}
+    for task, rates in LEARNING_RATES.items():
+        for lr in rates:
+            where = here | {"task": task, "lr": lr, "steps": settings.steps}
+            yield _plan(settings, f"coverage-{task}-{lr:g}", coverage, where)
 
 
 def _plan(

@@ -16,6 +16,7 @@ from benchmarks.claimed_measurements import (
     PENALTIES,
 )
 from probes.attribution import DATAMODELING, LEAVE_ONE_OUT
+from probes.cells.prediction_sets import PLUS
 from probes.metrics.confidence_intervals import mean_interval
 from probes.metrics.multiple_comparisons import LEVEL
 from probes.metrics.paired_differences import paired_differences
@@ -379,6 +380,59 @@ def _bounds_claims() -> Iterator[Claim]:
             yield Claim(f"| {name} | {p:g} | {values} |", _smallest_bounds(task, p))
 
 
+# Prediction sets.
+
+
+def _sets(measured: Results, task: str, lr: float) -> pd.DataFrame:
+    """Those of jackknife+, by rate."""
+    summary = measured[f"coverage-{task}-{lr:g}"].summary
+    return summary[summary["method"] == PLUS].set_index("p")
+
+
+def _covered(measured: Results) -> Numbers:
+    """Least and largest coverage over tasks, regimes and rates."""
+    found = pd.concat(
+        [
+            _sets(measured, task, lr)["coverage"]
+            for task, rates in LEARNING_RATES.items()
+            for lr in rates
+        ]
+    )
+    return {"least": found.min(), "most": found.max()}
+
+
+def _sizes_of_sets(measured: Results) -> Numbers:
+    """Sizes of digits' sets with dropout and without, and from which rate on they are larger."""
+    found: dict[str, Any] = {}
+    for lr, name, p in zip(LEARNING_RATES["digits"], ("slow", "fast"), (0.3, 0.5), strict=True):
+        table = _sets(measured, "digits", lr)
+        larger = (table["larger_holm"] <= LEVEL) & (table["larger"] > 0)
+        after = table.index[table.index > table.index[~larger].max()]
+        found |= {
+            f"{name}_from": min(after, default=np.nan), f"{name}_plain": table.loc[0, "size"],
+            f"{name}_dropout": table.loc[p, "size"],
+        }  # fmt: skip
+    return found
+
+
+def _empty_sets(measured: Results) -> Numbers:
+    """Least and largest share of empty sets on breast_cancer, in percent."""
+    rates = LEARNING_RATES["breast_cancer"]
+    found = 100 * pd.concat([_sets(measured, "breast_cancer", lr)["empty"] for lr in rates])
+    return {"least": found.min(), "most": found.max()}
+
+
+def _sets_claims() -> Iterator[Claim]:
+    yield Claim("they cover {least:.2f} to {most:.2f} on ridge, digits and breast_cancer", _covered)
+    yield Claim(
+        "On digits at 1e-3 it makes them larger from p = {slow_from:g} on ({slow_plain:.1f} "
+        "classes at p = 0, {slow_dropout:.1f} at p = 0.3), at 5e-3 only at p = {fast_from:g} "
+        "({fast_plain:.1f} and {fast_dropout:.1f})",
+        _sizes_of_sets,
+    )
+    yield Claim("On breast_cancer {least:.0f} to {most:.0f} % of the sets are empty", _empty_sets)
+
+
 # Leaving an example out without retraining.
 
 
@@ -486,6 +540,7 @@ def _claims() -> Iterator[Claim]:
     )
     yield from _study_claims(slow, fast)
     yield from _bounds_claims()
+    yield from _sets_claims()
     for task in ESTIMATED_TASKS:
         for lr, name in zip(LEARNING_RATES[task], ("does not overfit", "overfits"), strict=True):
             yield _estimates_row(task, lr, name)

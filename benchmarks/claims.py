@@ -1,6 +1,6 @@
 """Which numbers of README and docs come out differently when they are measured again?
 
-    python -m benchmarks.claims            # the claims below, 12 minutes on two cores
+    python -m benchmarks.claims            # the claims below, 14 minutes on two cores
     python -m benchmarks.claims --all      # and those about mask pairs a step, 2 minutes more
     python -m benchmarks.claims --draws 4  # a look at the machinery; most differs
 
@@ -52,7 +52,9 @@ NOT_COMPARED = {
     "stability of random halves": (
         "python -m probes.ensemble --rivals 8 --sizes 8 --bags 400 --p 0 0.3 --draws 8 --lr LR"
     ),
-    "sets that cover": "python -m probes.coverage --task TASK --lr LR --draws 16",
+    "sets that cover, of other draws, and widened": (
+        "python -m probes.coverage --task TASK --lr LR --draws 16, and --seed 1, 2 (a minute each)"
+    ),
     "Gaussian masks": 'python -m probes.ablation --part "mask kind" --draws 16 --task TASK --lr LR',
     "tweets: overfitting": (
         "python -m probes.curves --task tweets --n 32 --draws 4 --p 0 --methods LoRA --lr 2e-3 "

@@ -222,7 +222,7 @@ def sweep(
     for again in ("", ", again"):
         ready = note(f"prepare{again}", prepare_groups)
         trained = note(f"train{again}", train_all)
-    note("measure", measure_all)
+        note(f"measure{again}", measure_all)
     note("all of it", lambda: measure(**settings, device=device, workers=workers))
 
 

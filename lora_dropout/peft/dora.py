@@ -39,6 +39,14 @@ class DoraDropoutVariant(DoraLinearVariant):
     #: A weight has one direction for the whole batch.
     takes_groups = False
 
+    def supports_lora_conversion(self) -> bool:
+        """Whether PEFT's ``convert_to_lora`` gives the same network: it leaves the magnitude out.
+
+        Returns:
+            False.
+        """
+        return False
+
     @staticmethod
     def forward(
         module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any

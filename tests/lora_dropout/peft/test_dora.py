@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, convert_to_lora, get_peft_model
 from torch import nn
 
 from lora_dropout import Ensemble, grouped_samples, inference_mode
@@ -154,6 +154,12 @@ def test_groups_are_refused():
 def test_other_layers_are_refused(name):
     with pytest.raises(ValueError, match=r"has no LoRA Dropout with use_dora"):
         made(name)
+
+
+def test_it_is_not_converted_to_lora_without_its_magnitude():
+    """PEFT's conversion takes the update alone."""
+    with pytest.raises(TypeError, match="do not support LoRA conversion"):
+        convert_to_lora(made(), rank=2)
 
 
 def test_adalora_has_no_dora():

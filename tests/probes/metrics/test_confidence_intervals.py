@@ -40,6 +40,12 @@ def test_where_all_diverged_nothing_is_said():
     assert np.isnan(found["test_loss"])
 
 
+def test_of_nothing_there_is_no_mean_and_a_key_that_is_not_known_is_a_key():
+    assert not len(means(table(1.0).iloc[:0], ["p"], ["test_loss"], ["test_loss"]))
+    found = means(table(1.0, 2.0).assign(p=[np.nan, 0.5]), ["p"], ["test_loss"])
+    assert found["test_loss"].tolist() == [1.0, 2.0]
+
+
 def test_the_p_value_is_that_of_students_test():
     values = np.random.default_rng(0).standard_normal(7) + 0.5
     assert mean_p_value(values) == pytest.approx(ttest_1samp(values, 0).pvalue)
@@ -51,6 +57,7 @@ def test_equal_values_are_as_certain_as_their_signs():
     assert mean_p_value([-0.3, -0.3, -0.3 * (1 + 2**-52)]) == 0.25
     assert mean_p_value([0.1] * 6) < 0.05 < mean_p_value([0.1] * 5)
     assert np.isnan(mean_p_value([0.0, 0.0]))
+    assert mean_p_value([-1.0, 1.0]) == 1
 
 
 @pytest.mark.parametrize("gain", [1e-3, 1e-6, 1e-8])
@@ -120,6 +127,7 @@ def test_draws_count_as_dependent_from_a_fifth_of_the_data_on():
     assert overlap_of(table(1.0, n=10, pool=51)) == 0
     assert overlap_of(table(1.0, n=10, pool=50)) == DEPENDENT
     assert overlap_of(table(1.0, n=10)) == 0
+    assert overlap_of(table(1.0, 1.0, n=[40, 20], pool=50)) == 0.8
 
 
 def test_means_know_that_draws_share_examples():
@@ -132,8 +140,10 @@ def test_means_know_that_draws_share_examples():
 def test_an_interval_from_which_something_is_told_has_no_ends_for_a_few_equal_values():
     assert told_interval([0.5] * 5) == (0.5, -np.inf, np.inf)
     assert told_interval([0.5] * 6) == (0.5, 0.5, 0.5)
+    assert told_interval([-0.5] * 5) == (-0.5, -np.inf, np.inf)
     assert told_interval([0.0, 0.0]) == (0.0, 0.0, 0.0)
-    assert told_interval([1.0, 2.0, 4.0]) == mean_interval([1.0, 2.0, 4.0])
+    for values in ([1.0, 2.0, 4.0], [-0.1, 0.1, 0.3], [-0.3, -0.1, 0.1]):
+        assert told_interval(values) == mean_interval(values)
 
 
 def test_losses_whose_squares_overflow_tell_nothing_and_warn_of_nothing():

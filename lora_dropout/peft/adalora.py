@@ -15,16 +15,11 @@ from peft.tuners.adalora.layer import SVDLinear as PlainSVDLinear
 from peft.utils.warning import PeftWarning
 from torch import Tensor, nn
 
-from lora_dropout.peft.adapters import (
-    DropoutTuner,
-    HoldsMasks,
-    UnaskedMasks,
-    base_layer,
-    is_conv1d,
-    refuse,
-)
+from lora_dropout.peft.adapted_layer import HoldsMasks, base_layer, is_conv1d
+from lora_dropout.peft.adapter_masks import UnaskedMasks
 from lora_dropout.peft.config import DropoutFields
 from lora_dropout.peft.factors import entry_of
+from lora_dropout.peft.tuner import DropoutTuner, refuse
 
 #: What PEFT adds to the number of ranks before it divides by it.
 EPSILON = 1e-5

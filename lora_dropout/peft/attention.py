@@ -24,7 +24,8 @@ from torch.func import functional_call
 
 from lora_dropout.adaptable import HOOKS, why_refused, with_article
 from lora_dropout.functional import GroupsNotSupportedError
-from lora_dropout.peft.adapters import AdapterMasks, base_layer
+from lora_dropout.peft.adapted_layer import base_layer
+from lora_dropout.peft.adapter_masks import AdapterMasks
 from lora_dropout.peft.linear import Linear
 from lora_dropout.peft.variant import VariantOfConfig
 

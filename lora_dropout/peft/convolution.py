@@ -8,7 +8,7 @@ from torch import Tensor, cat, nn
 
 from lora_dropout.adaptable import why_refused
 from lora_dropout.functional import GroupsNotSupportedError, mask_factors
-from lora_dropout.peft.adapters import AdapterMasks
+from lora_dropout.peft.adapter_masks import AdapterMasks
 from lora_dropout.peft.variant import DropoutVariant, VariantOfConfig
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lora_dropout.adaptable import why_refused
 from lora_dropout.functional import GroupsNotSupportedError
-from lora_dropout.peft.adapters import AdapterMasks
+from lora_dropout.peft.adapter_masks import AdapterMasks
 from lora_dropout.peft.factors import entry_of
 from lora_dropout.peft.variant import DropoutVariant, VariantOfConfig
 

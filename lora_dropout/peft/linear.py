@@ -6,7 +6,7 @@ from peft.tuners.lora.layer import Linear as PlainLinear
 from peft.tuners.lora.layer import LoraVariant
 from torch import nn
 
-from lora_dropout.peft.adapters import is_conv1d
+from lora_dropout.peft.adapted_layer import is_conv1d
 from lora_dropout.peft.config import DropoutFields
 from lora_dropout.peft.dora import DoraDropoutVariant
 from lora_dropout.peft.variant import VariantOfConfig

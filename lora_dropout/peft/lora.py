@@ -16,19 +16,14 @@ from torch import Tensor, nn
 
 from lora_dropout.adaptable import why_refused
 from lora_dropout.functional import GroupsNotSupportedError, computed_in, mask_factors
-from lora_dropout.peft.adapters import (
-    AdapterMasks,
-    DropoutTuner,
-    HoldsMasks,
-    base_layer,
-    is_conv1d,
-    refuse,
-)
+from lora_dropout.peft.adapted_layer import HoldsMasks, base_layer, is_conv1d
+from lora_dropout.peft.adapter_masks import AdapterMasks
 from lora_dropout.peft.attention import MultiheadAttention
 from lora_dropout.peft.config import DropoutFields
 from lora_dropout.peft.convolution import Conv1d, Conv2d
 from lora_dropout.peft.embedding import Embedding
 from lora_dropout.peft.linear import Linear, MaybeDora
+from lora_dropout.peft.tuner import DropoutTuner, refuse
 
 #: Named where a layer is refused.
 SUPPORTED = (

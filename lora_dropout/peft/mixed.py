@@ -4,8 +4,8 @@ from typing import Any
 
 from peft.tuners.mixed import MixedModel as PlainMixedModel
 
-from lora_dropout.peft.adapters import DropoutTuner
 from lora_dropout.peft.config import DropoutFields
+from lora_dropout.peft.tuner import DropoutTuner
 
 
 class MixedModel(PlainMixedModel):

@@ -16,7 +16,7 @@ from lora_dropout.functional import GroupsNotSupportedError
 from lora_dropout.given_numbers import true_or_false, whole_number
 from lora_dropout.objective import each_sample, grouped_samples
 from lora_dropout.peft.adalora import regularizer, regularizer_share
-from lora_dropout.peft.adapters import follow_seed, keep_reference_still
+from lora_dropout.peft.adapter_masks import follow_seed, keep_reference_still
 from lora_dropout.peft.allocation import allocates, restore_allocation
 from lora_dropout.peft.averaging import averaging, base_model
 from lora_dropout.peft.generation import generating

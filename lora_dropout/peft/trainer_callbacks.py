@@ -8,7 +8,7 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lora_dropout.injection import mask_schedules
-from lora_dropout.peft.adapters import keep_reference_still
+from lora_dropout.peft.adapter_masks import keep_reference_still
 from lora_dropout.peft.allocation import allocates, write_allocation
 
 if TYPE_CHECKING:

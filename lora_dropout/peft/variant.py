@@ -5,7 +5,8 @@ from typing import Any
 from peft.tuners.lora.layer import LoraVariant
 from torch import Tensor
 
-from lora_dropout.peft.adapters import PLACE, AdapterMasks, HoldsMasks
+from lora_dropout.peft.adapted_layer import HoldsMasks
+from lora_dropout.peft.adapter_masks import PLACE, AdapterMasks
 from lora_dropout.peft.config import DropoutFields
 from lora_dropout.peft.factors import weight_of
 

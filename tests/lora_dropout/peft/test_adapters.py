@@ -16,7 +16,7 @@ from lora_dropout import describe, inference_mode, mask_schedule
 from lora_dropout.injection import adapted_layers, mask_schedules
 from lora_dropout.masks import draw_masks
 from lora_dropout.peft import AdaLoraDropoutConfig, LoraDropoutConfig
-from lora_dropout.peft.adapters import keep_reference_still
+from lora_dropout.peft.adapter_masks import keep_reference_still
 from tests.lora_dropout.peft.models import (
     CONFIGS,
     MODELS,

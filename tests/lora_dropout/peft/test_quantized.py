@@ -7,7 +7,7 @@ from torch import nn
 
 from lora_dropout import Ensemble, mask_schedule
 from lora_dropout.injection import adapted_layers
-from lora_dropout.peft.adapters import HoldsMasks
+from lora_dropout.peft.adapted_layer import HoldsMasks
 from tests.lora_dropout.peft.models import CONFIGS, randomize
 
 bitsandbytes = pytest.importorskip("bitsandbytes")

@@ -39,6 +39,9 @@ def test_a_slope_ends_at_an_end():
 def test_of_equal_means_none_is_the_least():
     table = rows((1.0,) * 4, noise=0.0)
     assert str(interior_optimum(table, "loss")) == "the same at every rate"
+    assert not interior_optimum(table, "loss").inside
+    two = interior_optimum(table[table["p"] < 0.2], "loss")
+    assert str(two) == "the same at every rate"
     table.loc[table.index[-1], "loss"] += 1e-9
     assert str(interior_optimum(table, "loss")).startswith("least at the end p = 0, not told apart")
 

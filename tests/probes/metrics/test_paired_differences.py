@@ -67,6 +67,12 @@ def test_what_differs_by_rounding_is_equal_and_does_not_count():
     assert found["other"] == pytest.approx(mean_p_value([1.2, 0.6, 0.4]))
 
 
+def test_what_is_rounding_depends_on_the_size_of_the_numbers():
+    for size in (-1e6, -1.0, 1e-6, 1e6):
+        assert less(size * (1 + 1e-13), size) == 0
+        assert less(size * (1 + 1e-9), size) != 0
+
+
 def test_a_difference_from_what_diverged_is_not_known():
     assert less([1.0, np.inf, np.inf], [np.inf, 1.0, np.inf]).tolist()[:2] == [-np.inf, np.inf]
     assert np.isnan(less([np.inf, np.nan], [np.inf, 1.0])).all()

@@ -55,6 +55,21 @@ def test_differences_are_paired_and_corrected_by_holm():
     assert found["difference_holm"] == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
 
 
+def test_equality_is_corrected_by_holm_and_paired_by_draw_whatever_the_order_of_the_rows():
+    """Of two that are as nearly equal, the smaller p-value counts twice."""
+    rows = table(one=LORA + 0.018 * NOISE, other=LORA + 0.020 * NOISE)
+    alone = [
+        compare_methods(rows[rows["method"].isin(["LoRA", one])], "LoRA", 0.02)["equivalent_holm"]
+        for one in ("one", "other")
+    ]
+    shuffled = rows.sample(frac=1, random_state=0, ignore_index=True)
+    both = compare_methods(shuffled, "LoRA", 0.02).set_index("method")
+    assert both.loc["one", "equivalent_holm"] == pytest.approx(2 * float(alone[0].iloc[0]))
+    assert both.loc["other", "equivalent_holm"] == pytest.approx(
+        max(2 * float(alone[0].iloc[0]), float(alone[1].iloc[0]))
+    )
+
+
 @pytest.mark.parametrize("unit", [1 / 64, 64])
 def test_verdicts_do_not_depend_on_the_unit_of_the_loss(unit):
     """The margin is a share of the reference's loss."""
@@ -103,6 +118,7 @@ def test_one_that_is_better_than_the_constant_is_enough():
 
 def test_without_the_loss_of_a_constant_nothing_is_said_of_it():
     assert below_chance(table(), ["LoRA"]) is None
+    assert below_chance(table(lost=[np.nan] * 10).assign(chance_risk=2.0), ["lost"]) is None
 
 
 @pytest.mark.parametrize("lost", [np.nan, np.inf])

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from probes import attribution, coverage, information, stability
+from probes import attribution, comparison, coverage, information, stability
 from probes.ablation import PARTS
 from probes.cli.probe import from_keywords
 from probes.jobs.engine_options import EngineOptions
@@ -91,7 +91,8 @@ def _estimates(settings: ReportSettings, known: Mapping[str, Plan]) -> Iterator[
 
 
 def _bounds(settings: ReportSettings) -> Iterator[Plan]:
-    """Bounds from supersamples, in both regimes."""
+    """Bounds from supersamples, in both regimes, and those of minimisers and SGD side by side."""
+    yield _plan(settings, "comparison", comparison, {"seed": settings.seed})
     draws = max(2, settings.draws // 3)
     here = {"n": settings.n, "draws": draws, "seed": settings.seed, "steps": settings.steps}
     for task, rates in INFORMED_RATES.items():

@@ -46,8 +46,8 @@ NOT_COMPARED = {
         "python -m probes.information --matched --n 64 --p 0.1 0.3 --draws 32 --selections 64 "
         "--lr LR (5 minutes each)"
     ),
-    "n from which a bound says something": (
-        "python -m probes.comparison, and python -m probes.comparison --model network --draws 8"
+    "n from which a bound on the network says something": (
+        "python -m probes.comparison --model network --draws 8 --lr LR"
     ),
     "stability of random halves": (
         "python -m probes.ensemble --rivals 8 --sizes 8 --bags 400 --p 0 0.3 --draws 8 --lr LR"

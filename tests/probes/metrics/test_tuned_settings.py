@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_ind
 
 from probes.metrics.tuned_settings import ends_of_the_grid, lucky_draws, tuned_settings
 
@@ -52,8 +53,12 @@ def test_sizes_are_chosen_for_apart():
 
 
 def test_what_is_chosen_at_an_end_of_its_own_grid_is_found():
-    best = [("a", 0.5, 2.0, 1.0), ("b", 0.0, 4.0, 1.0), ("c", 0.0, 1.0, 0.5), ("d", 0.0, 4.0, 0.5)]
-    tried = product("abcd", [0.0, 0.5], [1.0, 2.0, 4.0], [0.5, 1.0])
+    """Of method e neither the strength nor the stopping time is an end."""
+    best = [
+        ("a", 0.5, 2.0, 1.0), ("b", 0.0, 4.0, 1.0), ("c", 0.0, 1.0, 0.5), ("d", 0.0, 4.0, 0.5),
+        ("e", 0.25, 1.0, 0.75),
+    ]  # fmt: skip
+    tried = product("ebcda", [0.0, 0.25, 0.5], [1.0, 2.0, 4.0], [0.5, 0.75, 1.0])
     grid = rows(dict.fromkeys(tried, (1.0,)) | dict.fromkeys(best, (0.0,)))
     found = ends_of_the_grid(grid, tuned_settings(grid))
     assert [there["method"].tolist() for there in found.values()] == [["a"], ["b"], ["c"]]
@@ -102,6 +107,20 @@ def test_draws_that_share_examples_are_called_lucky_no_more_often():
     without, corrected = np.mean(called, axis=0)
     assert without > 0.2
     assert corrected < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_what_is_called_lucky_is_what_welchs_test_rejects():
+    """Of two to four draws, where the degrees of freedom decide."""
+    generator, called = np.random.default_rng(0), []
+    for _ in range(200):
+        tuning, fresh = (
+            mean + spread * generator.normal(size=generator.integers(2, 5))
+            for mean, spread in ((1.0, 0.1), (1.3, 0.3))
+        )
+        test = ttest_ind(fresh, tuning, equal_var=False, alternative="greater")
+        called.append(lucky_draws(tuning, fresh))
+        assert called[-1] == (test.pvalue <= 0.05)
+    assert 20 < sum(called) < 180
 
 
 def test_draws_with_less_loss_than_fresh_ones_are_lucky_and_with_more_are_not():

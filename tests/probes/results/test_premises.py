@@ -28,6 +28,7 @@ ROW = {
 
 def test_the_slack_is_2_eta_epsilon_over_mu():
     assert slack_of(ROW) == pytest.approx(2 * 2.0 * 1e-3 / 2.5)
+    assert slack_of(ROW | {"strength": 4.0}) == pytest.approx(2 * 2.0 * 1e-3 / 7.0)
     assert slack_of(ROW | {"curvature": -1.5}) == float("inf")
 
 
@@ -75,6 +76,13 @@ def test_the_table_counts_the_cells_that_fail():
     assert found[MINIMISER] == found[SEMIDEFINITE] == "holds"
     assert found[CLOSE] == "fails in 1 of 3 cells"
     assert found[BOUNDED] == "not known: C is the largest seen"
+    assert verdicts(ROW)[BOUNDED] == "holds"
+
+
+def test_a_c_that_clips_losses_everywhere_is_said_to_clip_them():
+    for other, said in ((True, "clipped"), (False, "largest seen 3")):
+        found = audit_table(pd.DataFrame([ROW, ROW | {"audit_bounded": other}]))
+        assert found.set_index("assumption").loc[BOUNDED, "found"] == said
 
 
 def test_of_networks_that_all_diverged_nothing_is_known_and_no_number_is_nan():

@@ -102,6 +102,8 @@ def test_a_bound_at_c_or_above_is_vacuous_and_one_below_what_is_measured_violate
     small = verdicts(loss_bound_used=0.0015, gap=0.0)
     assert small["Proposition 4.2"] == small["Theorem 4.4"] == "vacuous"
     # With the raw loss the formula is proved times 1.6.
+    equal = stated(loss_bound_used=0.002, gap=0.0).loc["Proposition 4.2"].iloc[0]
+    assert (equal["verdict"], equal["vacuous"]) == ("vacuous", True)
     assert verdicts(beta=0.0021)["Proposition 4.2"] == "exceeded"
     assert verdicts(beta=0.0031)["Proposition 4.2"] == "exceeded"
     assert verdicts(beta=0.0033)["Proposition 4.2"] == "violated"
@@ -175,6 +177,8 @@ def test_a_network_that_is_nearly_a_minimiser_is_granted_what_is_left_of_its_gra
     assert verdicts(beta=0.00339, **close)["Proposition 4.2"] == "exceeded"
     assert verdicts(beta=0.00341, **close)["Proposition 4.2"] == "violated"
     assert verdicts(beta=0.0019, **close)["Proposition 4.2"] == "assumption failed"
+    assert verdicts(beta=0.00201, gap=0.5001, **close)["Theorem 4.4"] == "exceeded"
+    assert stated(**close)["slack"].isna().tolist() == [True, False, True]
 
 
 # Over draws
@@ -194,6 +198,22 @@ def test_a_bound_that_one_of_twenty_draws_exceeds_is_not_violated():
     assert (found["above"], found["draws"]) == (1, 20)
     many = [{"gap": 0.51}] * 5 + [{}] * 15
     assert over(*many).loc["Theorem 4.4", "verdict"] == "violated: holds 15/20, exceeded 5/20"
+
+
+def test_of_many_bounds_one_that_chance_may_exceed_is_not_violated():
+    """Four of twenty have a probability of 0.016, and of ten bounds one in 6 such."""
+    twenty = [{"draw": draw, "gap": 0.51 if draw < 4 else 0.25} for draw in range(20)]
+    other = [{"draw": draw, "p": p} for p in (0.4, 0.3, 0.2, 0.1) for draw in range(20)]
+    alone, among = (
+        over_draws(bounds(cells(*some), (1.0,), 0.05), ["p"], 0.05)
+        for some in (twenty, [*other, *twenty])
+    )
+    counted = "holds 16/20, exceeded 4/20"
+    assert alone["statement"].tolist() == ["Lemma 4.3", "Proposition 4.2", "Theorem 4.4"]
+    assert alone["verdict"].tolist() == [f"violated: {counted}", "holds", f"violated: {counted}"]
+    assert among["p"].tolist() == [p for p in (0.4, 0.3, 0.2, 0.1, 0.0) for _ in range(3)]
+    assert among["verdict"].tolist() == ["holds"] * 12 + [counted, "holds", counted]
+    assert "p_value" not in among
 
 
 def test_draws_that_share_examples_are_counted_and_not_tested():
@@ -229,6 +249,7 @@ def test_a_bound_and_its_slack_are_means_over_draws():
     row = over({}, {"lipschitz": 2.0, "audit_gradient_norm": 1e-6}).loc["Proposition 4.2"]
     assert row["bound"] == pytest.approx(0.002 * (1 + 4) / 2)
     assert row["slack"] == pytest.approx(2 * 2.0 * (1e-6 + 0) / 2 / 2)
+    assert over({}, {}, {}, loss_bound_used=0.0015).loc["Proposition 4.2", "vacuous"] == 3
 
 
 def test_draws_that_measured_nothing_are_no_draws():
@@ -250,6 +271,9 @@ def test_of_a_diverged_run_nothing_was_measured():
     found = stated(**lost)
     assert found["bound"].isna().all()
     assert found["measured"].isna().all()
+    assert found["failed"].eq("").all()
+    dropout = lost | {"objective": "dropout", "strength": NAN}
+    assert set(verdicts(**dropout).values()) == {"not measured"}
 
 
 def test_where_the_test_loss_alone_is_infinite_the_gap_alone_was_not_measured():

@@ -43,6 +43,13 @@ def test_gradients_that_may_move_beta_by_a_tenth_are_not_those_of_a_minimiser():
     assert failed_premises(ROW | {"beta": NAN}, "Proposition 4.2") == [MINIMISER]
 
 
+def test_a_saddle_is_no_minimiser_however_small_the_gradients():
+    still = {"audit_gradient_norm": 0.0, "audit_gradient_norm_left_out": 0.0}
+    for curvature, failed in ((-1.6, [MINIMISER]), (-1.0, [])):
+        row = ROW | still | {"curvature": curvature}
+        assert failed_premises(row, "Proposition 4.2") == failed
+
+
 def test_a_beta_that_those_gradients_made_large_is_no_excuse():
     """The slack, 0.0016, is asked against the bound, 2 eta^2 / (mu n), as well."""
     assert failed_premises(ROW | {"beta": 1e9, "n": 190}, "Proposition 4.2") == []
@@ -115,6 +122,23 @@ def test_of_the_losses_seen_the_largest_is_told_and_a_beta_of_0_has_no_multiple(
     found = audit_table(pd.DataFrame(rows)).set_index("assumption")["found"]
     assert found[BOUNDED] == "largest seen 7"
     assert found[MINIMISER].endswith("by up to 0.016 times itself")
+
+
+def test_of_several_cells_the_smallest_and_the_largest_are_told():
+    other = {
+        "curvature": 4.0, "audit_gradient_norm": 2e-3, "audit_distance": 0.75, "diverged": 1,
+        "audit_gradient_norm_left_out": 0.0, "audit_expansion_radius": 4.0,
+    }  # fmt: skip
+    rows = [ROW, ROW | other, ROW | {"diverged": 2}]
+    found = audit_table(pd.DataFrame(rows)).set_index("assumption")["found"]
+    assert found[SEMIDEFINITE] == "smallest eigenvalue 1 to 4"
+    assert found[MINIMISER] == (
+        "gradient norm 0.001 to 0.002 at θ(S), 0 to 0.001 at θ(S^i) (mean); may move β by up to "
+        "0.016 times itself; 3 replicas diverged"
+    )
+    assert found[CLOSE] == (
+        "distance up to 0.75; second-order expansion accurate to 10 % over 1 of it (median)"
+    )
 
 
 def test_ensembles_are_no_cells_of_their_own():

@@ -26,7 +26,7 @@ MEANING = (
     "dropout_rate", "dropout_rate_out", "dropout_pattern", "mask_kind", "rescale", "inference",
 )  # fmt: skip
 #: Initial values that change the frozen weight, and so mean something else under dropout.
-CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
+CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 @dataclass
@@ -244,8 +244,16 @@ class DropoutFields:
         for name in ("lora_bias", *variants):
             if getattr(config, name):
                 raise ValueError(f"{name} does not go with dropout_rate")
-        start = config.init_lora_weights
-        if isinstance(start, str) and start.lower().startswith(CHANGES_THE_BASE):
+        self._refuse_initial_values(config.init_lora_weights)
+        positive_number("lora_alpha", config.lora_alpha)
+
+    def _refuse_initial_values(self, start: Any) -> None:
+        known = [one.metadata.get("lora_variants", ()) for one in fields(self)]
+        kind = start.lower() if isinstance(start, str) else ""
+        # Such as MiCA, which keeps B as it begins.
+        if any(kind in variants for variants in known):
+            raise ValueError(f"init_lora_weights={start!r} does not go with dropout_rate")
+        if kind.startswith(CHANGES_THE_BASE):
             raise ValueError(
                 f"init_lora_weights={start!r} takes a part of the frozen weight into the update, "
                 "which dropout would drop"
@@ -255,7 +263,6 @@ class DropoutFields:
                 "init_lora_weights='eva' gives layers an alpha of their own by their whole names, "
                 "which does not go with dropout_pattern"
             )
-        positive_number("lora_alpha", config.lora_alpha)
 
 
 def _check_expression(name: str) -> None:

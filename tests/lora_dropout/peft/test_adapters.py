@@ -462,6 +462,7 @@ def test_adaloras_adapters_with_and_without_masks_are_not_active_together(other)
             "an alpha of their own",
         ),
         ({"dropout_rate": 0.1, "init_lora_weights": "pissa"}, "frozen weight"),
+        ({"dropout_rate": 0.1, "init_lora_weights": "mica"}, "'mica' does not go with"),
         ({"dropout_rate": 0.1, "inference": "all"}, "inference"),
         ({"dropout_rate": 0.1, "mask_seed": -1}, "mask_seed"),
         ({"dropout_rate": "0.1"}, "dropout_rate must be a number"),

@@ -203,7 +203,8 @@ def test_a_bound_that_one_of_twenty_draws_exceeds_is_not_violated():
 def test_of_many_bounds_one_that_chance_may_exceed_is_not_violated():
     """Four of twenty have a probability of 0.016, and of ten bounds one in 6 such."""
     twenty = [{"draw": draw, "gap": 0.51 if draw < 4 else 0.25} for draw in range(20)]
-    other = [{"draw": draw, "p": p} for p in (0.4, 0.3, 0.2, 0.1) for draw in range(20)]
+    rates = (0.4, 0.3, 0.2, 0.1)
+    other = [{"draw": draw, "p": p, "beta": 5e-4} for p in rates for draw in range(20)]
     alone, among = (
         over_draws(bounds(cells(*some), (1.0,), 0.05), ["p"], 0.05)
         for some in (twenty, [*other, *twenty])
@@ -211,7 +212,7 @@ def test_of_many_bounds_one_that_chance_may_exceed_is_not_violated():
     counted = "holds 16/20, exceeded 4/20"
     assert alone["statement"].tolist() == ["Lemma 4.3", "Proposition 4.2", "Theorem 4.4"]
     assert alone["verdict"].tolist() == [f"violated: {counted}", "holds", f"violated: {counted}"]
-    assert among["p"].tolist() == [p for p in (0.4, 0.3, 0.2, 0.1, 0.0) for _ in range(3)]
+    assert among["p"].tolist() == [p for p in (*rates, 0.0) for _ in range(3)]
     assert among["verdict"].tolist() == ["holds"] * 12 + [counted, "holds", counted]
     assert "p_value" not in among
 

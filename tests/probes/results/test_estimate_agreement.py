@@ -123,6 +123,8 @@ def test_an_estimate_that_is_not_finite_is_not_checked_and_no_part_of_beta(lost)
     found = compared([*RETRAINED, lost], [*RETRAINED, 9.0])
     assert found["checked"] == 8
     assert found["beta_corrected"] == near(0.45)
+    over_draws = over(draw_of([*RETRAINED, lost], [*RETRAINED, 9.0]))
+    assert (over_draws["beta_corrected"], over_draws["checks"]) == (near(0.45), 8)
 
 
 def test_draws_are_averaged_with_their_interval():
@@ -135,6 +137,22 @@ def test_draws_are_averaged_with_their_interval():
     ends = [f"{name}_{end}" for name in AGREEMENT for end in ("low", "high", "draws")]
     counts = {"draws", "checked", "checked_most", "checks", "checks_needed", "verdict"}
     assert set(found) == counts | {*AGREEMENT, *ends}
+
+
+def test_draws_that_share_half_of_the_data_have_wider_intervals():
+    """The variance of a mean of two draws is 1/2 + 1 of the sample's, and not 1/2."""
+    draws = [draw_of([factor * change for change in RETRAINED]) for factor in (1.0, 1.5)]
+    draws[1]["loss_retrained"] += 0.1
+    apart, shared = (over(*(draw.assign(n=8, pool=pool) for draw in draws)) for pool in (80, 16))
+    for name in ("bias", "beta_corrected"):
+        half, wider = (found[f"{name}_high"] - found[name] for found in (apart, shared))
+        assert half > 0
+        assert wider == near(3**0.5 * half)
+
+
+def test_how_many_checks_are_needed_depends_on_the_sizes_of_estimates_and_not_on_their_signs():
+    estimated = [0.5] * 7 + [-0.5]
+    assert corrected_beta(draw_of(estimated))["checks_needed"] == 0
 
 
 def test_a_draw_that_diverged_is_left_out_of_the_mean():

@@ -63,6 +63,24 @@ def test_a_curvature_that_was_not_found_is_not_called_negative():
     assert said(lost).endswith("not known to hold (η or C not finite).")
 
 
+def test_several_strengths_without_a_bound_are_told_together_and_the_kindest_is_compared():
+    """One draw whose curvature is negative is enough; rates and draws are averaged apart."""
+    dropout = HOLDS | {"objective": "dropout", "verdict": "exceeded", "measured": 0.1}
+    lost = dropout | {"bound": NAN, "curvature": -9.0}
+    rows = [
+        lost | {"strength": 0.01}, lost | {"strength": 0.1}, lost, dropout,
+        dropout | {"strength": 10.0, "bound": 0.5}, dropout | {"strength": 10.0, "bound": 1.5},
+        dropout | {"strength": 10.0, "bound": 9.0, "p": 0.3, "measured": 0.0},
+        dropout | {"strength": 10.0, "bound": 0.1, "ensemble": 16},
+    ]  # fmt: skip
+    assert said(*rows) == (
+        "Nothing here supports the bound of Proposition 4.2: its premises fail at λ ≤ 0.1 "
+        "(negative curvature), and at λ = 10 it is at least 10 times too large."
+    )
+    assert said(dropout).endswith("Proposition 4.2: at λ = 1 it is 10 times too large.")
+    assert said(dropout | {"bound": float("inf")}).endswith("at λ = 1 it is infinite.")
+
+
 def test_that_the_premises_fail_is_said_once():
     """It once read "its premises fail (...), and its premises fail at λ = 1"."""
     saddle = FAR | {"bound": NAN, "curvature": -9.0}
@@ -85,6 +103,18 @@ def test_what_diverged_changes_no_loss(betas, answer):
     """It once read "changes its loss by not known"."""
     table = pd.DataFrame({"ensemble": 0, "p": [0, 0.3], "beta": betas, "beta_low": NAN})
     assert measured_answer(table, 8).endswith(answer)
+
+
+def test_the_smallest_and_the_largest_rate_are_told_of_networks_alone():
+    """In whatever order rates were measured, and that leaving out was estimated."""
+    table = pd.DataFrame(
+        {"p": [0.3, 0.0, 0.1, 0.5], "ensemble": [0, 0, 0, 16], "beta": [0.25, 0.5, 0.9, 0.1]}
+    ).assign(beta_low=NAN)
+    assert measured_answer(table, 8, estimated=True) == (
+        "Leaving out one of 8 examples changes its loss by 0.5 at p = 0 and 0.25 at p = 0.3 on "
+        "average (estimated)."
+    )
+    assert measured_answer(table[:1], 8).endswith("by 0.25 at p = 0.3 on average.")
 
 
 @pytest.mark.parametrize(

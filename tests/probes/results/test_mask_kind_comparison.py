@@ -101,8 +101,9 @@ def test_a_difference_beyond_the_margin_is_never_said_to_be_none():
     assert set(gaussian["verdict"]) == {"different"}
 
 
-def test_a_small_difference_is_told_and_within_the_margin():
-    table = kind_differences(made(shift=0.1), 0.25)
+@pytest.mark.parametrize("shift", [0.1, -0.1])
+def test_a_small_difference_is_told_and_within_the_margin(shift):
+    table = kind_differences(made(shift=shift), 0.25)
     gaussian = difference_table(table, 0.25).table.query("variant == 'Gaussian, N = 1'")
     assert set(gaussian["verdict"]) == {"within the margin, not equal"}
     said = kind_conclusion(table, 0.25)
@@ -144,6 +145,17 @@ def test_the_answer_names_the_rates_at_which_all_of_a_kind_is_shown():
     assert kind_answer(noisy, 0.25).endswith(
         "Gaussian masks: not shown; two-point masks: not shown."
     )
+    several = kind_differences(made(draws=3, spread=3.0, p=(0.1, 0.3)), 0.25)
+    assert kind_answer(several, 0.25).endswith(
+        "Gaussian masks: shown at no p; two-point masks: shown at no p."
+    )
+
+
+def test_draws_that_share_examples_show_less():
+    rows = made(spread=0.2).assign(n=32)
+    apart, shared = (kind_differences(rows.assign(pool=pool), 0.25) for pool in (1000, 64))
+    assert (shared["equivalent_holm"] > 2 * apart["equivalent_holm"]).any()
+    assert (shared["equivalent_holm"] >= apart["equivalent_holm"]).all()
 
 
 def test_two_point_masks_of_one_half_are_no_masks_without_zeros():
@@ -190,6 +202,7 @@ def test_a_draw_that_diverged_is_left_out_of_its_pairs():
     assert table.loc[("β", "gaussian", 1), "difference_draws"] == 7
     assert table.loc[("β", "gaussian", 4), "difference_draws"] == 8
     assert np.isfinite(table["equivalent_holm"]).all()
+    assert "no difference that 7 draws could tell" in kind_conclusion(table.reset_index(), 0.25)
 
 
 def test_names_have_n_where_it_matters():

@@ -113,25 +113,32 @@ def test_rate_zero_drops_nothing():
     mask_in, mask_out = draw_masks(LayerShape(1000, 1000, 0, 0), seed=0, step=0, layer=0)
     assert mask_in.all()
     assert mask_out.all()
+    # 0 is one of the uniform numbers.
+    for p, kept in ((0.0, [1, 1, 1, 1]), (0.5, [0, 0, 1, 1])):
+        assert _entries(torch.arange(4) / 4, p, "bernoulli").tolist() == kept
 
 
+@pytest.mark.parametrize("rescaled", [(False, True, True), (False, False, False)])
 @pytest.mark.parametrize("second", MASK_KINDS)
-def test_the_masks_of_a_step_are_those_of_its_layers(second):
+def test_the_masks_of_a_step_are_those_of_its_layers(second, rescaled):
     """Also with rates, sides, kinds and rescaling of each layer's own, and numbers with gaps."""
     shapes = [
-        LayerShape(5, 3, 0.2, 0.5), LayerShape(2, 7, 0.6, 0.0, second), LayerShape(4, 4, 0.9, 0.3),
+        LayerShape(5, 3, 0.2, 0.5), LayerShape(2, 7, 0.6, 0.0, second), LayerShape(4, 4, 0.3, 0.3),
     ]  # fmt: skip
-    layers = list(zip((0, 4, 2), shapes, (False, True, True), strict=True))
-    flat, widths = smallest_step_masks(layers, seed=3, step=11, samples=range(2, 5))
+    layers = list(zip((0, 4, 2), shapes, rescaled, strict=True))
+    # Of its own in each case: memory that is not written to may hold the masks of another.
+    seed = 3 + sum(rescaled)
+    flat, widths = smallest_step_masks(layers, seed=seed, step=11, samples=range(2, 5))
     assert widths == [5, 3, 2, 7, 4, 4]
+    assert (flat.dtype == torch.bool) == (second == "bernoulli" and not any(rescaled))
     parts = flat.split(widths, dim=1)
     for (number, shape, rescale), found in zip(
         layers, zip(parts[::2], parts[1::2], strict=True), strict=True
     ):
-        expected = stack_masks(shape, seed=3, steps=[11], layer=number, samples=range(2, 5),
+        expected = stack_masks(shape, seed=seed, steps=[11], layer=number, samples=range(2, 5),
                                rescale=rescale)  # fmt: skip
         for mask, one in zip(found, expected, strict=True):
-            torch.testing.assert_close(mask, one[0], rtol=0, atol=0)
+            torch.testing.assert_close(mask.float(), one[0], rtol=0, atol=0)
 
 
 OTHER_KINDS = ["gaussian", "two-point", "mean"]

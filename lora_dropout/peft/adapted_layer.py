@@ -131,16 +131,17 @@ class HoldsMasks(LayerOfPEFT):
         merged = masks.merged_mask
         return delta * (masks.deterministic_mask if merged is None else merged)
 
-    def merge(self, *args: Any, **kwargs: Any) -> None:
-        """Add the updates to the frozen weight, and to that of no other layer.
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        """Add updates to the frozen weight, and to that of no other layer.
 
         Args:
-            *args, **kwargs: passed on to PEFT's layer.
+            safe_merge: whether what is not finite is refused.
+            adapter_names: of the updates; those in use if left out.
 
         Raises:
-            ValueError: the frozen weight is computed for every pass, so that the sum would be lost.
+            ValueError: as :meth:`check_mergeable`.
         """
-        self.check_mergeable()
+        self.check_mergeable(adapter_names)
         if self.shares_weight and not self._shared:
             base, name = self.get_base_layer(), self.name_of_weight
             self._shared = (base.get_parameter(name),)
@@ -148,14 +149,25 @@ class HoldsMasks(LayerOfPEFT):
             setattr(base, name, nn.Parameter(own, requires_grad=False))
         outermost, self._merging = not self._merging, True
         try:
-            super().merge(*args, **kwargs)
+            super().merge(safe_merge=safe_merge, adapter_names=adapter_names)
         finally:
             if outermost:
                 self._merging = False
                 self._settle_merge()
 
-    def check_mergeable(self) -> None:
-        """Raise ``ValueError`` where an update that is added to the frozen weight would be lost."""
+    def check_mergeable(self, adapter_names: list[str] | None = None) -> None:
+        """Refuse to merge where an update that is added to the frozen weight would be lost.
+
+        Args:
+            adapter_names: of the updates; those in use if left out.
+
+        Raises:
+            ValueError: the layer has one of them, and its frozen weight is computed for every pass,
+                or has rows that are trained themselves.
+        """
+        names = self.active_adapters if adapter_names is None else adapter_names
+        if not any(name in self.r for name in names):
+            return
         _refuse_trained_rows(self)
         if self.holds_parameter:
             _refuse_a_computed_weight(self.get_base_layer())

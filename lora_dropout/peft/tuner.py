@@ -129,34 +129,40 @@ class DropoutTuner:
             model, config, adapter_name, *args, **kwargs
         )
 
-    def merge_adapter(self, *args: Any, **kwargs: Any) -> None:
+    def merge_adapter(
+        self, adapter_names: list[str] | None = None, safe_merge: bool = False
+    ) -> None:
         """Merge adapters into all layers, or, where one of them would lose its update, into none.
 
         Args:
-            *args, **kwargs: passed on to PEFT's tuner.
+            adapter_names: of the adapters; those in use if left out.
+            safe_merge: whether what is not finite is refused.
 
         Raises:
-            ValueError: as :meth:`HoldsMasks.merge`.
+            ValueError: as :meth:`HoldsMasks.check_mergeable`.
         """
-        _check_mergeable(self)
-        super().merge_adapter(*args, **kwargs)  # type: ignore[misc]
+        _check_mergeable(self, adapter_names)
+        super().merge_adapter(adapter_names, safe_merge)  # type: ignore[misc]
 
     def _unload_and_optionally_merge(
-        self, merge: bool = True, *args: Any, **kwargs: Any
-    ) -> nn.Module:
+        self, merge: bool = True, progressbar: bool = False, safe_merge: bool = False,
+        adapter_names: list[str] | None = None,
+    ) -> nn.Module:  # fmt: skip
         if merge:
-            _check_mergeable(self)
+            _check_mergeable(self, adapter_names)
         masks = [m for m in self.modules() if isinstance(m, AdapterMasks)]  # type: ignore[attr-defined]
-        model = super()._unload_and_optionally_merge(merge, *args, **kwargs)  # type: ignore[misc]
+        model = super()._unload_and_optionally_merge(  # type: ignore[misc]
+            merge, progressbar, safe_merge, adapter_names
+        )
         for one in masks:
             one.masks.leave(one, self, model)  # type: ignore[arg-type]
         return model
 
 
-def _check_mergeable(tuner: Any) -> None:
+def _check_mergeable(tuner: Any, adapter_names: list[str] | None) -> None:
     for one in tuner.modules():
         if isinstance(one, HoldsMasks):
-            one.check_mergeable()
+            one.check_mergeable(adapter_names)
 
 
 def _check_that_the_config_holds(model: nn.Module, config: DropoutFields, adapter: str) -> None:

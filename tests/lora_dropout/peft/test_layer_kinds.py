@@ -263,3 +263,20 @@ def test_nothing_is_merged_into_a_weight_that_is_computed(kind):
         with pytest.raises(ValueError, match="would be lost"):
             merge()
     torch.testing.assert_close(model(KINDS[kind].x), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Already unmerged")
+def test_an_adapter_is_merged_where_another_one_is_in_a_layer_whose_weight_is_computed():
+    settings = {"r": 2, "dropout_rate": 0.5}
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model = get_peft_model(model, LoraDropoutConfig(target_modules=["0"], **settings))
+    model.add_adapter("second", LoraDropoutConfig(target_modules=["1"], **settings))
+    weight_norm(randomize(model).base_model.model[0].base_layer)
+    model.set_adapter("second")
+    expected = model.eval()(torch.eye(4)).detach()
+    with pytest.raises(ValueError, match="would be lost"):
+        model.merge_adapter(["default"])
+    model.merge_adapter()
+    torch.testing.assert_close(model(torch.eye(4)), expected)
+    model.unmerge_adapter()
+    torch.testing.assert_close(model.merge_and_unload()(torch.eye(4)), expected)

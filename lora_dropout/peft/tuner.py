@@ -71,7 +71,7 @@ class DropoutTuner:
             vars(given)["_in_diffusers"] = type(model).__module__.partition(".")[0] == "diffusers"
 
     def _number_masks(self, model: nn.Module, adapter_name: str, config: DropoutFields) -> None:
-        """Give the masks of a new adapter a schedule, which watches the passes of the model."""
+        """Give the masks of a new adapter, if any, a schedule that watches the model's passes."""
         held = [
             one.masks_of(adapter_name) for one in model.modules() if isinstance(one, HoldsMasks)
         ]
@@ -86,6 +86,8 @@ class DropoutTuner:
                 f"dropout_pattern names {listed(map(repr, unused))}, which is no adapted layer",
                 stacklevel=2,
             )
+        if not masks:
+            return
         schedule = MaskSchedule(config.mask_seed)
         for one in masks:
             # Those of an adapter that was there would go on being written by their own.

@@ -407,6 +407,8 @@ def test_layers_that_are_not_supported_are_refused_and_allowed_without_dropout(l
     for modules, settings in (((layer,), config(0.0)), ((layer, nn.Linear(4, 4)), of_another)):
         allowed = get_peft_model(nn.Sequential(*modules), settings)
         assert any("0.lora_" in name for name, _ in allowed.named_parameters())
+        # Nobody watches a model without masks.
+        assert bool(allowed.base_model._forward_hooks) == (len(modules) > 1)
     # Nor does it take masks once PEFT has adapted it.
     with pytest.raises(ValueError, match=words):
         allowed.add_adapter("second", config(0.5))

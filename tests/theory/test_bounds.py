@@ -210,6 +210,15 @@ def test_functions_broadcast():
     assert isinstance(proposition(), float)
 
 
+def test_means_are_over_the_last_axis_of_examples_and_the_first_of_members():
+    """Unless another axis is asked for."""
+    left_out, kept = np.array([[1.0, 0.5], [2.0, 0.0]]), np.array([[0.5, 0.75], [1.0, 1.0]])
+    assert theory.pointwise_stability(left_out, kept).tolist() == [0.375, 1.0]
+    assert theory.pointwise_stability(left_out, kept, axis=0).tolist() == [0.75, 0.625]
+    assert theory.ensemble_risk_bound(left_out).tolist() == [1.5, 0.25]
+    assert theory.ensemble_risk_bound(left_out, axis=-1).tolist() == [0.75, 1.0]
+
+
 def test_lemma_needs_more_than_pointwise_stability():
     """Outside its assumptions: memorise n examples, answer a constant with n - 1 of them.
 

@@ -44,6 +44,8 @@ def test_an_error_beyond_a_step_that_is_not_accurate_does_not_count():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_change_that_is_not_a_number_is_not_accurate(value):
     assert expansion_reach(lambda a: value, slope=1.0, curvature=1.0) == 0
+    assert expansion_reach(lambda a: a + a**2 / 2, slope=value, curvature=1.0) == 0
+    assert expansion_reach(lambda a: a + a**2 / 2, slope=1.0, curvature=value) == 0
 
 
 def test_many_directions_are_those_one_by_one():

@@ -65,6 +65,9 @@ def test_lanczos_finds_the_dense_eigenvalue(loss, widths, monkeypatch):
     assert "Lanczos" in lanczos.how
     assert lanczos.value == pytest.approx(dense.value, rel=1e-3, abs=1e-8)
     assert lanczos == smallest_curvature(network, one, inputs, 0.7, seed=0)
+    scaled = [(A, 0.7 * B) for A, B in one]
+    again = smallest_curvature(network, scaled, inputs, 1.0, seed=0)
+    assert again.value == pytest.approx(lanczos.value, rel=1e-3, abs=1e-8)
 
 
 def test_a_curvature_that_lanczos_does_not_find_is_said_to_be_none(monkeypatch):

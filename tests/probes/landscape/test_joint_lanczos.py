@@ -41,6 +41,15 @@ def test_what_is_not_accurate_is_not_found():
     assert np.isnan(found(matrices(2), most=5)).all()
 
 
+@pytest.mark.parametrize("size", [2.0**-40, 2.0**40])
+def test_what_is_accurate_does_not_depend_on_the_size_of_the_numbers(size):
+    """After so many steps some of the eigenvalues are, and others are not."""
+    some = matrices(8)
+    expected = size * found(some, most=24, tolerance=1e-4)
+    assert 0 < np.isnan(expected).sum() < 8
+    np.testing.assert_array_equal(found(size * some, most=24, tolerance=1e-4), expected)
+
+
 @pytest.mark.parametrize("rank", [0, 1, 7])
 def test_a_space_that_ends_early_is_enough(rank):
     """A positive matrix of a small rank has the eigenvalue 0 and few others."""

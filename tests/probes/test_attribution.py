@@ -248,7 +248,7 @@ def test_scores_that_do_not_fit_are_refused(arguments, words, tmp_path):
     ("name", "write", "words"),
     [
         ("t.parquet", lambda file: dated().to_parquet(file), "column 'day' holds datetime64"),
-        ("T.PARQUET", lambda file: dated().astype(str).to_parquet(file), "holds str, and no real"),
+        ("T.PARQUET", lambda file: dated().astype(str).to_parquet(file), "and no real numbers"),
         ("t.csv", lambda file: dated().to_csv(file), "t.csv: it was not written by np.save"),
         ("t.npy", lambda file: np.save(file, np.full((2, 1), np.longdouble("1e4000"))), "finite"),
     ],

@@ -1,6 +1,6 @@
 """The masks of one adapter in one layer of PEFT."""
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -8,9 +8,6 @@ from lora_dropout.layer import layer_shape
 from lora_dropout.masked import MaskedUpdate
 from lora_dropout.masks import LayerShape
 from lora_dropout.peft.config import DropoutFields
-
-if TYPE_CHECKING:
-    from lora_dropout.peft.adapted_layer import HoldsMasks
 
 #: Where a layer keeps the masks of its adapters; no state dict holds them.
 PLACE = "lora_masks"
@@ -22,7 +19,7 @@ class AdapterMasks(MaskedUpdate):
     """The masks of one adapter in one layer.
 
     Args:
-        layer: of PEFT, that the adapter is in.
+        layer: of PEFT, that the adapter is in: a ``lora_dropout.peft.adapted_layer.HoldsMasks``.
         adapter: its name.
         sides: d_in and d_out of the update.
         config: of the adapter.
@@ -40,7 +37,7 @@ class AdapterMasks(MaskedUpdate):
     made: tuple[LayerShape, bool]
 
     def __init__(
-        self, layer: "HoldsMasks", adapter: str, sides: tuple[int, int], config: DropoutFields
+        self, layer: Any, adapter: str, sides: tuple[int, int], config: DropoutFields
     ) -> None:
         super().__init__(
             layer_shape(
@@ -69,7 +66,7 @@ class AdapterMasks(MaskedUpdate):
         return super().train(mode and not self.still)
 
     @property
-    def layer(self) -> "HoldsMasks":
+    def layer(self) -> Any:
         """The layer of PEFT."""
         return self._layer[0]
 

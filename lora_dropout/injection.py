@@ -171,7 +171,8 @@ class AdaptedLayer:
         adapter: name of the adapter in PEFT, "" otherwise.
         number: of the layer in its mask schedule.
         d_in, d_out: sides of the update.
-        rank, alpha: the update is multiplied by alpha / rank.
+        rank, alpha: the update is multiplied by alpha / rank; with PEFT's ``use_rslora`` by alpha
+            over the root of the rank.
         p_in, p_out: rates at which A's input columns and B's output rows are dropped, in [0, 1).
         kind: of the masks, "bernoulli", "gaussian", "two-point" or "mean": see
             ``lora_dropout.masks``.

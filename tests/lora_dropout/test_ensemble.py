@@ -30,6 +30,8 @@ def test_member_outputs_are_what_is_averaged():
     torch.testing.assert_close(ensemble.member_outputs(X).detach(), outputs, rtol=0, atol=0)
     assert ensemble.member_outputs(X).shape == (SIZE, 5, 4)
     torch.testing.assert_close(ensemble(X).detach(), outputs.mean(0))
+    turned = Ensemble(model, SIZE, output=lambda output: 1j * output)(X).detach()
+    torch.testing.assert_close(turned, 1j * outputs.mean(0))
     assert model.training
 
 
@@ -78,10 +80,12 @@ def test_one_member_is_the_same_in_both():
     torch.testing.assert_close(found[0].log_softmax(-1), found[1])
 
 
-def test_probabilities_need_classes():
-    model = make_model()
-    ensemble = Ensemble(model, 2, output=lambda output: output[:, :1], average="probabilities")
-    with pytest.raises(ValueError, match=r"two classes; its shape is \(5, 1\)"):
+@pytest.mark.parametrize(
+    ("picked", "shape"), [(lambda one: one[:, :1], r"\(5, 1\)"), (torch.sum, r"\(\)")]
+)
+def test_probabilities_need_classes(picked, shape):
+    ensemble = Ensemble(make_model(), 2, output=picked, average="probabilities")
+    with pytest.raises(ValueError, match=f"two classes; its shape is {shape}"):
         ensemble(X)
 
 

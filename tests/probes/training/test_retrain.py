@@ -331,9 +331,14 @@ def test_data_with_nan_are_refused(monkeypatch):
 
 
 def test_module_penalty_is_the_penalty_of_the_retraining():
-    model = inject(nn.Sequential(nn.Linear(4, 3)).double(), rank=2, p=0.5, alpha=3.0)
+    """Of all layers together, of which one update is smaller and one larger than 1."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).double()
+    inject(model, rank=2, p=0.5, p_out=0.2, alpha=3.0)
+    expected = 0.0
     with torch.no_grad():
-        model[0].lora_B.normal_(generator=torch.Generator().manual_seed(0))
-    update = 1.5 * model[0].lora_B @ model[0].lora_A
-    expected = 0.2 * 0.75 * update.square().sum()
+        for layer, size in zip(model, (1.0, 0.1), strict=True):
+            layer.lora_B.normal_(0, size, generator=torch.Generator().manual_seed(0))
+            update = 1.5 * layer.lora_B @ layer.lora_A
+            expected = expected + 0.2 * 0.6 * update.square().sum()
     torch.testing.assert_close(sparsity_penalty(model, 0.2), expected)
+    assert sparsity_penalty(model, 0.0) == 0

@@ -24,6 +24,8 @@ def adapted(**options):
     return inject(nn.Sequential(nn.Linear(6, 4)), **({"rank": 2, "p": 0.5} | options))
 
 
+#: A sample whose number is too large by 1.
+LATE = range(2**64, 2**64 + 1)
 REFUSED = {
     "rank must be a whole number, got 2.0": lambda: adapted(rank=2.0),
     "rank must be a whole number, got True": lambda: adapted(rank=True),
@@ -37,10 +39,13 @@ REFUSED = {
     "alpha must be positive and finite, got -1": lambda: adapted(alpha=-1),
     "seed must be a whole number, got None": lambda: adapted(seed=None),
     r"seed must lie in \[0, 2\*\*64\), got -1": lambda: adapted(seed=-1),
+    rf"seed must lie in \[0, 2\*\*64\), got {2**64}": lambda: adapted(seed=2**64),
     "target must be a name or several, got 3": lambda: adapted(target=3),
     r"step must lie in \[0, 2\*\*64\), got -1": lambda: mask_schedule(adapted()).seek(-1),
+    rf"step must lie in \[0, 2\*\*64\), got {2**64}": lambda: mask_schedule(adapted()).seek(2**64),
     "step must be a whole number, got 1.5": lambda: mask_schedule(adapted()).seek(1.5),
     "the state of masks holds 'seed'": lambda: mask_schedule(adapted()).load_state_dict({}),
+    r"got \['seed'\]": lambda: mask_schedule(adapted()).load_state_dict({"seed": 1}),
     "ensemble must be a whole number, got 2.5": lambda: Ensemble(adapted(), 2.5),
     "ensemble must be at least 1, got 0": lambda: list(members(adapted(), 0)),
     "samples must be a whole number, got '2'": lambda: backward_over_samples(
@@ -52,7 +57,7 @@ REFUSED = {
         re.escape(f"at least one number from 0 on, got {samples}"): partial(
             lambda one: mask_schedule(adapted()).seek(0, one), samples
         )
-        for samples in (range(0), range(0, 4, 2), range(2, 0, -1), range(-1, 1), [0, 1], 2)
+        for samples in (range(0), range(0, 4, 2), range(2, 0, -1), range(-1, 1), [0, 1], 2, LATE)
     },
     "strength must be a number, got '1'": lambda: sparsity_penalty(adapted(), "1"),
     "strength must be at least 0, got nan": lambda: sparsity_penalty(adapted(), float("nan")),

@@ -23,6 +23,7 @@ from lora_dropout import (
     members,
 )
 from lora_dropout.masks import LayerShape, draw_masks
+from lora_dropout.objective import each_sample
 from lora_dropout.schedule import MaskSchedule
 from tests.lora_dropout.replicas import DataParallel, replica_of
 
@@ -581,11 +582,13 @@ def test_a_copy_goes_its_own_way():
 
 
 def test_resuming_continues_the_sequence():
-    model, resumed = make_model(seed=7), make_model(seed=7)
+    model, resumed, restored = make_model(seed=7), make_model(seed=7), make_model(seed=0)
     for _ in range(3):
         mask_schedule(model).advance()
     mask_schedule(resumed).seek(3)
+    mask_schedule(restored).load_state_dict(mask_schedule(model).state_dict())
     assert torch.equal(masks_of(model), masks_of(resumed))
+    assert torch.equal(masks_of(model), masks_of(restored))
 
 
 def test_whatever_has_masks_of_its_own_can_be_scheduled():
@@ -613,6 +616,10 @@ def test_masks_cannot_change_between_a_forward_and_its_backward():
     loss = model(X).sum()
     with pytest.raises(RuntimeError, match="waiting for its backward pass"):
         mask_schedule(model).advance()
+    mask_schedule(model).seek(0)  # where they are already
+    for _ in range(2):  # being refused takes nothing from what waits
+        with pytest.raises(RuntimeError, match="waiting for its backward pass"):
+            next(each_sample(model, range(1, 3)))
     loss.backward()
     mask_schedule(model).advance()
     model(X)  # its graph is dropped: nothing waits
@@ -833,6 +840,7 @@ def test_after_passes_that_fail_masks_are_those_of_the_first_sample(call):
         call(model)
     torch.testing.assert_close(model(X), right(X), rtol=0, atol=0)
     assert mask_schedule(model).samples == range(1)
+    mask_schedule(model).advance()  # nothing is waited for
     del error
 
 

@@ -23,6 +23,7 @@ from lora_dropout import (
     sparsity_penalty,
 )
 from lora_dropout.functional import merge_weight
+from lora_dropout.masks import draw_masks
 
 
 class Block(nn.Module):
@@ -99,6 +100,10 @@ def test_a_second_injection_joins_the_schedule():
     layers = [model.get_submodule(one.layer) for one in found]
     assert len({id(layer.masks) for layer in layers}) == 1
     assert all(layer.lora_A.requires_grad for layer in layers)
+    for layer in layers:
+        drawn = draw_masks(layer.shape, seed=5, step=0, layer=layer.number)
+        for held, one in zip((layer.mask_in, layer.mask_out), drawn, strict=True):
+            assert held.tolist() == one.tolist()
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "two-point", "mean"])
@@ -151,13 +156,15 @@ def test_merged_equals_unmerged_and_has_the_old_structure(copied):
     original = make_model()
     model = copied(perturb(inject(copy.deepcopy(original), rank=2, p=0.3, alpha=5.0))).eval()
     expected = model(X)
+    theirs = [model.register_forward_pre_hook(print), model.register_forward_hook(print)]
     merged = merge(model)
+    for hooks, one in zip((merged._forward_pre_hooks, merged._forward_hooks), theirs, strict=True):
+        assert list(hooks.values()) == [print]
+        one.remove()
     torch.testing.assert_close(merged(X), expected)
     assert repr(merged) == repr(original.eval())
     assert merged.state_dict().keys() == original.state_dict().keys()
     assert all(parameter.requires_grad for parameter in merged.parameters())
-    assert not merged._forward_hooks
-    assert not merged._forward_pre_hooks
 
 
 def test_merge_leaves_frozen_what_was_frozen_and_ties_alone():

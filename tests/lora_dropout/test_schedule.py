@@ -121,6 +121,20 @@ def test_any_update_is_noticed_by_the_next_pass(update, samples):
 
 
 @pytest.mark.parametrize("update", UPDATES)
+def test_any_update_is_noticed_by_the_next_pass_of_groups(update):
+    """Their masks are other tensors than those that the last pass saw."""
+    model, seen = make_model(), []
+    for _ in range(3):
+        model.zero_grad()
+        with grouped_samples(model, 2):
+            sample_loss(model, X.repeat(2, 1)).backward()
+            seen.append(mask_schedule(model).step)
+        for parameter in trainable(model):
+            update(parameter)
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("update", UPDATES)
 def test_gradients_that_are_reset_after_the_pass_cost_one_step_at_most(update):
     """Until then the gradients of before are there: what comes next shows that they were reset."""
     model, seen = make_model(), []

@@ -136,6 +136,8 @@ def test_the_last_axis_is_that_of_pairs():
         (lambda: plug_in_bias(np.zeros((0, 2)), np.zeros((0, 2))), "K at least 1"),
         (lambda: plug_in_information([0, 1], [0, 1]), r"one shape \(K, n\)"),
         (lambda: leave_one_out_information([]), "observations must be at least 1"),
+        (lambda: leave_one_out_information([[0.0], [np.nan]]), "must be numbers, got nan"),
+        (lambda: leave_one_out_information(["a", "b"]), "must be numbers, got an array of <U1"),
         (lambda: mean_information([]), "number of pairs must be at least 1"),
         (lambda: mean_information(0.5), "number of pairs must be counted in an array"),
         (lambda: train_share(2.0, loss_bound=1.0), "train_loss must be at most loss_bound, 1"),

@@ -206,7 +206,7 @@ def test_functions_broadcast():
         assert table[1, 3] == bound(p=p[3], n=100)
     assert lemma(beta=p, n=n).shape == (3, 5)
     assert theory.sparsity(p).shape == (5,)
-    assert theory.is_vacuous(np.array([0.5, 2.0]), 1.0).tolist() == [False, True]
+    assert theory.is_vacuous(np.array([0.5, 1.0, 2.0]), 1.0).tolist() == [False, True, True]
     assert isinstance(proposition(), float)
 
 

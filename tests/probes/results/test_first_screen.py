@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from probes.results import first_screen
 from probes.results.first_screen import MOST_ROWS
 from tests.probes.report.tables import rivals_result
 from tests.probes.tables import (
@@ -71,7 +72,10 @@ def test_the_first_line_answers_and_one_table_fits(name, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     before = " ".join(lines[: next(i for i, line in enumerate(lines) if "┏" in line)])
-    assert " ".join(result.answer.split()) in " ".join(before.split())
+    said = f"{result.answer} {result.setting}"
+    assert " ".join(before.split()).startswith(" ".join(said.split()))
+    after = " ".join(lines[next(i for i, line in enumerate(lines) if "└" in line) + 1 :])
+    assert " ".join(after.split()).startswith(result.said_of_numbers)
     # Numbers, and no question.
     assert name == "diverged" or re.search(r"\d", result.answer)
     assert result.answer[-1] in ".:"
@@ -87,6 +91,15 @@ def test_no_line_of_words_is_broken_beside_a_sign(name, capsys):
     RESULTS[name].show()
     lines = [one for one in capsys.readouterr().out.splitlines() if "│" not in one]
     assert not [one for one in lines if re.search(r" [=±≤≥]$|^[=±≤≥] ", one)]
+
+
+@pytest.mark.parametrize(("terminal", "most"), [(200, 80), (60, 60)])
+def test_a_narrow_terminal_has_lines_of_its_width_and_a_wide_one_of_80(
+    terminal, most, monkeypatch, capsys
+):
+    monkeypatch.setattr(first_screen, "output_width", lambda otherwise: terminal)
+    RESULTS["stability"].show()
+    assert most - 15 < max(map(len, capsys.readouterr().out.splitlines())) <= most
 
 
 def test_an_ensemble_has_one_row_a_rate_with_the_difference_that_the_answer_cites():

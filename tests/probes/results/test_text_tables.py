@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes.results.first_screen import fitted, without_constant_words
+from probes.results.first_screen import first_screen, fitted, without_constant_words
 from probes.results.text_tables import (
     TextTable,
     decimals,
+    least_width,
     print_table,
     rates,
     train_losses,
@@ -98,7 +99,8 @@ def test_where_it_is_narrow_words_wrap_and_numbers_stay_whole(capsys):
 
 
 def test_the_first_screen_leaves_out_the_last_columns_that_do_not_fit():
-    wide = pd.DataFrame({f"column {number}": ["0.1234 ± 0.0567"] for number in range(6)})
+    wide = pd.DataFrame({f"column {number}": ["0.1234 ± 0.0567"] for number in range(7)})
+    assert list(fitted(wide, least_width(wide))) == list(wide)
     assert list(fitted(wide, 80)) == ["column 0", "column 1", "column 2", "column 3"]
     assert list(fitted(wide, 10)) == ["column 0", "column 1"]
 
@@ -107,6 +109,21 @@ def test_what_is_the_same_in_every_row_is_said_above_the_table():
     table = pd.DataFrame({"p": ["0.1", "0.3"], "inference": ["ensemble"] * 2, "β": ["1", "1"]})
     shown, said = without_constant_words(table)
     assert (list(shown), said) == (["p", "β"], ["inference: ensemble"])
+    rows = table.assign(n="9", p="0.1")[["p", "n", "inference", "β"]]
+    rows.insert(0, "data", "")
+    above = first_screen(rows.assign(gap=["2", "3"]), "iris, n = 9, rank 2", "means", "more")
+    # What the setting says already is not said again.
+    assert above.setting == "iris, n = 9, rank 2; p = 0.1; inference: ensemble"
+    assert (list(above.table), above.note) == (["β", "gap"], "means; more")
+
+
+@pytest.mark.parametrize("columns", [{"N": "1"}, {"p": "0.1"}, {"p": ["0.1", "0.3"] * 13}])
+def test_of_more_than_twelve_rows_twelve_are_shown_and_it_is_said(columns):
+    many = pd.DataFrame({"β": list(map(str, range(26)))}).assign(**columns)
+    shown = first_screen(many, "iris", "means", "more")
+    assert (len(shown.table), shown.note) == (12, "means; 12 of 26 rows; more")
+    all_of_them = first_screen(many.iloc[:12], "iris", "means", "more")
+    assert (len(all_of_them.table), all_of_them.note) == (12, "means; more")
 
 
 def test_what_looks_like_an_instruction_to_the_printer_is_a_word(capsys):

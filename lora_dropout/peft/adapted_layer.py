@@ -192,6 +192,15 @@ class HoldsMasks(LayerOfPEFT):
             setattr(self.get_base_layer(), self.name_of_weight, *self._shared)
             self._shared = ()
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        for one in self._shared:
+            # Where all layers that share it are merged, nobody else casts or moves it.
+            changed = fn(one.data)
+            if not changed.is_meta:
+                one.data = changed
+        return self
+
     def forget_masks(self, adapter: str) -> None:
         """Take away the masks of an adapter that is deleted, or made anew with other settings."""
         masks = self.masks_of(adapter)

@@ -539,10 +539,18 @@ def test_the_step_that_makes_an_optimizers_state_is_none():
         optimizer.zero_grad()
 
 
-def test_a_step_of_rate_0_after_a_pass_is_a_step():
+@pytest.mark.parametrize(
+    "used",
+    [
+        lambda model: model(X).square().sum().backward(),
+        lambda model: model(X),  # by methods that need no gradient
+        lambda model: (0 * model[2](model[0](X))).sum().backward(),  # called without the model
+    ],
+)
+def test_a_step_of_rate_0_after_a_pass_is_a_step(used):
     model = make_model()
     optimizer = torch.optim.SGD(trainable(model), lr=0.0)
-    model(X).square().sum().backward()
+    used(model)
     optimizer.step()
     assert mask_schedule(model).step == 1
 

@@ -506,6 +506,11 @@ def test_a_restored_optimizer_takes_the_masks_along():
         optimizer.step()
         assert mask_schedule(one).step == 4
     assert torch.equal(masks_of(model), masks_of(resumed))
+    # Where its steps are known to be followed, masks go on from the step that somebody seeks.
+    mask_schedule(resumed).seek(0)
+    resumed(X).square().sum().backward()
+    optimizers[1].step()
+    assert mask_schedule(resumed).step == 1
 
 
 @pytest.mark.parametrize("change", [0.0, 1.0], ids=["the same", "others"])
@@ -555,24 +560,28 @@ def test_a_step_of_rate_0_after_a_pass_is_a_step(used):
     assert mask_schedule(model).step == 1
 
 
-def test_a_kept_output_that_is_left_unused_waits_for_nothing():
+@pytest.mark.parametrize("kind", [dict, lambda pairs: tuple(dict(pairs).values())])
+def test_a_kept_output_that_is_left_unused_waits_for_nothing(kind):
     class Two(nn.Module):
         def __init__(self):
             super().__init__()
             self.inner = nn.Linear(6, 4).double()
 
         def forward(self, x):
-            return {"hidden": self.inner(x), "pooled": self.inner(x).tanh()}
+            return kind([("hidden", self.inner(x)), ("pooled", self.inner(x).tanh())])
 
     model = inject(Two(), rank=2, p=0.5)
     kept = []
 
     def loss():
         kept.append(model(X))
-        return kept[-1]["hidden"].square().mean()
+        return kept[-1]["hidden" if kind is dict else 0].square().mean()
 
     backward_over_samples(model, loss, samples=3)
     assert len(kept) == 3
+    kept.append(model(X))
+    with pytest.raises(RuntimeError, match="waiting for its backward pass"):
+        mask_schedule(model).advance()
 
 
 def test_another_models_optimizer_does_not_matter():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probes.results.answer_words import ends_in_words, mean_in_words, share_in_words
 from probes.results.first_screen import first_screen, fitted, without_constant_words
 from probes.results.text_tables import (
     TextTable,
@@ -58,6 +59,34 @@ def test_an_interval_that_four_decimals_would_hide_is_shown_and_rounding_is_not(
     assert with_interval(summary, "gap") == [
         "0.5000 ± 4e-05", "-3e-06 ± 2e-06", "0.5000 ± 0.0001", "0.5000 ± 0.0000",
         "0.0000 ± 0.0000", "0.1000 ± inf",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "said"),
+    [
+        (0.5, 0.15, "0.50 ± 0.15"), (0.5, 0.26, "0.5 ± 0.3"), (0.5, 0.0199, "0.500 ± 0.020"),
+        (123.4, 19.0, "123 ± 19"), (-0.01, 0.5, "0.0 ± 0.5"), (1e-9, 0.5, "0.0 ± 0.5"),
+        (0.3, 1e7, "0.3 ± 1e+07"), (-0.7, 1e-17, "-0.7"), (NAN, NAN, "not known"),
+        (-INFINITE, NAN, "not known"),
+    ],
+)  # fmt: skip
+def test_a_sentence_says_a_mean_to_the_first_digit_that_is_uncertain(mean, half, said):
+    assert mean_in_words({"gap": mean, "gap_low": mean - half}, "gap") == said
+
+
+def test_the_ends_of_means_are_of_those_that_are_finite():
+    gaps = [0.7, INFINITE, 0.6, 0.5, NAN, -INFINITE]
+    table = pd.DataFrame({"p": range(6), "gap": gaps, "gap_low": np.subtract(gaps, 0.1)})
+    said = ends_in_words(table, "gap", lambda row: f"p = {row['p']:g}")
+    assert said == "0.50 ± 0.10 (p = 3) to 0.70 ± 0.10 (p = 0)"
+    assert ends_in_words(table[:2], "gap", lambda row: "only") == "0.70 ± 0.10 (only)"
+
+
+def test_a_share_is_rounded_to_nothing_or_all_only_where_it_is_that():
+    shares = [0.0, 1e-9, 0.005, 0.006, 0.994, 0.995, 1.0]
+    assert [share_in_words(share) for share in shares] == [
+        "0%", "less than 1%", "less than 1%", "1%", "99%", "more than 99%", "100%",
     ]  # fmt: skip
 
 

@@ -238,14 +238,14 @@ def differences_in_words(draws: int) -> str:
 def times(ratio: float) -> str:
     """Say a factor.
 
-    >>> times(34.71), times(12345.6), times(1.23), times(2.34e38)
-    ('35', '12,000', '1.2', '2.3e+38')
+    >>> times(34.71), times(12345.6), times(1.23), times(0.0234), times(2.34e38)
+    ('35', '12,000', '1.2', '0.023', '2.3e+38')
     """
     if not isfinite(ratio):
         return "infinitely many"
-    if ratio >= LARGE:
+    if ratio >= LARGE or ratio < 1:
         return f"{ratio:.2g}"
-    digits = floor(log10(ratio)) - 1 if ratio > 0 else 0
+    digits = floor(log10(ratio)) - 1
     rounded = round(ratio, -digits)
     return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.1f}"
 

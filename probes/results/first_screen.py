@@ -79,7 +79,9 @@ def print_first_screen(answer: str, table: pd.DataFrame, setting: str, note: str
 
 
 def shortened(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Keep at most ``MOST_ROWS`` rows: those of some rates, the first and the last among them.
+    """Keep at most ``MOST_ROWS`` rows: those of some rates, from the first to the last.
+
+    Where the rows of two rates are too many, those of the first.
 
     >>> kept, said = shortened(pd.DataFrame({"p": [f"0.{place // 4}" for place in range(40)]}))
     >>> list(dict.fromkeys(kept["p"])), said

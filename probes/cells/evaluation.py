@@ -111,10 +111,13 @@ def _deterministic(
 ) -> Iterator[Evaluation]:
     """Evaluate the deterministic networks of some cells in one call."""
     scaled = scaled_together(factors, [cell.update_scale for cell in cells])
-    side = beside([one for one in inputs if isinstance(one, Columns)])
-    outputs = network.replica_outputs(scaled, side)
-    side = replace(side, targets=of_replicas(side.targets, len(outputs)))
-    found = _evaluation(cells[0], network, outputs, side)
+    side, replicas = beside([one for one in inputs if isinstance(one, Columns)]), len(scaled[0][0])
+    each = replace(
+        side,
+        features=of_replicas(side.features, replicas),
+        targets=of_replicas(side.targets, replicas),
+    )
+    found = _evaluation(cells[0], network, network.replica_outputs(scaled, each), each)
     of_cells = (of_all.chunk(len(cells)) for of_all in (found.losses, found.scores))
     yield from map(Evaluation, *of_cells)
 

@@ -26,8 +26,6 @@ from theory.closeness import EXPANSION_STEPS, expansion_reach
 EXPANSION_REPLICAS = 5
 #: Weights, in float64, that are formed at once.
 WEIGHTS_AT_ONCE = 2**20
-#: The same where several cells are looked at on a GPU.
-JOINT_WEIGHTS_AT_ONCE = 2**23
 #: Random pairs of outputs at which convexity is checked.
 CONVEXITY_PAIRS = 1000
 
@@ -173,33 +171,35 @@ def expansion_radii(
 
 
 def expansion_paths(
-    network: Network, factors: Factors, cells: int
+    network: Network, factors: Factors, cells: int, update_scale: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The paths of several cells on which the expansion is looked at, and the lengths of all.
+    """The paths of some cells on which the expansion is looked at, and the lengths of all.
 
     Args:
         network: the frozen network, of all cells.
-        factors: of the n + 1 replicas of every cell, cell after cell, their updates scaled as in
-            the deterministic network.
+        factors: of the n + 1 replicas of every cell, cell after cell.
         cells: C.
+        update_scale: factor of all updates in the deterministic network.
 
     Returns:
         theta(S) of every cell, (C, size); the paths, (``EXPANSION_REPLICAS``, C, size), 0 in place
         of missing ones: both float64 where the factors are. And :attr:`Expansion.distances` of
         every cell, (C, n).
     """
-    replicas = len(factors[0][0]) // cells
 
     def weights(rows: slice | Tensor) -> Tensor:
-        return _merged(network, factors, rows, 1.0)
+        merged = network.merged_weights(some_replicas(factors, rows), update_scale=update_scale)
+        return flat_weights(merged).double()
 
+    replicas = len(factors[0][0]) // cells
     starts = weights(slice(None, None, replicas))
-    owners = torch.arange(cells, device=starts.device).repeat_interleave(replicas)
+    together = max(1, WEIGHTS_AT_ONCE // starts.shape[1])
     lengths = [
-        (weights(rows) - starts[owners[rows]]).norm(dim=1)
-        for rows in blocks(len(owners), max(1, JOINT_WEIGHTS_AT_ONCE // starts.shape[1]))
+        (weights(slice(first + some.start, first + some.stop)) - start).norm(dim=1)
+        for first, start in zip(range(1, cells * replicas, replicas), starts, strict=True)
+        for some in blocks(replicas - 1, together)
     ]
-    distances = torch.cat(lengths).view(cells, replicas)[:, 1:].cpu()
+    distances = torch.cat(lengths).view(cells, -1).cpu()
     # Replica 0, that of S, stands for what is missing: its path is 0.
     rows = torch.zeros(cells, EXPANSION_REPLICAS, dtype=torch.int64)
     for number, of_cell in enumerate(distances):
@@ -220,49 +220,15 @@ def _looked_at(distances: Tensor) -> Tensor:
     return 1 + by_distance[places]
 
 
-def _merged(
-    network: Network, factors: Factors, rows: slice | Tensor, update_scale: float
-) -> Tensor:
-    """Adapted weights of some replicas, (rows, size), float64 where the factors are."""
-    some = some_replicas(factors, rows)
-    return flat_weights(network.merged_weights(some, update_scale=update_scale)).double()
-
-
-class _Paths:
-    """The paths from theta(S) to every theta(S^i), in the weights W, formed when asked for."""
-
-    def __init__(self, network: Network, factors: Factors, update_scale: float) -> None:
-        self.network, self.factors, self.update_scale = network, factors, update_scale
-        (self.start,) = self._weights(slice(0, 1))
-
-    def distances(self) -> Tensor:
-        """Length of every path, (n,), on the CPU."""
-        rows = blocks(len(self.factors[0][0]) - 1, max(1, WEIGHTS_AT_ONCE // len(self.start)))
-        found = [
-            (self._weights(slice(1 + some.start, 1 + some.stop)) - self.start).norm(dim=1)
-            for some in rows
-        ]
-        return torch.cat(found).cpu()
-
-    def chosen(self, distances: Tensor) -> Tensor:
-        """The paths on which the expansion is looked at, (at most ``EXPANSION_REPLICAS``, size)."""
-        rows = _looked_at(distances).to(self.start.device)
-        return self._weights(rows) - self.start
-
-    def _weights(self, rows: slice | Tensor) -> Tensor:
-        return _merged(self.network, self.factors, rows, self.update_scale)
-
-
 def _expansion(
     network: Network, factors: Factors, inputs: Inputs, update_scale: float, penalty_weight: float
 ) -> Expansion:
     """Measure the paths of one network."""
-    paths = _Paths(network, factors, update_scale)
-    distances = paths.distances()
+    (start,), paths, (distances,) = expansion_paths(network, factors, 1, update_scale)
     if not distances.isfinite().any():
         return Expansion(distances, 0.0)
-    start, chosen = paths.start.cpu(), paths.chosen(distances).cpu()
-    radius = _expansion_radius(network, inputs, penalty_weight, start, chosen)
+    chosen = paths[paths.any(2)]
+    radius = _expansion_radius(network, inputs, penalty_weight, start.cpu(), chosen.cpu())
     return Expansion(distances, radius)
 
 

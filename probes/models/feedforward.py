@@ -111,11 +111,8 @@ class FeedForward(Network):
         return Columns(columns, targets.to(weight).mT.contiguous(), frozen)
 
     def outputs(self, weights: Sequence[Tensor], inputs: Columns) -> Tensor:
-        """Compute outputs from merged weights, as in :meth:`Network.outputs`.
-
-        The replicas may be those of several cells, as many of each, and the examples too.
-        """
-        first = _times_common(weights[0], inputs.features).add_(self.biases[0])
+        """Compute outputs from merged weights, as in :meth:`Network.outputs`."""
+        first = (weights[0] @ inputs.features).add_(self.biases[0])
         return self._activations_after(first, weights[1:])[-1]
 
     def outputs_with_masked_inputs(

@@ -43,7 +43,7 @@ def test_what_does_not_fit_at_once_is_measured_in_blocks(monkeypatch, replicas):
     cells, found = trained()
     weights = sum(weight.numel() for weight in found[0].network.weights)
     monkeypatch.setattr(evaluation, "JOINT_WEIGHTS", replicas * weights)
-    monkeypatch.setattr(assumption_audit, "JOINT_WEIGHTS_AT_ONCE", replicas * weights)
+    monkeypatch.setattr(assumption_audit, "WEIGHTS_AT_ONCE", replicas * weights)
     assert_alike(cells, found, measure_cells(cells, found, measure_together(cells, found)))
 
 

@@ -77,13 +77,19 @@ def _run_group(run: RunJob[J], jobs: Sequence[J]) -> list[Tables]:
 
 def _stop(pool: ProcessPoolExecutor) -> None:
     """End the workers at once, in the middle of their jobs."""
+    # A shut-down pool forgets both.
     results: Any = pool._result_queue
+    manager: Any = pool._executor_manager_thread
     pool.shutdown(wait=False, cancel_futures=True)
     for process in active_children():
         process.terminate()
     # The reader of a half-sent message unblocks only when every writer has closed the pipe, this
     # process included.
     results._writer.close()
+    # Python, on its way out, wakes a thread that still runs: one that has just closed the pipe for
+    # that fails, and its OSError would be the last line, in place of ours.
+    if manager is not None:
+        manager.join()
 
 
 @contextmanager

@@ -58,6 +58,26 @@ def test_a_script_that_workers_must_run_again_is_told_how(tmp_path):
         assert 'measure below if __name__ == "__main__":' in complaint.splitlines()[-1]
 
 
+BROKEN = """
+import threading
+from contextlib import suppress
+from probes.jobs.job import silent
+from probes.jobs.local_engine import run_in_workers
+{work}
+with suppress(ValueError):
+    list(run_in_workers(1, [Work()], run, silent))
+print(threading.active_count())
+"""
+
+
+def test_a_broken_pool_leaves_no_thread_behind():
+    said = subprocess.run(
+        [sys.executable, "-"], input=BROKEN.format(work=WORK), text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, timeout=120, check=True,
+    )  # fmt: skip
+    assert said.stdout == "1\n"
+
+
 LONG = """
 import os, time
 from dataclasses import dataclass

@@ -37,7 +37,7 @@ FACTOR_COPIES = 8
 SOLVER_COPIES = 12
 #: Matrices of replicas against examples, float64, that measuring holds at once.
 #: Counted, without ensembles: ``Prepared.weights`` (1), losses and scores of ``evaluate`` (2), and
-#: in ``measure_cell._rows`` all losses joined, the places of the finite ones (int64) and their
+#: in ``measure_cell._columns`` all losses joined, the places of the finite ones (int64) and their
 #: copy (3, measured 3.1).
 MATRICES = 6
 #: Copies of a step's masks while they are drawn.

@@ -152,7 +152,7 @@ def outcomes(
         factors: of K replicas.
         inputs: m examples.
         infer: yields for some replicas and examples the size of the ensemble, 0 for none, and the
-            outputs, as :func:`probes.cells.measure_cell.inferred_outputs` does.
+            outputs, as :func:`probes.cells.evaluation.inferred_outputs` does.
 
     Yields:
         The size of the ensemble, and what it makes of all examples.

@@ -32,6 +32,7 @@ from probes.results.stability_answer import stability_answer
 from probes.results.stability_text import (
     bounds_text,
     ensemble_text,
+    estimates_in_words,
     quantities_text,
     summary_text,
     validation_text,
@@ -276,9 +277,11 @@ class StabilityResult(Result):
     def text_tables(self) -> list[TextTable]:
         """What is measured, how estimates did, the bounds, and the audit."""
         first = self.table.iloc[0]
-        replicas = int(self.table.loc[self.table["ensemble"] == 0, "replicas"].sum())
+        cells = self.table[self.table["ensemble"] == 0]
+        left_out = int(cells["diverged"].sum())
+        of_s = f", and {self.diverged - left_out} of S" if self.diverged > left_out else ""
         title = f"{self.question}\n{self.setting}, start {first['start']}{self._estimated}"
-        diverged = f"{replicas} leave-one-out replicas; diverged: {self.diverged}"
+        diverged = f"{cells['replicas'].sum()} leave-one-out replicas; diverged: {left_out}{of_s}"
         checked = ["corrected in the table of the checks"] if len(self.validation) else []
         said = [INTERVALS, diverged, HOW_TO_READ, *checked, *caveats(self.table)]
         bounds = (
@@ -306,7 +309,7 @@ class StabilityResult(Result):
         if not len(self.validation):
             return []
         title = "Estimated effects of leaving an example out, against retraining without it"
-        caption = f"{INTERVALS}; {self.rows['effect_how'].iloc[0]}; {CORRECTED}"
+        caption = f"{INTERVALS}; {estimates_in_words(self.rows)}; {CORRECTED}"
         return [TextTable(validation_text(self.validation), title, caption)]
 
     @property

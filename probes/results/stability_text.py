@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from probes.jobs.amounts import from_to
+from probes.jobs.amounts import from_to, how_many
 from probes.metrics.inference_names import inference_label
 from probes.results.text_tables import averages, decimals, rates, train_losses, with_interval
 
@@ -138,6 +138,24 @@ def _no_interval(row: Mapping[Any, Any]) -> str:
     if row["checks"] >= row["checks_needed"] or pd.isna(row["beta_corrected"]):
         return ""
     return f"; no interval: heavy tail, {row['checks']} of {row['checks_needed']} checks needed"
+
+
+def estimates_in_words(rows: pd.DataFrame) -> str:
+    """How leaving out was estimated: the products of all cells, and in how many they did not do.
+
+    >>> how = ["one step, 8 products", "one step, 9 products, which did not converge"]
+    >>> estimates_in_words(pd.DataFrame({"n": 4, "p": 0.1, "draw": [0, 1], "effect_how": how}))
+    'one step, 8 to 9 products, which did not converge in 1 of 2 cells'
+
+    Args:
+        rows: ``StabilityResult.rows`` of method influence.
+    """
+    cells = rows.drop_duplicates(["n", "p", "draw"])["effect_how"]
+    parts = cells.str.extract(r"^(.+?)(?:, (\d+) products)?(, which did not converge)?$")
+    step, products, failed = parts[0].iloc[0], parts[1].dropna().astype(int), parts[2].count()
+    taken = f", {from_to(products.min(), products.max())} products" if len(products) else ""
+    lost = f", which did not converge in {failed} of {how_many(len(cells), 'cell')}"
+    return f"{step}{taken}{lost if failed else ''}"
 
 
 def quantities_text(table: pd.DataFrame, strengths: Sequence[float]) -> pd.DataFrame:

@@ -357,18 +357,22 @@ def test_stability():
     ]
     assert_reads(result.text(), expected)
     assert result.diverged == 3
-    assert "8 leave-one-out replicas; diverged: 3" in result.text_tables()[0].caption
+    assert "8 leave-one-out replicas; diverged: 3;" in result.text_tables()[0].caption
+    lost = stability_result(*stability_cells(0.5, (NAN, (NAN, NAN)), train_loss=NAN))
+    assert "2 leave-one-out replicas; diverged: 2, and 1 of S;" in lost.text_tables()[0].caption
 
 
 def test_stability_says_how_its_estimates_did():
     """Eight examples of each of two draws, all estimated 5 % too large."""
     again = tuple(0.1 * number for number in range(1, 9))
     known = {
-        "method": "influence", "validate": 8, "effect_how": "one step, damping 0.05",
+        "method": "influence", "validate": 8, "effect_how": "one step, damping 0.05, 9 products",
         "retrained": again,
     }  # fmt: skip
     estimated = tuple(1.05 * change for change in again)
-    result = stability_result(*stability_cells(0.1, (0.50, estimated), (0.52, estimated), **known))
+    cells = stability_cells(0.1, (0.50, estimated), (0.52, estimated), **known)
+    cells[1]["effect_how"] = "one step, damping 0.05, 12 products, which did not converge"
+    result = stability_result(*cells)
     titles = [table.title for table in result.text_tables()]
     assert "leaving out is estimated by one step" in titles[0]
     assert "NOT CHECKED" not in titles[0]
@@ -379,6 +383,10 @@ def test_stability_says_how_its_estimates_did():
         "0.4500 ± 0.0000 | order and size",
     ]
     assert_reads(result.text_tables()[1].table, expected)
+    how = "; one step, damping 0.05, 9 to 12 products, which did not converge in 1 of 2 cells; "
+    assert how in result.text_tables()[1].caption
+    alone = stability_result(cells[0] | {"effect_how": "one step by EK-FAC, damping 0.05"})
+    assert "; one step by EK-FAC, damping 0.05; " in alone.text_tables()[1].caption
     unchecked = stability_cells(
         0.1, (0.5, estimated), **(known | {"validate": 0, "retrained": (NAN,) * 8})
     )

@@ -123,7 +123,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
             for examples, prefix, measure in sets:
                 self.compute_metrics = measure
                 key = measured_name(mode, prefix=prefix)
-                with _every_example(self.args), _plain_labels(self), self._masks_of(mode):
+                with _all_in_order(self.args), _plain_labels(self), self._masks_of(mode):
                     found |= Trainer.evaluate(self, examples, metric_key_prefix=key)
         chosen = measured_name(next(iter(self.modes))) + "_"
         named = {
@@ -175,13 +175,22 @@ def _first(outputs: Any, labels: Any, count: int) -> Any:
 
 
 @contextmanager
-def _every_example(args: Any) -> Iterator[None]:
-    """Drop no batch in evaluation, whatever is done in training."""
-    drops, args.dataloader_drop_last = args.dataloader_drop_last, False
+def _all_in_order(args: Any) -> Iterator[None]:
+    """Evaluate every example of each set, in their order, whatever is done in training.
+
+    transformers' trainer drops a last batch that is not full and orders by length where it does so
+    in training, and with workers that persist gives those of its first set for every other one.
+    """
+    ours = {
+        "dataloader_drop_last": False, "dataloader_persistent_workers": False,
+        "train_sampling_strategy": "sequential",
+    }  # fmt: skip
+    users = {name: getattr(args, name) for name in ours}
+    vars(args).update(ours)
     try:
         yield
     finally:
-        args.dataloader_drop_last = drops
+        vars(args).update(users)
 
 
 @contextmanager

@@ -6,15 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import Dataset
 from peft import get_peft_model
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from lora_dropout.injection import masked_updates
 from lora_dropout.peft import LoraDropoutConfig, LoraDropoutTrainer
 from probes.finetuning.evaluation import (
     FinetuneTrainer,
-    _every_example,
+    _all_in_order,
     _first,
     _plain_labels,
     dropping,
@@ -41,13 +42,39 @@ def test_masks_of_another_rate_end_with_their_block():
     assert torch.equal(model(x), plain)
 
 
+#: As some trainings have it: a last batch that is not full is dropped, and so on.
+TRAINED = {
+    "dataloader_drop_last": True, "dataloader_persistent_workers": True,
+    "train_sampling_strategy": "group_by_length",
+}  # fmt: skip
+#: As every evaluation has it.
+EVALUATED = {name: False for name in TRAINED} | {"train_sampling_strategy": "sequential"}
+
+
+def of_loading(args):
+    return {name: getattr(args, name) for name in TRAINED}
+
+
 def test_the_rest_is_as_it_was_after_an_evaluation_that_fails():
-    args = SimpleNamespace(dataloader_drop_last=True)
+    args = SimpleNamespace(**TRAINED)
     trainer = SimpleNamespace(label_smoother="smooth")
-    with suppress(KeyError), _every_example(args), _plain_labels(trainer):
-        assert (args.dataloader_drop_last, trainer.label_smoother) == (False, None)
+    with suppress(KeyError), _all_in_order(args), _plain_labels(trainer):
+        assert (of_loading(args), trainer.label_smoother) == (EVALUATED, None)
         raise KeyError
-    assert (args.dataloader_drop_last, trainer.label_smoother) == (True, "smooth")
+    assert (of_loading(args), trainer.label_smoother) == (TRAINED, "smooth")
+
+
+def test_every_set_is_its_own_whole_and_in_order(tmp_path):
+    """Loaders as transformers' trainer makes them; a loader starts its workers where it is read."""
+    settings = {"dataloader_num_workers": 1, "per_device_eval_batch_size": 2, "use_cpu": True}
+    args = TrainingArguments(str(tmp_path), **settings, **TRAINED)
+    trainer = Trainer(nn.Linear(1, 1), args)
+    for size in (7, 5):
+        examples = Dataset.from_dict({"input": [[1.0]] * size})
+        with _all_in_order(args):
+            loader = trainer.get_eval_dataloader(examples)
+        batches = [[0, 1], [2, 3], [4, 5], [6]] if size == 7 else [[0, 1], [2, 3], [4]]
+        assert list(loader.batch_sampler) == batches
 
 
 def test_only_what_is_measured_is_kept_of_a_models_outputs():
@@ -70,14 +97,14 @@ def evaluator(monkeypatch):
         vars(trainer).update(
             settings, modes=modes, eval_dataset="held out", measure="scores", noted=[],
             label_smoother="smoother", model=None, checkpoints=SimpleNamespace(),
-            args=SimpleNamespace(dataloader_drop_last=True, deepspeed=None, fsdp=[]),
+            args=SimpleNamespace(**TRAINED, deepspeed=None, fsdp=[]),
             state=SimpleNamespace(global_step=step, max_steps=6, log_history=[]),
             control=SimpleNamespace(should_training_stop=False),
         )  # fmt: skip
         return trainer
 
     def note(trainer, examples, metric_key_prefix):
-        assert (trainer.args.dataloader_drop_last, trainer.label_smoother) == (False, None)
+        assert (of_loading(trainer.args), trainer.label_smoother) == (EVALUATED, None)
         trainer.noted.append((examples, trainer.compute_metrics, trainer.ensemble, dropped[-1]))
         return {f"{metric_key_prefix}_loss": float(len(trainer.noted))}
 
@@ -109,7 +136,7 @@ def test_every_inference_has_its_masks_and_the_first_is_that_of_the_trainer(eval
         "eval_at_test_alone,_p_=_0.4_loss": 3, "eval_train_at_test_alone,_p_=_0.4_loss": 4,
     }  # fmt: skip
     assert trainer.noted == [*pairs(0), *pairs(3, 0.4)]
-    assert (trainer.args.dataloader_drop_last, trainer.label_smoother) == (True, "smoother")
+    assert (of_loading(trainer.args), trainer.label_smoother) == (TRAINED, "smoother")
 
 
 @pytest.mark.parametrize(("step", "along"), [(5, False), (5, True), (6, False), (7, True)])

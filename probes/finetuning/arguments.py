@@ -32,6 +32,8 @@ OWN = {
     "eval_do_concat_batches": "left out: scores are of all examples together",
     "batch_eval_metrics": "left out: scores are of all examples together",
     "prediction_loss_only": "left out: scores need the predictions",
+    "bf16_full_eval": "left out: evaluations have the precision of training",
+    "fp16_full_eval": "left out: evaluations have the precision of training",
     "remove_unused_columns": "left out: examples hold what the model reads",
     "push_to_hub": "left out: adapters are kept in --out",
     "hub_model_id": "left out: nothing is pushed", "hub_token": "left out: nothing is pushed",

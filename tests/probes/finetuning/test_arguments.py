@@ -115,6 +115,9 @@ def test_what_is_settled_by_ours_is_refused(name):
         ({"lr_scheduler_kwargs": str(Path(__file__))}, "lr_scheduler_kwargs must be an object of"),
         ({"optim_args": "fast"}, "optim_args must be pairs such as name=value"),
         ({"optim_args": "one=1,fast"}, "optim_args must be pairs such as name=value"),
+        # transformers would cast what was trained, before its last evaluation alone.
+        ({"bf16_full_eval": True}, "bf16_full_eval must be left out: evaluations have the precis"),
+        ({"fp16_full_eval": True}, "fp16_full_eval must be left out: evaluations have the precis"),
         ({"hub_token": "secret"}, "hub_token must be left out: nothing is pushed; got one"),
         ({"learning_rte": 1.0}, "unknown arguments: learning_rte, did you mean learning_rate"),
     ],

@@ -15,33 +15,35 @@ def draw(
 
     Args:
         points: one row a method, rate and step: ``method``, ``p``, ``step``, and ``train_loss``,
-            ``test_loss`` and ``test_score`` with their ``_low`` and ``_high``.
+            ``test_loss`` and, where the task has a score, ``test_score``, with their ``_low`` and
+            ``_high``.
         caption: the settings.
         score_name: what the score is called.
         baseline: score of logistic regression on frozen embeddings; None or NaN for none.
 
     Returns:
         A figure of three panels: train loss and test loss of every method and rate (a shade a rate,
-        a dash a method) with the interval as a band, and the test score; for text tasks the score
-        of logistic regression on frozen embeddings stands there as a line.
+        a dash a method) with the interval as a band, and the test score, if there is one; for text
+        tasks the score of logistic regression on frozen embeddings stands there as a line.
     """
     # The axis is logarithmic.
     points = points[points["step"] > 0]
     labels = {
         "train_loss": "train loss", "test_loss": "test loss", "test_score": f"test {score_name}"
     }  # fmt: skip
+    labels = {name: label for name, label in labels.items() if name in points}
     with style():
-        figure = Drawing(figsize=(12, 4.2))
-        panels = figure.subplots(1, 3)
+        figure = Drawing(figsize=(4 * len(labels), 4.2))
+        panels = figure.subplots(1, len(labels))
         for axes, (name, label) in zip(panels, labels.items(), strict=True):
             _curves(axes, points, name)
             axes.set(xscale="log", xlabel="optimizer step", ylabel=label)
         if baseline is not None and np.isfinite(baseline):
-            _baseline(panels[2], baseline)
+            _baseline(panels[-1], baseline)
         for axes in panels[:2]:
             keep_within(axes, 0, np.inf)
         if score_name == "accuracy":
-            keep_within(panels[2], 0, 1)
+            keep_within(panels[-1], 0, 1)
         figure.keyed(panels[0].get_legend_handles_labels())
         figure.described(caption)
     return figure

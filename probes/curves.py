@@ -102,7 +102,9 @@ class CurvesResult(Result):
         ``best_step``, and ``rise``, the test loss at the end less the best.
         """
         keys = ["method", "p", "draw"]
-        end = self.rows[self.rows["step"] == self.rows["step"].max()].set_index(keys)
+        # Of every run its own last step: not all methods take as many.
+        last = self.rows.groupby(keys)["step"].transform("max")
+        end = self.rows[self.rows["step"] == last].set_index(keys)
         finite = self.rows[np.isfinite(self.rows["test_loss"])]
         best = finite.loc[finite.groupby(keys)["test_loss"].idxmin()].set_index(keys)
         table = end.assign(
@@ -121,8 +123,9 @@ class CurvesResult(Result):
         from figures.curves import draw
 
         quantities = ("train_loss", "test_loss", "test_score")
+        samples = self.values_of("samples") if "samples" in self.rows else 1
         caption = (
-            f"{self.setting}, objective dropout, N = 1, expected-weight network; "
+            f"{self.setting}, objective dropout, N = {samples}, expected-weight network; "
             f"bands: {intervals_in_words(self.draw_count)}"
         )
         return draw(

@@ -84,6 +84,8 @@ ENCODER = "microsoft/deberta-v3-base"
 WIDEST = 16_384
 #: Tables that a run gives.
 KINDS = (TableKind.ROWS, TableKind.DIAGRAM)
+#: Columns that tell what is averaged over seeds: a method at its rate, and how it predicts.
+CURVE = ("method", "p", "inference", "ensemble")
 #: Ways of inference that are one network.
 ALONE = ("no masks", "expected weight")
 DRAWN = ("train_loss", "test_loss", "gap", "test_score", "ece")
@@ -410,10 +412,13 @@ class FinetuneResult(Result):
     @property
     def note(self) -> str:
         """What one must know to read the table."""
+        evaluations = self.rows.groupby([*CURVE])["step"].nunique()
+        some_once = evaluations.min() == 1 < evaluations.max()
+        alike = "but for what was evaluated at the end alone" if some_once else "for all alike"
         return (
-            "means over seeds, 95 % intervals (Student); train loss without masks, on at most 512 "
-            "examples; best: least test loss of a run, chosen on the held-out data and so "
-            "optimistic for all alike; ECE on half of the held-out data, floor: what a calibrated "
+            "means over seeds, 95 % intervals (Student); train loss by the same inference, on at "
+            "most 512 examples; best: least test loss of a run, chosen on the held-out data and so "
+            f"optimistic {alike}; ECE on half of the held-out data, floor: what a calibrated "
             "predictor would score there"
         )
 
@@ -421,22 +426,17 @@ class FinetuneResult(Result):
     def setting(self) -> str:
         """Task, model, n, steps and seeds."""
         first, seeds = self.rows.iloc[0], self.draw_count
-        steps = "1 step" if (self.rows["steps"] == 1).all() else f"{self._values('steps')} steps"
         return (
             f"{Path(first['task']).name if '.' in first['task'] else first['task']}, "
-            f"{'/'.join(Path(first['model']).parts[-2:])}, n = {first['n']}, "
-            f"rank {self._values('rank')}, {steps}, "
-            f"N = {self._values('samples')} in training, {how_many(seeds, 'seed')}"
+            f"{'/'.join(Path(first['model']).parts[-2:])}, n = {self.values_of('n')}, "
+            f"rank {self.values_of('rank')}, {self.steps_in_words}, "
+            f"N = {self.values_of('samples')} in training, {how_many(seeds, 'seed')}"
         )
-
-    def _values(self, name: str) -> str:
-        """What a setting is in the runs, which regularizers may set differently."""
-        return " or ".join(str(value) for value in self.rows[name].unique())
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a method, rate and inference: means of ``QUANTITIES`` at the end and ``best``."""
-        keys = ["method", "p", "inference"]
+        """One row of ``CURVE``: means of ``QUANTITIES`` at the end and ``best``."""
+        keys = [*CURVE]
         end = self.rows[self.rows["step"] == self.rows["steps"]]
         best = self.rows.groupby([*keys, "draw"])["test_loss"].min().rename("best")
         return means(end.join(best, on=[*keys, "draw"]), keys, [*QUANTITIES, "best"])
@@ -453,11 +453,10 @@ class FinetuneResult(Result):
     def text(self) -> pd.DataFrame:
         """The summary as it is printed."""
         summary, score = self.summary, self.rows["score_name"].iloc[0]
-        size = self.rows["ensemble"].max()
         columns: dict[str, Any] = {
             "method": summary["method"],
             "p": rates(summary["p"]),
-            "inference": [named_inference(one, size) for one in summary["inference"]],
+            "inference": list(map(named_inference, summary["inference"], summary["ensemble"])),
             "train loss": averages(summary, "train_loss"),
             "test loss": with_interval(summary, "test_loss"),
             "best": with_interval(summary, "best"),
@@ -479,11 +478,10 @@ class FinetuneResult(Result):
         from figures.finetune import draw
 
         shown = [name for name in DRAWN if name in self.rows and self.rows[name].notna().any()]
-        points = means(self.rows, ["method", "p", "inference", "step"], shown)
-        size = self.rows["ensemble"].max()
+        points = means(self.rows, [*CURVE, "step"], shown)
         labels = [
             f"{method}, p = {p:g}, {inference}" + (f" of {size}" if inference == "ensemble" else "")
-            for method, p, inference in points[["method", "p", "inference"]].itertuples(index=False)
+            for method, p, inference, size in points[[*CURVE]].itertuples(index=False)
         ]
         caption = f"{self.setting}, objective dropout; "
         caption += "one seed: no intervals" if self.draw_count == 1 else "bands: 95 % over seeds"

@@ -90,7 +90,7 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
     Returns:
         One row an evaluation and inference ("no masks" for p = 0, else "expected weight" and, at
         the end or along training, "ensemble", or "at test alone, p = ..."): the settings,
-        ``step``, ``epoch``, ``train_loss`` (without masks, on at most ``EVALUATED`` training
+        ``step``, ``epoch``, ``train_loss`` (by that inference, on at most ``EVALUATED`` training
         examples), ``test_loss``, ``gap``, ``test_score`` and what else the task measures,
         ``seconds`` of the whole run (of a killed one, up to the checkpoint and from there on), and
         ``peak_mib``, its largest memory on the GPU, or the process's so far where there is none,

@@ -105,9 +105,23 @@ class Result(ABC):
         # Fine-tuning has a schedule of rates, among its own settings.
         rate = f"learning rate {first['lr']:g}, " if "lr" in first else ""
         return (
-            f"{first['task']}, n = {first['n']}, rank {first['rank']}, "
-            f"{how_many(first['steps'], 'step')}, {rate}{draws_in_words(self.draw_count)}"
+            f"{first['task']}, n = {self.values_of('n')}, rank {self.values_of('rank')}, "
+            f"{self.steps_in_words}, {rate}{draws_in_words(self.draw_count)}"
         )
+
+    def values_of(self, name: str) -> str:
+        """Say what a setting is: its value, or such as "2 or 4" where rows differ.
+
+        Args:
+            name: of its column.
+        """
+        return " or ".join(str(value) for value in self.rows[name].unique())
+
+    @property
+    def steps_in_words(self) -> str:
+        """How many optimizer steps were taken, such as "2 or 4 steps"."""
+        steps = self.values_of("steps")
+        return f"{steps} step{'' if steps == '1' else 's'}"
 
     @property
     def caption(self) -> str:

@@ -39,6 +39,13 @@ def test_panels_and_curves_are_named():
     assert figure.get_supxlabel() == "settings"
 
 
+def test_a_task_without_a_score_has_no_panel_for_it():
+    scored = [name for name in POINTS if name.startswith("test_score")]
+    figure = draw(POINTS.drop(columns=scored), "", "none")
+    step = "optimizer step"
+    assert artists.labels(figure) == [(step, "train loss"), (step, "test loss")]
+
+
 def test_the_baseline_is_a_line_on_the_score_s_panel():
     axes = draw(POINTS, "", "accuracy", 0.77).axes[2]
     (dotted,) = [line for line in axes.lines if line.get_linestyle() == ":"]

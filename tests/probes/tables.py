@@ -155,7 +155,8 @@ def finetune_result(losses, **more):
         for (method, p, inference, draw), along in losses.items()
         for step, loss in zip((20, 40), along, strict=True)
     ]  # fmt: skip
-    return FinetuneResult(made(records, model="a/hub/name", samples=1, ensemble=4, **more))
+    settings = {"model": "a/hub/name", "samples": 1, "ensemble": 4, "baseline": NAN} | more
+    return FinetuneResult(made(records, **settings))
 
 
 def matched_result(dropout, controls, n=(10,)):

@@ -118,6 +118,9 @@ def test_fine_tuning_is_drawn_against_the_step(handed):
     ]
     assert "objective dropout" in caption
     assert score == "accuracy"
+    alone = {("lora", 0.3, "expected weight", 0): (0.5, 0.4)}
+    _, caption, *_ = handed(finetune_result(alone, samples=4).curves(), "curves")
+    assert "objective dropout, N = 4, expected-weight network" in caption
 
 
 def test_tuned_methods_are_drawn_with_the_constant_prediction(handed):

@@ -4,6 +4,7 @@ In each of them one run diverged. Student's interval of two draws that are 0.02 
 either side; of one draw there is none.
 """
 
+from probes.finetune import FinetuneResult
 from probes.own_model import OwnModelResult
 from tests.probes.tables import (
     EFFECTS,
@@ -270,6 +271,37 @@ def test_finetune():
         f"0.5000 (1 of 2) | {same}",
     ]
     assert_reads(finetune_result(losses).text(), expected)
+
+
+def finetune_runs():
+    """Two runs of 40 steps, one of them with an ensemble of 2, and one of 20 steps."""
+    losses = {
+        ("lora", 0.0, "no masks", 0): (0.9, 0.5), ("early", 0.0, "no masks", 0): (0.7, 0.75),
+        ("two", 0.3, "ensemble", 0): (0.6, 0.4), ("sixteen", 0.3, "ensemble", 0): (0.6, 0.3),
+    }  # fmt: skip
+    rows = finetune_result(losses, ensemble=16, samples=4).rows
+    rows.loc[rows["method"] == "two", ["ensemble", "samples"]] = 2
+    rows.loc[rows["method"] == "early", ["steps", "rank"]] = 20, 1
+    return rows[(rows["step"] <= rows["steps"]) & (rows["p"].eq(0) | rows["step"].eq(40))]
+
+
+def test_runs_of_other_sizes_are_called_by_their_own():
+    result = FinetuneResult(finetune_runs())
+    assert result.text()["inference"].tolist() == [
+        "no masks", "no masks", "ensemble, N = 2", "ensemble, N = 16",
+    ]  # fmt: skip
+    assert result.setting.endswith("rank 2 or 1, 40 or 20 steps, N = 4 or 2 in training, 1 seed")
+    assert "optimistic but for what was evaluated at the end alone" in result.note
+    twice = result.rows[result.rows["method"].eq("lora")]
+    assert "optimistic for all alike" in FinetuneResult(twice).note
+
+
+def test_curves_of_fine_tuning_end_where_each_run_ends():
+    curves = FinetuneResult(finetune_runs()).curves()
+    assert curves.answer == (
+        "At the end of training the test loss is 0.5 (lora, p = 0) to 0.7 (early, p = 0)."
+    )
+    assert "rank 2 or 1, 40 or 20 steps, " in curves.setting
 
 
 def test_finetune_without_classes_has_no_columns_for_them():

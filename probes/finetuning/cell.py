@@ -73,6 +73,11 @@ class FinetuneCell:
         return f"{self.method}, {self.regularizer}{strength}"
 
     @property
+    def initial_rank(self) -> int:
+        """Rank at the start of training, by which alpha is divided."""
+        return self.rank if self.method == "lora" else self.ranks.initial(self.rank)
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """What its numbers are computed with."""
         return (

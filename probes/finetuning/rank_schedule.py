@@ -28,6 +28,10 @@ class RankSchedule:
     tfinal: int | None = None
     delta_t: int = 1
 
+    def initial(self, rank: int) -> int:
+        """Rank of every update at the start, where ``rank`` is the average at the end."""
+        return self.init_rank or math.ceil(INITIAL * rank)
+
     def of_training(self, rank: int, steps: int) -> dict[str, Any]:
         """Name the schedule of a training as PEFT's ``AdaLoraConfig`` does.
 
@@ -52,6 +56,6 @@ class RankSchedule:
                 f"for taking ranks away; got {tinit} and {tfinal}"
             )
         return {
-            "init_r": self.init_rank or math.ceil(INITIAL * rank), "target_r": rank,
+            "init_r": self.initial(rank), "target_r": rank,
             "total_step": steps, "tinit": tinit, "tfinal": tfinal, "deltaT": self.delta_t,
         }  # fmt: skip

@@ -20,8 +20,8 @@ def regularized(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
     """Return a fine-tuning run by a method at a strength.
 
     Weight decay falls on all that is trained except biases and norms, a new head included, as in
-    transformers' trainer. A smaller rank keeps alpha / rank. Early stopping takes fewer epochs, or
-    steps where these are given, and its learning rate falls to 0 within them.
+    transformers' trainer. A smaller rank keeps the factor of the update. Early stopping takes fewer
+    epochs, or steps where these are given, and its learning rate falls to 0 within them.
 
     Args:
         cell: plain LoRA or AdaLoRA.
@@ -98,7 +98,8 @@ def _smaller_rank(cell: FinetuneCell, rival: Rival) -> FinetuneCell:
     require(cell.rank > 1, "rank", "at least 2 where the regularizer is smaller rank", cell.rank)
     rank = rival.rank(cell.rank)
     _check_change(rival, rank < cell.rank, f"leaves out a part of rank {cell.rank}")
-    return replace(cell, rank=rank, alpha=cell.alpha * rank / cell.rank)
+    smaller = replace(cell, rank=rank)
+    return replace(smaller, alpha=cell.alpha * smaller.initial_rank / cell.initial_rank)
 
 
 def _fewer_steps(cell: FinetuneCell, rival: Rival) -> FinetuneCell:

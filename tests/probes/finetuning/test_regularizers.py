@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from probes.finetune import FinetuneSettings
 from probes.finetuning.cell import FinetuneCell
+from probes.finetuning.rank_schedule import RankSchedule
 from probes.finetuning.regularizers import REGULARIZERS, drop_ranks, regularized
 from probes.finetuning.task import Corpus
 from probes.finetuning.training import adapt
@@ -118,6 +119,17 @@ def test_a_smaller_rank_than_1_is_refused():
         ValueError, match="rank must be at least 2 where the regularizer is smaller"
     ):
         regularized(replace(CELL, rank=1), Rival("smaller rank", 0.5))
+
+
+@pytest.mark.parametrize(("init_rank", "alpha"), [(None, 16 * 2 / 12), (12, 16.0)])
+def test_a_smaller_rank_keeps_the_factor_of_adalora_s_update_too(init_rank, alpha):
+    """That is alpha over the rank at the start: 12, or 2 where 1 is left at the end."""
+    cell = replace(CELL, method="adalora", ranks=RankSchedule(init_rank))
+    smaller = regularized(cell, Rival("smaller rank", 0.875))
+    assert (smaller.rank, smaller.alpha) == (1, pytest.approx(alpha))
+    for one in (cell, smaller):
+        start = one.ranks.of_training(one.rank, 100)["init_r"]
+        assert one.alpha / start == pytest.approx(16 / 12)
 
 
 @pytest.mark.parametrize(

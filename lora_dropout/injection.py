@@ -109,7 +109,8 @@ def inject(
             for names in chosen
         ]
     except ValueError:
-        del masks.layers[numbered:]
+        for layer in masks.layers[numbered:]:
+            masks.leave(layer)
         for parameter in trainable:
             parameter.requires_grad_(True)
         raise

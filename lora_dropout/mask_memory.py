@@ -117,7 +117,7 @@ class MaskMemory:
                 layer.mask_in is mask_in and layer.mask_out is mask_out
                 for layer, (mask_in, mask_out) in zip(layers, self._views, strict=True)
             )
-            and all(_where(piece.first) == piece.where for piece in self._pieces)
+            and all(_where(layers[piece.first]) == piece.where for piece in self._pieces)
             and _storages(self._views) == self._storages
             and _roundings(layers) == self._roundings
         )
@@ -158,13 +158,13 @@ class _Piece:
     Attributes:
         masks: (samples, entries).
         where: their device and precision.
-        first: one of the layers.
+        first: index of one of the layers.
     """
 
     def __init__(
         self, layers: Sequence[HasMasks], members: Sequence[int], where: "_Where", samples: int
     ) -> None:
-        self.where, self.first, self._members = where, layers[members[0]], members
+        self.where, self.first, self._members = where, members[0], members
         self._sizes = [side for index in members for side in layers[index].shape[:2]]
         masks = torch.empty(samples, sum(self._sizes), device=where.device, dtype=where.dtype)
         self.masks = debug_unwrap(masks)

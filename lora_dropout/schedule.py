@@ -2,7 +2,7 @@
 
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -82,7 +82,8 @@ class MaskSchedule:
         seeded: whether a seed was given; otherwise it is 0, until a trainer takes its own.
         step: the step whose masks the layers hold. Set it with :meth:`seek`, to resume for example.
         samples: the sample numbers that the layers hold, one group of the batch for each.
-        layers: the adapted layers, in the order that numbers them.
+        layers: the adapted layers, in the order that numbers them. They hold the schedule, and not
+            the other way round, so that a model that nobody needs any more is freed at once.
         frozen: the parameters that were trainable before the layers were adapted.
         stale: whether layers hold something else than their masks, such as new memory.
         lock: keeps passes of other threads out while masks are those of an ensemble.
@@ -92,7 +93,7 @@ class MaskSchedule:
         self.reseed(seed or 0, given=seed is not None)
         self.step = 0
         self.samples = range(1)
-        self.layers: list[ScheduledLayer] = []
+        self.layers = []
         self.frozen: list[nn.Parameter] = []
         self.stale = True
         self._begin()
@@ -113,11 +114,21 @@ class MaskSchedule:
     def __getstate__(self) -> dict[str, Any]:
         if self.lock.held:
             raise ValueError(COPIED_WITHIN)
-        return {name: vars(self)[name] for name in COPIED}
+        return {name: getattr(self, name) for name in COPIED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        for name in COPIED:
+            setattr(self, name, state[name])
         self._begin()
+
+    @property
+    def layers(self) -> list[ScheduledLayer]:
+        every = (known() for known in self._known)
+        return [layer for layer in every if layer is not None]
+
+    @layers.setter
+    def layers(self, layers: list[ScheduledLayer]) -> None:
+        self._known = [weakref.ref(layer) for layer in layers]
 
     def reseed(self, seed: int, *, given: bool = True) -> None:
         """Take masks of another seed from the next draw on.
@@ -134,8 +145,9 @@ class MaskSchedule:
 
     def join(self, layer: ScheduledLayer) -> None:
         """Number a layer and make its masks those of this schedule, from the next draw on."""
-        layer.masks, layer.number = self, len(self.layers)
-        self.layers.append(layer)
+        layers = self.layers
+        layer.masks, layer.number = self, 1 + max((one.number for one in layers), default=-1)
+        self.layers = [*layers, layer]
         self.stale = True
 
     def leave(self, layer: ScheduledLayer, *roots: nn.Module) -> None:
@@ -340,8 +352,7 @@ class MaskSchedule:
             if names:  # a layer may have been taken out of the model
                 warnings.warn(IDLE.format(len(names), len(asked), listed(names)), stacklevel=2)
 
-    def _step_begins(self, optimizer: Optimizer) -> None:
-        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    def _step_begins(self, optimizer: Optimizer, held: Set[int]) -> None:
         # FSDP may let an optimizer hold one flat parameter, of which the factors are views.
         whole = [(one, one._base) for one in self.factors()]
         factors = [one if base is None or id(base) not in held else base for one, base in whole]
@@ -419,16 +430,15 @@ def _seek_apart(schedule: MaskSchedule, step: int, samples: range | None) -> Non
 
 @_disable_dynamo
 def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for schedule in list(_schedules):
-        if schedule.layers:
-            schedule._step_begins(optimizer)
+        schedule._step_begins(optimizer, held)
 
 
 @_disable_dynamo
 def _after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     for schedule in list(_schedules):
-        if schedule.layers:
-            schedule._step_ends(optimizer)
+        schedule._step_ends(optimizer)
 
 
 register_optimizer_step_pre_hook(_before_step)

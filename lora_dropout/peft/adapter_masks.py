@@ -1,5 +1,6 @@
 """The masks of one adapter in one layer of PEFT."""
 
+import weakref
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -54,8 +55,15 @@ class AdapterMasks(MaskedUpdate):
         # Encoder layers of PyTorch read weights in eval(), and so leave updates out, unless some
         # module in them has a hook. This one is never called.
         self.register_forward_pre_hook(_no_fast_path)
-        # In a tuple, as the layer is this module's parent and not its child.
-        self._layer = (layer,)
+        # The layer holds this module, and not the other way round.
+        self._layer = weakref.ref(layer)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_layer": (self.layer,)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        (layer,) = state["_layer"]
+        super().__setstate__(state | {"_layer": weakref.ref(layer)})
 
     def train(self, mode: bool = True) -> Self:
         """Draw masks from now on, or not; those of a reference are never drawn.
@@ -68,7 +76,7 @@ class AdapterMasks(MaskedUpdate):
     @property
     def layer(self) -> Any:
         """The layer of PEFT."""
-        return self._layer[0]
+        return self._layer()
 
     @property
     def rank(self) -> int:  # type: ignore[override]

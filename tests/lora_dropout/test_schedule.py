@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ from lora_dropout import (
 from lora_dropout.masks import LayerShape, draw_masks
 from lora_dropout.objective import each_sample
 from lora_dropout.schedule import MaskSchedule
+from tests.lora_dropout.memory import without_collection
 from tests.lora_dropout.replicas import DataParallel, replica_of
 
 X = torch.randn(5, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -627,9 +629,13 @@ def test_resuming_continues_the_sequence():
 
 def test_whatever_has_masks_of_its_own_can_be_scheduled():
     """A schedule knows nothing of our layers, or of modules."""
+
+    class Layer(SimpleNamespace):
+        """Something that can be referred to weakly."""
+
     schedule = MaskSchedule(seed=9)
     layers = [
-        SimpleNamespace(
+        Layer(
             masks=None, number=-1, shape=LayerShape(4, 3, 0.5, 0.25), rescale=rescale, factors=(),
             mask_in=torch.ones(4), mask_out=torch.ones(3),
         )
@@ -643,6 +649,30 @@ def test_whatever_has_masks_of_its_own_can_be_scheduled():
         drawn = draw_masks(layer.shape, seed=9, step=2, layer=number, rescale=layer.rescale)
         for held, one in zip((layer.mask_in, layer.mask_out), drawn, strict=True):
             assert np.array_equal(held, one)
+
+
+def test_a_model_that_nobody_needs_is_freed_at_once():
+    """And not when Python next looks for cycles, which may be many models later."""
+
+    def trained():
+        model = make_model()
+        optimizer = torch.optim.AdamW(trainable(model))
+        model(X).sum().backward()
+        optimizer.step()
+        copied = copy.deepcopy(model)
+        return [weakref.ref(one) for one in (*model.modules(), *copied.modules())]
+
+    trained()  # PyTorch's first optimizer imports much, and keeps the frames that it was made in.
+    with without_collection():
+        assert [one() for one in trained() if one() is not None] == []
+
+
+def test_a_layer_that_joins_takes_no_number_that_another_has():
+    model = make_model()
+    masks = mask_schedule(model)
+    masks.leave(model[0])
+    masks.join(model[0])
+    assert [layer.number for layer in masks.layers] == [1, 2]
 
 
 def test_masks_cannot_change_between_a_forward_and_its_backward():

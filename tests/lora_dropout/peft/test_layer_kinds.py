@@ -1,9 +1,11 @@
 """Layers of every kind have the masked update, and PEFT's operations on it go on being right."""
 
+import copy
 import itertools
 import json
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from lora_dropout.injection import adapted_layers
 from lora_dropout.masks import ENSEMBLE_STEP
 from lora_dropout.objective import sparsity_penalty
 from lora_dropout.peft import LoraDropoutConfig
+from tests.lora_dropout.memory import without_collection
 from tests.lora_dropout.peft.layer_kinds import KINDS, Plain, drawn
 from tests.lora_dropout.peft.models import gradients, randomize
 
@@ -44,6 +47,18 @@ def test_outputs_and_gradients_are_those_of_the_masked_weight(kind):
     ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
         assert other.abs().max() > 0.1
+
+
+@every
+def test_a_model_that_nobody_needs_is_freed_at_once(kind):
+    def used():
+        model = made(kind).train()
+        model(kind.x).sum().backward()
+        copied = copy.deepcopy(model)
+        return [weakref.ref(one) for one in (*model.modules(), *copied.modules())]
+
+    with without_collection():
+        assert [one() for one in used() if one() is not None] == []
 
 
 @every

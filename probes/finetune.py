@@ -37,6 +37,7 @@ from probes.finetuning.cell import FinetuneCell
 from probes.finetuning.classification import GLUE
 from probes.finetuning.rank_schedule import RankSchedule
 from probes.finetuning.regularizers import (
+    check_named,
     check_regularizer,
     check_smoothing,
     regularized,
@@ -291,14 +292,12 @@ class FinetuneSettings:
             members > 0 or not adapter.needs_ensemble, "ensemble",
             "given, as adapter_config asks for one and says no size", self.ensemble,
         )  # fmt: skip
-        if adapter.regularizer:
-            check_regularizer(adapter.regularizer)
         plain = replace(
             self, adapter_config=None, p=(adapter.p,), rank=adapter.rank, alpha=adapter.alpha,
             samples=adapter.samples, ensemble=members, target=self.target or adapter.target,
             training=adapter.training | self.training,
         )  # fmt: skip
-        return [
+        cells = [
             replace(
                 cell, lora_dropout=adapter.lora_dropout, rescale=adapter.rescale,
                 regularizer=adapter.regularizer, strength=adapter.strength,
@@ -306,6 +305,9 @@ class FinetuneSettings:
             )
             for cell in plain.cells()
         ]  # fmt: skip
+        for cell in cells:
+            check_named(cell)
+        return cells
 
     def _rivals(self) -> list[Rival]:
         """Methods at their strengths; plain LoRA, which has none, once."""

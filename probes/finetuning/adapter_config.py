@@ -67,7 +67,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     """
     # First: it makes PEFT know configs with dropout.
     from lora_dropout.peft import LoraDropoutConfig  # isort: skip
-    from peft import LoraConfig, PeftConfig
+    from peft import AdaLoraConfig, LoraConfig, PeftConfig
 
     known = (folder / CONFIG).is_file()
     require(known, "adapter_config", f"a folder with an {CONFIG}", folder)
@@ -77,12 +77,13 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{folder / CONFIG} cannot be read: {reason}") from None
-    require(
-        isinstance(config, LoraConfig), "adapter_config", "a config of LoRA", type(config).__name__
-    )
+    fine = isinstance(config, LoraConfig) and not isinstance(config, AdaLoraConfig)
+    require(fine, "adapter_config", "a config of LoRA", type(config).__name__)
     _check_taken(config)
     for name in NUMBERS:
         _check_number(folder / CONFIG, name, getattr(config, name, 0), whole=name == "r")
+    rate = config.lora_dropout
+    require(0 <= rate < 1, f"{folder / CONFIG}: lora_dropout", "in [0, 1)", rate)
     target, pattern = _targets(folder / CONFIG, config.target_modules)
     dropout = isinstance(config, LoraDropoutConfig)
     method = _json(folder / METHOD)

@@ -66,11 +66,16 @@ class FinetuneCell:
 
     @property
     def label(self) -> str:
-        """What it is called in tables: the method, and the regularizer at its strength."""
-        if not self.regularizer:
-            return self.method
-        strength = f" {self.strength:g}" if self.strength else ""
-        return f"{self.method}, {self.regularizer}{strength}"
+        """What it is called in tables: the method, and the regularizer at its strength.
+
+        Where none was named, what a config has beside the rate of LoRA Dropout.
+        """
+        if self.regularizer:
+            strength = f" {self.strength:g}" if self.strength else ""
+            return f"{self.method}, {self.regularizer}{strength}"
+        more = {"rescaled": self.rescale, f"PEFT lora_dropout {self.lora_dropout:g}":
+                self.lora_dropout > 0}  # fmt: skip
+        return ", ".join([self.method, *(name for name, given in more.items() if given)])
 
     @property
     def initial_rank(self) -> int:

@@ -6,12 +6,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from probes.finetuning.adapter_config import METHOD
 from probes.finetuning.arguments import SMOOTHING
 from probes.finetuning.cell import FinetuneCell
 from probes.jobs.amounts import how_many
 from probes.jobs.validation import check_one_of, require
 from probes.training.rivals import Rival
 
+#: What plain LoRA has of the settings that are a method's.
+PLAIN: dict[str, Any] = {
+    "p": 0.0, "samples": 1, "rescale": False, "lora_dropout": 0.0, "rank_dropout": 0.0,
+}  # fmt: skip
 #: Digits of a number of epochs after the point.
 EPOCH_DIGITS = 9
 
@@ -41,6 +46,35 @@ def check_regularizer(name: str) -> None:
         ValueError: the name is not one of ``REGULARIZERS``.
     """
     check_one_of("regularizer", name, tuple(REGULARIZERS))
+
+
+def check_named(cell: FinetuneCell) -> None:
+    """Check that a run whose method is named beside its settings is trained by that method.
+
+    Args:
+        cell: the run.
+
+    Raises:
+        ValueError: no such method or strength, or settings that are not the method's.
+    """
+    if not cell.regularizer:
+        return
+    check_regularizer(cell.regularizer)
+    rival = Rival(cell.regularizer, cell.strength)
+    # Of these two the rank and the steps say what was left out, and not of how many.
+    leaves_out = rival.name in ("smaller rank", "early stopping")
+    change = REGULARIZERS["LoRA" if leaves_out else rival.name]
+    said = _of_method(change(replace(cell, **PLAIN), rival))
+    for name, found in _of_method(cell).items():
+        allowed = f"{said[name]}, as {METHOD} names {rival.name} {rival.strength:g}"
+        require(found == said[name], name, allowed, found)
+
+
+def _of_method(cell: FinetuneCell) -> dict[str, Any]:
+    given = dict(cell.training)
+    return {name: getattr(cell, name) for name in (*PLAIN, "ensemble")} | {
+        name: given.get(name, 0.0) for name in ("weight_decay", SMOOTHING)
+    }
 
 
 def check_smoothing(cell: FinetuneCell) -> None:

@@ -103,6 +103,46 @@ def test_the_config_alone_is_enough(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "change", "label"),
+    [
+        ("PEFT lora_dropout", {}, "lora, PEFT lora_dropout 0.5"),
+        ("LoRA Dropout", {"rescale": True}, "lora, rescaled"),
+        ("LoRA Dropout", {}, "lora"),
+    ],
+)
+def test_a_config_alone_is_called_by_what_it_has_beside_the_rate(name, change, label, tmp_path):
+    folder = changed(write(tmp_path, name), **change)
+    (folder / METHOD).unlink()
+    (cell,) = FinetuneSettings(**RUN, adapter_config=folder).cells()
+    assert cell.label == label
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("weight decay", {"training": {"weight_decay": 0.1}}, "weight_decay must be 0.5, as"),
+        ("label smoothing", {"training": {"label_smoothing_factor": 0.1}}, "label_smoothing_fact"),
+        ("LoRA Dropout, ensemble of 16", {"ensemble": 4}, "ensemble must be 16, as method.json na"),
+        ("LoRA Dropout", {"config": {"dropout_rate": 0.25}}, "names LoRA Dropout 0.5; got 0.25"),
+        ("LoRA Dropout", {"config": {"rescale": True}}, "rescale must be False, as method.json"),
+        ("PEFT lora_dropout", {"config": {"lora_dropout": 0.25}}, "lora_dropout must be 0.5, as"),
+        ("LoRA", {"method": {"method": "weight decay"}}, "weight_decay must be 0.5, as method.js"),
+        ("LoRA", {"method": {"strength": -1}}, r"strength of LoRA must lie in \[0, 1\), got -1"),
+        ("LoRA Dropout", {"method": {"samples": 4}}, "samples must be 1, as method.json names"),
+        ("LoRA", {"method": {"method": "DropLoRA"}}, "rank_dropout must be 0.5, as method.json"),
+    ],
+)  # fmt: skip
+def test_a_run_that_its_name_does_not_fit_is_refused(name, changes, message, tmp_path):
+    """Its rows would stand in tables under the name of a method that it was not trained by."""
+    folder = changed(write(tmp_path, name), **changes.get("config", {}))
+    said = json.loads((folder / METHOD).read_text()) | changes.get("method", {})
+    (folder / METHOD).write_text(json.dumps(said))
+    settings = {name: one for name, one in changes.items() if name not in ("config", "method")}
+    with pytest.raises(ValueError, match=message):
+        FinetuneSettings(**RUN, adapter_config=folder, **settings).cells()
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"p": (0.1,)}, "p must be left out where adapter_config is given"),
@@ -125,6 +165,8 @@ def test_what_says_it_twice_is_refused(changes, message, tmp_path):
         ("LoRA", {"use_dora": True}, "without use_dora"),
         ("LoRA", {"rank_pattern": {"query": 2}}, "without rank_pattern"),
         ("LoRA", {"peft_type": "IA3"}, "adapter_config"),
+        ("LoRA", {"peft_type": "ADALORA", "total_step": 9}, "a config of LoRA; got AdaLoraConfig"),
+        ("LoRA", {"lora_dropout": -0.5}, r"lora_dropout must be in \[0, 1\); got -0.5"),
         ("LoRA", {"r": "8"}, r"adapter_config.json: r must be a whole number; got '8'"),
         ("LoRA", {"lora_alpha": None}, r"adapter_config.json: lora_alpha must be a number"),
         ("LoRA Dropout", {"dropout_rate_out": 0.1}, "without dropout_rate_out"),

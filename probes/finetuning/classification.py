@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from probes.finetuning.task import (
     Corpus,
     FinetuneTask,
     draw_training,
+    pool_of,
     take_held_out,
 )
 from probes.jobs.amounts import how_many
@@ -121,7 +122,7 @@ def glue_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         ValueError: data that is not there, or not of that task.
     """
     task = GLUE[name]
-    parts, splits = [], [("train", draw_training), (task.split, take_held_out)]
+    tables, parts, splits = [], [], [("train", draw_training), (task.split, take_held_out)]
     if task.beside:
         if has_split(name, task.beside, corpus):
             splits.append((task.beside, take_held_out))
@@ -133,11 +134,13 @@ def glue_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         require_texts(read, task.columns)
         _check_labels(read, task.classes)
         say_once(_what_is_read(read, task.classes))
+        tables.append(read.table)
         parts.append(choose(read.table, corpus))
     train, held_out, *beside = parts
-    return classification_task(
+    made = classification_task(
         train, held_out, task.columns, task.classes, task.score, corpus, tokenizer, *beside
     )
+    return replace(made, pool=pool_of(tables[0], corpus))
 
 
 def classification_metrics(score: str, predictions: Any) -> dict[str, Any]:

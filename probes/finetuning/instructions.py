@@ -16,6 +16,7 @@ from probes.finetuning.task import (
     FinetuneTask,
     default_tokens,
     draw_training,
+    pool_of,
 )
 from probes.jobs.amounts import how_many
 from probes.models.pretrained import LANGUAGE_MODEL
@@ -97,6 +98,7 @@ def instruction_task(corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         peft_type="CAUSAL_LM",
         collate=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100),
         label_names=["labels"],
+        pool=pool_of(parts["train"], corpus),
     )
 
 

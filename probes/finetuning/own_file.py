@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from probes.finetuning.classification import classification_task
-from probes.finetuning.task import HELD_OUT_SEED, Corpus, FinetuneTask, draw_training, take_held_out
+from probes.finetuning.task import (
+    HELD_OUT_SEED,
+    Corpus,
+    FinetuneTask,
+    draw_training,
+    pool_of,
+    take_held_out,
+)
 from probes.jobs.amounts import first_of
 from probes.tasks.labelled_texts import NAMED, PARTS, labelled_texts, say_once, shown
 from probes.tasks.packaged import packaged
@@ -59,7 +66,7 @@ def text_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         train, take_held_out(rest, corpus), columns, len(classes) or 1, "accuracy", corpus,
         tokenizer,
     )  # fmt: skip
-    return replace(task, pool=None if corpus.n is None else len(table))
+    return replace(task, pool=pool_of(table, corpus))
 
 
 def _read(file: str, corpus: Corpus, training: pd.DataFrame | None = None) -> pd.DataFrame:

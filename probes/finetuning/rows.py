@@ -71,7 +71,7 @@ def tables_of(cell: FinetuneCell, task: FinetuneTask, trainer: Any, seconds: flo
                 | {"train_loss": train_loss, "gap": found["test_loss"] - train_loss}
             )
     settings = {
-        "task": cell.task, "n": len(task.train), "draw": cell.corpus.seed, "method": cell.label,
+        "task": cell.task, "n": task.n, "draw": cell.corpus.seed, "method": cell.label,
         "regularizer": cell.regularizer, "strength": cell.strength,
         "p": cell.p, "samples": cell.samples, "own_masks": cell.own_masks, "rank": cell.rank,
         "alpha": cell.alpha, "ensemble": cell.ensemble, "model": cell.model,

@@ -19,6 +19,7 @@ from probes.finetuning.task import (
     FinetuneTask,
     default_tokens,
     draw_training,
+    pool_of,
     take_held_out,
 )
 from probes.jobs.amounts import how_many
@@ -64,10 +65,10 @@ def squad_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
 
     if not tokenizer.is_fast:
         raise ValueError(f"task {name} needs a fast tokenizer, which knows the place of a token")
-    parts = []
-    for split, choose in (("train", draw_training), ("validation", take_held_out)):
-        table = _checked(read_split(*HUB_NAMES[name], split, corpus))
-        parts.append(choose(table, corpus))
+    tables = [
+        _checked(read_split(*HUB_NAMES[name], split, corpus)) for split in ("train", "validation")
+    ]
+    parts = [draw_training(tables[0], corpus), take_held_out(tables[1], corpus)]
     windows = [
         table.map(
             partial(_windows, tokenizer=tokenizer, tokens=corpus.tokens or default_tokens(name)),
@@ -88,6 +89,8 @@ def squad_task(name: str, corpus: Corpus, tokenizer: Any) -> FinetuneTask:
         score_name="F1",
         metrics=partial(span_metrics, examples, held_out),
         outputs=2,
+        pool=pool_of(tables[0], corpus),
+        examples=len(parts[0]),
     )
 
 

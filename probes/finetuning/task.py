@@ -70,8 +70,9 @@ class FinetuneTask:
         outputs: number of the model's outputs that ``metrics`` reads, the first ones.
         beside: a second held-out set, whose accuracy is measured at the end: MNLI's mismatched
             examples; None for other tasks.
-        pool: size of what the training examples are drawn from; None where all of it is taken, or
-            where that is not known.
+        pool: size of what the training examples are drawn from; None where all of it is taken.
+        examples: number of training examples, where ``train`` holds several parts of some; None
+            where it holds each once.
     """
 
     train: "Dataset"
@@ -86,6 +87,12 @@ class FinetuneTask:
     outputs: int = 1
     beside: "Dataset | None" = None
     pool: int | None = None
+    examples: int | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of training examples."""
+        return len(self.train) if self.examples is None else self.examples
 
 
 def token_ids(task: FinetuneTask) -> "np.ndarray[Any, Any]":
@@ -114,6 +121,16 @@ def draw_training(table: "Dataset", corpus: Corpus) -> "Dataset":
         raise ValueError(f"n must be from 2 to {len(table)}, the training examples; got {n}")
     order = np.random.default_rng(corpus.seed).permutation(len(table))
     return table.select(order[:n])
+
+
+def pool_of(table: "Dataset", corpus: Corpus) -> int | None:
+    """Return the size of what training examples are drawn from; None where all of it is taken.
+
+    Args:
+        table: all training examples.
+        corpus: as for :func:`draw_training`.
+    """
+    return None if corpus.n in (None, len(table)) else len(table)
 
 
 def take_held_out(table: "Dataset", corpus: Corpus) -> "Dataset":

@@ -23,9 +23,9 @@ BENCHMARK = {
 }  # fmt: skip
 
 
-def load(name, folder, models):
+def load(name, folder, models, n=None):
     tokenizer = AutoTokenizer.from_pretrained(models["classifier"])
-    return glue_task(name, Corpus(folder, "", "", None, None, 16, 0), tokenizer), tokenizer
+    return glue_task(name, Corpus(folder, "", "", n, None, 16, 0), tokenizer), tokenizer
 
 
 @pytest.mark.parametrize("name", BENCHMARK)
@@ -47,6 +47,12 @@ def test_every_task_is_read_and_scored_as_in_the_benchmark(name, models, tmp_pat
         assert found == expected
         assert {type(label) for label in found.values()} == {kind}
     assert (0 if task.beside is None else len(task.beside)) == (11 if name == "mnli" else 0)
+    assert (task.n, task.pool) == (14, None)
+
+
+def test_a_few_examples_of_a_task_are_drawn_from_all(models, tmp_path):
+    task, _ = load("rte", write_glue("rte", tmp_path, 2), models, n=10)
+    assert (task.n, len(task.train), task.pool) == (10, 10, 14)
 
 
 def counts(labels, classes):

@@ -72,6 +72,8 @@ def test_a_tenth_is_held_out_at_most_the_same_for_every_seed(
     assert list(held_out[0]) == list(held_out[1])
     assert len(tasks[0].train) == rows - found
     assert not {*map(tuple, held_out[0])} & {*map(tuple, tasks[0].train["input_ids"])}
+    few = instruction_task(Corpus(str(tmp_path), "", "", 4, asked, 32, 0), tokenizer)
+    assert (few.n, few.pool, tasks[0].pool) == (4, rows - found, None)
 
 
 def test_of_nine_examples_none_can_be_held_out(tmp_path, tokenizer):

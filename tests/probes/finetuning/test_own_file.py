@@ -98,6 +98,9 @@ def test_a_second_file_is_held_out_without_what_is_trained_on(tmp_path, tokenize
     assert "11 rows, 8 used: 3 in the training file;" in capsys.readouterr().err
     drawn = text_task("mine", corpus(file, n=5, held_out_file=other), tokenizer)
     assert (len(drawn.train), len(drawn.held_out), drawn.pool) == (5, 8, 12)
+    # Draws of all examples are no samples that share some.
+    every = text_task("mine", corpus(file, n=12, held_out_file=other), tokenizer)
+    assert (len(every.train), every.pool) == (12, None)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def tables(log, task=None):
         state=SimpleNamespace(log_history=log, max_steps=20), args=SimpleNamespace(device="cpu"),
         modes={"expected weight": 0, "ensemble": 4},
     )  # fmt: skip
-    known = SimpleNamespace(train=range(12), score_name="accuracy", pool=30)
+    known = SimpleNamespace(n=12, score_name="accuracy", pool=30)
     return tables_of(CELL, task or known, trainer, 1.5)
 
 
@@ -71,7 +71,7 @@ def test_rows_are_the_log_one_an_inference_and_step():
 
 
 def test_a_task_without_a_score_says_so_and_a_pool_that_is_not_known_is_no_column():
-    task = SimpleNamespace(train=range(12), score_name="", pool=None)
+    task = SimpleNamespace(n=12, score_name="", pool=None)
     found = tables(evaluated(20, "expected_weight", 0.9, 0.4), task)
     rows = found[TableKind.ROWS]
     assert rows["score_name"].tolist() == ["none"]

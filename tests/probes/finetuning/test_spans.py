@@ -114,6 +114,8 @@ def test_windows_and_questions_are_as_long_as_is_said(tmp_path, tokenizer):
     write(tmp_path, splits=([LONG, LONG], SENTENCES[:2]))
     task = squad_task("squad", corpus(tmp_path, tokens=24), tokenizer)
     assert (len(task.train), len(task.held_out)) == (12, 2)
+    # An example is one however many windows it has.
+    assert (task.n, task.pool) == (2, None)
     asked, first, second = (task.train["input_ids"][window] for window in (0, 0, 1))
     begin = asked.index(tokenizer.sep_token_id) + 1
     assert begin == len(["[CLS]", "what", "do", "cats", "?", "[SEP]"])

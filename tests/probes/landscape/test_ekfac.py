@@ -5,9 +5,12 @@ import torch
 
 from probes import attribution
 from probes.landscape.ekfac import Replica, ekfac_inverse
+from probes.landscape.newton_plan import EXPECTED_PRODUCTS
+from probes.landscape.newton_step import newton_step
 from probes.models.encoder import Encoder
 from probes.models.losses import cross_entropy
 from probes.stability import measure
+from probes.training.example_weights import full_sample
 from tests.devices import DEVICES
 from tests.probes.commands import assert_refused
 from tests.probes.encoders import save_bert, write_reviews
@@ -74,7 +77,18 @@ def test_the_inverse_is_exact_where_the_curvature_is_a_kronecker_product():
     expected = copies * float(probability[1])
     assert abs(drawn[0] - expected) < 4 * (expected * float(probability[0])) ** 0.5
     torch.randn(3)
-    assert torch.equal(solved(0), found)
+    weights = full_sample(copies)
+    steps = []
+    moved, how = newton_step(
+        network, inputs, factors, torch.cat([weights, 2 * weights]), update_scale=1.0,
+        penalty_weight=0.0, damping=damping, solver="ekfac", seed=0, memory_budget=0,
+        progress=steps.append,
+    )  # fmt: skip
+    after = torch.cat([factor.flatten() for pair in moved for factor in pair])
+    # The difference of the two gradients is the gradient.
+    torch.testing.assert_close(after[:start], (flat - found[0])[:start], rtol=1e-3, atol=1e-4)
+    assert how == "one step by EK-FAC, damping 1e-06"
+    assert sum(steps) == copies * EXPECTED_PRODUCTS
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ CONVEX = {
 }  # fmt: skip
 
 
-def dense_steps(network, inputs, factors, weights, strength, damping):
+def dense_steps(network, inputs, factors, weights, update_scale, strength, damping):
     """The same steps from matrices: the outputs' Jacobian and every example's Hessian in them."""
     shapes = [factor.shape for pair in factors for factor in pair]
     at = torch.cat([factor.flatten() for pair in factors for factor in pair])
@@ -40,7 +40,8 @@ def dense_steps(network, inputs, factors, weights, strength, damping):
         return list(zip(parts[::2], parts[1::2], strict=True))
 
     def outputs(flat):
-        return network.outputs(network.merged_weights(unpack(flat)), inputs)[0]
+        merged = network.merged_weights(unpack(flat), update_scale=update_scale)
+        return network.outputs(merged, inputs)[0]
 
     def updates(flat):
         return torch.cat([(network.scaling * B @ A).flatten() for A, B in unpack(flat)])
@@ -66,9 +67,9 @@ def dense_steps(network, inputs, factors, weights, strength, damping):
 
 
 @pytest.mark.parametrize(("loss", "widths"), [(cross_entropy, (5, 4, 3)), (squared, (6, 1))])
-@pytest.mark.parametrize("strength", [0.0, 0.3])
+@pytest.mark.parametrize(("update_scale", "strength"), [(0.7, 0.0), (1.0, 0.3)])
 @pytest.mark.parametrize("memory_budget", [influence.MEMORY_BUDGET, 0])
-def test_the_step_is_that_of_dense_algebra(loss, widths, strength, memory_budget):
+def test_the_step_is_that_of_dense_algebra(loss, widths, update_scale, strength, memory_budget):
     """With the Jacobian held, and by products through the network, one at a time."""
     network, inputs, factors = make(loss, widths)
     one = [(A[:1], B[:1]) for A, B in factors]
@@ -78,15 +79,26 @@ def test_the_step_is_that_of_dense_algebra(loss, widths, strength, memory_budget
         inputs,
         one,
         weights,
-        update_scale=1.0,
+        update_scale=update_scale,
         penalty_weight=strength,
         damping=0.05,
         memory_budget=memory_budget,
     )
-    expected = dense_steps(network, inputs, one, weights, strength, 0.05)
+    expected = dense_steps(network, inputs, one, weights, update_scale, strength, 0.05)
     flat = torch.cat([factor.flatten(1) for pair in found for factor in pair], dim=1)
     torch.testing.assert_close(flat, expected, rtol=1e-3, atol=1e-4)
+    assert how.startswith("one Newton step, damping 0.05, ")
     assert "not converge" not in how
+
+
+def test_steps_that_stop_short_are_said_to(monkeypatch):
+    monkeypatch.setattr(influence, "MOST_PRODUCTS", 1)
+    network, inputs, factors = make(cross_entropy, (5, 4, 3))
+    weights = torch.cat([full_sample(len(inputs)), leave_one_out(len(inputs))])
+    one = [(A[:1], B[:1]) for A, B in factors]
+    known = {"update_scale": 1.0, "penalty_weight": 0.0, "damping": 0.05}
+    how = newton_step(network, inputs, one, weights, **known)[1]
+    assert how.endswith(" products, which did not converge")
 
 
 @pytest.mark.parametrize("strength", [0.1, 1.0])

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 import tyro
 from tyro.extras import subcommand_cli_from_dict
 
-from probes.cli.early_interrupt import be_normal, finish, status_of_interrupt
+from probes.cli.early_interrupt import be_normal, finish, ignore_signals, status_of_interrupt
 from probes.cli.help_text import asks_for_help, help_text
 from probes.cli.refused_words import check_words, refusal
 from probes.jobs.amounts import how_many
@@ -183,6 +183,7 @@ def leave(message: str, status: int) -> NoReturn:
         message: its lines are joined.
         status: of the process.
     """
+    ignore_signals()
     line = " ".join(message.splitlines())
     print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
     finish(status)

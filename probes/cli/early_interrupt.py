@@ -12,6 +12,8 @@ from typing import NoReturn
 
 #: The signal that ended this process, or that would be taken to have.
 _signal = signal.SIGINT
+#: Whether this process does nothing but answer a command line.
+_brief = False
 #: Exit status of this process, once its command line is answered.
 _answered: int | None = None
 
@@ -23,6 +25,8 @@ def be_brief() -> None:
     may abort the process. Nor is garbage collected, as imports make none: looking for it would take
     a fifth of their time.
     """
+    global _brief
+    _brief = True
     signal.signal(signal.SIGINT, _leave)
     gc.disable()
     # Registered before all others, it is called after them.
@@ -48,9 +52,20 @@ def status_of_interrupt() -> int:
     return 128 + _signal
 
 
+def ignore_signals() -> None:
+    """From now on, Ctrl-C and SIGTERM change nothing: this process has only to say how it ends.
+
+    A second one may come at once, as some programs send theirs to a process and to its group.
+    """
+    if _brief:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def finish(status: int) -> NoReturn:
     """Exit, all being said and written."""
     global _answered
+    ignore_signals()
     _answered = status
     sys.exit(status)
 

@@ -4,11 +4,12 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import get_context, parent_process
+from queue import SimpleQueue
 from threading import Thread, current_thread, main_thread
 from types import ModuleType
 from typing import Any
@@ -50,14 +51,18 @@ def run_in_workers(
     Raises:
         ValueError: a worker ended before its work did.
     """
+    groups = groups_of(run, jobs, workers)
+    # Not as_completed: Ctrl-C within it may leave a lock held that the pool's thread waits for.
+    done: SimpleQueue[Any] = SimpleQueue()
     with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
         try:
             # Workers started while Ctrl-C is ignored go on ignoring it: this process handles it.
-            with _interrupts_ignored(), _script_left_alone(run, jobs):
-                groups = groups_of(run, jobs, workers)
-                futures = {pool.submit(_run_group, run, group): group for group in groups}
-            for future in as_completed(futures):
-                for job, tables in zip(futures[future], future.result(), strict=True):
+            with _ignored(signal.SIGINT), _script_left_alone(run, jobs):
+                for group in groups:
+                    pool.submit(_run_group, run, group).add_done_callback(_put_into(done, group))
+            for _ in groups:
+                group, future = done.get()
+                for job, tables in zip(group, future.result(), strict=True):
                     yield job, tables
                     progress(job.replica_steps)
         except BrokenProcessPool:
@@ -75,21 +80,30 @@ def _run_group(run: RunJob[J], jobs: Sequence[J]) -> list[Tables]:
     return list(run_together(run, jobs, silent))
 
 
+def _put_into(done: SimpleQueue[Any], group: Sequence[J]) -> Callable[[Future[Any]], None]:
+    return lambda future: done.put((group, future))
+
+
 def _stop(pool: ProcessPoolExecutor) -> None:
-    """End the workers at once, in the middle of their jobs."""
-    # A shut-down pool forgets both.
+    """End the workers at once, in the middle of their jobs.
+
+    A second Ctrl-C changes nothing: it would leave the workers to finish what they have begun.
+    """
+    # A shut-down pool forgets all three.
+    workers: Any = pool._processes
     results: Any = pool._result_queue
     manager: Any = pool._executor_manager_thread
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in active_children():
-        process.terminate()
-    # The reader of a half-sent message unblocks only when every writer has closed the pipe, this
-    # process included.
-    results._writer.close()
-    # Python, on its way out, wakes a thread that still runs: one that has just closed the pipe for
-    # that fails, and its OSError would be the last line, in place of ours.
-    if manager is not None:
-        manager.join()
+    with _ignored(signal.SIGINT, signal.SIGTERM):
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in workers.values():
+            process.terminate()
+        # The reader of a half-sent message unblocks only when every writer has closed the pipe,
+        # this process included.
+        results._writer.close()
+        # Python, on its way out, wakes a thread that still runs: one that has just closed the pipe
+        # for that fails, and its OSError would be the last line, in place of ours.
+        if manager is not None:
+            manager.join()
 
 
 @contextmanager
@@ -126,12 +140,16 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def _ignored(*signals: signal.Signals) -> Iterator[None]:
+    """Ignore those of some signals that would raise an exception here."""
+    before = {number: signal.getsignal(number) for number in signals}
+    raising = {number: handler for number, handler in before.items() if callable(handler)}
     if current_thread() is not main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raising = {}
     try:
+        for number in raising:
+            signal.signal(number, signal.SIG_IGN)
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in raising.items():
+            signal.signal(number, handler)

@@ -138,28 +138,40 @@ def test_workers_give_the_same_numbers_as_one_process_of_one_thread(tmp_path, mo
 
 
 HALF_SENT = """
+import signal, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from probes.jobs.local_engine import run_in_workers
 
 def large(cell, progress):
     return {"": bytes(300_000_000)}
 
+def interrupted(pool, *arguments, **more):
+    ProcessPoolExecutor.shutdown = shutdown
+    signal.raise_signal(signal.SIGINT)
+    shutdown(pool, *arguments, **more)
+
 if __name__ == "__main__":
+    mine = get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+    mine.start()
     found = run_in_workers(2, range(6), large, print)
     next(found)
+    shutdown, ProcessPoolExecutor.shutdown = ProcessPoolExecutor.shutdown, interrupted
     try:
-        found.throw(KeyboardInterrupt)
-    except KeyboardInterrupt:
-        print("interrupted")
+        found.throw(ValueError)
+    except ValueError:
+        print("stopped,", "mine runs" if mine.exitcode is None else "mine, too")
 """
 
 
 def test_a_worker_that_ends_while_it_sends_keeps_nobody_waiting(tmp_path):
+    """Not even where Ctrl-C comes then; and processes of somebody else go on."""
     script = tmp_path / "half_sent.py"
     script.write_text(HALF_SENT)
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "stopped, mine runs\n"), done.stderr
 
 
 def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, undrawn):
@@ -244,13 +256,19 @@ def test_a_fork_is_ended_without_words():
 
 
 @pytest.mark.parametrize(
-    ("late", "status"), [("pass", 3), ("raise RuntimeError", 1), ("os.close(1)", 120)]
-)
+    ("late", "status"),
+    [
+        ("pass", 3), ("raise RuntimeError", 1), ("os.close(1)", 120),
+        # A second Ctrl-C, as where a program sends it to a process and to its group.
+        ("signal.raise_signal(signal.SIGINT)", 3), ("signal.raise_signal(signal.SIGTERM)", 3),
+    ],
+)  # fmt: skip
 def test_what_goes_wrong_after_the_answer_decides_the_status(late, status):
     code = f"""
-import os
-from probes.cli.early_interrupt import be_brief, finish
+import os, signal
+from probes.cli.early_interrupt import be_brief, be_normal, finish
 be_brief()
+be_normal()
 try:
     print("said")
     finish(3)

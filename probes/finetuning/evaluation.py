@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback, Trainer
+from transformers import PrinterCallback, ProgressCallback, Trainer
 
 from lora_dropout.injection import masked_updates
 from lora_dropout.peft import LoraDropoutTrainer, MaskCallback
@@ -60,6 +60,8 @@ class FinetuneTrainer(LoraDropoutTrainer):
         self.measure, self.along, self.beside = task.metrics, along, task.beside
         self.drop_at_test = drop_at_test
         self.remove_callback(PrinterCallback)
+        if self.pop_callback(ProgressCallback):
+            self.add_callback(ProgressBar)
         if not masked_updates(model):
             # DropLoRA's are PEFT's own: no masks are to be drawn.
             self.remove_callback(MaskCallback)
@@ -147,6 +149,17 @@ class FinetuneTrainer(LoraDropoutTrainer):
             super()._load_best_model()
         elif self.state.best_model_checkpoint is not None:
             self.checkpoints.restore_adapter(Path(self.state.best_model_checkpoint), self.model)
+
+
+class ProgressBar(ProgressCallback):
+    """Progress on standard error alone: standard output is for what was measured."""
+
+    def on_log(self, *args: Any, **parts: Any) -> None:
+        """Write nothing.
+
+        Args:
+            *args, **parts: what the trainer gives every callback, not read.
+        """
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -257,6 +258,19 @@ def test_the_ensemble_is_evaluated_along_training_where_asked(models, tmp_path):
     assert rows.loc[rows["inference"] == "ensemble", "step"].tolist() == [0, 2, 4]
 
 
+def test_on_a_terminal_nothing_stands_before_what_was_measured(
+    models, tmp_path, monkeypatch, capsys
+):
+    """transformers' bar would write every evaluation to standard output, where --json goes."""
+    terminal = SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("probes.finetuning.training.sys", terminal)
+    data = write_glue("rte", tmp_path, 2)
+    tuned("glue/rte", models["classifier"], data=data, ensemble=0)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "4/4" in said.err
+
+
 def test_members_of_the_same_seed_start_from_the_same_loss(models, tmp_path):
     """Head, examples and order of a seed are the same for every rate: differences are paired."""
     data = write_glue("sst2", tmp_path, 2)
@@ -415,8 +429,6 @@ def test_the_hub_is_not_asked_where_it_cannot_be(tmp_path, monkeypatch):
 
 
 def test_a_constant_prediction_has_no_correlation():
-    from types import SimpleNamespace
-
     import numpy as np
 
     from probes.finetuning.classification import regression_metrics

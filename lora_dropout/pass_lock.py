@@ -1,5 +1,6 @@
 """Threads that share one model: many passes at once, or one thread that changes the masks' mode."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import torch
 T = TypeVar("T")
 #: What PyTorch says of the backward pass that runs now, where none does.
 NO_BACKWARD = -1
+#: Seconds after which who waits for passes looks whether they were interrupted.
+PATIENCE = 1.0
 
 
 class PassLock:
@@ -88,11 +91,12 @@ class PassLock:
             if self._changer == me:
                 outermost = False
             else:
-                if self._passes[me] and len(+self._passes) > 1:
+                if self._passes[me] and self._others(me):
                     raise RuntimeError(
                         "a pass changes the model's masks while other threads compute with it"
                     )
-                self._free.wait_for(lambda: self._changer is None and not self._others(me))
+                while self._changer is not None or self._others(me):
+                    self._free.wait(PATIENCE)
                 self._changer, outermost = me, True
         try:
             yield
@@ -103,7 +107,23 @@ class PassLock:
                     self._free.notify_all()
 
     def _others(self, me: int) -> bool:
-        return any(count > 0 for thread, count in self._passes.items() if thread != me)
+        """Whether other threads compute; PyTorch says of no pass that Ctrl-C has ended it."""
+        others = [thread for thread, count in self._passes.items() if thread != me and count > 0]
+        computing = [thread for thread in others if _is_in_a_module(thread)]
+        for thread in {*others} - {*computing}:
+            del self._passes[thread]
+        return bool(computing)
+
+
+def _is_in_a_module(thread: int) -> bool:
+    """Whether a thread is, at this moment, in a call of some module or of a part of one."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        # Also where TorchDynamo has made code of its own of PyTorch's.
+        if "_call_impl" in frame.f_code.co_name or frame.f_code is PassLock.run_part.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_replica(part: Any) -> bool:

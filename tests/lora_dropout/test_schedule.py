@@ -835,10 +835,18 @@ def test_a_part_that_another_thread_calls_waits_for_the_mode_to_come_back():
         assert torch.equal(found.result(), right)
 
 
-def test_a_pass_that_fails_keeps_nobody_waiting():
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_pass_that_fails_keeps_nobody_waiting(error):
+    """Nor one that Ctrl-C ends: PyTorch then calls no hook, not even one that it always calls."""
+
+    def fail(module, arguments):
+        raise error
+
     model = make_model().eval()
-    with pytest.raises(RuntimeError):
-        model(X[:, :2])
+    hook = model[1].register_forward_pre_hook(fail)
+    with pytest.raises(error):
+        model(X)
+    hook.remove()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(Ensemble(model, 2), X).result(timeout=30)
 

@@ -523,17 +523,32 @@ def tuned_of(tuning: pd.DataFrame) -> pd.DataFrame:
     return found[found["chosen"]].reset_index(drop=True)
 
 
+def kept_back(given: float) -> float:
+    """Return how many of the seconds that are given are kept back."""
+    return min(KEPT_BACK, KEPT_BACK_SHARE * given)
+
+
+def least_given(needed: float) -> float:
+    """Return how many seconds have to be given.
+
+    >>> [(given, given - kept_back(given)) for given in map(least_given, (20.0, 80.0))]
+    [(25.0, 20.0), (90.0, 80.0)]
+
+    Args:
+        needed: seconds beside those that are kept back.
+    """
+    return min(needed + KEPT_BACK, needed / (1 - KEPT_BACK_SHARE))
+
+
 def _gather(settings: RecommendSettings, plans: Sequence[Plan], sweep: Sweep) -> Tables:
     """Measure what a training costs, shrink the grid to the time, choose, and tell."""
     (plan,) = plans
     given, loading = 60 * settings.minutes, time.perf_counter() - plan.started
-    kept_back = min(KEPT_BACK, KEPT_BACK_SHARE * given)
-    limit = TimeLimit(given - loading - kept_back)
+    limit = TimeLimit(given - loading - kept_back(given))
     training = _seconds_of(limit, [_one_training(plan)], sweep.unkept)
     grid = fitting(plan.grid, training, limit.left)
     if grid is None:
-        needed = loading + limit.spent + least_seconds(plan.grid, training)
-        least = max(needed + KEPT_BACK, needed / (1 - KEPT_BACK_SHARE)) / 60
+        least = least_given(loading + limit.spent + least_seconds(plan.grid, training)) / 60
         raise ValueError(
             f"minutes must be at least about {least:.2g} for n = {plan.base.n} and "
             f"{how_many(plan.base.steps, 'step')}, as one training takes {training:.2g} s here; "

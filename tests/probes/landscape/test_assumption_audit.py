@@ -1,14 +1,17 @@
 """The audit against networks whose properties are known."""
 
+import numpy as np
 import pytest
 import torch
 from torch.func import jacrev
 
 from probes.landscape.assumption_audit import audit
+from probes.landscape.stationarity import objective_gradient_norms
 from probes.models.feedforward import FeedForward
 from probes.models.losses import Loss, cross_entropy, logistic, squared
 from probes.models.network import flat_weights, training_loss
 from probes.stability import measure
+from probes.training.example_weights import full_sample, leave_one_out
 from tests.probes.landscape.test_curvature import make
 from theory.closeness import EXPANSION_STEPS, expansion_reach
 
@@ -42,14 +45,45 @@ def reach_of_one(loss, start, path):
     )
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_radius_is_the_least_of_every_path_by_itself(seed):
-    network, inputs, factors = make(cross_entropy, (7, 6, 4), seed)
+def with_a_replica_for_every_example(loss, widths, seed=0):
+    """As many replicas as an audit is given, those of the S^i near that of S."""
+    network, inputs, _ = make(loss, widths, seed)
+    replicas = len(inputs) + 1
+    generator = torch.Generator().manual_seed(seed + 2)
+    flat = torch.randn(replicas * network.size, generator=generator, dtype=torch.float64)
+    factors = network.views(flat, replicas)
     near = [(A[:1] + 0.1 * (A - A[:1]), B[:1] + 0.1 * (B - B[:1])) for A, B in factors]
-    found = audit(network, near, inputs, **KNOWN)
-    loss = training_loss(network, inputs)
-    start, *ends = flat_weights(network.merged_weights(near))
-    assert found.expansion_radius == min(reach_of_one(loss, start, end - start) for end in ends)
+    return network, inputs, near
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_radius_is_the_least_of_some_paths_each_by_itself(seed):
+    """Of every other one in the order of their lengths, the shortest and the longest with them."""
+    network, inputs, near = with_a_replica_for_every_example(cross_entropy, (7, 6, 4), seed)
+    settings = KNOWN | {"update_scale": 0.7, "penalty_weight": 0.02 * seed}
+    found = audit(network, near, inputs, **settings)
+    loss = training_loss(network, inputs, settings["penalty_weight"])
+    start, *ends = flat_weights(network.merged_weights(near, update_scale=0.7))
+    paths = sorted((end - start for end in ends), key=lambda path: path.norm())[::2]
+    assert found.expansion_radius == min(reach_of_one(loss, start, path) for path in paths)
+
+
+def test_gradients_are_those_of_every_replica_on_its_own_sample():
+    network, inputs, factors = with_a_replica_for_every_example(logistic, (6, 1))
+    n = len(inputs)
+    norms = objective_gradient_norms(
+        network, factors, inputs, torch.cat([full_sample(n), leave_one_out(n)]), 0.3
+    )
+    factors[0][0][4] = torch.nan
+    found = audit(network, factors, inputs, **KNOWN | {"penalty_weight": 0.3})
+    assert found.gradient_norm == pytest.approx(norms[0].item())
+    known = torch.cat([norms[1:4], norms[5:]])
+    assert found.gradient_norm_left_out == pytest.approx(known.mean().item())
+    factors[0][0][1:] = torch.nan
+    lost = audit(network, factors, inputs, **KNOWN | {"penalty_weight": 0.3})
+    assert lost.gradient_norm == found.gradient_norm
+    assert np.isnan([lost.gradient_norm_left_out, lost.distance, lost.distance_mean]).all()
+    assert lost.expansion_radius == 0
 
 
 @pytest.mark.parametrize("size", [1e153, 1e154, 1e155])

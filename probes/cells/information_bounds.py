@@ -190,8 +190,9 @@ def leave_one_out_records(left: LeftOut, p: float, delta: float) -> Iterator[dic
     yield _record("leave-one-out CMI", bound, gap | more)
     bound = float("nan")
     # The information is that of the rounded losses, which must tell whether a loss is 0: the proof
-    # needs no more, as a loss is at most C where it is not.
-    mixed = np.isin(left.codes[left.losses > 0], left.codes[left.losses == 0])
+    # needs no more, as a loss is at most C where it is not. It says nothing of the network of S.
+    losses, codes = left.losses[1:], left.codes[1:]
+    mixed = np.isin(codes[losses > 0], codes[losses == 0])
     if rest == 0 and not mixed.any():
         bound = float(haghifam2022.leave_one_out_gap_bound(train_loss=0.0, **stated))
     yield _record("leave-one-out, no error", bound, gap | more)

@@ -70,5 +70,5 @@ def small_disk(tmp_path):
     if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("a small disk cannot be mounted here")
     yield folder
-    gc.collect()  # A checkpoint that a run went on from may still be mapped.
-    subprocess.run(["umount", str(folder)], check=True)
+    # A checkpoint that a run went on from may still be mapped.
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

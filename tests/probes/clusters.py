@@ -2,7 +2,7 @@
 
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -26,12 +26,14 @@ def local_cluster():
 
 
 def running_workers():
-    """Processes that run a task of Ray."""
+    """Processes that run a task of Ray, on a cluster that this process has started."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or [""]
-        if words[0].startswith(RUNNING):
-            found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        # It may have ended meanwhile.
+        with suppress(psutil.NoSuchProcess):
+            words = process.cmdline() or [""]
+            if words[0].startswith(RUNNING):
+                found.append(process)
     return found
 
 

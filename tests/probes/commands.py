@@ -18,10 +18,40 @@ def run_probe(name, *arguments, cwd):
     )  # fmt: skip
 
 
-def start_sweep(folder, *arguments, cwd):
-    """Start ``python -m probes.stability`` with one thread, as a user does."""
+#: Sends itself a signal when so many cells are kept: a test that waits for them may come too late.
+SIGNALLED = """
+import os, runpy, sys
+from probes.jobs.store import Store
+
+kept, how = (int(sys.argv.pop(1)) for _ in range(2))
+save, saved = Store.save, []
+
+def save_and_signal(*arguments):
+    save(*arguments)
+    saved.append(arguments)
+    if len(saved) == kept:
+        os.kill(os.getpid(), how)
+
+Store.save = save_and_signal
+runpy.run_module("probes.stability", run_name="__main__", alter_sys=True)
+"""
+
+
+def start_sweep(folder, *arguments, cwd, signalled=None):
+    """Start ``python -m probes.stability`` with one thread, as a user does.
+
+    Args:
+        folder: of its output.
+        *arguments: further words.
+        cwd: folder that it is started in.
+        signalled: a number of cells, and the signal that comes when it has kept them.
+    """
+    if signalled is None:
+        module = ["-m", "probes.stability"]
+    else:
+        module = ["-c", SIGNALLED, *(str(int(one)) for one in signalled)]
     return subprocess.Popen(
-        [sys.executable, "-m", "probes.stability", "--out", str(folder), *arguments],
+        [sys.executable, *module, "--out", str(folder), *arguments],
         cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import time
 from types import SimpleNamespace
 
 import pandas as pd
@@ -301,13 +300,12 @@ def test_code_of_a_model_runs_only_where_it_is_trusted_by_name(models, tmp_path,
     assert trusted.rows["test_loss"].tolist() == plain.rows["test_loss"].tolist()
 
 
-def test_what_is_kept_is_not_run_again(models, tmp_path, undrawn):
+def test_what_is_kept_is_not_run_again(models, tmp_path, undrawn, monkeypatch):
     data = write_glue("rte", tmp_path / "data", 2)
     settings = {"data": data, "out": tmp_path / "out"}
     first = tuned("glue/rte", models["classifier"], **settings)
-    start = time.perf_counter()
+    monkeypatch.setattr("probes.finetuning.training._run", None)
     again = tuned("glue/rte", models["classifier"], **settings)
-    assert time.perf_counter() - start < 20
     pd.testing.assert_frame_equal(first.rows, again.rows)
     assert isinstance(again, FinetuneResult)
 

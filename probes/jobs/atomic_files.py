@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 
 
 def make_folder(folder: Path) -> Path:
@@ -34,16 +35,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         ValueError: it cannot be written, as on a full disk; what was there before still is.
     """
-    name = None
+    # Named before it is made: whenever Ctrl-C comes, it is known what to remove.
+    place = path.with_name(f".{path.stem}-{token_hex(4)}.partial")
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".partial")
-        os.close(handle)
-        write(Path(name))
-        os.chmod(name, ORDINARY_MODE)
-        os.replace(name, path)
+        write(place)
+        os.replace(place, path)
     except BaseException as error:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
+        place.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise unwritten(path, error) from None
         raise
@@ -63,14 +61,3 @@ def unwritten(path: Path, error: Exception) -> ValueError:
     return ValueError(
         f"{path} cannot be written ({reason}); the same command goes on from what is kept"
     )
-
-
-def _ordinary_mode() -> int:
-    """Permissions of a file made in the ordinary way; temporary files are their owner's alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-#: Read once: asking for the mask sets it, for all threads.
-ORDINARY_MODE = _ordinary_mode()

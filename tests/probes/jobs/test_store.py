@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.jobs import sealed_tables
+from probes.jobs.atomic_files import write_whole
 from probes.jobs.sealed_tables import DamagedTableError, read_sealed, write_sealed
 from probes.jobs.store import Store
 from tests.probes.commands import run_here, run_probe
@@ -210,6 +213,30 @@ def test_a_file_without_the_right_to_read_it_is_left_alone(tmp_path):
     assert "Permission denied" in done.stderr
     file.chmod(0o600)
     assert sweep(tmp_path)[1] == ""
+
+
+def test_wherever_ctrl_c_comes_no_part_of_a_file_is_left(tmp_path):
+    path, before = tmp_path / "file", sys.gettrace()
+
+    def stop(frame, event, argument):
+        nonlocal lines
+        lines -= event == "line"
+        if lines < 0:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return stop
+
+    for place in count():
+        lines = place
+        with suppress(KeyboardInterrupt):
+            sys.settrace(stop)
+            write_whole(path, Path.touch)
+        sys.settrace(before)
+        assert not list(tmp_path.glob(".*"))
+        if lines >= 0:
+            break
+    assert place > 5
+    assert path.exists()
 
 
 def test_a_store_of_other_code_does_not_take_it(kept):

@@ -85,7 +85,8 @@ def git_revision() -> str | None:
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
+        # Without a lock on the index, at which a commit that is made meanwhile would fail.
+        command = ["git", "--no-optional-locks", "-C", str(here), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

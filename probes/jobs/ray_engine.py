@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -126,7 +127,7 @@ def _connected(options: EngineOptions) -> Iterator[None]:
             "asks for a token is reached by auto, or with RAY_AUTH_MODE=token)"
         ) from None
     try:
-        if callable(on_termination):
+        if callable(on_termination) and current_thread() is main_thread():
             # Ray has put its own in the place of the command line's.
             signal.signal(signal.SIGTERM, on_termination)
         yield

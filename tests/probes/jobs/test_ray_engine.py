@@ -1,6 +1,7 @@
 """The same cells give the same rows on every engine, also when processes and nodes are lost."""
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -139,6 +140,18 @@ def test_a_ray_that_does_not_start_is_said_in_one_line(monkeypatch):
     with pytest.raises(ValueError, match=words) as refused:
         list(run_on_ray(EngineOptions(engine="ray"), [], lambda job, progress: {}, silent))
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_thread_may_measure_on_ray_where_a_program_handles_sigterm(monkeypatch):
+    for name in ("ray.init", "ray.shutdown", "probes.jobs.ray_engine._submit"):
+        monkeypatch.setattr(name, lambda *values, **settings: {})
+    options, before = EngineOptions(engine="ray"), signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(lambda: [*run_on_ray(options, [], run_here, silent)]).result() == []
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_more_than_any_node_has_is_said_in_one_line(cluster, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.jobs import sealed_tables
+from probes.jobs import manifest, sealed_tables
 from probes.jobs.atomic_files import write_whole
 from probes.jobs.sealed_tables import DamagedTableError, read_sealed, write_sealed
 from probes.jobs.store import Store
@@ -237,6 +237,23 @@ def test_wherever_ctrl_c_comes_no_part_of_a_file_is_left(tmp_path):
             break
     assert place > 5
     assert path.exists()
+
+
+def test_who_commits_while_a_run_ends_is_not_locked_out(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    file, index = tmp_path / "file", tmp_path / ".git/index"
+    file.touch()
+    git("init")
+    git("add", "file")
+    git("-c", "user.name=me", "-c", "user.email=me", "commit", "--message", "first")
+    # What git writes anew where it may: the index, as the file's time is another.
+    os.utime(file, (0, 0))
+    before = index.read_bytes()
+    monkeypatch.setattr(manifest, "__file__", str(file))
+    assert len(manifest.git_revision()) == 40
+    assert index.read_bytes() == before
 
 
 def test_a_store_of_other_code_does_not_take_it(kept):

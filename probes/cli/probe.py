@@ -157,6 +157,8 @@ class Probe(Generic[S, R]):
         )  # fmt: skip
         result = self.result(settings, self.gather(settings, cells, swept))
         if store:
+            # Another run may have ended there meanwhile.
+            check_folder(store.folder, self.name, self.settings_of(settings))
             files = _keep(result, store)
             remove_left_over(store.folder, files)
             seconds = time.perf_counter() - start

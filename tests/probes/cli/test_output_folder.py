@@ -1,10 +1,13 @@
 """A folder holds one run: another is refused by what is different, or has a folder of its own."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from probes import stability
 from probes.cli.output_folder import (
     check_folder,
     nothing_left_of_a_refusal,
@@ -37,6 +40,23 @@ def test_the_same_run_is_written_again(changes, tmp_path):
 def test_how_a_run_is_done_does_not_matter(name, tmp_path):
     keep(tmp_path / "a", **{name: "there"})
     check_folder(tmp_path / "a", "stability", RUN | {name: "here"})
+
+
+def test_a_run_that_ended_first_is_not_written_over(tmp_path, undrawn):
+    """Two that begin at once have a folder that is free; both keep their cells there."""
+    shared = {"task": "ridge", "n": 8, "draws": 2, "steps": 5, "out": tmp_path / "a"}
+
+    def gather(settings, cells, sweep):
+        stability.measure(p=0.2, **shared)
+        return sweep(cells)
+
+    slower = replace(stability.PROBE, gather=gather)
+    with pytest.raises(ValueError, match=r"holds another \(p 0.2 there, 0.1 here\)"):
+        slower.measure(p=0.1, **shared)
+    kept = json.loads((tmp_path / "a/manifest.json").read_text())
+    assert kept["settings"]["p"] == [0.2]
+    assert {*pd.read_parquet(tmp_path / "a/rows.parquet")["p"]} == {0.2}
+    assert len(list((tmp_path / "a/cells").iterdir())) == 4
 
 
 def test_two_differences_are_said_and_long_values_are_cut(tmp_path):

@@ -9,6 +9,7 @@ import io
 import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jupytext
 import nbformat
@@ -16,6 +17,7 @@ import tyro
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
+from traitlets.config import Config
 
 from probes.cli.command_line import run_functions
 from probes.jobs.sweep import progress_bar
@@ -37,11 +39,14 @@ def notebook(script: Path) -> NotebookNode:
 
 def execute(made: NotebookNode) -> None:
     """Run every cell in the folder of the notebooks; what it says on the way is left out."""
-    # How what is printed is cut depends on when the kernel sends it: together it is the same.
-    NotebookClient(
-        made, timeout=1200, kernel_name="python3", resources={"metadata": {"path": FOLDER}},
-        coalesce_streams=True,
-    ).execute()  # fmt: skip
+    with TemporaryDirectory() as place:
+        # By sockets that are files: somebody may take a free port before the kernel listens there.
+        sockets = {"transport": "ipc", "ip": f"{place}/kernel"}
+        # How what is printed is cut depends on when the kernel sends it: together it is the same.
+        NotebookClient(
+            made, timeout=1200, kernel_name="python3", resources={"metadata": {"path": FOLDER}},
+            coalesce_streams=True, config=Config(KernelManager=sockets),
+        ).execute()  # fmt: skip
     for cell in made.cells:
         cell.metadata = NotebookNode()
         if cell.cell_type == "code":

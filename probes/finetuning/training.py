@@ -101,6 +101,8 @@ def run_finetune(folder: Path | None, cell: FinetuneCell, progress: Progress) ->
     Raises:
         ValueError: a model or data that cannot be used, not enough memory, or a full disk.
     """
+    # Trainers are in circles: that of a run before would keep its model beside this one's.
+    gc.collect()
     with TemporaryDirectory() as temporary:
         key = job_key(cell, code_fingerprint(run_finetune))
         place = Path(temporary) if folder is None else folder / "checkpoints" / key

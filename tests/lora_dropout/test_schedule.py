@@ -26,8 +26,8 @@ from lora_dropout import (
 from lora_dropout.masks import LayerShape, draw_masks
 from lora_dropout.objective import each_sample
 from lora_dropout.schedule import MaskSchedule
-from tests.lora_dropout.memory import without_collection
 from tests.lora_dropout.replicas import DataParallel, replica_of
+from tests.memory import without_collection
 
 X = torch.randn(5, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import weakref
 from types import SimpleNamespace
 
 import pandas as pd
@@ -21,9 +22,11 @@ from probes.finetune import (
     trainer_arguments,
 )
 from probes.finetuning.rows import MEASURED
+from probes.finetuning.training import adapt
 from probes.jobs.manifest import MANIFEST
 from probes.report.page import ReportSettings, full_scale
 from tests.columns import without_words
+from tests.memory import without_collection
 from tests.probes.commands import assert_refused, run_here
 from tests.probes.finetuning.corpora import (
     GLUE_COLUMNS,
@@ -270,10 +273,20 @@ def test_on_a_terminal_nothing_stands_before_what_was_measured(
     assert "4/4" in said.err
 
 
-def test_members_of_the_same_seed_start_from_the_same_loss(models, tmp_path):
+def test_members_of_the_same_seed_start_from_the_same_loss(models, tmp_path, monkeypatch):
     """Head, examples and order of a seed are the same for every rate: differences are paired."""
-    data = write_glue("sst2", tmp_path, 2)
-    rows = tuned("glue/sst2", models["classifier"], data=data, p=[0.0, 0.5], ensemble=0).rows
+    data, made, left = write_glue("sst2", tmp_path, 2), [], []
+
+    def adapt_and_see(model, *rest):
+        left.extend(one() for one in made if one() is not None)
+        made.append(weakref.ref(model))
+        return adapt(model, *rest)
+
+    monkeypatch.setattr("probes.finetuning.training.adapt", adapt_and_see)
+    with without_collection():
+        rows = tuned("glue/sst2", models["classifier"], data=data, p=[0.0, 0.5], ensemble=0).rows
+    # A model would be kept in memory beside the next one.
+    assert (len(made), left) == (2, [])
     first = rows[rows["step"] == 0]
     assert first["test_loss"].nunique() == 1
     assert first["train_loss"].nunique() == 1

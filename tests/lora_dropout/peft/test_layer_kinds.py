@@ -19,9 +19,9 @@ from lora_dropout.injection import adapted_layers
 from lora_dropout.masks import ENSEMBLE_STEP
 from lora_dropout.objective import sparsity_penalty
 from lora_dropout.peft import LoraDropoutConfig
-from tests.lora_dropout.memory import without_collection
 from tests.lora_dropout.peft.layer_kinds import KINDS, Plain, drawn
 from tests.lora_dropout.peft.models import gradients, randomize
+from tests.memory import without_collection
 
 every = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 P, P_OUT = 0.4, 0.3

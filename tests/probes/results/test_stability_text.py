@@ -27,7 +27,7 @@ def test_the_summary_cell_by_cell():
             "ensemble": [0, 16, 0],
             "beta": [0.5, 0.25, NAN], "beta_low": [0.375, NAN, NAN],
             "beta_median": [0.125, 0.0625, NAN],
-            "beta_top_tenth": [0.504, 1.0, 0.0],
+            "beta_top_tenth": [0.504, 1.0, NAN],
             "train_loss": [0.04, 0.5, NAN],
             "test_loss": [1.5, 1.25, INFINITE],
             "gap": [1.46, 0.75, NAN], "gap_low": [1.36, NAN, NAN],
@@ -40,7 +40,7 @@ def test_the_summary_cell_by_cell():
         "inference": ["expected weight", "ensemble, N = 16", "expected weight"],
         "β": ["0.5000 ± 0.1250", "0.2500", "nan"],
         "median": ["0.1250", "0.0625", "nan"],
-        "top tenth": ["50%", "100%", "0%"],
+        "top tenth": ["50%", "100%", "–"],
         "train loss": ["0.0400 (near 0)", "0.5000", "nan"],
         "test loss": ["1.5000", "1.2500", "inf"],
         "gap": ["1.4600 ± 0.1000", "0.7500", "nan"],
@@ -48,6 +48,12 @@ def test_the_summary_cell_by_cell():
         "test accuracy": ["0.900", "0.812", "0.100"],
     }
     assert_cells(summary_text(summary, "accuracy"), expected)
+    for name in ("β", "gap without test set"):
+        expected = {
+            f"{name} (estimated, not corrected)" if one == name else one: cells
+            for one, cells in expected.items()
+        }
+    assert_cells(summary_text(summary, "accuracy", estimated=True), expected)
 
 
 def test_the_bounds_cell_by_cell_without_those_of_ensembles():
@@ -62,8 +68,8 @@ def test_the_bounds_cell_by_cell_without_those_of_ensembles():
             "verdict": ["holds", "not exceeded", "holds", "not exceeded", "vacuous"],
             "failed": ["", "", "", "θ(S^i) close to θ(S)", ""],
             "slack": [NAN] * 5,
-            "draws": [2, 2, 2, 3, 2],
-            "vacuous": [0, 2, 0, 3, 2],
+            "draws": [0, 1, 2, 3, 2],
+            "vacuous": [0, 1, 0, 3, 2],
         }
     )
     expected = {
@@ -80,6 +86,8 @@ def test_the_bounds_cell_by_cell_without_those_of_ensembles():
         ],
     }
     assert_cells(bounds_text(bounds), expected)
+    slack = bounds.assign(slack=[0.01234, NAN, 9.0, 0.5, NAN])
+    assert bounds_text(slack)["slack"].tolist() == ["0.012", "", "0.5", ""]
 
 
 def test_a_bound_whose_assumption_fails_is_a_dash():
@@ -150,9 +158,9 @@ def test_a_strength_that_is_given_is_said_to_be():
 
 
 def test_how_a_curvature_was_found_is_said_of_a_network_that_did_not_diverge():
-    how = ["the network diverged", "dense Hessian", "dense Hessian", "dense Hessian"]
-    known = [NAN, 0.25, 0.5, 0.5]
+    how = ["wrong", "the network diverged", "dense Hessian", "Lanczos"]
+    known = [99.0, NAN, 0.5, 0.5]
     found = quantities_text(quantities(curvature=known, curvature_how=how), (0.5,))
     assert found["how"].tolist()[1] == "dense Hessian"
-    every = quantities(curvature=[NAN] * 4, curvature_how=how[:1] * 4)
+    every = quantities(curvature=[NAN] * 4, curvature_how=how[1:2] * 4)
     assert quantities_text(every, (0.5,))["how"].tolist()[1] == "the network diverged"

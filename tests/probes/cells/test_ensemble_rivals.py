@@ -9,6 +9,7 @@ import torch
 
 from probes.cells.cell import objective_of
 from probes.cells.ensemble_rivals import (
+    HALVES,
     MANY_HALVES,
     MASKS,
     MASKS_OUTPUTS,
@@ -19,7 +20,7 @@ from probes.cells.ensemble_rivals import (
     measure_rivals,
 )
 from probes.cells.prepare import prepare
-from probes.cells.subbagging import without_training
+from probes.cells.subbagging import with_replacements, without_training
 from probes.ensemble import EnsembleSettings
 from probes.jobs.job import silent
 from probes.stability import measure
@@ -114,6 +115,55 @@ def test_the_mask_ensemble_averages_the_probabilities_of_its_members(rivals):
     found = rivals[0].loc[MASKS, ["train_loss", "test_loss", "beta"]].tolist()
     change = (train[1:].diagonal() - train[0]).abs()
     assert found == pytest.approx([float(one.mean()) for one in (train[0], test[0], change)])
+
+
+def record_of(mixing, train, test, ready):
+    """What is measured of the weighted means of the probabilities that networks give to 1."""
+    found = {}
+    for name, positive, inputs in (("train", train, ready.train), ("test", test, ready.test)):
+        labels = inputs.targets[0].bool()
+        found[name] = (mixing @ positive.where(labels, 1 - positive)).numpy()
+    kept, left_out = -np.log(found["train"][0]), -np.log(found["train"][1:].diagonal())
+    squares = np.square(found["test"][1:] - found["test"][0]).mean(0)
+    return {
+        "test_loss": -np.log(found["test"][0]).mean(),
+        "test_score": ((mixing[0] @ test > 0.5) == ready.test.targets[0].bool()).double().mean(),
+        "train_loss": kept.mean(), "change": np.sqrt(squares.mean()),
+        "change_largest": np.sqrt(squares.max()), "beta": np.abs(left_out - kept).mean(),
+    }  # fmt: skip
+
+
+def test_starts_and_halves_are_the_means_of_their_networks(rivals):
+    cell = cell_of(0.4)
+    ready = prepare(cell)
+
+    @torch.no_grad()
+    def positive(weights, start, seed):
+        factors = retrain(
+            ready.network, ready.train, weights, start, replace(ready.training, seed=seed),
+            objective_of(cell),
+        )  # fmt: skip
+        return [
+            ready.network.replica_outputs(factors, inputs, update_scale=cell.update_scale)[:, 0]
+            .double().sigmoid()
+            for inputs in (ready.train, ready.test)
+        ]  # fmt: skip
+
+    starts = [positive(ready.weights, ready.start, cell.seeds()[2])]
+    for number in range(1, 4):
+        first, seed = np.random.SeedSequence([0, 0, number]).generate_state(2, np.uint64).tolist()
+        start = ready.network.initial_factors(torch.Generator().manual_seed(first))
+        starts.append(positive(ready.weights, start, seed))
+    few = with_replacements(10, 4, np.random.default_rng([0, 0, 4, 64]))
+    halves = positive(torch.from_numpy(few.weights), ready.start, cell.seeds()[2])
+    alone = torch.eye(11, dtype=torch.float64)
+    for predictor, mixing, networks in (
+        (SINGLE, alone, starts[0]),
+        (SEEDS, alone.repeat(1, 4) / 4, map(torch.cat, zip(*starts, strict=True))),
+        (HALVES, torch.from_numpy(few.mixing), halves),
+    ):
+        for name, value in record_of(mixing, *networks, ready).items():
+            assert rivals[0].loc[predictor, name] == pytest.approx(float(value), rel=1e-6), name
 
 
 def test_an_ensemble_of_one_start_is_the_network():

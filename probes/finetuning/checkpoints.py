@@ -8,6 +8,7 @@ adapter as it trains, which AdaLoRA cuts down when it is saved, and AdaLoRA's im
 import hashlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,14 +77,20 @@ class CheckpointCallback(TrainerCallback):
     Args:
         accelerator: of the trainer, for the scale of losses in float16.
         checkpoint: where the run goes on from; None where it begins.
+        end_epoch: does what is left of an epoch whose last step the checkpoint is of.
 
     Attributes:
         begin: when training would have begun, had it not been interrupted, in the units of
             ``time.perf_counter``.
     """
 
-    def __init__(self, accelerator: "Accelerator", checkpoint: Path | None) -> None:
-        self.accelerator, self.checkpoint = accelerator, checkpoint
+    def __init__(
+        self,
+        accelerator: "Accelerator",
+        checkpoint: Path | None,
+        end_epoch: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.accelerator, self.checkpoint, self.end_epoch = accelerator, checkpoint, end_epoch
         self.begin = time.perf_counter()
         #: What is to be restored of the random generators.
         self.random: dict[str, Any] | None = None
@@ -150,6 +157,7 @@ class CheckpointCallback(TrainerCallback):
             restore_random(self.random["epoch"])
         elif self.random is not None:
             self._restore_random(self.random)
+            self.end_epoch()
         self.of_epoch = random_state()
 
     def on_step_begin(self, *args: Any, **parts: Any) -> None:

@@ -65,7 +65,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
         if not masked_updates(model):
             # DropLoRA's are PEFT's own: no masks are to be drawn.
             self.remove_callback(MaskCallback)
-        self.checkpoints = CheckpointCallback(self.accelerator, checkpoint)
+        self.checkpoints = CheckpointCallback(self.accelerator, checkpoint, self._end_epoch)
         self.add_callback(self.checkpoints)
         self.modes = {"expected weight": 0} if drops else {"no masks": 0}
         if drops and members:
@@ -87,12 +87,20 @@ class FinetuneTrainer(LoraDropoutTrainer):
         else:
             self.control.should_training_stop = True
 
+    def _end_epoch(self) -> None:
+        """Evaluate an epoch that was not yet, as its last step is saved before its evaluation."""
+        due = self.args.eval_strategy == "epoch" and self.args.eval_delay <= (self.state.epoch or 0)
+        if due and not self._evaluated(self.state.global_step):
+            self._determine_best_metric(metrics=self._evaluate(None, None), trial=None)
+
     @property
     def evaluated_at_the_end(self) -> bool:
         """Whether the last step was evaluated, which the interval need not divide."""
+        return self._evaluated(self.state.max_steps)
+
+    def _evaluated(self, step: int) -> bool:
         key = measured_name(next(iter(self.modes)), "loss")
-        steps = [entry["step"] for entry in self.state.log_history if key in entry]
-        return self.state.max_steps in steps
+        return step in [entry["step"] for entry in self.state.log_history if key in entry]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate the held-out examples, and the loss on training examples, by every inference.

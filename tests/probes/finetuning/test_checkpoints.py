@@ -142,13 +142,23 @@ def test_a_run_goes_on_exactly_where_its_last_checkpoint_is(
     assert damaged or resumed["seconds"].min() > before > 0
 
 
-def test_an_order_by_length_goes_on_within_an_epoch(models, tmp_path, killed_at):
-    """transformers draws it from PyTorch's generator where an epoch begins."""
+@pytest.mark.parametrize(
+    ("step", "training"),
+    [
+        # transformers draws the order from PyTorch's generator where an epoch begins.
+        (7, {"train_sampling_strategy": "group_by_length"}),
+        # An epoch of 4 steps is evaluated after its last one is saved.
+        (5, {"eval_strategy": "epoch", "save_steps": 4}),
+    ],
+)  # fmt: skip
+def test_what_is_done_where_an_epoch_begins_or_ends_is_done_once(
+    step, training, models, tmp_path, killed_at
+):
     task, settings = ("glue/rte", models["classifier"]), {
         "data": write_glue("rte", tmp_path / "data", 2), "ensemble": 0,
-        "training": QUICK | {"max_steps": 8, "train_sampling_strategy": "group_by_length"},
+        "training": QUICK | {"max_steps": 8} | training,
     }  # fmt: skip
-    killed_at(7, *task, **settings, out=tmp_path / "killed")
+    killed_at(step, *task, **settings, out=tmp_path / "killed")
     resumed = tuned(*task, **settings, out=tmp_path / "killed").rows
     assert_same_rows(resumed, tuned(*task, **settings).rows)
 

@@ -36,6 +36,7 @@ def test_decimals_are_four_or_as_many_as_are_asked_for_and_none_for_what_is_larg
     assert decimals([0.12345, -0.00001, 2, NAN, INFINITE, 123456789.0]) == [
         "0.1235", "0.0000", "2.0000", "nan", "inf", "1.235e+08",
     ]  # fmt: skip
+    assert decimals([-123456789.0, 1e5, 99999.5]) == ["-1.235e+08", "1e+05", "99999.5000"]
     assert decimals(pd.Series([0.5, 1.25]), digits=1) == ["0.5", "1.2"]
 
 
@@ -125,6 +126,11 @@ def test_where_it_is_narrow_words_wrap_and_numbers_stay_whole(capsys):
     assert all(word in said for word in words.split())
     print_table(TextTable(table, width=10))
     assert capsys.readouterr().out.count(number) == 1
+    # A header has the lines that its longest word allows.
+    print_table(TextTable(pd.DataFrame({"gap without test set": ["0.1"]})))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.strip("┃ ") for line in lines[1:5]] == ["gap", "without", "test", "set"]
+    assert {len(line) for line in lines} == {11}
 
 
 def test_the_first_screen_leaves_out_the_last_columns_that_do_not_fit():

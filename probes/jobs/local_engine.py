@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from probes.jobs.job import J, Progress, RunJob, Tables, groups_of, run_together, silent
+from probes.jobs.late_interrupt import interrupt_put_off
 
 
 def run_here(jobs: Sequence[J], run: RunJob[J], progress: Progress) -> Iterator[tuple[J, Tables]]:
@@ -56,8 +57,7 @@ def run_in_workers(
     done: SimpleQueue[Any] = SimpleQueue()
     with ProcessPoolExecutor(workers, get_context("spawn"), start_worker) as pool:
         try:
-            # Workers started while Ctrl-C is ignored go on ignoring it: this process handles it.
-            with _ignored(signal.SIGINT), _script_left_alone(run, jobs):
+            with _ctrl_c_kept_from_workers(), _script_left_alone(run, jobs):
                 for group in groups:
                     pool.submit(_run_group, run, group).add_done_callback(_put_into(done, group))
             for _ in groups:
@@ -137,6 +137,18 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+@contextmanager
+def _ctrl_c_kept_from_workers() -> Iterator[None]:
+    """Start workers that Ctrl-C does not reach; this process handles it, after the block."""
+    # They inherit what this thread blocks, and other threads of this process may take it.
+    with interrupt_put_off():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

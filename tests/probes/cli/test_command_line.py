@@ -146,17 +146,27 @@ def large(cell, progress):
         time.sleep(300)
     return {"": bytes(300_000_000)}
 
-def interrupted(pool, *arguments, **more):
-    ProcessPoolExecutor.shutdown = shutdown
-    signal.raise_signal(signal.SIGINT)
-    shutdown(pool, *arguments, **more)
+def interrupted(name):
+    method = getattr(ProcessPoolExecutor, name)
+
+    def once(pool, *arguments, **more):
+        setattr(ProcessPoolExecutor, name, method)
+        signal.raise_signal(signal.SIGINT)
+        return method(pool, *arguments, **more)
+
+    setattr(ProcessPoolExecutor, name, once)
 
 if __name__ == "__main__":
     mine = get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
     mine.start()
+    interrupted("submit")
+    try:
+        next(run_in_workers(2, range(6), large, print))
+    except KeyboardInterrupt:
+        print("not begun,", end=" ")
     found = run_in_workers(2, range(6), large, print)
     next(found)
-    shutdown, ProcessPoolExecutor.shutdown = ProcessPoolExecutor.shutdown, interrupted
+    interrupted("shutdown")
     try:
         found.throw(ValueError)
     except ValueError:
@@ -165,13 +175,13 @@ if __name__ == "__main__":
 
 
 def test_a_worker_that_ends_while_it_works_or_sends_keeps_nobody_waiting(tmp_path):
-    """Not even where Ctrl-C comes then; and processes of somebody else go on."""
+    """Not even where Ctrl-C comes then, or when it begins; and others' processes go on."""
     script = tmp_path / "half_sent.py"
     script.write_text(HALF_SENT)
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.returncode, done.stdout) == (0, "stopped, mine runs\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "not begun, stopped, mine runs\n"), done.stderr
 
 
 def test_interrupt_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, undrawn):

@@ -143,7 +143,7 @@ from probes.jobs.local_engine import run_in_workers
 
 def large(cell, progress):
     if cell == 1:
-        time.sleep(300)
+        time.sleep(600)
     return {"": bytes(300_000_000)}
 
 def interrupted(name):
@@ -157,7 +157,7 @@ def interrupted(name):
     setattr(ProcessPoolExecutor, name, once)
 
 if __name__ == "__main__":
-    mine = get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+    mine = get_context("fork").Process(target=time.sleep, args=(600,), daemon=True)
     mine.start()
     interrupted("submit")
     try:
@@ -179,7 +179,7 @@ def test_a_worker_that_ends_while_it_works_or_sends_keeps_nobody_waiting(tmp_pat
     script = tmp_path / "half_sent.py"
     script.write_text(HALF_SENT)
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, script], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout) == (0, "not begun, stopped, mine runs\n"), done.stderr
 

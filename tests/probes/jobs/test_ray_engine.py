@@ -158,6 +158,6 @@ def test_more_than_any_node_has_is_said_in_one_line(cluster, tmp_path):
     process = start_sweep(
         "out", "--engine", "ray", "--address", cluster.address, "--gpus-per-cell", "1", cwd=tmp_path
     )
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "gpus_per_cell must be at most 0" in stderr.splitlines()[-1]

@@ -216,9 +216,17 @@ def _all_in_order(args: Any) -> Iterator[None]:
 
 @contextmanager
 def _plain_labels(trainer: Any) -> Iterator[None]:
-    """Measure the loss of labels as they are, also where training smooths them."""
-    smoother, trainer.label_smoother = trainer.label_smoother, None
+    """Measure the loss of labels as they are, also where training smooths them.
+
+    Whether the model's own loss is divided by the number of labels says nothing of a smoothed one.
+    """
+    if trainer.label_smoother is None:
+        yield
+        return
+    kept = ("label_smoother", "model_accepts_loss_kwargs", "_checked")
+    users = {name: getattr(trainer, name) for name in kept}
+    trainer.label_smoother, trainer._checked = None, {*trainer._checked}
     try:
         yield
     finally:
-        trainer.label_smoother = smoother
+        vars(trainer).update(users)

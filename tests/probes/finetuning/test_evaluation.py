@@ -57,11 +57,15 @@ def of_loading(args):
 
 def test_the_rest_is_as_it_was_after_an_evaluation_that_fails():
     args = SimpleNamespace(**TRAINED)
-    trainer = SimpleNamespace(label_smoother="smooth")
+    smoothed = {"label_smoother": "smooth", "model_accepts_loss_kwargs": True, "_checked": {"it"}}
+    trainer = SimpleNamespace(**smoothed | {"_checked": {"it"}})
     with suppress(KeyError), _all_in_order(args), _plain_labels(trainer):
         assert (of_loading(args), trainer.label_smoother) == (EVALUATED, None)
+        # What is found out of plain labels, as in a run that is evaluated before its first step.
+        trainer._checked.add("items")
+        trainer.model_accepts_loss_kwargs = False
         raise KeyError
-    assert (of_loading(args), trainer.label_smoother) == (TRAINED, "smooth")
+    assert (of_loading(args), vars(trainer)) == (TRAINED, smoothed)
 
 
 def test_every_set_is_its_own_whole_and_in_order(tmp_path):
@@ -96,7 +100,8 @@ def evaluator(monkeypatch):
         settings = {"drop_at_test": 0.0, "along": False, "beside": None, "seen": "seen"} | settings
         vars(trainer).update(
             settings, modes=modes, eval_dataset="held out", measure="scores", noted=[],
-            label_smoother="smoother", model=None, checkpoints=SimpleNamespace(),
+            label_smoother="smoother", model_accepts_loss_kwargs=True, _checked=set(),
+            model=None, checkpoints=SimpleNamespace(),
             args=SimpleNamespace(**TRAINED, deepspeed=None, fsdp=[]),
             state=SimpleNamespace(global_step=step, max_steps=6, log_history=[]),
             control=SimpleNamespace(should_training_stop=False),

@@ -122,6 +122,25 @@ def test_matrix_holds_every_replica_and_example():
     assert test == pytest.approx(rows["test_loss"].iloc[0])
 
 
+@pytest.mark.parametrize("worse", [1.0, -50.0])
+def test_a_cell_says_its_sizes_its_largest_loss_and_how_s_is_fitted(worse):
+    """The largest loss is that of a test example, or that of a replica that is made worse."""
+    cell = one_cell()
+    trained = train_cell(cell)
+    trained.factors[0][1][3] *= worse
+    row, matrix = measure_cell(cell, trained).iloc[0], loss_matrix(cell, trained)
+    seen = matrix[(matrix["replica"] == -1) | (matrix["split"] == "train")]
+    assert row["largest_loss"] == pytest.approx(seen["loss"].max())
+    largest = seen.loc[seen["loss"].idxmax(), "split"]
+    assert largest == ("test" if worse == 1 else "train")
+    assert (row["test_examples"], row["pool"]) == (559, 569)
+    outputs = trained.network.replica_outputs(
+        [(A[:1], B[:1]) for A, B in trained.factors], trained.train, update_scale=cell.update_scale
+    )
+    right = (outputs[0] > 0) == trained.train.targets.bool()
+    assert row["train_score"] == pytest.approx(float(right.double().mean()))
+
+
 @pytest.mark.slow
 def test_a_matrix_that_is_asked_for_later_is_measured_then_and_kept(tmp_path, monkeypatch):
     settings = SMALL | {"p": 0.3, "out": tmp_path}

@@ -185,11 +185,18 @@ def synthetic(draw, beta_dropout=1.0, slope=1.0):
     return pd.DataFrame([dropped, *controls]).assign(draw=draw, n=8)
 
 
-def test_controls_are_interpolated_to_the_train_loss_of_dropout():
-    matched = match(synthetic(0, beta_dropout=0.4))
+@pytest.mark.parametrize("at", [0.5, 1.0, 2.0])
+def test_controls_are_interpolated_to_the_train_loss_of_dropout(at):
+    """To their ends, where the start has the largest, but for rounding."""
+    rows = synthetic(0, beta_dropout=0.4).assign(pool=99)
+    rows.loc[rows["variant"] == "dropout", "train_loss"] = at
+    start = rows[(rows["variant"] == "early stopping") & (rows["value"] == 2.0)].copy()
+    start[["value", "train_loss"]] = [0.0, 2 * (1 - 1e-7)]
+    matched = match(pd.concat([rows, start]))
     assert len(matched) == len(CONTROLS)
-    assert np.allclose(matched["beta_control"], 2.0)
-    assert np.allclose(matched["beta_difference"], 1.6)
+    assert matched["pool"].eq(99).all()
+    assert np.allclose(matched["beta_control"], 3 - at)
+    assert np.allclose(matched["beta_difference"], 3 - at - 0.4)
 
 
 def on_the_chords(points, at):
@@ -317,8 +324,11 @@ def test_a_control_that_diverges_with_large_weight_decay_is_still_compared():
 
 def test_draws_in_which_dropout_diverged_are_counted():
     rows = pd.concat([synthetic(draw) for draw in range(3)])
-    rows.loc[(rows["variant"] == "dropout") & (rows["draw"] == 0), ["train_loss", "beta"]] = np.nan
-    decision = decide(match(rows))
+    lost = (rows["variant"] == "dropout") & (rows["draw"] == 0)
+    rows.loc[lost, ["train_loss", "beta"]] = np.inf, np.nan
+    matched = match(rows)
+    assert matched["train_loss"].isna().equals(matched["draw"] == 0)
+    decision = decide(matched)
     assert decision["draws"].eq(3).all()
     assert decision["diverged"].eq(1).all()
     assert decision["difference_draws"].eq(2).all()

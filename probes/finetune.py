@@ -344,8 +344,10 @@ class FinetuneSettings:
             require(Path(self.task).is_file(), "task", f"one of {known}", f"{self.task}{hint}")
             check_left_out(self, ("data",), "where the task is a file")
         else:
-            of_files = ("pair_column", "held_out_file", "regression")
+            of_files = ("text_column", "label_column", "pair_column", "held_out_file", "regression")
             check_left_out(self, of_files, "where the task is not a file")
+        if self.task == "tweets":
+            check_left_out(self, ("data",), "where the task is tweets, which come with a package")
         held_out = self.held_out_file
         require(held_out is None or Path(held_out).is_file(), "held_out_file", "a file", held_out)
         require(self.data is None or Path(self.data).is_dir(), "data", "a folder", self.data)

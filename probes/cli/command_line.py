@@ -3,8 +3,8 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import fields
 from functools import partial, wraps
 from importlib.metadata import version
@@ -127,6 +127,22 @@ def _answer_at_once(settings: type[T], words: Sequence[str], program: str | None
     finish(0)
 
 
+@contextmanager
+def before_the_answer() -> Iterator[None]:
+    """Let a closed pipe be an error while only messages are said: what was asked for is not done.
+
+    Yields:
+        While nothing of the answer is printed.
+
+    Raises:
+        OSError: nobody reads standard error.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise OSError("standard error is a pipe that nobody reads") from None
+
+
 def _close_output() -> None:
     """Send what is still waiting nowhere: the pipe is closed."""
     with suppress(OSError, ValueError):
@@ -185,5 +201,6 @@ def leave(message: str, status: int) -> NoReturn:
     """
     ignore_signals()
     line = " ".join(message.splitlines())
-    print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
+    with suppress(BrokenPipeError):
+        print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
     finish(status)

@@ -19,7 +19,12 @@ from typing import (
     get_type_hints,
 )
 
-from probes.cli.command_line import check_no_words, print_document, run_command_line
+from probes.cli.command_line import (
+    before_the_answer,
+    check_no_words,
+    print_document,
+    run_command_line,
+)
 from probes.cli.output_folder import (
     check_folder,
     nothing_left_of_a_refusal,
@@ -209,7 +214,8 @@ class Probe(Generic[S, R]):
                 known = self.take_words(known, words)
         usual = Path("runs") / self.name
         folder = known.out or own_folder(usual, self.name, self.settings_of(known))
-        result = self.run_with(replace(known, out=folder))
+        with before_the_answer():
+            result = self.run_with(replace(known, out=folder))
         if settings.json:
             print_document(result.to_json())
         else:

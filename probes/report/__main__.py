@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 import time
 
-from probes.cli.command_line import check_no_words, run_command_line
+from probes.cli.command_line import before_the_answer, check_no_words, run_command_line
 from probes.jobs.sweep import InterruptedSweepError
 from probes.report.page import write_report
 from probes.report.sections import ReportSettings
@@ -29,7 +29,8 @@ def _answer(settings: ReportSettings, words: list[str]) -> int:
     check_no_words(ReportSettings, words)
     start = time.perf_counter()
     try:
-        page = write_report(settings)
+        with before_the_answer():
+            page = write_report(settings)
     except InterruptedSweepError:
         raise KeyboardInterrupt from None
     print(f"{page} ({time.perf_counter() - start:.0f} s)")

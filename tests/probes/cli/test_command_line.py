@@ -12,6 +12,7 @@ import sys
 import pandas as pd
 import pytest
 
+from probes.jobs.store import Store
 from probes.metrics.change_statistics import SATURATED
 from tests.probes.commands import assert_refused, run_here, run_probe, start_sweep
 
@@ -305,6 +306,18 @@ def test_a_pipe_that_closes_is_no_error(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Leaving out one of 8 examples changes its loss by ")
     assert (tmp_path / "here/manifest.json").exists()
+
+
+def test_messages_that_nobody_reads_are_no_success(tmp_path, monkeypatch):
+    """What is measured is not done then."""
+
+    def unread(*arguments):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(Store, "save", unread)
+    done = run_here("stability", *QUICK, cwd=tmp_path)
+    said = "error: standard error is a pipe that nobody reads\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 def test_the_version_is_that_of_the_package(tmp_path):

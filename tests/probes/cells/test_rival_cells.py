@@ -19,6 +19,7 @@ from probes.cells.stopped_training import SCHEDULED, Setting
 from probes.cells.tuning_parts import prepare_part
 from probes.cli.stability_settings import StabilitySettings
 from probes.jobs.job import TableKind, silent
+from probes.metrics.calibration_error import calibration_error, calibration_floor
 from probes.tasks import load_task
 from probes.training.example_weights import full_sample, leave_out
 from probes.training.rival_training import obstacle, rival_outputs, train_rival
@@ -100,6 +101,26 @@ def test_what_is_measured_is_the_network_of_the_setting_and_those_without_an_exa
         changes.append(float(abs(lost - kept[example])))
     assert row["beta"] == pytest.approx(np.mean(changes))
     assert (row["stop"], row["passes"], row["test_passes"]) == (4, 4, 1)
+    probabilities = on_test[0].T.softmax(1)
+    labels = ready.test.targets.argmax(0)
+    assert row["ece"] == pytest.approx(calibration_error(probabilities, labels))
+    assert row["ece_floor"] == pytest.approx(calibration_floor(probabilities))
+    shares = ready.test.targets.mean(1).numpy()
+    assert row["chance_risk"] == pytest.approx(-float((shares * np.log(shares)).sum()))
+    assert row["chance_score"] == pytest.approx(shares.max())
+
+
+@pytest.mark.parametrize(
+    ("method", "counted"), [("LoRA Dropout, N = 4", (4, 16, 1)), ("seed ensemble of 4", (1, 4, 4))]
+)
+def test_passes_are_those_of_all_samples_and_members(method, counted):
+    setting = Setting(RIVALS[method].strengths[0], 0.02, 0.5)
+    cell = MeasuredCell(BASE, "measuring", method, (setting,), "none")
+    (row,) = measure(cell, silent).to_dict("records")
+    assert (row["stop"], row["passes"], row["test_passes"]) == counted
+    assert {name: row[name] for name in vars(setting)} == vars(setting)
+    assert (row["draw"], row["method"], row["n"], row["judge"]) == (0, method, 8, "test set")
+    assert row["score_name"] == "accuracy"
 
 
 @pytest.mark.parametrize(("beside", "groups"), [("examples", 8), ("folds", FOLDS)])

@@ -279,11 +279,11 @@ class MaskSchedule:
             self._due, self._next = False, 0
         # Whoever interrupts the drawing leaves other masks than those of the step.
         self.step, self.samples, self.stale = step, samples, True
-        if self.layers:
+        if layers := self.layers:
             self._memory.renew(
-                self.layers, seed=self.seed, step=step, samples=samples, in_place=in_place
+                layers, seed=self.seed, step=step, samples=samples, in_place=in_place
             )
-            self._watch.follow_masks(self.layers[0].mask_in)
+            self._watch.follow_masks(layers[0].mask_in)
             self._listen()
         self.stale = False
 

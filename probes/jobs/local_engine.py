@@ -144,6 +144,9 @@ def _ctrl_c_kept_from_workers() -> Iterator[None]:
     """Start workers that Ctrl-C does not reach; this process handles it, after the block."""
     # They inherit what this thread blocks, and other threads of this process may take it.
     with interrupt_put_off():
+        if not hasattr(signal, "pthread_sigmask"):  # on Windows
+            yield
+            return
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             yield

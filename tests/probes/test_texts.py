@@ -4,6 +4,8 @@ In each of them one run diverged. Student's interval of two draws that are 0.02 
 either side; of one draw there is none.
 """
 
+import pytest
+
 from probes.finetune import FinetuneResult
 from probes.own_model import OwnModelResult
 from tests.probes.tables import (
@@ -392,6 +394,23 @@ def test_stability():
     assert "8 leave-one-out replicas; diverged: 3;" in result.text_tables()[0].caption
     lost = stability_result(*stability_cells(0.5, (NAN, (NAN, NAN)), train_loss=NAN))
     assert "2 leave-one-out replicas; diverged: 2, and 1 of S;" in lost.text_tables()[0].caption
+
+
+@pytest.mark.parametrize(("strength", "words"), [(NAN, "for comparison"), (0.1, "is judged")])
+def test_bounds_with_and_without_a_strength_are_told_apart(strength, words):
+    result = stability_result(*stability_cells(0.5, (0.5, (0.25, 0.5)), strength=strength))
+    (bounds,) = (one for one in result.text_tables() if one.title.startswith("Bounds:"))
+    assert words in bounds.caption
+
+
+@pytest.mark.parametrize(("rates", "draws", "lines"), [(3, 2, 2), (2, 2, 0), (3, 1, 0)])
+def test_a_best_rate_is_sought_among_three_in_two_draws(rates, draws, lines):
+    cells = [
+        cell
+        for rate in range(rates)
+        for cell in stability_cells(0.1 * rate, *[(0.5 + 0.1 * rate, (0.25, 0.5))] * draws)
+    ]
+    assert len(stability_result(*cells).conclusion.splitlines()) == lines
 
 
 def test_stability_says_how_its_estimates_did():

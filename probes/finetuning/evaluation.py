@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PrinterCallback, ProgressCallback, Trainer
 
 from lora_dropout.injection import masked_updates
@@ -14,6 +15,7 @@ from probes.finetuning.checkpoints import CheckpointCallback
 from probes.finetuning.rows import BESIDE, HELD_OUT, SEEN, measured_name
 from probes.finetuning.task import FinetuneTask
 from probes.metrics.inference_names import at_test_alone
+from probes.models.pretrained import LANGUAGE_MODEL
 
 #: Training examples whose loss is evaluated beside the held-out ones, at most.
 EVALUATED = 512
@@ -33,6 +35,10 @@ class FinetuneTrainer(LoraDropoutTrainer):
         checkpoint: where training goes on from; None where it begins.
         **options: of :class:`LoraDropoutTrainerMixin`.
     """
+
+    #: Whether a loss is a mean over tokens, and how many of them an example has, on average.
+    generates = False
+    tokens_each = 0.0
 
     def __init__(
         self,
@@ -58,6 +64,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
             **options,
         )
         self.measure, self.along, self.beside = task.metrics, along, task.beside
+        self.generates = task.model == LANGUAGE_MODEL
         self.drop_at_test = drop_at_test
         self.remove_callback(PrinterCallback)
         if self.pop_callback(ProgressCallback):
@@ -92,6 +99,26 @@ class FinetuneTrainer(LoraDropoutTrainer):
         due = self.args.eval_strategy == "epoch" and self.args.eval_delay <= (self.state.epoch or 0)
         if due and not self._evaluated(self.state.global_step):
             self._determine_best_metric(metrics=self._evaluate(None, None), trial=None)
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> tuple[Any, Any, Any]:
+        """Evaluate a batch; a loss that is a mean over tokens has their share in that of the set.
+
+        Args:
+            model: the model, which may be wrapped for several processes.
+            inputs: the batch, tensors by name.
+            *args, **kwargs: passed on to the trainer.
+
+        Returns:
+            Loss, logits and labels. The mean of the losses over examples is that over all tokens,
+            whatever the size of a batch.
+        """
+        share = 1.0
+        if self.tokens_each:
+            share = float((inputs["labels"][:, 1:] >= 0).sum(1).double().mean()) / self.tokens_each
+        loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
+        return None if loss is None else loss * share, logits, labels
 
     @property
     def evaluated_at_the_end(self) -> bool:
@@ -132,6 +159,8 @@ class FinetuneTrainer(LoraDropoutTrainer):
                 sets.append((self.beside, BESIDE, self.measure))
             for examples, prefix, measure in sets:
                 self.compute_metrics = measure
+                if self.generates:
+                    self.tokens_each = mean_answer_length(examples)
                 key = measured_name(mode, prefix=prefix)
                 with _all_in_order(self.args), _plain_labels(self), self._masks_of(mode):
                     found |= Trainer.evaluate(self, examples, metric_key_prefix=key)
@@ -168,6 +197,15 @@ class ProgressBar(ProgressCallback):
         Args:
             *args, **parts: what the trainer gives every callback, not read.
         """
+
+
+def mean_answer_length(examples: Any) -> float:
+    """Tokens of an example that a language model is to predict, on average.
+
+    Args:
+        examples: with ``labels``, of which the first is predicted from nothing.
+    """
+    return float(np.mean([sum(label >= 0 for label in one[1:]) for one in examples["labels"]]))
 
 
 @contextmanager

@@ -222,6 +222,11 @@ def test_instructions_are_followed_and_the_adapter_is_written(models, tmp_path):
                    out=tmp_path / "out")  # fmt: skip
     rows = result.rows
     assert rows["test_loss"].notna().all()
+    # Every token counts alike, however many answers are in a batch.
+    training = QUICK | {"per_device_eval_batch_size": 3}
+    few = tuned("alpaca", models["writer"], data=data, tokens=40, samples=2, training=training)
+    assert few.rows["test_loss"].to_numpy() == pytest.approx(rows["test_loss"], rel=1e-5)
+    assert few.rows["train_loss"].to_numpy() == pytest.approx(rows["train_loss"], rel=1e-5)
     assert "ece" not in rows
     (name,) = rows["adapter"].unique()
     assert name.startswith("alpaca-lora-p0.3-N2-seed0-")

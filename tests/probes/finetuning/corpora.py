@@ -97,11 +97,11 @@ def write_squad(name, folder, answerable=lambda number: True):
 
 
 def write_alpaca(folder):
-    """Write instructions as Alpaca's data has them."""
+    """Write instructions as Alpaca's data has them, with answers of several lengths."""
     (folder / "data").mkdir(parents=True)
     rows = [
         {"instruction": f"say {sentence}", "input": "please" if number % 2 else "",
-         "output": sentence, "text": ""}
+         "output": " ".join(sentence.split()[: 1 + number % 4]), "text": ""}
         for number, sentence in enumerate(SENTENCES)
     ]  # fmt: skip
     pd.DataFrame(rows).to_parquet(folder / "data" / "train-00000-of-00001.parquet")

@@ -45,7 +45,7 @@ _schedules: "weakref.WeakSet[MaskSchedule]" = weakref.WeakSet()
 
 
 class ScheduledLayer(HasMasks, Protocol):
-    """What a schedule needs of a layer.
+    """What a schedule needs of a layer, to which it refers weakly.
 
     Attributes:
         masks: the schedule that the layer belongs to.

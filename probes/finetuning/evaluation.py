@@ -1,6 +1,6 @@
 """A trainer that evaluates by every way of inference, and on training examples too."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -36,8 +36,9 @@ class FinetuneTrainer(LoraDropoutTrainer):
         **options: of :class:`LoraDropoutTrainerMixin`.
     """
 
-    #: Whether a loss is a mean over tokens, and how many of them an example has, on average.
-    generates = False
+    #: Tokens that an example of each set has, on average, where a loss is a mean over tokens.
+    answer_lengths: Mapping[str, float] = {}
+    #: The same of the set that is evaluated now; 0 where a loss is a mean over examples.
     tokens_each = 0.0
 
     def __init__(
@@ -64,7 +65,6 @@ class FinetuneTrainer(LoraDropoutTrainer):
             **options,
         )
         self.measure, self.along, self.beside = task.metrics, along, task.beside
-        self.generates = task.model == LANGUAGE_MODEL
         self.drop_at_test = drop_at_test
         self.remove_callback(PrinterCallback)
         if self.pop_callback(ProgressCallback):
@@ -80,6 +80,9 @@ class FinetuneTrainer(LoraDropoutTrainer):
         elif drop_at_test:
             self.modes[at_test_alone(drop_at_test)] = members
         self.seen = task.train.select(range(min(EVALUATED, len(task.train))))
+        if task.model == LANGUAGE_MODEL:
+            sets = {HELD_OUT: task.held_out, SEEN: self.seen}
+            self.answer_lengths = {name: mean_answer_length(one) for name, one in sets.items()}
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Load nothing: :class:`CheckpointCallback` restores the adapter as it was trained."""
@@ -159,8 +162,7 @@ class FinetuneTrainer(LoraDropoutTrainer):
                 sets.append((self.beside, BESIDE, self.measure))
             for examples, prefix, measure in sets:
                 self.compute_metrics = measure
-                if self.generates:
-                    self.tokens_each = mean_answer_length(examples)
+                self.tokens_each = self.answer_lengths.get(prefix, 0.0)
                 key = measured_name(mode, prefix=prefix)
                 with _all_in_order(self.args), _plain_labels(self), self._masks_of(mode):
                     found |= Trainer.evaluate(self, examples, metric_key_prefix=key)
